@@ -1,0 +1,1 @@
+"""Finds the feature interactions a click-through-rate model needs."""

@@ -1,0 +1,400 @@
+"""Typed run configuration: one section per stage of the pipeline.
+
+The same names are keys of the YAML file, parameters of the components and options on the command line.
+An unknown key is refused, and the message names the nearest key that exists.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationError, model_validator
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+ModelName = Literal["lr", "fm", "fwfm", "fnn", "deepfm", "ipnn", "autofm", "autodeepfm"]
+BaselineName = Literal["lr", "fm", "fwfm", "fnn", "deepfm", "ipnn"]
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key and the way out."""
+
+
+class Section(BaseModel):
+    """Base of all configuration: frozen, and unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any], where: str) -> Self:
+        """Validate `raw`, turning the first problem found into a ConfigError that begins with `where`."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(
+                "\n".join(_explain(cls, problem, where) for problem in error.errors())
+            ) from None
+
+
+# ---------------------------------------------------------------------------------------------- data
+
+
+class Categorical(Section):
+    """A column of tokens."""
+
+    kind: Literal["categorical"] = "categorical"
+
+
+class Numeric(Section):
+    """A column of numbers; `vocabulary` says how they become ids."""
+
+    kind: Literal["numeric"] = "numeric"
+
+
+class Multivalued(Section):
+    """A column that holds any number of tokens, joined by `separator`."""
+
+    kind: Literal["multivalued"] = "multivalued"
+    separator: Annotated[str, Field(min_length=1)] = "|"
+
+
+class Timestamp(Section):
+    """A point in time: seconds since 1970 (UTC), or text in the strptime `format`."""
+
+    kind: Literal["timestamp"] = "timestamp"
+    format: str | None = None
+    derive: tuple[Literal["hour", "weekday", "day", "month"], ...] = ()  # become fields <column>_hour, ...
+
+
+class Label(Section):
+    """What is to be predicted.
+
+    Without `positive` the column itself holds 0 and 1 (or -1 and 1, false and true). `positive` is a
+    comparison (`> 3`, `== 4`, `<= 2`) or the value that means a click. Rows for which `drop` holds are left out.
+    """
+
+    kind: Literal["label"] = "label"
+    positive: str | None = None
+    drop: str | None = None
+
+
+class Weight(Section):
+    """A non-negative weight of the row, used in the loss and in the metrics."""
+
+    kind: Literal["weight"] = "weight"
+
+
+class Ignored(Section):
+    """A column that is not read."""
+
+    kind: Literal["ignored"] = "ignored"
+
+
+Column = Annotated[
+    Categorical | Numeric | Multivalued | Timestamp | Label | Weight | Ignored, Discriminator("kind")
+]
+
+
+class SourceConfig(Section):
+    """How the bytes of a file become typed columns; enough to read rows again at prediction time."""
+
+    format: Literal["csv", "tsv", "libsvm", "parquet"] = "csv"
+    header: bool = True  # csv and tsv: the first line names the columns; otherwise `columns` does, in order
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # csv: default is a comma
+    missing_values: tuple[str, ...] = ("",)  # tokens that mean "no value"
+    other_columns: Literal["refuse", "ignore"] = "refuse"  # columns of the file that `columns` does not name
+    columns: dict[str, Column]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthands(cls, raw: Any) -> Any:
+        """`name: categorical` for `name: {kind: categorical}`, and `I1..I13` for thirteen columns."""
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("columns"), Mapping):
+            return raw
+        columns: dict[str, Any] = {}
+        for name, column in raw["columns"].items():
+            for each in _expand(str(name)):
+                columns[each] = {"kind": column} if isinstance(column, str) else column
+        return {**raw, "columns": columns}
+
+    @model_validator(mode="after")
+    def _one_label(self) -> Self:
+        if len(labels := self.named("label")) != 1:
+            raise ValueError(f"exactly one column must be of kind label, found {', '.join(labels) or 'none'}")
+        for kind in ("weight", "timestamp"):
+            if len(found := self.named(kind)) > 1:
+                raise ValueError(f"at most one column can be of kind {kind}, found {', '.join(found)}")
+        if not any(c.kind in ("categorical", "numeric", "multivalued") for c in self.columns.values()):
+            raise ValueError(
+                "no column is a field: name at least one categorical, numeric or multivalued one"
+            )
+        return self
+
+    def named(self, kind: str) -> list[str]:
+        """Names of the columns of one kind, in file order."""
+        return [name for name, column in self.columns.items() if column.kind == kind]
+
+
+class Files(Section):
+    """Paths, globs or URLs per split; a split without files is carved out of `train` as `split` says."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+
+class RandomSplit(Section):
+    """Rows drawn at random, `stratified` so that every part has the same label rate."""
+
+    by: Literal["random"] = "random"
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+    seed: int = 0
+    stratified: bool = False
+
+
+class TimeSplit(Section):
+    """The newest rows are the test split, those before them the validation split.
+
+    Either shares of the rows (`valid`, `test`) or instants (`valid_from`, `test_from`, ISO 8601, UTC).
+    """
+
+    by: Literal["time"] = "time"
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+    valid_from: str | None = None
+    test_from: str | None = None
+
+
+class DataConfig(SourceConfig):
+    """A data set: files (paths, globs or URLs), their columns, and how they are split."""
+
+    files: Files  # a list, or one name, stands for `train`
+    split: Annotated[RandomSplit | TimeSplit, Discriminator("by")] = RandomSplit()
+    max_malformed: Fraction = 0.01  # share of malformed rows past which ingest stops
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_files(cls, raw: Any) -> Any:
+        files = raw.get("files") if isinstance(raw, Mapping) else None
+        if isinstance(files, str | list | tuple):
+            return {**raw, "files": {"train": [files] if isinstance(files, str) else files}}
+        return raw
+
+    @property
+    def source(self) -> SourceConfig:
+        """The part that predictions need too."""
+        return SourceConfig(**{name: getattr(self, name) for name in SourceConfig.model_fields})
+
+
+# ---------------------------------------------------------------------------------------- vocabulary
+
+
+class LogSquared(Section):
+    """floor(ln(x)^2) for x > 2, else floor(x) (AutoInt, section 5.1.1, and its code)."""
+
+    method: Literal["log_squared"] = "log_squared"
+
+
+class EqualFrequency(Section):
+    """Buckets that hold equally many training rows (AutoFIS and AIM on Criteo)."""
+
+    method: Literal["equal_frequency"] = "equal_frequency"
+    buckets: Annotated[int, Field(ge=2)] = 40
+
+
+class EqualWidth(Section):
+    """Buckets of equal width between the smallest and the largest training value."""
+
+    method: Literal["equal_width"] = "equal_width"
+    buckets: Annotated[int, Field(ge=2)] = 40
+
+
+class Boundaries(Section):
+    """Given boundaries: bucket k holds values[k-1] <= x < values[k]."""
+
+    method: Literal["boundaries"] = "boundaries"
+    values: Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+class Keep(Section):
+    """Not bucketed: the field's embedding is multiplied by the scaled number."""
+
+    method: Literal["keep"] = "keep"
+    scaling: Literal["none", "min_max", "log"] = "min_max"  # log: sign(x) * ln(1 + |x|)
+
+
+Bucketing = Annotated[LogSquared | EqualFrequency | EqualWidth | Boundaries | Keep, Discriminator("method")]
+
+
+class FieldVocabulary(Section):
+    """What one field does differently."""
+
+    min_count: Count | None = None
+    bucketing: Bucketing | None = None
+    max_values: Count | None = None  # multi-valued: tokens kept per row
+
+
+class VocabularyConfig(Section):
+    """How values become ids; everything is fitted on the training split."""
+
+    min_count: Count = 1  # tokens seen less often share id 1 with the unseen ones
+    bucketing: Bucketing = LogSquared()
+    max_values: Count = 20
+    fields: dict[str, FieldVocabulary] = {}
+
+
+# ------------------------------------------------------------------------------- search and training
+
+
+class SearchConfig(Section):
+    """AutoFIS: which interactions of each order a model needs (AutoFIS, section 3.2)."""
+
+    method: Literal["autofis"] = "autofis"
+    base: Literal["autofm", "autodeepfm"] = "autofm"
+    order: Literal[2, 3] = 2
+    higher_order: Literal["sequential", "joint"] = "sequential"  # joint: lower orders are searched again
+    epochs: Count = 5
+    batch_size: Count = 2000
+    learning_rate: Positive = 1e-3
+    gate_learning_rate: Positive = 1.0
+    gate_init: Positive = 0.6
+    c: Positive | None = None  # GRDA's c; by default scaled to the number of steps, see `threshold`
+    mu: Positive = 0.8
+    threshold: Positive = 2.0  # soft threshold at the end of the search, in units of gate_init
+    seed: int = 0
+    random_draws: Annotated[int, Field(ge=0)] = 1  # control: random selections of the same size
+
+
+class Hyperparameters(Section):
+    """Everything that turns an architecture and a data set into a trained model."""
+
+    embedding_size: Count = 10
+    embedding_std: Positive | None = None  # None: Xavier over the whole table, as AutoFIS has it
+    hidden: tuple[Count, ...] = (400, 400, 400)
+    dropout: Fraction = 0.0
+    batch_norm: bool = False
+    epochs: Count = 20
+    batch_size: Count = 4096
+    learning_rate: Positive = 1e-3
+    embedding_l2: Annotated[float, Field(ge=0)] = 0.0  # adds l2/2 * |table|^2 to the loss
+    patience: Count = (
+        2  # epochs without a better validation score before the learning rate falls, then the end
+    )
+    decays: Annotated[int, Field(ge=0)] = 0  # how often the learning rate falls to a tenth before the end
+    monitor: Literal["auc", "logloss"] = "auc"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class EvaluationConfig(Section):
+    """How models are compared."""
+
+    base: str = "fm"  # the model that every other one is tested against
+    bootstrap: Count = 2000
+    bins: Count = 20
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    seed: int = 0
+
+
+class RunConfig(Section):
+    """One run of the whole pipeline."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    data: DataConfig
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    search: SearchConfig = SearchConfig()
+    models: dict[Literal["default"] | ModelName, dict[str, Any]] = {}
+    baselines: tuple[BaselineName, ...] = ("lr", "fm", "fwfm", "fnn", "deepfm", "ipnn")
+    transfer: tuple[Literal["ipnn", "deepfm"], ...] = ("ipnn", "deepfm")
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _hyperparameters_exist(self) -> Self:
+        for name in self.models:
+            hyperparameters(self.models, name)
+        return self
+
+
+def hyperparameters(models: Mapping[Any, Mapping[str, Any]], name: str) -> Hyperparameters:
+    """Hyper-parameters of one model: what `models.default` says, overridden by what `models.<name>` says."""
+    merged = {**models.get("default", {}), **models.get(name, {})}
+    return Hyperparameters.parse(merged, f"models.{name}")
+
+
+def load_run_config(path: str | Path) -> RunConfig:
+    """Read a run configuration from YAML; relative data paths are relative to the file.
+
+    Raises:
+        ConfigError: no such file, no YAML, or a key or value that does not fit.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"{path}: must hold the sections of a run (name, data, ...), found {type(raw).__name__}"
+        )
+    return RunConfig.parse(_anchored(raw, path.resolve().parent), str(path))
+
+
+def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    def anchor(value: Any) -> Any:
+        if isinstance(value, str):
+            return value if re.match(r"^(\w+://|/)", value) else str((folder / value).resolve())
+        if isinstance(value, list):
+            return [anchor(v) for v in value]
+        return {k: anchor(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    data = raw.get("data")
+    if not isinstance(data, dict) or "files" not in data:
+        return raw
+    return {**raw, "data": {**data, "files": anchor(data["files"])}}
+
+
+def _expand(name: str) -> list[str]:
+    match = re.fullmatch(r"(\D*)(\d+)\.\.(\D*)(\d+)", name)
+    if not match or match[1] != match[3]:
+        return [name]
+    return [f"{match[1]}{i}" for i in range(int(match[2]), int(match[4]) + 1)]
+
+
+def _explain(cls: type[BaseModel], problem: Any, where: str) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {path + ': ' if path else ''}{problem['msg'].removeprefix('Value error, ')}"
+    key, valid = str(problem["loc"][-1]), _keys_at(cls, problem["loc"][:-1])
+    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(sorted(valid))}"
+    return f"{where}: {path}: unknown key {key!r}; {hint}"
+
+
+def _keys_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Valid keys of the section at `loc`; tags of unions and keys of mappings are stepped over."""
+    candidates: list[type[BaseModel]] = [cls]
+    for part in loc:
+        inner = [
+            s
+            for c in candidates
+            if part in c.model_fields
+            for s in _sections(c.model_fields[part].annotation)
+        ]
+        tagged = [c for c in candidates if any(f.default == part for f in c.model_fields.values())]
+        candidates = inner or tagged or candidates
+    return sorted({name for c in candidates for name in c.model_fields})
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [s for argument in getattr(annotation, "__args__", ()) for s in _sections(argument)]

@@ -1,0 +1,65 @@
+"""Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+PLAIN_SECONDS = 5.0  # between two plain lines
+
+
+class Advance(Protocol):
+    """Report `amount` more units of work done, with an optional short note such as a loss."""
+
+    def __call__(self, amount: int, note: str = "") -> None: ...
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(_rate(task.speed or 0.0, str(task.fields["unit"])))
+
+
+@contextmanager
+def progress(title: str, total: int | None, unit: str = "rows") -> Iterator[Advance]:
+    """Show the progress of `total` units of work (None when not known beforehand) on standard error."""
+    if sys.stderr.isatty():
+        with _bar() as bar:
+            task = bar.add_task(title, total=total, unit=unit, note="")
+            yield lambda amount, note="": bar.update(task, advance=amount, **({"note": note} if note else {}))
+    else:
+        yield _Lines(title, total, unit)
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+
+    text = TextColumn("{task.description}")
+    note = TextColumn("{task.fields[note]}")
+    return Progress(text, BarColumn(), _Rate(), TimeRemainingColumn(), note, console=Console(stderr=True))
+
+
+class _Lines:
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done, self.began, self.said = 0, time.monotonic(), time.monotonic()
+
+    def __call__(self, amount: int, note: str = "") -> None:
+        self.done += amount
+        now = time.monotonic()
+        if now - self.said < PLAIN_SECONDS and self.done != self.total:
+            return
+        self.said = now
+        rate = self.done / max(now - self.began, 1e-9)
+        parts = [f"{self.done:,} {self.unit}", _rate(rate, self.unit)]
+        if self.total:
+            left = (self.total - self.done) / max(rate, 1e-9)
+            parts = [f"{self.done / self.total:4.0%}", *parts[1:], f"{left:.0f} s left"]
+        print(f"{self.title}: {', '.join([*parts, note] if note else parts)}", file=sys.stderr, flush=True)
+
+
+def _rate(rate: float, unit: str) -> str:
+    return f"{rate:,.0f} {unit}/s"

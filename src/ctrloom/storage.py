@@ -1,0 +1,89 @@
+"""Where bytes are: local paths and URLs to read from, and writes that happen whole or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class StorageError(ValueError):
+    """Bytes that cannot be read or written; the message names the place and the way out."""
+
+
+def read_json(path: str | Path) -> Any:
+    """Parse one JSON file.
+
+    Raises:
+        StorageError: no such file, or no JSON in it.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise StorageError(f"{path}: is not JSON: {error}") from None
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write one JSON file aside, then rename it into place."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write one text file aside, then rename it into place."""
+    with atomic_file(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it becomes `path`, on failure it disappears."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with _explained(path):
+            yield aside
+            os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: str | Path) -> Iterator[Path]:
+    """Give a temporary directory beside `path`; on success it replaces `path`, on failure it disappears."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        with _explained(path):
+            yield aside
+            aside.chmod(0o755)
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a local file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or str(error.filename).startswith(str(path.parent)):
+            raise StorageError(
+                f"{path}: cannot be written: {error.strerror}; nothing was left half-written"
+            ) from error
+        raise
