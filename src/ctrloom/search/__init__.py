@@ -1,0 +1,1 @@
+"""Searches for the interactions that a model needs."""
