@@ -44,7 +44,7 @@ class SearchTrace(Section):
     epochs: int
     seconds: float
     rows_per_second: float
-    hyperparameters: dict[str, Any] = {}
+    hyperparameters: dict[str, Any]
     planted: tuple[tuple[str, ...], ...] | None = None  # synthetic data: the interactions that are there
 
     @model_validator(mode="after")
