@@ -1,0 +1,168 @@
+"""Measures models and tests each against a base.
+
+S seeds, N rows of a split.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import EvaluationConfig
+from ctrloom.evaluation.metrics import EvaluationError, Metrics, measure, roc_curve
+from ctrloom.evaluation.results import (
+    DataSummary,
+    Epoch,
+    Kind,
+    ModelResult,
+    Results,
+    SeedMetrics,
+    Spread,
+    Versus,
+)
+from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong, holm
+
+SUMMARISED = ("auc", "logloss", "normalised_entropy", "brier", "calibration_ratio", "calibration_error")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels and weights of one split, in the order in which every model scored its rows."""
+
+    label_N: NDArray  # 0 or 1
+    weight_N: NDArray | None = None
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """One model, trained with several seeds, and its scores on the rows of both splits."""
+
+    name: str
+    title: str  # as people read it
+    kind: Kind
+    architecture: Architecture | None  # None: the model has no interactions to choose from
+    parameters: int
+    hyperparameters: dict[str, Any]
+    seeds: tuple[int, ...]
+    valid_logit_SN: NDArray
+    test_logit_SN: NDArray
+    train_rows_per_second: float
+    inference_rows_per_second: float
+    train_seconds: float  # all seeds together
+    curves: tuple[tuple[Epoch, ...], ...]  # one per seed
+
+
+def compare(
+    models: Sequence[ModelScores],
+    valid: Truth,
+    test: Truth,
+    data: DataSummary,
+    evaluation: EvaluationConfig,
+    code_version: str,
+    config: dict[str, Any],
+) -> Results:
+    """Measure every model on both splits and test each against `evaluation.base` on the test rows.
+
+    Raises:
+        EvaluationError: the base is not among the models, a name stands twice, or scores that are not
+            finite or not one per row.
+    """
+    names = [model.name for model in models]
+    if evaluation.base not in names:
+        raise EvaluationError(
+            f"evaluation.base is {evaluation.base!r}, which is not among the models {', '.join(names)}"
+        )
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise EvaluationError(f"two models are named {min(twice)!r}")
+    for model in models:
+        _check(model, valid, test)
+    base = next(model for model in models if model.name == evaluation.base)
+    return Results(
+        data=data,
+        base=evaluation.base,
+        evaluation=evaluation,
+        models=tuple(_result(model, valid, test, evaluation.bins) for model in models),
+        comparisons=_comparisons([model for model in models if model is not base], base, test, evaluation),
+        code_version=code_version,
+        config=config,
+    )
+
+
+def _check(model: ModelScores, valid: Truth, test: Truth) -> None:
+    for split, logit_SN, truth in (
+        ("valid", model.valid_logit_SN, valid),
+        ("test", model.test_logit_SN, test),
+    ):
+        expected = (len(model.seeds), len(truth.label_N))
+        if logit_SN.shape != expected:
+            raise EvaluationError(
+                f"{model.name}: {split} scores have the shape {logit_SN.shape}; expected {expected}, "
+                f"one row per seed and one column per row of the split"
+            )
+        if bad := int((~np.isfinite(logit_SN)).any(1).sum()):
+            raise EvaluationError(
+                f"{model.name}: {bad} of {len(logit_SN)} seeds gave {split} scores that are not finite: "
+                f"training diverged; a smaller learning_rate helps"
+            )
+
+
+def _result(model: ModelScores, valid: Truth, test: Truth, bins: int) -> ModelResult:
+    def metrics(logit_N: NDArray, truth: Truth) -> Metrics:
+        return measure(logit_N, truth.label_N, truth.weight_N, bins)
+
+    seeds = tuple(
+        SeedMetrics(seed=seed, valid=metrics(valid_N, valid), test=metrics(test_N, test))
+        for seed, valid_N, test_N in zip(model.seeds, model.valid_logit_SN, model.test_logit_SN, strict=True)
+    )
+    found = model.architecture or Architecture(method="none", fields=(), interactions=())
+    return ModelResult(
+        name=model.name,
+        title=model.title,
+        kind=model.kind,
+        kept={order: len(found.of_order(order)) for order in found.orders},
+        candidates={order: comb(len(found.fields), order) for order in found.orders},
+        parameters=model.parameters,
+        hyperparameters=model.hyperparameters,
+        seeds=seeds,
+        summary={
+            "valid": _summary([seed.valid for seed in seeds]),
+            "test": _summary([seed.test for seed in seeds]),
+        },
+        train_rows_per_second=model.train_rows_per_second,
+        inference_rows_per_second=model.inference_rows_per_second,
+        train_seconds=model.train_seconds,
+        curves=model.curves,
+        roc=roc_curve(model.test_logit_SN[0], test.label_N, test.weight_N),
+    )
+
+
+def _summary(metrics: list[Metrics]) -> dict[str, Spread]:
+    values = {name: np.array([getattr(each, name) for each in metrics]) for name in SUMMARISED}
+    return {
+        name: Spread(mean=float(v.mean()), sd=float(v.std(ddof=1)) if len(v) > 1 else None)
+        for name, v in values.items()
+    }
+
+
+def _comparisons(
+    others: list[ModelScores], base: ModelScores, test: Truth, evaluation: EvaluationConfig
+) -> tuple[Versus, ...]:
+    label_N, weight_N, confidence = test.label_N, test.weight_N, evaluation.confidence
+    aucs, losses = [], []
+    for model in others:
+        pair = model.test_logit_SN, base.test_logit_SN, label_N, weight_N, confidence
+        aucs.append(delong(*pair))
+        losses.append(bootstrap_logloss(*pair, resamples=evaluation.bootstrap, seed=evaluation.seed))
+    return tuple(
+        Versus(model=model.name, base=base.name, rows=len(label_N), auc=auc, logloss=loss)
+        for model, auc, loss in zip(others, _adjusted(aucs), _adjusted(losses), strict=True)
+    )
+
+
+def _adjusted(comparisons: list[Comparison]) -> list[Comparison]:
+    p_values = holm([comparison.p for comparison in comparisons])
+    return [c.model_copy(update={"p_adjusted": p}) for c, p in zip(comparisons, p_values, strict=True)]

@@ -1,0 +1,114 @@
+"""The record of an evaluation, `metrics.json`: every number with its split, rows, seed and data."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from ctrloom import storage
+from ctrloom.config import EvaluationConfig, Section, Split
+from ctrloom.evaluation.metrics import Curve, Metrics
+from ctrloom.evaluation.significance import Comparison
+
+Kind = Literal["baseline", "retrained", "transfer", "control"]
+
+
+class Epoch(Section):
+    """What one epoch of training reached."""
+
+    epoch: int
+    train_logloss: float
+    valid_auc: float
+    valid_logloss: float
+
+
+class FieldSummary(Section):
+    """One field, as the report shows it."""
+
+    name: str
+    kind: str
+    size: int  # number of ids
+
+
+class DataSummary(Section):
+    """The data that everything was trained and evaluated on."""
+
+    name: str
+    data_fingerprint: str
+    schema_fingerprint: str
+    rows: dict[Split, int]
+    label_rate: dict[Split, float]
+    fields: tuple[FieldSummary, ...]
+
+
+class SeedMetrics(Section):
+    """Metrics of one training."""
+
+    seed: int
+    valid: Metrics
+    test: Metrics
+
+
+class Spread(Section):
+    """A metric over seeds; one seed has no standard deviation."""
+
+    mean: float
+    sd: float | None
+
+
+class ModelResult(Section):
+    """Everything known of one model."""
+
+    name: str
+    title: str
+    kind: Kind
+    kept: dict[int, int]  # interactions per order
+    candidates: dict[int, int]  # how many there are of that order
+    parameters: int
+    hyperparameters: dict[str, Any]
+    seeds: tuple[SeedMetrics, ...]
+    summary: dict[Literal["valid", "test"], dict[str, Spread]]
+    train_rows_per_second: float
+    inference_rows_per_second: float
+    train_seconds: float
+    curves: tuple[tuple[Epoch, ...], ...]
+    roc: Curve  # test rows, first seed
+
+
+class Versus(Section):
+    """One model against the base model on the same test rows; a positive delta is a larger value."""
+
+    model: str
+    base: str
+    split: Literal["test"] = "test"
+    rows: int
+    auc: Comparison
+    logloss: Comparison
+
+
+class Results(Section):
+    """`metrics.json`."""
+
+    version: Literal[1] = 1
+    data: DataSummary
+    base: str
+    evaluation: EvaluationConfig
+    models: tuple[ModelResult, ...]
+    comparisons: tuple[Versus, ...]  # p-values adjusted over these, for each metric by itself
+    code_version: str
+    config: dict[str, Any]  # of the whole run
+
+    def model(self, name: str) -> ModelResult:
+        """The model of that name, which must be there."""
+        return next(model for model in self.models if model.name == name)
+
+    def versus_base(self, name: str) -> Versus | None:
+        """How a model compares with the base; None for the base itself."""
+        return next((versus for versus in self.comparisons if versus.model == name), None)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read and validate `metrics.json`."""
+        return cls.parse(storage.read_json(path), str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Write `metrics.json`, whole or not at all."""
+        storage.write_json(path, self.model_dump(mode="json"))
