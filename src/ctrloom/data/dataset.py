@@ -1,0 +1,61 @@
+"""An encoded data set: its schema, its fingerprints, and the rows of its splits."""
+
+from pathlib import Path
+from typing import Self
+
+from ctrloom.config import Split
+from ctrloom.data.encode import Encoder
+from ctrloom.data.manifest import EncodedManifest
+from ctrloom.data.parts import read_parts
+from ctrloom.data.rows import Rows
+from ctrloom.data.tensors import RowFiller
+from ctrloom.schema import Schema
+
+
+class Dataset:
+    """Encoded rows of all splits, and the schema and vocabularies that made them."""
+
+    def __init__(self, manifest: EncodedManifest, base: Path, schema: Schema) -> None:
+        self.manifest, self.base, self.schema = manifest, base, schema
+
+    @classmethod
+    def open(cls, manifest: str | Path) -> Self:
+        """Read a manifest (or the directory that holds one); no row is read yet.
+
+        Raises:
+            StorageError: no such file.
+            DataError: no manifest of encoded data, or its files are gone.
+        """
+        loaded, base = EncodedManifest.load(manifest)
+        return cls(loaded, base, Encoder.load(base).schema)
+
+    @property
+    def data_fingerprint(self) -> str:
+        """SHA-256 over schema, sources and split."""
+        return self.manifest.data_fingerprint
+
+    @property
+    def directory(self) -> Path:
+        """Where the files are: `schema.json`, `vocabulary/` and a folder per split."""
+        return self.base
+
+    @property
+    def vocabulary_directory(self) -> Path:
+        """Where the vocabularies are, one Parquet file per field."""
+        return self.base / "vocabulary"
+
+    def encoder(self) -> Encoder:
+        """The encoder that made these rows."""
+        return Encoder.load(self.base)
+
+    def rows_in(self, split: Split) -> int:
+        """Number of rows of one split."""
+        return self.manifest.rows[split]
+
+    def rows(self, split: Split) -> Rows:
+        """All rows of one split, on the CPU."""
+        extra = [kind for kind in ("label", "weight") if self.schema.source.named(kind)]
+        filler = RowFiller(self.schema, self.rows_in(split), extra)
+        for batch in read_parts(self.manifest.paths(self.base, split)):
+            filler.add(batch)
+        return filler.rows()

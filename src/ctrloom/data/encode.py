@@ -1,0 +1,155 @@
+"""Typed rows to ids, with the schema and vocabularies that were fitted on the training split."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ctrloom import storage
+from ctrloom.config import Keep
+from ctrloom.data.bucketing import bucket_label, codes, scaled
+from ctrloom.data.errors import DataError
+from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
+
+_COLUMN = {"categorical": pa.int32(), "numeric": pa.float32(), "multivalued": pa.list_(pa.int32())}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens of one field in id order, the first one having id 2, and how often each was seen in training."""
+
+    tokens: pa.StringArray
+    counts: pa.Int64Array
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the tokens in id order."""
+        sizes = pc.binary_length(self.tokens).to_numpy().astype("<i4")
+        _, offsets, data = self.tokens.buffers()
+        first, last = np.frombuffer(offsets, np.int32)[[self.tokens.offset, self.tokens.offset + len(self)]]
+        digest = hashlib.sha256(sizes.tobytes())
+        digest.update(memoryview(data)[first:last] if data else b"")
+        return digest.hexdigest()
+
+    def ids(self, tokens: pa.Array) -> pa.Int32Array:
+        """Id of each token: 0 for null, 1 for one that is not here."""
+        found = pc.index_in(tokens, value_set=self.tokens)
+        known = pc.add(pc.fill_null(found, UNSEEN_ID - FIRST_TOKEN_ID), pa.scalar(FIRST_TOKEN_ID, pa.int32()))
+        return pc.if_else(tokens.is_valid(), known, pa.scalar(MISSING_ID, pa.int32()))
+
+    def decode(self, ids: pa.Array) -> pa.StringArray:
+        """Token of each id; null for the reserved ones."""
+        places = pc.subtract(ids, FIRST_TOKEN_ID)
+        return self.tokens.take(pc.if_else(pc.greater_equal(places, 0), places, None))
+
+
+def vocabulary_file(field: str) -> str:
+    """Path of a field's vocabulary in a data set or bundle; any field name gives a safe one."""
+    return f"vocabulary/{quote(field, safe='')}.parquet"
+
+
+class Encoder:
+    """Turns typed rows (see `data.typed`) into ids; any text has one."""
+
+    def __init__(self, schema: Schema, vocabularies: Mapping[str, Vocabulary]) -> None:
+        self.schema, self.vocabularies = schema, dict(vocabularies)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self:
+        """Read `schema.json` and `vocabulary/` of an encoded data set or a model bundle.
+
+        Raises:
+            StorageError: no `schema.json`.
+            DataError: a vocabulary is missing or is not the one the schema was made with.
+        """
+        directory = Path(directory)
+        schema = Schema.parse(storage.read_json(directory / "schema.json"), str(directory / "schema.json"))
+        return cls(schema, {f.name: _load(directory, f) for f in schema.fields if f.kind != "numeric"})
+
+    def save(self, directory: str | Path) -> list[Path]:
+        """Write `schema.json` and `vocabulary/`; returns the files."""
+        directory = Path(directory)
+        (directory / "vocabulary").mkdir(parents=True, exist_ok=True)
+        written = [directory / "schema.json"]
+        storage.write_json(written[0], self.schema.model_dump(mode="json"))
+        for name, vocabulary in self.vocabularies.items():
+            written.append(directory / vocabulary_file(name))
+            ids = np.arange(FIRST_TOKEN_ID, FIRST_TOKEN_ID + len(vocabulary), dtype=np.int32)
+            columns = {"token": vocabulary.tokens, "id": pa.array(ids), "count": vocabulary.counts}
+            pq.write_table(pa.table(columns), written[-1], compression="zstd")
+        return written
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Columns of encoded rows, one per field."""
+        return pa.schema([pa.field(field.name, _COLUMN[field.kind]) for field in self.schema.fields])
+
+    def encode(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Encoded columns of typed rows: ids from 0 within each field, and scaled numbers.
+
+        A missing number stays null; a row of a multi-valued field has at most the field's `width` ids.
+        """
+        columns = [self._column(field, rows.column(field.name)) for field in self.schema.fields]
+        return pa.RecordBatch.from_arrays(columns, schema=self.arrow_schema)
+
+    def _column(self, field: Field, values: pa.Array) -> pa.Array:
+        if field.kind == "multivalued":
+            flat = self.vocabularies[field.name].ids(pc.list_flatten(values))
+            sizes = pc.list_value_length(values).to_numpy()
+            return truncated(flat, sizes, field.width)
+        if field.bucketing is None:
+            return self.vocabularies[field.name].ids(values)
+        present = values.is_valid()
+        numbers = values.drop_null().to_numpy()
+        if isinstance(field.bucketing, Keep):
+            return _spread(pa.array(scaled(field.bucketing, field.boundaries, numbers)), present)
+        found, place = np.unique(codes(field.bucketing, field.boundaries, numbers), return_inverse=True)
+        labels = [bucket_label(field.bucketing, field.boundaries, int(code)) for code in found]
+        ids = self.vocabularies[field.name].ids(pa.array(labels, pa.string())).to_numpy()
+        return pc.fill_null(_spread(pa.array(ids[place]), present), MISSING_ID)
+
+
+def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:
+    """Lists of the given sizes over `flat`, of which only the first `width` values stay."""
+    if len(sizes) and sizes.max() > width:
+        starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+        flat = flat.filter(pa.array(np.arange(len(flat)) - starts < width))
+        sizes = np.minimum(sizes, width)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def _spread(present_values: pa.Array, present: pa.Array) -> pa.Array:
+    """Values at the places that are present, null elsewhere."""
+    places = np.cumsum(present.to_numpy(zero_copy_only=False)) - 1
+    return present_values.take(pc.if_else(present, pa.array(places), None))
+
+
+def _load(directory: Path, field: Field) -> Vocabulary:
+    path = directory / vocabulary_file(field.name)
+    try:
+        table = pq.read_table(path, columns=["token", "count"]).combine_chunks()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: the vocabulary of field {field.name!r} cannot be read: {error}") from None
+    tokens, counts = (_one_array(table[name]) for name in ("token", "count"))
+    vocabulary = Vocabulary(tokens, counts)
+    if vocabulary.digest != field.vocabulary_digest:
+        raise DataError(
+            f"{path}: the vocabulary of field {field.name!r} is not the one in schema.json; "
+            "copy both from one data set"
+        )
+    return vocabulary
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)

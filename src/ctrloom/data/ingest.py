@@ -1,0 +1,197 @@
+"""Raw files to typed, clean Parquet, split into training, validation and test rows."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctrloom import storage
+from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split
+from ctrloom.data import splits
+from ctrloom.data.engine import engine, parquet
+from ctrloom.data.errors import DataError
+from ctrloom.data.inputs import Input, gathered
+from ctrloom.data.manifest import IngestedManifest, PartFile, code_version, fingerprint
+from ctrloom.data.parts import PartWriter, read_parts
+from ctrloom.data.profile import profile
+from ctrloom.data.quarantine import Quarantine
+from ctrloom.data.typed import TypedBatch, check_rules, read_rows, typed_schema
+from ctrloom.progress import progress
+
+LAYOUT = 1  # of the files written; part of the fingerprint, so that an older layout is not reused
+
+
+@dataclass
+class _Tally:
+    """What happened to the rows."""
+
+    read: int = 0
+    dropped: int = 0
+    rows: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    positives: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+
+
+def ingest(config: DataConfig, store: Path) -> Path:
+    """Read all rows once and write them clean; returns the path of the manifest.
+
+    The directory `<store>/ingested-<fingerprint>` appears whole or not at all; one that is there already,
+    made from the same bytes in the same way, is used again.
+
+    Raises:
+        ConfigError: label rules, names or the split cannot work.
+        DataError: files that are missing, empty or lack a column; too many malformed rows; a split that is
+            empty or has one class.
+    """
+    check_rules(config.source)
+    splits.shares(config)
+    store = store.resolve()
+    store.mkdir(parents=True, exist_ok=True)
+    with gathered(config.files, store) as inputs:
+        digest = _fingerprint(config, inputs)
+        target = store / f"ingested-{digest[:16]}"
+        if (target / "manifest.json").is_file():
+            return target / "manifest.json"
+        with storage.atomic_directory(target) as folder:
+            _write(config, inputs, digest, folder, target)
+    return target / "manifest.json"
+
+
+def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
+    return fingerprint(
+        {
+            "layout": LAYOUT,
+            "source": config.source.model_dump(mode="json"),
+            "split": config.split.model_dump(mode="json"),
+            "files": [(each.record.split, each.record.sha256) for each in inputs],
+        }
+    )
+
+
+def _write(config: DataConfig, inputs: list[Input], digest: str, folder: Path, target: Path) -> None:
+    tally, kept_at = _Tally(), target.with_name(f"quarantine-{digest[:16]}.parquet")
+    malformed = folder / "quarantine.parquet"
+    try:
+        with Quarantine(malformed, config.max_malformed, kept_at) as quarantine:
+            files = _write_splits(config, _clean(config, inputs, quarantine, tally), folder, tally)
+    except DataError:
+        if malformed.is_file() and pq.read_metadata(malformed).num_rows:
+            shutil.move(malformed, kept_at)
+        raise
+    _check_classes(config, tally)
+    manifest = IngestedManifest(
+        base=str(target),
+        data_fingerprint=digest,
+        code_version=code_version(),
+        split=config.split,
+        sources=tuple(each.record for each in inputs),
+        rows=tally.rows,
+        files=files,
+        source=config.source,
+        positives=tally.positives,
+        quarantined=quarantine.rows,
+        dropped=tally.dropped,
+    )
+    storage.write_json(folder / "profile.json", profile(manifest, folder, quarantine.faults))
+    storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+
+
+Batches = Iterator[tuple[Split, pa.RecordBatch]]
+
+
+def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tally: _Tally) -> Batches:
+    """Clean rows of all files with the split that their file stands for."""
+    total, done = sum(each.record.bytes for each in inputs), 0
+    with progress("ingest", total, "bytes") as advance:
+        for each in inputs:
+            for batch in _rows_of(each, config):
+                quarantine.add([replace(row, file=each.record.path) for row in batch.malformed])
+                tally.read += batch.rows
+                tally.dropped += batch.dropped
+                done += batch.stored_bytes
+                advance(batch.stored_bytes)
+                quarantine.check(tally.read, min(done / total, 0.999))
+                yield each.record.split, batch.table
+    quarantine.check(tally.read, 1)
+
+
+def _rows_of(each: Input, config: DataConfig) -> Iterator[TypedBatch]:
+    try:
+        yield from read_rows(config.source, [each.local])
+    except DataError as error:
+        raise DataError(str(error).replace(each.local, each.record.path)) from error
+
+
+def _write_splits(
+    config: DataConfig, clean: Batches, folder: Path, tally: _Tally
+) -> dict[Split, tuple[PartFile, ...]]:
+    valid, test = splits.shares(config)
+    if isinstance(config.split, RandomSplit):
+        assign = splits.at_random(config.split, valid, test)
+    elif not valid and not test:
+        assign = splits.by_time(*[np.iinfo(np.int64).max] * 2)
+    elif given := splits.instants(config):
+        assign = splits.by_time(*given)
+    else:
+        # Where the cuts lie is known only when all rows were seen, so they are written twice.
+        return _write_by_shares(config, clean, folder, tally, valid, test)
+    return _distribute(config, clean, assign, folder, tally)
+
+
+def _write_by_shares(
+    config: DataConfig, clean: Batches, folder: Path, tally: _Tally, valid: float, test: float
+) -> dict[Split, tuple[PartFile, ...]]:
+    aside = folder / "unsplit"
+    schema = typed_schema(config.source)
+    with ExitStack() as stack:
+        writers = {s: stack.enter_context(PartWriter(aside, s, schema)) for s in SPLITS}
+        for split, batch in clean:
+            writers[split].write(batch)
+    written: list[tuple[Split, Path]] = [(s, aside / p.path) for s in SPLITS for p in writers[s].parts]
+    with engine(folder) as (backend, _):
+        train = parquet(backend, [path for split, path in written if split == "train"])
+        assign = splits.by_time(*splits.cuts(train, valid, test))
+    reread = ((split, batch) for split, path in written for batch in read_parts([path]))
+    files = _distribute(config, reread, assign, folder, tally)
+    shutil.rmtree(aside)
+    return files
+
+
+def _distribute(
+    config: DataConfig, clean: Batches, assign: splits.Assign, folder: Path, tally: _Tally
+) -> dict[Split, tuple[PartFile, ...]]:
+    schema = typed_schema(config.source)
+    with ExitStack() as stack:
+        writers = {s: stack.enter_context(PartWriter(folder, s, schema)) for s in SPLITS}
+        for given, batch in clean:
+            labels = batch["label"].to_numpy()
+            times = batch["timestamp"].to_numpy() if "timestamp" in schema.names else None
+            chosen = assign(labels, times) if given == "train" else np.full(len(labels), SPLITS.index(given))
+            for number, split in enumerate(SPLITS):
+                mine = chosen == number
+                tally.rows[split] += int(mine.sum())
+                tally.positives[split] += int(labels[mine].sum())
+                writers[split].write(batch if mine.all() else batch.filter(pa.array(mine)))
+    return {split: tuple(writers[split].parts) for split in SPLITS}
+
+
+def _check_classes(config: DataConfig, tally: _Tally) -> None:
+    """Raise DataError for a split that cannot serve its purpose."""
+    valid, test = splits.shares(config)
+    wanted = {"train": True, "valid": valid or config.files.valid, "test": test or config.files.test}
+    for split in SPLITS:
+        rows, positives = tally.rows[split], tally.positives[split]
+        if not wanted[split]:
+            continue
+        if not rows:
+            left = f"of {tally.read:,} rows read, {tally.dropped:,} were dropped by the label's rule"
+            raise DataError(f"the {split} split is empty ({left}); check `files`, `split` and the label")
+        if positives in (0, rows):
+            raise DataError(
+                f"all {rows:,} rows of the {split} split have the label {int(positives > 0)}; "
+                "check the label column and its `positive` rule, or how rows are split"
+            )

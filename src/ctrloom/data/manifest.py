@@ -1,0 +1,120 @@
+"""What a data set is made of: the small files that travel between the steps."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from ctrloom import storage
+from ctrloom.config import RandomSplit, Section, SourceConfig, Split, TimeSplit, VocabularyConfig
+from ctrloom.data.errors import DataError
+
+
+class SourceFile(Section):
+    """One file that rows were read from."""
+
+    split: Split
+    path: str
+    bytes: int
+    sha256: str
+
+
+class PartFile(Section):
+    """One file of a data set; the path is relative to its directory."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, base: Path, file: Path, rows: int) -> Self:
+        """Describe a file that was written."""
+        size, digest = file.stat().st_size, storage.sha256(file)
+        return cls(path=str(file.relative_to(base)), rows=rows, bytes=size, sha256=digest)
+
+
+class Manifest(Section):
+    """What ingested and encoded data sets have in common."""
+
+    version: Literal[1] = 1
+    base: str  # directory of the files; where it is gone, that of the manifest
+    data_fingerprint: str
+    code_version: str
+    split: RandomSplit | TimeSplit
+    sources: tuple[SourceFile, ...]
+    rows: dict[Split, int]
+    files: dict[Split, tuple[PartFile, ...]]
+
+    @classmethod
+    def load(cls, path: str | Path) -> tuple[Self, Path]:
+        """Read a manifest and find the directory of its files.
+
+        Raises:
+            StorageError: no such file, or no JSON.
+            DataError: the manifest is of another kind, or its files are neither at `base` nor beside it.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / "manifest.json"
+        try:
+            manifest = cls.parse(storage.read_json(path), str(path))
+        except ValueError as error:
+            if isinstance(error, storage.StorageError):
+                raise
+            raise DataError(f"{path}: is no manifest of {cls._what()}: {error}") from None
+        bases = (Path(manifest.base), path.resolve().parent)
+        for base in bases:
+            if all((base / part.path).is_file() for parts in manifest.files.values() for part in parts):
+                return manifest, base
+        raise DataError(
+            f"{path}: the files it names are neither in {bases[0]} nor beside it; "
+            f"move the whole directory, or make {cls._what()} again"
+        )
+
+    def paths(self, base: Path, split: Split) -> list[Path]:
+        """The Parquet files of one split."""
+        return [base / part.path for part in self.files[split]]
+
+    @classmethod
+    def _what(cls) -> str:
+        raise NotImplementedError
+
+
+class IngestedManifest(Manifest):
+    """Typed, split, clean rows."""
+
+    kind: Literal["ingested"] = "ingested"
+    source: SourceConfig
+    positives: dict[Split, int]
+    quarantined: int
+    dropped: int
+
+    @classmethod
+    def _what(cls) -> str:
+        return "ingested data (`ctrloom ingest`)"
+
+
+class EncodedManifest(Manifest):
+    """Rows of ids, with the schema and vocabularies that made them."""
+
+    kind: Literal["encoded"] = "encoded"
+    schema_fingerprint: str
+    ingested_fingerprint: str
+    vocabulary: VocabularyConfig
+    encoder: tuple[PartFile, ...]  # schema.json and the vocabularies
+
+    @classmethod
+    def _what(cls) -> str:
+        return "encoded data (`ctrloom vocabulary`)"
+
+
+def code_version() -> str:
+    """Version of this library."""
+    return version("ctrloom")
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""Malformed rows: kept with file, line and reason, and too many of them stop ingest."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctrloom.data.errors import DataError
+from ctrloom.data.sources.raw import Malformed
+
+SCHEMA = pa.schema({"file": pa.string(), "line": pa.int64(), "reason": pa.string(), "text": pa.string()})
+_BUFFER = 10_000
+_SHOWN = 3
+_ENOUGH = 1000  # rows after which the share of malformed ones means something
+
+
+class Quarantine:
+    """Writes malformed rows to one Parquet file; use as a context manager."""
+
+    def __init__(self, path: Path, max_share: float, kept_at: Path) -> None:
+        self.max_share, self.kept_at = max_share, kept_at
+        self.writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+        self.waiting: list[Malformed] = []
+        self.first: list[Malformed] = []
+        self.faults: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self.writer.close()
+
+    @property
+    def rows(self) -> int:
+        """Malformed rows so far."""
+        return self.faults.total()
+
+    def add(self, malformed: list[Malformed]) -> None:
+        """Keep some rows."""
+        self.first += malformed[: _SHOWN - len(self.first)]
+        self.faults.update(row.fault for row in malformed)
+        self.waiting += malformed
+        if len(self.waiting) >= _BUFFER:
+            self._flush()
+
+    def check(self, rows: int, share_read: float) -> None:
+        """Raise DataError when more than the allowed share is malformed, or it has become hopeless.
+
+        Args:
+            rows: read so far, malformed ones included.
+            share_read: of all bytes there are; 1 at the end.
+        """
+        expected = rows / share_read if share_read else float("inf")
+        if not self.rows or self.rows <= self.max_share * expected or (rows < _ENOUGH and share_read < 1):
+            return
+        shown = "; ".join(f"{row.file}, line {row.line}: {row.reason}" for row in self.first)
+        raise DataError(
+            f"{self.rows:,} of {rows:,} rows are malformed, more than max_malformed allows "
+            f"({self.max_share:.2%}): {shown}{'; ...' if self.rows > _SHOWN else ''}. "
+            f"The full list is in {self.kept_at}. Correct `columns` or the files, or raise max_malformed"
+        )
+
+    def _flush(self) -> None:
+        if self.waiting:
+            values = [[getattr(row, name) for row in self.waiting] for name in SCHEMA.names]
+            self.writer.write_table(pa.table(values, schema=SCHEMA))
+            self.waiting = []

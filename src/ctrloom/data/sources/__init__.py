@@ -1,0 +1,17 @@
+"""Files of any supported format as batches of raw columns, in memory bounded by one batch."""
+
+from collections.abc import Iterator
+
+from ctrloom.config import SourceConfig
+from ctrloom.data.sources.parquet import read_parquet
+from ctrloom.data.sources.raw import RawBatch
+from ctrloom.data.sources.text import read_text
+
+
+def read_raw(path: str, source: SourceConfig, with_label: bool = True) -> Iterator[RawBatch]:
+    """Batches of one file or URL; without `with_label`, label and weight are not read and may be absent.
+
+    Raises:
+        DataError: the file is empty, cannot be read, or does not have the columns.
+    """
+    return (read_parquet if source.format == "parquet" else read_text)(path, source, with_label)

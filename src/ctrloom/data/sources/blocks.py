@@ -1,0 +1,82 @@
+"""A text file as blocks of whole lines, so that every row knows its line."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from ctrloom.data.errors import DataError
+from ctrloom.data.sources.files import open_text
+
+BLOCK_BYTES = 4 << 20  # bounds the memory of all later steps
+MAX_LINE_BYTES = 16 << 20
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of one file."""
+
+    file: str
+    first_line: int  # counted from 1
+    data: bytes
+    stored_bytes: int  # read from storage for this block
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """The lines without their ends."""
+        lines = [line.rstrip(b"\r") for line in self.data.split(b"\n")]
+        return lines[:-1] if self.data.endswith(b"\n") else lines
+
+    @property
+    def line_count(self) -> int:
+        """Number of lines, empty ones included."""
+        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+
+    def without_first(self) -> "Block":
+        """The block from its second line on."""
+        rest = self.data[self.data.find(b"\n") + 1 :] if b"\n" in self.data else b""
+        return Block(self.file, self.first_line + 1, rest, self.stored_bytes)
+
+
+def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Blocks of about `size` decompressed bytes.
+
+    Raises:
+        DataError: the file is empty, is no text, or cannot be read.
+    """
+    stored, line, rest, parts = 0, 1, b"", 0
+
+    def count(taken: int) -> None:
+        nonlocal stored
+        stored += taken
+
+    with open_text(path, count) as stream:
+        while chunk := stream.read(size):
+            cut = chunk.rfind(b"\n") + 1
+            if not cut:
+                rest += chunk
+                _check_line(path, line, rest)
+                continue
+            data, rest = rest + chunk[:cut], chunk[cut:]
+            yield Block(path, line, data if parts else _text(path, data), stored)
+            line, stored, parts = line + data.count(b"\n"), 0, parts + 1
+    if rest:
+        yield Block(path, line, rest if parts else _text(path, rest), stored)
+    elif not parts:
+        raise DataError(f"{path}: the file is empty; remove it from `files` or write it again")
+
+
+def _text(path: str, data: bytes) -> bytes:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: is UTF-16; convert it, for example with iconv -f UTF-16 -t UTF-8")
+    if data.startswith(b"PAR1"):
+        raise DataError(f"{path}: is a Parquet file; set `format: parquet`")
+    return data.removeprefix(_BOM)
+
+
+def _check_line(path: str, line: int, rest: bytes) -> None:
+    if len(rest) > MAX_LINE_BYTES:
+        raise DataError(
+            f"{path}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; "
+            "check that the file is text with line feeds, and `format`"
+        )

@@ -1,0 +1,132 @@
+"""Finding and opening input: local paths, globs and URLs; plain, gzip or zstd."""
+
+import fnmatch
+import glob
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow as pa
+from pyarrow import fs
+
+from ctrloom.data.errors import DataError
+
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` is a URL of another machine."""
+    return "://" in path and not path.startswith("file://")
+
+
+def resolve(patterns: Sequence[str]) -> list[str]:
+    """Files and URLs that `patterns` stand for: those of one glob sorted, patterns in the order given.
+
+    Raises:
+        DataError: a pattern that no file matches, or a directory.
+    """
+    return [path for pattern in patterns for path in _resolve(pattern.removeprefix("file://"))]
+
+
+def _resolve(pattern: str) -> list[str]:
+    if pattern.startswith(("http://", "https://")):
+        return [pattern]
+    if "://" in pattern:
+        found = _matches(pattern) if glob.has_magic(pattern) else [pattern]
+    elif Path(pattern).is_dir():
+        raise DataError(f"{pattern}: is a directory; name its files, for example {pattern}/*.csv")
+    else:
+        found = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise DataError(f"{pattern}: no file matches; check `files` and the folder it is relative to")
+    return found
+
+
+def _matches(pattern: str) -> list[str]:
+    scheme = pattern.split("://")[0]
+    folder = pattern[: min(pattern.find(c) for c in "*?[" if c in pattern)].rsplit("/", 1)[0]
+    with _explained(pattern):
+        system, base = fs.FileSystem.from_uri(folder)
+        paths = [f.path for f in system.get_file_info(fs.FileSelector(base, recursive=True)) if f.is_file]
+    wanted = base + pattern[len(folder) :]
+    return sorted(f"{scheme}://{path}" for path in paths if fnmatch.fnmatchcase(path, wanted))
+
+
+@contextmanager
+def open_bytes(path: str) -> Iterator[BinaryIO]:
+    """Open a file or URL as it is stored, to be read once from the beginning.
+
+    Raises:
+        DataError: it cannot be opened or read.
+    """
+    with ExitStack() as stack, _explained(path):
+        if path.startswith(("http://", "https://")):
+            yield stack.enter_context(fsspec.open(path, "rb", block_size=0))  # 0: one request, no seeking
+        elif is_remote(path):
+            system, inner = fs.FileSystem.from_uri(path)
+            yield stack.enter_context(system.open_input_stream(inner, compression=None))
+        else:
+            yield stack.enter_context(open(path, "rb"))
+
+
+@contextmanager
+def open_seekable(path: str) -> Iterator[Any]:
+    """Open a file or URL for reading at any place.
+
+    Raises:
+        DataError: it cannot be opened or read.
+    """
+    with ExitStack() as stack, _explained(path):
+        if path.startswith(("http://", "https://")):
+            yield stack.enter_context(fsspec.open(path, "rb"))
+        elif is_remote(path):
+            system, inner = fs.FileSystem.from_uri(path)
+            yield stack.enter_context(system.open_input_file(inner))
+        else:
+            yield stack.enter_context(open(path, "rb"))
+
+
+@contextmanager
+def open_text(path: str, on_read: Callable[[int], None] = lambda size: None) -> Iterator[Any]:
+    """Open a file or URL decompressed; its first bytes, not its name, say how it is compressed.
+
+    `on_read` is told the number of stored bytes of each read.
+    """
+    with open_bytes(path) as raw:
+        stored = _Reporting(raw, on_read)
+        head = stored.peek()
+        codec = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+        yield pa.CompressedInputStream(pa.PythonFile(stored, "r"), codec) if codec else stored
+
+
+class _Reporting(io.RawIOBase):
+    """A stream read from the beginning that reports what was taken and lets its head be seen first."""
+
+    def __init__(self, raw: BinaryIO, on_read: Callable[[int], None]) -> None:
+        self.raw, self.on_read, self.head = raw, on_read, b""
+
+    def peek(self) -> bytes:
+        while len(self.head) < 4 and (more := self.raw.read(4 - len(self.head))):
+            self.head += more
+        return self.head
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        head, self.head = self.head, b""
+        taken = head + self.raw.read(-1 if size < 0 else max(size - len(head), 0))
+        self.on_read(len(taken))
+        return taken
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise DataError(f"{path}: cannot be read: {reason}") from error

@@ -1,0 +1,45 @@
+"""Parquet files as batches of raw columns."""
+
+import json
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctrloom.config import SourceConfig
+from ctrloom.data.errors import DataError
+from ctrloom.data.sources.files import open_seekable
+from ctrloom.data.sources.layout import check_names, wanted_columns
+from ctrloom.data.sources.raw import RawBatch
+
+BATCH_ROWS = 32_768
+
+
+def read_parquet(path: str, source: SourceConfig, with_label: bool) -> Iterator[RawBatch]:
+    """Batches of one Parquet file; "lines" are its rows."""
+    wanted = wanted_columns(source, with_label)
+    with open_seekable(path) as stream:
+        size = stream.seek(0, os.SEEK_END) or stream.tell()
+        try:
+            file = pq.ParquetFile(stream, buffer_size=1 << 20)  # so that a large row group is read in pieces
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path}: is not Parquet: {error}") from None
+        check_names(path, source, file.schema_arrow.names, with_label)
+        row, told = 1, 0
+        for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+            read = size * (row - 1 + len(batch)) // max(file.metadata.num_rows, 1)
+            yield _raw(path, batch, row, read - told)
+            row, told = row + len(batch), read
+
+
+def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int) -> RawBatch:
+    return RawBatch(
+        file=path,
+        lines=np.arange(row, row + len(batch)),
+        columns=dict(zip(batch.schema.names, batch.columns, strict=True)),
+        positions=np.arange(len(batch)),
+        stored_bytes=stored_bytes,
+        text_of=lambda line: json.dumps(batch.slice(line - row, 1).to_pylist()[0], default=str),
+    )

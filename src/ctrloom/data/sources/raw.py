@@ -1,0 +1,50 @@
+"""Rows as they stand in a file, before they have types."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+TEXT_LIMIT = 500  # characters of a malformed row that are kept
+VALUE_LIMIT = 100  # and of the value that is wrong
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A row that cannot be used, and why."""
+
+    position: int  # among all rows read, malformed ones included, counted from 0
+    file: str
+    line: int  # of a text file; row of a Parquet file; counted from 1
+    fault: str  # without the value, so that faults can be counted
+    value: str | None
+    text: str
+
+    @property
+    def reason(self) -> str:
+        """The fault, and the value that has it."""
+        return self.fault if self.value is None else f"{self.fault}: {self.value}"
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Some rows of one file.
+
+    `columns` hold the rows that could be split into columns; `positions` says which of the `len(lines)`
+    rows of the batch each of them is. The others are in `malformed`, their positions counted in the batch.
+    """
+
+    file: str
+    lines: np.ndarray  # int64, line of each row
+    columns: dict[str, pa.Array]
+    positions: np.ndarray  # int64
+    stored_bytes: int  # read from storage for this batch
+    text_of: Callable[[int], str]  # line -> what stands there
+    malformed: list[Malformed] = field(default_factory=list)
+
+    def reject(self, position: int, fault: str, value: str | None = None) -> Malformed:
+        """Describe the row at `position` of the batch as malformed."""
+        line = int(self.lines[position])
+        shown = value if value is None or len(value) <= VALUE_LIMIT else value[:VALUE_LIMIT] + "..."
+        return Malformed(position, self.file, line, fault, shown, self.text_of(line)[:TEXT_LIMIT])

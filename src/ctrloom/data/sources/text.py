@@ -1,0 +1,177 @@
+"""CSV, TSV, libsvm and libfm files as batches of raw columns."""
+
+import csv
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
+
+from ctrloom.config import SourceConfig
+from ctrloom.data.sources.blocks import Block, read_blocks
+from ctrloom.data.sources.layout import Layout, delimited, indexed
+from ctrloom.data.sources.raw import RawBatch
+
+Fault = tuple[str, str | None]  # what is wrong, and the value that is
+
+
+def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[RawBatch]:
+    """Batches of one text file; a line that does not have the file's columns is in `malformed`.
+
+    One line is one row: a quoted field cannot hold a line feed. Empty lines are skipped.
+    """
+    blocks = read_blocks(path)
+    first = _skip_empty(next(blocks))
+    line = first.lines[0] if first.data else b""
+    if source.format == "libsvm":
+        layout = indexed(source, line, with_label)
+        blocks = (_trimmed(block) for block in chain([first], blocks))
+    else:
+        layout = delimited(path, source, line, with_label)
+        blocks = chain([first.without_first() if source.header else first], blocks)
+    for block in blocks:
+        if block.data:
+            batch = _split_columns(block, layout)
+            yield _libsvm_values(batch, source) if source.format == "libsvm" else _decoded(batch)
+
+
+def _skip_empty(block: Block) -> Block:
+    while block.data.startswith((b"\n", b"\r\n")):
+        block = block.without_first()
+    return block
+
+
+def _trimmed(block: Block) -> Block:
+    data = re.sub(rb"[ \t]+(?=\r?\n|\Z)", b"", block.data)
+    return Block(block.file, block.first_line, data, block.stored_bytes)
+
+
+def _split_columns(block: Block, layout: Layout) -> RawBatch:
+    table, refused = _parse(block.data, layout)
+    rows = table.num_rows + len(refused)
+    lines = np.arange(block.first_line, block.first_line + block.line_count)
+    reasons = {number - 1: reason for number, reason in refused}
+    if rows != len(lines) or block.data.count(b"\r") != block.data.count(b"\r\n"):
+        # Empty lines, or line ends where none should be: find out which lines the parser may see.
+        table, lines, reasons = _parse_line_by_line(block, layout)
+    positions = np.delete(np.arange(len(lines)), sorted(reasons))
+    batch = RawBatch(
+        file=block.file,
+        lines=lines,
+        columns={name: table[str(at)].combine_chunks() for name, at in layout.place.items()},
+        positions=positions,
+        stored_bytes=block.stored_bytes,
+        text_of=lambda line: block.lines[line - block.first_line].decode(errors="backslashreplace"),
+    )
+    batch.malformed.extend(batch.reject(position, reason) for position, reason in sorted(reasons.items()))
+    return batch
+
+
+def _parse_line_by_line(block: Block, layout: Layout) -> tuple[pa.Table, np.ndarray, dict[int, str]]:
+    filled = [i for i, line in enumerate(block.lines) if line]
+    lines = np.array(filled, dtype=np.int64) + block.first_line
+    problems = {at: _line_problem(block.lines[i], layout) for at, i in enumerate(filled)}
+    reasons = {at: problem for at, problem in problems.items() if problem}
+    sound = [at for at in problems if at not in reasons]
+    table, refused = _parse(b"\n".join(block.lines[filled[at]] for at in sound), layout)
+    assert table.num_rows + len(refused) == len(sound), "the parser saw other rows than there are lines"
+    return table, lines, reasons | {sound[number - 1]: reason for number, reason in refused}
+
+
+def _line_problem(line: bytes, layout: Layout) -> str | None:
+    if b"\r" in line:
+        return "has a carriage return within the line"
+    if layout.quoting and b'"' in line:
+        try:
+            list(csv.reader([line.decode("latin-1")], delimiter=layout.delimiter, strict=True))
+        except csv.Error as error:
+            if "end of data" in str(error):
+                return "has a quoted field that does not end on its line"
+    return None
+
+
+def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, list[tuple[int, str]]]:
+    """Split rows at the delimiter; also the number (from 1, among all rows) and fault of each row refused."""
+    refused: list[tuple[int, str]] = []
+
+    def refuse(row: arrow_csv.InvalidRow) -> str:
+        refused.append((row.number, f"has {row.actual_columns} columns instead of {row.expected_columns}"))
+        return "skip"
+
+    every, wanted = [str(i) for i in range(layout.width)], sorted(set(layout.place.values()))
+    table = (
+        arrow_csv.read_csv(
+            pa.BufferReader(data),
+            arrow_csv.ReadOptions(column_names=every, use_threads=False, block_size=max(len(data), 1) + 1),
+            arrow_csv.ParseOptions(
+                delimiter=layout.delimiter,
+                quote_char='"' if layout.quoting else False,
+                invalid_row_handler=refuse,
+            ),
+            arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(every, pa.binary()),
+                include_columns=[str(i) for i in wanted],
+                strings_can_be_null=False,
+            ),
+        )
+        if data
+        else pa.table({str(i): pa.array([], pa.binary()) for i in wanted})
+    )
+    return table, refused
+
+
+def _decoded(batch: RawBatch) -> RawBatch:
+    """The batch with text instead of bytes; rows with bytes that are no UTF-8 are malformed."""
+    columns: dict[str, pa.Array] = {}
+    faults: dict[int, Fault] = {}
+    for name, column in batch.columns.items():
+        try:
+            columns[name] = column.cast(pa.string())
+        except pa.ArrowInvalid:
+            texts = [_text_or_none(value) for value in column.to_pylist()]
+            columns[name] = pa.array(texts, pa.string())
+            faults |= {i: (f"{name} is not UTF-8", None) for i, text in enumerate(texts) if text is None}
+    return _without(batch, columns, faults)
+
+
+def _text_or_none(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _libsvm_values(batch: RawBatch, source: SourceConfig) -> RawBatch:
+    """The batch with the index of each `index:value` token, or the value where the column is a number."""
+    batch = _decoded(batch)
+    columns = dict(batch.columns)
+    faults: dict[int, Fault] = {}
+    for name, column in batch.columns.items():
+        kind = source.columns[name].kind
+        if kind == "label":
+            continue
+        pair = pc.extract_regex(column, r"^(?P<index>[^:]+):(?P<value>.+)$")
+        columns[name] = pc.struct_field(pair, "index" if kind in ("categorical", "multivalued") else "value")
+        for i in np.flatnonzero(pair.is_null().to_numpy(zero_copy_only=False)):
+            faults[int(i)] = (f"{name} is not index:value", repr(column[int(i)].as_py()))
+    return _without(batch, columns, faults)
+
+
+def _without(batch: RawBatch, columns: dict[str, pa.Array], faults: dict[int, Fault]) -> RawBatch:
+    """The batch with new columns, less the rows that have a fault."""
+    keep = np.setdiff1d(np.arange(len(batch.positions)), list(faults))
+    if faults:
+        columns = {name: column.take(pa.array(keep)) for name, column in columns.items()}
+    malformed = [batch.reject(int(batch.positions[i]), *faults[i]) for i in sorted(faults)]
+    return RawBatch(
+        batch.file,
+        batch.lines,
+        columns,
+        batch.positions[keep],
+        batch.stored_bytes,
+        batch.text_of,
+        batch.malformed + malformed,
+    )

@@ -1,0 +1,77 @@
+"""Encoded columns as tensors: ids with the field offsets of the fused table added, and factors.
+
+N rows, C columns of the id matrix (a multi-valued field takes several).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from ctrloom.data.rows import Rows
+from ctrloom.schema import MISSING_ID, UNSEEN_ID, Field, Schema
+
+
+def to_rows(schema: Schema, encoded: pa.RecordBatch) -> Rows:
+    """Encoded fields without labels (see `Encoder.encode`) as rows; every label is NaN."""
+    filler = RowFiller(schema, len(encoded))
+    filler.add(encoded)
+    return filler.rows()
+
+
+class RowFiller:
+    """An id matrix allocated once and filled batch by batch, a column at a time."""
+
+    def __init__(self, schema: Schema, rows: int, extra: Sequence[str] = ()) -> None:
+        """`extra` names the columns besides the fields that the batches have: label, weight."""
+        self.schema, self.filled = schema, 0
+        columns = len(schema.field_of_column)
+        self.ids_NC = np.empty((rows, columns), dtype=np.int32)
+        self.factors_NC = np.ones((rows, columns), dtype=np.float32) if schema.weighted else None
+        self.extra = {name: np.empty(rows, dtype=np.float32) for name in extra}
+
+    def add(self, encoded: pa.RecordBatch) -> None:
+        """Put the next rows in."""
+        here = slice(self.filled, self.filled + len(encoded))
+        column = 0
+        for field, offset in zip(self.schema.fields, self.schema.offsets, strict=True):
+            values, to = encoded.column(field.name), slice(column, column + field.width)
+            factors = self.factors_NC[here, to] if self.factors_NC is not None else None
+            _fill(field, values, self.ids_NC[here, to], factors)
+            self.ids_NC[here, to] += offset
+            column += field.width
+        for name, array in self.extra.items():
+            array[here] = encoded.column(name).to_numpy()
+        self.filled += len(encoded)
+
+    def rows(self) -> Rows:
+        """The rows, once all of them are in."""
+        assert self.filled == len(self.ids_NC), "fewer rows than the manifest says"
+        label = self.extra.get("label")
+        return Rows(
+            ids_NC=torch.from_numpy(self.ids_NC),
+            label_N=torch.full((self.filled,), torch.nan) if label is None else torch.from_numpy(label),
+            factors_NC=None if self.factors_NC is None else torch.from_numpy(self.factors_NC),
+            weight_N=torch.from_numpy(self.extra["weight"]) if "weight" in self.extra else None,
+        )
+
+
+def _fill(field: Field, values: pa.Array, ids: np.ndarray, factors: np.ndarray | None) -> None:
+    if field.kind == "categorical":
+        ids[:, 0] = values.to_numpy()
+        return
+    assert factors is not None
+    if field.kind == "numeric":
+        ids[:, 0] = np.where(values.is_valid().to_numpy(zero_copy_only=False), UNSEEN_ID, MISSING_ID)
+        factors[:, 0] = values.fill_null(1.0).to_numpy()
+        return
+    sizes = pc.list_value_length(values).to_numpy()
+    row = np.repeat(np.arange(len(values)), sizes)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    ids[:] = MISSING_ID
+    ids[row, place] = pc.list_flatten(values).to_numpy()
+    factors[:] = 0
+    factors[row, place] = (1 / np.maximum(sizes, 1))[row]
+    factors[sizes == 0, 0] = 1

@@ -1,0 +1,156 @@
+"""Rows with types: what every later step reads, in ingest as in prediction."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from ctrloom.config import ConfigError, Label, Multivalued, SourceConfig, Timestamp
+from ctrloom.data import convert
+from ctrloom.data.convert import Part, Problem
+from ctrloom.data.rules import Rule, label_of
+from ctrloom.data.sources import read_raw
+from ctrloom.data.sources.raw import Malformed, RawBatch
+
+_ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multivalued": pa.list_(pa.string())}
+
+
+class RawField(NamedTuple):
+    """A field before it has ids: a column, or a part of a timestamp column."""
+
+    name: str
+    kind: Literal["categorical", "numeric", "multivalued"]
+    column: str
+    derived: Part | None = None
+
+
+@dataclass(frozen=True)
+class TypedBatch:
+    """Clean rows and what was left out on the way.
+
+    `positions` and those in `malformed` count rows from the first one read; together with the dropped rows
+    they cover `rows` consecutive places.
+    """
+
+    table: pa.RecordBatch
+    positions: np.ndarray  # int64
+    malformed: list[Malformed]
+    rows: int
+    dropped: int
+    stored_bytes: int
+
+
+def raw_fields(source: SourceConfig) -> list[RawField]:
+    """Fields of a source in column order.
+
+    Raises:
+        ConfigError: two fields of one name, or a field named as the label, weight or timestamp is stored.
+    """
+    fields: list[RawField] = []
+    for name, column in source.columns.items():
+        if isinstance(column, Timestamp):
+            fields += [RawField(f"{name}_{part}", "categorical", name, part) for part in column.derive]
+        elif column.kind in ("categorical", "numeric", "multivalued"):
+            fields.append(RawField(name, column.kind, name))
+    taken = {kind for kind in ("label", "weight", "timestamp") if source.named(kind)}
+    for field in fields:
+        if field.name in taken:
+            raise ConfigError(f"data.columns: {field.name!r} is taken; rename the column or derive less")
+        taken.add(field.name)
+    return fields
+
+
+def typed_schema(source: SourceConfig, with_label: bool = True) -> pa.Schema:
+    """Arrow schema of typed rows: fields, then `label`, and `weight` and `timestamp` where there are any."""
+    columns = [pa.field(field.name, _ARROW[field.kind]) for field in raw_fields(source)]
+    if with_label:
+        columns.append(pa.field("label", pa.int8()))
+        columns += [pa.field("weight", pa.float32())] if source.named("weight") else []
+        columns += [pa.field("timestamp", pa.int64())] if source.named("timestamp") else []
+    return pa.schema(columns)
+
+
+def check_rules(source: SourceConfig) -> None:
+    """Raise ConfigError for a label rule or field name that cannot work, before any file is read."""
+    raw_fields(source)
+    (name,) = source.named("label")
+    label = source.columns[name]
+    assert isinstance(label, Label)
+    for rule in (label.positive, label.drop):
+        if rule is not None:
+            Rule.parse(rule, name)
+
+
+def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = True) -> Iterator[TypedBatch]:
+    """Typed rows of files and URLs in order; nothing but one batch is in memory.
+
+    Without `with_label`, label and weight may be absent and no row is dropped.
+
+    Raises:
+        DataError: a file that is empty, cannot be read, or does not have the columns.
+    """
+    check_rules(source)
+    schema, first = typed_schema(source, with_label), 0
+    for path in files:
+        for raw in read_raw(path, source, with_label):
+            yield _typed(raw, source, schema, first, with_label)
+            first += len(raw.lines)
+
+
+def _typed(
+    raw: RawBatch, source: SourceConfig, schema: pa.Schema, first: int, with_label: bool
+) -> TypedBatch:
+    missing = pa.array(source.missing_values, pa.string())
+    columns: dict[str, pa.Array] = {}
+    problems: list[Problem] = []
+    dropped = np.zeros(len(raw.positions), dtype=bool)
+    for name, values in raw.columns.items():
+        column = source.columns[name]
+        if isinstance(column, Label):
+            columns["label"], problem, drop = label_of(name, column, values, missing)
+            dropped = dropped if drop is None else drop
+        elif isinstance(column, Timestamp):
+            instants, problem = convert.seconds(name, values, column.format, missing)
+            columns["timestamp"] = instants
+            columns |= {f"{name}_{part}": convert.part_of(instants, part) for part in column.derive}
+        elif isinstance(column, Multivalued):
+            columns[name], problem = convert.token_lists(values, column.separator, missing), Problem(name)
+        elif column.kind == "weight":
+            columns["weight"], problem = convert.weights(name, values, missing)
+        elif column.kind == "numeric":
+            columns[name], problem = convert.numbers(name, values, missing)
+        else:
+            columns[name], problem = convert.tokens(values, missing), Problem(name)
+        if problem.mask is not None:
+            problems.append(problem)
+    table = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+    bad = _rows_with(problems, dropped)
+    keep = ~dropped
+    keep[bad] = False
+    if not keep.all():
+        table = table.filter(pa.array(keep))
+    malformed = raw.malformed + [_reject(raw, problems, int(i)) for i in bad]
+    return TypedBatch(
+        table=table,
+        positions=raw.positions[keep] + first,
+        malformed=[
+            replace(row, position=row.position + first)
+            for row in sorted(malformed, key=lambda row: row.position)
+        ],
+        rows=len(raw.lines),
+        dropped=int(dropped.sum()),
+        stored_bytes=raw.stored_bytes,
+    )
+
+
+def _rows_with(problems: list[Problem], dropped: np.ndarray) -> np.ndarray:
+    masks = [problem.mask for problem in problems if problem.mask is not None]
+    return np.flatnonzero(np.logical_or.reduce(masks) & ~dropped) if masks else np.array([], dtype=np.int64)
+
+
+def _reject(raw: RawBatch, problems: list[Problem], row: int) -> Malformed:
+    first = next(problem for problem in problems if problem.mask is not None and problem.mask[row])
+    value = repr(raw.columns[first.column][row].as_py())
+    return raw.reject(int(raw.positions[row]), f"{first.column} {first.fault}", value)

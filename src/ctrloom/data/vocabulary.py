@@ -1,0 +1,171 @@
+"""Vocabularies and bucket boundaries, fitted on the training split; then every split encoded with them."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from ibis.backends.duckdb import Backend
+from ibis.expr.types import Table
+
+from ctrloom import storage
+from ctrloom.config import SPLITS, Bucketing, ConfigError, FieldVocabulary, Keep, Split, VocabularyConfig
+from ctrloom.data import bucketing
+from ctrloom.data.encode import Encoder, Vocabulary
+from ctrloom.data.engine import batches, engine, kept, parquet
+from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, code_version, fingerprint
+from ctrloom.data.parts import PartWriter, read_parts
+from ctrloom.data.profile import value_counts
+from ctrloom.data.typed import RawField, raw_fields, typed_schema
+from ctrloom.progress import progress
+from ctrloom.schema import FIRST_TOKEN_ID, Field, Schema
+
+LAYOUT = 1  # of the files written; part of the fingerprint
+_COUNTS = {"value": pa.string(), "count": pa.int64()}
+
+
+def build_vocabulary(ingested_manifest: Path, config: VocabularyConfig, store: Path) -> Path:
+    """Fit ids and boundaries on the training split and encode all splits; returns the manifest's path.
+
+    The directory `<store>/encoded-<fingerprint>` appears whole or not at all; an existing one is used again.
+
+    Raises:
+        ConfigError: `config.fields` names something that is no field, or settings that the field cannot have.
+        DataError: the ingested data are not where the manifest says.
+    """
+    ingested, base = IngestedManifest.load(ingested_manifest)
+    fields = raw_fields(ingested.source)
+    _check(config, fields)
+    store = store.resolve()
+    store.mkdir(parents=True, exist_ok=True)
+    encoder = _fit(ingested, base, config, store)
+    digest = fingerprint(
+        {"layout": LAYOUT, "schema": encoder.schema.fingerprint, "ingested": ingested.data_fingerprint}
+    )
+    target = store / f"encoded-{digest[:16]}"
+    if (target / "manifest.json").is_file():
+        return target / "manifest.json"
+    with storage.atomic_directory(target) as folder:
+        files = _encode(ingested, base, encoder, folder)
+        manifest = EncodedManifest(
+            base=str(target),
+            data_fingerprint=digest,
+            code_version=code_version(),
+            split=ingested.split,
+            sources=ingested.sources,
+            rows=ingested.rows,
+            files=files,
+            schema_fingerprint=encoder.schema.fingerprint,
+            ingested_fingerprint=ingested.data_fingerprint,
+            vocabulary=config,
+            encoder=tuple(_described(folder, file) for file in encoder.save(folder)),
+        )
+        storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+    return target / "manifest.json"
+
+
+def _described(folder: Path, file: Path) -> PartFile:
+    return PartFile.of(folder, file, pq.read_metadata(file).num_rows if file.suffix == ".parquet" else 0)
+
+
+def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
+    kinds = {field.name: field.kind for field in fields}
+    for name, special in config.fields.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"the fields are {', '.join(kinds)}"
+            raise ConfigError(f"vocabulary.fields: {name!r} is no field; {hint}")
+        for key, kind in (("bucketing", "numeric"), ("max_values", "multivalued")):
+            if getattr(special, key) is not None and kinds[name] != kind:
+                raise ConfigError(
+                    f"vocabulary.fields.{name}: {key} is for {kind} fields, not {kinds[name]} ones"
+                )
+        if special.bucketing is not None:
+            bucketing.check(special.bucketing, name)
+    bucketing.check(config.bucketing, "*")
+
+
+def _fit(ingested: IngestedManifest, base: Path, config: VocabularyConfig, store: Path) -> Encoder:
+    raw = raw_fields(ingested.source)
+    fields: list[Field] = []
+    vocabularies: dict[str, Vocabulary] = {}
+    with engine(store) as (backend, spill), progress("vocabulary", len(raw), "fields") as advance:
+        train = parquet(backend, ingested.paths(base, "train"))
+        for each in raw:
+            counts = kept(backend, value_counts(train, each.name), spill / "counts.parquet")
+            field, tokens = _fit_field(backend, train, counts, each, config)
+            if field.kind != "numeric":
+                vocabulary = vocabularies[each.name] = _frequent(tokens)
+                changed = {"size": FIRST_TOKEN_ID + len(vocabulary), "vocabulary_digest": vocabulary.digest}
+                field = field.model_copy(update=changed)
+            fields.append(field)
+            advance(1)
+    return Encoder(Schema(fields=tuple(fields), source=ingested.source), vocabularies)
+
+
+def _fit_field(
+    backend: Backend, train: Table, counts: Table, raw: RawField, config: VocabularyConfig
+) -> tuple[Field, pa.Table]:
+    """The field, and its tokens with their counts."""
+    special = config.fields.get(raw.name, FieldVocabulary())
+    min_count = special.min_count or config.min_count
+    field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
+    if raw.kind == "numeric":
+        field, tokens = _fit_numeric(backend, counts, field, special.bucketing or config.bucketing)
+        return field, tokens.filter(pc.greater_equal(tokens["count"], min_count))
+    if raw.kind == "multivalued":
+        most = train[raw.name].length().max().to_pyarrow().as_py() or 1
+        width = max(1, min(special.max_values or config.max_values, most))
+        field = field.model_copy(update={"width": width})
+    frequent = counts.filter(counts["count"] >= min_count).select("value", "count")
+    return field, frequent.to_pyarrow()
+
+
+def _frequent(counts: pa.Table) -> Vocabulary:
+    """Tokens with their counts, the most frequent first."""
+    ordered = counts.sort_by([("count", "descending"), ("value", "ascending")]).combine_chunks()
+    return Vocabulary(*(pa.concat_arrays([pa.array([], t), *ordered[n].chunks]) for n, t in _COUNTS.items()))
+
+
+def _fit_numeric(backend: Backend, counts: Table, field: Field, method: Bucketing) -> tuple[Field, pa.Table]:
+    """The field with its boundaries, and its buckets with their counts (none where the numbers are kept)."""
+    ascending = counts.select("value", "count").order_by("value")
+
+    def chunks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for batch in batches(backend, ascending):
+            yield batch["value"].to_numpy(), batch["count"].to_numpy()
+
+    total = counts["count"].sum().to_pyarrow().as_py() or 0
+    boundaries = bucketing.fit(method, chunks(), total)
+    changed = {"bucketing": method, "boundaries": boundaries}
+    per_code: dict[int, int] = {}
+    if isinstance(method, Keep):
+        return field.model_copy(update=changed), pa.table([[], []], schema=pa.schema(_COUNTS))
+    for values, numbers in chunks():
+        found, place = np.unique(bucketing.codes(method, boundaries, values), return_inverse=True)
+        for code, number in zip(found, np.bincount(place, numbers), strict=True):
+            per_code[int(code)] = per_code.get(int(code), 0) + int(number)
+    labels = [bucketing.bucket_label(method, boundaries, code) for code in per_code]
+    buckets = pa.table([labels, list(per_code.values())], schema=pa.schema(_COUNTS))
+    return field.model_copy(update={"kind": "categorical", **changed}), buckets
+
+
+def _encode(
+    ingested: IngestedManifest, base: Path, encoder: Encoder, folder: Path
+) -> dict[Split, tuple[PartFile, ...]]:
+    extra = [name for name in ("label", "weight", "timestamp") if ingested.source.named(name)]
+    typed = typed_schema(ingested.source)
+    schema = pa.schema([*encoder.arrow_schema, *(typed.field(name) for name in extra)])
+    files: dict[Split, tuple[PartFile, ...]] = {}
+    with progress("encode", sum(ingested.rows.values())) as advance:
+        for split in SPLITS:
+            with PartWriter(folder, split, schema) as writer:
+                for rows in read_parts(ingested.paths(base, split)):
+                    columns = encoder.encode(rows).columns + [rows.column(name) for name in extra]
+                    writer.write(pa.RecordBatch.from_arrays(columns, schema=schema))
+                    advance(len(rows))
+            files[split] = tuple(writer.parts)
+    return files
