@@ -1,0 +1,58 @@
+"""Numbers as people read them."""
+
+from ctrloom.evaluation.significance import Comparison
+
+
+def fixed(value: float, digits: int = 4) -> str:
+    """`0.9712`, with a real minus sign."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """`+0.0031` or `−0.0002`."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def count(value: float) -> str:
+    """`12 345`, grouped by thin spaces."""
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def percent(value: float) -> str:
+    """`33.3 %`."""
+    return f"{100 * value:.1f}\u202f%"
+
+
+def p_value(p: float | None) -> str:
+    """`p = 0.041`, or `p < 0.001`."""
+    if p is None:
+        return "no p"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def interval(test: Comparison) -> str:
+    """`95 % CI 0.0021 to 0.0040`."""
+    return f"{level(test.confidence)} CI {signed(test.low)} to {signed(test.high)}"
+
+
+def level(confidence: float) -> str:
+    """`95 %`."""
+    return f"{100 * confidence:g}\u202f%"
+
+
+def rate(per_second: float) -> str:
+    """`412 k/s`, three significant digits."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if per_second >= factor:
+            return f"{per_second / factor:.3g}\u202f{unit}/s"
+    return f"{per_second:.3g}/s"
+
+
+def duration(seconds: float) -> str:
+    """`83 s`, `12 min 5 s` or `2 h 5 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.3g}\u202fs"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 100:
+        return f"{minutes}\u202fmin {rest}\u202fs"
+    return f"{minutes // 60}\u202fh {minutes % 60}\u202fmin"

@@ -1,0 +1,82 @@
+"""Puts numbers, words and figures on one HTML page that asks nothing from elsewhere."""
+
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ctrloom import storage
+from ctrloom.evaluation.report import drawing, format, model_figures, search_figures, summary
+from ctrloom.evaluation.results import Results
+from ctrloom.search.trace import SearchTrace
+
+SHOWN = 10  # interactions that a ranking shows before the rest folds away
+BESIDE = 16  # fields up to which the ranking stands beside the heat map
+FIELDS = 40  # fields that the table of fields shows before the rest folds away
+
+
+def render(results: Results, search: SearchTrace | None, output: Path) -> None:
+    """Write the report to `output`; without a search it holds the comparison of models alone.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    loader = PackageLoader("ctrloom.evaluation.report", ".")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        name: getattr(format, name)
+        for name in (
+            "fixed",
+            "signed",
+            "count",
+            "percent",
+            "p_value",
+            "interval",
+            "level",
+            "rate",
+            "duration",
+        )
+    } | {"clipped": drawing.clipped}
+    style, _, _ = loader.get_source(environment, "style.css")
+    page = environment.get_template("page.jinja").render(
+        results=results,
+        search=search,
+        style=Markup(style),
+        verdict=summary.verdict(results, search),
+        found=summary.retrained(results),
+        winner=summary.winner(results),
+        orders=summary.orders,
+        rankings={order: summary.ranking(search, order) for order in search.orders} if search else {},
+        planted=summary.planted(search) if search else None,
+        relations=summary.relations(search) if search else [],
+        figures=_figures(results, search),
+        config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+        beside=search is not None and len({n for c in search.of_order(2) for n in c.fields}) <= BESIDE,
+        shown=SHOWN,
+        fields_shown=FIELDS,
+    )
+    storage.write_text(output, page)
+
+
+def _figures(results: Results, search: SearchTrace | None) -> dict[str, Markup]:
+    figures = {
+        "roc": model_figures.roc(results),
+        "calibration": model_figures.calibration(results),
+        "training": model_figures.training(results),
+    }
+    if results.comparisons:
+        figures["forest"] = model_figures.forest(results)
+    if search and search.of_order(2):
+        figures["gate_map"] = search_figures.gate_map(search)
+    if search and search.path_steps:
+        figures["gate_path"] = search_figures.gate_path(search)
+    if search and any(candidate.statistics_auc is not None for candidate in search.candidates):
+        figures["gate_statistics"] = search_figures.gate_and_statistics(search)
+    return figures
