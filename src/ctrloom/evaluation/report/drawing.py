@@ -102,7 +102,7 @@ def inline(figure: Figure, description: str, tips: Mapping[str, str] | None = No
     svg = re.sub(r' style="[^"]*"', lambda m: _themed(m[0]), svg)
     for gid, tip in (tips or {}).items():
         svg = svg.replace(f'<g id="{gid}">', f"<g><title>{html.escape(tip)}</title>", 1)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # ids that nothing refers to, the same in each figure
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # ids that nothing refers to, the same in each figure
     head = f'<svg viewBox="{_viewbox(svg)}" role="img" aria-label="{html.escape(description)}">'
     return Markup(head + svg[svg.index(">") + 1 :])
 

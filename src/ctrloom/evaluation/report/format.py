@@ -27,7 +27,8 @@ def p_value(p: float | None) -> str:
     """`p = 0.041`, or `p < 0.001`."""
     if p is None:
         return "no p"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    text = "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+    return f"p {text}".replace(" ", "\u00a0")
 
 
 def interval(test: Comparison) -> str:

@@ -15,6 +15,8 @@ SHOWN = 10  # interactions that a ranking shows before the rest folds away
 BESIDE = 16  # fields up to which the ranking stands beside the heat map
 FIELDS = 40  # fields that the table of fields shows before the rest folds away
 
+FORMATS = ("fixed", "signed", "count", "percent", "p_value", "interval", "level", "rate", "duration")
+
 
 def render(results: Results, search: SearchTrace | None, output: Path) -> None:
     """Write the report to `output`; without a search it holds the comparison of models alone.
@@ -30,20 +32,7 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        name: getattr(format, name)
-        for name in (
-            "fixed",
-            "signed",
-            "count",
-            "percent",
-            "p_value",
-            "interval",
-            "level",
-            "rate",
-            "duration",
-        )
-    } | {"clipped": drawing.clipped}
+    environment.filters |= {name: getattr(format, name) for name in FORMATS} | {"clipped": drawing.clipped}
     style, _, _ = loader.get_source(environment, "style.css")
     page = environment.get_template("page.jinja").render(
         results=results,
@@ -58,11 +47,16 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         relations=summary.relations(search) if search else [],
         figures=_figures(results, search),
         config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
-        beside=search is not None and len({n for c in search.of_order(2) for n in c.fields}) <= BESIDE,
+        beside=search is not None and 0 < _mapped(search) <= BESIDE,
         shown=SHOWN,
         fields_shown=FIELDS,
     )
     storage.write_text(output, page)
+
+
+def _mapped(search: SearchTrace) -> int:
+    """Fields in the heat map of pairs."""
+    return len({name for candidate in search.of_order(2) for name in candidate.fields})
 
 
 def _figures(results: Results, search: SearchTrace | None) -> dict[str, Markup]:

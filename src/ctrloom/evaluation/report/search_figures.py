@@ -32,7 +32,7 @@ def gate_map(trace: SearchTrace) -> Markup:
         figure, (ax,) = drawing.axes(side, side)
         figure.set_layout_engine("none")
         ax.set_position((margin / side, margin / side, square / side, square / side))
-        strongest = max((abs(c.gate) for c in pairs if c.kept), default=1.0)
+        strongest = max((abs(c.gate) for c in pairs if c.kept), default=0.0) or 1.0
         planted = {frozenset(names) for names in trace.planted or ()}
         for i, candidate in enumerate(pairs):
             low, high = sorted(place[name] for name in candidate.fields)
@@ -113,14 +113,14 @@ def gate_and_statistics(trace: SearchTrace) -> Markup:
 def _name_points(ax: Axes, candidates: list[Candidate]) -> None:
     """Names beside points, left of those in the right half; a name that would cover another is left out."""
     taken: list[tuple[float, float, float]] = []  # left and right end and height, in shares of the axes
-    inches = ax.get_position().width * ax.figure.get_figwidth()
+    inches = ax.get_window_extent().width / ax.figure.dpi
     for candidate in candidates:
         assert candidate.statistics_auc is not None
         name, at = drawing.joined(candidate.fields, 12), (candidate.statistics_auc, abs(candidate.gate))
         x, y = ax.transAxes.inverted().transform(ax.transData.transform(at))
         width = 0.07 * len(name) / inches
         left = x - width if x > 0.5 else x
-        if any(left < r and left + width > l and abs(y - h) < 0.08 for l, r, h in taken):
+        if any(left < end and left + width > start and abs(y - at_y) < 0.08 for start, end, at_y in taken):
             continue
         taken.append((left, left + width, y))
         place: dict[str, Any] = {"xytext": (-5 if x > 0.5 else 5, 4), "ha": "right" if x > 0.5 else "left"}
@@ -136,9 +136,9 @@ def _map_legend(ax: Axes, strongest: float, planted: bool) -> None:
     rows.append(("dropped", {"facecolor": DROPPED}))
     if planted:
         rows.append(("planted", {"facecolor": "none", "edgecolor": PLANTED, "linewidth": 1.8}))
-    ax.text(0.99, 0.99, "|gate| at the end", ha="right", va="center", fontsize=8, transform=ax.transAxes)
+    ax.text(0.99, 0.97, "|gate| at the end", ha="right", va="center", fontsize=8, transform=ax.transAxes)
     for i, (text, look) in enumerate(rows, start=1):
-        y = 0.99 - 0.055 * i
+        y = 0.965 - 0.055 * i
         ax.add_patch(Rectangle((0.94, y - 0.02), 0.05, 0.04, transform=ax.transAxes, **look))
         ax.text(0.925, y, text, ha="right", va="center", fontsize=7.5, transform=ax.transAxes)
 
