@@ -57,8 +57,8 @@ def tokens(values: pa.Array, missing: pa.Array) -> pa.Array:
 def numbers(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, Problem]:
     """A column of finite numbers (float64), null where there is no value."""
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        numeric = values.cast(pa.float64(), safe=False)
-        return _finite(column, numeric, None)
+        given = pc.if_else(pc.is_in(text(values), missing), None, values)
+        return _finite(column, given.cast(pa.float64(), safe=False), None)
     given = pc.if_else(pc.is_in(values, missing), None, values)
     try:
         return _finite(column, given.cast(pa.float64()), None)

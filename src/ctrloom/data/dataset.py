@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Self
 
 from ctrloom.config import Split
-from ctrloom.data.encode import Encoder
+from ctrloom.data.encode import Encoder, load_schema
+from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
 from ctrloom.data.parts import read_parts
 from ctrloom.data.rows import Rows
@@ -27,7 +28,10 @@ class Dataset:
             DataError: no manifest of encoded data, or its files are gone.
         """
         loaded, base = EncodedManifest.load(manifest)
-        return cls(loaded, base, Encoder.load(base).schema)
+        schema = load_schema(base)
+        if schema.fingerprint != loaded.schema_fingerprint:
+            raise DataError(f"{base / 'schema.json'}: is not the schema that {manifest} names")
+        return cls(loaded, base, schema)
 
     @property
     def data_fingerprint(self) -> str:

@@ -58,6 +58,15 @@ def vocabulary_file(field: str) -> str:
     return f"vocabulary/{quote(field, safe='')}.parquet"
 
 
+def load_schema(directory: Path) -> Schema:
+    """Read `schema.json` of an encoded data set or a model bundle.
+
+    Raises:
+        StorageError: no such file.
+    """
+    return Schema.parse(storage.read_json(directory / "schema.json"), str(directory / "schema.json"))
+
+
 class Encoder:
     """Turns typed rows (see `data.typed`) into ids; any text has one."""
 
@@ -73,7 +82,7 @@ class Encoder:
             DataError: a vocabulary is missing or is not the one the schema was made with.
         """
         directory = Path(directory)
-        schema = Schema.parse(storage.read_json(directory / "schema.json"), str(directory / "schema.json"))
+        schema = load_schema(directory)
         return cls(schema, {f.name: _load(directory, f) for f in schema.fields if f.kind != "numeric"})
 
     def save(self, directory: str | Path) -> list[Path]:

@@ -7,21 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ibis
-import pyarrow as pa
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 MEMORY_LIMIT = "256MiB"
-CHUNK_ROWS = 65_536
+THREADS = 2  # each takes its share of the memory
 
 
 @contextmanager
 def engine(folder: Path) -> Iterator[tuple[Backend, Path]]:
     """A connection whose memory is bounded, and the temporary directory within `folder` that it spills to."""
     with tempfile.TemporaryDirectory(prefix=".spill.", dir=folder) as spill:
-        backend = ibis.duckdb.connect(
-            memory_limit=MEMORY_LIMIT, temp_directory=spill, threads=2, preserve_insertion_order=False
-        )
+        backend = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=spill, threads=THREADS)
         try:
             yield backend, Path(spill)
         finally:
@@ -37,9 +34,3 @@ def kept(backend: Backend, table: Table, file: Path) -> Table:
     """The rows of an expression, worked out once and kept in a Parquet file."""
     backend.to_parquet(table, file)
     return parquet(backend, [file])
-
-
-def batches(backend: Backend, table: Table) -> Iterator[pa.RecordBatch]:
-    """Rows of an expression as they come, `CHUNK_ROWS` at a time."""
-    result = backend.raw_sql(ibis.to_sql(table, dialect="duckdb"))
-    yield from result.to_arrow_reader(CHUNK_ROWS)

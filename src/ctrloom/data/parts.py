@@ -43,11 +43,6 @@ class PartWriter:
                 self._write(self.schema.empty_table())
         self._end_part(record=failure is None)
 
-    @property
-    def rows(self) -> int:
-        """Rows written so far."""
-        return sum(part.rows for part in self.parts) + self.part_rows + self.waiting_rows
-
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
         if len(batch):

@@ -1,6 +1,7 @@
 """What the ingested rows look like: counts per split and per field."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from ibis.backends.duckdb import Backend
 from ibis.expr.types import Column, Table
 
 from ctrloom.config import SPLITS
-from ctrloom.data.engine import batches, engine, kept, parquet
+from ctrloom.data.engine import engine, kept, parquet
 from ctrloom.data.manifest import IngestedManifest
+from ctrloom.data.parts import read_parts
 from ctrloom.data.typed import RawField, raw_fields
 from ctrloom.progress import progress
 
@@ -45,23 +47,29 @@ def profile(manifest: IngestedManifest, base: Path, faults: Counter[str]) -> dic
 
 
 def value_counts(rows: Table, name: str) -> Table:
-    """`value`, `count` and `positives` of a field's values, or of its tokens where it has many; no null."""
+    """`value`, `count` and `positives` of each value or token of a field, without null; numbers ascend."""
     column = rows[name]
     values: Table = rows.select(value=column.unnest() if column.type().is_array() else column, label="label")
     known = values.filter(values["value"].notnull())
-    return known.group_by("value").agg(count=known.count(), positives=known["label"].sum())
+    counts: Table = known.group_by("value").agg(count=known.count(), positives=known["label"].sum())
+    return counts.order_by("value") if column.type().is_numeric() else counts
 
 
-def quantiles(backend: Backend, counts: Table, probabilities: tuple[float, ...]) -> list[float]:
-    """Smallest value that each share of the rows does not exceed, from counts of values; exact."""
-    total = counts["count"].sum().to_pyarrow().as_py() or 0
+def ascending_counts(file: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Chunks of the values of a field that has numbers and of their counts, from a file sorted by value."""
+    for batch in read_parts([file]):
+        yield batch["value"].to_numpy(), batch["count"].to_numpy()
+
+
+def quantiles(file: Path, total: int, probabilities: Sequence[float]) -> list[float]:
+    """Exact quantiles of `total` numbers: the least value that each share of them does not exceed."""
     wanted, before = [p * total for p in probabilities], 0
     found: list[float] = []
-    for batch in batches(backend, counts.select("value", "count").order_by("value")):
-        upto = before + np.cumsum(batch["count"].to_numpy())
-        while len(found) < len(wanted) and len(upto) and wanted[len(found)] <= upto[-1]:
-            found.append(float(batch["value"][int(np.searchsorted(upto, wanted[len(found)]))].as_py()))
-        before = int(upto[-1]) if len(upto) else before
+    for values, counts in ascending_counts(file):
+        upto = before + np.cumsum(counts)
+        while len(found) < len(wanted) and wanted[len(found)] <= upto[-1]:
+            found.append(float(values[np.searchsorted(upto, wanted[len(found)])]))
+        before = int(upto[-1])
     return found
 
 
@@ -72,10 +80,11 @@ def _split(rows: int, positives: int) -> dict[str, Any]:
 def _field(backend: Backend, rows: Table, field: RawField, spill: Path) -> dict[str, Any]:
     column = rows[field.name]
     counts = kept(backend, value_counts(rows, field.name), spill / "counts.parquet")
+    missing = _missing(column).sum().to_pyarrow().as_py() or 0
     top = counts.order_by([ibis.desc("count"), "value"]).limit(TOP).to_pyarrow().to_pylist()
     report = {
         "kind": field.kind,
-        "missing": _missing(column).sum().to_pyarrow().as_py() or 0,
+        "missing": missing,
         "distinct": counts.count().to_pyarrow().as_py(),
         "top": [
             {"value": t["value"], "count": t["count"], "label_rate": t["positives"] / t["count"]} for t in top
@@ -83,7 +92,8 @@ def _field(backend: Backend, rows: Table, field: RawField, spill: Path) -> dict[
     }
     if field.kind == "numeric":
         report |= _only_row(rows.agg(min=column.min(), max=column.max(), mean=column.mean()))
-        found = quantiles(backend, counts, QUANTILES)
+        total = rows.count().to_pyarrow().as_py() - missing
+        found = quantiles(spill / "counts.parquet", total, QUANTILES)
         report["quantiles"] = dict(zip(map(str, QUANTILES), found, strict=False))
     if field.kind == "multivalued":
         report |= _only_row(rows.agg(most_values=column.length().max()))

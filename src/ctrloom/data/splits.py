@@ -91,16 +91,13 @@ class _Stratified:
 
     def _deal(self, label: int) -> np.ndarray:
         generator = np.random.default_rng([self.seed, label, self.dealt[label]])
-        rows = _BLOCK * _CHUNK * self.dealt[label] + np.arange(_BLOCK * _CHUNK + 1)
+        blocks = _CHUNK * self.dealt[label] + np.arange(_CHUNK + 1)
         self.dealt[label] += 1
-        test, held_out = (_due(rows * share) for share in (self.test, self.valid + self.test))
-        ordered = np.where(test, TEST, np.where(held_out, VALID, TRAIN))
-        return np.asarray(generator.permuted(ordered.reshape(_CHUNK, _BLOCK), axis=1).ravel())
-
-
-def _due(owed: np.ndarray) -> np.ndarray:
-    """Rows at which the whole number of rows owed goes up."""
-    return np.diff(np.floor(owed + 0.5)).astype(bool)
+        test, valid = (np.diff(np.floor(blocks * _BLOCK * s + 0.5)) for s in (self.test, self.valid))
+        place = np.arange(_BLOCK)
+        held_out = np.where(place < test[:, None], TEST, VALID)
+        ordered = np.where(place < (test + valid)[:, None], held_out, TRAIN)
+        return np.asarray(generator.permuted(ordered, axis=1).ravel())
 
 
 def by_time(valid_from: int, test_from: int) -> Assign:

@@ -7,9 +7,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ctrloom.config import ConfigError, Label, Multivalued, SourceConfig, Timestamp
+from ctrloom.config import Column, ConfigError, Label, Multivalued, Numeric, SourceConfig, Timestamp, Weight
 from ctrloom.data import convert
 from ctrloom.data.convert import Part, Problem
+from ctrloom.data.errors import DataError
 from ctrloom.data.rules import Rule, label_of
 from ctrloom.data.sources import read_raw
 from ctrloom.data.sources.raw import Malformed, RawBatch
@@ -107,24 +108,14 @@ def _typed(
     problems: list[Problem] = []
     dropped = np.zeros(len(raw.positions), dtype=bool)
     for name, values in raw.columns.items():
-        column = source.columns[name]
-        if isinstance(column, Label):
-            columns["label"], problem, drop = label_of(name, column, values, missing)
-            dropped = dropped if drop is None else drop
-        elif isinstance(column, Timestamp):
-            instants, problem = convert.seconds(name, values, column.format, missing)
-            columns["timestamp"] = instants
-            columns |= {f"{name}_{part}": convert.part_of(instants, part) for part in column.derive}
-        elif isinstance(column, Multivalued):
-            columns[name], problem = convert.token_lists(values, column.separator, missing), Problem(name)
-        elif column.kind == "weight":
-            columns["weight"], problem = convert.weights(name, values, missing)
-        elif column.kind == "numeric":
-            columns[name], problem = convert.numbers(name, values, missing)
-        else:
-            columns[name], problem = convert.tokens(values, missing), Problem(name)
-        if problem.mask is not None:
-            problems.append(problem)
+        try:
+            converted, problem, drop = _converted(name, source.columns[name], values, missing)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            kind = source.columns[name].kind
+            raise DataError(f"{raw.file}: {name} holds {values.type}, which cannot be {kind}") from None
+        columns |= converted
+        dropped = dropped if drop is None else drop
+        problems += [problem] if problem.mask is not None else []
     table = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
     bad = _rows_with(problems, dropped)
     keep = ~dropped
@@ -143,6 +134,28 @@ def _typed(
         dropped=int(dropped.sum()),
         stored_bytes=raw.stored_bytes,
     )
+
+
+def _converted(
+    name: str, column: Column, values: pa.Array, missing: pa.Array
+) -> tuple[dict[str, pa.Array], Problem, np.ndarray | None]:
+    """Typed columns made from one raw column, its unusable rows, and the rows to be dropped."""
+    if isinstance(column, Label):
+        labels, problem, dropped = label_of(name, column, values, missing)
+        return {"label": labels}, problem, dropped
+    if isinstance(column, Timestamp):
+        instants, problem = convert.seconds(name, values, column.format, missing)
+        parts = {f"{name}_{part}": convert.part_of(instants, part) for part in column.derive}
+        return {"timestamp": instants, **parts}, problem, None
+    if isinstance(column, Weight):
+        weights, problem = convert.weights(name, values, missing)
+        return {"weight": weights}, problem, None
+    if isinstance(column, Numeric):
+        numbers, problem = convert.numbers(name, values, missing)
+        return {name: numbers}, problem, None
+    if isinstance(column, Multivalued):
+        return {name: convert.token_lists(values, column.separator, missing)}, Problem(name), None
+    return {name: convert.tokens(values, missing)}, Problem(name), None
 
 
 def _rows_with(problems: list[Problem], dropped: np.ndarray) -> np.ndarray:

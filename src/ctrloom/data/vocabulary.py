@@ -1,24 +1,22 @@
 """Vocabularies and bucket boundaries, fitted on the training split; then every split encoded with them."""
 
 import difflib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 from ctrloom import storage
 from ctrloom.config import SPLITS, Bucketing, ConfigError, FieldVocabulary, Keep, Split, VocabularyConfig
 from ctrloom.data import bucketing
 from ctrloom.data.encode import Encoder, Vocabulary
-from ctrloom.data.engine import batches, engine, kept, parquet
+from ctrloom.data.engine import engine, kept, parquet
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, code_version, fingerprint
 from ctrloom.data.parts import PartWriter, read_parts
-from ctrloom.data.profile import value_counts
+from ctrloom.data.profile import ascending_counts, value_counts
 from ctrloom.data.typed import RawField, raw_fields, typed_schema
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, Field, Schema
@@ -95,8 +93,9 @@ def _fit(ingested: IngestedManifest, base: Path, config: VocabularyConfig, store
     with engine(store) as (backend, spill), progress("vocabulary", len(raw), "fields") as advance:
         train = parquet(backend, ingested.paths(base, "train"))
         for each in raw:
-            counts = kept(backend, value_counts(train, each.name), spill / "counts.parquet")
-            field, tokens = _fit_field(backend, train, counts, each, config)
+            file = spill / "counts.parquet"
+            counts = kept(backend, value_counts(train, each.name), file)
+            field, tokens = _fit_field(train, counts, file, each, config)
             if field.kind != "numeric":
                 vocabulary = vocabularies[each.name] = _frequent(tokens)
                 changed = {"size": FIRST_TOKEN_ID + len(vocabulary), "vocabulary_digest": vocabulary.digest}
@@ -107,14 +106,15 @@ def _fit(ingested: IngestedManifest, base: Path, config: VocabularyConfig, store
 
 
 def _fit_field(
-    backend: Backend, train: Table, counts: Table, raw: RawField, config: VocabularyConfig
+    train: Table, counts: Table, file: Path, raw: RawField, config: VocabularyConfig
 ) -> tuple[Field, pa.Table]:
     """The field, and its tokens with their counts."""
     special = config.fields.get(raw.name, FieldVocabulary())
     min_count = special.min_count or config.min_count
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
     if raw.kind == "numeric":
-        field, tokens = _fit_numeric(backend, counts, field, special.bucketing or config.bucketing)
+        total = counts["count"].sum().to_pyarrow().as_py() or 0
+        field, tokens = _fit_numeric(file, total, field, special.bucketing or config.bucketing)
         return field, tokens.filter(pc.greater_equal(tokens["count"], min_count))
     if raw.kind == "multivalued":
         most = train[raw.name].length().max().to_pyarrow().as_py() or 1
@@ -130,21 +130,14 @@ def _frequent(counts: pa.Table) -> Vocabulary:
     return Vocabulary(*(pa.concat_arrays([pa.array([], t), *ordered[n].chunks]) for n, t in _COUNTS.items()))
 
 
-def _fit_numeric(backend: Backend, counts: Table, field: Field, method: Bucketing) -> tuple[Field, pa.Table]:
+def _fit_numeric(file: Path, total: int, field: Field, method: Bucketing) -> tuple[Field, pa.Table]:
     """The field with its boundaries, and its buckets with their counts (none where the numbers are kept)."""
-    ascending = counts.select("value", "count").order_by("value")
-
-    def chunks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for batch in batches(backend, ascending):
-            yield batch["value"].to_numpy(), batch["count"].to_numpy()
-
-    total = counts["count"].sum().to_pyarrow().as_py() or 0
-    boundaries = bucketing.fit(method, chunks(), total)
+    boundaries = bucketing.fit(method, ascending_counts(file), total)
     changed = {"bucketing": method, "boundaries": boundaries}
     per_code: dict[int, int] = {}
     if isinstance(method, Keep):
         return field.model_copy(update=changed), pa.table([[], []], schema=pa.schema(_COUNTS))
-    for values, numbers in chunks():
+    for values, numbers in ascending_counts(file):
         found, place = np.unique(bucketing.codes(method, boundaries, values), return_inverse=True)
         for code, number in zip(found, np.bincount(place, numbers), strict=True):
             per_code[int(code)] = per_code.get(int(code), 0) + int(number)

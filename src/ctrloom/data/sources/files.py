@@ -64,7 +64,7 @@ def open_bytes(path: str) -> Iterator[BinaryIO]:
     """
     with ExitStack() as stack, _explained(path):
         if path.startswith(("http://", "https://")):
-            yield stack.enter_context(fsspec.open(path, "rb", block_size=0))  # 0: one request, no seeking
+            yield stack.enter_context(_http(path, block_size=0))  # 0: one request, no seeking
         elif is_remote(path):
             system, inner = fs.FileSystem.from_uri(path)
             yield stack.enter_context(system.open_input_stream(inner, compression=None))
@@ -81,7 +81,7 @@ def open_seekable(path: str) -> Iterator[Any]:
     """
     with ExitStack() as stack, _explained(path):
         if path.startswith(("http://", "https://")):
-            yield stack.enter_context(fsspec.open(path, "rb"))
+            yield stack.enter_context(_http(path))
         elif is_remote(path):
             system, inner = fs.FileSystem.from_uri(path)
             yield stack.enter_context(system.open_input_file(inner))
@@ -100,6 +100,19 @@ def open_text(path: str, on_read: Callable[[int], None] = lambda size: None) -> 
         head = stored.peek()
         codec = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
         yield pa.CompressedInputStream(pa.PythonFile(stored, "r"), codec) if codec else stored
+
+
+@contextmanager
+def _http(path: str, **options: Any) -> Iterator[Any]:
+    import aiohttp
+
+    # The default limits the time of the whole transfer, which a large file passes.
+    patience = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+    try:
+        with fsspec.open(path, "rb", client_kwargs={"timeout": patience}, **options) as stream:
+            yield stream
+    except aiohttp.ClientError as error:
+        raise OSError(str(error)) from error
 
 
 class _Reporting(io.RawIOBase):

@@ -1,0 +1,53 @@
+"""Public data sets that can be fetched by name; none of them is part of this library."""
+
+import difflib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ctrloom.data.errors import DataError
+from ctrloom.data.recipes.frappe import FRAPPE
+from ctrloom.data.recipes.movielens import MOVIELENS_100K
+from ctrloom.data.recipes.recipe import Layout, Recipe
+from ctrloom.data.recipes.samples import AVAZU_SAMPLE, CRITEO_SAMPLE
+
+RECIPES = {recipe.name: recipe for recipe in (FRAPPE, MOVIELENS_100K, CRITEO_SAMPLE, AVAZU_SAMPLE)}
+
+
+def get(
+    name: str, to: str | Path, from_: str | Path | None = None, say: Callable[[str], None] = print
+) -> list[Path]:
+    """Fetch a data set, or take its originals from the folder `from_`; returns the files written in `to`.
+
+    The terms of use are said first; every original whose checksum is known is compared with it.
+
+    Raises:
+        DataError: no such data set, originals that are missing, cannot be fetched or are other files.
+    """
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
+        raise DataError(f"no data set is named {name!r}; {hint}")
+    recipe, to = RECIPES[name], Path(to)
+    say(recipe.notice)
+    to.mkdir(parents=True, exist_ok=True)
+    if from_ is not None:
+        return _prepared(_layout_in(recipe, Path(from_)), Path(from_), to, say)
+    with tempfile.TemporaryDirectory(prefix=".originals.", dir=to) as folder:
+        for original in recipe.layouts[0].originals:
+            original.download(Path(folder))
+        return _prepared(recipe.layouts[0], Path(folder), to, say)
+
+
+def _prepared(layout: Layout, folder: Path, to: Path, say: Callable[[str], None]) -> list[Path]:
+    for original in layout.originals:
+        original.check(folder / original.name, say)
+    return layout.prepare(folder, to)
+
+
+def _layout_in(recipe: Recipe, folder: Path) -> Layout:
+    for layout in recipe.layouts:
+        if layout.lies_in(folder):
+            return layout
+    wanted = "; or ".join(", ".join(original.name for original in one.originals) for one in recipe.layouts)
+    raise DataError(f"{folder}: does not hold the originals of {recipe.name}: {wanted}")

@@ -1,0 +1,93 @@
+"""What it takes to fetch a public data set: originals with checksums, terms, and how to prepare them."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctrloom import storage
+from ctrloom.data.errors import DataError
+from ctrloom.data.sources.files import open_bytes
+from ctrloom.progress import progress
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Original:
+    """One published file, pinned by its SHA-256 or by its blob id in a Git repository."""
+
+    name: str
+    url: str | None = None
+    sha256: str | None = None
+    git_blob: str | None = None
+
+    def check(self, file: Path, say: Callable[[str], None]) -> None:
+        """Compare a copy with the published file, or say that nothing is known to compare it with.
+
+        Raises:
+            DataError: it is another file.
+        """
+        found = storage.sha256(file)
+        if self.sha256 is None and self.git_blob is None:
+            say(f"{self.name}: SHA-256 {found}, not verified: no published checksum is known")
+        elif self.sha256 not in (None, found) or self.git_blob not in (None, _git_blob(file)):
+            raise DataError(
+                f"{file}: is not the published {self.name} (SHA-256 {found}); "
+                "fetch it again, and if it stays so the publisher has changed the file"
+            )
+        else:
+            say(f"{self.name}: checksum verified")
+
+    def download(self, folder: Path) -> None:
+        """Fetch the file into `folder`, whole or not at all.
+
+        Raises:
+            DataError: the address cannot be read.
+        """
+        assert self.url is not None
+        with (
+            open_bytes(self.url) as stream,
+            storage.atomic_file(folder / self.name) as aside,
+            open(aside, "wb") as copy,
+            progress(self.name, None, "bytes") as advance,
+        ):
+            while chunk := stream.read(_CHUNK):
+                copy.write(chunk)
+                advance(len(chunk))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Originals that come together, and how they become the files that configurations read."""
+
+    originals: tuple[Original, ...]
+    prepare: Callable[[Path, Path], list[Path]]  # folder of the originals, folder to write to -> files
+
+    def lies_in(self, folder: Path) -> bool:
+        """Whether all originals are there."""
+        return all((folder / original.name).is_file() for original in self.originals)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A public data set; the first layout is the one that is downloaded."""
+
+    name: str
+    title: str
+    terms: str
+    citation: str
+    layouts: tuple[Layout, ...]
+
+    @property
+    def notice(self) -> str:
+        """What a user must know before the data are used."""
+        return f"{self.title}\nTerms: {self.terms}\nPlease cite: {self.citation}"
+
+
+def _git_blob(file: Path) -> str:
+    digest = hashlib.sha1(f"blob {file.stat().st_size}\0".encode(), usedforsecurity=False)
+    with open(file, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
