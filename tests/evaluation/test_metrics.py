@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import expit
+from scipy.special import logit as log_odds
 from sklearn import metrics as sk
 
-from ctrloom.evaluation.metrics import EvaluationError, auc, measure, reliability_table, roc_curve
+from ctrloom.evaluation.metrics import EvaluationError, auc, measure, roc_curve
 
 ROWS = 400
 
@@ -80,25 +81,26 @@ def test_calibration_error_against_a_loop() -> None:
         (np.average(prob[b], weights=weight[b]), np.average(label[b], weights=weight[b]), weight[b].sum())
         for b in bins
     ]
-    table = reliability_table(prob, label, weight, 7)
-    assert [(b.predicted, b.observed, b.weight) for b in table] == [pytest.approx(e) for e in expected]
+    found = measure(log_odds(prob), label, weight, bins=7)
+    assert [(b.predicted, b.observed, b.weight) for b in found.reliability] == [
+        pytest.approx(e) for e in expected
+    ]
     error = sum(w * abs(p - y) for p, y, w in expected) / weight.sum()
-    logit = np.log(prob) - np.log1p(-prob)
-    assert measure(logit, label, weight, bins=7).calibration_error == pytest.approx(error)
+    assert found.calibration_error == pytest.approx(error)
 
 
 def test_reliability_does_not_depend_on_row_order_where_scores_tie(rows: tuple[np.ndarray, ...]) -> None:
     logit, label, weight = rows
     shuffled = np.random.default_rng(3).permutation(ROWS)
     first, second = (
-        reliability_table(expit(logit[i]), label[i], weight[i], 10) for i in (np.arange(ROWS), shuffled)
+        measure(logit[i], label[i], weight[i], bins=10).reliability for i in (np.arange(ROWS), shuffled)
     )
     assert [b.predicted for b in first] == pytest.approx([b.predicted for b in second])
     assert [b.observed for b in first] == pytest.approx([b.observed for b in second])
 
 
 def test_constant_scores_fill_one_bin() -> None:
-    table = reliability_table(np.full(10, 0.3), np.arange(10) % 2.0, np.ones(10), 5)
+    table = measure(np.full(10, log_odds(0.3)), np.arange(10) % 2, bins=5).reliability
     assert [(b.predicted, b.observed, b.weight) for b in table] == [pytest.approx((0.3, 0.5, 10.0))]
 
 

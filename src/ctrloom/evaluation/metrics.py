@@ -56,19 +56,21 @@ def measure(
         EvaluationError: a logit that is no finite number, rows of one class only, or lengths that differ.
     """
     logit_N, label_N, weight_N = _checked(logit_N, label_N, weight_N)
+    clicks_N = weight_N * label_N
+    logit_G, clicks_G, misses_G = _by_score(logit_N, clicks_N, weight_N - clicks_N)
     total = weight_N.sum()
     prob_N = expit(logit_N)
-    rate = float(label_N @ weight_N / total)
+    rate = float(clicks_N.sum() / total)
     loss = float(row_logloss(logit_N, label_N) @ weight_N / total)
-    reliability = reliability_table(prob_N, label_N, weight_N, bins)
+    reliability = _reliability(expit(logit_G), clicks_G, misses_G, bins)
     return Metrics(
         rows=len(logit_N),
         label_rate=rate,
-        auc=auc(logit_N, label_N, weight_N),
+        auc=_area(clicks_G, misses_G),
         logloss=loss,
         normalised_entropy=loss / -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate)),
         brier=float(np.square(prob_N - label_N) @ weight_N / total),
-        calibration_ratio=float(prob_N @ weight_N / (label_N @ weight_N)),
+        calibration_ratio=float(prob_N @ weight_N / clicks_N.sum()),
         calibration_error=sum(b.weight * abs(b.predicted - b.observed) for b in reliability) / float(total),
         reliability=reliability,
     )
@@ -87,31 +89,12 @@ def auc(score_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = Non
 def grouped_auc(score_N: Floats, positive_N: Floats, negative_N: Floats) -> float:
     """AUC where each score stands for `positive` and `negative` rows (or their weights)."""
     _, positive_G, negative_G = _by_score(score_N, positive_N, negative_N)
-    below_G = np.cumsum(negative_G) - negative_G
-    return float(positive_G @ (below_G + 0.5 * negative_G) / (positive_G.sum() * negative_G.sum()))
+    return _area(positive_G, negative_G)
 
 
 def row_logloss(logit_N: Floats, label_N: Floats) -> Floats:
     """Logloss of each row (or of each row under each of several seeds), stable for logits of any size."""
     return np.logaddexp(0.0, logit_N) - label_N * logit_N
-
-
-def reliability_table(prob_N: Floats, label_N: Floats, weight_N: Floats, bins: int) -> tuple[Bin, ...]:
-    """Mean prediction and label rate in bins of equal weight, by ascending prediction.
-
-    Rows with equal predictions share a bin, so that the table does not depend on the order of the rows;
-    with many ties there are fewer than `bins`.
-    """
-    prob_G, mass_G, clicks_G = _by_score(prob_N, weight_N, weight_N * label_N)
-    middle_G = np.cumsum(mass_G) - 0.5 * mass_G
-    bin_G = np.minimum((middle_G * (bins / mass_G.sum())).astype(np.int64), bins - 1)
-    mass, clicks, predicted = (
-        np.bincount(bin_G, weights=w, minlength=bins) for w in (mass_G, clicks_G, prob_G * mass_G)
-    )
-    return tuple(
-        Bin(predicted=predicted[b] / mass[b], observed=clicks[b] / mass[b], weight=mass[b])
-        for b in np.flatnonzero(mass)
-    )
 
 
 def roc_curve(
@@ -129,6 +112,29 @@ def roc_curve(
     along = true + false  # grows from 0 to 2, also where one of the two stands still
     chosen = np.unique(np.searchsorted(along, np.linspace(0, along[-1], points)))
     return Curve(false_positive=tuple(false[chosen].tolist()), true_positive=tuple(true[chosen].tolist()))
+
+
+def _area(positive_G: Floats, negative_G: Floats) -> float:
+    below_G = np.cumsum(negative_G) - negative_G
+    return float(positive_G @ (below_G + 0.5 * negative_G) / (positive_G.sum() * negative_G.sum()))
+
+
+def _reliability(prob_G: Floats, clicks_G: Floats, misses_G: Floats, bins: int) -> tuple[Bin, ...]:
+    """Bins of equal weight by ascending prediction.
+
+    Rows with equal predictions share a bin, so that the table does not depend on the order of the rows;
+    with many ties there are fewer than `bins`.
+    """
+    mass_G = clicks_G + misses_G
+    middle_G = np.cumsum(mass_G) - 0.5 * mass_G
+    bin_G = np.minimum((middle_G * (bins / mass_G.sum())).astype(np.int64), bins - 1)
+    mass, clicks, predicted = (
+        np.bincount(bin_G, weights=w, minlength=bins) for w in (mass_G, clicks_G, prob_G * mass_G)
+    )
+    return tuple(
+        Bin(predicted=predicted[b] / mass[b], observed=clicks[b] / mass[b], weight=mass[b])
+        for b in np.flatnonzero(mass)
+    )
 
 
 def _by_score(score_N: Floats, *amounts: Floats) -> tuple[Floats, ...]:

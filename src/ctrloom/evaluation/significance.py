@@ -26,7 +26,7 @@ class Comparison(Section):
     high: float
     confidence: float
     p: float  # two-sided
-    p_adjusted: float | None = None  # after Holm, over the models of one table
+    p_adjusted: float  # after Holm, over the models of one table; p itself where nothing else was tested
     se_rows: float | None = None  # standard error from having drawn these rows and no others
     se_seeds: float | None = None  # and from having trained with these seeds; 0 for one seed a side
     se: float | None = None
@@ -34,8 +34,8 @@ class Comparison(Section):
 
     @property
     def significant(self) -> bool:
-        """Whether the (adjusted) p lies below 1 - confidence."""
-        return (self.p if self.p_adjusted is None else self.p_adjusted) < 1 - self.confidence
+        """Whether the adjusted p lies below 1 - confidence."""
+        return self.p_adjusted < 1 - self.confidence
 
 
 def delong(
@@ -68,13 +68,15 @@ def delong(
     spread = sum(v * v / (len(a) - 1) for v, a in zip(seeds, (auc_S, auc_T), strict=True) if len(a) > 1)
     degrees = total * total / spread if spread > 0 else np.inf
     se = float(np.sqrt(total))
+    p = _two_sided(delta, se, degrees)
     margin = float(stats.t.ppf(0.5 + confidence / 2, degrees)) * se
     return Comparison(
         delta=delta,
         low=delta - margin,
         high=delta + margin,
         confidence=confidence,
-        p=_two_sided(delta, se, degrees),
+        p=p,
+        p_adjusted=p,
         se_rows=float(np.sqrt(rows)),
         se_seeds=float(np.sqrt(sum(seeds))),
         se=se,
@@ -120,12 +122,14 @@ def bootstrap_logloss(
     sorted_R = np.sort(delta_R)
     tail = int((1 - confidence) / 2 * (resamples - 1))
     beyond = min(int((delta_R <= 0).sum()), int((delta_R >= 0).sum()))
+    p = min(1.0, 2 * (beyond + 1) / (resamples + 1))
     return Comparison(
         delta=float((loss_SK.sum(1).mean() - loss_TK.sum(1).mean()) / weight_K.sum()),
         low=float(sorted_R[tail]),
         high=float(sorted_R[-1 - tail]),
         confidence=confidence,
-        p=min(1.0, 2 * (beyond + 1) / (resamples + 1)),
+        p=p,
+        p_adjusted=p,
         se=float(delta_R.std(ddof=1)) if resamples > 1 else None,
     )
 

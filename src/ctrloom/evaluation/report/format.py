@@ -23,10 +23,8 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}\u202f%"
 
 
-def p_value(p: float | None) -> str:
+def p_value(p: float) -> str:
     """`p = 0.041`, or `p < 0.001`."""
-    if p is None:
-        return "no p"
     text = "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
     return f"p {text}".replace(" ", "\u00a0")
 

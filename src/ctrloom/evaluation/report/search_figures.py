@@ -12,7 +12,8 @@ from ctrloom.evaluation.report import drawing
 from ctrloom.evaluation.report.drawing import ACCENT, DROPPED, INK, LEVELS, MUTED, PAPER, PLANTED
 from ctrloom.search.trace import Candidate, SearchTrace
 
-MANY = 100  # lines past which a figure holds them as pixels
+MANY = 60  # lines past which a figure draws them fine, as pixels
+GREY = "#9aa0a8"
 NAMED = 6  # lines or points that get their name
 _NAME: dict[str, Any] = {"fontsize": 7.5, "color": ACCENT, "annotation_clip": False}
 
@@ -69,10 +70,13 @@ def gate_path(trace: SearchTrace) -> Markup:
             lines = {i: np.stack([steps[during], gates_SC[during, i]], 1) for i in chosen}
             dropped = [lines[i] for i in chosen if not trace.candidates[i].kept]
             kept = [i for i in chosen if trace.candidates[i].kept]
-            many = len(dropped) > MANY
-            grey = LineCollection(dropped, colors="#9aa0a8", linewidths=0.6, alpha=0.55, rasterized=many)
-            ax.add_collection(grey)
-            ax.add_collection(LineCollection([lines[i] for i in kept], colors=ACCENT, linewidths=1.1))
+            # Pixels do not follow the page's light or dark scheme: they take a middling colour.
+            groups = (dropped, GREY, GREY), ([lines[i] for i in kept], ACCENT, LEVELS[3])
+            for group, colour, pixel_colour in groups:
+                fine = len(group) > MANY
+                look: dict[str, Any] = {"alpha": 0.5, "linewidths": 0.5} if fine else {"linewidths": 0.9}
+                look["colors"] = pixel_colour if fine else colour
+                ax.add_collection(LineCollection(group, rasterized=fine, **look))
             threshold = np.array(trace.path_threshold)[during]
             ax.plot(steps[during], threshold, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
             ax.autoscale_view()

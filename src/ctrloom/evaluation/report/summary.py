@@ -137,12 +137,12 @@ def _headline(model: str, base: str, versus: Versus) -> str:
 def _auc_sentence(found: ModelResult, versus: Versus, base: str) -> str:
     test = versus.auc
     reaches = f"{found.title} reaches {fixed(found.summary['test']['auc'].mean)} test AUC"
-    evidence = f"(difference {interval(test)}, {p_value(test.p_adjusted)} after Holm's correction)"
+    evidence = f"({interval(test)}, {p_value(test.p_adjusted)} after Holm's correction)"
     match _outcome(versus):
         case "better":
             return f"{reaches}, {fixed(test.delta)} above {base} {evidence}."
         case "worse":
-            return f"{reaches}, {fixed(-test.delta)} below {base} {evidence}."
+            return f"{reaches}, below {base}: a difference of {signed(test.delta)} {evidence}."
         case _:
             return (
                 f"{reaches}. The difference of {signed(test.delta)} to {base} is no more than chance gives "
@@ -152,12 +152,10 @@ def _auc_sentence(found: ModelResult, versus: Versus, base: str) -> str:
 
 def _logloss_sentence(versus: Versus) -> str:
     test = versus.logloss
-    if not test.significant:
-        return (
-            f"Its logloss does not differ significantly (difference {signed(test.delta)}, {interval(test)})."
-        )
-    direction = "lower" if test.delta < 0 else "higher"
-    return f"Its logloss is {direction} by {fixed(abs(test.delta))} (difference {interval(test)})."
+    direction = (
+        ("lower" if test.delta < 0 else "higher") if test.significant else "not significantly different"
+    )
+    return f"Its logloss is {direction}: a difference of {signed(test.delta)} ({interval(test)})."
 
 
 def _control(results: Results, found: ModelResult) -> tuple[str, ...]:

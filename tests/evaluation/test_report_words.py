@@ -1,0 +1,95 @@
+import pytest
+from made_up_evaluation import made_up, made_up_trace
+
+from ctrloom.evaluation.report import drawing, format, summary
+from ctrloom.evaluation.results import Results
+from ctrloom.search.trace import SearchTrace
+
+
+@pytest.fixture(scope="module")
+def frappe() -> tuple[Results, SearchTrace]:
+    return made_up(gain=0.05)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (format.fixed(-0.00123), "−0.0012"),
+        (format.signed(0.00312), "+0.0031"),
+        (format.count(1234567.0), "1\u202f234\u202f567"),
+        (format.percent(0.3333), "33.3\u202f%"),
+        (format.level(0.975), "97.5\u202f%"),
+        (format.p_value(0.0004), "p\u00a0<\u00a00.001"),
+        (format.p_value(0.0414), "p\u00a0=\u00a00.041"),
+        (format.p_value(0.46), "p\u00a0=\u00a00.46"),
+        (format.rate(412_345), "412\u202fk/s"),
+        (format.rate(3_012_345), "3.01\u202fM/s"),
+        (format.rate(12.3), "12.3/s"),
+        (format.duration(83.2), "83.2\u202fs"),
+        (format.duration(725), "12\u202fmin 5\u202fs"),
+        (format.duration(7500), "2\u202fh 5\u202fmin"),
+        (drawing.clipped("a\nb\x00c"), "a b c"),
+        (drawing.clipped("x" * 30, 10), "x" * 9 + "…"),
+    ],
+)
+def test_numbers_as_people_read_them(shown: str, expected: str) -> None:
+    assert shown == expected
+
+
+def test_the_verdict_says_what_the_numbers_say(frappe: tuple[Results, SearchTrace]) -> None:
+    results, trace = frappe
+    verdict = summary.verdict(results, trace)
+    versus = results.versus_base("autofm")
+    assert (verdict.outcome, verdict.headline) == ("better", "AutoFM beats FM")
+    assert f"{versus.auc.delta:.4f} above FM" in " ".join(verdict.sentences)
+    assert summary.winner(results) == "ipnn-transfer"
+
+
+def changed(results: Results, **auc: float) -> Results:
+    """The same results, with other numbers in the comparison of AutoFM with the base."""
+    versus = results.versus_base("autofm")
+    other = versus.model_copy(update={"auc": versus.auc.model_copy(update=auc)})
+    comparisons = tuple(other if v is versus else v for v in results.comparisons)
+    return results.model_copy(update={"comparisons": comparisons})
+
+
+def test_what_is_not_significant_is_not_better(frappe: tuple[Results, SearchTrace]) -> None:
+    verdict = summary.verdict(changed(frappe[0], p_adjusted=0.051), frappe[1])
+    assert verdict.outcome == "level"
+    assert "it is not better" in verdict.sentences[1]
+
+
+def test_a_better_ranking_with_worse_logloss_is_called_so(frappe: tuple[Results, SearchTrace]) -> None:
+    results, trace = frappe
+    versus = results.versus_base("autofm")
+    worse = versus.logloss.model_copy(update={"delta": 0.01, "p_adjusted": 0.001})
+    comparisons = tuple(
+        v.model_copy(update={"logloss": worse}) if v is versus else v for v in results.comparisons
+    )
+    verdict = summary.verdict(results.model_copy(update={"comparisons": comparisons}), trace)
+    assert verdict.headline == "AutoFM ranks better than FM, with worse logloss"
+
+
+def test_without_a_retrained_model_nothing_is_claimed(frappe: tuple[Results, SearchTrace]) -> None:
+    results = frappe[0]
+    others = tuple(m for m in results.models if m.kind != "retrained")
+    verdict = summary.verdict(results.model_copy(update={"models": others}), None)
+    assert (verdict.outcome, verdict.sentences) == ("untested", ())
+
+
+def test_a_control_that_does_as_well_is_told(frappe: tuple[Results, SearchTrace]) -> None:
+    results = frappe[0]
+    as_control = {"kind": "control", "title": "All pairs"}
+    models = tuple(
+        m.model_copy(update=as_control) if m.name == "ipnn-transfer" else m for m in results.models
+    )
+    sentences = summary.verdict(results.model_copy(update={"models": models}), None).sentences
+    assert sentences[-1].startswith("The control (All pairs) reaches")
+    assert sentences[-1].endswith("no less than AutoFM.")
+
+
+def test_correlations_per_order_leave_out_what_is_constant() -> None:
+    trace = made_up_trace(third=True)
+    assert [(r.order, r.candidates) for r in summary.relations(trace)] == [(2, 45), (3, 120)]
+    flat = tuple(c.model_copy(update={"gate": 0.0, "kept": False}) for c in trace.candidates)
+    assert summary.relations(trace.model_copy(update={"candidates": flat})) == []
