@@ -1,7 +1,6 @@
 """Raw columns to typed ones, a whole column at a time."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,27 +13,18 @@ Part = Literal["hour", "weekday", "day", "month"]
 _PARTS = {"hour": pc.hour, "weekday": pc.day_of_week, "day": pc.day, "month": pc.month}
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Rows of a column that cannot be used: a mask (None: there are none) and what is wrong with them."""
+class Fault(NamedTuple):
+    """Rows of a column that cannot be used, and what is wrong with them."""
 
     column: str
-    mask: np.ndarray | None = None
-    fault: str = ""
-
-    def __post_init__(self) -> None:
-        if self.mask is not None and not self.mask.any():
-            object.__setattr__(self, "mask", None)
-
-    def or_null(self, values: pa.Array, fault: str) -> "Problem":
-        """This problem, or where a value is null that one."""
-        if self.mask is not None or not values.null_count:
-            return self if self.mask is None else Problem(self.column, self.mask | _null(values), self.fault)
-        return Problem(self.column, _null(values), fault)
+    rows: np.ndarray  # bool, one per row
+    what: str
 
 
-def _null(values: pa.Array) -> np.ndarray:
-    return np.asarray(values.is_null().to_numpy(zero_copy_only=False))
+def fault_of(column: str, rows: pa.Array | np.ndarray, what: str) -> list[Fault]:
+    """The fault in a list, or an empty list where no row has it."""
+    rows = rows if isinstance(rows, np.ndarray) else rows.to_numpy(zero_copy_only=False)
+    return [Fault(column, rows, what)] if rows.any() else []
 
 
 def text(values: pa.Array) -> pa.Array:
@@ -54,7 +44,7 @@ def tokens(values: pa.Array, missing: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_in(values, missing), None, values)
 
 
-def numbers(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, Problem]:
+def numbers(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, list[Fault]]:
     """A column of finite numbers (float64), null where there is no value."""
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         given = pc.if_else(pc.is_in(text(values), missing), None, values)
@@ -69,12 +59,13 @@ def numbers(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array,
         return _finite(column, pc.if_else(fits, trimmed, None).cast(pa.float64()), bad)
 
 
-def _finite(column: str, numeric: pa.Array, bad: np.ndarray | None) -> tuple[pa.Array, Problem]:
+def _finite(column: str, numeric: pa.Array, unreadable: np.ndarray | None) -> tuple[pa.Array, list[Fault]]:
     finite = pc.fill_null(pc.is_finite(numeric), True)
-    infinite = ~finite.to_numpy(zero_copy_only=False)
-    if infinite.any():
+    bad = ~finite.to_numpy(zero_copy_only=False)
+    if bad.any():
         numeric = pc.if_else(finite, numeric, None)
-    return numeric, Problem(column, infinite if bad is None else bad | infinite, "is not a number")
+    bad = bad if unreadable is None else bad | unreadable
+    return numeric, fault_of(column, bad, "is not a number")
 
 
 def token_lists(values: pa.Array, separator: str, missing: pa.Array) -> pa.Array:
@@ -91,21 +82,22 @@ def token_lists(values: pa.Array, separator: str, missing: pa.Array) -> pa.Array
     return pa.ListArray.from_arrays(pa.array(offsets), flat.filter(pa.array(kept)))
 
 
-def seconds(column: str, values: pa.Array, format: str | None, missing: pa.Array) -> tuple[pa.Array, Problem]:
+def seconds(
+    column: str, values: pa.Array, format: str | None, missing: pa.Array
+) -> tuple[pa.Array, list[Fault]]:
     """A timestamp column: whole seconds since 1970 (UTC), int64."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         instants = values.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-        return instants, Problem(column).or_null(instants, "is no point in time")
+        return instants, fault_of(column, instants.is_null(), "is no point in time")
     if format is not None:
         parsed = pc.strptime(text(values), format=format, unit="s", error_is_null=True).cast(pa.int64())
-        return parsed, Problem(column).or_null(parsed, f"does not fit the format {format}")
-    numeric, problem = numbers(column, values, missing)
-    problem = problem.or_null(numeric, "is no point in time")
+        return parsed, fault_of(column, parsed.is_null(), f"does not fit the format {format}")
+    numeric, faults = numbers(column, values, missing)
     whole = np.floor(numeric.fill_null(0).to_numpy())
     beyond = np.abs(whole) > LAST_SECOND
-    if beyond.any() and problem.mask is None:
-        problem = Problem(column, beyond, "is beyond the year 9999: timestamps are in seconds")
-    return pa.array(np.where(beyond, 0, whole).astype(np.int64)), problem
+    faults += fault_of(column, numeric.is_null(), "is no point in time")
+    faults += fault_of(column, beyond, "is beyond the year 9999 (timestamps are in seconds)")
+    return pa.array(np.where(beyond, 0, whole).astype(np.int64)), faults
 
 
 def part_of(instants: pa.Array, part: Part) -> pa.Array:
@@ -113,9 +105,9 @@ def part_of(instants: pa.Array, part: Part) -> pa.Array:
     return _PARTS[part](instants.cast(pa.timestamp("s"))).cast(pa.string())
 
 
-def weights(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, Problem]:
+def weights(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, list[Fault]]:
     """A weight column: float32, none negative."""
-    numeric = numbers(column, values, missing)[0]
-    plain = numeric.fill_null(-1).to_numpy()
+    plain = numbers(column, values, missing)[0].fill_null(-1).to_numpy()
     bad = (plain < 0) | (plain > np.finfo(np.float32).max)
-    return pa.array(plain.astype(np.float32)), Problem(column, bad, "is no weight (a number from 0 up)")
+    usable = pa.array(np.where(bad, 0, plain).astype(np.float32))
+    return usable, fault_of(column, bad, "is no weight (a number from 0 up)")

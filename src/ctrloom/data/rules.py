@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctrloom.config import ConfigError, Label
-from ctrloom.data.convert import Problem, numbers, text
+from ctrloom.data.convert import Fault, fault_of, numbers, text, tokens
 
 _COMPARE = {
     ">=": pc.greater_equal,
@@ -44,35 +44,33 @@ class Rule:
             raise ConfigError(f"data.columns.{column}: {rule!r} compares with something that is no number")
         return cls(match[1], match[2])
 
-    def holds(self, column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, Problem]:
+    def holds(self, column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, list[Fault]]:
         """Per row whether the rule holds (false where it cannot be told), and the rows where it cannot."""
         if _is_number(self.value):
-            compared, problem = numbers(column, values, missing)
-            problem = problem.or_null(compared, "has no value")
+            compared, faults = numbers(column, values, missing)
             value = pa.scalar(float(self.value))
         else:
-            compared = text(values)
-            compared = pc.if_else(pc.is_in(compared, missing), None, compared)
-            problem, value = Problem(column).or_null(compared, "has no value"), pa.scalar(self.value)
-        return pc.fill_null(_COMPARE[self.operator](compared, value), False), problem
+            compared, faults, value = tokens(values, missing), [], pa.scalar(self.value)
+        faults += fault_of(column, compared.is_null(), "has no value")
+        return pc.fill_null(_COMPARE[self.operator](compared, value), False), faults
 
 
 def label_of(
     column: str, config: Label, values: pa.Array, missing: pa.Array
-) -> tuple[pa.Array, Problem, np.ndarray | None]:
+) -> tuple[pa.Array, list[Fault], np.ndarray | None]:
     """Labels (int8), the rows that have none, and which rows are to be dropped (None: no row)."""
     dropped = None
     if config.drop is not None:
         holds, _ = Rule.parse(config.drop, column).holds(column, values, missing)
         dropped = holds.to_numpy(zero_copy_only=False)
     if config.positive is not None:
-        holds, problem = Rule.parse(config.positive, column).holds(column, values, missing)
-        return holds.cast(pa.int8()), problem, dropped
+        holds, faults = Rule.parse(config.positive, column).holds(column, values, missing)
+        return holds.cast(pa.int8()), faults, dropped
     values = text(values)
     positive = pc.is_in(values, pa.array(_YES))
     known = pc.or_(positive, pc.is_in(values, pa.array(_NO)))
-    problem = Problem(column, ~known.to_numpy(zero_copy_only=False), "is no label (0 or 1); see `positive`")
-    return positive.cast(pa.int8()), problem, dropped
+    faults = fault_of(column, pc.invert(known), "is no label (0 or 1; see `positive`)")
+    return positive.cast(pa.int8()), faults, dropped
 
 
 def _is_number(value: str) -> bool:

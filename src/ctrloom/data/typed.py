@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ctrloom.config import Column, ConfigError, Label, Multivalued, Numeric, SourceConfig, Timestamp, Weight
 from ctrloom.data import convert
-from ctrloom.data.convert import Part, Problem
+from ctrloom.data.convert import Fault, Part
 from ctrloom.data.errors import DataError
 from ctrloom.data.rules import Rule, label_of
 from ctrloom.data.sources import read_raw
@@ -105,24 +105,24 @@ def _typed(
 ) -> TypedBatch:
     missing = pa.array(source.missing_values, pa.string())
     columns: dict[str, pa.Array] = {}
-    problems: list[Problem] = []
+    faults: list[Fault] = []
     dropped = np.zeros(len(raw.positions), dtype=bool)
     for name, values in raw.columns.items():
         try:
-            converted, problem, drop = _converted(name, source.columns[name], values, missing)
+            converted, found, drop = _converted(name, source.columns[name], values, missing)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             kind = source.columns[name].kind
             raise DataError(f"{raw.file}: {name} holds {values.type}, which cannot be {kind}") from None
         columns |= converted
         dropped = dropped if drop is None else drop
-        problems += [problem] if problem.mask is not None else []
+        faults += found
     table = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-    bad = _rows_with(problems, dropped)
+    bad = _rows_with(faults, dropped)
     keep = ~dropped
     keep[bad] = False
     if not keep.all():
         table = table.filter(pa.array(keep))
-    malformed = raw.malformed + [_reject(raw, problems, int(i)) for i in bad]
+    malformed = raw.malformed + [_reject(raw, faults, int(i)) for i in bad]
     return TypedBatch(
         table=table,
         positions=raw.positions[keep] + first,
@@ -138,32 +138,32 @@ def _typed(
 
 def _converted(
     name: str, column: Column, values: pa.Array, missing: pa.Array
-) -> tuple[dict[str, pa.Array], Problem, np.ndarray | None]:
+) -> tuple[dict[str, pa.Array], list[Fault], np.ndarray | None]:
     """Typed columns made from one raw column, its unusable rows, and the rows to be dropped."""
     if isinstance(column, Label):
-        labels, problem, dropped = label_of(name, column, values, missing)
-        return {"label": labels}, problem, dropped
+        labels, faults, dropped = label_of(name, column, values, missing)
+        return {"label": labels}, faults, dropped
     if isinstance(column, Timestamp):
-        instants, problem = convert.seconds(name, values, column.format, missing)
+        instants, faults = convert.seconds(name, values, column.format, missing)
         parts = {f"{name}_{part}": convert.part_of(instants, part) for part in column.derive}
-        return {"timestamp": instants, **parts}, problem, None
+        return {"timestamp": instants, **parts}, faults, None
     if isinstance(column, Weight):
-        weights, problem = convert.weights(name, values, missing)
-        return {"weight": weights}, problem, None
+        weights, faults = convert.weights(name, values, missing)
+        return {"weight": weights}, faults, None
     if isinstance(column, Numeric):
-        numbers, problem = convert.numbers(name, values, missing)
-        return {name: numbers}, problem, None
+        numbers, faults = convert.numbers(name, values, missing)
+        return {name: numbers}, faults, None
     if isinstance(column, Multivalued):
-        return {name: convert.token_lists(values, column.separator, missing)}, Problem(name), None
-    return {name: convert.tokens(values, missing)}, Problem(name), None
+        return {name: convert.token_lists(values, column.separator, missing)}, [], None
+    return {name: convert.tokens(values, missing)}, [], None
 
 
-def _rows_with(problems: list[Problem], dropped: np.ndarray) -> np.ndarray:
-    masks = [problem.mask for problem in problems if problem.mask is not None]
-    return np.flatnonzero(np.logical_or.reduce(masks) & ~dropped) if masks else np.array([], dtype=np.int64)
+def _rows_with(faults: list[Fault], dropped: np.ndarray) -> np.ndarray:
+    faulty = np.logical_or.reduce([fault.rows for fault in faults], axis=0) if faults else False
+    return np.flatnonzero(faulty & ~dropped)
 
 
-def _reject(raw: RawBatch, problems: list[Problem], row: int) -> Malformed:
-    first = next(problem for problem in problems if problem.mask is not None and problem.mask[row])
+def _reject(raw: RawBatch, faults: list[Fault], row: int) -> Malformed:
+    first = next(fault for fault in faults if fault.rows[row])
     value = repr(raw.columns[first.column][row].as_py())
-    return raw.reject(int(raw.positions[row]), f"{first.column} {first.fault}", value)
+    return raw.reject(int(raw.positions[row]), f"{first.column} {first.what}", value)

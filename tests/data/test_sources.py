@@ -1,0 +1,249 @@
+import gzip
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_helpers import Write
+from pyarrow import fs
+
+from ctrloom.config import SourceConfig
+from ctrloom.data.errors import DataError
+from ctrloom.data.sources import blocks, files
+from ctrloom.data.sources.files import resolve
+from ctrloom.data.typed import read_rows
+
+COLUMNS = {"label": "label", "name": "categorical", "size": "numeric"}
+GOOD = "label,name,size\n1,ann,1\n0,bob,2\n1,cy,3\n"
+
+
+def source(**keys: Any) -> SourceConfig:
+    return SourceConfig.parse({"columns": COLUMNS, **keys}, "test")
+
+
+def rows(config: SourceConfig, *paths: str, with_label: bool = True) -> dict[str, list[Any]]:
+    tables = [pa.Table.from_batches([b.table]) for b in read_rows(config, paths, with_label)]
+    return pa.concat_tables(tables).to_pydict()
+
+
+def bad_lines(config: SourceConfig, *paths: str) -> list[tuple[int, str]]:
+    return [(row.line, row.reason) for b in read_rows(config, paths) for row in b.malformed]
+
+
+EXPECTED = {"name": ["ann", "bob", "cy"], "size": [1.0, 2.0, 3.0], "label": [1, 0, 1]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD,
+        "\ufeff" + GOOD,
+        GOOD.replace("\n", "\r\n"),
+        GOOD.rstrip("\n"),
+        GOOD.replace("ann", '"ann"'),
+        "\n\n" + GOOD.replace("0,bob", "\n\r\n0,bob") + "\n",
+        "size,label,name\n1,1,ann\n2,0,bob\n3,1,cy\n",
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.zst"])
+def test_csv_in_every_dress(write: Write, content: str, suffix: str) -> None:
+    assert rows(source(), write(f"a.{suffix}", content)) == EXPECTED
+
+
+def test_quoted_fields_hold_delimiters_and_quotes(write: Write) -> None:
+    path = write("a.csv", 'label,name,size\n1,"a,b",1\n0,"say ""hi""",2\n1,x"y,3\n')
+    assert rows(source(), path)["name"] == ["a,b", 'say "hi"', 'x"y']
+
+
+def test_other_delimiters_and_no_header(write: Write) -> None:
+    assert rows(source(format="tsv"), write("a.tsv", GOOD.replace(",", "\t"))) == EXPECTED
+    semicolons = write("b.csv", GOOD.split("\n", 1)[1].replace(",", ";"))
+    assert rows(source(header=False, delimiter=";"), semicolons) == EXPECTED
+
+
+def test_libsvm_takes_the_index_as_token_and_the_value_as_number(write: Write) -> None:
+    path = write("a.libsvm", "+1 ann:1 7:1 \n-1 bob:1 7:2\r\n\n1 cy:1 7:3")
+    assert rows(source(format="libsvm"), path) == EXPECTED
+    bad = write("bad.libsvm", "1 ann:1 7:1\n0 bob 7:2\n0 x:1 7:2 8:1\n")
+    assert bad_lines(source(format="libsvm"), bad) == [
+        (2, "name is not index:value: 'bob'"),
+        (3, "has 4 columns instead of 3"),
+    ]
+
+
+def test_parquet_takes_columns_by_name_and_converts_types(tmp_path: Path) -> None:
+    table = pa.table(
+        {"size": [1, 2, 3], "label": [True, False, True], "name": [7, None, 9], "more": [0, 0, 0]}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = rows(source(format="parquet", other_columns="ignore"), str(tmp_path / "a.parquet"))
+    assert found == {"name": ["7", None, "9"], "size": [1.0, 2.0, 3.0], "label": [1, 0, 1]}
+
+
+def test_malformed_parquet_rows_are_named_by_row(tmp_path: Path) -> None:
+    table = pa.table({"label": [1, 5, None], "name": ["a", "b", "c"], "size": [1.0, 2.0, 3.0]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (batch,) = read_rows(source(format="parquet"), [str(tmp_path / "a.parquet")])
+    assert [row.line for row in batch.malformed] == [2, 3]
+    assert json.loads(batch.malformed[0].text) == {"label": 5, "name": "b", "size": 2.0}
+
+
+def test_a_parquet_type_that_fits_no_kind_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"label": [1], "name": ["a"], "size": [{"x": 1}]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"size holds struct.*cannot be numeric"):
+        list(read_rows(source(format="parquet"), [str(tmp_path / "a.parquet")]))
+
+
+def test_many_files_globs_and_urls(write: Write, tmp_path: Path, served: str) -> None:
+    for i, line in enumerate(GOOD.splitlines()[1:]):
+        write(f"many/part-{i}.csv", "label,name,size\n" + line)
+    assert rows(source(), *resolve([str(tmp_path / "many/*.csv")])) == EXPECTED
+    write("web.csv.gz", GOOD)
+    assert rows(source(), *resolve([f"{served}/web.csv.gz"])) == EXPECTED
+    assert rows(source(), *resolve([f"file://{tmp_path}/web.csv.gz"])) == EXPECTED
+    pq.write_table(pa.table(EXPECTED), tmp_path / "web.parquet")
+    assert rows(source(format="parquet"), f"{served}/web.parquet") == EXPECTED
+
+
+def test_globs_on_a_file_system_with_addresses(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("bucket/day=1/a.csv", GOOD)
+    write("bucket/day=2/b.csv", GOOD)
+    write("bucket/day=2/b.txt", "no")
+
+    def local(uri: str) -> tuple[fs.FileSystem, str]:
+        return fs.LocalFileSystem(), str(tmp_path / uri.removeprefix("gs://"))
+
+    opening = SimpleNamespace(FileSystem=SimpleNamespace(from_uri=local), FileSelector=fs.FileSelector)
+    monkeypatch.setattr(files, "fs", opening)
+    found = resolve(["gs://bucket/day=*/*.csv"])
+    assert [path.rsplit("/", 2)[1:] for path in found] == [["day=1", "a.csv"], ["day=2", "b.csv"]]
+    assert rows(source(), "gs://bucket/day=1/a.csv") == EXPECTED
+
+
+BAD = {
+    "columns": ("0,bob", "has 2 columns instead of 3"),
+    "label": ("maybe,bob,2", "label is no label (0 or 1; see `positive`): 'maybe'"),
+    "number": ("0,bob,two", "size is not a number: 'two'"),
+    "infinite": ("0,bob,inf", "size is not a number: 'inf'"),
+    "nan": ("0,bob,nan", "size is not a number: 'nan'"),
+    "utf-8": (b"0,b\xffb,2", "name is not UTF-8"),
+    "quote": ('0,"bob,2', "has a quoted field that does not end on its line"),
+    "return": ("0,b\rb,2", "has a carriage return within the line"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("place", [0, 2, 4])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.zst"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_malformed_row_is_named_by_its_line(
+    write: Write, what: str, place: int, header: bool, suffix: str, end: bytes
+) -> None:
+    line, reason = BAD[what]
+    bad = line if isinstance(line, bytes) else line.encode()
+    lines = [b"1,ann,1", b"", b"0,cy,3", b"1,dee,4"]
+    lines.insert(place, bad)
+    lines = [b"label,name,size"] * header + lines
+    path = write(f"a.{suffix}", end.join(lines) + end)
+    (batch,) = read_rows(source(header=header), [path])
+    (malformed,) = batch.malformed
+    assert (malformed.file, malformed.line, malformed.reason) == (path, lines.index(bad) + 1, reason)
+    assert malformed.text == bad.decode(errors="backslashreplace")
+    assert batch.table["name"].to_pylist() == ["ann", "cy", "dee"]
+    assert sorted([malformed.position, *batch.positions]) == [0, 1, 2, 3]
+
+
+def test_lines_and_positions_hold_over_many_blocks(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks.read_blocks, "__defaults__", (64,))
+    lines = [f"{i % 2},n{i},{i}" for i in range(200)]
+    for i in (0, 57, 58, 120, 199):
+        lines[i] = f"{i % 2},n{i},x{i}"
+    lines.insert(100, "")
+    path = write("a.csv.gz", "label,name,size\n" + "\n".join(lines))
+    batches = list(read_rows(source(), [path, path]))
+    assert len(batches) > 20
+    bad = [row for b in batches for row in b.malformed]
+    assert [row.line for row in bad] == [2, 59, 60, 123, 202] * 2
+    assert all(lines[row.line - 2] == row.text for row in bad)
+    assert [row.position for row in bad] == [p + f for f in (0, 200) for p in (0, 57, 58, 120, 199)]
+    good = [p for b in batches for p in b.positions]
+    assert good == [p + f for f in (0, 200) for p in range(200) if p not in (0, 57, 58, 120, 199)]
+
+
+def test_long_text_of_a_malformed_row_is_cut(write: Write) -> None:
+    (batch,) = read_rows(source(), [write("a.csv", "label,name,size\n1,ann," + "9x" * 5000)])
+    assert len(batch.malformed[0].text) == 500
+    assert len(batch.malformed[0].reason) < 200
+
+
+@pytest.mark.parametrize(
+    ("content", "config", "message"),
+    [
+        ("", {}, "the file is empty"),
+        ("label,nam,size\n1,a,1\n", {}, "a.csv: has no column 'name'; near names are 'nam'"),
+        ("1,a,1\n", {}, "header: false"),
+        ("label,name,name,size\n1,a,b,1\n", {}, "2 columns named 'name'"),
+        ("label,name,size,b,c\n", {}, "does not name the column 'b' and 1 more"),
+        (b"\xff\xfel\x00", {}, "is UTF-16"),
+        (b"l\xe9bel,name,size\n", {}, "header .* cannot be read"),
+        (b"PAR1\x00", {}, "set `format: parquet`"),
+        ("not parquet", {"format": "parquet"}, "is not Parquet"),
+    ],
+)
+def test_files_that_cannot_be_used(
+    write: Write, content: str | bytes, config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        list(read_rows(source(**config), [write("a.csv", content)]))
+
+
+def test_other_columns_may_be_ignored(write: Write) -> None:
+    wide = write("a.csv", GOOD.replace("\n", ",x\n"))
+    assert rows(source(other_columns="ignore"), wide) == EXPECTED
+    bare = write("b.csv", GOOD.split("\n", 1)[1].replace("\n", ",x\n"))
+    assert rows(source(other_columns="ignore", header=False), bare) == EXPECTED
+
+
+def test_a_damaged_archive_is_an_error_that_names_it(write: Write, tmp_path: Path) -> None:
+    whole = gzip.compress(GOOD.encode() * 1000)
+    (tmp_path / "cut.csv.gz").write_bytes(whole[:-20])
+    with pytest.raises(DataError, match=r"cut.csv.gz: cannot be read"):
+        list(read_rows(source(), [str(tmp_path / "cut.csv.gz")]))
+
+
+def test_what_is_not_there(tmp_path: Path, served: str) -> None:
+    with pytest.raises(DataError, match="no file matches"):
+        resolve([str(tmp_path / "*.csv")])
+    with pytest.raises(DataError, match="is a directory"):
+        resolve([str(tmp_path)])
+    with pytest.raises(DataError, match=r"nothing.csv: cannot be read"):
+        list(read_rows(source(), [f"{served}/nothing.csv"]))
+    with pytest.raises(DataError, match=r"cannot be read"):
+        list(read_rows(source(), ["http://127.0.0.1:1/a.csv"]))
+
+
+def test_a_line_without_end_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(blocks.read_blocks, "__defaults__", (1 << 19,))
+    with pytest.raises(DataError, match="line 1 is longer than 1 MiB"):
+        list(read_rows(source(), [write("a.csv", "x" * (3 << 20))]))
+
+
+def test_rows_to_score_need_no_label(write: Write) -> None:
+    expected = {name: EXPECTED[name] for name in ("name", "size")}
+    without = write("a.csv", "name,size\nann,1\nbob,2\ncy,3\n")
+    assert rows(source(), without, with_label=False) == expected
+    assert rows(source(), write("b.csv", GOOD.replace("1,ann", "?,ann")), with_label=False) == expected
+    bare = source(header=False)
+    assert rows(bare, write("c.csv", "ann,1\nbob,2\ncy,3\n"), with_label=False) == expected
+    assert (
+        rows(source(format="libsvm"), write("d.svm", "ann:1 7:1\nbob:1 7:2\ncy:1 7:3\n"), with_label=False)
+        == expected
+    )
