@@ -85,7 +85,7 @@ def test_batches_do_not_change_what_is_written(
 CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     frame=st.lists(
         st.tuples(CELLS, st.one_of(st.none(), st.floats(-1e9, 1e9)), CELLS), min_size=4, max_size=30
