@@ -6,7 +6,7 @@ An unknown key is refused, and the message names the nearest key that exists.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -76,7 +76,7 @@ class Label(Section):
     """What is to be predicted.
 
     Without `positive` the column itself holds 0 and 1 (or -1 and 1, false and true). `positive` is a
-    comparison (`> 3`, `== 4`, `<= 2`) or the value that means a click. Rows for which `drop` holds are left out.
+    comparison (`> 3`, `== 4`, `<= 2`) or the value that means a click. Rows where `drop` holds are left out.
     """
 
     kind: Literal["label"] = "label"
@@ -114,7 +114,7 @@ class SourceConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _shorthands(cls, raw: Any) -> Any:
-        """`name: categorical` for `name: {kind: categorical}`, and `I1..I13` for thirteen columns."""
+        """`name: categorical` for `name: {kind: categorical}`; `I1..I13` and `f_00..f_12` for 13 columns."""
         if not isinstance(raw, Mapping) or not isinstance(raw.get("columns"), Mapping):
             return raw
         columns: dict[str, Any] = {}
@@ -260,16 +260,22 @@ class SearchConfig(Section):
     base: Literal["autofm", "autodeepfm"] = "autofm"
     order: Literal[2, 3] = 2
     higher_order: Literal["sequential", "joint"] = "sequential"  # joint: lower orders are searched again
+    warm_up: Annotated[int, Field(ge=0)] = 1  # passes that train the linear part alone; 0 in the paper
+    gate_warm_up: Annotated[int, Field(ge=0)] = (
+        3  # passes with fixed gates, per order above 2; 0 in the paper
+    )
     epochs: Count = 5
     batch_size: Count = 2000
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 1e-2
     gate_learning_rate: Positive = 1.0
+    learning_rate_decay: Positive = 1.0  # factor after each fifth of the search
+    gate_decay: Positive = 0.6  # the same for the gates
     gate_init: Positive = 0.6
     c: Positive | None = None  # GRDA's c; by default scaled to the number of steps, see `threshold`
     mu: Positive = 0.8
-    threshold: Positive = 2.0  # soft threshold at the end of the search, in units of gate_init
+    threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
     seed: int = 0
-    random_draws: Annotated[int, Field(ge=0)] = 1  # control: random selections of the same size
+    random_draws: Annotated[int, Field(ge=0)] = 10  # control: random selections of the same size
 
 
 class Hyperparameters(Section):
@@ -291,6 +297,11 @@ class Hyperparameters(Section):
     monitor: Literal["auc", "logloss"] = "auc"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
+    @classmethod
+    def of(cls, models: Mapping[Any, Mapping[str, Any]], name: str) -> Self:
+        """Those of one model: what `models.default` says, overridden by what `models.<name>` says."""
+        return cls.parse({**models.get("default", {}), **models.get(name, {})}, f"models.{name}")
+
 
 class EvaluationConfig(Section):
     """How models are compared."""
@@ -300,6 +311,7 @@ class EvaluationConfig(Section):
     bins: Count = 20
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     seed: int = 0
+    truth: str | None = None  # synthetic data: file with the planted interactions, to compare with
 
 
 class RunConfig(Section):
@@ -318,18 +330,14 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _hyperparameters_exist(self) -> Self:
         for name in self.models:
-            hyperparameters(self.models, name)
+            Hyperparameters.of(self.models, name)
         return self
 
 
-def hyperparameters(models: Mapping[Any, Mapping[str, Any]], name: str) -> Hyperparameters:
-    """Hyper-parameters of one model: what `models.default` says, overridden by what `models.<name>` says."""
-    merged = {**models.get("default", {}), **models.get(name, {})}
-    return Hyperparameters.parse(merged, f"models.{name}")
+def load_run_config(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> RunConfig:
+    """Read a run configuration from YAML; data paths are relative to the file.
 
-
-def load_run_config(path: str | Path) -> RunConfig:
-    """Read a run configuration from YAML; relative data paths are relative to the file.
+    `settings` override single keys, such as ("search.epochs", "3"); their values are YAML.
 
     Raises:
         ConfigError: no such file, no YAML, or a key or value that does not fit.
@@ -343,12 +351,25 @@ def load_run_config(path: str | Path) -> RunConfig:
         raise ConfigError(f"{path}: is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"{path}: must hold the sections of a run (name, data, ...), found {type(raw).__name__}"
+            f"{path}: must hold the sections of a run (name, data, ...), not {type(raw).__name__}"
         )
-    return RunConfig.parse(_anchored(raw, path.resolve().parent), str(path))
+    raw = _anchored(raw, path.resolve().parent)
+    for key, value in settings:
+        _override(raw, key.split("."), value)
+    return RunConfig.parse(raw, str(path))
+
+
+def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:
+    for key in keys[:-1]:
+        raw = raw.setdefault(key, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"--set {'.'.join(keys)}: {key!r} is no section")
+    raw[keys[-1]] = yaml.safe_load(value)
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the paths of `data.files` and `evaluation.truth` absolute."""
+
     def anchor(value: Any) -> Any:
         if isinstance(value, str):
             return value if re.match(r"^(\w+://|/)", value) else str((folder / value).resolve())
@@ -356,17 +377,18 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
             return [anchor(v) for v in value]
         return {k: anchor(v) for k, v in value.items()} if isinstance(value, dict) else value
 
-    data = raw.get("data")
-    if not isinstance(data, dict) or "files" not in data:
-        return raw
-    return {**raw, "data": {**data, "files": anchor(data["files"])}}
+    for section, key in (("data", "files"), ("evaluation", "truth")):
+        if isinstance(raw.get(section), dict) and raw[section].get(key):
+            raw = {**raw, section: {**raw[section], key: anchor(raw[section][key])}}
+    return raw
 
 
 def _expand(name: str) -> list[str]:
     match = re.fullmatch(r"(\D*)(\d+)\.\.(\D*)(\d+)", name)
     if not match or match[1] != match[3]:
         return [name]
-    return [f"{match[1]}{i}" for i in range(int(match[2]), int(match[4]) + 1)]
+    digits = len(match[2]) if match[2].startswith("0") else 1
+    return [f"{match[1]}{i:0{digits}}" for i in range(int(match[2]), int(match[4]) + 1)]
 
 
 def _explain(cls: type[BaseModel], problem: Any, where: str) -> str:

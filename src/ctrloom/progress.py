@@ -10,12 +10,14 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 PLAIN_SECONDS = 5.0  # between two plain lines
+MARK = "- "  # begins every plain line, so that it can be told from other output
 
 
 class Advance(Protocol):
     """Report `amount` more units of work done, with an optional short note such as a loss."""
 
-    def __call__(self, amount: int, note: str = "") -> None: ...
+    def __call__(self, amount: int, note: str = "") -> None:  # noqa: D102
+        ...
 
 
 class _Rate(ProgressColumn):
@@ -58,7 +60,9 @@ class _Lines:
         if self.total:
             left = (self.total - self.done) / max(rate, 1e-9)
             parts = [f"{self.done / self.total:4.0%}", *parts[1:], f"{left:.0f} s left"]
-        print(f"{self.title}: {', '.join([*parts, note] if note else parts)}", file=sys.stderr, flush=True)
+        print(
+            f"{MARK}{self.title}: {', '.join([*parts, note] if note else parts)}", file=sys.stderr, flush=True
+        )
 
 
 def _rate(rate: float, unit: str) -> str:

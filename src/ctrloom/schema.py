@@ -62,6 +62,10 @@ class Schema(Section):
         """For each column of the id matrix the index of its field."""
         return tuple(i for i, field in enumerate(self.fields) for _ in range(field.width))
 
+    def first_columns(self, names: Sequence[str]) -> tuple[int, ...]:
+        """For each field the first of its columns in the id matrix."""
+        return tuple(self.field_of_column.index(i) for i in self.indices(names))
+
     @property
     def weighted(self) -> bool:
         """Whether ids carry factors: numbers kept as such, or means over several values."""
@@ -99,7 +103,7 @@ class Schema(Section):
                 if value != (found := theirs.model_dump()[key]):
                     raise SchemaMismatchError(
                         f"{what} was made from other data: field {mine.name!r} differs in {key} "
-                        f"({_short(found)} instead of {_short(value)}); run `vocabulary` and `retrain` on one data set"
+                        f"({_short(found)} instead of {_short(value)}); vocabulary and retrain need one data set"
                     )
 
 

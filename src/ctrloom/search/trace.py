@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from ctrloom import storage
-from ctrloom.config import Section
+from ctrloom.config import ModelName, Section
 
 
 class Candidate(Section):
@@ -34,7 +34,7 @@ class SearchTrace(Section):
 
     version: Literal[1] = 1
     method: str
-    base: str
+    base: ModelName
     orders: tuple[int, ...]
     candidates: tuple[Candidate, ...]
     path_steps: tuple[int, ...] = ()  # at most some sixty, ascending

@@ -1,0 +1,1 @@
+"""Containerised steps: thin adapters over ctrloom.stages."""

@@ -1,0 +1,57 @@
+"""Compare all models on the same rows."""
+
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
+
+from components.step import step
+
+
+@step
+def evaluate(
+    dataset: Input[Dataset],
+    search: Input[Artifact],
+    retrained: Input[Artifact],
+    transferred: Input[Artifact],
+    baselines: Input[Artifact],
+    evaluation: Output[Artifact],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+    name: str,
+    settings: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    run: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Score all models on the same validation and test rows, compare them, and write the report.
+
+    Args:
+        dataset: Manifest of an encoded data set.
+        search: Folder that a search wrote.
+        retrained: Models that retrain wrote.
+        transferred: Models that transfer wrote.
+        baselines: Models that baselines wrote.
+        evaluation: Folder with metrics.json, predictions.parquet and report.html.
+        metrics: Test AUC and logloss of every model, means over seeds.
+        report: The report, for the Kubeflow UI.
+        name: Name of the run, as the report shows it.
+        settings: Base model, bins and resamples (section `evaluation` of a run configuration).
+        run: The whole run configuration, for the report's record of where everything comes from.
+    """
+    import shutil
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import EvaluationConfig
+
+    folders = [Path(artifact.path) for artifact in (retrained, transferred, baselines)]
+    output = Path(evaluation.path)
+    results = stages.evaluate(
+        Path(dataset.path),
+        Path(search.path),
+        folders,
+        EvaluationConfig.parse(settings, "evaluation"),
+        name,
+        run,
+        output,
+    )
+    for model in results.models:
+        for metric in ("auc", "logloss"):
+            metrics.log_metric(f"{model.name}_test_{metric}", model.summary["test"][metric].mean)
+    shutil.copy(output / "report.html", report.path)

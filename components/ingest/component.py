@@ -1,0 +1,21 @@
+"""Raw files to clean, typed, split Parquet."""
+
+from kfp.dsl import Dataset, Output
+
+from components.step import step
+
+
+@step
+def ingest(ingested: Output[Dataset], data: dict, store: str) -> None:  # type: ignore[type-arg]
+    """Read raw files, set malformed rows aside, and write clean, typed, split Parquet.
+
+    Args:
+        ingested: Manifest of the clean rows; the rows themselves stay in the store.
+        data: Files, their columns, the label rule and the split (section `data` of a run configuration).
+        store: Directory in which data sets are kept, one folder per fingerprint.
+    """
+    from ctrloom import stages
+    from ctrloom.config import DataConfig
+    from ctrloom.pipelines import component
+
+    component.publish(stages.ingest(DataConfig.parse(data, "data"), component.folder(store)), ingested)

@@ -1,0 +1,34 @@
+"""AutoFIS: which interactions a model needs."""
+
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
+
+from components.step import step
+
+
+@step
+def search_autofis(
+    dataset: Input[Dataset],
+    search: Output[Artifact],
+    summary: Output[Metrics],
+    config: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Search feature interactions with AutoFIS: gates on all candidates, driven to zero by GRDA.
+
+    Args:
+        dataset: Manifest of an encoded data set.
+        search: Folder with architecture.json, search.json and the control selections.
+        summary: Interactions kept and candidates per order, and the cost of the search.
+        config: Settings of the search (section `search` of a run configuration).
+        models: Hyper-parameters per model (section `models` of a run configuration).
+    """
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import SearchConfig
+
+    found = stages.search(Path(dataset.path), SearchConfig.parse(config, "search"), models, Path(search.path))
+    for order in found.orders:
+        summary.log_metric(f"kept_order_{order}", len(found.of_order(order)))
+    if found.provenance:
+        summary.log_metric("search_seconds", found.provenance.search_seconds)

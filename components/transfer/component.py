@@ -1,0 +1,41 @@
+"""Train other models over the interactions that a search found."""
+
+from kfp.dsl import Artifact, Dataset, Input, Model, Output
+
+from components.step import step
+
+
+@step
+def transfer(
+    dataset: Input[Dataset],
+    search: Input[Artifact],
+    runs: Output[Artifact],
+    bundles: Output[Model],
+    targets: list = ["ipnn", "deepfm"],  # type: ignore[type-arg]  # noqa: B006
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    seeds: list = [0],  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Transfer the found interactions to other models.
+
+    Args:
+        dataset: Manifest of an encoded data set.
+        search: Folder that a search wrote.
+        runs: Weights and histories of every model and seed.
+        bundles: One folder per target, with the seed that was best on the validation split.
+        targets: Models to transfer to: ipnn, deepfm.
+        models: Hyper-parameters per model (section `models` of a run configuration).
+        seeds: Seeds to train with.
+    """
+    from pathlib import Path
+
+    from ctrloom import stages
+
+    stages.transfer(
+        Path(dataset.path),
+        Path(search.path),
+        targets,
+        models,
+        [int(seed) for seed in seeds],
+        Path(runs.path),
+        Path(bundles.path),
+    )

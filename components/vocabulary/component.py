@@ -1,0 +1,30 @@
+"""Clean rows to ids."""
+
+from kfp.dsl import Dataset, Input, Output
+
+from components.step import step
+
+
+@step
+def vocabulary(
+    ingested: Input[Dataset],
+    dataset: Output[Dataset],
+    store: str,
+    vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Fit bucket boundaries and vocabularies on the training split, and encode all splits as ids.
+
+    Args:
+        ingested: Manifest of clean rows.
+        dataset: Manifest of the encoded data set; the rows themselves stay in the store.
+        store: Directory in which data sets are kept, one folder per fingerprint.
+        vocabulary: Minimum counts and bucketing (section `vocabulary` of a run configuration).
+    """
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import VocabularyConfig
+    from ctrloom.pipelines import component
+
+    config = VocabularyConfig.parse(vocabulary, "vocabulary")
+    component.publish(stages.vocabulary(Path(ingested.path), config, component.folder(store)), dataset)

@@ -1,0 +1,200 @@
+"""The command line: `ctrloom run` for the whole pipeline, and every stage by itself."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from ctrloom.config import RunConfig, load_run_config
+
+app = typer.Typer(
+    help="Find the feature interactions that a CTR model needs, and prove that they help.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Public data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as search.epochs=3; repeatable."),
+]
+Manifest = Annotated[
+    Path, typer.Option("--dataset", help="Manifest of the encoded data set.", show_default=False)
+]
+Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
+Search = Annotated[Path, typer.Option("--search", help="Folder that search wrote.", show_default=False)]
+Store = Annotated[Path, typer.Option("--store", help="Folder in which data sets are kept.")]
+
+
+def _load(config: Path, settings: list[str] | None) -> RunConfig:
+    return load_run_config(config, [setting.partition("=")[::2] for setting in settings or []])
+
+
+@app.command()
+def run(
+    config: Config,
+    output: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Run the whole pipeline on this machine; results go to the run directory (runs/<name>)."""
+    from ctrloom.pipelines.local import run_local
+    from ctrloom.stages.evaluation import planted
+    from ctrloom.summary import summarise
+
+    loaded = _load(config, settings)
+    output = output or Path("runs") / loaded.name
+    run_local(loaded, output)
+    summarise(output, planted(loaded.evaluation), Console())
+
+
+@app.command()
+def ingest(config: Config, store: Store = Path("data/store"), settings: Settings = None) -> None:
+    """Read raw files into clean, typed, split Parquet; prints the path of the manifest."""
+    from ctrloom import stages
+
+    print(stages.ingest(_load(config, settings).data, store))
+
+
+@app.command()
+def vocabulary(
+    config: Config,
+    ingested: Annotated[Path, typer.Option(help="Manifest that ingest wrote.", show_default=False)],
+    store: Store = Path("data/store"),
+    settings: Settings = None,
+) -> None:
+    """Fit vocabularies on the training split and encode all splits; prints the path of the manifest."""
+    from ctrloom import stages
+
+    print(stages.vocabulary(ingested, _load(config, settings).vocabulary, store))
+
+
+@app.command()
+def search(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
+    """Search feature interactions; writes architecture.json, search.json and the control selections."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    found = stages.search(dataset, loaded.search, loaded.models, output)
+    for order in found.orders:
+        print(f"order {order}: kept {len(found.of_order(order))}")
+    print(output / "architecture.json")
+
+
+@app.command()
+def retrain(
+    config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
+) -> None:
+    """Train the found model and its controls with every seed; writes runs/ and bundle/."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    stages.retrain(dataset, search, loaded.models, loaded.seeds, output / "runs", output / "bundle")
+    print(output)
+
+
+@app.command()
+def transfer(
+    config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
+) -> None:
+    """Train other models over the found interactions; writes runs/ and bundles/."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    runs, bundles = output / "runs", output / "bundles"
+    stages.transfer(dataset, search, loaded.transfer, loaded.models, loaded.seeds, runs, bundles)
+    print(output)
+
+
+@app.command()
+def baselines(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
+    """Train models that use all pairs of fields, or none; writes runs/."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    stages.baselines(dataset, loaded.baselines, loaded.models, loaded.seeds, output / "runs")
+    print(output)
+
+
+@app.command()
+def evaluate(
+    config: Config,
+    dataset: Manifest,
+    search: Search,
+    runs: Annotated[
+        list[Path], typer.Option(help="Folder of trained models; repeatable.", show_default=False)
+    ],
+    output: Output,
+    settings: Settings = None,
+) -> None:
+    """Compare trained models on the same rows; writes metrics.json, predictions.parquet and report.html."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    whole = loaded.model_dump(mode="json")
+    stages.evaluate(dataset, search, runs, loaded.evaluation, loaded.name, whole, output)
+    print(output / "report.html")
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Option(help="Folder of a trained model.", show_default=False)],
+    input: Annotated[
+        list[str], typer.Option(help="Raw rows: path, glob or URL; repeatable.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
+) -> None:
+    """Score raw rows with nothing but a bundle."""
+    from ctrloom.predict import predict as score
+
+    done = score(bundle, input, output)
+    print(f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}")
+
+
+@app.command()
+def synth(
+    output: Annotated[Path, typer.Option(help="Folder for clicks.csv and truth.json.")] = Path("data/demo"),
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="rows, fields, sizes, pairs, triples, noise, zipf, ..."
+        ),
+    ] = None,
+) -> None:
+    """Make clicks with planted interactions."""
+    from ctrloom.data.synthetic import SynthConfig, synthesize
+
+    raw: dict[str, Any] = {}
+    for setting in settings or []:
+        key, _, value = setting.partition("=")
+        raw[key] = yaml.safe_load(value)
+    print(synthesize(SynthConfig.parse(raw, "synth"), output))
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="frappe, movielens-100k, ...", show_default=False)],
+    to: Annotated[Path | None, typer.Option(help="Folder to write; data/<name> by default.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Take the files from this folder.")] = None,
+) -> None:
+    """Fetch a public data set, verify it, and make the files that configs/<name>.yaml reads."""
+    from ctrloom.data.recipes import get
+
+    get(name, to or Path("data") / name, from_)
+
+
+def main() -> None:
+    """Entry point: user errors are one message and exit status 2, interruption is status 130."""
+    try:
+        app()
+    except ValueError as error:
+        print(f"ctrloom: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("ctrloom: interrupted; nothing was left half-written", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,154 @@
+"""Clicks with planted interactions, so that what a search finds can be compared with the truth.
+
+y = 1 when main effects, planted interactions and noise together exceed a threshold (AutoFIS, section 4.5.2).
+Every planted term has mean zero along each of its fields, so a planted triple has no share that a pair could
+explain: the truth is exactly the planted set.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from pydantic import Field, model_validator
+
+from ctrloom import storage
+from ctrloom.config import Count, Section
+from ctrloom.progress import progress
+
+CHUNK = 100_000
+LARGEST_TABLE = 20_000_000
+
+
+class SynthConfig(Section):
+    """What to plant."""
+
+    rows: Count = 200_000
+    fields: Annotated[int, Field(ge=2)] = 12
+    sizes: tuple[Annotated[int, Field(ge=2)], ...] = (200,)  # values per field; repeated over the fields
+    pairs: Annotated[int, Field(ge=0)] = 6
+    triples: Annotated[int, Field(ge=0)] = 0
+    rank: Annotated[int, Field(ge=0)] = 4  # 0: a full random table, as in the paper
+    main_effects: Annotated[float, Field(ge=0)] = 0.5  # standard deviation of each field's own effect
+    strength: Annotated[float, Field(gt=0)] = 1.0  # standard deviation of each planted interaction
+    noise: Annotated[float, Field(ge=0)] = 1.0
+    zipf: Annotated[float, Field(ge=0)] = 1.0  # exponent; 0: all values equally frequent
+    positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SynthConfig":
+        for what, count, order in (("pairs", self.pairs, 2), ("triples", self.triples, 3)):
+            if count > (most := len(list(combinations(range(self.fields), order)))):
+                raise ValueError(f"{what}: {count} asked for, but {self.fields} fields have only {most}")
+        return self
+
+
+class Planted:
+    """The random tables behind the clicks; draws any number of rows."""
+
+    def __init__(self, config: SynthConfig) -> None:
+        self.config = config
+        rng = np.random.default_rng([config.seed, 1])
+        self.sizes = [config.sizes[f % len(config.sizes)] for f in range(config.fields)]
+        self.shares = [_zipf(size, config.zipf) for size in self.sizes]
+        self.names = tuple(f"field_{f:02d}" for f in range(config.fields))
+        chosen = [
+            _choose(rng, config.fields, 2, config.pairs),
+            _choose(rng, config.fields, 3, config.triples),
+        ]
+        self.interactions = [t for tuples in chosen for t in tuples]
+        self.main = [
+            _centred(rng.standard_normal(size), [self.shares[f]]) for f, size in enumerate(self.sizes)
+        ]
+        self.terms = [self._term(rng, fields) for fields in self.interactions]
+        pilot = self._score(self._draw(np.random.default_rng([config.seed, 2]), CHUNK))
+        noisy = pilot + config.noise * np.random.default_rng([config.seed, 3]).standard_normal(CHUNK)
+        self.cut = float(np.quantile(noisy, 1 - config.positive_rate))
+
+    def _term(self, rng: np.random.Generator, fields: tuple[int, ...]) -> list[np.ndarray]:
+        """One table over all fields of the term (rank 0), or one factor per field."""
+        sizes, shares = [self.sizes[f] for f in fields], [self.shares[f] for f in fields]
+        if self.config.rank == 0:
+            if np.prod(sizes, dtype=float) > LARGEST_TABLE:
+                raise ValueError(
+                    f"a full table over {' x '.join(map(str, sizes))} values is too large: set rank"
+                )
+            return [_centred(rng.standard_normal(sizes), shares)]
+        factors = [rng.standard_normal((size, self.config.rank)) for size in sizes]
+        factors = [f - share @ f for f, share in zip(factors, shares, strict=True)]
+        second = np.prod([f.T @ (f * s[:, None]) for f, s in zip(factors, shares, strict=True)], axis=0)
+        return [factors[0] / np.sqrt(second.sum()), *factors[1:]]
+
+    def _draw(self, rng: np.random.Generator, rows: int) -> np.ndarray:
+        columns = [rng.choice(len(share), rows, p=share) for share in self.shares]
+        return np.stack(columns, 1)
+
+    def _score(self, values_NF: np.ndarray) -> np.ndarray:
+        score = sum(self.config.main_effects * table[values_NF[:, f]] for f, table in enumerate(self.main))
+        for fields, term in zip(self.interactions, self.terms, strict=True):
+            ids = [values_NF[:, f] for f in fields]
+            if len(term) == 1:
+                effect = term[0][tuple(ids)]
+            else:
+                effect = np.prod([factor[i] for factor, i in zip(term, ids, strict=True)], axis=0).sum(1)
+            score = score + self.config.strength * effect
+        return np.asarray(score, dtype=float)
+
+    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values (N, F) and labels (N,), in chunks."""
+        rng = np.random.default_rng([self.config.seed, 4])
+        for start in range(0, self.config.rows, CHUNK):
+            values_NF = self._draw(rng, min(CHUNK, self.config.rows - start))
+            noise = self.config.noise * rng.standard_normal(len(values_NF))
+            yield values_NF, (self._score(values_NF) + noise > self.cut).astype(np.int8)
+
+    @property
+    def truth(self) -> dict[str, Any]:
+        """What was planted, by field name."""
+        planted = [[self.names[f] for f in fields] for fields in self.interactions]
+        return {"interactions": planted, "config": self.config.model_dump(mode="json")}
+
+
+def synthesize(config: SynthConfig, output: Path) -> Path:
+    """Write `clicks.csv` and `truth.json` into the directory `output`; returns the path of the clicks."""
+    planted = Planted(config)
+    with storage.atomic_file(output / "clicks.csv") as aside, progress("synth", config.rows) as advance:
+        with pyarrow.csv.CSVWriter(aside, _arrow_schema(planted)) as writer:
+            for values_NF, label_N in planted.chunks():
+                tokens = [[f"{f}v{v}" for v in range(size)] for f, size in enumerate(planted.sizes)]
+                columns = [np.asarray(t, dtype=object)[values_NF[:, f]] for f, t in enumerate(tokens)]
+                writer.write_batch(
+                    pa.record_batch([pa.array(label_N), *columns], schema=_arrow_schema(planted))
+                )
+                advance(len(label_N))
+    storage.write_json(output / "truth.json", planted.truth)
+    return output / "clicks.csv"
+
+
+def _arrow_schema(planted: Planted) -> pa.Schema:
+    return pa.schema([("click", pa.int8()), *((name, pa.string()) for name in planted.names)])
+
+
+def _choose(rng: np.random.Generator, fields: int, order: int, count: int) -> list[tuple[int, ...]]:
+    every = list(combinations(range(fields), order))
+    return sorted(every[i] for i in rng.choice(len(every), count, replace=False))
+
+
+def _zipf(size: int, exponent: float) -> np.ndarray:
+    weights = np.arange(1, size + 1, dtype=float) ** -exponent
+    return weights / weights.sum()
+
+
+def _centred(table: np.ndarray, shares: Sequence[np.ndarray]) -> np.ndarray:
+    """Remove the mean along every axis under the values' shares, then scale to variance one."""
+    for axis, share in enumerate(shares):
+        mean = np.tensordot(table, share, (axis, 0))
+        table = table - np.expand_dims(mean, axis)
+    weights = shares[0]
+    for share in shares[1:]:
+        weights = np.multiply.outer(weights, share)
+    return table / np.sqrt((weights * table**2).sum())

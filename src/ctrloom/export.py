@@ -1,0 +1,88 @@
+"""Model bundles: a directory that scores raw rows on another machine with nothing else."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ctrloom import storage
+from ctrloom.architecture import Architecture
+from ctrloom.config import Hyperparameters, ModelName, Section
+from ctrloom.models import build
+from ctrloom.schema import Schema
+
+WEIGHTS, MODEL, ARCHITECTURE, SCHEMA = "model.safetensors", "model.json", "architecture.json", "schema.json"
+
+
+class ModelCard(Section):
+    """`model.json`: what the weights are of, and where they come from."""
+
+    version: int = 1
+    model: ModelName
+    title: str
+    hyperparameters: Hyperparameters
+    seed: int
+    data_fingerprint: str
+    schema_fingerprint: str
+    code_version: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model with everything that is needed to use it."""
+
+    card: ModelCard
+    architecture: Architecture
+    schema: Schema
+    model: nn.Module
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write weights and batch statistics as safetensors, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with storage.atomic_file(path) as aside:
+        save_file(tensors, aside)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Read weights into a model.
+
+    Raises:
+        StorageError: the file is missing, damaged, or of another model.
+    """
+    try:
+        model.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise storage.StorageError(f"{path}: no such file; is this the directory of a model?") from None
+    except Exception as error:
+        raise storage.StorageError(f"{path}: does not hold the weights of this model: {error}") from None
+
+
+def save_bundle(bundle: Bundle, vocabulary: Path, output: Path) -> None:
+    """Write a bundle; `vocabulary` is the folder with the data set's vocabularies."""
+    with storage.atomic_directory(output) as aside:
+        save_weights(bundle.model, aside / WEIGHTS)
+        storage.write_json(aside / MODEL, bundle.card.model_dump(mode="json"))
+        bundle.architecture.save(aside / ARCHITECTURE)
+        storage.write_json(aside / SCHEMA, bundle.schema.model_dump(mode="json"))
+        shutil.copytree(vocabulary, aside / "vocabulary")
+
+
+def load_bundle(directory: Path, device: torch.device | None = None) -> Bundle:
+    """Read a bundle and build its model.
+
+    Raises:
+        StorageError: a file is missing or damaged.
+        SchemaMismatchError: weights and schema do not belong together.
+    """
+    card = ModelCard.parse(storage.read_json(directory / MODEL), str(directory / MODEL))
+    schema = Schema.parse(storage.read_json(directory / SCHEMA), str(directory / SCHEMA))
+    if schema.fingerprint != card.schema_fingerprint:
+        raise storage.StorageError(f"{directory / SCHEMA}: was changed after the model was trained")
+    architecture = Architecture.load(directory / ARCHITECTURE)
+    model = build(card.model, architecture, schema, card.hyperparameters)
+    load_weights(model, directory / WEIGHTS)
+    return Bundle(card, architecture, schema, model.to(device or torch.device("cpu")).eval())

@@ -1,0 +1,92 @@
+"""Models without a perceptron: LR, FM, FwFM, AutoFM."""
+
+import torch
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import Hyperparameters
+from ctrloom.nn.embedding import FieldEmbedding, Linear
+from ctrloom.nn.interactions import Gates, Interactions
+from ctrloom.schema import Schema
+
+
+class LR(nn.Module):
+    """Logistic regression: b + sum_i w_i.
+
+    Reference: Richardson et al., Predicting clicks, WWW 2007.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__()
+        self.linear = Linear(schema, hyper.embedding_std)
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        return self.bias + self.linear(ids_BC, factors_BC)
+
+
+class Factorized(LR):
+    """What the models of this family share: LR plus a function of the products of embeddings."""
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__(architecture, schema, hyper)
+        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
+        self.interactions = Interactions(architecture, schema, hyper.embedding_size, hyper.embedding_std)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        emb_BFD = self.embedding(ids_BC, factors_BC)
+        return super().forward(ids_BC, factors_BC) + self.interact(emb_BFD, ids_BC, factors_BC)
+
+    def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
+        """The interactions' part of the logit (B,)."""
+        raise NotImplementedError
+
+
+class FM(Factorized):
+    """Factorization machine: b + sum_i w_i + sum_ij <v_i, v_j>, over the interactions of the architecture.
+
+    Reference: Rendle, Factorization machines, ICDM 2010.
+    """
+
+    def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
+        """sum_ij <v_i, v_j> (B,)."""
+        return self.interactions.total(emb_BFD, ids_BC, factors_BC)
+
+
+class FwFM(Factorized):
+    """Field-weighted FM: b + sum_i w_i + sum_ij r_ij <v_i, v_j>.
+
+    Reference: Pan et al., Field-weighted factorization machines, WWW 2018.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__(architecture, schema, hyper)
+        weights = {str(o): torch.full((len(architecture.of_order(o)),), 0.7) for o in architecture.orders}
+        self.field_weights = nn.ParameterDict(weights)
+
+    def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
+        """sum_ij r_ij <v_i, v_j> (B,)."""
+        x = self.interactions(emb_BFD, ids_BC, factors_BC)
+        zero_B = emb_BFD.new_zeros(len(emb_BFD))
+        return sum((x_BP @ self.field_weights[order] for order, x_BP in x.items()), zero_B)
+
+
+class AutoFM(Factorized):
+    """FM with a gate on each normalised interaction: b + sum_i w_i + sum_ij a_ij BN(<v_i, v_j>) + ...
+
+    Reference: Liu et al., AutoFIS, KDD 2020, Eq. 7 and 10.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__(architecture, schema, hyper)
+        self.gates = nn.ModuleDict(
+            {str(o): Gates(len(architecture.of_order(o))) for o in architecture.orders}
+        )
+
+    def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
+        """sum_ij a_ij BN(<v_i, v_j>) + sum_ijk a_ijk BN(<v_i, v_j, v_k>) (B,)."""
+        x = self.interactions(emb_BFD, ids_BC, factors_BC)
+        zero_B = emb_BFD.new_zeros(len(emb_BFD))
+        return sum((self.gates[order](x_BP) for order, x_BP in x.items()), zero_B)

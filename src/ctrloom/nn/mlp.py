@@ -1,0 +1,47 @@
+"""The multi-layer perceptron of the deep models."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Hidden layers with ReLU, then one logit: (B, inputs) -> (B,).
+
+    With batch norm a hidden layer is linear without bias, norm without scale, bias, ReLU, dropout
+    (AutoFIS' code); batch norm's own shift serves as the bias and its scale stays as it is.
+    """
+
+    def __init__(
+        self, inputs: int, hidden: Sequence[int], dropout: float = 0.0, batch_norm: bool = False
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in hidden:
+            linear = nn.Linear(inputs, width, bias=not batch_norm)
+            nn.init.xavier_uniform_(linear.weight)
+            layers += [linear, *([BiasedNorm(width)] if batch_norm else []), nn.ReLU()]
+            layers += [nn.Dropout(dropout)] if dropout else []
+            inputs = width
+        out = nn.Linear(inputs, 1)
+        nn.init.xavier_uniform_(out.weight)
+        self.layers = nn.Sequential(*layers, out)
+
+    def forward(self, x_BH: Tensor) -> Tensor:
+        """One logit per row."""
+        logit_B1: Tensor = self.layers(x_BH)
+        return logit_B1.squeeze(-1)
+
+
+class BiasedNorm(nn.Module):
+    """Batch norm without scale, then a trainable bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width, eps=1e-3, momentum=0.01, affine=False)
+        self.bias = nn.Parameter(nn.init.zeros_(self.norm.running_mean.new_empty(width)))  # type: ignore[union-attr]
+
+    def forward(self, x_BH: Tensor) -> Tensor:
+        """Normalise, then shift."""
+        normed_BH: Tensor = self.norm(x_BH)
+        return normed_BH + self.bias

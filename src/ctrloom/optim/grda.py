@@ -1,0 +1,63 @@
+"""Generalised regularised dual averaging: an optimizer that sets weak gates to exactly zero."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class GRDA(Optimizer):
+    """GRDA in its incremental form, which allows the learning rate to change.
+
+    With v the initial parameters minus the sum of lr * gradient, and L the sum over steps of
+    c * lr^(1/2 + mu) * ((t + 1)^mu - t^mu), the parameters are v soft-thresholded at L. A parameter that is
+    zero still has a gradient, so its v moves and it can come back.
+
+    Source: AutoFIS Eq. 13 and the published optimizer (github donlan2710/gRDA-Optimizer).
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, c: float, mu: float) -> None:
+        for name, value in (("lr", lr), ("c", c), ("mu", mu)):
+            if value <= 0:
+                raise ValueError(f"GRDA: {name} must be positive, found {value}")
+        super().__init__(params, {"lr": lr, "c": c, "mu": mu, "steps": 0, "threshold": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Take one step; all gates of a group share one counter and one threshold."""
+        assert closure is None, "GRDA needs no closure"
+        for group in self.param_groups:
+            lr, t = group["lr"], group["steps"]
+            group["threshold"] += (
+                group["c"] * lr ** (0.5 + group["mu"]) * ((t + 1) ** group["mu"] - t ** group["mu"])
+            )
+            group["steps"] = t + 1
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state: dict[str, Any] = self.state[parameter]
+                if not state:
+                    state["accumulator"] = parameter.clone()
+                accumulator = state["accumulator"].sub_(parameter.grad, alpha=lr)
+                parameter.copy_(torch.nn.functional.softshrink(accumulator, group["threshold"]))
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return int(self.param_groups[0]["steps"])
+
+    @property
+    def threshold(self) -> float:
+        """The soft threshold of the first group after the last step."""
+        return float(self.param_groups[0]["threshold"])
+
+
+def threshold_scale(threshold: float, rates: Sequence[float], mu: float) -> float:
+    """The c with which the soft threshold ends at `threshold` after steps at the given learning rates.
+
+    c and mu mean something only together with the number of steps; this fixes where the threshold ends,
+    so that a search on little data prunes as one on much data does.
+    """
+    return threshold / sum(rate ** (0.5 + mu) * ((t + 1) ** mu - t**mu) for t, rate in enumerate(rates))

@@ -1,0 +1,30 @@
+"""Selections that a search must beat: random ones of the same size, and the best by statistics-AUC."""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+
+from ctrloom.architecture import Architecture, Interaction
+
+
+def random_like(found: Architecture, seed: int) -> Architecture:
+    """As many interactions of each order as were found, drawn uniformly."""
+    rng = np.random.default_rng(seed)
+    chosen: list[Interaction] = []
+    for order in found.orders:
+        every = list(combinations(found.fields, order))
+        picked = rng.choice(len(every), len(found.of_order(order)), replace=False)
+        chosen += [Interaction(fields=every[i]) for i in sorted(picked)]
+    return Architecture(method="random", fields=found.fields, interactions=tuple(chosen))
+
+
+def best_by_score(found: Architecture, scores: Mapping[tuple[str, ...], float]) -> Architecture:
+    """As many interactions of each order as were found, those with the highest statistics-AUC."""
+    chosen: list[Interaction] = []
+    for order in found.orders:
+        ranked = sorted((names for names in scores if len(names) == order), key=lambda names: -scores[names])
+        top = set(ranked[: len(found.of_order(order))])
+        every = (names for names in combinations(found.fields, order) if names in top)
+        chosen += [Interaction(fields=names, score=scores[names]) for names in every]
+    return Architecture(method="statistics-auc", fields=found.fields, interactions=tuple(chosen))

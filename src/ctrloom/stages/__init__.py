@@ -1,0 +1,9 @@
+"""The stages of the pipeline, one function each; commands and components call these and nothing else."""
+
+from ctrloom.data.ingest import ingest
+from ctrloom.data.vocabulary import build_vocabulary as vocabulary
+from ctrloom.stages.evaluation import evaluate
+from ctrloom.stages.search import search
+from ctrloom.stages.training import baselines, retrain, transfer
+
+__all__ = ["baselines", "evaluate", "ingest", "retrain", "search", "transfer", "vocabulary"]

@@ -1,0 +1,124 @@
+"""Score every trained model on the same rows, compare them, and write the report."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.special import expit
+
+from ctrloom import storage
+from ctrloom.config import SPLITS, EvaluationConfig
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.rows import Rows
+from ctrloom.evaluation.compare import ModelScores, Truth, compare
+from ctrloom.evaluation.report.render import render
+from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
+from ctrloom.progress import progress
+from ctrloom.search.trace import SearchTrace
+from ctrloom.stages.search import TRACE
+from ctrloom.training.loop import pick_device, score
+from ctrloom.training.runs import Run, open_runs
+from ctrloom.version import code_version
+
+METRICS, REPORT, PREDICTIONS = "metrics.json", "report.html", "predictions.parquet"
+
+
+def evaluate(
+    manifest: Path,
+    search: Path,
+    runs: Sequence[Path],
+    evaluation: EvaluationConfig,
+    name: str,
+    config: dict[str, Any],
+    output: Path,
+) -> Results:
+    """Write `metrics.json`, `predictions.parquet` and `report.html` into the folder `output`.
+
+    This is the one place where the test split is read. `runs` are the folders that retrain, transfer and
+    baselines wrote; `config` is what the report shows as the configuration of the whole run.
+    """
+    dataset = Dataset.open(manifest)
+    rows: dict[Literal["valid", "test"], Rows] = {
+        "valid": dataset.rows("valid"),
+        "test": dataset.rows("test"),
+    }
+    every = [run for folder in runs for run in open_runs(folder)]
+    with progress("evaluate", len(every), "models") as advance:
+        scores = []
+        for run in every:
+            scores.append(_scored(run, dataset, rows["valid"], rows["test"]))
+            advance(1)
+    valid, test = _truth(rows["valid"]), _truth(rows["test"])
+    summary = _summary(dataset, name)
+    results = compare(scores, valid, test, summary, evaluation, code_version(), config)
+    trace = SearchTrace.load(search / TRACE).model_copy(update={"planted": planted(evaluation)})
+    with storage.atomic_directory(output) as aside:
+        results.save(aside / METRICS)
+        retrained = next((model for model in scores if model.kind == "retrained"), scores[0])
+        pq.write_table(_predictions(retrained, test), aside / PREDICTIONS, compression="zstd")
+        render(results, trace, aside / REPORT)
+    return results
+
+
+def planted(evaluation: EvaluationConfig) -> tuple[tuple[str, ...], ...] | None:
+    """The interactions that were planted into synthetic clicks; None when they are not known."""
+    if evaluation.truth is None:
+        return None
+    return tuple(tuple(names) for names in storage.read_json(evaluation.truth)["interactions"])
+
+
+def _scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
+    device = pick_device(run.record.hyperparameters.device)
+    valid, test = valid.to(device), test.to(device)
+    valid_logits, test_logits, seconds = [], [], 0.0
+    for trained in run.trained(dataset.schema):
+        valid_logits.append(score(trained.model, valid))
+        began = time.perf_counter()
+        test_logits.append(score(trained.model, test))
+        seconds += time.perf_counter() - began
+        architecture = trained.architecture
+    histories = [entry.history for entry in run.record.seeds]
+    return ModelScores(
+        name=run.record.name,
+        title=run.record.title,
+        kind=run.record.kind,
+        architecture=architecture if run.record.model not in ("lr", "fnn") else None,
+        parameters=run.record.parameters,
+        hyperparameters=run.record.hyperparameters.model_dump(mode="json"),
+        seeds=tuple(entry.seed for entry in run.record.seeds),
+        valid_logit_SN=np.stack(valid_logits),
+        test_logit_SN=np.stack(test_logits),
+        train_rows_per_second=float(np.median([history.rows_per_second for history in histories])),
+        inference_rows_per_second=len(test) * len(test_logits) / seconds,
+        train_seconds=sum(history.seconds for history in histories),
+        curves=tuple(history.epochs for history in histories),
+    )
+
+
+def _truth(rows: Rows) -> Truth:
+    return Truth(rows.label_N.numpy(), None if rows.weight_N is None else rows.weight_N.numpy())
+
+
+def _summary(dataset: Dataset, name: str) -> DataSummary:
+    fields = (FieldSummary(name=f.name, kind=f.kind, size=f.size) for f in dataset.schema.fields)
+    return DataSummary(
+        name=name,
+        data_fingerprint=dataset.data_fingerprint,
+        schema_fingerprint=dataset.schema.fingerprint,
+        rows={split: dataset.rows_in(split) for split in SPLITS},
+        label_rate={split: float(dataset.rows(split).label_N.mean()) for split in SPLITS},
+        fields=tuple(fields),
+    )
+
+
+def _predictions(model: ModelScores, test: Truth) -> pa.Table:
+    """Test rows in data order: label, and the retrained model's probability under each seed."""
+    probabilities = {
+        f"probability_seed_{seed}": expit(logit_N.astype(np.float64)).astype(np.float32)
+        for seed, logit_N in zip(model.seeds, model.test_logit_SN, strict=True)
+    }
+    return pa.table({"label": test.label_N.astype(np.int8), **probabilities})

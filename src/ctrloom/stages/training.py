@@ -1,0 +1,73 @@
+"""Train models: the found one with its controls, the ones it is transferred to, and the baselines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ctrloom import storage
+from ctrloom.architecture import Architecture
+from ctrloom.config import BaselineName, ModelName
+from ctrloom.data.dataset import Dataset
+from ctrloom.models import TITLES
+from ctrloom.search.trace import SearchTrace
+from ctrloom.stages.search import ARCHITECTURE, CONTROLS, TRACE
+from ctrloom.training.runs import Plan, open_runs, train_runs
+
+CONTROL_TITLES = {
+    "random": "{}, random selection",
+    "unpruned": "{}, all gates",
+    "statistics-auc": "{}, by statistics-AUC",
+}
+
+
+def retrain(
+    manifest: Path, search: Path, models: dict[Any, Any], seeds: Sequence[int], output: Path, bundle: Path
+) -> None:
+    """Train the model that the search found, from scratch, and its controls.
+
+    The gates start afresh and stay as attention weights (AutoFIS, section 3.3). `bundle` receives the seed
+    that was best on the validation split.
+    """
+    dataset = Dataset.open(manifest)
+    base: ModelName = SearchTrace.load(search / TRACE).base
+    found = Architecture.load(search / ARCHITECTURE)
+    plans = [Plan(base, TITLES[base], "retrained", base, (found,))]
+    for folder in sorted((search / CONTROLS).iterdir()):
+        draws = [Architecture.load(path) for path in sorted(folder.glob("*.json"), key=lambda p: int(p.stem))]
+        title = CONTROL_TITLES[folder.name].format(TITLES[base])
+        plans.append(Plan(f"{base}-{folder.name}", title, "control", base, draws))
+    train_runs(dataset, plans, models, seeds, output)
+    _export(dataset, output, base, bundle)
+
+
+def transfer(
+    manifest: Path,
+    search: Path,
+    targets: Sequence[ModelName],
+    models: dict[Any, Any],
+    seeds: Sequence[int],
+    output: Path,
+    bundles: Path,
+) -> None:
+    """Train other models over the interactions that the search found; a bundle of each goes to `bundles`."""
+    dataset, found = Dataset.open(manifest), Architecture.load(search / ARCHITECTURE)
+    plans = [Plan(f"{t}-transfer", f"{TITLES[t]}, transferred", "transfer", t, (found,)) for t in targets]
+    train_runs(dataset, plans, models, seeds, output)
+    with storage.atomic_directory(bundles) as aside:
+        for plan in plans:
+            _export(dataset, output, plan.name, aside / plan.model)
+
+
+def baselines(
+    manifest: Path, names: Sequence[BaselineName], models: dict[Any, Any], seeds: Sequence[int], output: Path
+) -> None:
+    """Train models that use every pair, or none."""
+    dataset = Dataset.open(manifest)
+    every_pair = Architecture.complete(dataset.schema.names)
+    plans = [Plan(name, TITLES[name], "baseline", name, (every_pair,)) for name in names]
+    train_runs(dataset, plans, models, seeds, output)
+
+
+def _export(dataset: Dataset, runs: Path, name: str, bundle: Path) -> None:
+    run = next(run for run in open_runs(runs) if run.record.name == name)
+    run.export(dataset, bundle)

@@ -1,0 +1,66 @@
+"""What a run found, in a few lines for the terminal."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ctrloom.evaluation.results import ModelResult, Results, Spread
+from ctrloom.search.trace import SearchTrace
+
+
+def summarise(output: Path, truth: tuple[tuple[str, ...], ...] | None, console: Console) -> None:
+    """Print the models of a run directory, what its search kept, and where the report is."""
+    results, trace = Results.load(output / "metrics.json"), SearchTrace.load(output / "search.json")
+    console.print(_models(results))
+    for order in trace.orders:
+        candidates = trace.of_order(order)
+        kept = [candidate for candidate in candidates if candidate.kept]
+        console.print(f"Interactions of order {order}: kept {len(kept)} of {len(candidates)}")
+        if truth is not None:
+            _compare({c.fields for c in kept}, {t for t in truth if len(t) == order}, console)
+    console.print(f"Report: {output / 'report.html'}", soft_wrap=True)
+
+
+def _compare(kept: set[tuple[str, ...]], planted: set[tuple[str, ...]], console: Console) -> None:
+    found, missed, wrong = kept & planted, planted - kept, kept - planted
+    console.print(f"  planted and found: {len(found)} of {len(planted)}  {_names(found)}")
+    if missed:
+        console.print(f"  planted and missed: {len(missed)}  {_names(missed)}")
+    console.print(f"  kept wrongly: {len(wrong)}  {_names(wrong)}")
+
+
+def _names(interactions: set[tuple[str, ...]]) -> str:
+    return escape(", ".join(" x ".join(names) for names in sorted(interactions)))
+
+
+def _models(results: Results) -> Table:
+    base = results.model(results.base)
+    seeds = len(base.seeds)
+    table = Table(title=f"Test split, {results.data.rows['test']:,} rows, mean over {seeds} seeds", box=None)
+    for heading in ("model", "AUC", "logloss", f"AUC above {base.title}", "p", "kept"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for model in results.models:
+        versus = results.versus_base(model.name)
+        table.add_row(
+            escape(model.title),
+            _spread(model.summary["test"]["auc"]),
+            _spread(model.summary["test"]["logloss"]),
+            f"{versus.auc.delta:+.4f}" if versus else "",
+            _p(versus.auc.p_adjusted) if versus else "",
+            _kept(model),
+        )
+    return table
+
+
+def _spread(value: Spread) -> str:
+    return f"{value.mean:.4f}" + (f" ± {value.sd:.4f}" if value.sd is not None else "")
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _kept(model: ModelResult) -> str:
+    return " + ".join(f"{model.kept[o]}/{model.candidates[o]}" for o in sorted(model.kept)) or "-"

@@ -1,0 +1,160 @@
+"""The training loop: Adam on device-resident rows, stopped by the validation split.
+
+B batch, N rows.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from ctrloom.config import Hyperparameters, Section
+from ctrloom.data.rows import Rows
+from ctrloom.evaluation.metrics import auc, row_logloss
+from ctrloom.evaluation.results import Epoch
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.progress import Advance, progress
+
+SCORING_BATCH = 65_536
+
+
+class History(Section):
+    """What a training did."""
+
+    epochs: tuple[Epoch, ...]
+    best: int  # epoch whose weights were kept, counted from 1
+    seconds: float  # inside training passes alone
+    rows_per_second: float
+
+    @property
+    def best_epoch(self) -> Epoch:
+        """Figures of the epoch whose weights were kept."""
+        return self.epochs[self.best - 1]
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a configuration names; `auto` is the GPU where there is one.
+
+    Raises:
+        ValueError: cuda is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda was asked for, but torch sees no GPU; use device: cpu, or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def seed_everything(seed: int) -> torch.Generator:
+    """Seed torch and ask for deterministic algorithms; returns the generator that shuffles rows."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return torch.Generator().manual_seed(seed)
+
+
+def loss_of(model: nn.Module, batch: Rows) -> Tensor:
+    """Mean binary cross-entropy of a batch, weighted where rows have weights; a tensor on the device."""
+    logit_B = model(batch.ids_NC, batch.factors_NC)
+    if batch.weight_N is None:
+        return binary_cross_entropy_with_logits(logit_B, batch.label_N)
+    total = binary_cross_entropy_with_logits(logit_B, batch.label_N, batch.weight_N, reduction="sum")
+    return total / batch.weight_N.sum().clamp_min(1e-12)
+
+
+def run_epoch(
+    model: nn.Module,
+    rows: Rows,
+    batch_size: int,
+    generator: torch.Generator,
+    step: Callable[[], None],
+    advance: Advance,
+) -> float:
+    """One shuffled pass: forward, backward, `step`; returns the mean loss.
+
+    Nothing inside a step waits for the device: the loss is summed there and read once, at the end.
+    """
+    model.train()
+    order_N = torch.randperm(len(rows), generator=generator).to(rows.ids_NC.device)
+    total = torch.zeros((), device=rows.ids_NC.device)
+    for batch in rows.batches(batch_size, order_N):
+        if len(batch) == 1:
+            continue  # a single row left over has no batch statistics
+        loss = loss_of(model, batch)
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        step()
+        total += loss.detach() * len(batch)
+        advance(len(batch))
+    return float(total) / len(rows)
+
+
+def adam(
+    model: nn.Module, learning_rate: float, embedding_l2: float = 0.0, without: Sequence[Tensor] = ()
+) -> torch.optim.Adam:
+    """Dense Adam, as the papers' code has it; L2 on embedding tables is part of their gradient."""
+    tables = {id(p) for m in model.modules() if isinstance(m, FieldEmbedding) for p in m.parameters()}
+    skipped = {id(p) for p in without}
+    chosen = [p for p in model.parameters() if id(p) not in skipped]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in chosen if id(p) in tables], "weight_decay": embedding_l2},
+        {"params": [p for p in chosen if id(p) not in tables]},
+    ]
+    return torch.optim.Adam([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+
+
+@torch.no_grad()
+def score(model: nn.Module, rows: Rows) -> np.ndarray:
+    """Logits of all rows (N,), float32; the model is left in evaluation mode."""
+    model.eval()
+    logits = [model(batch.ids_NC, batch.factors_NC) for batch in rows.batches(SCORING_BATCH)]
+    return torch.cat(logits).float().cpu().numpy() if logits else np.empty(0, np.float32)
+
+
+def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed: int, title: str) -> History:
+    """Train until the validation score stops rising, then restore the weights of the best epoch.
+
+    After `patience` epochs without a better score the learning rate falls to a tenth, `decays` times; then
+    training ends.
+    """
+    generator = seed_everything(seed)
+    device = pick_device(hyper.device)
+    model.to(device)
+    train, valid = train.to(device), valid.to(device)
+    optimizer = adam(model, hyper.learning_rate, hyper.embedding_l2)
+    epochs: list[Epoch] = []
+    best, best_score, best_state, waited, decays, seconds = 0, -np.inf, {}, 0, hyper.decays, 0.0
+    with progress(title, hyper.epochs * len(train)) as advance:
+        for number in range(1, hyper.epochs + 1):
+            began = time.perf_counter()
+            train_loss = run_epoch(model, train, hyper.batch_size, generator, optimizer.step, advance)
+            seconds += time.perf_counter() - began
+            epochs.append(epoch := _validated(model, valid, number, train_loss))
+            advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
+            if (gained := epoch.valid_auc if hyper.monitor == "auc" else -epoch.valid_logloss) > best_score:
+                best, best_score, best_state, waited = number, gained, copy.deepcopy(model.state_dict()), 0
+                continue
+            waited += 1
+            if waited >= hyper.patience:
+                if not decays:
+                    break
+                decays, waited = decays - 1, 0
+                for group in optimizer.param_groups:
+                    group["lr"] *= 0.1
+    model.load_state_dict(best_state)
+    rate = len(train) * len(epochs) / seconds
+    return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
+
+
+def _validated(model: nn.Module, valid: Rows, number: int, train_loss: float) -> Epoch:
+    logit_N, label_N = score(model, valid).astype(np.float64), valid.label_N.cpu().numpy()
+    weight_N = None if valid.weight_N is None else valid.weight_N.cpu().numpy()
+    if not np.isfinite(logit_N).all():
+        raise ValueError(
+            f"training diverged in epoch {number}: logits are not finite; lower the learning rate"
+        )
+    valid_logloss = float(np.average(row_logloss(logit_N, label_N), weights=weight_N))
+    valid_auc = auc(logit_N, label_N, weight_N)
+    return Epoch(epoch=number, train_logloss=train_loss, valid_auc=valid_auc, valid_logloss=valid_logloss)

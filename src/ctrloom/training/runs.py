@@ -1,0 +1,175 @@
+"""Runs: one model trained with several seeds, and the folder that keeps them.
+
+<folder>/<name>/run.json                       what was trained, and how it went
+                seed-<seed>/architecture.json  what the model was built from
+                seed-<seed>/model.safetensors
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ctrloom import storage
+from ctrloom.architecture import Architecture
+from ctrloom.config import Hyperparameters, ModelName, Section
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.rows import Rows
+from ctrloom.evaluation.results import Kind
+from ctrloom.export import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
+from ctrloom.models import build
+from ctrloom.schema import Schema
+from ctrloom.training.loop import History, fit, pick_device, seed_everything
+from ctrloom.version import code_version
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model to be trained; seed number i uses architecture i modulo their number."""
+
+    name: str
+    title: str
+    kind: Kind
+    model: ModelName
+    architectures: Sequence[Architecture]
+
+
+class SeedRecord(Section):
+    """One training."""
+
+    seed: int
+    history: History
+
+
+class RunRecord(Section):
+    """`run.json`: what was trained, on what, and how it went."""
+
+    version: int = 1
+    name: str
+    title: str
+    kind: Kind
+    model: ModelName
+    hyperparameters: Hyperparameters
+    parameters: int
+    data_fingerprint: str
+    schema_fingerprint: str
+    code_version: str
+    seeds: tuple[SeedRecord, ...]
+
+    @property
+    def best_seed(self) -> int:
+        """The seed whose best epoch scored highest on the validation split."""
+        chosen = max(self.seeds, key=lambda record: record.history.best_epoch.valid_auc)
+        return chosen.seed
+
+
+def train_runs(
+    dataset: Dataset, plans: Sequence[Plan], models: dict[Any, Any], seeds: Sequence[int], output: Path
+) -> None:
+    """Train every plan with every seed; the folder `output` appears whole or not at all.
+
+    Reads the train and valid splits; the test split stays closed.
+    """
+    train, valid = dataset.rows("train"), dataset.rows("valid")
+    with storage.atomic_directory(output) as aside:
+        for plan in plans:
+            hyper = Hyperparameters.of(models, plan.model)
+            _train(dataset, plan, hyper, seeds, train, valid, aside / plan.name)
+
+
+def _train(
+    dataset: Dataset,
+    plan: Plan,
+    hyper: Hyperparameters,
+    seeds: Sequence[int],
+    train: Rows,
+    valid: Rows,
+    output: Path,
+) -> None:
+    records = []
+    for i, seed in enumerate(seeds):
+        architecture = plan.architectures[i % len(plan.architectures)]
+        seed_everything(seed)
+        model = build(plan.model, architecture, dataset.schema, hyper)
+        history = fit(model, train, valid, hyper, seed, f"{plan.title}, seed {seed}")
+        architecture.save(output / f"seed-{seed}" / "architecture.json")
+        save_weights(model, output / f"seed-{seed}" / WEIGHTS)
+        records.append(SeedRecord(seed=seed, history=history))
+    record = RunRecord(
+        name=plan.name,
+        title=plan.title,
+        kind=plan.kind,
+        model=plan.model,
+        hyperparameters=hyper,
+        parameters=sum(p.numel() for p in model.parameters()),
+        data_fingerprint=dataset.data_fingerprint,
+        schema_fingerprint=dataset.schema.fingerprint,
+        code_version=code_version(),
+        seeds=tuple(records),
+    )
+    storage.write_json(output / RECORD, record.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class TrainedSeed:
+    """One trained model, ready to score."""
+
+    seed: int
+    architecture: Architecture
+    model: nn.Module
+    history: History
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained plan on disk."""
+
+    folder: Path
+    record: RunRecord
+
+    def trained(self, schema: Schema) -> Iterator[TrainedSeed]:
+        """The model of each seed, one after the other."""
+        for entry in self.record.seeds:
+            yield self._load(entry, schema)
+
+    def _load(self, entry: SeedRecord, schema: Schema) -> TrainedSeed:
+        folder = self.folder / f"seed-{entry.seed}"
+        architecture = Architecture.load(folder / "architecture.json")
+        model = build(self.record.model, architecture, schema, self.record.hyperparameters)
+        load_weights(model, folder / WEIGHTS)
+        model.to(pick_device(self.record.hyperparameters.device)).eval()
+        return TrainedSeed(entry.seed, architecture, model, entry.history)
+
+    def export(self, dataset: Dataset, output: Path) -> None:
+        """Write the bundle of the seed that was best on the validation split."""
+        best = next(entry for entry in self.record.seeds if entry.seed == self.record.best_seed)
+        trained = self._load(best, dataset.schema)
+        card = ModelCard(
+            model=self.record.model,
+            title=self.record.title,
+            hyperparameters=self.record.hyperparameters,
+            seed=trained.seed,
+            data_fingerprint=self.record.data_fingerprint,
+            schema_fingerprint=self.record.schema_fingerprint,
+            code_version=self.record.code_version,
+        )
+        bundle = Bundle(card, trained.architecture, dataset.schema, trained.model)
+        save_bundle(bundle, dataset.vocabulary_directory, output)
+
+
+def open_runs(folder: Path) -> list[Run]:
+    """All runs in a folder, by name.
+
+    Raises:
+        StorageError: the folder holds none.
+    """
+    paths = sorted(folder.glob(f"*/{RECORD}"))
+    if not paths:
+        raise storage.StorageError(
+            f"{folder}: holds no trained models; give the output of retrain or transfer"
+        )
+    return [Run(path.parent, RunRecord.parse(storage.read_json(path), str(path))) for path in paths]
