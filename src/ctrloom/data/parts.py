@@ -10,15 +10,24 @@ import pyarrow.parquet as pq
 
 from ctrloom.data.manifest import PartFile
 
-GROUP_ROWS = 65_536  # rows per row group: what a reader holds at a time
-PART_ROWS = 64 * GROUP_ROWS
+GROUP_ROWS = 32_768  # rows per row group: what a reader holds at a time
+PART_ROWS = 128 * GROUP_ROWS
 
 
 def read_parts(paths: Iterable[Path]) -> Iterator[pa.RecordBatch]:
     """Rows of Parquet parts in order, a row group's worth at a time."""
     for path in paths:
         with pq.ParquetFile(path, buffer_size=1 << 20) as file:
-            yield from file.iter_batches(GROUP_ROWS)
+            yield from read_groups(file, GROUP_ROWS)
+
+
+def read_groups(
+    file: pq.ParquetFile, rows: int, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Batches of at most `rows` rows of one Parquet file."""
+    for group in range(file.num_row_groups):
+        # One call for all groups would hold on to what it has read of earlier ones.
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 
 
 class PartWriter:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ctrloom.config import SourceConfig
 from ctrloom.data.errors import DataError
+from ctrloom.data.parts import read_groups
 from ctrloom.data.sources.files import open_seekable
 from ctrloom.data.sources.layout import check_names, wanted_columns
 from ctrloom.data.sources.raw import RawBatch
@@ -28,7 +29,7 @@ def read_parquet(path: str, source: SourceConfig, with_label: bool) -> Iterator[
             raise DataError(f"{path}: is not Parquet: {error}") from None
         check_names(path, source, file.schema_arrow.names, with_label)
         row, told = 1, 0
-        for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+        for batch in read_groups(file, BATCH_ROWS, wanted):
             read = size * (row - 1 + len(batch)) // max(file.metadata.num_rows, 1)
             yield _raw(path, batch, row, read - told)
             row, told = row + len(batch), read
