@@ -8,7 +8,7 @@ from typing import Any
 import ibis
 import numpy as np
 from ibis.backends.duckdb import Backend
-from ibis.expr.types import Column, Table
+from ibis.expr.types import Table
 
 from ctrloom.config import SPLITS
 from ctrloom.data.engine import engine, kept, parquet
@@ -78,30 +78,28 @@ def _split(rows: int, positives: int) -> dict[str, Any]:
 
 
 def _field(backend: Backend, rows: Table, field: RawField, spill: Path) -> dict[str, Any]:
-    column = rows[field.name]
-    counts = kept(backend, value_counts(rows, field.name), spill / "counts.parquet")
-    missing = _missing(column).sum().to_pyarrow().as_py() or 0
+    column, file = rows[field.name], spill / "counts.parquet"
+    counts = kept(backend, value_counts(rows, field.name), file)
     top = counts.order_by([ibis.desc("count"), "value"]).limit(TOP).to_pyarrow().to_pylist()
-    report = {
+    missing = column.length() == 0 if column.type().is_array() else column.isnull()
+    summary = {"rows": rows.count(), "missing": missing.sum()}
+    if field.kind == "numeric":
+        summary |= {"min": column.min(), "max": column.max(), "mean": column.mean()}
+    if field.kind == "multivalued":
+        summary |= {"most_values": column.length().max()}
+    found = _only_row(rows.agg(**summary))
+    total = found.pop("rows") - found["missing"]
+    if field.kind == "numeric":
+        values = quantiles(file, total, QUANTILES)
+        found["quantiles"] = dict(zip(map(str, QUANTILES), values, strict=False))
+    return {
         "kind": field.kind,
-        "missing": missing,
         "distinct": counts.count().to_pyarrow().as_py(),
+        **found,
         "top": [
             {"value": t["value"], "count": t["count"], "label_rate": t["positives"] / t["count"]} for t in top
         ],
     }
-    if field.kind == "numeric":
-        report |= _only_row(rows.agg(min=column.min(), max=column.max(), mean=column.mean()))
-        total = rows.count().to_pyarrow().as_py() - missing
-        found = quantiles(spill / "counts.parquet", total, QUANTILES)
-        report["quantiles"] = dict(zip(map(str, QUANTILES), found, strict=False))
-    if field.kind == "multivalued":
-        report |= _only_row(rows.agg(most_values=column.length().max()))
-    return report
-
-
-def _missing(column: Column) -> Any:
-    return column.length() == 0 if column.type().is_array() else column.isnull()
 
 
 def _only_row(table: Table) -> dict[str, Any]:

@@ -1,0 +1,16 @@
+import runpy
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "ingest_memory.py"
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    benchmark = runpy.run_path(str(BENCHMARK))
+    peaks = []
+    for rows in (100_000, 1_000_000):
+        benchmark["generate"](tmp_path / "rows.tsv", rows)
+        peaks.append(benchmark["in_child"](tmp_path / "rows.tsv", tmp_path / f"store-{rows}")["peak_mib"])
+    assert peaks[1] < 1.3 * peaks[0]
