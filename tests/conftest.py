@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import COLUMNS, Planting, mixed_csv, planting
+
+from ctrloom.config import DataConfig, VocabularyConfig
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.ingest import ingest
+from ctrloom.data.vocabulary import build_vocabulary
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def mixed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Raw files `train.csv`, `valid.csv` and `test.csv` with a column of every kind."""
+    folder = tmp_path_factory.mktemp("mixed")
+    rng = np.random.default_rng(0)
+    for name, rows in (("train", 1500), ("valid", 400), ("test", 300)):
+        (folder / f"{name}.csv").write_text(mixed_csv(rng, rows, unseen=name != "train"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mixed(mixed_folder: Path) -> Dataset:
+    """The files of `mixed_folder`, encoded: tokens, buckets, kept numbers, several values, weights."""
+    files = {split: str(mixed_folder / f"{split}.csv") for split in ("train", "valid", "test")}
+    config = DataConfig.parse({"files": {k: [v] for k, v in files.items()}, "columns": COLUMNS}, "test")
+    vocabulary = VocabularyConfig.parse(
+        {"min_count": 3, "fields": {"price": {"bucketing": {"method": "keep", "scaling": "min_max"}}}}, "test"
+    )
+    ingested = ingest(config, mixed_folder / "store")
+    return Dataset.open(build_vocabulary(ingested, vocabulary, mixed_folder / "store"))
+
+
+@pytest.fixture(scope="session")
+def planted() -> Planting:
+    """30,000 clicks over 6 fields of 20 values with 3 planted pairs."""
+    return planting(rows=30_000, fields=6, sizes=(20,), pairs=3)

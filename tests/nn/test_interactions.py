@@ -1,0 +1,144 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import rows_of, schema_of, tokens
+
+from ctrloom.architecture import Architecture, Interaction
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.interactions import Gates, Interactions, PairProducts, TripleProducts, pair_sum, products
+
+Tuples = list[tuple[int, ...]]
+
+
+def by_hand(emb: np.ndarray, tuples: Tuples) -> np.ndarray:
+    """sum_d of the product of the fields' embeddings, entry by entry."""
+    out = np.zeros((len(emb), len(tuples)))
+    for b in range(len(emb)):
+        for p, fields in enumerate(tuples):
+            for d in range(emb.shape[2]):
+                term = 1.0
+                for f in fields:
+                    term *= emb[b, f, d]
+                out[b, p] += term
+    return out
+
+
+@st.composite
+def selections(draw: st.DrawFn, order: int) -> tuple[int, Tuples]:
+    """A number of fields and some of their tuples, in lexicographic order."""
+    fields = draw(st.integers(order, 6))
+    every = list(combinations(range(fields), order))
+    return fields, sorted(draw(st.lists(st.sampled_from(every), min_size=1, unique=True)))
+
+
+def embeddings(fields: int, rows: int = 4, size: int = 3) -> torch.Tensor:
+    return torch.randn(
+        rows, fields, size, dtype=torch.float64, generator=torch.Generator().manual_seed(fields)
+    )
+
+
+@pytest.mark.parametrize(("order", "layer"), [(2, PairProducts), (3, TripleProducts)])
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_products_of_any_selection(order: int, layer: type, data: st.DataObject) -> None:
+    fields, chosen = data.draw(selections(order))
+    emb = embeddings(fields)
+    made = products(chosen, fields)
+    assert isinstance(made, layer)
+    np.testing.assert_allclose(made(emb).numpy(), by_hand(emb.numpy(), chosen), atol=1e-12)
+    np.testing.assert_allclose(made.total(emb).numpy(), by_hand(emb.numpy(), chosen).sum(1), atol=1e-12)
+
+
+@pytest.mark.parametrize("fields", [2, 3, 7])
+def test_the_closed_form_is_the_sum_over_all_pairs(fields: int) -> None:
+    emb, pairs = embeddings(fields), list(combinations(range(fields), 2))
+    expected = by_hand(emb.numpy(), pairs).sum(1)
+    np.testing.assert_allclose(pair_sum(emb).numpy(), expected, atol=1e-12)
+    assert PairProducts(pairs, fields).complete
+    assert not PairProducts(pairs[:-1] or [(0, 1)], fields + 1).complete
+
+
+@pytest.mark.parametrize("chosen", [[(0, 1), (2, 3)], [(0, 1, 2), (0, 1, 3), (1, 2, 3)]])
+def test_gradients_of_products(chosen: Tuples) -> None:
+    emb, layer = embeddings(4, 2, 2).requires_grad_(), products(chosen, 4)
+    assert torch.autograd.gradcheck(layer, (emb,))
+    assert torch.autograd.gradcheck(layer.total, (emb,))
+
+
+def test_interactions_of_order_four_are_refused() -> None:
+    with pytest.raises(AssertionError, match="order 4"):
+        products([(0, 1, 2, 3)], 5)
+
+
+def normed(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    return (x - mean) / np.sqrt(variance + 1e-3)
+
+
+def test_gates_weigh_batch_normalised_values() -> None:
+    gates, x = Gates(3).double(), np.random.default_rng(0).normal(3, 0.05, (16, 3))
+    alpha = gates.gate_P.detach().numpy()
+    expected = normed(x, x.mean(0), x.var(0)) @ alpha  # eps decides here: the variance is 2.5e-3
+    np.testing.assert_allclose(gates(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)
+    # The running statistics move by a hundredth, with the unbiased variance.
+    mean, variance = 0.01 * x.mean(0), 0.99 + 0.01 * x.var(0, ddof=1)
+    np.testing.assert_allclose(gates.norm.running_mean.numpy(), mean, atol=1e-12)
+    np.testing.assert_allclose(gates.norm.running_var.numpy(), variance, atol=1e-12)
+    gates.eval()
+    np.testing.assert_allclose(
+        gates(torch.from_numpy(x)).detach().numpy(), normed(x, mean, variance) @ alpha, atol=1e-12
+    )
+
+
+def test_gates_have_no_scale_and_shift_and_begin_near_their_start() -> None:
+    gates = Gates(500, init=0.4, spread=0.01)
+    assert [name for name, _ in gates.named_parameters()] == ["gate_P"]
+    assert 0.39 <= gates.gate_P.min() < 0.392 < 0.408 < gates.gate_P.max() <= 0.41
+
+
+def test_gradients_of_gates() -> None:
+    gates = Gates(2).double()
+    x = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(gates, (x,))
+
+
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_interactions_of_an_architecture(data: st.DataObject) -> None:
+    schema = schema_of(("categorical", 5), ("multivalued", 4, 2), ("numeric", 2), ("categorical", 3))
+    every = [t for order in (2, 3) for t in combinations(range(4), order)]
+    chosen = data.draw(st.lists(st.sampled_from(every), unique=True))  # in any order, or none
+    architecture = Architecture(
+        method="test",
+        fields=schema.names,
+        interactions=tuple(Interaction(fields=tuple(schema.names[f] for f in t)) for t in chosen),
+    )
+    layer, embedding = (
+        Interactions(architecture, schema, 3, None).double(),
+        FieldEmbedding(schema, 3).double(),
+    )
+    rows = rows_of(schema, 5)
+    assert rows.factors_NC is not None
+    ids, factors = rows.ids_NC, rows.factors_NC.double()
+    emb = embedding(ids, factors)
+    got, total = layer(emb, ids, factors), torch.zeros(5, dtype=torch.float64)
+    for order in (2, 3):
+        tuples = sorted(t for t in chosen if len(t) == order)
+        assert (str(order) in got) == bool(tuples)
+        if tuples:
+            source = emb if order == 2 else layer.tables["3"](ids, factors)
+            expected = by_hand(source.detach().numpy(), tuples)
+            np.testing.assert_allclose(got[str(order)].detach().numpy(), expected, atol=1e-12)
+            total = total + torch.from_numpy(expected.sum(1))
+    torch.testing.assert_close(layer.total(emb, ids, factors), total)
+
+
+def test_only_higher_orders_have_a_table_of_their_own() -> None:
+    schema = tokens(4)
+    pairs = Interactions(Architecture.complete(schema.names, (2,)), schema, 3, None)
+    both = Interactions(Architecture.complete(schema.names, (2, 3)), schema, 3, None)
+    assert not list(pairs.parameters())
+    assert [(n, p.shape) for n, p in both.named_parameters()] == [("tables.3.weight", (28, 3))]

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ctrloom.nn.mlp import MLP
+
+
+def array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
+
+
+def inputs(rows: int = 6, width: int = 4) -> torch.Tensor:
+    return torch.randn(rows, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_plain_layers() -> None:
+    mlp, x = MLP(4, (5, 3)).double(), inputs()
+    state = {name: array(tensor) for name, tensor in mlp.state_dict().items()}
+    h = array(x)
+    for layer in (0, 2):
+        h = np.maximum(h @ state[f"layers.{layer}.weight"].T + state[f"layers.{layer}.bias"], 0)
+    expected = (h @ state["layers.4.weight"].T + state["layers.4.bias"])[:, 0]
+    np.testing.assert_allclose(array(mlp(x)), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_batch_norm_without_scale_then_bias(train: bool) -> None:
+    mlp, x = MLP(4, (5,), batch_norm=True).double(), inputs()
+    generator = torch.Generator().manual_seed(2)
+    for name, tensor in mlp.state_dict().items():
+        if "bias" in name or "running" in name:
+            tensor.copy_(torch.rand(tensor.shape, generator=generator))
+    mlp.train(train)
+    state = {name: array(tensor.clone()) for name, tensor in mlp.state_dict().items()}
+    h = array(x) @ state["layers.0.weight"].T
+    mean, variance = (
+        (h.mean(0), h.var(0))
+        if train
+        else (state["layers.1.norm.running_mean"], state["layers.1.norm.running_var"])
+    )
+    h = np.maximum((h - mean) / np.sqrt(variance + 1e-3) + state["layers.1.bias"], 0)
+    expected = (h @ state["layers.3.weight"].T + state["layers.3.bias"])[:, 0]
+    np.testing.assert_allclose(array(mlp(x)), expected, atol=1e-12)
+
+
+def test_with_batch_norm_the_only_biases_come_after_it() -> None:
+    names = {name for name, _ in MLP(4, (5, 5), batch_norm=True).named_parameters()}
+    assert names == {
+        f"layers.{i}" for i in ("0.weight", "1.bias", "3.weight", "4.bias", "6.weight", "6.bias")
+    }
+
+
+def test_biases_begin_at_zero_where_the_published_code_has_them() -> None:
+    mlp = MLP(4, (5,), batch_norm=True)
+    assert not mlp.get_parameter("layers.1.bias").detach().any()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_gradients(batch_norm: bool) -> None:
+    mlp = MLP(3, (4,), batch_norm=batch_norm).double()
+    assert torch.autograd.gradcheck(mlp, (inputs(5, 3).requires_grad_(),))
+
+
+def test_dropout_is_active_in_training_alone() -> None:
+    mlp, x = MLP(4, (64,), dropout=0.5), inputs().float()
+    assert not torch.equal(mlp(x), mlp(x))
+    mlp.eval()
+    assert torch.equal(mlp(x), mlp(x))
+
+
+def test_no_hidden_layer_is_a_linear_model() -> None:
+    mlp, x = MLP(4, ()), inputs().float()
+    (linear,) = [layer for layer in mlp.modules() if isinstance(layer, nn.Linear)]
+    torch.testing.assert_close(mlp(x), linear(x)[:, 0])

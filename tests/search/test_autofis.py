@@ -1,0 +1,210 @@
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import Planting, planting, rows_of, schema_of, tokens
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import Hyperparameters, SearchConfig
+from ctrloom.data.rows import Rows
+from ctrloom.search.autofis import search
+from ctrloom.search.trace import SearchTrace
+
+# 300 steps: with batches of 2000, thirty thousand rows make only 75, too few for the gates to part.
+SMALL = SearchConfig(batch_size=500)
+HYPER = Hyperparameters()
+
+
+def kept(architecture: Architecture) -> set[tuple[str, ...]]:
+    return {interaction.fields for interaction in architecture.interactions}
+
+
+def few_false(found: set[tuple[str, ...]], made: Planting, candidates: int) -> bool:
+    return len(found - made.interactions) <= 0.1 * (candidates - len(made.interactions))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("fields", "pairs"), [(6, 3), (8, 4)])
+def test_planted_pairs_are_found(fields: int, pairs: int, seed: int) -> None:
+    made = planting(rows=30_000, fields=fields, sizes=(20,), pairs=pairs, seed=seed)
+    architecture, trace = search(made.rows, made.schema, SMALL.model_copy(update={"seed": seed}), HYPER)
+    assert made.interactions <= kept(architecture)
+    assert few_false(kept(architecture), made, len(trace.candidates))
+
+
+def test_the_default_configuration_finds_planted_pairs() -> None:
+    made = planting(rows=120_000, fields=6, sizes=(20,), pairs=3)
+    architecture, trace = search(made.rows, made.schema, SearchConfig(), HYPER)
+    assert made.interactions <= kept(architecture)
+    assert few_false(kept(architecture), made, len(trace.candidates))
+
+
+def test_the_deep_base_finds_planted_pairs(planted: Planting) -> None:
+    hyper = Hyperparameters(hidden=(16,))
+    config = SMALL.model_copy(update={"base": "autodeepfm"})
+    architecture, trace = search(planted.rows, planted.schema, config, hyper)
+    assert trace.base == "autodeepfm"
+    assert len(planted.interactions & kept(architecture)) >= 2
+    assert few_false(kept(architecture), planted, len(trace.candidates))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_label_noise_keeps_almost_nothing(planted: Planting, seed: int) -> None:
+    shuffled = torch.randperm(len(planted.rows), generator=torch.Generator().manual_seed(seed))
+    noise = Rows(planted.rows.ids_NC, planted.rows.label_N[shuffled])
+    architecture, trace = search(noise, planted.schema, SMALL.model_copy(update={"seed": seed}), HYPER)
+    assert len(architecture.interactions) <= 1
+    assert len(trace.candidates) == 15
+
+
+def without_clock(trace: SearchTrace) -> SearchTrace:
+    return trace.model_copy(update={"seconds": 0.0, "rows_per_second": 0.0})
+
+
+def test_the_same_seed_gives_the_same_search_to_the_last_bit(planted: Planting) -> None:
+    rows, hyper = planted.rows[:4000], Hyperparameters(embedding_size=4)
+    config = SMALL.model_copy(update={"epochs": 2, "order": 3})
+    first, second = (search(rows, planted.schema, config, hyper) for _ in range(2))
+    assert first[0] == second[0]
+    assert without_clock(first[1]) == without_clock(second[1])
+    other = search(rows, planted.schema, config.model_copy(update={"seed": 1}), hyper)
+    assert without_clock(other[1]) != without_clock(first[1]).model_copy(
+        update={"hyperparameters": other[1].hyperparameters}
+    )
+
+
+Searched = tuple[Planting, SearchConfig, Architecture, SearchTrace]
+
+
+@pytest.fixture(scope="module")
+def third() -> Searched:
+    made = planting(rows=60_000, fields=6, sizes=(10,), pairs=2, triples=1)
+    config = SMALL.model_copy(update={"order": 3})
+    return (made, config, *search(made.rows, made.schema, config, HYPER))
+
+
+@pytest.fixture(scope="module")
+def joint() -> Searched:
+    made = planting(rows=20_000, fields=5, sizes=(8,), pairs=2, triples=1, seed=2)
+    config = SMALL.model_copy(update={"order": 3, "higher_order": "joint"})
+    return (made, config, *search(made.rows, made.schema, config, HYPER))
+
+
+def test_planted_pairs_and_triples_are_found(third: Searched) -> None:
+    made, _, architecture, trace = third
+    assert made.interactions <= kept(architecture)
+    assert few_false(kept(architecture), made, len(trace.candidates))
+
+
+def pairs_searched_again(searched: Searched) -> set[tuple[str, ...]]:
+    """Pairs that still have gates in the trace while triples are searched."""
+    _, _, _, trace = searched
+    return {
+        c.fields
+        for c, gate in zip(trace.candidates, trace.path_gates[-1], strict=True)
+        if c.order == 2 and gate is not None
+    }
+
+
+def test_orders_in_sequence_leave_the_pairs_alone(third: Searched) -> None:
+    assert not pairs_searched_again(third)
+
+
+def test_a_joint_search_goes_over_the_kept_pairs_again(joint: Searched) -> None:
+    _, _, architecture, trace = joint
+    begin = [s for s, threshold in enumerate(trace.path_threshold) if threshold == 0][1]
+    after_pairs = {
+        c.fields for c, gate in zip(trace.candidates, trace.path_gates[begin - 1], strict=True) if gate
+    }
+    assert after_pairs
+    assert pairs_searched_again(joint) == after_pairs
+    assert set(architecture.of_order(2)) <= after_pairs
+    assert {c.order for c in trace.candidates if c.kept} <= {2, 3}
+
+
+def check_trace(config: SearchConfig, rows: int, architecture: Architecture, trace: SearchTrace) -> None:
+    """What holds for every search, whatever it found."""
+    fields = architecture.fields
+    assert {c.fields for c in trace.candidates} == {
+        t for order in range(2, config.order + 1) for t in combinations(fields, order)
+    }
+    assert len({c.fields for c in trace.candidates}) == len(trace.candidates)
+    assert all(c.kept == (c.gate != 0) for c in trace.candidates)
+    assert {c.fields: c.gate for c in trace.candidates if c.kept} == {
+        i.fields: i.score for i in architecture.interactions
+    }
+    per_epoch = -(-rows // config.batch_size)
+    gates_still = sum(config.warm_up + config.gate_warm_up * (order - 2) for order in trace.orders)
+    assert trace.epochs == gates_still + config.epochs * len(trace.orders)
+    assert trace.steps == trace.path_steps[-1] == config.epochs * len(trace.orders) * per_epoch
+    assert list(trace.path_steps) == sorted(trace.path_steps)
+    assert len(trace.path_steps) <= 62 * len(trace.orders)
+    # Each order begins at gate_init, and its threshold climbs from 0 to what the configuration says.
+    begins = [s for s, threshold in enumerate(trace.path_threshold) if threshold == 0]
+    assert len(begins) == len(trace.orders)
+    for begin, end in zip(begins, [*begins[1:], len(trace.path_steps)], strict=True):
+        at_start = [gate for gate in trace.path_gates[begin] if gate is not None]
+        assert at_start == pytest.approx([config.gate_init] * len(at_start), abs=1.1e-3)
+        assert np.all(np.diff(trace.path_threshold[begin:end]) > 0)
+        assert trace.path_threshold[end - 1] == pytest.approx(config.threshold * config.gate_init, rel=1e-9)
+    # The gate at the end is the accumulator, soft-thresholded.
+    for i, candidate in enumerate(trace.candidates):
+        end = max(s for s, gates in enumerate(trace.path_gates) if gates[i] is not None)
+        assert trace.path_gates[end][i] == candidate.gate
+        assert candidate.accumulator is not None
+        shrunk = max(abs(candidate.accumulator) - trace.path_threshold[end], 0.0)
+        assert candidate.gate == pytest.approx(np.sign(candidate.accumulator) * shrunk, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["third", "joint"])
+def test_the_trace_of_a_third_order_search(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    made, config, architecture, trace = request.getfixturevalue(name)
+    check_trace(config, len(made.rows), architecture, trace)
+    trace.save(tmp_path / "search.json")
+    architecture.save(tmp_path / "architecture.json")
+    assert SearchTrace.load(tmp_path / "search.json") == trace
+    assert Architecture.load(tmp_path / "architecture.json") == architecture
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gate_decay": 0.5, "learning_rate_decay": 0.7},
+        {"warm_up": 0, "epochs": 1},
+        {"mu": 0.6, "threshold": 1.0, "gate_init": 0.4},
+        {"base": "autodeepfm", "batch_size": 333},
+    ],
+)
+def test_the_trace_of_other_searches(planted: Planting, change: dict) -> None:
+    config, rows = SMALL.model_copy(update=change), planted.rows[:5000]
+    architecture, trace = search(rows, planted.schema, config, Hyperparameters(embedding_size=4, hidden=(8,)))
+    check_trace(config, len(rows), architecture, trace)
+    assert trace.hyperparameters["mu"] == config.mu
+
+
+def test_a_given_c_is_taken_as_it_is(planted: Planting) -> None:
+    config = SMALL.model_copy(update={"c": 0.01, "mu": 0.7, "epochs": 1, "gate_decay": 1.0})
+    _, trace = search(planted.rows[:5000], planted.schema, config, HYPER)
+    assert trace.path_threshold[-1] == pytest.approx(0.01 * 10**0.7)
+
+
+def test_a_threshold_that_no_gate_reaches_keeps_nothing(planted: Planting) -> None:
+    config = SMALL.model_copy(update={"threshold": 1e3, "order": 3, "epochs": 1})
+    architecture, trace = search(planted.rows[:5000], planted.schema, config, HYPER)
+    assert architecture.interactions == ()
+    assert len(trace.candidates) == 15 + 20
+
+
+def test_columns_of_every_kind_can_be_searched() -> None:
+    schema = schema_of(("categorical", 9), ("multivalued", 5, 3), ("numeric", 2))
+    _, trace = search(rows_of(schema, 600), schema, SearchConfig(batch_size=100, epochs=1), HYPER)
+    assert len(trace.candidates) == 3
+
+
+def test_a_search_that_diverges_says_so() -> None:
+    schema = tokens(3)
+    config = SearchConfig(batch_size=100, epochs=1, learning_rate=1e30)
+    with pytest.raises(ValueError, match="diverged"):
+        search(rows_of(schema, 2000), schema, config, HYPER)

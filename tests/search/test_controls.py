@@ -1,0 +1,64 @@
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctrloom.architecture import Architecture, Interaction
+from ctrloom.search.controls import best_by_score, random_like
+
+FIELDS = ("a", "b", "c", "d", "e")
+EVERY = [t for order in (2, 3) for t in combinations(FIELDS, order)]
+FOUND = st.lists(st.sampled_from(EVERY), unique=True)
+
+
+def found(tuples: list[tuple[str, ...]]) -> Architecture:
+    interactions = tuple(Interaction(fields=t, score=1.0) for t in tuples)
+    return Architecture(method="autofis", fields=FIELDS, interactions=interactions)
+
+
+def sizes(architecture: Architecture) -> dict[int, int]:
+    return {order: len(architecture.of_order(order)) for order in (2, 3)}
+
+
+@settings(deadline=None)
+@given(tuples=FOUND, seed=st.integers(0, 1000))
+def test_a_random_control_has_the_size_of_what_was_found(tuples: list[tuple[str, ...]], seed: int) -> None:
+    drawn = random_like(found(tuples), seed)
+    assert sizes(drawn) == sizes(found(tuples))
+    assert drawn.fields == FIELDS
+    assert all(interaction.score is None for interaction in drawn.interactions)
+    assert drawn == random_like(found(tuples), seed)
+    Architecture.model_validate(drawn.model_dump())  # in field order, none twice
+
+
+def test_random_controls_reach_every_interaction_about_equally_often() -> None:
+    counts = dict.fromkeys(combinations(FIELDS, 2), 0)
+    for seed in range(500):
+        for names in random_like(found([("a", "b"), ("d", "e")]), seed).of_order(2):
+            counts[names] += 1
+    assert all(65 <= count <= 135 for count in counts.values()), counts  # 100 +- 4 standard deviations
+
+
+@settings(deadline=None)
+@given(tuples=FOUND, scores=st.permutations(range(len(EVERY))))
+def test_the_best_by_score_are_the_top(tuples: list[tuple[str, ...]], scores: list[int]) -> None:
+    given_scores = {t: float(s) for t, s in zip(EVERY, scores, strict=True)}
+    best = best_by_score(found(tuples), given_scores)
+    assert sizes(best) == sizes(found(tuples))
+    for order in (2, 3):
+        chosen = set(best.of_order(order))
+        left = [given_scores[t] for t in EVERY if len(t) == order and t not in chosen]
+        assert all(given_scores[t] > score for t in chosen for score in left)
+    assert all(i.score == given_scores[i.fields] for i in best.interactions)
+    Architecture.model_validate(best.model_dump())
+
+
+def test_controls_say_what_they_are() -> None:
+    assert random_like(found([("a", "b")]), 0).method == "random"
+    assert best_by_score(found([("a", "b")]), {("a", "b"): 0.5}).method == "statistics-auc"
+
+
+@pytest.mark.parametrize("control", [lambda f: random_like(f, 0), lambda f: best_by_score(f, {})])
+def test_a_search_that_kept_nothing_has_empty_controls(control) -> None:  # type: ignore[no-untyped-def]
+    assert control(found([])).interactions == ()

@@ -1,0 +1,108 @@
+"""Small schemas, rows and clicks that several tests share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ctrloom.config import Hyperparameters, SourceConfig
+from ctrloom.data.rows import Rows
+from ctrloom.data.synthetic import Planted, SynthConfig
+from ctrloom.schema import Field, Schema
+
+COLUMNS = {
+    "click": "label",
+    "user": "categorical",
+    "age": "numeric",
+    "price": "numeric",
+    "tags": "multivalued",
+    "share": "weight",
+}
+LITTLE = Hyperparameters(embedding_size=4, hidden=(8,), epochs=2, batch_size=128, learning_rate=0.01)
+
+
+def schema_of(*fields: tuple[str, int] | tuple[str, int, int]) -> Schema:
+    """A schema from (kind, size) or (kind, size, width) per field; the fields are called a, b, c, ..."""
+    made = [
+        Field(name=chr(97 + i), column=chr(97 + i), kind=f[0], size=f[1], width=f[2] if len(f) == 3 else 1)
+        for i, f in enumerate(fields)
+    ]
+    columns: dict[str, Any] = {"click": "label", **{field.name: field.kind for field in made}}
+    return Schema(fields=tuple(made), source=SourceConfig.parse({"columns": columns}, "test"))
+
+
+def tokens(count: int, size: int = 7) -> Schema:
+    """A schema of `count` categorical fields."""
+    return schema_of(*[("categorical", size)] * count)
+
+
+def rows_of(schema: Schema, count: int, seed: int = 0) -> Rows:
+    """Random rows as the encoder lays them out, written down value by value."""
+    rng = np.random.default_rng(seed)
+    ids = np.zeros((count, len(schema.field_of_column)), dtype=np.int32)
+    factors = np.ones(ids.shape, dtype=np.float32)
+    for n in range(count):
+        c = 0
+        for field, offset in zip(schema.fields, schema.offsets, strict=True):
+            if field.kind == "categorical":
+                ids[n, c] = offset + rng.integers(field.size)
+            elif field.kind == "numeric":
+                present = rng.random() < 0.8
+                ids[n, c] = offset + int(present)
+                factors[n, c] = rng.normal() if present else 1
+            else:
+                values = int(rng.integers(field.width + 1))
+                for k in range(field.width):
+                    ids[n, c + k] = offset + (rng.integers(field.size) if k < values else 0)
+                    factors[n, c + k] = 1 / values if k < values else 0
+                if values == 0:
+                    factors[n, c] = 1
+            c += field.width
+    label = torch.from_numpy((rng.random(count) < 0.4).astype(np.float32))
+    return Rows(torch.from_numpy(ids), label, torch.from_numpy(factors) if schema.weighted else None)
+
+
+@dataclass(frozen=True)
+class Planting:
+    """Made-up clicks as rows, and what was planted in them."""
+
+    schema: Schema
+    rows: Rows
+    interactions: frozenset[tuple[str, ...]]
+
+
+def planting(**config: Any) -> Planting:
+    """Clicks of `SynthConfig`, encoded without files: value v has id v + 2."""
+    made = Planted(SynthConfig(**config))
+    values, labels = (np.concatenate(part) for part in zip(*made.chunks(), strict=True))
+    fields = [
+        Field(name=n, column=n, kind="categorical", size=s + 2)
+        for n, s in zip(made.names, made.sizes, strict=True)
+    ]
+    source = SourceConfig.parse(
+        {"columns": {"click": "label", **dict.fromkeys(made.names, "categorical")}}, "test"
+    )
+    schema = Schema(fields=tuple(fields), source=source)
+    ids = (values + 2 + np.array(schema.offsets)).astype(np.int32)
+    rows = Rows(torch.from_numpy(ids), torch.from_numpy(labels.astype(np.float32)))
+    return Planting(schema, rows, frozenset(tuple(made.names[f] for f in t) for t in made.interactions))
+
+
+def mixed_csv(rng: np.random.Generator, rows: int, unseen: bool = False, label: bool = True) -> str:
+    """Lines with the columns of `COLUMNS`; some values are missing, and some unknown where `unseen`."""
+    lines = [",".join(name for name in COLUMNS if label or name not in ("click", "share"))]
+    for _ in range(rows):
+        user = int(rng.integers(20))
+        tags = [f"t{t}" for t in rng.choice(6, int(rng.integers(4)), replace=False)]
+        click = int(rng.random() < 0.25 + 0.5 * (user % 3 == 0))
+        values = {
+            "click": str(click),
+            "user": "stranger" if unseen and rng.random() < 0.1 else "" if rng.random() < 0.1 else f"u{user}",
+            "age": "" if rng.random() < 0.1 else str(int(rng.integers(80))),
+            "price": "" if rng.random() < 0.1 else f"{rng.normal(10, 5):.3f}",
+            "tags": "|".join([*tags, "new"] if unseen and rng.random() < 0.1 else tags),
+            "share": f"{rng.integers(1, 4)}",
+        }
+        lines.append(",".join(v for k, v in values.items() if label or k not in ("click", "share")))
+    return "\n".join(lines) + "\n"
