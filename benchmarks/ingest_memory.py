@@ -104,8 +104,8 @@ def report(results: list[dict[str, float]]) -> str:
         + ".",
         "",
         f"Generated text: label, 13 integers, 26 tokens; min_count {MIN_COUNT}, random split.",
-        "Peak is the largest resident size of the process, libraries included; one run each, on a machine with "
-        f"a load average of {os.getloadavg()[1]:.1f} from this and other work.",
+        "Peak is the largest resident size of the process, libraries included. One run each; "
+        f"load average {os.getloadavg()[1]:.1f} from this and other work.",
         "",
         "| file | rows | tokens kept | ingest | vocabulary and encoding | peak after ingest | peak |",
         "|--:|--:|--:|--:|--:|--:|--:|",

@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctrloom import storage
+from ctrloom.config import VocabularyConfig
 from ctrloom.data import parts
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest import ingest
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest
 from ctrloom.data.sources import blocks
+from ctrloom.data.vocabulary import build_vocabulary
 
 
 def table(manifest: Path, *splits: str) -> pd.DataFrame:
@@ -268,3 +270,26 @@ def test_weights_and_lists_are_profiled(write: Write, tmp_path: Path) -> None:
     tags = profile["fields"]["tags"]
     assert (tags["missing"], tags["distinct"], tags["most_values"]) == (50, 3, 3)
     assert [(t["value"], t["count"]) for t in tags["top"]] == [("a", 150), ("b", 100), ("c", 50)]
+
+
+def test_a_field_may_be_named_as_a_kind(write: Write, tmp_path: Path) -> None:
+    content = "y,timestamp,weight\n" + "".join(f"{i % 2},t{i % 3},{i}\n" for i in range(100))
+    columns = {"y": "label", "timestamp": "categorical", "weight": "numeric"}
+    split = {"by": "random", "valid": 0, "test": 0}
+    manifest = ingest(data_config(write("a.csv", content), columns, split=split), tmp_path / "store")
+    assert list(table(manifest, "train")) == ["timestamp", "weight", "label"]
+
+
+def test_progress_bars_follow_one_another(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    columns = {**TIMED, "n": "numeric"}
+    content = "click,user,t,n\n" + "".join(f"{i % 2},u{i % 5},{i},{i}\n" for i in range(200))
+    config = data_config(write("a.csv", content), columns, split={"by": "time"})
+    manifest = build_vocabulary(ingest(config, tmp_path / "store"), VocabularyConfig(), tmp_path / "store")
+    assert manifest.is_file()

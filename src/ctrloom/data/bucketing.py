@@ -29,7 +29,7 @@ def fit(method: Bucketing, counts: Counts, total: int) -> tuple[float, ...]:
         return method.values
     if isinstance(method, EqualFrequency):
         return _equal_frequency(method.buckets, counts, total)
-    if isinstance(method, EqualWidth):
+    if isinstance(method, EqualWidth) and total:
         low, high = _range(counts)
         inner = np.linspace(low, high, method.buckets + 1)[1:-1]
         return tuple(float(b) for b in np.unique(inner) if low < b <= high)

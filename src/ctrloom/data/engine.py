@@ -1,6 +1,7 @@
 """The engine that counts: Ibis expressions on DuckDB, spilling to disk when memory ends."""
 
 import glob
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,9 @@ def parquet(backend: Backend, files: Iterable[Path]) -> Table:
     return backend.read_parquet([glob.escape(str(file)) for file in files], hive_partitioning=False)
 
 
-def kept(backend: Backend, table: Table, file: Path) -> Table:
-    """The rows of an expression, worked out once and kept in a Parquet file."""
-    backend.to_parquet(table, file)
-    return parquet(backend, [file])
+def kept(backend: Backend, table: Table, folder: Path) -> tuple[Table, Path]:
+    """The rows of an expression, worked out once and kept in a Parquet file of `folder`."""
+    handle, name = tempfile.mkstemp(suffix=".parquet", dir=folder)
+    os.close(handle)
+    backend.to_parquet(table, name)
+    return parquet(backend, [Path(name)]), Path(name)

@@ -169,7 +169,7 @@ def _distribute(
         writers = {s: stack.enter_context(PartWriter(folder, s, schema)) for s in SPLITS}
         for given, batch in clean:
             labels = batch["label"].to_numpy()
-            times = batch["timestamp"].to_numpy() if "timestamp" in schema.names else None
+            times = batch["timestamp"].to_numpy() if config.named("timestamp") else None
             chosen = assign(labels, times) if given == "train" else np.full(len(labels), SPLITS.index(given))
             for number, split in enumerate(SPLITS):
                 mine = chosen == number

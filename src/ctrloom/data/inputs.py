@@ -2,8 +2,9 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,26 +33,31 @@ def gathered(files: Files, folder: Path) -> Iterator[list[Input]]:
         DataError: no file matches, one cannot be read, or one is named twice.
     """
     found: list[tuple[Split, str]] = [(s, path) for s in SPLITS for path in resolve(getattr(files, s))]
-    paths = [path for _, path in found]
-    for path in paths:
-        if paths.count(path) > 1:
+    for path, times in Counter(path for _, path in found).items():
+        if times > 1:
             raise DataError(f"{path}: is named twice in `files`; its rows would be counted twice")
-    local_bytes = [None if is_remote(path) else Path(path).stat().st_size for path in paths]
-    total = None if None in local_bytes else sum(size for size in local_bytes if size is not None)
-    with (
-        tempfile.TemporaryDirectory(prefix=".inputs.", dir=folder) as copies,
-        progress("checksums", total, "bytes") as advance,
-    ):
-        yield [_gather(split, path, Path(copies) / str(i), advance) for i, (split, path) in enumerate(found)]
+    with tempfile.TemporaryDirectory(prefix=".inputs.", dir=folder) as copies:
+        with progress("checksums", _local_bytes(path for _, path in found), "bytes") as advance:
+            inputs = [
+                _gather(split, path, Path(copies) / str(i), advance) for i, (split, path) in enumerate(found)
+            ]
+        yield inputs
+
+
+def _local_bytes(paths: Iterable[str]) -> int | None:
+    sizes = [None if is_remote(path) else Path(path).stat().st_size for path in paths]
+    return None if None in sizes else sum(filter(None, sizes))
 
 
 def _gather(split: Split, path: str, copy: Path, advance: Advance) -> Input:
     digest, size, remote = hashlib.sha256(), 0, is_remote(path)
-    with open_bytes(path) as stream, open(copy if remote else "/dev/null", "wb") as aside:
+    with ExitStack() as stack:
+        stream = stack.enter_context(open_bytes(path))
+        aside = stack.enter_context(open(copy, "wb")) if remote else None
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
-            if remote:
+            if aside is not None:
                 aside.write(chunk)
             advance(len(chunk))
     record = SourceFile(split=split, path=path, bytes=size, sha256=digest.hexdigest())

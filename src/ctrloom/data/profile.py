@@ -78,8 +78,8 @@ def _split(rows: int, positives: int) -> dict[str, Any]:
 
 
 def _field(backend: Backend, rows: Table, field: RawField, spill: Path) -> dict[str, Any]:
-    column, file = rows[field.name], spill / "counts.parquet"
-    counts = kept(backend, value_counts(rows, field.name), file)
+    column = rows[field.name]
+    counts, file = kept(backend, value_counts(rows, field.name), spill)
     top = counts.order_by([ibis.desc("count"), "value"]).limit(TOP).to_pyarrow().to_pylist()
     missing = column.length() == 0 if column.type().is_array() else column.isnull()
     summary = {"rows": rows.count(), "missing": missing.sum()}

@@ -93,8 +93,7 @@ def _fit(ingested: IngestedManifest, base: Path, config: VocabularyConfig, store
     with engine(store) as (backend, spill), progress("vocabulary", len(raw), "fields") as advance:
         train = parquet(backend, ingested.paths(base, "train"))
         for each in raw:
-            file = spill / "counts.parquet"
-            counts = kept(backend, value_counts(train, each.name), file)
+            counts, file = kept(backend, value_counts(train, each.name), spill)
             field, tokens = _fit_field(train, counts, file, each, config)
             if field.kind != "numeric":
                 vocabulary = vocabularies[each.name] = _frequent(tokens)
