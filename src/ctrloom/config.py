@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializationInfo,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -115,13 +124,24 @@ class SourceConfig(Section):
     @classmethod
     def _shorthands(cls, raw: Any) -> Any:
         """`name: categorical` for `name: {kind: categorical}`; `I1..I13` and `f_00..f_12` for 13 columns."""
-        if not isinstance(raw, Mapping) or not isinstance(raw.get("columns"), Mapping):
+        named = raw.get("columns") if isinstance(raw, Mapping) else None
+        if isinstance(named, list | tuple) and all(isinstance(c, Mapping) and "name" in c for c in named):
+            named = {c["name"]: {k: v for k, v in c.items() if k != "name"} for c in named}
+        if not isinstance(named, Mapping):
             return raw
         columns: dict[str, Any] = {}
-        for name, column in raw["columns"].items():
+        for name, column in named.items():
             for each in _expand(str(name)):
                 columns[each] = {"kind": column} if isinstance(column, str) else column
         return {**raw, "columns": columns}
+
+    @field_serializer("columns")
+    def _in_order(self, columns: dict[str, Column], info: SerializationInfo) -> list[dict[str, Any]]:
+        """A list: the order of columns means something, and not every carrier of JSON keeps that of keys."""
+        dumped = [
+            (n, c.model_dump(mode=info.mode, exclude_none=info.exclude_none)) for n, c in columns.items()
+        ]
+        return [{"name": name, **column} for name, column in dumped]
 
     @model_validator(mode="after")
     def _one_label(self) -> Self:
@@ -321,7 +341,7 @@ class RunConfig(Section):
     data: DataConfig
     vocabulary: VocabularyConfig = VocabularyConfig()
     search: SearchConfig = SearchConfig()
-    models: dict[Literal["default"] | ModelName, dict[str, Any]] = {}
+    models: dict[Literal["default", ModelName], dict[str, Any]] = {}
     baselines: tuple[BaselineName, ...] = ("lr", "fm", "fwfm", "fnn", "deepfm", "ipnn")
     transfer: tuple[Literal["ipnn", "deepfm"], ...] = ("ipnn", "deepfm")
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
@@ -387,12 +407,20 @@ def _expand(name: str) -> list[str]:
     match = re.fullmatch(r"(\D*)(\d+)\.\.(\D*)(\d+)", name)
     if not match or match[1] != match[3]:
         return [name]
+    if int(match[2]) > int(match[4]):
+        raise ValueError(f"{name!r} stands for no column: its first number is larger than its last")
     digits = len(match[2]) if match[2].startswith("0") else 1
     return [f"{match[1]}{i:0{digits}}" for i in range(int(match[2]), int(match[4]) + 1)]
 
 
 def _explain(cls: type[BaseModel], problem: Any, where: str) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+    path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    if problem["type"] == "literal_error":
+        near = difflib.get_close_matches(
+            str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]), n=1, cutoff=0.5
+        )
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{where}: {path}: must be {problem['ctx']['expected']}, not {problem['input']!r}{hint}"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {path + ': ' if path else ''}{problem['msg'].removeprefix('Value error, ')}"
     key, valid = str(problem["loc"][-1]), _keys_at(cls, problem["loc"][:-1])

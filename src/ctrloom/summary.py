@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ctrloom.evaluation.results import ModelResult, Results, Spread
+from ctrloom.evaluation.results import ModelResult, Results
 from ctrloom.search.trace import SearchTrace
 
 
@@ -39,23 +39,20 @@ def _models(results: Results) -> Table:
     base = results.model(results.base)
     seeds = len(base.seeds)
     table = Table(title=f"Test split, {results.data.rows['test']:,} rows, mean over {seeds} seeds", box=None)
-    for heading in ("model", "AUC", "logloss", f"AUC above {base.title}", "p", "kept"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for heading in ("model", "AUC", "sd", "logloss", f"vs {base.title}", "p", "kept"):
+        table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
     for model in results.models:
         versus = results.versus_base(model.name)
         table.add_row(
             escape(model.title),
-            _spread(model.summary["test"]["auc"]),
-            _spread(model.summary["test"]["logloss"]),
+            f"{(auc := model.summary['test']['auc']).mean:.4f}",
+            f"{auc.sd:.4f}" if auc.sd is not None else "-",
+            f"{model.summary['test']['logloss'].mean:.4f}",
             f"{versus.auc.delta:+.4f}" if versus else "",
             _p(versus.auc.p_adjusted) if versus else "",
             _kept(model),
         )
     return table
-
-
-def _spread(value: Spread) -> str:
-    return f"{value.mean:.4f}" + (f" ± {value.sd:.4f}" if value.sd is not None else "")
 
 
 def _p(p: float) -> str:

@@ -20,6 +20,7 @@ from ctrloom.config import Count, Section
 from ctrloom.progress import progress
 
 CHUNK = 100_000
+PILOT = 100_000  # rows that fix the threshold
 LARGEST_TABLE = 20_000_000
 
 
@@ -65,8 +66,8 @@ class Planted:
             _centred(rng.standard_normal(size), [self.shares[f]]) for f, size in enumerate(self.sizes)
         ]
         self.terms = [self._term(rng, fields) for fields in self.interactions]
-        pilot = self._score(self._draw(np.random.default_rng([config.seed, 2]), CHUNK))
-        noisy = pilot + config.noise * np.random.default_rng([config.seed, 3]).standard_normal(CHUNK)
+        pilot = self._score(self._draw([np.random.default_rng([config.seed, 2])] * config.fields, PILOT))
+        noisy = pilot + config.noise * np.random.default_rng([config.seed, 3]).standard_normal(PILOT)
         self.cut = float(np.quantile(noisy, 1 - config.positive_rate))
 
     def _term(self, rng: np.random.Generator, fields: tuple[int, ...]) -> list[np.ndarray]:
@@ -83,8 +84,10 @@ class Planted:
         second = np.prod([f.T @ (f * s[:, None]) for f, s in zip(factors, shares, strict=True)], axis=0)
         return [factors[0] / np.sqrt(second.sum()), *factors[1:]]
 
-    def _draw(self, rng: np.random.Generator, rows: int) -> np.ndarray:
-        columns = [rng.choice(len(share), rows, p=share) for share in self.shares]
+    def _draw(self, rng_F: Sequence[np.random.Generator], rows: int) -> np.ndarray:
+        columns = [
+            rng.choice(len(share), rows, p=share) for rng, share in zip(rng_F, self.shares, strict=True)
+        ]
         return np.stack(columns, 1)
 
     def _score(self, values_NF: np.ndarray) -> np.ndarray:
@@ -100,9 +103,10 @@ class Planted:
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Values (N, F) and labels (N,), in chunks."""
-        rng = np.random.default_rng([self.config.seed, 4])
+        # A generator per column: the rows are the same whatever the size of a chunk.
+        rng, *rng_F = (np.random.default_rng([self.config.seed, 4, i]) for i in range(self.config.fields + 1))
         for start in range(0, self.config.rows, CHUNK):
-            values_NF = self._draw(rng, min(CHUNK, self.config.rows - start))
+            values_NF = self._draw(rng_F, min(CHUNK, self.config.rows - start))
             noise = self.config.noise * rng.standard_normal(len(values_NF))
             yield values_NF, (self._score(values_NF) + noise > self.cut).astype(np.int8)
 

@@ -1,0 +1,5 @@
+"""`python -m ctrloom` is the command `ctrloom`."""
+
+from ctrloom.cli import main
+
+main()

@@ -1,0 +1,126 @@
+"""The whole pipeline through KFP's local runner, and its commands, as a user runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from ctrloom.architecture import Architecture
+from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.evaluation.results import Results
+
+SYNTH = SynthConfig(rows=12_000, fields=5, sizes=(8,), pairs=2, seed=3)
+RUN = {
+    "name": "small",
+    "data": {
+        "files": "clicks.csv",
+        "columns": {"click": "label", "field_00..field_04": "categorical"},
+    },
+    "search": {"batch_size": 200, "random_draws": 2},
+    "models": {"default": {"hidden": [8], "epochs": 3, "batch_size": 500, "learning_rate": 0.01}},
+    "baselines": ["lr", "fm"],
+    "transfer": ["ipnn"],
+    "seeds": [0, 1],
+    "evaluation": {"base": "fm", "truth": "truth.json", "bootstrap": 200},
+}
+
+
+def ctrloom(*arguments, cwd):
+    command = [sys.executable, "-m", "ctrloom", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    synthesize(SYNTH, folder)
+    (folder / "small.yaml").write_text(yaml.safe_dump(RUN))
+    done = ctrloom("run", "small.yaml", "--output", "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_run_directory_has_what_the_contract_says(run):
+    folder, _ = run
+    for name in (
+        "architecture.json",
+        "bundle/model.safetensors",
+        "transfer/ipnn/model.safetensors",
+        "metrics.json",
+        "predictions.parquet",
+        "report.html",
+        "log.txt",
+        "data",
+    ):
+        assert (folder / "out" / name).exists(), name
+
+
+def test_planted_pairs_are_found_and_said(run):
+    folder, done = run
+    truth = json.loads((folder / "truth.json").read_text())["interactions"]
+    found = Architecture.load(folder / "out" / "architecture.json")
+    assert set(map(tuple, truth)) <= set(found.of_order(2))
+    assert "planted and found: 2 of 2" in done.stdout
+    assert "report.html" in done.stdout
+
+
+def test_models_are_compared_on_the_same_rows(run):
+    folder, _ = run
+    results = Results.load(folder / "out" / "metrics.json")
+    names = {model.name for model in results.models}
+    assert {"lr", "fm", "autofm", "autofm-random", "autofm-unpruned", "ipnn-transfer"} <= names
+    assert {seed.test.rows for model in results.models for seed in model.seeds} == {results.data.rows["test"]}
+    assert pq.read_table(folder / "out" / "predictions.parquet").num_rows == results.data.rows["test"]
+
+
+def test_stages_by_hand_give_the_same_bits_as_the_pipeline(run):
+    folder, _ = run
+
+    def stage(*arguments):
+        done = ctrloom(*arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip().splitlines()[-1]
+
+    ingested = stage("ingest", "small.yaml", "--store", "store")
+    dataset = stage("vocabulary", "small.yaml", "--ingested", ingested, "--store", "store")
+    stage("search", "small.yaml", "--dataset", dataset, "--output", "found")
+    stage("retrain", "small.yaml", "--dataset", dataset, "--search", "found", "--output", "again")
+    by_hand, by_pipeline = folder / "again" / "bundle", folder / "out" / "bundle"
+    same = "model.safetensors"
+    assert (by_hand / same).read_bytes() == (by_pipeline / same).read_bytes()
+    mine, theirs = (Architecture.load(path / "architecture.json") for path in (by_hand, by_pipeline))
+    assert mine.interactions == theirs.interactions
+
+
+def test_bundle_scores_raw_rows(run):
+    folder, _ = run
+    done = ctrloom(
+        "predict", "--bundle", "out/bundle", "--input", "clicks.csv", "--output", "scored.parquet", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert pq.read_table(folder / "scored.parquet").num_rows == SYNTH.rows
+
+
+def test_failing_step_fails_the_run_with_its_message(run):
+    folder, _ = run
+    broken = {**RUN, "data": {**RUN["data"], "columns": {"clack": "label", "field_00": "categorical"}}}
+    (folder / "broken.yaml").write_text(yaml.safe_dump(broken))
+    done = ctrloom("run", "broken.yaml", "--output", "broken", cwd=folder)
+    assert done.returncode == 2
+    assert "has no column 'clack'" in done.stderr
+    assert "log.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_key_names_the_right_one(run):
+    folder, _ = run
+    done = ctrloom(
+        "search", "small.yaml", "--dataset", "x", "--output", "y", "--set", "search.epoch=3", cwd=folder
+    )
+    assert done.returncode == 2
+    assert "did you mean 'epochs'?" in done.stderr
+    assert not Path(folder / "y").exists()
