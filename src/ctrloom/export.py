@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -44,7 +45,10 @@ def save_weights(model: nn.Module, path: Path) -> None:
     """Write weights and batch statistics as safetensors, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with storage.atomic_file(path) as aside:
-        save_file(tensors, aside)
+        try:
+            save_file(tensors, aside)
+        except SafetensorError as error:  # such as a full disk
+            raise OSError(str(error)) from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

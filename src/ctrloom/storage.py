@@ -1,5 +1,6 @@
 """Where bytes are: local paths and URLs to read from, and writes that happen whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
@@ -44,31 +45,45 @@ def write_text(path: str | Path, text: str) -> None:
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it becomes `path`, on failure it disappears."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with _explained(path):
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
             yield aside
             os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Give a temporary directory beside `path`; on success it replaces `path`, on failure it disappears."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
-        with _explained(path):
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        try:
             yield aside
             aside.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(aside, path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            _replace_directory(aside, path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _replace_directory(new: Path, path: Path) -> None:
+    """Rename `new` to `path`; a directory that was there is deleted last, so a failure cannot lose it."""
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(errno.EEXIST, "a file of this name exists", str(path))
+    old = new.with_suffix(".old")
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sha256(path: str | Path) -> str:
@@ -82,8 +97,14 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename).startswith(str(path.parent)):
-            raise StorageError(
-                f"{path}: cannot be written: {error.strerror}; nothing was left half-written"
-            ) from error
-        raise
+        if error.filename is not None and not _concerns(
+            Path(str(error.filename)).absolute(), path.absolute()
+        ):
+            raise
+        reason = error.strerror or error
+        raise StorageError(f"{path}: cannot be written: {reason}; nothing was left half-written") from error
+
+
+def _concerns(place: Path, path: Path) -> bool:
+    """Whether `place` is `path`, a folder around it, or in what is written aside for it."""
+    return path.is_relative_to(place) or str(place).startswith(str(path.with_name(f".{path.name}.")))

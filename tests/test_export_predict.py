@@ -1,0 +1,237 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scipy.special import expit
+from small import LITTLE, mixed_csv
+
+from ctrloom import storage
+from ctrloom.architecture import Architecture
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.errors import DataError
+from ctrloom.export import load_bundle
+from ctrloom.predict import Predicted, predict
+from ctrloom.training.loop import score
+from ctrloom.training.runs import Plan, open_runs, train_runs
+
+
+@pytest.fixture(scope="module")
+def bundle(mixed: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    every = Architecture.complete(mixed.schema.names, (2, 3))
+    hyper = {"default": {**LITTLE.model_dump(), "batch_norm": True, "embedding_std": 0.3}}
+    plan = Plan("autodeepfm", "AutoDeepFM", "retrained", "autodeepfm", (every,))
+    train_runs(mixed, [plan], hyper, [4], folder / "runs")
+    open_runs(folder / "runs")[0].export(mixed, folder / "bundle")
+    return folder / "bundle"
+
+
+def predicted(bundle: Path, output: Path, *files: Path) -> dict[str, list]:
+    predict(bundle, [str(file) for file in files], output)
+    return pq.read_table(output).to_pydict()
+
+
+def without_label(csv: str) -> str:
+    """The lines of a raw file without label and weight, its first and last column."""
+    return "".join(",".join(line.split(",")[1:-1]) + "\n" for line in csv.splitlines())
+
+
+def test_a_bundle_holds_everything_and_nothing_else(mixed: Dataset, bundle: Path) -> None:
+    files = {str(path.relative_to(bundle)) for path in bundle.rglob("*") if path.is_file()}
+    assert files == {
+        "model.safetensors",
+        "model.json",
+        "architecture.json",
+        "schema.json",
+        "vocabulary/user.parquet",
+        "vocabulary/age.parquet",
+        "vocabulary/tags.parquet",
+    }
+    loaded = load_bundle(bundle)
+    assert loaded.schema == mixed.schema
+    assert loaded.architecture == Architecture.complete(mixed.schema.names, (2, 3))
+    assert (loaded.card.model, loaded.card.seed) == ("autodeepfm", 4)
+    assert loaded.card.data_fingerprint == mixed.data_fingerprint
+
+
+def test_a_prediction_is_the_score_of_the_encoded_rows(
+    mixed: Dataset, bundle: Path, mixed_folder: Path, tmp_path: Path
+) -> None:
+    got = predicted(bundle, tmp_path / "p.parquet", mixed_folder / "test.csv")
+    expected = expit(score(load_bundle(bundle).model, mixed.rows("test")).astype(float))
+    assert got["row"] == list(range(300))
+    assert got["malformed"] == [None] * 300
+    np.testing.assert_allclose(got["probability"], expected, rtol=0, atol=1e-6)
+    assert len(set(got["probability"])) > 100
+
+
+def test_label_and_weight_may_be_absent(bundle: Path, mixed_folder: Path, tmp_path: Path) -> None:
+    raw = mixed_folder / "test.csv"
+    (tmp_path / "unlabelled.csv").write_text(without_label(raw.read_text()))
+    assert "click" not in (tmp_path / "unlabelled.csv").read_text()
+    assert predicted(bundle, tmp_path / "a.parquet", raw) == predicted(
+        bundle, tmp_path / "b.parquet", tmp_path / "unlabelled.csv"
+    )
+
+
+def test_a_batch_and_its_rows_one_by_one_have_the_same_probabilities(bundle: Path, tmp_path: Path) -> None:
+    lines = mixed_csv(np.random.default_rng(5), 60, unseen=True).splitlines()
+    (tmp_path / "all.csv").write_text("\n".join(lines) + "\n")
+    singles = []
+    for i, line in enumerate(lines[1:]):
+        singles.append(tmp_path / f"{i:03}.csv")
+        singles[-1].write_text(f"{lines[0]}\n{line}\n")
+    together = predicted(bundle, tmp_path / "a.parquet", tmp_path / "all.csv")
+    one_by_one = predicted(bundle, tmp_path / "b.parquet", *singles)
+    assert together["row"] == one_by_one["row"] == list(range(60))
+    np.testing.assert_allclose(together["probability"], one_by_one["probability"], rtol=0, atol=1e-6)
+
+
+def test_rows_that_cannot_be_read_have_a_reason_instead_of_a_probability(
+    bundle: Path, tmp_path: Path
+) -> None:
+    lines = ["u1,30,9.5,t1|t2", "u1,old,9.5,t1", "stranger,,,", "u1,30", "u2,41,1e400,t1", "u3,7,12,new|t4"]
+    (tmp_path / "a.csv").write_text("user,age,price,tags\n" + "\n".join(lines) + "\n")
+    (tmp_path / "b.csv").write_text("user,age,price,tags\nu1,x,1,t1\nu1,30,9.5,t1|t2\n")
+    assert predict(bundle, [str(tmp_path / "*.csv")], tmp_path / "p.parquet") == Predicted(
+        rows=8, malformed=4
+    )
+    got = pq.read_table(tmp_path / "p.parquet").to_pydict()
+    assert got["row"] == list(range(8))
+    bad = [1, 3, 4, 6]
+    for row in range(8):
+        assert (got["probability"][row] is None) == (got["malformed"][row] is not None) == (row in bad)
+    reasons = [got["malformed"][row] for row in bad]
+    assert reasons[0].startswith(f"{tmp_path / 'a.csv'}:3: age is not a number")
+    assert reasons[1].startswith(f"{tmp_path / 'a.csv'}:5: ")
+    assert reasons[2].startswith(f"{tmp_path / 'a.csv'}:6: price is not a number")
+    assert reasons[3].startswith(f"{tmp_path / 'b.csv'}:2: age is not a number")
+    assert got["probability"][0] == pytest.approx(
+        got["probability"][7], abs=1e-6
+    )  # the same row in another file
+
+
+def test_values_never_seen_share_one_probability_and_so_do_missing_ones(bundle: Path, tmp_path: Path) -> None:
+    lines = ["x,30,9.5,t1", "y,30,9.5,t1", ",30,9.5,t1", "u1,30,9.5,new", "u1,30,9.5,newer", "u1,30,9.5,"]
+    (tmp_path / "a.csv").write_text("user,age,price,tags\n" + "\n".join(lines) + "\n")
+    p = predicted(bundle, tmp_path / "p.parquet", tmp_path / "a.csv")["probability"]
+    assert p[0] == p[1] != p[2]
+    assert p[3] == p[4] != p[5]
+
+
+def test_an_empty_or_foreign_file_is_an_error_and_writes_nothing(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,age\nu1,30\n")
+    with pytest.raises(DataError, match=r"a\.csv.*price"):
+        predict(bundle, [str(tmp_path / "a.csv")], tmp_path / "out" / "p.parquet")
+    with pytest.raises(DataError, match=r"none\.csv: no file"):
+        predict(bundle, [str(tmp_path / "none.csv")], tmp_path / "out" / "p.parquet")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def change(file: str, edit: Callable[[dict], object]) -> Callable[[Path], object]:
+    def damage(bundle: Path) -> None:
+        value = json.loads((bundle / file).read_text())
+        edit(value)
+        (bundle / file).write_text(json.dumps(value))
+
+    return damage
+
+
+def truncate(bundle: Path) -> None:
+    path = bundle / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (
+            change("schema.json", lambda s: s["fields"][0].update(size=99)),
+            storage.StorageError,
+            r"schema\.json: was changed",
+        ),
+        (
+            change("schema.json", lambda s: s["fields"].reverse()),
+            storage.StorageError,
+            r"schema\.json: was changed",
+        ),
+        (
+            lambda b: (b / "vocabulary/user.parquet").unlink(),
+            DataError,
+            "vocabulary of field 'user' cannot be read",
+        ),
+        (
+            lambda b: shutil.copy(b / "vocabulary/tags.parquet", b / "vocabulary/user.parquet"),
+            DataError,
+            "vocabulary of field 'user' is not the one",
+        ),
+        (truncate, storage.StorageError, r"model\.safetensors: does not hold the weights"),
+        (
+            lambda b: (b / "model.safetensors").write_bytes(b""),
+            storage.StorageError,
+            r"model\.safetensors: does not hold",
+        ),
+        (
+            lambda b: (b / "model.safetensors").unlink(),
+            storage.StorageError,
+            r"model\.safetensors: no such file",
+        ),
+        (lambda b: (b / "model.json").unlink(), storage.StorageError, r"model\.json: cannot be read"),
+        (
+            lambda b: (b / "architecture.json").write_text("[1"),
+            storage.StorageError,
+            r"architecture\.json: is not JSON",
+        ),
+        (
+            change("model.json", lambda m: m.update(model="fm")),
+            storage.StorageError,
+            "does not hold the weights",
+        ),
+        (
+            change("model.json", lambda m: m.update(modle="fm")),
+            ValueError,
+            r"model\.json: modle: unknown key",
+        ),
+        (
+            change("architecture.json", lambda a: a["interactions"].pop()),
+            storage.StorageError,
+            "does not hold the weights",
+        ),
+    ],
+)
+def test_a_damaged_bundle_is_an_error_that_names_the_file(
+    bundle: Path,
+    mixed_folder: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], object],
+    error: type[Exception],
+    message: str,
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    damage(copy)
+    with pytest.raises(error, match=message) as raised:
+        predict(copy, [str(mixed_folder / "test.csv")], tmp_path / "p.parquet")
+    assert str(copy) in str(raised.value)
+    assert not (tmp_path / "p.parquet").exists()
+
+
+def test_a_bundle_works_where_the_data_are_gone(bundle: Path, mixed_folder: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(bundle, tmp_path / "elsewhere"))
+    (tmp_path / "raw.csv").write_text(without_label((mixed_folder / "test.csv").read_text()))
+    assert predicted(moved, tmp_path / "a.parquet", tmp_path / "raw.csv") == predicted(
+        bundle, tmp_path / "b.parquet", mixed_folder / "test.csv"
+    )
+
+
+def test_weights_survive_bit_for_bit(bundle: Path) -> None:
+    first, second = load_bundle(bundle).model, load_bundle(bundle).model
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+    assert not first.training

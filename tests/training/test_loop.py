@@ -1,0 +1,255 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from sklearn.metrics import log_loss, roc_auc_score
+from small import Planting, planting, rows_of, schema_of, tokens
+from torch import nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import Hyperparameters, ModelName
+from ctrloom.data.rows import Rows
+from ctrloom.models import build
+from ctrloom.schema import Schema
+from ctrloom.training import loop
+from ctrloom.training.loop import History, adam, fit, loss_of, pick_device, run_epoch, score, seed_everything
+
+HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=500, learning_rate=0.01, epochs=5)
+
+
+def model_of(
+    schema: Schema, name: ModelName = "fm", seed: int = 0, hyper: Hyperparameters = HYPER
+) -> nn.Module:
+    torch.manual_seed(seed)
+    return build(name, Architecture.complete(schema.names), schema, hyper)
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def halves(made: Planting, train: int = 8000, valid: int = 4000) -> tuple[Rows, Rows]:
+    return made.rows[:train], made.rows[train : train + valid]
+
+
+@pytest.mark.parametrize("name", ["fm", "ipnn", "autodeepfm"])
+def test_two_runs_are_the_same_to_the_last_bit(name: ModelName, planted: Planting) -> None:
+    hyper = HYPER.model_copy(update={"dropout": 0.2, "batch_norm": True, "epochs": 2})
+    train, valid = halves(planted)
+
+    def run(seed: int) -> tuple[dict[str, torch.Tensor], History]:
+        model = model_of(planted.schema, name, seed, hyper)
+        history = fit(model, train, valid, hyper, seed, "test")
+        return weights(model), history
+
+    (first, history), (second, again), (other, _) = run(1), run(1), run(2)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert history.epochs == again.epochs
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def noise(rows: int, seed: int) -> tuple[Schema, Rows]:
+    return (schema := tokens(4, 30)), rows_of(schema, rows, seed)
+
+
+@pytest.mark.parametrize("monitor", ["auc", "logloss"])
+def test_the_best_epoch_is_the_one_that_stays(monitor: str) -> None:
+    schema, train = noise(2000, 0)
+    valid = noise(800, 1)[1]
+    hyper = HYPER.model_copy(update={"epochs": 15, "patience": 3, "monitor": monitor, "learning_rate": 0.05})
+    model = model_of(schema)
+    history = fit(model, train, valid, hyper, 0, "test")
+    scores = [e.valid_auc if monitor == "auc" else -e.valid_logloss for e in history.epochs]
+    assert history.best == int(np.argmax(scores)) + 1
+    assert len(history.epochs) == history.best + 3 < 15  # noise is learned by heart, so training ends early
+    logit, label = score(model, valid), valid.label_N.numpy()
+    assert roc_auc_score(label, logit) == pytest.approx(history.best_epoch.valid_auc, abs=1e-12)
+    assert log_loss(label, expit(logit.astype(float))) == pytest.approx(
+        history.best_epoch.valid_logloss, abs=1e-9
+    )
+    assert [e.epoch for e in history.epochs] == list(range(1, len(history.epochs) + 1))
+
+
+@pytest.mark.parametrize("decays", [0, 1, 2])
+def test_the_learning_rate_falls_to_a_tenth_before_the_end(
+    decays: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[torch.optim.Optimizer] = []
+    build_adam = loop.adam
+    monkeypatch.setattr(loop, "adam", lambda *args: made.append(build_adam(*args)) or made[0])
+    schema, train = noise(1000, 0)
+    hyper = HYPER.model_copy(update={"epochs": 40, "patience": 2, "decays": decays, "learning_rate": 0.05})
+    history = fit(model_of(schema), train, noise(400, 1)[1], hyper, 0, "test")
+    # Replay: two epochs without a better one, then a tenth of the rate, and after the last tenth the end.
+    best, waited, left = -1.0, 0, decays
+    for number, epoch in enumerate(history.epochs, 1):
+        if epoch.valid_auc > best:
+            best, waited = epoch.valid_auc, 0
+            continue
+        waited += 1
+        if waited == 2 and left:
+            left, waited = left - 1, 0
+        elif waited == 2:
+            assert number == len(history.epochs)
+    assert (waited, left) == (2, 0)
+    for group in made[0].param_groups:
+        assert group["lr"] == pytest.approx(0.05 * 0.1**decays)
+
+
+def gradients(model: nn.Module, rows: Rows) -> tuple[float, dict[str, torch.Tensor]]:
+    model.zero_grad(set_to_none=True)
+    (loss := loss_of(model, rows)).backward()
+    return loss.item(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@settings(deadline=None, max_examples=20)
+@given(copies=st.lists(st.integers(0, 3), min_size=8, max_size=8).filter(any))
+def test_a_weight_is_so_many_copies_of_the_row(copies: list[int]) -> None:
+    schema = schema_of(("categorical", 5), ("multivalued", 4, 2))
+    rows, model = rows_of(schema, 8), model_of(schema, "deepfm")
+    assert rows.factors_NC is not None
+    weighted = Rows(rows.ids_NC, rows.label_N, rows.factors_NC, torch.tensor(copies, dtype=torch.float32))
+    repeated = rows[torch.repeat_interleave(torch.arange(8), torch.tensor(copies))]
+    (loss, grad), (expected, wanted) = gradients(model, weighted), gradients(model, repeated)
+    assert loss == pytest.approx(expected, abs=1e-6)
+    for name, value in wanted.items():
+        torch.testing.assert_close(grad[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_is_the_mean_cross_entropy() -> None:
+    schema = tokens(3)
+    rows, model = rows_of(schema, 50), model_of(schema)
+    logit = score(model, rows).astype(float)
+    assert loss_of(model, rows).item() == pytest.approx(
+        log_loss(rows.label_N.numpy(), expit(logit)), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["fm", "deepfm"])
+def test_l2_is_half_the_squared_norm_of_every_table(name: ModelName) -> None:
+    schema, l2 = tokens(3), 0.3
+    rows, first, second = rows_of(schema, 64), model_of(schema, name), model_of(schema, name)
+    ours = adam(first, 0.01, l2)
+    plain = torch.optim.Adam(second.parameters(), lr=0.01)
+    for _ in range(20):
+        first.zero_grad()
+        loss_of(first, rows).backward()
+        ours.step()
+        second.zero_grad()
+        tables = [
+            p for n, p in second.named_parameters() if n in ("embedding.weight", "linear.weights.weight")
+        ]
+        penalty = sum((table.square().sum() for table in tables), torch.zeros(()))
+        (loss_of(second, rows) + l2 / 2 * penalty).backward()
+        plain.step()
+    for (name_, a), b in zip(first.named_parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5, msg=name_)
+    assert not torch.allclose(
+        first.get_parameter("embedding.weight"), model_of(schema, name).get_parameter("embedding.weight")
+    )
+
+
+def test_parameters_can_be_left_to_another_optimizer() -> None:
+    model = model_of(tokens(3), "autofm")
+    gate = model.get_parameter("gates.2.gate_P")
+    held = {id(p) for group in adam(model, 0.1, without=[gate]).param_groups for p in group["params"]}
+    assert held == {id(p) for p in model.parameters()} - {id(gate)}
+
+
+def test_a_training_that_diverges_says_so(planted: Planting) -> None:
+    hyper = HYPER.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(ValueError, match=r"diverged in epoch 1.*lower the learning rate"):
+        fit(model_of(planted.schema), *halves(planted), hyper, 0, "test")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ValueError, match="torch sees no GPU; use device: cpu, or auto"):
+        pick_device("cuda")
+    assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
+
+
+class Recorder(nn.Module):
+    """A model whose logit is the row's first id, and that notes which rows it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.seen: list[int] = []
+
+    def forward(self, ids_BC: torch.Tensor, factors_BC: torch.Tensor | None = None) -> torch.Tensor:
+        self.seen += ids_BC[:, 0].tolist()
+        return ids_BC[:, 0] * self.scale
+
+
+def numbered(rows: int) -> Rows:
+    return Rows(torch.arange(rows, dtype=torch.int32)[:, None], torch.zeros(rows))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 8, 15, 23])
+def test_every_row_has_its_score(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SCORING_BATCH", 7)
+    assert score(Recorder(), numbered(rows)).tolist() == list(range(rows))
+
+
+def test_more_rows_than_a_scoring_batch() -> None:
+    rows = loop.SCORING_BATCH + 3
+    assert score(Recorder(), numbered(rows)).tolist() == list(range(rows))
+
+
+@pytest.mark.parametrize(("rows", "missed"), [(20, 0), (23, 0), (21, 1)])
+def test_a_pass_sees_every_row_once_in_another_order(rows: int, missed: int) -> None:
+    model, generator, told = Recorder(), seed_everything(0), []
+    passes = []
+    for _ in range(2):
+        model.seen = []
+        run_epoch(
+            model, numbered(rows), 10, generator, lambda: None, lambda amount, note="": told.append(amount)
+        )
+        passes.append(model.seen)
+    for seen in passes:
+        assert len(set(seen)) == len(seen) == rows - missed  # a single row has no batch statistics
+    assert passes[0] != passes[1]
+    assert sum(told) == 2 * (rows - missed)
+
+
+def test_scoring_leaves_no_trace_in_the_model() -> None:
+    schema = tokens(3)
+    model = model_of(schema, "autofm")
+    before = weights(model)
+    first, second = score(model, rows_of(schema, 40)), score(model, rows_of(schema, 40))
+    assert np.array_equal(first, second)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert not model.training
+
+
+@pytest.fixture(scope="module")
+def trained() -> Callable[[ModelName], float]:
+    made = planting(rows=30_000, fields=5, sizes=(12,), pairs=3, strength=1.5, main_effects=0.3)
+    train, valid = halves(made, 24_000, 6000)
+    hyper = HYPER.model_copy(update={"epochs": 6, "learning_rate": 0.03})
+
+    def auc(name: ModelName) -> float:
+        return fit(model_of(made.schema, name), train, valid, hyper, 0, name).best_epoch.valid_auc
+
+    return auc
+
+
+def test_models_of_interactions_learn_what_a_linear_one_cannot(trained: Callable[[ModelName], float]) -> None:
+    linear = trained("lr")
+    assert 0.52 < linear < 0.7
+    for name in ("fm", "autofm", "deepfm"):
+        assert trained(name) > linear + 0.1, name
+
+
+def test_weights_change_what_is_learned(planted: Planting) -> None:
+    train, valid = halves(planted)
+    heavy = Rows(train.ids_NC, train.label_N, None, 1 + 9 * train.label_N)
+    plain, tilted = (model_of(planted.schema, "lr") for _ in range(2))
+    fit(plain, train, valid, HYPER, 0, "test")
+    fit(tilted, heavy, valid, HYPER, 0, "test")
+    assert expit(score(tilted, valid)).mean() > expit(score(plain, valid)).mean() + 0.2

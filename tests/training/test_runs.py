@@ -1,0 +1,144 @@
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import LITTLE
+
+from ctrloom import storage
+from ctrloom.architecture import Architecture, Interaction
+from ctrloom.data.dataset import Dataset
+from ctrloom.export import load_bundle
+from ctrloom.models import build
+from ctrloom.training.loop import fit, score, seed_everything
+from ctrloom.training.runs import Plan, open_runs, train_runs
+
+MODELS = {"default": LITTLE.model_dump()}
+
+
+def plan(
+    dataset: Dataset, name: str = "fm", model: str = "fm", architectures: Sequence[Architecture] = ()
+) -> Plan:
+    every = Architecture.complete(dataset.schema.names)
+    return Plan(name, name.upper(), "baseline", model, architectures or (every,))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def runs(mixed: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "retrain"
+    train_runs(mixed, [plan(mixed), plan(mixed, "gated", "autodeepfm")], MODELS, [0, 3], folder)
+    return folder
+
+
+def test_runs_are_read_back_as_they_were_trained(mixed: Dataset, runs: Path) -> None:
+    opened = open_runs(runs)
+    assert [run.record.name for run in opened] == ["fm", "gated"]
+    for run in opened:
+        assert [t.seed for t in run.trained(mixed.schema)] == [0, 3]
+        assert run.record.data_fingerprint == mixed.data_fingerprint
+        assert run.record.schema_fingerprint == mixed.schema.fingerprint
+        for trained in run.trained(mixed.schema):
+            seed_everything(trained.seed)
+            model = build(run.record.model, trained.architecture, mixed.schema, LITTLE)
+            assert run.record.parameters == sum(p.numel() for p in model.parameters())
+            history = fit(model, mixed.rows("train"), mixed.rows("valid"), LITTLE, trained.seed, "again")
+            assert history.epochs == trained.history.epochs
+            expected = model.state_dict()
+            assert all(torch.equal(expected[k], v) for k, v in trained.model.state_dict().items())
+
+
+def test_the_exported_seed_is_the_best_on_validation_rows(mixed: Dataset, runs: Path, tmp_path: Path) -> None:
+    for run in open_runs(runs):
+        aucs = {record.seed: record.history.best_epoch.valid_auc for record in run.record.seeds}
+        run.export(mixed, tmp_path / "bundle")
+        bundle = load_bundle(tmp_path / "bundle")
+        assert aucs[bundle.card.seed] == max(aucs.values())
+        (trained,) = [t for t in run.trained(mixed.schema) if t.seed == bundle.card.seed]
+        rows = mixed.rows("test")
+        assert np.array_equal(score(bundle.model, rows), score(trained.model, rows))
+
+
+def test_seeds_take_the_architectures_in_turn(mixed: Dataset, tmp_path: Path) -> None:
+    names = mixed.schema.names
+    draws = [
+        Architecture(method="random", fields=names, interactions=(Interaction(fields=(names[0], other)),))
+        for other in names[1:3]
+    ]
+    train_runs(mixed, [plan(mixed, "random", "autofm", draws)], MODELS, [5, 6, 7], tmp_path / "runs")
+    (run,) = open_runs(tmp_path / "runs")
+    assert [t.architecture for t in run.trained(mixed.schema)] == [draws[0], draws[1], draws[0]]
+
+
+def test_settings_of_one_model_override_the_default(mixed: Dataset, tmp_path: Path) -> None:
+    models = {"default": {**MODELS["default"], "epochs": 1}, "fm": {"embedding_size": 2}}
+    train_runs(mixed, [plan(mixed), plan(mixed, "lr", "lr")], models, [0], tmp_path / "runs")
+    fm, lr = (run.record.hyperparameters for run in open_runs(tmp_path / "runs"))
+    assert (fm.embedding_size, lr.embedding_size, fm.epochs, lr.epochs) == (2, 4, 1, 1)
+
+
+def test_the_test_split_stays_closed(mixed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    rows = Dataset.rows
+    monkeypatch.setattr(Dataset, "rows", lambda self, split: asked.append(split) or rows(self, split))
+    train_runs(mixed, [plan(mixed, "lr", "lr")], MODELS, [0], tmp_path / "runs")
+    assert set(asked) == {"train", "valid"}
+
+
+class Interrupted(Sequence[Architecture]):
+    """Architectures of which the second cannot be had."""
+
+    def __init__(self, first: Architecture, error: BaseException) -> None:
+        self.first, self.error = first, error
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if index == 1:
+            raise self.error
+        return self.first
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()])
+def test_an_interrupted_training_leaves_nothing_behind(
+    mixed: Dataset, tmp_path: Path, error: BaseException
+) -> None:
+    broken = plan(mixed, architectures=Interrupted(Architecture.complete(mixed.schema.names), error))
+    with pytest.raises(type(error)):
+        train_runs(mixed, [broken], MODELS, [0, 1], tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_training_leaves_the_old_runs(mixed: Dataset, tmp_path: Path) -> None:
+    train_runs(mixed, [plan(mixed, "lr", "lr")], MODELS, [0], tmp_path / "runs")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    every = Architecture.complete(mixed.schema.names)
+    broken = plan(mixed, architectures=Interrupted(every, RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError):
+        train_runs(mixed, [broken], MODELS, [0, 1], tmp_path / "runs")
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(storage.StorageError, match="holds no trained models"):
+        open_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "fm/seed-0/model.safetensors").write_bytes(b"x" * 9), "does not hold the weights"),
+        (lambda f: (f / "fm/seed-0/model.safetensors").unlink(), "no such file"),
+        (lambda f: (f / "fm/seed-0/architecture.json").unlink(), "cannot be read"),
+        (lambda f: (f / "fm/run.json").write_text("{"), "is not JSON"),
+    ],
+)
+def test_damaged_runs_are_errors_that_name_the_file(
+    mixed: Dataset, runs: Path, tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    folder = Path(shutil.copytree(runs, tmp_path / "runs"))
+    damage(folder)
+    with pytest.raises(storage.StorageError, match=f"{folder}.*{message}"):
+        [list(run.trained(mixed.schema)) for run in open_runs(folder)]
