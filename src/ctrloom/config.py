@@ -201,10 +201,14 @@ class DataConfig(SourceConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _plain_files(cls, raw: Any) -> Any:
-        files = raw.get("files") if isinstance(raw, Mapping) else None
+    def _defaults(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        files, split = raw.get("files"), raw.get("split")
         if isinstance(files, str | list | tuple):
-            return {**raw, "files": {"train": [files] if isinstance(files, str) else files}}
+            raw = {**raw, "files": {"train": [files] if isinstance(files, str) else files}}
+        if isinstance(split, Mapping):
+            raw = {**raw, "split": {"by": "random", **split}}
         return raw
 
     @property
@@ -316,6 +320,7 @@ class Hyperparameters(Section):
     decays: Annotated[int, Field(ge=0)] = 0  # how often the learning rate falls to a tenth before the end
     monitor: Literal["auc", "logloss"] = "auc"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"  # of matrix products in training
 
     @classmethod
     def of(cls, models: Mapping[Any, Mapping[str, Any]], name: str) -> Self:

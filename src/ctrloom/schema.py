@@ -103,7 +103,7 @@ class Schema(Section):
                 if value != (found := theirs.model_dump()[key]):
                     raise SchemaMismatchError(
                         f"{what} was made from other data: field {mine.name!r} differs in {key} "
-                        f"({_short(found)} instead of {_short(value)}); vocabulary and retrain need one data set"
+                        f"({_short(found)} instead of {_short(value)}); train and score on one data set"
                     )
 
 

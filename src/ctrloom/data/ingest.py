@@ -16,12 +16,13 @@ from ctrloom.data import splits
 from ctrloom.data.engine import engine, parquet
 from ctrloom.data.errors import DataError
 from ctrloom.data.inputs import Input, gathered
-from ctrloom.data.manifest import IngestedManifest, PartFile, code_version, fingerprint
+from ctrloom.data.manifest import IngestedManifest, PartFile, fingerprint
 from ctrloom.data.parts import PartWriter, read_parts
 from ctrloom.data.profile import profile
 from ctrloom.data.quarantine import Quarantine
 from ctrloom.data.typed import TypedBatch, check_rules, read_rows, typed_schema
 from ctrloom.progress import progress
+from ctrloom.version import code_version
 
 LAYOUT = 1  # of the files written; part of the fingerprint, so that an older layout is not reused
 

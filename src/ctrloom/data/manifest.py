@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -108,11 +107,6 @@ class EncodedManifest(Manifest):
     @classmethod
     def _what(cls) -> str:
         return "encoded data (`ctrloom vocabulary`)"
-
-
-def code_version() -> str:
-    """Version of this library."""
-    return version("ctrloom")
 
 
 def fingerprint(value: Any) -> str:

@@ -14,12 +14,13 @@ from ctrloom.config import SPLITS, Bucketing, ConfigError, FieldVocabulary, Keep
 from ctrloom.data import bucketing
 from ctrloom.data.encode import Encoder, Vocabulary
 from ctrloom.data.engine import engine, kept, parquet
-from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, code_version, fingerprint
+from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint
 from ctrloom.data.parts import PartWriter, read_parts
 from ctrloom.data.profile import ascending_counts, value_counts
 from ctrloom.data.typed import RawField, raw_fields, typed_schema
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, Field, Schema
+from ctrloom.version import code_version
 
 LAYOUT = 1  # of the files written; part of the fingerprint
 _COUNTS = {"value": pa.string(), "count": pa.int64()}

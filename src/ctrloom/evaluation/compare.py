@@ -54,6 +54,7 @@ class ModelScores:
     inference_rows_per_second: float
     train_seconds: float  # all seeds together
     curves: tuple[tuple[Epoch, ...], ...]  # one per seed
+    counterpart: str | None = None  # name of the model that it is also tested against
 
 
 def compare(
@@ -66,6 +67,8 @@ def compare(
     config: dict[str, Any],
 ) -> Results:
     """Measure every model on both splits and test each against `evaluation.base` on the test rows.
+
+    A model with a counterpart is tested against that one too, if it is among the models.
 
     Raises:
         EvaluationError: the base is not among the models, a name stands twice, or scores that are not
@@ -80,13 +83,16 @@ def compare(
         raise EvaluationError(f"two models are named {min(twice)!r}")
     for model in models:
         _check(model, valid, test)
-    base = next(model for model in models if model.name == evaluation.base)
+    by_name = {model.name: model for model in models}
+    against_base = [(m, by_name[evaluation.base]) for m in models if m.name != evaluation.base]
+    own = [(m, by_name[m.counterpart]) for m in models if m.counterpart in by_name]
     return Results(
         data=data,
         base=evaluation.base,
         evaluation=evaluation,
         models=tuple(_result(model, valid, test, evaluation.bins) for model in models),
-        comparisons=_comparisons([model for model in models if model is not base], base, test, evaluation),
+        comparisons=_comparisons(against_base, test, evaluation),
+        counterparts=_comparisons(own, test, evaluation),
         code_version=code_version,
         config=config,
     )
@@ -149,17 +155,17 @@ def _summary(metrics: list[Metrics]) -> dict[str, Spread]:
 
 
 def _comparisons(
-    others: list[ModelScores], base: ModelScores, test: Truth, evaluation: EvaluationConfig
+    pairs: list[tuple[ModelScores, ModelScores]], test: Truth, evaluation: EvaluationConfig
 ) -> tuple[Versus, ...]:
     label_N, weight_N, confidence = test.label_N, test.weight_N, evaluation.confidence
     aucs, losses = [], []
-    for model in others:
-        pair = model.test_logit_SN, base.test_logit_SN, label_N, weight_N, confidence
-        aucs.append(delong(*pair))
-        losses.append(bootstrap_logloss(*pair, resamples=evaluation.bootstrap, seed=evaluation.seed))
+    for model, base in pairs:
+        scores = model.test_logit_SN, base.test_logit_SN, label_N, weight_N, confidence
+        aucs.append(delong(*scores))
+        losses.append(bootstrap_logloss(*scores, resamples=evaluation.bootstrap, seed=evaluation.seed))
     return tuple(
         Versus(model=model.name, base=base.name, rows=len(label_N), auc=auc, logloss=loss)
-        for model, auc, loss in zip(others, _adjusted(aucs), _adjusted(losses), strict=True)
+        for (model, base), auc, loss in zip(pairs, _adjusted(aucs), _adjusted(losses), strict=True)
     )
 
 

@@ -74,7 +74,7 @@ class ModelResult(Section):
 
 
 class Versus(Section):
-    """One model against the base model on the same test rows; a positive delta is a larger value."""
+    """One model against another on the same test rows; a positive delta is a larger value."""
 
     model: str
     base: str
@@ -92,7 +92,10 @@ class Results(Section):
     base: str
     evaluation: EvaluationConfig
     models: tuple[ModelResult, ...]
-    comparisons: tuple[Versus, ...]  # p-values adjusted over these, for each metric by itself
+    comparisons: tuple[Versus, ...]  # with the base; p-values adjusted over these, for each metric by itself
+    counterparts: tuple[
+        Versus, ...
+    ] = ()  # transferred with plain model, found one with its controls; likewise
     code_version: str
     config: dict[str, Any]  # of the whole run
 

@@ -96,6 +96,7 @@ def _scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
         inference_rows_per_second=len(test) * len(test_logits) / seconds,
         train_seconds=sum(history.seconds for history in histories),
         curves=tuple(history.epochs for history in histories),
+        counterpart=run.record.counterpart,
     )
 
 

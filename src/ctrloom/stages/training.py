@@ -35,7 +35,7 @@ def retrain(
     for folder in sorted((search / CONTROLS).iterdir()):
         draws = [Architecture.load(path) for path in sorted(folder.glob("*.json"), key=lambda p: int(p.stem))]
         title = CONTROL_TITLES[folder.name].format(TITLES[base])
-        plans.append(Plan(f"{base}-{folder.name}", title, "control", base, draws))
+        plans.append(Plan(f"{base}-{folder.name}", title, "control", base, draws, counterpart=base))
     train_runs(dataset, plans, models, seeds, output)
     _export(dataset, output, base, bundle)
 
@@ -51,7 +51,10 @@ def transfer(
 ) -> None:
     """Train other models over the interactions that the search found; a bundle of each goes to `bundles`."""
     dataset, found = Dataset.open(manifest), Architecture.load(search / ARCHITECTURE)
-    plans = [Plan(f"{t}-transfer", f"{TITLES[t]}, transferred", "transfer", t, (found,)) for t in targets]
+    plans = [
+        Plan(f"{t}-transfer", f"{TITLES[t]}, transferred", "transfer", t, (found,), counterpart=t)
+        for t in targets
+    ]
     train_runs(dataset, plans, models, seeds, output)
     with storage.atomic_directory(bundles) as aside:
         for plan in plans:

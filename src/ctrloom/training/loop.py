@@ -129,7 +129,8 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
     with progress(title, hyper.epochs * len(train)) as advance:
         for number in range(1, hyper.epochs + 1):
             began = time.perf_counter()
-            train_loss = run_epoch(model, train, hyper.batch_size, generator, optimizer.step, advance)
+            with _products_in(hyper.precision, device):
+                train_loss = run_epoch(model, train, hyper.batch_size, generator, optimizer.step, advance)
             seconds += time.perf_counter() - began
             epochs.append(epoch := _validated(model, valid, number, train_loss))
             advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
@@ -146,6 +147,11 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
     model.load_state_dict(best_state)
     rate = len(train) * len(epochs) / seconds
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
+
+
+def _products_in(precision: str, device: torch.device) -> torch.autocast:
+    """Matrix products at that precision; no cache, for it would outlive the weights of a step."""
+    return torch.autocast(device.type, torch.bfloat16, precision == "bfloat16", cache_enabled=False)
 
 
 def _validated(model: nn.Module, valid: Rows, number: int, train_loss: float) -> Epoch:

@@ -36,6 +36,7 @@ class Plan:
     kind: Kind
     model: ModelName
     architectures: Sequence[Architecture]
+    counterpart: str | None = None  # name of the model that shows what this one is worth
 
 
 class SeedRecord(Section):
@@ -52,6 +53,7 @@ class RunRecord(Section):
     name: str
     title: str
     kind: Kind
+    counterpart: str | None = None
     model: ModelName
     hyperparameters: Hyperparameters
     parameters: int
@@ -103,6 +105,7 @@ def _train(
         name=plan.name,
         title=plan.title,
         kind=plan.kind,
+        counterpart=plan.counterpart,
         model=plan.model,
         hyperparameters=hyper,
         parameters=sum(p.numel() for p in model.parameters()),

@@ -52,7 +52,7 @@ def verdict(results: Results, trace: SearchTrace | None) -> Verdict:
     outcome = _outcome(versus)
     headline = _headline(found.title, base, versus)
     sentences = (_auc_sentence(found, versus, base), _logloss_sentence(versus), *_control(results, found))
-    return Verdict(outcome, headline, (*kept, *sentences, *_truth(trace)))
+    return Verdict(outcome, headline, (*kept, *sentences, *_transfers(results), *_truth(trace)))
 
 
 def retrained(results: Results) -> ModelResult | None:
@@ -168,6 +168,17 @@ def _control(results: Results, found: ModelResult) -> tuple[str, ...]:
     best = max(controls, key=auc)
     told = f"The control ({best.title}) reaches {fixed(auc(best))}"
     return (f"{told}, no less than {found.title}.",) if auc(best) >= auc(found) else (f"{told}.",)
+
+
+def _transfers(results: Results) -> tuple[str, ...]:
+    """How the models that the interactions were transferred to compare with the same models without."""
+    moved = [v for v in results.counterparts if results.model(v.model).kind == "transfer"]
+    parts = [
+        f"{results.model(v.base).title} by {signed(v.auc.delta)} ({p_value(v.auc.p_adjusted)})" for v in moved
+    ]
+    return (f"Transferred, the kept interactions change the test AUC of {' and of '.join(parts)}.",) * bool(
+        moved
+    )
 
 
 def _truth(trace: SearchTrace | None) -> tuple[str, ...]:
