@@ -4,7 +4,6 @@ The same names are keys of the YAML file, parameters of the components and optio
 An unknown key is refused, and the message names the nearest key that exists.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,26 +28,6 @@ ModelName = Literal["lr", "fm", "fwfm", "fnn", "deepfm", "ipnn", "autofm", "auto
 BaselineName = Literal["lr", "fm", "fwfm", "fnn", "deepfm", "ipnn"]
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the key and the way out."""
-
-
-class Section(BaseModel):
-    """Base of all configuration: frozen, and unknown keys are an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def parse(cls, raw: Mapping[str, Any], where: str) -> Self:
-        """Validate `raw`, turning the first problem found into a ConfigError that begins with `where`."""
-        try:
-            return cls.model_validate(raw)
-        except ValidationError as error:
-            raise ConfigError(
-                "\n".join(_explain(cls, problem, where) for problem in error.errors())
-            ) from None
 
 
 # ---------------------------------------------------------------------------------------------- data
@@ -416,40 +395,3 @@ def _expand(name: str) -> list[str]:
         raise ValueError(f"{name!r} stands for no column: its first number is larger than its last")
     digits = len(match[2]) if match[2].startswith("0") else 1
     return [f"{match[1]}{i:0{digits}}" for i in range(int(match[2]), int(match[4]) + 1)]
-
-
-def _explain(cls: type[BaseModel], problem: Any, where: str) -> str:
-    path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
-    if problem["type"] == "literal_error":
-        near = difflib.get_close_matches(
-            str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]), n=1, cutoff=0.5
-        )
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{where}: {path}: must be {problem['ctx']['expected']}, not {problem['input']!r}{hint}"
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {path + ': ' if path else ''}{problem['msg'].removeprefix('Value error, ')}"
-    key, valid = str(problem["loc"][-1]), _keys_at(cls, problem["loc"][:-1])
-    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(sorted(valid))}"
-    return f"{where}: {path}: unknown key {key!r}; {hint}"
-
-
-def _keys_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """Valid keys of the section at `loc`; tags of unions and keys of mappings are stepped over."""
-    candidates: list[type[BaseModel]] = [cls]
-    for part in loc:
-        inner = [
-            s
-            for c in candidates
-            if part in c.model_fields
-            for s in _sections(c.model_fields[part].annotation)
-        ]
-        tagged = [c for c in candidates if any(f.default == part for f in c.model_fields.values())]
-        candidates = inner or tagged or candidates
-    return sorted({name for c in candidates for name in c.model_fields})
-
-
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [s for argument in getattr(annotation, "__args__", ()) for s in _sections(argument)]

@@ -176,9 +176,8 @@ def _transfers(results: Results) -> tuple[str, ...]:
     parts = [
         f"{results.model(v.base).title} by {signed(v.auc.delta)} ({p_value(v.auc.p_adjusted)})" for v in moved
     ]
-    return (f"Transferred, the kept interactions change the test AUC of {' and of '.join(parts)}.",) * bool(
-        moved
-    )
+    told = f"Transferred, the kept interactions change the test AUC of {' and of '.join(parts)}."
+    return (told,) if parts else ()
 
 
 def _truth(trace: SearchTrace | None) -> tuple[str, ...]:

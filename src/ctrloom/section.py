@@ -1,0 +1,65 @@
+"""The base of everything that is read from a file: frozen sections that explain what does not fit."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key and the way out."""
+
+
+class Section(BaseModel):
+    """Base of all configuration: frozen, and unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any], where: str) -> Self:
+        """Validate `raw`, turning the first problem found into a ConfigError that begins with `where`."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(
+                "\n".join(_explain(cls, problem, where) for problem in error.errors())
+            ) from None
+
+
+def _explain(cls: type[BaseModel], problem: Any, where: str) -> str:
+    path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    if problem["type"] == "literal_error":
+        near = difflib.get_close_matches(
+            str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]), n=1, cutoff=0.5
+        )
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{where}: {path}: must be {problem['ctx']['expected']}, not {problem['input']!r}{hint}"
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {path + ': ' if path else ''}{problem['msg'].removeprefix('Value error, ')}"
+    key, valid = str(problem["loc"][-1]), _keys_at(cls, problem["loc"][:-1])
+    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(sorted(valid))}"
+    return f"{where}: {path}: unknown key {key!r}; {hint}"
+
+
+def _keys_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Valid keys of the section at `loc`; tags of unions and keys of mappings are stepped over."""
+    candidates: list[type[BaseModel]] = [cls]
+    for part in loc:
+        inner = [
+            s
+            for c in candidates
+            if part in c.model_fields
+            for s in _sections(c.model_fields[part].annotation)
+        ]
+        tagged = [c for c in candidates if any(f.default == part for f in c.model_fields.values())]
+        candidates = inner or tagged or candidates
+    return sorted({name for c in candidates for name in c.model_fields})
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [s for argument in getattr(annotation, "__args__", ()) for s in _sections(argument)]
