@@ -10,16 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    SerializationInfo,
-    ValidationError,
-    field_serializer,
-    model_validator,
-)
+from pydantic import Discriminator, Field, SerializationInfo, field_serializer, model_validator
+
+from ctrloom.section import ConfigError as ConfigError
+from ctrloom.section import Section as Section
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -250,7 +244,7 @@ class VocabularyConfig(Section):
     min_count: Count = 1  # tokens seen less often share id 1 with the unseen ones
     bucketing: Bucketing = LogSquared()
     max_values: Count = 20
-    fields: dict[str, FieldVocabulary] = {}
+    fields: dict[str, FieldVocabulary] = Field(default_factory=dict)
 
 
 # ------------------------------------------------------------------------------- search and training
@@ -325,7 +319,7 @@ class RunConfig(Section):
     data: DataConfig
     vocabulary: VocabularyConfig = VocabularyConfig()
     search: SearchConfig = SearchConfig()
-    models: dict[Literal["default", ModelName], dict[str, Any]] = {}
+    models: dict[Literal["default", ModelName], dict[str, Any]] = Field(default_factory=dict)
     baselines: tuple[BaselineName, ...] = ("lr", "fm", "fwfm", "fnn", "deepfm", "ipnn")
     transfer: tuple[Literal["ipnn", "deepfm"], ...] = ("ipnn", "deepfm")
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)

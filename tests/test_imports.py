@@ -1,0 +1,185 @@
+"""Who may import whom (the directions of the library), and what no module may use."""
+
+import ast
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "ctrloom"
+MODULES = sorted(SOURCE.rglob("*.py"))
+WIRING = sorted(path for folder in ("components", "pipelines") for path in (ROOT / folder).rglob("*.py"))
+
+BOTTOM = {"section", "config", "storage", "progress", "version"}
+BASE = BOTTOM | {"schema", "architecture"}
+TRAINING = BASE | {"data", "nn", "optim", "models", "evaluation", "export", "training", "search.trace"}
+# What a room may import from the library. A room is the longest of these names that a module begins with.
+ALLOWED: dict[str, set[str]] = {
+    "": set(),  # ctrloom/__init__.py
+    **{name: BOTTOM - {name} for name in BOTTOM},
+    "schema": BOTTOM,
+    "architecture": BOTTOM | {"schema"},
+    "data": BOTTOM | {"schema", "data"},
+    "nn": BASE | {"nn"},
+    "optim": BASE | {"optim"},
+    "models": BASE | {"nn", "models"},
+    "search.trace": BOTTOM,
+    "search.controls": BASE,
+    "evaluation": BASE | {"evaluation", "search.trace"},
+    "export": BASE | {"models"},
+    "training": TRAINING,
+    "search": TRAINING | {"search"},
+    "predict": BASE | {"data", "export", "training"},
+    "stages": TRAINING | {"search", "stages", "predict"},
+    "summary": BASE | {"evaluation", "search.trace", "stages"},
+    "pipelines": BASE | {"stages", "summary", "predict", "pipelines"},
+    "cli": {"*"},
+    "__main__": {"cli"},
+}
+KNOWS_KFP = {"pipelines.local", "pipelines.cluster", "pipelines.submit"}
+METHODS = {path.stem for path in (SOURCE / "search").glob("*.py")} - {"__init__", "trace", "controls"}
+
+
+def name_of(path: Path) -> str:
+    """`data.sources.text` for src/ctrloom/data/sources/text.py; a package is named without __init__."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Absolute names of all imported modules; `from a import b` gives a.b, which may be a name in a."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def begins(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def room_of(name: str) -> str:
+    return max((room for room in ALLOWED if begins(name, room)), key=len, default="")
+
+
+def violations(name: str, source: str) -> list[str]:
+    """Imports of the library that the module `name` may not have."""
+    allowed = ALLOWED[room_of(name)]
+    own = [i.removeprefix("ctrloom.") for i in imported(ast.parse(source)) if begins(i, "ctrloom")]
+    return [i for i in own if "*" not in allowed and not any(begins(i, prefix) for prefix in allowed)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_downward(path: Path) -> None:
+    name = name_of(path)
+    assert name == "" or room_of(name), f"{name} has no room: say in ALLOWED what it may import"
+    assert violations(name, path.read_text()) == []
+
+
+def test_a_wrong_direction_is_noticed() -> None:
+    assert violations("data.encode", "from ctrloom.models import build") == ["models.build"]
+    assert violations("nn.mlp", "def f():\n    import ctrloom.training.loop") == ["training.loop"]
+    assert violations("evaluation.compare", "from ctrloom.search.autofis import search") == [
+        "search.autofis.search"
+    ]
+    assert violations("evaluation.compare", "from ctrloom.search.trace import SearchTrace") == []
+    assert violations("training.loop", "from ctrloom import cli, storage") == ["cli"]
+
+
+def test_the_library_has_no_circle() -> None:
+    names = {name_of(path): path for path in MODULES}
+    edges = {
+        name: {
+            max((n for n in names if n and begins(i.removeprefix("ctrloom."), n)), key=len, default="")
+            for i in imported(ast.parse(path.read_text()))
+            if begins(i, "ctrloom")
+        }
+        - {"", name}
+        for name, path in names.items()
+    }
+    done: set[str] = set()
+    while ready := {name for name in edges if name not in done and edges[name] <= done}:
+        done |= ready
+    assert set(edges) - done == set()
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_search_method_does_not_know_another(method: str) -> None:
+    names = imported(ast.parse((SOURCE / "search" / f"{method}.py").read_text()))
+    others = METHODS - {method}
+    assert [n for n in names if any(begins(n, f"ctrloom.search.{other}") for other in others)] == []
+
+
+def test_only_what_runs_pipelines_knows_kfp() -> None:
+    users = {
+        name_of(path)
+        for path in MODULES
+        if any(begins(i, "kfp") for i in imported(ast.parse(path.read_text())))
+    }
+    assert users <= KNOWS_KFP
+    above = [i for path in MODULES for i in imported(ast.parse(path.read_text())) if begins(i, "components")]
+    assert above == []
+
+
+def at_module_scope(tree: ast.AST) -> Iterator[str]:
+    """Modules that are imported when the file is: everything outside of functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from imported(ast.Module([node], []))
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from at_module_scope(node)
+
+
+def light(name: str) -> bool:
+    top = name.split(".")[0]
+    return top in sys.stdlib_module_names or top in ("kfp", "components", "pipelines")
+
+
+@pytest.mark.skipif(not WIRING, reason="no components and pipelines yet")
+@pytest.mark.parametrize("path", WIRING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_compiling_a_pipeline_loads_nothing_heavy(path: Path) -> None:
+    assert [name for name in at_module_scope(ast.parse(path.read_text())) if not light(name)] == []
+
+
+def test_a_heavy_import_is_noticed() -> None:
+    text = "import os\nif True:\n    import torch\ndef f():\n    import numpy\nclass A:\n    import pandas\n"
+    assert [n for n in at_module_scope(ast.parse(text)) if not light(n)] == ["torch", "pandas"]
+
+
+def forbidden(source: str) -> list[str]:
+    """Uses of pickle, of eval and exec, and of torch's pickled files."""
+    tree = ast.parse(source)
+    found = [
+        i
+        for i in imported(tree)
+        if i.split(".")[0] in ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            pickled = called in ("torch.load", "torch.save", "np.load", "pd.read_pickle")
+            if called in ("eval", "exec", "compile", "__import__") or pickled:
+                found.append(called)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
+    assert forbidden(path.read_text()) == []
+    assert "pickle" not in path.read_text()
+
+
+def test_what_is_forbidden_is_noticed() -> None:
+    assert forbidden("import torch\ntorch.load('x')\nmodel.eval()\neval('1')") == ["torch.load", "eval"]
+    assert forbidden("def f():\n    from pickle import loads") == ["pickle.loads"]
+
+
+def test_files_stay_small() -> None:
+    sizes = {str(path.relative_to(SOURCE)): len(path.read_text().splitlines()) for path in MODULES}
+    assert statistics.median(sizes.values()) < 120
+    assert {name: size for name, size in sizes.items() if size > 400} == {}
