@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctrloom.config import (
-    ConfigError,
     DataConfig,
     Hyperparameters,
     RunConfig,
     SearchConfig,
     SourceConfig,
     VocabularyConfig,
-    load_run_config,
 )
+from ctrloom.config_file import load_run_config
+from ctrloom.section import ConfigError
 
 COLUMNS = {"click": "label", "user": "categorical", "age": "numeric"}
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

@@ -20,6 +20,7 @@ TRAINING = BASE | {"data", "nn", "optim", "models", "evaluation", "export", "tra
 ALLOWED: dict[str, set[str]] = {
     "": set(),  # ctrloom/__init__.py
     **{name: BOTTOM - {name} for name in BOTTOM},
+    "config_file": {"config", "section"},
     "schema": BOTTOM,
     "architecture": BOTTOM | {"schema"},
     "data": BOTTOM | {"schema", "data"},

@@ -8,8 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from ctrloom import storage
-from ctrloom.config import Section
 from ctrloom.schema import Schema
+from ctrloom.section import Section
 
 
 class Interaction(Section):

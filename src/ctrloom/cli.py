@@ -8,7 +8,8 @@ import typer
 import yaml
 from rich.console import Console
 
-from ctrloom.config import RunConfig, load_run_config
+from ctrloom.config import RunConfig
+from ctrloom.config_file import load_run_config
 
 app = typer.Typer(
     help="Find the feature interactions that a CTR model needs, and prove that they help.",

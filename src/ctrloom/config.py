@@ -5,15 +5,12 @@ An unknown key is refused, and the message names the nearest key that exists.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Discriminator, Field, SerializationInfo, field_serializer, model_validator
 
-from ctrloom.section import ConfigError as ConfigError
-from ctrloom.section import Section as Section
+from ctrloom.section import Section
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -330,55 +327,6 @@ class RunConfig(Section):
         for name in self.models:
             Hyperparameters.of(self.models, name)
         return self
-
-
-def load_run_config(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> RunConfig:
-    """Read a run configuration from YAML; data paths are relative to the file.
-
-    `settings` override single keys, such as ("search.epochs", "3"); their values are YAML.
-
-    Raises:
-        ConfigError: no such file, no YAML, or a key or value that does not fit.
-    """
-    path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(
-            f"{path}: must hold the sections of a run (name, data, ...), not {type(raw).__name__}"
-        )
-    raw = _anchored(raw, path.resolve().parent)
-    for key, value in settings:
-        _override(raw, key.split("."), value)
-    return RunConfig.parse(raw, str(path))
-
-
-def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:
-    for key in keys[:-1]:
-        raw = raw.setdefault(key, {})
-        if not isinstance(raw, dict):
-            raise ConfigError(f"--set {'.'.join(keys)}: {key!r} is no section")
-    raw[keys[-1]] = yaml.safe_load(value)
-
-
-def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the paths of `data.files` and `evaluation.truth` absolute."""
-
-    def anchor(value: Any) -> Any:
-        if isinstance(value, str):
-            return value if re.match(r"^(\w+://|/)", value) else str((folder / value).resolve())
-        if isinstance(value, list):
-            return [anchor(v) for v in value]
-        return {k: anchor(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-    for section, key in (("data", "files"), ("evaluation", "truth")):
-        if isinstance(raw.get(section), dict) and raw[section].get(key):
-            raw = {**raw, section: {**raw[section], key: anchor(raw[section][key])}}
-    return raw
 
 
 def _expand(name: str) -> list[str]:

@@ -11,9 +11,10 @@ from torch import nn
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters, ModelName, Section
+from ctrloom.config import Hyperparameters, ModelName
 from ctrloom.models import build
 from ctrloom.schema import Schema
+from ctrloom.section import Section
 
 WEIGHTS, MODEL, ARCHITECTURE, SCHEMA = "model.safetensors", "model.json", "architecture.json", "schema.json"
 

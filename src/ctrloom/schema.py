@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Literal
 
-from ctrloom.config import Bucketing, Section, SourceConfig
+from ctrloom.config import Bucketing, SourceConfig
+from ctrloom.section import Section
 
 MISSING_ID = 0
 UNSEEN_ID = 1

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctrloom.config import Boundaries, ConfigError, EqualFrequency, EqualWidth, Keep, LogSquared
+from ctrloom.config import Boundaries, EqualFrequency, EqualWidth, Keep, LogSquared
 from ctrloom.data.bucketing import bucket_label, check, codes, fit, scaled
+from ctrloom.section import ConfigError
 
 NUMBERS = st.floats(-1e12, 1e12)
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from data_helpers import Write
 
-from ctrloom.config import Files, load_run_config
+from ctrloom.config import Files
+from ctrloom.config_file import load_run_config
 from ctrloom.data import recipes
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest import ingest

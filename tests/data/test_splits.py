@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from data_helpers import data_config
 
-from ctrloom.config import ConfigError, RandomSplit
+from ctrloom.config import RandomSplit
 from ctrloom.data import splits
+from ctrloom.section import ConfigError
 
 COLUMNS = {"click": "label", "c": "categorical", "t": "timestamp"}
 

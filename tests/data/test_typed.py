@@ -5,8 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 from data_helpers import Write
 
-from ctrloom.config import ConfigError, SourceConfig
+from ctrloom.config import SourceConfig
 from ctrloom.data.typed import TypedBatch, check_rules, read_rows, typed_schema
+from ctrloom.section import ConfigError
 
 
 def read(write: Write, columns: dict[str, Any], content: str, **keys: Any) -> TypedBatch:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrloom import storage
-from ctrloom.config import ConfigError, SourceConfig, VocabularyConfig
+from ctrloom.config import SourceConfig, VocabularyConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.encode import Encoder, Vocabulary
 from ctrloom.data.errors import DataError
@@ -21,6 +21,7 @@ from ctrloom.data.tensors import to_rows
 from ctrloom.data.typed import read_rows
 from ctrloom.data.vocabulary import build_vocabulary
 from ctrloom.schema import Field, Schema
+from ctrloom.section import ConfigError
 
 COLUMNS = {
     "click": "label",

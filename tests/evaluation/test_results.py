@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from made_up_evaluation import made_up_models, made_up_trace
 
-from ctrloom.config import ConfigError, EvaluationConfig
+from ctrloom.config import EvaluationConfig
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
 from ctrloom.evaluation.metrics import EvaluationError, measure
 from ctrloom.evaluation.results import DataSummary, Results
 from ctrloom.evaluation.significance import holm
 from ctrloom.search.trace import SearchTrace
+from ctrloom.section import ConfigError
 
 DATA = DataSummary(
     name="d",

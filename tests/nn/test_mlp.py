@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from ctrloom.nn.mlp import MLP
+from ctrloom.nn.mlp import MLP, Dropout
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
@@ -67,6 +67,35 @@ def test_dropout_is_active_in_training_alone() -> None:
     assert not torch.equal(mlp(x), mlp(x))
     mlp.eval()
     assert torch.equal(mlp(x), mlp(x))
+
+
+@pytest.mark.parametrize(("p", "share"), [(0.1, 26 / 256), (0.5, 0.5), (0.75, 0.75), (0.999, 255 / 256)])
+def test_dropout_zeroes_a_share_and_keeps_the_mean(p: float, share: float) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(300, 333) + 0.5
+    out = Dropout(p)(x)
+    kept = out != 0
+    assert (~kept).float().mean().item() == pytest.approx(share, abs=0.01)
+    torch.testing.assert_close(out[kept], x[kept] / (1 - share))
+    # Neither rows nor neighbours are dropped together.
+    assert kept.float().mean(0).std() < 0.05
+    both = (kept[:, 1:] & kept[:, :-1]).float().mean().item()
+    assert both == pytest.approx((1 - share) ** 2, abs=0.01)
+
+
+def test_dropout_follows_the_seed_and_passes_gradients_of_what_it_keeps() -> None:
+    x = torch.ones(5, 7, requires_grad=True)
+    outs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        outs.append(Dropout(0.5)(x))
+    assert torch.equal(outs[0], outs[1])
+    assert not torch.equal(outs[0], outs[2])
+    outs[0].sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, outs[0].detach())
+    assert torch.equal(Dropout(0.5).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
 
 
 def test_no_hidden_layer_is_a_linear_model() -> None:

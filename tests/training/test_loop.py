@@ -160,6 +160,19 @@ def test_parameters_can_be_left_to_another_optimizer() -> None:
     assert held == {id(p) for p in model.parameters()} - {id(gate)}
 
 
+def test_products_in_half_precision_learn_as_much_and_leave_whole_weights(planted: Planting) -> None:
+    train, valid = halves(planted)
+    fitted = {}
+    for precision in ("float32", "bfloat16"):
+        hyper = HYPER.model_copy(update={"precision": precision, "epochs": 3})
+        model = model_of(planted.schema, "deepfm")
+        fitted[precision] = fit(model, train, valid, hyper, 0, "test")
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert fitted["float32"].epochs != fitted["bfloat16"].epochs
+    aucs = [history.best_epoch.valid_auc for history in fitted.values()]
+    assert aucs[0] == pytest.approx(aucs[1], abs=0.01)
+
+
 def test_a_training_that_diverges_says_so(planted: Planting) -> None:
     hyper = HYPER.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(ValueError, match=r"diverged in epoch 1.*lower the learning rate"):

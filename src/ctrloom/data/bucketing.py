@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ctrloom.config import Boundaries, Bucketing, ConfigError, EqualFrequency, EqualWidth, Keep, LogSquared
+from ctrloom.config import Boundaries, Bucketing, EqualFrequency, EqualWidth, Keep, LogSquared
+from ctrloom.section import ConfigError
 
 Counts = Iterable[
     tuple[np.ndarray, np.ndarray]

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ctrloom import storage
-from ctrloom.config import RandomSplit, Section, SourceConfig, Split, TimeSplit, VocabularyConfig
+from ctrloom.config import RandomSplit, SourceConfig, Split, TimeSplit, VocabularyConfig
 from ctrloom.data.errors import DataError
+from ctrloom.section import Section
 
 
 class SourceFile(Section):

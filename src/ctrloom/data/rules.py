@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctrloom.config import ConfigError, Label
+from ctrloom.config import Label
 from ctrloom.data.convert import Fault, fault_of, numbers, text, tokens
+from ctrloom.section import ConfigError
 
 _COMPARE = {
     ">=": pc.greater_equal,

@@ -7,8 +7,9 @@ import ibis
 import numpy as np
 from ibis.expr.types import Table
 
-from ctrloom.config import ConfigError, DataConfig, RandomSplit, TimeSplit
+from ctrloom.config import DataConfig, RandomSplit, TimeSplit
 from ctrloom.data.errors import DataError
+from ctrloom.section import ConfigError
 
 TRAIN, VALID, TEST = 0, 1, 2
 _CHUNK = 1000  # blocks of a stratified split drawn at a time

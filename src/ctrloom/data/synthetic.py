@@ -16,8 +16,9 @@ import pyarrow.csv
 from pydantic import Field, model_validator
 
 from ctrloom import storage
-from ctrloom.config import Count, Section
+from ctrloom.config import Count
 from ctrloom.progress import progress
+from ctrloom.section import Section
 
 CHUNK = 100_000
 PILOT = 100_000  # rows that fix the threshold

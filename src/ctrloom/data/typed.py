@@ -7,13 +7,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ctrloom.config import Column, ConfigError, Label, Multivalued, Numeric, SourceConfig, Timestamp, Weight
+from ctrloom.config import Column, Label, Multivalued, Numeric, SourceConfig, Timestamp, Weight
 from ctrloom.data import convert
 from ctrloom.data.convert import Fault, Part
 from ctrloom.data.errors import DataError
 from ctrloom.data.rules import Rule, label_of
 from ctrloom.data.sources import read_raw
 from ctrloom.data.sources.raw import Malformed, RawBatch
+from ctrloom.section import ConfigError
 
 _ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multivalued": pa.list_(pa.string())}
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from ibis.expr.types import Table
 
 from ctrloom import storage
-from ctrloom.config import SPLITS, Bucketing, ConfigError, FieldVocabulary, Keep, Split, VocabularyConfig
+from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, VocabularyConfig
 from ctrloom.data import bucketing
 from ctrloom.data.encode import Encoder, Vocabulary
 from ctrloom.data.engine import engine, kept, parquet
@@ -20,6 +20,7 @@ from ctrloom.data.profile import ascending_counts, value_counts
 from ctrloom.data.typed import RawField, raw_fields, typed_schema
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, Field, Schema
+from ctrloom.section import ConfigError
 from ctrloom.version import code_version
 
 LAYOUT = 1  # of the files written; part of the fingerprint

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from ctrloom.config import Section
+from ctrloom.section import Section
 
 Floats = NDArray[np.float64]
 

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ctrloom import storage
-from ctrloom.config import EvaluationConfig, Section, Split
+from ctrloom.config import EvaluationConfig, Split
 from ctrloom.evaluation.metrics import Curve, Metrics
 from ctrloom.evaluation.significance import Comparison
+from ctrloom.section import Section
 
 Kind = Literal["baseline", "retrained", "transfer", "control"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from ctrloom.config import Section
 from ctrloom.evaluation.metrics import EvaluationError, Floats, row_logloss
+from ctrloom.section import Section
 
 BLOCKS = 20_000  # the bootstrap draws rows, or as many random blocks of rows where there are more
 CHUNK = 1 << 22  # draws held in memory at a time

@@ -42,7 +42,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.dropped = round(p * 256)
+        self.dropped = min(round(p * 256), 255)
 
     def forward(self, x_BH: Tensor) -> Tensor:
         """Zero a random share of the values and scale up the others, in training only."""

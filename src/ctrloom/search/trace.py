@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from ctrloom import storage
-from ctrloom.config import ModelName, Section
+from ctrloom.config import ModelName
+from ctrloom.section import Section
 
 
 class Candidate(Section):

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ctrloom.config import Hyperparameters, Section
+from ctrloom.config import Hyperparameters
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.metrics import auc, row_logloss
 from ctrloom.evaluation.results import Epoch
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.progress import Advance, progress
+from ctrloom.section import Section
 
 SCORING_BATCH = 65_536
 

@@ -14,13 +14,14 @@ from torch import nn
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters, ModelName, Section
+from ctrloom.config import Hyperparameters, ModelName
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.results import Kind
 from ctrloom.export import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
 from ctrloom.models import build
 from ctrloom.schema import Schema
+from ctrloom.section import Section
 from ctrloom.training.loop import History, fit, pick_device, seed_everything
 from ctrloom.version import code_version
 
