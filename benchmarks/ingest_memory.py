@@ -11,16 +11,15 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from machine import describe
 from pyarrow import csv
 
 TOKENS = [1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194]
@@ -99,9 +98,7 @@ def report(results: list[dict[str, float]]) -> str:
         "# Peak memory of ingest and vocabulary",
         "",
         f"`python benchmarks/ingest_memory.py`, {datetime.date.today().isoformat()}. "
-        f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "duckdb", "ibis-framework", "numpy"))
-        + ".",
+        f"{describe('pyarrow', 'duckdb', 'ibis-framework', 'numpy')}.",
         "",
         f"Generated text: label, 13 integers, 26 tokens; min_count {MIN_COUNT}, random split.",
         "Peak is the largest resident size of the process, libraries included. One run each; "
@@ -118,12 +115,6 @@ def report(results: list[dict[str, float]]) -> str:
         for r in results
     ]
     return "\n".join([*lines, "", f"Ten times the input takes {growth:+.0%} memory."]) + "\n"
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def main() -> None:

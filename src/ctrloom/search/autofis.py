@@ -22,6 +22,7 @@ from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything
 
 PARTS = 5  # parts of the search after which the learning rates decay
+STEPS = 80  # in a pass at least, for gates to part
 POINTS = 60  # recorded on the gates' paths
 
 
@@ -60,7 +61,8 @@ class _Stage:
         self.train = train.to(pick_device(hyper.device))
         self.searched = whole.orders if config.higher_order == "joint" else (order,)
         self.fields = [names for o in self.searched for names in whole.of_order(o)]
-        self.steps = config.epochs * -(-len(train) // config.batch_size)
+        self.batch_size = config.batch_size or min(2000, max(64, len(train) // STEPS))
+        self.steps = config.epochs * -(-len(train) // self.batch_size)
         self.path: list[tuple[int, list[float], float]] = []
         self.seconds, self.passes = 0.0, 0
 
@@ -86,7 +88,7 @@ class _Stage:
         with progress(f"search, order {self.order}", self.passes * len(self.train)) as advance:
             for count, model, step in passes:
                 for _ in range(count):
-                    run_epoch(model, self.train, config.batch_size, self.generator, step, advance)
+                    run_epoch(model, self.train, self.batch_size, self.generator, step, advance)
         self.seconds = time.perf_counter() - began
         self._record()
         scored = zip(self.fields, self.final_gates, strict=True)
