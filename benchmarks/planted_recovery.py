@@ -84,8 +84,8 @@ def main() -> None:
         f"{describe('torch', 'numpy')}.",
         "",
         "200,000 rows (80 % train), main effects, noise, Zipf-distributed values; `SearchConfig` and "
-        "`Hyperparameters` by default. Counts are sums over seeds. The threshold ends at 1.8; GRDA keeps what "
-        "is above it; the last two columns say how far the two groups are apart in the worst seed.",
+        "`Hyperparameters` by default. Counts are sums over seeds. The threshold ends at 1.8; GRDA keeps "
+        "what is above it; the last two columns say how far the two groups are apart in the worst seed.",
         "",
         "| shape | planted terms | order | found | wrongly kept | seeds with all found, at most 10 % wrong "
         "| weakest planted | strongest other |",

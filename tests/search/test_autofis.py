@@ -13,6 +13,7 @@ from ctrloom.search.autofis import search
 from ctrloom.search.trace import SearchTrace
 
 DEFAULT = SearchConfig()
+SMALL = SearchConfig(batch_size=500)
 HYPER = Hyperparameters()
 
 
@@ -127,7 +128,7 @@ def check_trace(config: SearchConfig, rows: int, architecture: Architecture, tra
     assert {c.fields: c.gate for c in trace.candidates if c.kept} == {
         i.fields: i.score for i in architecture.interactions
     }
-    per_epoch = -(-rows // config.batch_size)
+    per_epoch = -(-rows // (config.batch_size or min(2000, max(64, rows // 80))))
     gates_still = sum(config.warm_up + config.gate_warm_up * (order - 2) for order in trace.orders)
     assert trace.epochs == gates_still + config.epochs * len(trace.orders)
     assert trace.steps == trace.path_steps[-1] == config.epochs * len(trace.orders) * per_epoch
@@ -170,20 +171,30 @@ def test_the_trace_of_a_third_order_search(name: str, request: pytest.FixtureReq
     ],
 )
 def test_the_trace_of_other_searches(planted: Planting, change: dict) -> None:
-    config, rows = DEFAULT.model_copy(update=change), planted.rows[:5000]
+    config, rows = SMALL.model_copy(update=change), planted.rows[:5000]
     architecture, trace = search(rows, planted.schema, config, Hyperparameters(embedding_size=4, hidden=(8,)))
     check_trace(config, len(rows), architecture, trace)
     assert trace.hyperparameters["mu"] == config.mu
 
 
+@pytest.mark.parametrize(("rows", "steps"), [(300, 5), (8000, 80), (30_000, 80), (200_000, 100)])
+def test_small_data_make_small_batches(planted: Planting, rows: int, steps: int) -> None:
+    repeated = planted.rows[torch.arange(rows) % len(planted.rows)]
+    config = DEFAULT.model_copy(update={"epochs": 1, "warm_up": 0})
+    _, trace = search(repeated, planted.schema, config, Hyperparameters(embedding_size=1))
+    assert trace.steps == trace.path_steps[-1] == steps
+
+
 def test_a_given_c_is_taken_as_it_is(planted: Planting) -> None:
-    config = DEFAULT.model_copy(update={"c": 0.01, "mu": 0.7, "epochs": 1, "gate_decay": 1.0})
+    config = SMALL.model_copy(
+        update={"c": 0.01, "mu": 0.7, "epochs": 1, "gate_decay": 1.0, "batch_size": 500}
+    )
     _, trace = search(planted.rows[:5000], planted.schema, config, HYPER)
     assert trace.path_threshold[-1] == pytest.approx(0.01 * 10**0.7)
 
 
 def test_a_threshold_that_no_gate_reaches_keeps_nothing(planted: Planting) -> None:
-    config = DEFAULT.model_copy(update={"threshold": 1e3, "order": 3, "epochs": 1})
+    config = SMALL.model_copy(update={"threshold": 1e3, "order": 3, "epochs": 1})
     architecture, trace = search(planted.rows[:5000], planted.schema, config, HYPER)
     assert architecture.interactions == ()
     assert len(trace.candidates) == 15 + 20
