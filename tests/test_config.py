@@ -77,6 +77,7 @@ def test_a_key_like_no_other_lists_the_valid_ones() -> None:
         ({"baselines": ["lr", "deepmf"]}, r"baselines\.1: .*; did you mean 'deepfm'"),
         ({"search": {"order": 4}}, "search.order: must be 2 or 3, not 4"),
         ({"search": {"epochs": 0}}, "search.epochs: .* greater than or equal to 1"),
+        ({"search": {"batch_size": 1}}, "search.batch_size: .* greater than or equal to 2"),
         ({"search": {"epochs": 2.5}}, "search.epochs: .*integer"),
         ({"search": {"learning_rate": "fast"}}, "search.learning_rate"),
         ({"models": {"default": {"epochs": 0}}}, "models.default: epochs: .*greater than or equal to 1"),
@@ -150,7 +151,7 @@ def test_columns_keep_their_order_through_json_that_sorts_keys() -> None:
     assert list(back.columns) == ["click", "zebra", "apple", "mango"]
 
 
-@pytest.mark.parametrize("files", ["a.csv", ["a.csv"], {"train": ["a.csv"]}])
+@pytest.mark.parametrize("files", ["a.csv", ["a.csv"], {"train": ["a.csv"]}, {"train": "a.csv"}])
 def test_one_name_or_a_list_stands_for_the_training_files(files: Any) -> None:
     config = DataConfig.parse({"files": files, "columns": COLUMNS}, "test")
     assert (config.files.train, config.files.valid) == (("a.csv",), ())
@@ -192,7 +193,7 @@ def test_whole_numbers_may_come_as_floats(section: Any) -> None:
 @settings(deadline=None, max_examples=30)
 @given(
     default=st.fixed_dictionaries(
-        {}, optional={"epochs": st.integers(1, 9), "batch_size": st.integers(1, 9)}
+        {}, optional={"epochs": st.integers(1, 9), "batch_size": st.integers(2, 9)}
     ),
     special=st.fixed_dictionaries(
         {}, optional={"epochs": st.integers(1, 9), "embedding_size": st.integers(1, 9)}

@@ -15,6 +15,7 @@ from ctrloom.section import Section
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=2)]  # a single row has no batch statistics
 ModelName = Literal["lr", "fm", "fwfm", "fnn", "deepfm", "ipnn", "autofm", "autodeepfm"]
 BaselineName = Literal["lr", "fm", "fwfm", "fnn", "deepfm", "ipnn"]
 Split = Literal["train", "valid", "test"]
@@ -138,6 +139,13 @@ class Files(Section):
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        return {split: [names] if isinstance(names, str) else names for split, names in raw.items()}
+
 
 class RandomSplit(Section):
     """Rows drawn at random, `stratified` so that every part has the same label rate."""
@@ -259,7 +267,7 @@ class SearchConfig(Section):
         3  # passes with fixed gates, per order above 2; 0 in the paper
     )
     epochs: Count = 5
-    batch_size: Count | None = None  # 2000 as in the paper; less on small data, for 80 steps a pass
+    batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 80 steps a pass
     learning_rate: Positive = 1e-2
     gate_learning_rate: Positive = 1.0
     learning_rate_decay: Positive = 1.0  # factor after each fifth of the search
@@ -281,7 +289,7 @@ class Hyperparameters(Section):
     dropout: Fraction = 0.0
     batch_norm: bool = False
     epochs: Count = 20
-    batch_size: Count = 4096
+    batch_size: BatchSize = 4096
     learning_rate: Positive = 1e-3
     embedding_l2: Annotated[float, Field(ge=0)] = 0.0  # adds l2/2 * |table|^2 to the loss
     patience: Count = (
