@@ -272,3 +272,21 @@ def test_the_configurations_that_come_along_are_valid(path: Path) -> None:
 def test_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         SearchConfig().epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"y": "label", "I1..I3": "numeric", "I2": "categorical"},
+        [{"name": "y", "kind": "label"}, {"name": "a", "kind": "numeric"}, {"name": "a", "kind": "numeric"}],
+    ],
+)
+def test_a_column_named_twice_is_refused(columns):
+    with pytest.raises(ConfigError, match="stands twice"):
+        SourceConfig.parse({"columns": columns}, "data")
+
+
+def test_a_key_that_stands_twice_in_a_file_is_refused(tmp_path):
+    (tmp_path / "twice.yaml").write_text("name: a\nseeds: [0]\nseeds: [1]\n")
+    with pytest.raises(ConfigError, match="'seeds' stands twice"):
+        load_run_config(tmp_path / "twice.yaml")

@@ -1,5 +1,7 @@
 """What a search found: the one file that searches write and models read."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -70,6 +72,12 @@ class Architecture(Section):
         return cls(
             method=method, fields=tuple(fields), interactions=tuple(Interaction(fields=t) for t in tuples)
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over what a model is built from: fields and interactions, without scores and provenance."""
+        kept = [[interaction.function, *interaction.fields] for interaction in self.interactions]
+        return hashlib.sha256(json.dumps([self.fields, kept]).encode()).hexdigest()
 
     @property
     def orders(self) -> tuple[int, ...]:

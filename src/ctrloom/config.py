@@ -97,12 +97,16 @@ class SourceConfig(Section):
         """`name: categorical` for `name: {kind: categorical}`; `I1..I13` and `f_00..f_12` for 13 columns."""
         named = raw.get("columns") if isinstance(raw, Mapping) else None
         if isinstance(named, list | tuple) and all(isinstance(c, Mapping) and "name" in c for c in named):
-            named = {c["name"]: {k: v for k, v in c.items() if k != "name"} for c in named}
-        if not isinstance(named, Mapping):
+            pairs = [(c["name"], {k: v for k, v in c.items() if k != "name"}) for c in named]
+        elif isinstance(named, Mapping):
+            pairs = list(named.items())
+        else:
             return raw
         columns: dict[str, Any] = {}
-        for name, column in named.items():
+        for name, column in pairs:
             for each in _expand(str(name)):
+                if each in columns:
+                    raise ValueError(f"columns: {each!r} stands twice")
                 columns[each] = {"kind": column} if isinstance(column, str) else column
         return {**raw, "columns": columns}
 

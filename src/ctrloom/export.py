@@ -29,6 +29,7 @@ class ModelCard(Section):
     seed: int
     data_fingerprint: str
     schema_fingerprint: str
+    architecture_fingerprint: str
     code_version: str
 
 
@@ -88,6 +89,8 @@ def load_bundle(directory: Path, device: torch.device | None = None) -> Bundle:
     if schema.fingerprint != card.schema_fingerprint:
         raise storage.StorageError(f"{directory / SCHEMA}: was changed after the model was trained")
     architecture = Architecture.load(directory / ARCHITECTURE)
+    if architecture.fingerprint != card.architecture_fingerprint:
+        raise storage.StorageError(f"{directory / ARCHITECTURE}: was changed after the model was trained")
     model = build(card.model, architecture, schema, card.hyperparameters)
     load_weights(model, directory / WEIGHTS)
     return Bundle(card, architecture, schema, model.to(device or torch.device("cpu")).eval())

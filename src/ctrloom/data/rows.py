@@ -35,11 +35,10 @@ class Rows:
         moved = {k: v.to(device, non_blocking=True) for k, v in self._tensors()}
         return replace(self, **moved)
 
-    def batches(self, size: int, order_N: Tensor | None = None) -> Iterator["Rows"]:
-        """Consecutive slices of at most `size` rows, in the given order; no row is left out."""
+    def batches(self, size: int) -> Iterator["Rows"]:
+        """Consecutive slices of at most `size` rows; no row is left out."""
         for start in range(0, len(self), size):
-            stop = start + size
-            yield self[order_N[start:stop]] if order_N is not None else self[start:stop]
+            yield self[start : start + size]
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield "ids_NC", self.ids_NC

@@ -5,6 +5,7 @@ Orders are searched one after the other. While triples are searched the pairs fo
 trainable gates; searched at once, a triple would absorb a pair that it contains.
 """
 
+import math
 import time
 from itertools import combinations
 
@@ -19,7 +20,7 @@ from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.progress import progress
 from ctrloom.schema import Schema
 from ctrloom.search.trace import Candidate, SearchTrace
-from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything
+from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything, steps_in_pass
 
 PARTS = 5  # parts of the search after which the learning rates decay
 STEPS = 80  # in a pass at least, for gates to part
@@ -62,7 +63,7 @@ class _Stage:
         self.searched = whole.orders if config.higher_order == "joint" else (order,)
         self.fields = [names for o in self.searched for names in whole.of_order(o)]
         self.batch_size = config.batch_size or min(2000, max(64, len(train) // STEPS))
-        self.steps = config.epochs * -(-len(train) // self.batch_size)
+        self.steps = config.epochs * steps_in_pass(len(train), self.batch_size)
         self.path: list[tuple[int, list[float], float]] = []
         self.seconds, self.passes = 0.0, 0
 
@@ -90,6 +91,8 @@ class _Stage:
                 for _ in range(count):
                     run_epoch(model, self.train, self.batch_size, self.generator, step, advance)
         self.seconds = time.perf_counter() - began
+        if not all(math.isfinite(gate) for gate in self.final_gates):
+            raise ValueError("the search diverged: a gate is not a finite number; lower search.learning_rate")
         self._record()
         scored = zip(self.fields, self.final_gates, strict=True)
         found = tuple(Interaction(fields=names, score=gate) for names, gate in scored if gate != 0)

@@ -65,6 +65,11 @@ def loss_of(model: nn.Module, batch: Rows) -> Tensor:
     return total / batch.weight_N.sum().clamp_min(1e-12)
 
 
+def steps_in_pass(rows: int, batch_size: int) -> int:
+    """Steps of one pass; a single row left over joins the last batch, for it has no batch statistics."""
+    return max(1, -(-(rows - 1) // batch_size))
+
+
 def run_epoch(
     model: nn.Module,
     rows: Rows,
@@ -80,9 +85,11 @@ def run_epoch(
     model.train()
     order_N = torch.randperm(len(rows), generator=generator).to(rows.ids_NC.device)
     total = torch.zeros((), device=rows.ids_NC.device)
-    for batch in rows.batches(batch_size, order_N):
-        if len(batch) == 1:
-            continue  # a single row left over has no batch statistics
+    for start in range(0, steps_in_pass(len(rows), batch_size) * batch_size, batch_size):
+        stop = start + batch_size
+        if stop == len(rows) - 1:
+            stop += 1
+        batch = rows[order_N[start:stop]]
         loss = loss_of(model, batch)
         model.zero_grad(set_to_none=True)
         loss.backward()

@@ -159,6 +159,7 @@ class Run:
             seed=trained.seed,
             data_fingerprint=self.record.data_fingerprint,
             schema_fingerprint=self.record.schema_fingerprint,
+            architecture_fingerprint=trained.architecture.fingerprint,
             code_version=self.record.code_version,
         )
         bundle = Bundle(card, trained.architecture, dataset.schema, trained.model)
