@@ -16,7 +16,7 @@ setup: $(STAMP)  ## make .venv with ctrloom, the pipeline extra and the developm
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ctrloom needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[pipelines,dev]'
 	@touch $@
 
@@ -42,5 +42,5 @@ format: setup  ## let ruff rewrite the code
 compile: setup  ## compile the pipelines to YAML
 	$(BIN)/python -m pipelines.search_and_retrain
 
-clean:  ## remove the environment, runs and caches
-	rm -rf $(VENV) runs data build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove the environment and caches; data and runs stay
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

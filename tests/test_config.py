@@ -290,3 +290,19 @@ def test_a_key_that_stands_twice_in_a_file_is_refused(tmp_path):
     (tmp_path / "twice.yaml").write_text("name: a\nseeds: [0]\nseeds: [1]\n")
     with pytest.raises(ConfigError, match="'seeds' stands twice"):
         load_run_config(tmp_path / "twice.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"evaluation": {"base": "fn"}}, "evaluation.base: 'fn' is not trained"),
+        ({"baselines": ["lr"]}, "evaluation.base: 'fm' is not trained"),
+        ({"seeds": [1, 1]}, "a seed stands twice"),
+        ({"data": {"split": {"valid": 0}}}, "a run needs valid rows"),
+        ({"data": {"split": {"by": "time"}}}, "needs a column of kind timestamp"),
+    ],
+)
+def test_what_would_fail_at_the_end_is_said_at_the_start(change, message):
+    data = {"files": "a.csv", "columns": {"y": "label", "a": "categorical"}, **change.get("data", {})}
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.parse({"name": "x", **change, "data": data}, "x.yaml")

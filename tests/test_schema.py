@@ -24,7 +24,6 @@ def test_offsets_and_columns() -> None:
     assert BASE.offsets == (0, 5, 11, 13)
     assert BASE.table_size == 17
     assert BASE.field_of_column == (0, 1, 1, 1, 2, 3)
-    assert BASE.first_columns(("d", "b", "a")) == (5, 1, 0)
     assert BASE.indices(("d", "a")) == (3, 0)
     assert BASE.weighted
     assert not tokens(3).weighted

@@ -82,7 +82,7 @@ def search(config: Config, dataset: Manifest, output: Output, settings: Settings
 
     loaded = _load(config, settings)
     found = stages.search(dataset, loaded.search, loaded.models, output)
-    for order in found.orders:
+    for order in range(2, loaded.search.order + 1):
         print(f"order {order}: kept {len(found.of_order(order))}")
     print(output / "architecture.json")
 
@@ -183,19 +183,16 @@ def data_get(
     to: Annotated[Path | None, typer.Option(help="Folder to write; data/<name> by default.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Take the files from this folder.")] = None,
 ) -> None:
-    """Fetch a public data set, verify it, and make the files that configs/<name>.yaml reads."""
+    """Fetch a public data set, verify it, and prepare its files."""
     from ctrloom.data.recipes import get
 
     get(name, to or Path("data") / name, from_)
 
 
 def main() -> None:
-    """Entry point: user errors are one message and exit status 2, interruption is status 130."""
+    """Entry point: what users can mend is one message and exit status 2."""
     try:
         app()
-    except ValueError as error:
+    except (ValueError, OSError, yaml.YAMLError) as error:
         print(f"ctrloom: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("ctrloom: interrupted; nothing was left half-written", file=sys.stderr)
-        sys.exit(130)

@@ -193,6 +193,12 @@ class DataConfig(SourceConfig):
             raw = {**raw, "split": {"by": "random", **split}}
         return raw
 
+    @model_validator(mode="after")
+    def _time_is_known(self) -> Self:
+        if self.split.by == "time" and not self.named("timestamp"):
+            raise ValueError("split: a split by time needs a column of kind timestamp")
+        return self
+
     @property
     def source(self) -> SourceConfig:
         """The part that predictions need too."""
@@ -281,7 +287,8 @@ class SearchConfig(Section):
     mu: Positive = 0.8
     threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
     seed: int = 0
-    random_draws: Annotated[int, Field(ge=0)] = 10  # control: random selections of the same size
+    # Control: random selections of the same size; seed number i is trained on draw i modulo their number.
+    random_draws: Annotated[int, Field(ge=0)] = 10
 
 
 class Hyperparameters(Section):
@@ -338,6 +345,22 @@ class RunConfig(Section):
     def _hyperparameters_exist(self) -> Self:
         for name in self.models:
             Hyperparameters.of(self.models, name)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_evaluated(self) -> Self:
+        """Say now what would otherwise fail when everything is trained."""
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: a seed stands twice; its second training would be the first over again")
+        names = [*self.baselines, self.search.base, *(f"{name}-transfer" for name in self.transfer)]
+        if self.evaluation.base not in names:
+            raise ValueError(
+                f"evaluation.base: {self.evaluation.base!r} is not trained; choose from {', '.join(names)}"
+            )
+        for split in ("valid", "test"):
+            share, start = getattr(self.data.split, split), getattr(self.data.split, f"{split}_from", None)
+            if not getattr(self.data.files, split) and share == 0 and start is None:
+                raise ValueError(f"data.split.{split}: a run needs {split} rows; give a share, or files")
         return self
 
 

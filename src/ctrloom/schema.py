@@ -63,10 +63,6 @@ class Schema(Section):
         """For each column of the id matrix the index of its field."""
         return tuple(i for i, field in enumerate(self.fields) for _ in range(field.width))
 
-    def first_columns(self, names: Sequence[str]) -> tuple[int, ...]:
-        """For each field the first of its columns in the id matrix."""
-        return tuple(self.field_of_column.index(i) for i in self.indices(names))
-
     @property
     def weighted(self) -> bool:
         """Whether ids carry factors: numbers kept as such, or means over several values."""

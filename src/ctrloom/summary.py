@@ -1,38 +1,40 @@
 """What a run found, in a few lines for the terminal."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ctrloom.evaluation.report import summary
 from ctrloom.evaluation.results import ModelResult, Results
 from ctrloom.search.trace import SearchTrace
 
 
 def summarise(output: Path, truth: tuple[tuple[str, ...], ...] | None, console: Console) -> None:
     """Print the models of a run directory, what its search kept, and where the report is."""
-    results, trace = Results.load(output / "metrics.json"), SearchTrace.load(output / "search.json")
+    results = Results.load(output / "metrics.json")
+    trace = SearchTrace.load(output / "search.json").model_copy(update={"planted": truth})
     console.print(_models(results))
     for order in trace.orders:
         candidates = trace.of_order(order)
         kept = [candidate for candidate in candidates if candidate.kept]
         console.print(f"Interactions of order {order}: kept {len(kept)} of {len(candidates)}")
-        if truth is not None:
-            _compare({c.fields for c in kept}, {t for t in truth if len(t) == order}, console)
+    if planted := summary.planted(trace):
+        for told, tuples in (
+            ("planted and found", planted.found),
+            ("planted and missed", planted.missed),
+            ("kept wrongly", planted.wrong),
+            ("planted, of an order not searched", planted.unsearched),
+        ):
+            if tuples or told in ("planted and found", "kept wrongly"):
+                console.print(f"  {told}: {len(tuples)}  {_names(tuples)}")
     console.print(f"Report: {output / 'report.html'}", soft_wrap=True)
 
 
-def _compare(kept: set[tuple[str, ...]], planted: set[tuple[str, ...]], console: Console) -> None:
-    found, missed, wrong = kept & planted, planted - kept, kept - planted
-    console.print(f"  planted and found: {len(found)} of {len(planted)}  {_names(found)}")
-    if missed:
-        console.print(f"  planted and missed: {len(missed)}  {_names(missed)}")
-    console.print(f"  kept wrongly: {len(wrong)}  {_names(wrong)}")
-
-
-def _names(interactions: set[tuple[str, ...]]) -> str:
-    return escape(", ".join(" x ".join(names) for names in sorted(interactions)))
+def _names(interactions: Sequence[tuple[str, ...]]) -> str:
+    return escape(", ".join(" x ".join(names) for names in interactions))
 
 
 def _models(results: Results) -> Table:

@@ -10,10 +10,16 @@ from pathlib import Path
 def code_version() -> str:
     """Version of the package, with the commit where it runs from a checkout."""
     release = version("ctrloom")
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude", "*"]
+    # The repository around the package may be that of somebody who uses it.
+    mine = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    commit = _git("describe", "--always", "--dirty", "--exclude", "*") if mine else ""
+    return f"{release}+{commit}" if commit else release
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return release
-    return f"{release}+{done.stdout.strip()}" if done.returncode == 0 else release
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

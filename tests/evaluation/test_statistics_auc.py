@@ -75,3 +75,25 @@ def test_forty_five_pairs_of_large_fields_take_seconds() -> None:
     began = time.perf_counter()
     statistics_auc(ids, label, ids, label, [(i, j) for i in range(10) for j in range(i + 1, 10)])
     assert time.perf_counter() - began < 10
+
+
+@pytest.mark.parametrize("size", [5, 3000])
+def test_a_weight_counts_as_that_many_rows(size):
+    rng = np.random.default_rng(size)
+    ids = rng.integers(0, size, (400, 2))
+    label = (rng.random(400) < 0.4).astype(float)
+    weight = rng.integers(1, 4, 400)
+    often = np.repeat(np.arange(400), weight)
+    halves = slice(0, 200), slice(200, 400)
+    weighted = statistics_auc(
+        ids[halves[0]],
+        label[halves[0]],
+        ids[halves[1]],
+        label[halves[1]],
+        [(0, 1)],
+        train_weight_N=weight[halves[0]],
+        valid_weight_M=weight[halves[1]],
+    )
+    first, second = often[often < 200], often[often >= 200]
+    repeated = statistics_auc(ids[first], label[first], ids[second], label[second], [(0, 1)])
+    assert weighted == pytest.approx(repeated, abs=1e-12)

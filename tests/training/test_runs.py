@@ -12,6 +12,7 @@ from ctrloom.architecture import Architecture, Interaction
 from ctrloom.data.dataset import Dataset
 from ctrloom.export import load_bundle
 from ctrloom.models import build
+from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import fit, score, seed_everything
 from ctrloom.training.runs import Plan, open_runs, train_runs
 
@@ -36,10 +37,10 @@ def test_runs_are_read_back_as_they_were_trained(mixed: Dataset, runs: Path) -> 
     opened = open_runs(runs)
     assert [run.record.name for run in opened] == ["fm", "gated"]
     for run in opened:
-        assert [t.seed for t in run.trained(mixed.schema)] == [0, 3]
+        assert [t.seed for t in run.trained(mixed)] == [0, 3]
         assert run.record.data_fingerprint == mixed.data_fingerprint
         assert run.record.schema_fingerprint == mixed.schema.fingerprint
-        for trained in run.trained(mixed.schema):
+        for trained in run.trained(mixed):
             seed_everything(trained.seed)
             model = build(run.record.model, trained.architecture, mixed.schema, LITTLE)
             assert run.record.parameters == sum(p.numel() for p in model.parameters())
@@ -55,7 +56,7 @@ def test_the_exported_seed_is_the_best_on_validation_rows(mixed: Dataset, runs: 
         run.export(mixed, tmp_path / "bundle")
         bundle = load_bundle(tmp_path / "bundle")
         assert aucs[bundle.card.seed] == max(aucs.values())
-        (trained,) = [t for t in run.trained(mixed.schema) if t.seed == bundle.card.seed]
+        (trained,) = [t for t in run.trained(mixed) if t.seed == bundle.card.seed]
         rows = mixed.rows("test")
         assert np.array_equal(score(bundle.model, rows), score(trained.model, rows))
 
@@ -68,7 +69,7 @@ def test_seeds_take_the_architectures_in_turn(mixed: Dataset, tmp_path: Path) ->
     ]
     train_runs(mixed, [plan(mixed, "random", "autofm", draws)], MODELS, [5, 6, 7], tmp_path / "runs")
     (run,) = open_runs(tmp_path / "runs")
-    assert [t.architecture for t in run.trained(mixed.schema)] == [draws[0], draws[1], draws[0]]
+    assert [t.architecture for t in run.trained(mixed)] == [draws[0], draws[1], draws[0]]
 
 
 def test_settings_of_one_model_override_the_default(mixed: Dataset, tmp_path: Path) -> None:
@@ -121,9 +122,19 @@ def test_an_interrupted_training_leaves_the_old_runs(mixed: Dataset, tmp_path: P
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
-def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(storage.StorageError, match="holds no trained models"):
-        open_runs(tmp_path)
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    assert open_runs(tmp_path) == []
+    with pytest.raises(storage.StorageError, match="no such folder"):
+        open_runs(tmp_path / "nowhere")
+
+
+def test_models_of_other_rows_are_refused(mixed: Dataset, runs: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(runs, tmp_path / "runs")
+    record = storage.read_json(folder / "fm" / "run.json")
+    storage.write_json(folder / "fm" / "run.json", {**record, "data_fingerprint": "of another split"})
+    fm = next(run for run in open_runs(folder) if run.record.name == "fm")
+    with pytest.raises(SchemaMismatchError, match="rows or split differ"):
+        list(fm.trained(mixed))
 
 
 @pytest.mark.parametrize(
@@ -141,4 +152,4 @@ def test_damaged_runs_are_errors_that_name_the_file(
     folder = Path(shutil.copytree(runs, tmp_path / "runs"))
     damage(folder)
     with pytest.raises(storage.StorageError, match=f"{folder}.*{message}"):
-        [list(run.trained(mixed.schema)) for run in open_runs(folder)]
+        [list(run.trained(mixed)) for run in open_runs(folder)]

@@ -10,7 +10,7 @@ from ctrloom.data.manifest import EncodedManifest
 from ctrloom.data.parts import read_parts
 from ctrloom.data.rows import Rows
 from ctrloom.data.tensors import RowFiller
-from ctrloom.schema import Schema
+from ctrloom.schema import Schema, SchemaMismatchError
 
 
 class Dataset:
@@ -51,6 +51,16 @@ class Dataset:
     def encoder(self) -> Encoder:
         """The encoder that made these rows."""
         return Encoder.load(self.base)
+
+    def require_same(self, data_fingerprint: str, schema_fingerprint: str, what: str) -> None:
+        """Raise SchemaMismatchError unless `what` was made from this very data set, split included."""
+        if (data_fingerprint, schema_fingerprint) == (self.data_fingerprint, self.schema.fingerprint):
+            return
+        differs = "schema" if schema_fingerprint != self.schema.fingerprint else "rows or split"
+        raise SchemaMismatchError(
+            f"{what} was made from another data set: its {differs} differ from those of {self.base}; "
+            "search, train and evaluate on one data set"
+        )
 
     def rows_in(self, split: Split) -> int:
         """Number of rows of one split."""

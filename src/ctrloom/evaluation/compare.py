@@ -125,12 +125,13 @@ def _result(model: ModelScores, valid: Truth, test: Truth, bins: int) -> ModelRe
         for seed, valid_N, test_N in zip(model.seeds, model.valid_logit_SN, model.test_logit_SN, strict=True)
     )
     found = model.architecture or Architecture(method="none", fields=(), interactions=())
+    orders = sorted({2, *found.orders}) if model.architecture else []
     return ModelResult(
         name=model.name,
         title=model.title,
         kind=model.kind,
-        kept={order: len(found.of_order(order)) for order in found.orders},
-        candidates={order: comb(len(found.fields), order) for order in found.orders},
+        kept={order: len(found.of_order(order)) for order in orders},
+        candidates={order: comb(len(found.fields), order) for order in orders},
         parameters=model.parameters,
         hyperparameters=model.hyperparameters,
         seeds=seeds,

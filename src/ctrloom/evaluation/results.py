@@ -20,6 +20,10 @@ class Epoch(Section):
     valid_auc: float
     valid_logloss: float
 
+    def score(self, monitor: Literal["auc", "logloss"]) -> float:
+        """What training wants to be high: the validation AUC, or minus the logloss."""
+        return self.valid_auc if monitor == "auc" else -self.valid_logloss
+
 
 class FieldSummary(Section):
     """One field, as the report shows it."""

@@ -3,6 +3,8 @@
 N training rows, M validation rows, F fields.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,10 +23,13 @@ def statistics_auc(
     valid_label_M: NDArray,
     tuples: list[tuple[int, ...]],
     max_rows: int = 1_000_000,
+    train_weight_N: NDArray | None = None,
+    valid_weight_M: NDArray | None = None,
 ) -> Floats:
     """AUC on validation rows of the label rate that each combination of values has in training rows.
 
     Label rates are drawn towards the overall one; a combination not seen in training has the overall one.
+    Row weights count as that many rows.
     Of either split at most `max_rows` random rows are used. Ids may be local to a field or have offsets.
 
     Source: AutoFIS, section 4.6 and Figure 3.
@@ -35,31 +40,40 @@ def statistics_auc(
     Raises:
         EvaluationError: a split that lacks a label.
     """
-    train_ids_NF, train_label_N = _sample(train_ids_NF, train_label_N, max_rows)
-    valid_ids_MF, valid_label_M = _sample(valid_ids_MF, valid_label_M, max_rows)
-    for split, label in (("training", train_label_N), ("validation", valid_label_M)):
-        if not 0 < label.sum() < len(label):
-            raise EvaluationError(f"the {len(label)} {split} rows must hold both labels, 0 and 1")
+    train_ids_NF, train = _sample(train_ids_NF, train_label_N, train_weight_N, max_rows)
+    valid_ids_MF, valid = _sample(valid_ids_MF, valid_label_M, valid_weight_M, max_rows)
+    for split, rows in (("training", train), ("validation", valid)):
+        if not 0 < rows.label_N.sum() < len(rows.label_N):
+            raise EvaluationError(f"the {len(rows.label_N)} {split} rows must hold both labels, 0 and 1")
     used = sorted({field for names in tuples for field in names})
     codes = {f: _codes(train_ids_NF[:, f], valid_ids_MF[:, f]) for f in used}
-    return np.array(
-        [_auc([codes[f] for f in fields], train_label_N, valid_label_M) for fields in tuples], np.float64
-    )
+    return np.array([_auc([codes[f] for f in fields], train, valid) for fields in tuples], np.float64)
 
 
-def _auc(codes: list[tuple[Ids, int]], train_label_N: Ids, valid_label_M: Ids) -> float:
+@dataclass(frozen=True)
+class _Rows:
+    label_N: Ids
+    weight_N: Floats | None
+
+    @property
+    def rate(self) -> float:
+        """Label rate."""
+        return float(np.average(self.label_N, weights=self.weight_N))
+
+
+def _auc(codes: list[tuple[Ids, int]], train: _Rows, valid: _Rows) -> float:
     key_A, size = _combined(codes)
-    train, valid = key_A[: len(train_label_N)], key_A[len(train_label_N) :]
+    train_key, valid_key = key_A[: len(train.label_N)], key_A[len(train.label_N) :]
     if size <= DENSE_KEYS:
-        seen, clicks = _dense(train, train_label_N, size)
-        shown, hits = _dense(valid, valid_label_M, size)
+        seen, clicks = _dense(train_key, train, size)
+        shown, hits = _dense(valid_key, valid, size)
     else:
-        keys, train_seen, train_clicks = _sparse(train, train_label_N)
-        wanted, shown, hits = _sparse(valid, valid_label_M)
+        keys, train_seen, train_clicks = _sparse(train_key, train)
+        wanted, shown, hits = _sparse(valid_key, valid)
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         known = keys[place] == wanted
         seen, clicks = train_seen[place] * known, train_clicks[place] * known
-    score = (clicks + PRIOR_ROWS * train_label_N.mean()) / (seen + PRIOR_ROWS)
+    score = (clicks + PRIOR_ROWS * train.rate) / (seen + PRIOR_ROWS)
     return grouped_auc(score, hits, shown - hits)
 
 
@@ -80,21 +94,27 @@ def _combined(codes: list[tuple[Ids, int]]) -> tuple[Ids, int]:
     return key_A, size
 
 
-def _dense(key_N: Ids, label_N: Ids, size: int) -> tuple[Floats, Floats]:
-    both = np.bincount(key_N * 2 + label_N, minlength=2 * size).reshape(size, 2).astype(np.float64)
+def _dense(key_N: Ids, rows: _Rows, size: int) -> tuple[Floats, Floats]:
+    counts = np.bincount(key_N * 2 + rows.label_N, rows.weight_N, minlength=2 * size)
+    both = counts.reshape(size, 2).astype(np.float64)
     return both.sum(1), both[:, 1]
 
 
-def _sparse(key_N: Ids, label_N: Ids) -> tuple[Ids, Floats, Floats]:
-    """Distinct keys, ascending, with their rows and clicks; the label rides along in the lowest bit."""
-    packed = np.sort(key_N * 2 + label_N)
+def _sparse(key_N: Ids, rows: _Rows) -> tuple[Ids, Floats, Floats]:
+    """Distinct keys, ascending, with their rows and clicks (or the weights of these)."""
+    if rows.weight_N is not None:
+        distinct, place_N = np.unique(key_N, return_inverse=True)
+        return distinct, *_dense(place_N, rows, len(distinct))
+    packed = np.sort(key_N * 2 + rows.label_N)  # the label rides along in the lowest bit: one sort, no places
     starts = np.flatnonzero(np.concatenate([[True], packed[1:] >> 1 != packed[:-1] >> 1]))
-    rows = np.diff(np.append(starts, len(packed))).astype(np.float64)
-    return packed[starts] >> 1, rows, np.add.reduceat(packed & 1, starts).astype(np.float64)
+    seen = np.diff(np.append(starts, len(packed))).astype(np.float64)
+    return packed[starts] >> 1, seen, np.add.reduceat(packed & 1, starts).astype(np.float64)
 
 
-def _sample(ids_NF: NDArray, label_N: NDArray, rows: int) -> tuple[NDArray, Ids]:
+def _sample(ids_NF: NDArray, label_N: NDArray, weight_N: NDArray | None, rows: int) -> tuple[NDArray, _Rows]:
+    weight_N = None if weight_N is None else weight_N.astype(np.float64)
     if len(label_N) <= rows:
-        return ids_NF, label_N.astype(np.int64)
+        return ids_NF, _Rows(label_N.astype(np.int64), weight_N)
     chosen = np.sort(np.random.default_rng(0).choice(len(label_N), rows, replace=False, shuffle=False))
-    return ids_NF[chosen], label_N[chosen].astype(np.int64)
+    weight_N = None if weight_N is None else weight_N[chosen]
+    return ids_NF[chosen], _Rows(label_N[chosen].astype(np.int64), weight_N)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ctrloom import storage
-from ctrloom.config import RunConfig
+from ctrloom.config import Hyperparameters, RunConfig
 from ctrloom.progress import MARK
 
 PIPELINE = "search_and_retrain.yaml"
@@ -26,6 +26,7 @@ OUTPUTS = {  # place in the run directory -> task and artifact that it comes fro
 }
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)")
+STEP = re.compile(r"Executing task '?([\w-]+)'?")
 TASKS = ("ingest", "vocabulary", "search-autofis", "retrain", "transfer", "baselines", "evaluate")
 
 
@@ -36,6 +37,9 @@ class RunError(ValueError):
 def arguments(config: RunConfig, store: Path) -> dict[str, object]:
     """Parameters of the pipeline: the sections of a run configuration, and the store."""
     whole = config.model_dump(mode="json", exclude_none=True)  # KFP takes no null
+    names = {*config.baselines, *config.transfer, config.search.base}
+    chosen = {name: Hyperparameters.of(config.models, name) for name in names}
+    whole["models"] = {n: h.model_dump(mode="json", exclude_none=True) for n, h in sorted(chosen.items())}
     return {**whole, "store": str(store), "run": whole}
 
 
@@ -52,7 +56,10 @@ def run_local(config: RunConfig, output: Path) -> None:
 
     output = output.resolve()
     steps = output / STEPS
-    shutil.rmtree(steps, ignore_errors=True)
+    for place in (STEPS, *OUTPUTS):  # nothing of an earlier run may pass for this one's
+        shutil.rmtree(output / place, ignore_errors=True)
+        if (output / place).is_file():
+            (output / place).unlink()
     steps.mkdir(parents=True)
     pipeline = components.load_component_from_text((files("ctrloom.pipelines") / PIPELINE).read_text())
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
@@ -62,20 +69,26 @@ def run_local(config: RunConfig, output: Path) -> None:
         try:
             pipeline(**arguments(config, output / "data"))
         except RuntimeError as error:
-            raise RunError(f"{console.error or error}\n(the whole log is in {log_file})") from None
+            step = next((task for task in TASKS if task not in _done(steps)), "evaluate")
+            raise RunError(
+                f"step {step}: {console.error or error}\n(the whole log is in {log_file})"
+            ) from None
     _gather(steps, output)
 
 
 def _gather(steps: Path, output: Path) -> None:
     """Move the results where the run directory has them; a SUCCESS of KFP does not prove that a step ran."""
-    folders = {path.parent.name: path.parent for path in steps.glob("*/*/executor_output.json")}
+    folders = _done(steps)
     if missing := [task for task in TASKS if task not in folders]:
         raise RunError(f"step {missing[0]!r} failed; what it said is at the end of {output / 'log.txt'}")
     for place, (task, artifact) in OUTPUTS.items():
         source, target = folders[task] / artifact, output / place
-        if target.is_dir():
-            shutil.rmtree(target)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+
+
+def _done(steps: Path) -> dict[str, Path]:
+    """Folders of the steps that ended well."""
+    return {path.parent.name: path.parent for path in steps.glob("*/*/executor_output.json")}
 
 
 class _Console(io.TextIOBase):
@@ -86,7 +99,7 @@ class _Console(io.TextIOBase):
 
     def __init__(self, log: TextIO) -> None:
         self.log, self.terminal, self.rest, self.shown = log, sys.stderr, "", ""
-        self.error = ""  # the last error message that a step printed
+        self.step = self.error = ""  # the step that runs, and the last error message that one printed
 
     def write(self, text: str) -> int:
         self.log.write(text)
@@ -99,6 +112,8 @@ class _Console(io.TextIOBase):
         self.log.flush()
 
     def _line(self, line: str) -> None:
+        if match := STEP.search(line):
+            self.step = match[1]
         if match := ERROR.match(line):
             self.error = match[1]
         if not line.startswith(MARK):

@@ -34,6 +34,8 @@ def search(
 
     Reads the training rows alone. The trace has every candidate of every order that was searched.
     """
+    if len(schema.fields) < config.order:
+        raise ValueError(f"search.order: {config.order} fields are needed, the data has {len(schema.fields)}")
     stages: list[_Stage] = []
     kept = Architecture(method="autofis", fields=schema.names, interactions=())
     for order in range(2, config.order + 1):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from scipy.special import expit
 
 from ctrloom import storage
-from ctrloom.config import SPLITS, EvaluationConfig
+from ctrloom.config import SPLITS, EvaluationConfig, Split
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
@@ -53,7 +53,9 @@ def evaluate(
             scores.append(_scored(run, dataset, rows["valid"], rows["test"]))
             advance(1)
     valid, test = _truth(rows["valid"]), _truth(rows["test"])
-    summary = _summary(dataset, name)
+    label_rate: dict[Split, float] = {"train": float(dataset.rows("train").label_N.mean())}
+    label_rate |= {split: float(each.label_N.mean()) for split, each in rows.items()}
+    summary = _summary(dataset, label_rate, name)
     results = compare(scores, valid, test, summary, evaluation, code_version(), config)
     trace = SearchTrace.load(search / TRACE).model_copy(update={"planted": planted(evaluation)})
     with storage.atomic_directory(output) as aside:
@@ -68,14 +70,17 @@ def planted(evaluation: EvaluationConfig) -> tuple[tuple[str, ...], ...] | None:
     """The interactions that were planted into synthetic clicks; None when they are not known."""
     if evaluation.truth is None:
         return None
-    return tuple(tuple(names) for names in storage.read_json(evaluation.truth)["interactions"])
+    truth = storage.read_json(evaluation.truth)
+    if not isinstance(truth, dict) or not isinstance(truth.get("interactions"), list):
+        raise storage.StorageError(f"{evaluation.truth}: has no interactions; give what `synth` wrote")
+    return tuple(tuple(names) for names in truth["interactions"])
 
 
 def _scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
     device = pick_device(run.record.hyperparameters.device)
     valid, test = valid.to(device), test.to(device)
     valid_logits, test_logits, seconds = [], [], 0.0
-    for trained in run.trained(dataset.schema):
+    for trained in run.trained(dataset):
         valid_logits.append(score(trained.model, valid))
         began = time.perf_counter()
         test_logits.append(score(trained.model, test))
@@ -104,14 +109,14 @@ def _truth(rows: Rows) -> Truth:
     return Truth(rows.label_N.numpy(), None if rows.weight_N is None else rows.weight_N.numpy())
 
 
-def _summary(dataset: Dataset, name: str) -> DataSummary:
+def _summary(dataset: Dataset, label_rate: dict[Split, float], name: str) -> DataSummary:
     fields = (FieldSummary(name=f.name, kind=f.kind, size=f.size) for f in dataset.schema.fields)
     return DataSummary(
         name=name,
         data_fingerprint=dataset.data_fingerprint,
         schema_fingerprint=dataset.schema.fingerprint,
         rows={split: dataset.rows_in(split) for split in SPLITS},
-        label_rate={split: float(dataset.rows(split).label_N.mean()) for split in SPLITS},
+        label_rate=label_rate,
         fields=tuple(fields),
     )
 

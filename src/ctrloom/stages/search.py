@@ -7,10 +7,9 @@ from ctrloom import storage
 from ctrloom.architecture import Architecture, Provenance
 from ctrloom.config import Hyperparameters, SearchConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.evaluation.statistics_auc import statistics_auc
 from ctrloom.search import autofis
 from ctrloom.search.controls import best_by_score, random_like
-from ctrloom.search.trace import SearchTrace
+from ctrloom.search.statistics import with_statistics
 from ctrloom.version import code_version
 
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
@@ -34,7 +33,7 @@ def search(manifest: Path, config: SearchConfig, models: dict[Any, Any], output:
         search_seconds=trace.seconds,
     )
     found = found.model_copy(update={"provenance": provenance})
-    trace = _with_statistics(trace, dataset)
+    trace = with_statistics(trace, train, dataset.rows("valid"), dataset.schema)
     scores = {c.fields: c.statistics_auc for c in trace.candidates if c.statistics_auc is not None}
     with storage.atomic_directory(output) as aside:
         found.save(aside / ARCHITECTURE)
@@ -45,15 +44,3 @@ def search(manifest: Path, config: SearchConfig, models: dict[Any, Any], output:
         for draw in range(config.random_draws):
             random_like(found, config.seed + draw).save(controls / "random" / f"{draw}.json")
     return found
-
-
-def _with_statistics(trace: SearchTrace, dataset: Dataset) -> SearchTrace:
-    """Add to each candidate what its fields alone say about the label (AutoFIS, section 4.6)."""
-    train, valid = dataset.rows("train"), dataset.rows("valid")
-    tuples = [dataset.schema.first_columns(candidate.fields) for candidate in trace.candidates]
-    aucs = statistics_auc(
-        train.ids_NC.numpy(), train.label_N.numpy(), valid.ids_NC.numpy(), valid.label_N.numpy(), tuples
-    )
-    scored = zip(trace.candidates, aucs, strict=True)
-    candidates = tuple(c.model_copy(update={"statistics_auc": float(auc)}) for c, auc in scored)
-    return trace.model_copy(update={"candidates": candidates})

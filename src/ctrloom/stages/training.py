@@ -30,7 +30,7 @@ def retrain(
     """
     dataset = Dataset.open(manifest)
     base: ModelName = SearchTrace.load(search / TRACE).base
-    found = Architecture.load(search / ARCHITECTURE)
+    found = _found(search, dataset)
     plans = [Plan(base, TITLES[base], "retrained", base, (found,))]
     for folder in sorted((search / CONTROLS).iterdir()):
         draws = [Architecture.load(path) for path in sorted(folder.glob("*.json"), key=lambda p: int(p.stem))]
@@ -50,7 +50,8 @@ def transfer(
     bundles: Path,
 ) -> None:
     """Train other models over the interactions that the search found; a bundle of each goes to `bundles`."""
-    dataset, found = Dataset.open(manifest), Architecture.load(search / ARCHITECTURE)
+    dataset = Dataset.open(manifest)
+    found = _found(search, dataset)
     plans = [
         Plan(f"{t}-transfer", f"{TITLES[t]}, transferred", "transfer", t, (found,), counterpart=t)
         for t in targets
@@ -69,6 +70,18 @@ def baselines(
     every_pair = Architecture.complete(dataset.schema.names)
     plans = [Plan(name, TITLES[name], "baseline", name, (every_pair,)) for name in names]
     train_runs(dataset, plans, models, seeds, output)
+
+
+def _found(search: Path, dataset: Dataset) -> Architecture:
+    """What the search found.
+
+    Raises:
+        SchemaMismatchError: it searched another data set.
+    """
+    found = Architecture.load(search / ARCHITECTURE)
+    if origin := found.provenance:
+        dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search))
+    return found
 
 
 def _export(dataset: Dataset, runs: Path, name: str, bundle: Path) -> None:

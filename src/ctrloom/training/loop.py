@@ -142,7 +142,7 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
             seconds += time.perf_counter() - began
             epochs.append(epoch := _validated(model, valid, number, train_loss))
             advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
-            if (gained := epoch.valid_auc if hyper.monitor == "auc" else -epoch.valid_logloss) > best_score:
+            if (gained := epoch.score(hyper.monitor)) > best_score:
                 best, best_score, best_state, waited = number, gained, copy.deepcopy(model.state_dict()), 0
                 continue
             waited += 1

@@ -66,8 +66,8 @@ class RunRecord(Section):
     @property
     def best_seed(self) -> int:
         """The seed whose best epoch scored highest on the validation split."""
-        chosen = max(self.seeds, key=lambda record: record.history.best_epoch.valid_auc)
-        return chosen.seed
+        monitored = self.hyperparameters.monitor
+        return max(self.seeds, key=lambda record: record.history.best_epoch.score(monitored)).seed
 
 
 def train_runs(
@@ -135,10 +135,16 @@ class Run:
     folder: Path
     record: RunRecord
 
-    def trained(self, schema: Schema) -> Iterator[TrainedSeed]:
-        """The model of each seed, one after the other."""
-        for entry in self.record.seeds:
-            yield self._load(entry, schema)
+    def trained(self, dataset: Dataset) -> Iterator[TrainedSeed]:
+        """The model of each seed, one after the other.
+
+        Raises:
+            SchemaMismatchError: trained on another data set.
+        """
+        record = self.record
+        dataset.require_same(record.data_fingerprint, record.schema_fingerprint, str(self.folder))
+        for entry in record.seeds:
+            yield self._load(entry, dataset.schema)
 
     def _load(self, entry: SeedRecord, schema: Schema) -> TrainedSeed:
         folder = self.folder / f"seed-{entry.seed}"
@@ -167,14 +173,12 @@ class Run:
 
 
 def open_runs(folder: Path) -> list[Run]:
-    """All runs in a folder, by name.
+    """All runs in a folder, by name; a stage that had nothing to train left none.
 
     Raises:
-        StorageError: the folder holds none.
+        StorageError: no such folder.
     """
+    if not folder.is_dir():
+        raise storage.StorageError(f"{folder}: no such folder; give what a training stage wrote")
     paths = sorted(folder.glob(f"*/{RECORD}"))
-    if not paths:
-        raise storage.StorageError(
-            f"{folder}: holds no trained models; give the output of retrain or transfer"
-        )
     return [Run(path.parent, RunRecord.parse(storage.read_json(path), str(path))) for path in paths]

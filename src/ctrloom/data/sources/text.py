@@ -157,7 +157,20 @@ def _libsvm_values(batch: RawBatch, source: SourceConfig) -> RawBatch:
         columns[name] = pc.struct_field(pair, "index" if kind in ("categorical", "multivalued") else "value")
         for i in np.flatnonzero(pair.is_null().to_numpy(zero_copy_only=False)):
             faults[int(i)] = (f"{name} is not index:value", repr(column[int(i)].as_py()))
+        if kind == "numeric":
+            faults |= _moved(name, pc.struct_field(pair, "index"))
     return _without(batch, columns, faults)
+
+
+def _moved(name: str, index: pa.Array) -> dict[int, Fault]:
+    """Rows in which a number has another index than in most: their zeros were left out."""
+    counts = pc.value_counts(index.drop_null())
+    if len(counts) < 2:
+        return {}
+    usual = counts.field("values")[int(np.argmax(counts.field("counts").to_numpy()))]
+    others = np.flatnonzero(pc.fill_null(pc.not_equal(index, usual), False).to_numpy(zero_copy_only=False))
+    fault = f"{name} has another index than {usual}; every line must hold every number"
+    return {int(i): (fault, index[int(i)].as_py()) for i in others}
 
 
 def _without(batch: RawBatch, columns: dict[str, pa.Array], faults: dict[int, Fault]) -> RawBatch:
