@@ -22,14 +22,12 @@ def summarise(output: Path, truth: tuple[tuple[str, ...], ...] | None, console: 
         kept = [candidate for candidate in candidates if candidate.kept]
         console.print(f"Interactions of order {order}: kept {len(kept)} of {len(candidates)}")
     if planted := summary.planted(trace):
-        for told, tuples in (
-            ("planted and found", planted.found),
-            ("planted and missed", planted.missed),
-            ("kept wrongly", planted.wrong),
-            ("planted, of an order not searched", planted.unsearched),
-        ):
-            if tuples or told in ("planted and found", "kept wrongly"):
-                console.print(f"  {told}: {len(tuples)}  {_names(tuples)}")
+        within = len(planted.found) + len(planted.missed)
+        console.print(f"  planted and found: {len(planted.found)} of {within}  {_names(planted.found)}")
+        console.print(f"  planted and missed: {len(planted.missed)}  {_names(planted.missed)}")
+        console.print(f"  kept, but not planted: {len(planted.wrong)}  {_names(planted.wrong)}")
+        if planted.unsearched:
+            console.print(f"  planted, of an order not searched: {_names(planted.unsearched)}")
     console.print(f"Report: {output / 'report.html'}", soft_wrap=True)
 
 
