@@ -279,6 +279,7 @@ class SearchConfig(Section):
     epochs: Count = 5
     batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 80 steps a pass
     learning_rate: Positive = 1e-2
+    embedding_l2: Annotated[float, Field(ge=0)] = 0.0  # as in the paper; much of it hides rare pairs
     gate_learning_rate: Positive = 1.0
     learning_rate_decay: Positive = 1.0  # factor after each fifth of the search
     gate_decay: Positive = 0.6  # the same for the gates

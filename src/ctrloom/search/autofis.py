@@ -73,7 +73,7 @@ class _Stage:
         self.gates = [gates.get_parameter(f"{o}.gate_P") for o in self.searched]
         for gate_P in self.gates:
             nn.init.uniform_(gate_P, config.gate_init - 1e-3, config.gate_init + 1e-3)
-        self.adam = adam(self.model, config.learning_rate, hyper.embedding_l2, without=self.gates)
+        self.adam = adam(self.model, config.learning_rate, config.embedding_l2, without=self.gates)
         rates = [config.gate_learning_rate * config.gate_decay ** self._part(t) for t in range(self.steps)]
         c = config.c or threshold_scale(config.threshold * config.gate_init, rates, config.mu)
         self.grda = GRDA(self.gates, config.gate_learning_rate, c, config.mu)
