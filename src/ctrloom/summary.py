@@ -60,4 +60,4 @@ def _p(p: float) -> str:
 
 
 def _kept(model: ModelResult) -> str:
-    return " + ".join(f"{model.kept[o]}/{model.candidates[o]}" for o in sorted(model.kept)) or "-"
+    return " + ".join(str(model.kept[order]) for order in sorted(model.kept)) or "-"
