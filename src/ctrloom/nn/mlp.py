@@ -35,7 +35,7 @@ class MLP(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout that spends one random byte a value: a third of the time of torch's on the CPU.
+    """Dropout that spends one random byte a value: half the time of torch's on the CPU.
 
     The share of zeros is `p` rounded to a 256th, and the scale is made for that share.
     """
