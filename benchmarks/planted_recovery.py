@@ -16,12 +16,13 @@ from typing import Any
 
 from machine import describe
 
-from ctrloom.config import DataConfig, Hyperparameters, SearchConfig, VocabularyConfig
+from ctrloom.config import AutoFISConfig, DataConfig, Hyperparameters, VocabularyConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest import ingest
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
 from ctrloom.data.vocabulary import build_vocabulary
 from ctrloom.search.autofis import search
+from ctrloom.search.task import Task
 
 SHAPES: dict[str, dict[str, Any]] = {
     "6 fields x 60 values, 3 pairs": {"fields": 6, "sizes": (60,), "pairs": 3},
@@ -54,8 +55,9 @@ def recover(config: SynthConfig, seed: int) -> dict[int, Cell]:
         manifest = build_vocabulary(ingest(data, Path(folder)), VocabularyConfig(), Path(folder))
         dataset = Dataset.open(manifest)
         order = 3 if config.triples else 2
-        settings = SearchConfig(order=order, seed=seed)
-        _, trace = search(dataset.rows("train"), dataset.schema, settings, Hyperparameters())
+        settings = AutoFISConfig(order=order, seed=seed)
+        task = Task(dataset.rows("train"), dataset.rows("valid"), dataset.schema)
+        trace = search(task, settings, Hyperparameters()).trace
     truth = {tuple(names[f] for f in fields) for fields in Planted(config).interactions}
     cells = {}
     for each in trace.orders:
@@ -83,7 +85,7 @@ def main() -> None:
         f"`python benchmarks/planted_recovery.py --seeds {seeds}`, {datetime.date.today().isoformat()}. "
         f"{describe('torch', 'numpy')}.",
         "",
-        "200,000 rows (80 % train), main effects, noise, Zipf-distributed values; `SearchConfig` and "
+        "200,000 rows (80 % train), main effects, noise, Zipf-distributed values; `AutoFISConfig` and "
         "`Hyperparameters` by default. Counts are sums over seeds. The threshold ends at 1.8; GRDA keeps "
         "what is above it; the last two columns say how far the two groups are apart in the worst seed.",
         "",

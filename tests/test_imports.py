@@ -20,6 +20,7 @@ TRAINING = BASE | {"data", "nn", "optim", "models", "evaluation", "export", "tra
 ALLOWED: dict[str, set[str]] = {
     "": set(),  # ctrloom/__init__.py
     **{name: BOTTOM - {name} for name in BOTTOM},
+    "config": BOTTOM,
     "config_file": {"config", "section"},
     "schema": BOTTOM,
     "architecture": BOTTOM | {"schema"},
@@ -27,8 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "nn": BASE | {"nn"},
     "optim": BASE | {"optim"},
     "models": BASE | {"nn", "models"},
-    "search.trace": BOTTOM,
-    "search.controls": BASE,
+    "search.trace": BASE,
+    "search.controls": BASE | {"search.trace"},
     "evaluation": BASE | {"evaluation", "search.trace"},
     "export": BASE | {"models"},
     "training": TRAINING,
@@ -41,7 +42,10 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"pipelines.local", "pipelines.cluster", "pipelines.submit"}
-METHODS = {path.stem for path in (SOURCE / "search").glob("*.py")} - {"__init__", "trace", "controls"}
+SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool"}  # what methods have in common
+METHODS = {
+    path.stem for path in (SOURCE / "search").iterdir() if path.stem[0] != "_" or path.stem == "__init__"
+} - SHARED
 
 
 def name_of(path: Path) -> str:

@@ -25,9 +25,11 @@ def search_autofis(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import SearchConfig
+    from ctrloom.config import AutoFISConfig
 
-    found = stages.search(Path(dataset.path), SearchConfig.parse(config, "search"), models, Path(search.path))
+    found = stages.search(
+        Path(dataset.path), AutoFISConfig.parse(config, "search"), models, Path(search.path)
+    )
     for order in found.orders:
         summary.log_metric(f"kept_order_{order}", len(found.of_order(order)))
     if found.provenance:

@@ -82,7 +82,7 @@ def search(config: Config, dataset: Manifest, output: Output, settings: Settings
 
     loaded = _load(config, settings)
     found = stages.search(dataset, loaded.search, loaded.models, output)
-    for order in range(2, loaded.search.order + 1):
+    for order in found.orders:
         print(f"order {order}: kept {len(found.of_order(order))}")
     print(output / "architecture.json")
 

@@ -24,12 +24,25 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def load_run_config(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> RunConfig:
-    """Read a run configuration from YAML; data paths are relative to the file.
+    """Read a run configuration from YAML; data paths are relative to the file that has them.
 
-    `settings` override single keys, such as ("search.epochs", "3"); their values are YAML.
+    `extends: <file>` takes everything from another file and overrides single keys of it. `settings`
+    override single keys, such as ("search.epochs", "3"); their values are YAML.
 
     Raises:
         ConfigError: no such file, no YAML, or a key or value that does not fit.
+    """
+    raw = read_yaml(path)
+    for key, value in settings:
+        _override(raw, key.split("."), value)
+    return RunConfig.parse(raw, str(path))
+
+
+def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The sections of a file, with those of the file that it extends, and with absolute data paths.
+
+    Raises:
+        ConfigError: no such file, no YAML, no sections, or a file that extends itself.
     """
     path = Path(path)
     try:
@@ -42,10 +55,23 @@ def load_run_config(path: str | Path, settings: Iterable[tuple[str, str]] = ()) 
         raise ConfigError(
             f"{path}: must hold the sections of a run (name, data, ...), not {type(raw).__name__}"
         )
-    raw = _anchored(raw, path.resolve().parent)
-    for key, value in settings:
-        _override(raw, key.split("."), value)
-    return RunConfig.parse(raw, str(path))
+    here = path.resolve()
+    raw = _anchored(raw, here.parent)
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    if here in extended:
+        raise ConfigError(f"{path}: extends itself, by way of {extended[-1]}")
+    return _merged(read_yaml(here.parent / str(base), (*extended, here)), raw)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`: mappings key by key, everything else as a whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if both else value
+    return merged
 
 
 def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:

@@ -11,21 +11,18 @@ from torch import nn
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters, ModelName
+from ctrloom.config import ModelSettings
 from ctrloom.models import build
 from ctrloom.schema import Schema
-from ctrloom.section import Section
 
 WEIGHTS, MODEL, ARCHITECTURE, SCHEMA = "model.safetensors", "model.json", "architecture.json", "schema.json"
 
 
-class ModelCard(Section):
+class ModelCard(ModelSettings):
     """`model.json`: what the weights are of, and where they come from."""
 
     version: int = 1
-    model: ModelName
     title: str
-    hyperparameters: Hyperparameters
     seed: int
     data_fingerprint: str
     schema_fingerprint: str

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -29,7 +29,7 @@ class Section(BaseModel):
 
 
 def _explain(cls: type[BaseModel], problem: Any, where: str) -> str:
-    path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    path = ".".join(str(part) for part in _named(cls, problem["loc"]) if part != "[key]")
     if problem["type"] == "literal_error":
         near = difflib.get_close_matches(
             str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]), n=1, cutoff=0.5
@@ -44,8 +44,22 @@ def _explain(cls: type[BaseModel], problem: Any, where: str) -> str:
     return f"{where}: {path}: unknown key {key!r}; {hint}"
 
 
+def _named(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[Any]:
+    """The parts of `loc` that stand in a file: without the tags of unions."""
+    return [
+        part
+        for i, part in enumerate(loc)
+        if not (i + 1 < len(loc) and _is_tag(_sections_at(cls, loc[:i]), part))
+    ]
+
+
 def _keys_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """Valid keys of the section at `loc`; tags of unions and keys of mappings are stepped over."""
+    """Valid keys of the section at `loc`."""
+    return sorted({name for section in _sections_at(cls, loc) for name in section.model_fields})
+
+
+def _sections_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[type[BaseModel]]:
+    """What the section at `loc` can be; tags of unions choose, and keys of mappings are stepped over."""
     candidates: list[type[BaseModel]] = [cls]
     for part in loc:
         inner = [
@@ -54,9 +68,16 @@ def _keys_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
             if part in c.model_fields
             for s in _sections(c.model_fields[part].annotation)
         ]
-        tagged = [c for c in candidates if any(f.default == part for f in c.model_fields.values())]
-        candidates = inner or tagged or candidates
-    return sorted({name for c in candidates for name in c.model_fields})
+        candidates = inner or [c for c in candidates if _is_tag([c], part)] or candidates
+    return candidates
+
+
+def _is_tag(candidates: list[type[BaseModel]], part: Any) -> bool:
+    """Whether `part` is the tag of one of these members of a union."""
+    named = any(part in c.model_fields for c in candidates)
+    return not named and any(
+        part in get_args(field.annotation) for c in candidates for field in c.model_fields.values()
+    )
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:

@@ -7,14 +7,23 @@ import torch
 from small import Planting, planting, rows_of, schema_of, tokens
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters, SearchConfig
+from ctrloom.config import AutoFISConfig, Hyperparameters
 from ctrloom.data.rows import Rows
-from ctrloom.search.autofis import search
+from ctrloom.schema import Schema
+from ctrloom.search import autofis
+from ctrloom.search.task import Task
 from ctrloom.search.trace import SearchTrace
 
-DEFAULT = SearchConfig()
-SMALL = SearchConfig(batch_size=500)
+DEFAULT = AutoFISConfig()
+SMALL = AutoFISConfig(batch_size=500)
 HYPER = Hyperparameters()
+
+
+def search(
+    rows: Rows, schema: Schema, config: AutoFISConfig, hyper: Hyperparameters
+) -> tuple[Architecture, SearchTrace]:
+    found = autofis.search(Task(rows, rows[:100], schema), config, hyper)
+    return found.architecture, found.trace
 
 
 def kept(architecture: Architecture) -> set[tuple[str, ...]]:
@@ -68,7 +77,7 @@ def test_the_same_seed_gives_the_same_search_to_the_last_bit(planted: Planting) 
     )
 
 
-Searched = tuple[Planting, SearchConfig, Architecture, SearchTrace]
+Searched = tuple[Planting, AutoFISConfig, Architecture, SearchTrace]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +126,7 @@ def test_a_joint_search_goes_over_the_kept_pairs_again(joint: Searched) -> None:
     assert {c.order for c in trace.candidates if c.kept} <= {2, 3}
 
 
-def check_trace(config: SearchConfig, rows: int, architecture: Architecture, trace: SearchTrace) -> None:
+def check_trace(config: AutoFISConfig, rows: int, architecture: Architecture, trace: SearchTrace) -> None:
     """What holds for every search, whatever it found."""
     fields = architecture.fields
     assert {c.fields for c in trace.candidates} == {
@@ -202,12 +211,12 @@ def test_a_threshold_that_no_gate_reaches_keeps_nothing(planted: Planting) -> No
 
 def test_columns_of_every_kind_can_be_searched() -> None:
     schema = schema_of(("categorical", 9), ("multivalued", 5, 3), ("numeric", 2))
-    _, trace = search(rows_of(schema, 600), schema, SearchConfig(batch_size=100, epochs=1), HYPER)
+    _, trace = search(rows_of(schema, 600), schema, AutoFISConfig(batch_size=100, epochs=1), HYPER)
     assert len(trace.candidates) == 3
 
 
 def test_a_search_that_diverges_says_so() -> None:
     schema = tokens(3)
-    config = SearchConfig(batch_size=100, epochs=1, learning_rate=1e30)
+    config = AutoFISConfig(batch_size=100, epochs=1, learning_rate=1e30)
     with pytest.raises(ValueError, match="diverged"):
         search(rows_of(schema, 2000), schema, config, HYPER)

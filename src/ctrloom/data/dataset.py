@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from ctrloom.config import Split
+from ctrloom.data.crosses import CrossKeys
 from ctrloom.data.encode import Encoder, load_schema
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
@@ -61,6 +62,10 @@ class Dataset:
             f"{what} was made from another data set: its {differs} differ from those of {self.base}; "
             "search, train and evaluate on one data set"
         )
+
+    def crosses(self) -> CrossKeys:
+        """Keys of all pairs that crosses were built for."""
+        return {}
 
     def rows_in(self, split: Split) -> int:
         """Number of rows of one split."""

@@ -16,7 +16,7 @@ import pyarrow.csv
 from pydantic import Field, model_validator
 
 from ctrloom import storage
-from ctrloom.config import Count
+from ctrloom.config.types import Count
 from ctrloom.progress import progress
 from ctrloom.section import Section
 

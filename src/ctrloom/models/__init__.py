@@ -1,6 +1,6 @@
 """Models, each readable as its equation over shared layers; all are built from an architecture."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import nn
 
@@ -15,25 +15,22 @@ class _Model(Protocol):
     def __call__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> nn.Module: ...
 
 
-MODELS: dict[ModelName, _Model] = {
-    "lr": LR,
-    "fm": FM,
-    "fwfm": FwFM,
-    "fnn": FNN,
-    "deepfm": DeepFM,
-    "ipnn": IPNN,
-    "autofm": AutoFM,
-    "autodeepfm": AutoDeepFM,
-}
-TITLES: dict[ModelName, str] = {
-    "lr": "LR",
-    "fm": "FM",
-    "fwfm": "FwFM",
-    "fnn": "FNN",
-    "deepfm": "DeepFM",
-    "ipnn": "IPNN",
-    "autofm": "AutoFM",
-    "autodeepfm": "AutoDeepFM",
+class Entry(NamedTuple):
+    """A model, and its name as people write it."""
+
+    title: str
+    model: _Model
+
+
+MODELS: dict[ModelName, Entry] = {
+    "lr": Entry("LR", LR),
+    "fm": Entry("FM", FM),
+    "fwfm": Entry("FwFM", FwFM),
+    "fnn": Entry("FNN", FNN),
+    "deepfm": Entry("DeepFM", DeepFM),
+    "ipnn": Entry("IPNN", IPNN),
+    "autofm": Entry("AutoFM", AutoFM),
+    "autodeepfm": Entry("AutoDeepFM", AutoDeepFM),
 }
 
 
@@ -50,4 +47,4 @@ def build(name: ModelName, architecture: Architecture, schema: Schema, hyper: Hy
             f"the architecture was found on the fields {', '.join(architecture.fields)}; "
             f"the data has {', '.join(schema.names)}"
         )
-    return MODELS[name](architecture, schema, hyper)
+    return MODELS[name].model(architecture, schema, hyper)

@@ -43,7 +43,7 @@ class IPNN(nn.Module):
         super().__init__()
         self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
         self.interactions = Interactions(architecture, schema, hyper.embedding_size, hyper.embedding_std)
-        inputs = len(schema.fields) * hyper.embedding_size + len(architecture.interactions)
+        inputs = len(schema.fields) * hyper.embedding_size + self.interactions.count
         self.mlp = _perceptron(inputs, hyper)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:

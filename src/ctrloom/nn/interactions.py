@@ -107,6 +107,7 @@ class Interactions(nn.Module):
         self.products = nn.ModuleDict(
             {str(o): products(architecture.indices(schema, o), fields) for o in orders}
         )
+        self.count = sum(len(architecture.of_order(o)) for o in orders)
         self.tables = nn.ModuleDict({str(o): FieldEmbedding(schema, size, std) for o in orders if o > 2})
 
     def forward(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> dict[str, Tensor]:

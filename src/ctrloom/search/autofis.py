@@ -13,12 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.config import Hyperparameters, SearchConfig
+from ctrloom.config import AutoFISConfig, Hyperparameters
 from ctrloom.data.rows import Rows
 from ctrloom.models import build
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.progress import progress
 from ctrloom.schema import Schema
+from ctrloom.search.controls import gate_controls
+from ctrloom.search.statistics import with_statistics
+from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything, steps_in_pass
 
@@ -27,13 +30,13 @@ STEPS = 80  # in a pass at least, for gates to part
 POINTS = 60  # recorded on the gates' paths
 
 
-def search(
-    train: Rows, schema: Schema, config: SearchConfig, hyper: Hyperparameters
-) -> tuple[Architecture, SearchTrace]:
-    """Interactions whose gate is not zero at the end, and how the gates went there.
+def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
+    """Interactions whose gate is not zero at the end, how the gates went there, and the controls.
 
-    Reads the training rows alone. The trace has every candidate of every order that was searched.
+    Gates and weights learn from the training rows alone. The trace has every candidate of every order that
+    was searched.
     """
+    train, schema = task.train, task.schema
     if len(schema.fields) < config.order:
         raise ValueError(f"search.order: {config.order} fields are needed, the data has {len(schema.fields)}")
     stages: list[_Stage] = []
@@ -41,7 +44,8 @@ def search(
     for order in range(2, config.order + 1):
         stages.append(stage := _Stage(kept, order, train, schema, config, hyper))
         kept = stage.run()
-    return kept, _trace(stages, len(train), config)
+    trace = with_statistics(_trace(stages, len(train), config), task)
+    return Found(kept, trace, gate_controls(kept, trace, config.random_draws, config.seed))
 
 
 class _Stage:
@@ -53,7 +57,7 @@ class _Stage:
         order: int,
         train: Rows,
         schema: Schema,
-        config: SearchConfig,
+        config: AutoFISConfig,
         hyper: Hyperparameters,
     ) -> None:
         self.lower, self.order, self.config = lower, order, config
@@ -151,7 +155,7 @@ def _flat(parts: list[nn.Parameter] | list[Tensor]) -> list[float]:
     return joined
 
 
-def _trace(stages: list[_Stage], rows: int, config: SearchConfig) -> SearchTrace:
+def _trace(stages: list[_Stage], rows: int, config: AutoFISConfig) -> SearchTrace:
     """One trace over all stages; an order that was searched twice shows its last gates."""
     last = {names: (stage, i) for stage in stages for i, names in enumerate(stage.fields)}
     candidates, position = [], {names: i for i, names in enumerate(last)}

@@ -1,11 +1,35 @@
 """Selections that a search must beat: random ones of the same size, and the best by statistics-AUC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 
 from ctrloom.architecture import Architecture, Interaction
+from ctrloom.search.trace import SearchTrace
+
+
+def gate_controls(
+    found: Architecture, trace: SearchTrace, draws: int, seed: int
+) -> dict[str, Sequence[Architecture]]:
+    """What a selection by gates must beat: no selection, that of statistics-AUC, and random ones."""
+    scores = {c.fields: c.statistics_auc for c in trace.candidates if c.statistics_auc is not None}
+    every = Architecture(
+        method="complete",
+        fields=found.fields,
+        interactions=tuple(
+            Interaction(fields=c.fields, function=c.function)
+            for c in trace.candidates
+            if c.function != "none"
+        ),
+    )
+    controls: dict[str, Sequence[Architecture]] = {
+        "unpruned": [every],
+        "statistics-auc": [best_by_score(found, scores)],
+    }
+    if draws:
+        controls["random"] = [random_like(found, seed + draw) for draw in range(draws)]
+    return controls
 
 
 def random_like(found: Architecture, seed: int) -> Architecture:

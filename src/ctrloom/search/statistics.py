@@ -9,25 +9,32 @@ from numpy.typing import NDArray
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.statistics_auc import statistics_auc
 from ctrloom.schema import MISSING_ID, Field, Schema
+from ctrloom.search.task import Task
 from ctrloom.search.trace import SearchTrace
 
 BUCKETS = 20  # of a number, by quantiles of its training values
 
 
-def with_statistics(trace: SearchTrace, train: Rows, valid: Rows, schema: Schema) -> SearchTrace:
+def with_statistics(trace: SearchTrace, task: Task) -> SearchTrace:
     """Add its statistics-AUC to each candidate: counted on training rows, scored on validation rows."""
+    if not trace.candidates:
+        return trace
+    train, valid, schema = task.train, task.valid, task.schema
+    every = list(dict.fromkeys(candidate.fields for candidate in trace.candidates))
     train_NF, valid_MF = field_codes(train, valid, schema)
     aucs = statistics_auc(
         train_NF,
         train.label_N.numpy(),
         valid_MF,
         valid.label_N.numpy(),
-        [schema.indices(candidate.fields) for candidate in trace.candidates],
+        [schema.indices(names) for names in every],
         train_weight_N=None if train.weight_N is None else train.weight_N.numpy(),
         valid_weight_M=None if valid.weight_N is None else valid.weight_N.numpy(),
     )
-    scored = zip(trace.candidates, aucs, strict=True)
-    candidates = tuple(c.model_copy(update={"statistics_auc": float(auc)}) for c, auc in scored)
+    scores = dict(zip(every, aucs, strict=True))
+    candidates = tuple(
+        c.model_copy(update={"statistics_auc": float(scores[c.fields])}) for c in trace.candidates
+    )
     return trace.model_copy(update={"candidates": candidates})
 
 

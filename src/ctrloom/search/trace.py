@@ -7,23 +7,49 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from ctrloom import storage
+from ctrloom.architecture import Function, Operator
 from ctrloom.config import ModelName
 from ctrloom.section import Section
 
 
 class Candidate(Section):
-    """One interaction that the search could keep."""
+    """One interaction that the search could keep, modelled by one function.
+
+    The function "none" is OptInter's third choice, to leave a pair out.
+    """
 
     fields: tuple[str, ...]  # in schema order
-    gate: float  # at the end of the search; exactly 0 where it was dropped
+    function: Function | Literal["none"] = "inner"
+    gate: float  # at the end of the search; exactly 0 where GRDA dropped it; OptInter: a probability
     kept: bool
     accumulator: float | None = None  # GRDA's value before the soft threshold: how near a dropped one was
     statistics_auc: float | None = None  # on validation rows (AutoFIS, section 4.6)
+    mutual_information: float | None = None  # with the label, training rows, in nats (OptInter, Eq. 21)
 
     @property
     def order(self) -> int:
         """Number of fields."""
         return len(self.fields)
+
+
+class OperatorStrength(Section):
+    """AutoPI: one operator that could stand between two nodes of a cell."""
+
+    cell: Literal["interaction", "ensemble"]
+    source: int
+    target: int
+    operator: Operator
+    strength: float
+    kept: bool
+
+
+class EmbeddingGates(Section):
+    """AIM: the gates on the positions of one field's embedding, for one order and function."""
+
+    field: str
+    order: int
+    function: Function
+    gates: tuple[float, ...]
 
 
 class SearchTrace(Section):
@@ -38,6 +64,8 @@ class SearchTrace(Section):
     base: ModelName
     orders: tuple[int, ...]
     candidates: tuple[Candidate, ...]
+    operators: tuple[OperatorStrength, ...] = ()
+    embedding_gates: tuple[EmbeddingGates, ...] = ()
     path_steps: tuple[int, ...] = ()  # at most some sixty, ascending
     path_gates: tuple[tuple[float | None, ...], ...] = ()
     path_threshold: tuple[float, ...] = ()

@@ -8,7 +8,7 @@ from ctrloom import storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import BaselineName, ModelName
 from ctrloom.data.dataset import Dataset
-from ctrloom.models import TITLES
+from ctrloom.models import MODELS
 from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.search import ARCHITECTURE, CONTROLS, TRACE
 from ctrloom.training.runs import Plan, open_runs, train_runs
@@ -31,10 +31,10 @@ def retrain(
     dataset = Dataset.open(manifest)
     base: ModelName = SearchTrace.load(search / TRACE).base
     found = _found(search, dataset)
-    plans = [Plan(base, TITLES[base], "retrained", base, (found,))]
+    plans = [Plan(base, MODELS[base].title, "retrained", base, (found,))]
     for folder in sorted((search / CONTROLS).iterdir()):
         draws = [Architecture.load(path) for path in sorted(folder.glob("*.json"), key=lambda p: int(p.stem))]
-        title = CONTROL_TITLES[folder.name].format(TITLES[base])
+        title = CONTROL_TITLES[folder.name].format(MODELS[base].title)
         plans.append(Plan(f"{base}-{folder.name}", title, "control", base, draws, counterpart=base))
     train_runs(dataset, plans, models, seeds, output)
     _export(dataset, output, base, bundle)
@@ -53,7 +53,7 @@ def transfer(
     dataset = Dataset.open(manifest)
     found = _found(search, dataset)
     plans = [
-        Plan(f"{t}-transfer", f"{TITLES[t]}, transferred", "transfer", t, (found,), counterpart=t)
+        Plan(f"{t}-transfer", f"{MODELS[t].title}, transferred", "transfer", t, (found,), counterpart=t)
         for t in targets
     ]
     train_runs(dataset, plans, models, seeds, output)
@@ -68,7 +68,7 @@ def baselines(
     """Train models that use every pair, or none."""
     dataset = Dataset.open(manifest)
     every_pair = Architecture.complete(dataset.schema.names)
-    plans = [Plan(name, TITLES[name], "baseline", name, (every_pair,)) for name in names]
+    plans = [Plan(name, MODELS[name].title, "baseline", name, (every_pair,)) for name in names]
     train_runs(dataset, plans, models, seeds, output)
 
 

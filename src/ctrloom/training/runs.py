@@ -14,7 +14,7 @@ from torch import nn
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters, ModelName
+from ctrloom.config import Hyperparameters, ModelName, ModelSettings
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.results import Kind
@@ -47,7 +47,7 @@ class SeedRecord(Section):
     history: History
 
 
-class RunRecord(Section):
+class RunRecord(ModelSettings):
     """`run.json`: what was trained, on what, and how it went."""
 
     version: int = 1
@@ -55,8 +55,6 @@ class RunRecord(Section):
     title: str
     kind: Kind
     counterpart: str | None = None
-    model: ModelName
-    hyperparameters: Hyperparameters
     parameters: int
     data_fingerprint: str
     schema_fingerprint: str

@@ -1,0 +1,200 @@
+"""Where rows come from: files, columns, label rule and split."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, SerializationInfo, field_serializer, model_validator
+
+from ctrloom.config.types import Fraction
+from ctrloom.section import Section
+
+
+class Categorical(Section):
+    """A column of tokens."""
+
+    kind: Literal["categorical"] = "categorical"
+
+
+class Numeric(Section):
+    """A column of numbers; `vocabulary` says how they become ids."""
+
+    kind: Literal["numeric"] = "numeric"
+
+
+class Multivalued(Section):
+    """A column that holds any number of tokens, joined by `separator`."""
+
+    kind: Literal["multivalued"] = "multivalued"
+    separator: Annotated[str, Field(min_length=1)] = "|"
+
+
+class Timestamp(Section):
+    """A point in time: seconds since 1970 (UTC), or text in the strptime `format`."""
+
+    kind: Literal["timestamp"] = "timestamp"
+    format: str | None = None
+    derive: tuple[Literal["hour", "weekday", "day", "month"], ...] = ()  # become fields <column>_hour, ...
+
+
+class Label(Section):
+    """What is to be predicted.
+
+    Without `positive` the column itself holds 0 and 1 (or -1 and 1, false and true). `positive` is a
+    comparison (`> 3`, `== 4`, `<= 2`) or the value that means a click. Rows where `drop` holds are left out.
+    """
+
+    kind: Literal["label"] = "label"
+    positive: str | None = None
+    drop: str | None = None
+
+
+class Weight(Section):
+    """A non-negative weight of the row, used in the loss and in the metrics."""
+
+    kind: Literal["weight"] = "weight"
+
+
+class Ignored(Section):
+    """A column that is not read."""
+
+    kind: Literal["ignored"] = "ignored"
+
+
+Column = Annotated[
+    Categorical | Numeric | Multivalued | Timestamp | Label | Weight | Ignored, Discriminator("kind")
+]
+
+
+class SourceConfig(Section):
+    """How the bytes of a file become typed columns; enough to read rows again at prediction time."""
+
+    format: Literal["csv", "tsv", "libsvm", "parquet"] = "csv"
+    header: bool = True  # csv and tsv: the first line names the columns; otherwise `columns` does, in order
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # csv: default is a comma
+    missing_values: tuple[str, ...] = ("",)  # tokens that mean "no value"
+    other_columns: Literal["refuse", "ignore"] = "refuse"  # columns of the file that `columns` does not name
+    columns: dict[str, Column]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthands(cls, raw: Any) -> Any:
+        """`name: categorical` for `name: {kind: categorical}`; `I1..I13` and `f_00..f_12` for 13 columns."""
+        named = raw.get("columns") if isinstance(raw, Mapping) else None
+        if isinstance(named, list | tuple) and all(isinstance(c, Mapping) and "name" in c for c in named):
+            pairs = [(c["name"], {k: v for k, v in c.items() if k != "name"}) for c in named]
+        elif isinstance(named, Mapping):
+            pairs = list(named.items())
+        else:
+            return raw
+        columns: dict[str, Any] = {}
+        for name, column in pairs:
+            for each in _expand(str(name)):
+                if each in columns:
+                    raise ValueError(f"columns: {each!r} stands twice")
+                columns[each] = {"kind": column} if isinstance(column, str) else column
+        return {**raw, "columns": columns}
+
+    @field_serializer("columns")
+    def _in_order(self, columns: dict[str, Column], info: SerializationInfo) -> list[dict[str, Any]]:
+        """A list: the order of columns means something, and not every carrier of JSON keeps that of keys."""
+        dumped = [
+            (n, c.model_dump(mode=info.mode, exclude_none=info.exclude_none)) for n, c in columns.items()
+        ]
+        return [{"name": name, **column} for name, column in dumped]
+
+    @model_validator(mode="after")
+    def _one_label(self) -> Self:
+        if len(labels := self.named("label")) != 1:
+            raise ValueError(f"exactly one column must be of kind label, found {', '.join(labels) or 'none'}")
+        for kind in ("weight", "timestamp"):
+            if len(found := self.named(kind)) > 1:
+                raise ValueError(f"at most one column can be of kind {kind}, found {', '.join(found)}")
+        if not any(c.kind in ("categorical", "numeric", "multivalued") for c in self.columns.values()):
+            raise ValueError(
+                "no column is a field: name at least one categorical, numeric or multivalued one"
+            )
+        return self
+
+    def named(self, kind: str) -> list[str]:
+        """Names of the columns of one kind, in file order."""
+        return [name for name, column in self.columns.items() if column.kind == kind]
+
+
+class Files(Section):
+    """Paths, globs or URLs per split; a split without files is carved out of `train` as `split` says."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        return {split: [names] if isinstance(names, str) else names for split, names in raw.items()}
+
+
+class RandomSplit(Section):
+    """Rows drawn at random, `stratified` so that every part has the same label rate."""
+
+    by: Literal["random"] = "random"
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+    seed: int = 0
+    stratified: bool = False
+
+
+class TimeSplit(Section):
+    """The newest rows are the test split, those before them the validation split.
+
+    Either shares of the rows (`valid`, `test`) or instants (`valid_from`, `test_from`, ISO 8601, UTC).
+    """
+
+    by: Literal["time"] = "time"
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+    valid_from: str | None = None
+    test_from: str | None = None
+
+
+class DataConfig(SourceConfig):
+    """A data set: files (paths, globs or URLs), their columns, and how they are split."""
+
+    files: Files  # a list, or one name, stands for `train`
+    split: Annotated[RandomSplit | TimeSplit, Discriminator("by")] = RandomSplit()
+    max_malformed: Fraction = 0.01  # share of malformed rows past which ingest stops
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        files, split = raw.get("files"), raw.get("split")
+        if isinstance(files, str | list | tuple):
+            raw = {**raw, "files": {"train": [files] if isinstance(files, str) else files}}
+        if isinstance(split, Mapping):
+            raw = {**raw, "split": {"by": "random", **split}}
+        return raw
+
+    @model_validator(mode="after")
+    def _time_is_known(self) -> Self:
+        if self.split.by == "time" and not self.named("timestamp"):
+            raise ValueError("split: a split by time needs a column of kind timestamp")
+        return self
+
+    @property
+    def source(self) -> SourceConfig:
+        """The part that predictions need too."""
+        return SourceConfig(**{name: getattr(self, name) for name in SourceConfig.model_fields})
+
+
+def _expand(name: str) -> list[str]:
+    match = re.fullmatch(r"(\D*)(\d+)\.\.(\D*)(\d+)", name)
+    if not match or match[1] != match[3]:
+        return [name]
+    if int(match[2]) > int(match[4]):
+        raise ValueError(f"{name!r} stands for no column: its first number is larger than its last")
+    digits = len(match[2]) if match[2].startswith("0") else 1
+    return [f"{match[1]}{i:0{digits}}" for i in range(int(match[2]), int(match[4]) + 1)]

@@ -1,0 +1,199 @@
+"""Models by name, and the settings that turn an architecture and a data set into a trained model."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from ctrloom.config.types import BatchSize, Count, Fraction, NotNegative, Passes, Positive
+from ctrloom.section import Section
+
+BaselineName = Literal[
+    "lr",
+    "poly2",
+    "fm",
+    "ffm",
+    "fwfm",
+    "fmfm",
+    "afm",
+    "nfm",
+    "hofm",
+    "fnn",
+    "widedeep",
+    "deepfm",
+    "ipnn",
+    "opnn",
+    "pin",
+    "deepcrossing",
+    "dcn",
+    "dcnv2",
+    "xdeepfm",
+    "afn",
+    "finalmlp",
+    "autoint",
+    "autointplus",
+    "gbdt",
+    "gbdtlr",
+]
+FoundName = Literal["autofm", "autodeepfm", "aim", "optinter", "autopi"]  # models that a search asks for
+TransferName = Literal["fm", "fwfm", "ffm", "fmfm", "afm", "nfm", "deepfm", "ipnn", "opnn", "pin"]
+ModelName = Literal[BaselineName, FoundName]
+Widths = tuple[Count, ...]
+
+
+class Hyperparameters(Section):
+    """What every model has."""
+
+    embedding_size: Count = 10
+    embedding_std: Positive | None = None  # None: Xavier over the whole table, as AutoFIS has it
+    hidden: Widths = (400, 400, 400)
+    dropout: Fraction = 0.0
+    batch_norm: bool = False
+    epochs: Count = 20
+    batch_size: BatchSize = 4096
+    learning_rate: Positive = 1e-3
+    embedding_l2: NotNegative = 0.0  # adds l2/2 * |table|^2 to the loss
+    patience: Count = (
+        2  # epochs without a better validation score before the learning rate falls, then the end
+    )
+    decays: Passes = 0  # how often the learning rate falls to a tenth before the end
+    monitor: Literal["auc", "logloss"] = "auc"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"  # of matrix products in training
+
+    @classmethod
+    def of(cls, models: Mapping[Any, Mapping[str, Any]], name: str) -> "Hyperparameters":
+        """Those of one model: what `models.default` says, overridden by what `models.<name>` says."""
+        raw = {**models.get("default", {}), **models.get(name, {})}
+        return OWN.get(name, Hyperparameters).parse(raw, f"models.{name}")
+
+
+class AFMSettings(Hyperparameters):
+    """Attentional FM."""
+
+    attention_size: Count = 8
+
+
+class HOFMSettings(Hyperparameters):
+    """Higher-order FM."""
+
+    order: Annotated[int, Field(ge=2, le=5)] = 3
+
+
+class PINSettings(Hyperparameters):
+    """Product-network in network."""
+
+    subnet_hidden: Widths = (40, 5)  # layers of the small network of each pair
+
+
+class CrossSettings(Hyperparameters):
+    """Deep & Cross networks."""
+
+    cross_layers: Count = 3
+    low_rank: Count | None = None  # DCNv2: rank of the cross matrices; None is full rank
+
+
+class CINSettings(Hyperparameters):
+    """xDeepFM: compressed interaction network."""
+
+    cin_layers: Widths = (64, 64)
+
+
+class AFNSettings(Hyperparameters):
+    """Adaptive factorization network; with a perceptron beside it, it is AFN+."""
+
+    logarithmic_neurons: Count = 400
+    plus: bool = False
+
+
+class FinalMLPSettings(Hyperparameters):
+    """Two streams of perceptrons and their bilinear fusion."""
+
+    second_hidden: Widths = (400, 400, 400)
+    heads: Count = 1
+    gate_hidden: Count | None = None  # width of the feature gates; None leaves them out
+
+
+class DeepCrossingSettings(Hyperparameters):
+    """Residual units over the embeddings."""
+
+    residual_units: Count = 3
+
+
+class AutoIntSettings(Hyperparameters):
+    """AutoInt: `code` is the published code's layer, `paper` that of its equations 5-8."""
+
+    attention_layers: Count = 3
+    heads: Count = 2
+    head_size: Count = 32
+    attention_dropout: Fraction = 0.0
+    residual: bool = True
+    reading: Literal["code", "paper"] = "code"
+
+
+class AIMSettings(Hyperparameters):
+    """AIM: gated interactions of several functions, and a perceptron over their products beside them."""
+
+    perceptron: bool = True
+    shared_embeddings: bool = False  # one table for all functions, instead of one each (ablation)
+
+
+class OptInterSettings(Hyperparameters):
+    """OptInter: pairs that are memorized, factorized or left out."""
+
+    cross_embedding_size: Count = 10
+    cross_l2: NotNegative = 0.0
+    cross_learning_rate: Positive | None = None  # None: the learning rate
+
+
+class AutoPISettings(Hyperparameters):
+    """AutoPI: what a found graph of operators is built with."""
+
+    attention_heads: Count = 1
+    senet_reduction: Count = 3
+    operator_norm: bool = True  # batch norm over the fields after each operator
+
+
+class GBDTSettings(Hyperparameters):
+    """Gradient-boosted trees (LightGBM); of the common settings only device, epochs and the like idle."""
+
+    trees: Count = 500
+    leaves: Annotated[int, Field(ge=2)] = 31
+    min_rows_in_leaf: Count = 20
+    tree_learning_rate: Positive = 0.1
+    tree_l2: NotNegative = 0.0
+
+
+OWN: dict[str, type[Hyperparameters]] = {
+    "afm": AFMSettings,
+    "hofm": HOFMSettings,
+    "pin": PINSettings,
+    "dcn": CrossSettings,
+    "dcnv2": CrossSettings,
+    "xdeepfm": CINSettings,
+    "afn": AFNSettings,
+    "finalmlp": FinalMLPSettings,
+    "deepcrossing": DeepCrossingSettings,
+    "autoint": AutoIntSettings,
+    "autointplus": AutoIntSettings,
+    "aim": AIMSettings,
+    "optinter": OptInterSettings,
+    "autopi": AutoPISettings,
+    "gbdt": GBDTSettings,
+    "gbdtlr": GBDTSettings,
+}
+
+
+class ModelSettings(Section):
+    """A model by name with its hyper-parameters, which have the model's own type."""
+
+    model: ModelName
+    hyperparameters: SerializeAsAny[Hyperparameters]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_type(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("hyperparameters"), Mapping):
+            return raw
+        name = str(raw.get("model"))
+        return {**raw, "hyperparameters": Hyperparameters.of({name: raw["hyperparameters"]}, name)}

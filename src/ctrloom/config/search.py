@@ -1,0 +1,154 @@
+"""Settings of the searches, one section per method."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field
+
+from ctrloom.config.types import BatchSize, Count, NotNegative, Passes, Positive
+from ctrloom.section import ConfigError, Section
+
+Order = Literal[2, 3, 4]
+
+
+class AutoFISConfig(Section):
+    """AutoFIS: which interactions of each order a model needs (AutoFIS, section 3.2)."""
+
+    method: Literal["autofis"] = "autofis"
+    base: Literal["autofm", "autodeepfm"] = "autofm"
+    order: Order = 2
+    higher_order: Literal["sequential", "joint"] = "sequential"  # joint: lower orders are searched again
+    # all: every interaction of an order; pool: the strongest ones of the order below, each with one field
+    # more (AIM, Algorithm 1), at most fields * pool of them
+    candidates: Literal["all", "pool"] = "all"
+    pool: Count | None = None  # interactions of the order below that are extended; None: half the fields
+    bi_level: bool = (
+        False  # gates learn on half of the training rows, weights on the other (AutoFIS, Table 8)
+    )
+    warm_up: Passes = 1  # passes that train the linear part alone; 0 in the paper
+    gate_warm_up: Passes = 3  # passes with fixed gates, per order above 2; 0 in the paper
+    epochs: Count = 5
+    batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 80 steps a pass
+    learning_rate: Positive = 1e-2
+    embedding_l2: NotNegative = 0.0  # as in the paper; much of it hides rare pairs
+    gate_learning_rate: Positive = 1.0
+    learning_rate_decay: Positive = 1.0  # factor after each fifth of the search
+    gate_decay: Positive = 0.6  # the same for the gates
+    gate_init: Positive = 0.6
+    c: Positive | None = None  # GRDA's c; by default scaled to the number of steps, see `threshold`
+    mu: Positive = 0.8
+    threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
+    seed: int = 0
+    # Control: random selections of the same size; seed number i is trained on draw i modulo their number.
+    random_draws: Passes = 10
+
+
+class AIMConfig(Section):
+    """AIM: which interactions, with which functions, at which embedding sizes (AIM, section 3)."""
+
+    method: Literal["aim"] = "aim"
+    base: Literal["aim"] = "aim"
+    order: Order = 2
+    functions: Annotated[
+        tuple[Literal["inner", "vector_kernel", "scalar_kernel", "outer"], ...], Field(min_length=1)
+    ] = (
+        "inner",
+        "vector_kernel",
+        "scalar_kernel",
+        "outer",
+    )
+    search_functions: bool = True  # off: all pairs with the inner product (the ablation without IFS)
+    search_embeddings: bool = True  # off: every field keeps its whole embedding (the ablation without EDS)
+    pool: Count | None = None  # interactions of the order below that are extended; None: half the fields
+    warm_up: Passes = 1  # passes that train the linear part alone; 0 in the paper
+    gate_warm_up: Passes = 3  # passes with fixed gates, per order above 2; 0 in the paper
+    epochs: Count = 5
+    batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 80 steps a pass
+    learning_rate: Positive = 1e-2
+    learning_rate_decay: Positive = 0.75
+    gate_learning_rate: Positive = 0.1
+    gate_decay: Positive = 0.75
+    gate_init: Positive = 0.6
+    mu: Positive = 0.6
+    threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
+    embedding_epochs: Count = 5  # of the search for embedding sizes
+    embedding_gate_learning_rate: Positive = 1.0
+    embedding_mu: Positive = 0.55
+    embedding_threshold: Positive = 1.5  # the same for the gates on embedding positions
+    seed: int = 0
+    random_draws: Passes = 10
+
+
+class OptInterConfig(Section):
+    """OptInter: memorize, factorize or ignore each pair (OptInter, section II)."""
+
+    method: Literal["optinter"] = "optinter"
+    base: Literal["optinter"] = "optinter"
+    epochs: Count = 10
+    patience: Count = 1
+    batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data
+    learning_rate: Positive = 1e-3
+    gate_learning_rate: Positive = 1e-2
+    temperature_decay: NotNegative = 5e-5  # fall of the temperature per training step
+    temperature_floor: Positive = 0.01
+    gumbel: bool = False  # noise on the logits (Eq. 16), which the published code leaves out
+    bi_level: bool = False
+    seed: int = 0
+    random_draws: Passes = 10
+
+
+class AutoPIConfig(Section):
+    """AutoPI: a graph of interaction operators (AutoPI, section 4)."""
+
+    method: Literal["autopi"] = "autopi"
+    base: Literal["autopi"] = "autopi"
+    strategy: Literal["differentiable", "random"] = "differentiable"  # random: AutoPI-R, the control
+    nodes: Count = 4  # intermediate nodes of each cell
+    epochs: Count = 50
+    frozen: Passes = 15  # first epochs in which only weights learn; at most a third of all
+    batch_size: BatchSize = 4096
+    learning_rate: Positive = 0.1
+    momentum: NotNegative = 0.9
+    weight_decay: NotNegative = 3e-4
+    clip: Positive = 5.0
+    gate_learning_rate: Positive = 6e-4
+    gate_weight_decay: NotNegative = 1e-3
+    anneal: bool = True
+    noisy_skip: bool = False
+    samples: Count = 20  # random strategy: graphs that are trained and compared on validation rows
+    seed: int = 0
+
+
+class SelectionConfig(Section):
+    """The top interactions by a statistic, or random ones: a method of its own and a yardstick."""
+
+    method: Literal["random", "statistics_auc", "mutual_information"]
+    base: Literal["autofm", "autodeepfm"] = "autofm"
+    keep: dict[Order, Count]  # interactions per order
+    seed: int = 0
+
+
+Kinds = AutoFISConfig | AIMConfig | OptInterConfig | AutoPIConfig | SelectionConfig
+SearchConfig = Annotated[Kinds, Discriminator("method")]
+METHODS: dict[str, type[Kinds]] = {
+    "autofis": AutoFISConfig,
+    "aim": AIMConfig,
+    "optinter": OptInterConfig,
+    "autopi": AutoPIConfig,
+    "random": SelectionConfig,
+    "statistics_auc": SelectionConfig,
+    "mutual_information": SelectionConfig,
+}
+
+
+def search_config(raw: Mapping[str, Any], where: str = "search") -> Kinds:
+    """The section of the method that `raw` names; AutoFIS when it names none.
+
+    Raises:
+        ConfigError: no such method, or a key or value that does not fit it.
+    """
+    method = raw.get("method", "autofis")
+    if method not in METHODS:
+        raise ConfigError(f"{where}.method: must be one of {', '.join(METHODS)}, not {method!r}")
+    parsed: Kinds = METHODS[method].parse(raw, where)
+    return parsed

@@ -1,0 +1,74 @@
+"""How values become ids."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field
+
+from ctrloom.config.types import Count
+from ctrloom.section import Section
+
+
+class LogSquared(Section):
+    """floor(ln(x)^2) for x > 2, else floor(x) (AutoInt, section 5.1.1, and its code)."""
+
+    method: Literal["log_squared"] = "log_squared"
+
+
+class EqualFrequency(Section):
+    """Buckets that hold equally many training rows (AutoFIS and AIM on Criteo)."""
+
+    method: Literal["equal_frequency"] = "equal_frequency"
+    buckets: Annotated[int, Field(ge=2)] = 40
+
+
+class EqualWidth(Section):
+    """Buckets of equal width between the smallest and the largest training value."""
+
+    method: Literal["equal_width"] = "equal_width"
+    buckets: Annotated[int, Field(ge=2)] = 40
+
+
+class Boundaries(Section):
+    """Given boundaries: bucket k holds values[k-1] <= x < values[k]."""
+
+    method: Literal["boundaries"] = "boundaries"
+    values: Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+class Keep(Section):
+    """Not bucketed: the field's embedding is multiplied by the scaled number."""
+
+    method: Literal["keep"] = "keep"
+    scaling: Literal["none", "min_max", "log"] = "min_max"  # log: sign(x) * ln(1 + |x|)
+
+
+Bucketing = Annotated[LogSquared | EqualFrequency | EqualWidth | Boundaries | Keep, Discriminator("method")]
+
+
+class FieldVocabulary(Section):
+    """What one field does differently."""
+
+    min_count: Count | None = None
+    bucketing: Bucketing | None = None
+    max_values: Count | None = None  # multi-valued: tokens kept per row
+
+
+class Crosses(Section):
+    """Ids for the values of two fields together, so that a model can memorize a pair (OptInter, section II).
+
+    A value of a pair that was seen less than `min_count` times, or one of whose two values is itself rare
+    or unseen, shares the id of the pair's unseen values.
+    """
+
+    pairs: Literal["all"] | tuple[tuple[str, str], ...] = "all"  # all: every pair of categorical fields
+    min_count: Count = 1
+
+
+class VocabularyConfig(Section):
+    """How values become ids; everything is fitted on the training split."""
+
+    min_count: Count = 1  # tokens seen less often share id 1 with the unseen ones
+    bucketing: Bucketing = LogSquared()
+    max_values: Count = 20
+    fields: dict[str, FieldVocabulary] = Field(default_factory=dict)
+    crosses: Crosses | None = None

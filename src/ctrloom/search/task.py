@@ -1,0 +1,33 @@
+"""What every search takes and what it gives back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ctrloom.architecture import Architecture
+from ctrloom.data.crosses import CrossKeys
+from ctrloom.data.rows import Rows
+from ctrloom.schema import Schema
+from ctrloom.search.trace import SearchTrace
+
+
+@dataclass(frozen=True)
+class Task:
+    """The data of a search: weights and gates learn from `train`; `valid` is for stopping and choosing."""
+
+    train: Rows
+    valid: Rows
+    schema: Schema
+    crosses: CrossKeys = field(default_factory=dict)  # of the pairs that the data set has crosses for
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, how it went, and the selections that it must beat.
+
+    `controls` are named architectures; where one name has several, seed number i is trained on architecture
+    i modulo their number.
+    """
+
+    architecture: Architecture
+    trace: SearchTrace
+    controls: Mapping[str, Sequence[Architecture]] = field(default_factory=dict)
