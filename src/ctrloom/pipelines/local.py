@@ -36,7 +36,9 @@ class RunError(ValueError):
 
 def arguments(config: RunConfig, store: Path) -> dict[str, object]:
     """Parameters of the pipeline: the sections of a run configuration, and the store."""
-    whole = config.model_dump(mode="json", exclude_none=True)  # KFP takes no null
+    whole = config.model_dump(
+        mode="json", exclude_none=True, exclude={"searches", "expected"}
+    )  # KFP takes no null
     names = {*config.baselines, *config.transfer, config.search.base}
     chosen = {name: Hyperparameters.of(config.models, name) for name in names}
     whole["models"] = {n: h.model_dump(mode="json", exclude_none=True) for n, h in sorted(chosen.items())}
