@@ -110,9 +110,9 @@ def test_every_problem_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         run(search={"epoch": 3, "mu": 0}, evaluation={"bins": 0})
     assert [line.split(": ")[1] for line in str(error.value).splitlines()] == [
+        "evaluation.bins",
         "search.mu",
         "search.epoch",
-        "evaluation.bins",
     ]
 
 

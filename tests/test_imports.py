@@ -38,11 +38,12 @@ ALLOWED: dict[str, set[str]] = {
     "stages": TRAINING | {"search", "stages", "predict"},
     "summary": BASE | {"evaluation", "search.trace", "stages"},
     "pipelines": BASE | {"stages", "summary", "predict", "pipelines"},
+    "comparing": BASE | {"stages", "evaluation"},
     "cli": {"*"},
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"pipelines.local", "pipelines.cluster", "pipelines.submit"}
-SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool"}  # what methods have in common
+SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates"}  # what methods have in common
 METHODS = {
     path.stem for path in (SOURCE / "search").iterdir() if path.stem[0] != "_" or path.stem == "__init__"
 } - SHARED

@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 
 from ctrloom.config import RunConfig
-from ctrloom.config_file import load_run_config
+from ctrloom.config_file import load_compare_config, load_run_config
 
 app = typer.Typer(
     help="Find the feature interactions that a CTR model needs, and prove that they help.",
@@ -52,6 +52,26 @@ def run(
     output = output or Path("runs") / loaded.name
     run_local(loaded, output)
     summarise(output, planted(loaded.evaluation), Console())
+
+
+@app.command()
+def compare(
+    config: Annotated[Path, typer.Argument(help="Comparison (YAML).", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; comparisons/<name> by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Jobs that run side by side.")] = 1,
+    settings: Settings = None,
+) -> None:
+    """Train many methods and models over seeds and write one table; goes on where it was stopped."""
+    from ctrloom.comparing import run_comparison
+    from ctrloom.summary import models_table
+
+    loaded = load_compare_config(config, [setting.partition("=")[::2] for setting in settings or []])
+    output = output or Path("comparisons") / loaded.name
+    console = Console()
+    console.print(models_table(run_comparison(loaded, output, workers)))
+    console.print(f"Table: {output / 'comparison' / 'comparison.html'}", soft_wrap=True)
 
 
 @app.command()

@@ -7,8 +7,10 @@ from typing import Any
 
 import yaml
 
-from ctrloom.config import RunConfig
+from ctrloom.config import CompareConfig, RunConfig
 from ctrloom.section import ConfigError
+
+Settings = Iterable[tuple[str, str]]
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -23,7 +25,7 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_run_config(path: str | Path, settings: Iterable[tuple[str, str]] = ()) -> RunConfig:
+def load_run_config(path: str | Path, settings: Settings = ()) -> RunConfig:
     """Read a run configuration from YAML; data paths are relative to the file that has them.
 
     `extends: <file>` takes everything from another file and overrides single keys of it. `settings`
@@ -32,10 +34,23 @@ def load_run_config(path: str | Path, settings: Iterable[tuple[str, str]] = ()) 
     Raises:
         ConfigError: no such file, no YAML, or a key or value that does not fit.
     """
+    return RunConfig.parse(_overridden(path, settings), str(path))
+
+
+def load_compare_config(path: str | Path, settings: Settings = ()) -> CompareConfig:
+    """Read the configuration of a comparison, likewise.
+
+    Raises:
+        ConfigError: no such file, no YAML, or a key or value that does not fit.
+    """
+    return CompareConfig.parse(_overridden(path, settings), str(path))
+
+
+def _overridden(path: str | Path, settings: Settings) -> dict[str, Any]:
     raw = read_yaml(path)
     for key, value in settings:
         _override(raw, key.split("."), value)
-    return RunConfig.parse(raw, str(path))
+    return raw
 
 
 def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def summarise(output: Path, truth: tuple[tuple[str, ...], ...] | None, console: 
     """Print the models of a run directory, what its search kept, and where the report is."""
     results = Results.load(output / "metrics.json")
     trace = SearchTrace.load(output / "search.json").model_copy(update={"planted": truth})
-    console.print(_models(results))
+    console.print(models_table(results))
     for order in trace.orders:
         candidates = trace.of_order(order)
         kept = [candidate for candidate in candidates if candidate.kept]
@@ -35,12 +35,16 @@ def _names(interactions: Sequence[tuple[str, ...]]) -> str:
     return escape(", ".join(" x ".join(names) for names in interactions))
 
 
-def _models(results: Results) -> Table:
+def models_table(results: Results) -> Table:
+    """Models with their quality on the test split."""
     base = results.model(results.base)
     seeds = len(base.seeds)
     table = Table(title=f"Test split, {results.data.rows['test']:,} rows, mean over {seeds} seeds", box=None)
     for heading in ("model", "AUC", "sd", "logloss", f"vs {base.title}", "p", "kept"):
-        table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
+        first = heading == "model"
+        table.add_column(
+            heading, justify="left" if first else "right", no_wrap=not first, min_width=1 if first else 7
+        )
     for model in results.models:
         versus = results.versus_base(model.name)
         table.add_row(
@@ -60,4 +64,4 @@ def _p(p: float) -> str:
 
 
 def _kept(model: ModelResult) -> str:
-    return " + ".join(str(model.kept[order]) for order in sorted(model.kept)) or "-"
+    return " + ".join(f"{model.kept[order]:.4g}" for order in sorted(model.kept)) or "-"

@@ -94,7 +94,7 @@ def made_up_models(
             name=name,
             title=title,
             kind=kind,
-            architecture=architecture,
+            architectures=(architecture,) if architecture else (),
             parameters=51_234 + 1000 * len(name),
             hyperparameters={"embedding_size": 10, "learning_rate": 0.001},
             seeds=tuple(range(seeds)),

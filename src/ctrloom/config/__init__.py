@@ -4,6 +4,7 @@ The same names are keys of the YAML file, parameters of the components and optio
 An unknown key is refused, and the message names the nearest key that exists.
 """
 
+from ctrloom.config.compare import CompareConfig, Entry, Published
 from ctrloom.config.data import (
     Categorical,
     Column,
@@ -19,7 +20,14 @@ from ctrloom.config.data import (
     Timestamp,
     Weight,
 )
-from ctrloom.config.models import BaselineName, Hyperparameters, ModelName, ModelSettings, TransferName
+from ctrloom.config.models import (
+    AIMSettings,
+    BaselineName,
+    Hyperparameters,
+    ModelName,
+    ModelSettings,
+    TransferName,
+)
 from ctrloom.config.run import EvaluationConfig, Expected, RunConfig
 from ctrloom.config.search import (
     AIMConfig,
@@ -46,6 +54,7 @@ from ctrloom.config.vocabulary import (
 __all__ = [
     "SPLITS",
     "AIMConfig",
+    "AIMSettings",
     "AutoFISConfig",
     "AutoPIConfig",
     "BaselineName",
@@ -53,8 +62,10 @@ __all__ = [
     "Bucketing",
     "Categorical",
     "Column",
+    "CompareConfig",
     "Crosses",
     "DataConfig",
+    "Entry",
     "EqualFrequency",
     "EqualWidth",
     "EvaluationConfig",
@@ -71,6 +82,7 @@ __all__ = [
     "Multivalued",
     "Numeric",
     "OptInterConfig",
+    "Published",
     "RandomSplit",
     "RunConfig",
     "SearchConfig",

@@ -33,34 +33,20 @@ class Expected(Section):
     source: str
 
 
-class RunConfig(Section):
-    """One run of the whole pipeline.
+class Study(Section):
+    """What a run and a comparison have in common: data, settings per model and method, seeds.
 
-    `searches` holds settings per method, for files that several runs extend: `search` takes those of its
-    method and overrides them.
+    `searches` holds settings per method, for files that several others extend.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     data: DataConfig
     vocabulary: VocabularyConfig = VocabularyConfig()
-    search: SearchConfig = AutoFISConfig()
     searches: dict[str, dict[str, Any]] = Field(default_factory=dict)
     models: dict[Literal["default", ModelName], dict[str, Any]] = Field(default_factory=dict)
-    baselines: tuple[BaselineName, ...] = ("lr", "fm", "fwfm", "fnn", "deepfm", "ipnn")
-    transfer: tuple[TransferName, ...] = ("ipnn", "deepfm")
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     evaluation: EvaluationConfig = EvaluationConfig()
     expected: Expected | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_its_method(cls, raw: Any) -> Any:
-        if not isinstance(raw, Mapping) or not isinstance(search := raw.get("search", {}), Mapping):
-            return raw
-        method, searches = search.get("method", "autofis"), raw.get("searches") or {}
-        own = searches.get(method) if isinstance(searches, Mapping) else None
-        graph = {} if method != "autopi" or "transfer" in raw else {"transfer": ()}
-        return {**raw, **graph, "search": {"method": method, **(own or {}), **search}}
 
     @model_validator(mode="after")
     def _settings_exist(self) -> Self:
@@ -71,10 +57,44 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _can_be_evaluated(self) -> Self:
+    def _has_all_splits(self) -> Self:
         """Say now what would otherwise fail when everything is trained."""
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: a seed stands twice; its second training would be the first over again")
+        for split in SPLITS[1:]:
+            share, start = getattr(self.data.split, split), getattr(self.data.split, f"{split}_from", None)
+            if not getattr(self.data.files, split) and share == 0 and start is None:
+                raise ValueError(f"data.split.{split}: a run needs {split} rows; give a share, or files")
+        return self
+
+
+def of_its_method(search: Any, searches: Any) -> Any:
+    """A raw `search` section on top of what `searches` says of its method; AutoFIS when it names none."""
+    if not isinstance(search, Mapping):
+        return search
+    method = search.get("method", "autofis")
+    own = searches.get(method) if isinstance(searches, Mapping) else None
+    return {"method": method, **(own or {}), **search}
+
+
+class RunConfig(Study):
+    """One run of the whole pipeline."""
+
+    search: SearchConfig = AutoFISConfig()
+    baselines: tuple[BaselineName, ...] = ("lr", "fm", "fwfm", "fnn", "deepfm", "ipnn")
+    transfer: tuple[TransferName, ...] = ("ipnn", "deepfm")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        search = of_its_method(raw.get("search", {}), raw.get("searches"))
+        graph = isinstance(search, Mapping) and search["method"] == "autopi"
+        return {**raw, **({"transfer": (), **raw} if graph else {}), "search": search}
+
+    @model_validator(mode="after")
+    def _can_be_evaluated(self) -> Self:
         if self.search.method == "autopi" and self.transfer:
             raise ValueError(
                 "transfer: AutoPI finds a graph of operators, which no other model can take; use []"
@@ -84,8 +104,4 @@ class RunConfig(Section):
             raise ValueError(
                 f"evaluation.base: {self.evaluation.base!r} is not trained; choose from {', '.join(names)}"
             )
-        for split in SPLITS[1:]:
-            share, start = getattr(self.data.split, split), getattr(self.data.split, f"{split}_from", None)
-            if not getattr(self.data.files, split) and share == 0 and start is None:
-                raise ValueError(f"data.split.{split}: a run needs {split} rows; give a share, or files")
         return self

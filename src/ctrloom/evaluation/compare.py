@@ -6,6 +6,7 @@ S seeds, N rows of a split.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class ModelScores:
     name: str
     title: str  # as people read it
     kind: Kind
-    architecture: Architecture | None  # None: the model has no interactions to choose from
+    architectures: tuple[Architecture, ...]  # one or one per seed; none: no interactions to choose from
     parameters: int
     hyperparameters: dict[str, Any]
     seeds: tuple[int, ...]
@@ -55,6 +56,7 @@ class ModelScores:
     train_seconds: float  # all seeds together
     curves: tuple[tuple[Epoch, ...], ...]  # one per seed
     counterpart: str | None = None  # name of the model that it is also tested against
+    search_seconds: float = 0.0  # all searches behind it together
 
 
 def compare(
@@ -124,14 +126,14 @@ def _result(model: ModelScores, valid: Truth, test: Truth, bins: int) -> ModelRe
         SeedMetrics(seed=seed, valid=metrics(valid_N, valid), test=metrics(test_N, test))
         for seed, valid_N, test_N in zip(model.seeds, model.valid_logit_SN, model.test_logit_SN, strict=True)
     )
-    found = model.architecture or Architecture(method="none", fields=(), interactions=())
-    orders = sorted({2, *found.orders}) if model.architecture else []
+    found = model.architectures
+    orders = sorted({2, *(order for each in found for order in each.orders)}) if found else []
     return ModelResult(
         name=model.name,
         title=model.title,
         kind=model.kind,
-        kept={order: len(found.of_order(order)) for order in orders},
-        candidates={order: comb(len(found.fields), order) for order in orders},
+        kept={order: fmean(len(each.of_order(order)) for each in found) for order in orders},
+        candidates={order: comb(len(found[0].fields), order) for order in orders},
         parameters=model.parameters,
         hyperparameters=model.hyperparameters,
         seeds=seeds,
@@ -142,6 +144,7 @@ def _result(model: ModelScores, valid: Truth, test: Truth, bins: int) -> ModelRe
         train_rows_per_second=model.train_rows_per_second,
         inference_rows_per_second=model.inference_rows_per_second,
         train_seconds=model.train_seconds,
+        search_seconds=model.search_seconds,
         curves=model.curves,
         roc=roc_curve(model.test_logit_SN[0], test.label_N, test.weight_N),
     )

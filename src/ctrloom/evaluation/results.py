@@ -65,7 +65,7 @@ class ModelResult(Section):
     name: str
     title: str
     kind: Kind
-    kept: dict[int, int]  # interactions per order
+    kept: dict[int, float]  # interactions per order, mean over the architectures behind the seeds
     candidates: dict[int, int]  # how many there are of that order
     parameters: int
     hyperparameters: dict[str, Any]
@@ -74,6 +74,7 @@ class ModelResult(Section):
     train_rows_per_second: float
     inference_rows_per_second: float
     train_seconds: float
+    search_seconds: float = 0.0
     curves: tuple[tuple[Epoch, ...], ...]
     roc: Curve  # test rows, first seed
 

@@ -2,8 +2,19 @@
 
 from ctrloom.data.ingest import ingest
 from ctrloom.data.vocabulary import build_vocabulary as vocabulary
+from ctrloom.stages.comparison import run_job, tabulate
 from ctrloom.stages.evaluation import evaluate
 from ctrloom.stages.search import search
 from ctrloom.stages.training import baselines, retrain, transfer
 
-__all__ = ["baselines", "evaluate", "ingest", "retrain", "search", "transfer", "vocabulary"]
+__all__ = [
+    "baselines",
+    "evaluate",
+    "ingest",
+    "retrain",
+    "run_job",
+    "search",
+    "tabulate",
+    "transfer",
+    "vocabulary",
+]

@@ -1,9 +1,9 @@
 """Score every trained model on the same rows, compare them, and write the report."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,20 +42,15 @@ def evaluate(
     baselines wrote; `config` is what the report shows as the configuration of the whole run.
     """
     dataset = Dataset.open(manifest)
-    rows: dict[Literal["valid", "test"], Rows] = {
-        "valid": dataset.rows("valid"),
-        "test": dataset.rows("test"),
-    }
+    rows = {split: dataset.rows(split) for split in SPLITS[1:]}
     every = [run for folder in runs for run in open_runs(folder)]
     with progress("evaluate", len(every), "models") as advance:
         scores = []
         for run in every:
-            scores.append(_scored(run, dataset, rows["valid"], rows["test"]))
+            scores.append(scored(run, dataset, rows["valid"], rows["test"]))
             advance(1)
-    valid, test = _truth(rows["valid"]), _truth(rows["test"])
-    label_rate: dict[Split, float] = {"train": float(dataset.rows("train").label_N.mean())}
-    label_rate |= {split: float(each.label_N.mean()) for split, each in rows.items()}
-    summary = _summary(dataset, label_rate, name)
+    valid, test = truth_of(rows["valid"]), truth_of(rows["test"])
+    summary = described(dataset, rows, name)
     results = compare(scores, valid, test, summary, evaluation, code_version(), config)
     trace = SearchTrace.load(search / TRACE).model_copy(update={"planted": planted(evaluation)})
     with storage.atomic_directory(output) as aside:
@@ -76,22 +71,23 @@ def planted(evaluation: EvaluationConfig) -> tuple[tuple[str, ...], ...] | None:
     return tuple(tuple(names) for names in truth["interactions"])
 
 
-def _scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
+def scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
+    """A run's models, each with its scores on both splits."""
     device = pick_device(run.record.hyperparameters.device)
     valid, test = valid.to(device), test.to(device)
-    valid_logits, test_logits, seconds = [], [], 0.0
+    valid_logits, test_logits, architectures, seconds = [], [], [], 0.0
     for trained in run.trained(dataset):
         valid_logits.append(score(trained.model, valid))
         began = time.perf_counter()
         test_logits.append(score(trained.model, test))
         seconds += time.perf_counter() - began
-        architecture = trained.architecture
+        architectures.append(trained.architecture)
     histories = [entry.history for entry in run.record.seeds]
     return ModelScores(
         name=run.record.name,
         title=run.record.title,
         kind=run.record.kind,
-        architecture=architecture if run.record.model not in ("lr", "fnn") else None,
+        architectures=tuple(architectures) if run.record.model not in ("lr", "fnn") else (),
         parameters=run.record.parameters,
         hyperparameters=run.record.hyperparameters.model_dump(mode="json"),
         seeds=tuple(entry.seed for entry in run.record.seeds),
@@ -105,11 +101,15 @@ def _scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
     )
 
 
-def _truth(rows: Rows) -> Truth:
+def truth_of(rows: Rows) -> Truth:
+    """Labels and weights of a split."""
     return Truth(rows.label_N.numpy(), None if rows.weight_N is None else rows.weight_N.numpy())
 
 
-def _summary(dataset: Dataset, label_rate: dict[Split, float], name: str) -> DataSummary:
+def described(dataset: Dataset, rows: Mapping[Split, Rows], name: str) -> DataSummary:
+    """The data set as results show it; `rows` are those of the valid and test split."""
+    label_rate: dict[Split, float] = {"train": float(dataset.rows("train").label_N.mean())}
+    label_rate |= {split: float(each.label_N.mean()) for split, each in rows.items()}
     fields = (FieldSummary(name=f.name, kind=f.kind, size=f.size) for f in dataset.schema.fields)
     return DataSummary(
         name=name,

@@ -21,23 +21,38 @@ CONTROL_TITLES = {
 
 
 def retrain(
-    manifest: Path, search: Path, models: dict[Any, Any], seeds: Sequence[int], output: Path, bundle: Path
+    manifest: Path,
+    search: Path,
+    models: dict[Any, Any],
+    seeds: Sequence[int],
+    output: Path,
+    bundle: Path | None = None,
+    controls: Sequence[str] | None = None,
 ) -> None:
-    """Train the model that the search found, from scratch, and its controls.
+    """Train the model that the search found, from scratch, and its controls (all, or those named).
 
     The gates start afresh and stay as attention weights (AutoFIS, section 3.3). `bundle` receives the seed
     that was best on the validation split.
+
+    Raises:
+        ValueError: a named control that the search did not write.
     """
     dataset = Dataset.open(manifest)
     base: ModelName = SearchTrace.load(search / TRACE).base
     found = _found(search, dataset)
     plans = [Plan(base, MODELS[base].title, "retrained", base, (found,))]
-    for folder in sorted((search / CONTROLS).iterdir()):
+    folders = {folder.name: folder for folder in sorted((search / CONTROLS).glob("*"))}
+    if missing := set(controls or ()) - set(folders):
+        raise ValueError(
+            f"controls: {min(missing)!r} is not among those of this search: {', '.join(folders) or 'none'}"
+        )
+    for folder in (folders[name] for name in (folders if controls is None else controls)):
         draws = [Architecture.load(path) for path in sorted(folder.glob("*.json"), key=lambda p: int(p.stem))]
         title = CONTROL_TITLES[folder.name].format(MODELS[base].title)
         plans.append(Plan(f"{base}-{folder.name}", title, "control", base, draws, counterpart=base))
     train_runs(dataset, plans, models, seeds, output)
-    _export(dataset, output, base, bundle)
+    if bundle:
+        _export(dataset, output, base, bundle)
 
 
 def transfer(
@@ -47,7 +62,7 @@ def transfer(
     models: dict[Any, Any],
     seeds: Sequence[int],
     output: Path,
-    bundles: Path,
+    bundles: Path | None = None,
 ) -> None:
     """Train other models over the interactions that the search found; a bundle of each goes to `bundles`."""
     dataset = Dataset.open(manifest)
@@ -57,9 +72,10 @@ def transfer(
         for t in targets
     ]
     train_runs(dataset, plans, models, seeds, output)
-    with storage.atomic_directory(bundles) as aside:
-        for plan in plans:
-            _export(dataset, output, plan.name, aside / plan.model)
+    if bundles:
+        with storage.atomic_directory(bundles) as aside:
+            for plan in plans:
+                _export(dataset, output, plan.name, aside / plan.model)
 
 
 def baselines(

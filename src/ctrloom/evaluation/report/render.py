@@ -24,20 +24,11 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    loader = PackageLoader("ctrloom.evaluation.report", ".")
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {name: getattr(format, name) for name in FORMATS} | {"clipped": drawing.clipped}
-    style, _, _ = loader.get_source(environment, "style.css")
+    environment, style = page_environment()
     page = environment.get_template("page.jinja").render(
         results=results,
         search=search,
-        style=Markup(style),
+        style=style,
         verdict=summary.verdict(results, search),
         found=summary.retrained(results),
         winner=summary.winner(results),
@@ -52,6 +43,21 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         fields_shown=FIELDS,
     )
     storage.write_text(output, page)
+
+
+def page_environment() -> tuple[Environment, Markup]:
+    """Templates with the filters that they use, and the style sheet that goes into every page."""
+    loader = PackageLoader("ctrloom.evaluation.report", ".")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: getattr(format, name) for name in FORMATS} | {"clipped": drawing.clipped}
+    style, _, _ = loader.get_source(environment, "style.css")
+    return environment, Markup(style)
 
 
 def _mapped(search: SearchTrace) -> int:

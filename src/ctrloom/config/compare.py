@@ -1,0 +1,89 @@
+"""The configuration of a comparison: many methods and models on one data set."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ctrloom.config.models import BaselineName, Hyperparameters, ModelName, TransferName
+from ctrloom.config.run import Study, of_its_method
+from ctrloom.config.search import SearchConfig
+from ctrloom.section import Section
+
+
+class Published(Section):
+    """What a paper reports for a method; `split` says whether it was measured on the same rows."""
+
+    auc: float
+    logloss: float | None = None
+    split: Literal["same", "another"] = "another"
+
+
+class Entry(Section):
+    """One line of the table: a model by itself, or a search and what is trained on its result."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    title: str | None = None
+    model: BaselineName | None = None
+    search: SearchConfig | None = None
+    controls: tuple[str, ...] = ()  # selections that the found one must beat: random, unpruned, ...
+    transfer: tuple[TransferName, ...] = ()  # further models to train on what was found
+    settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters, over those in `models`
+    published: Published | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.model is None) == (self.search is None):
+            raise ValueError(f"{self.name}: give either `model` or `search`")
+        if self.model is not None and (self.controls or self.transfer):
+            raise ValueError(f"{self.name}: controls and transfer need a `search`")
+        return self
+
+    @property
+    def trained(self) -> ModelName:
+        """The model that the entry's own line is about."""
+        name = self.model or (self.search and self.search.base)
+        assert name, "an entry has a model or a search"
+        return name
+
+    def models(self, models: Mapping[Any, Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
+        """Settings per model with those of this entry on top."""
+        own = {**models.get(self.trained, {}), **self.settings}
+        return {**{name: dict(each) for name, each in models.items()}, self.trained: own}
+
+
+class CompareConfig(Study):
+    """A list of methods and models, trained with the same seeds and tested on the same rows.
+
+    Every seed has a search of its own, so that the spread over seeds is that of search and training.
+    """
+
+    title: str | None = None
+    note: str = ""  # stands below the table
+    entries: Annotated[tuple[Entry, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("entries"), list | tuple):
+            return raw
+        entries = [
+            {**entry, "search": of_its_method(entry["search"], raw.get("searches"))}
+            if isinstance(entry, Mapping) and entry.get("search") is not None
+            else entry
+            for entry in raw["entries"]
+        ]
+        return {**raw, "entries": entries}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [entry.name for entry in self.entries]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"entries: two are named {min(twice)!r}")
+        if self.evaluation.base not in names:
+            raise ValueError(
+                f"evaluation.base: {self.evaluation.base!r} is no entry; choose from {', '.join(names)}"
+            )
+        for entry in self.entries:
+            Hyperparameters.of(entry.models(self.models), entry.trained)
+        return self

@@ -1,0 +1,154 @@
+"""Compare methods and models: one job per entry and seed, then one table over all of them.
+
+<jobs>/<entry>/seed-<seed>/job.json    what was done; a job that has it is not done again
+                           search/     what the search of this seed found
+                           runs/, transfer/
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctrloom import storage
+from ctrloom.config import SPLITS, CompareConfig, Entry
+from ctrloom.data.dataset import Dataset
+from ctrloom.evaluation.compare import ModelScores, compare
+from ctrloom.evaluation.report.comparison import render
+from ctrloom.evaluation.results import Results
+from ctrloom.models import MODELS
+from ctrloom.progress import progress
+from ctrloom.search.trace import SearchTrace
+from ctrloom.stages.evaluation import METRICS, described, scored, truth_of
+from ctrloom.stages.search import TRACE, search
+from ctrloom.stages.training import baselines, retrain, transfer
+from ctrloom.training.runs import open_runs
+from ctrloom.version import code_version
+
+JOB, TABLE, PAGE = "job.json", "table.csv", "comparison.html"
+
+
+def run_job(manifest: Path, entry: Entry, seed: int, models: dict[Any, Any], jobs: Path) -> bool:
+    """Search and train one entry with one seed; False if that was done before.
+
+    The job's folder appears whole or not at all, so that a job that was stopped starts anew.
+    """
+    folder = job_folder(jobs, entry, seed)
+    dataset = Dataset.open(manifest)
+    job = _job(dataset, entry, seed, models)
+    if (folder / JOB).is_file() and storage.read_json(folder / JOB)["fingerprint"] == job["fingerprint"]:
+        return False
+    settings = entry.models(models)
+    with storage.atomic_directory(folder) as aside:
+        runs = aside / "runs"
+        if entry.model:
+            baselines(manifest, [entry.model], settings, [seed], runs)
+        else:
+            assert entry.search, "an entry has a model or a search"
+            draws = {"random_draws": int("random" in entry.controls)}
+            own = {"seed": seed, **(draws if "random_draws" in type(entry.search).model_fields else {})}
+            found = aside / "search"
+            search(manifest, entry.search.model_copy(update=own), settings, found)
+            retrain(manifest, found, settings, [seed], runs, controls=entry.controls)
+            if entry.transfer:
+                transfer(manifest, found, entry.transfer, settings, [seed], aside / "transfer")
+        storage.write_json(aside / JOB, job)
+    return True
+
+
+def job_folder(jobs: Path, entry: Entry, seed: int) -> Path:
+    """Where the results of one job are."""
+    return jobs / entry.name / f"seed-{seed}"
+
+
+def tabulate(manifest: Path, config: CompareConfig, jobs: Path, output: Path) -> Results:
+    """Test all that the jobs trained on the same rows; write `metrics.json`, `table.csv`, `comparison.html`.
+
+    This is the one place where the test split is read.
+
+    Raises:
+        StorageError: a job is missing.
+    """
+    dataset = Dataset.open(manifest)
+    rows = {split: dataset.rows(split) for split in SPLITS[1:]}
+    scores: list[ModelScores] = []
+    with progress("compare", len(config.entries), "entries") as advance:
+        for entry in config.entries:
+            per_seed = [_scores_of(job_folder(jobs, entry, s), entry, dataset, rows) for s in config.seeds]
+            scores += [_joined(same) for same in zip(*per_seed, strict=True)]
+            advance(1)
+    results = compare(
+        scores,
+        truth_of(rows["valid"]),
+        truth_of(rows["test"]),
+        described(dataset, rows, config.name),
+        config.evaluation,
+        code_version(),
+        config.model_dump(mode="json"),
+    )
+    published = {entry.name: entry.published for entry in config.entries if entry.published}
+    with storage.atomic_directory(output) as aside:
+        results.save(aside / METRICS)
+        render(results, published, config.title or config.name, config.note, aside / TABLE, aside / PAGE)
+    return results
+
+
+def _job(dataset: Dataset, entry: Entry, seed: int, models: dict[Any, Any]) -> dict[str, Any]:
+    """What a job is; its fingerprint covers all that its result depends on but the code."""
+    used = {name: entry.models(models).get(name, {}) for name in ("default", entry.trained, *entry.transfer)}
+    job = {
+        "entry": entry.model_dump(mode="json", exclude={"title", "published"}),
+        "seed": seed,
+        "models": used,
+        "data_fingerprint": dataset.data_fingerprint,
+        "schema_fingerprint": dataset.schema.fingerprint,
+    }
+    fingerprint = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
+    return {**job, "fingerprint": fingerprint, "code_version": code_version()}
+
+
+def _scores_of(folder: Path, entry: Entry, dataset: Dataset, rows: dict[Any, Any]) -> list[ModelScores]:
+    """Scores of everything that one job trained, named after its entry."""
+    if not (folder / JOB).is_file():
+        raise storage.StorageError(f"{folder}: this job was not done; run the comparison again to do it")
+    trace = folder / "search" / TRACE
+    seconds = SearchTrace.load(trace).seconds if trace.is_file() else 0.0
+    runs = [
+        run for part in ("runs", "transfer") if (folder / part).is_dir() for run in open_runs(folder / part)
+    ]
+    found = []
+    plain = MODELS[entry.trained].title
+    title = entry.title or plain
+    for run in sorted(runs, key=lambda run: run.record.name != entry.trained):
+        name, told = entry.name, title
+        if run.record.kind == "control":
+            name = f"{entry.name}-{run.record.name.removeprefix(f'{entry.trained}-')}"
+            told = run.record.title.replace(plain, title)
+        elif run.record.kind == "transfer":
+            name, told = f"{entry.name}-{run.record.model}", f"{title} to {MODELS[run.record.model].title}"
+        scores = scored(run, dataset, rows["valid"], rows["test"])
+        searched = seconds if run.record.kind in ("retrained", "transfer") else 0.0
+        against = entry.name if run.record.kind == "control" else None
+        found.append(replace(scores, name=name, title=told, counterpart=against, search_seconds=searched))
+    return found
+
+
+def _joined(seeds: Sequence[ModelScores]) -> ModelScores:
+    """One model's scores over its seeds."""
+    return replace(
+        seeds[0],
+        architectures=tuple(a for each in seeds for a in each.architectures),
+        parameters=round(np.mean([each.parameters for each in seeds])),
+        seeds=tuple(seed for each in seeds for seed in each.seeds),
+        valid_logit_SN=np.concatenate([each.valid_logit_SN for each in seeds]),
+        test_logit_SN=np.concatenate([each.test_logit_SN for each in seeds]),
+        train_rows_per_second=float(np.median([each.train_rows_per_second for each in seeds])),
+        inference_rows_per_second=float(np.median([each.inference_rows_per_second for each in seeds])),
+        train_seconds=sum(each.train_seconds for each in seeds),
+        search_seconds=sum(each.search_seconds for each in seeds),
+        curves=tuple(curve for each in seeds for curve in each.curves),
+    )

@@ -1,0 +1,197 @@
+"""A comparison of a few methods on made-up clicks: what is in its table, and that it goes on where it was."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import log_loss, roc_auc_score
+
+from ctrloom.comparing import run_comparison
+from ctrloom.config import CompareConfig
+from ctrloom.config_file import load_compare_config
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.section import ConfigError
+from ctrloom.stages import tabulate
+from ctrloom.storage import StorageError
+from ctrloom.training.loop import score
+from ctrloom.training.runs import open_runs
+
+SECTIONS: dict[str, Any] = {
+    "name": "small",
+    "title": "Three of them",
+    "data": {"files": "clicks.csv", "columns": {"click": "label", "field_00..field_03": "categorical"}},
+    "models": {"default": {"epochs": 2, "hidden": [8], "learning_rate": 0.01, "batch_size": 512}},
+    "searches": {"autofis": {"epochs": 2}},
+    "seeds": [3, 5],
+    "evaluation": {"base": "plain", "bootstrap": 50},
+    "entries": [
+        {"name": "lr", "model": "lr"},
+        {"name": "plain", "model": "fm", "published": {"auc": 0.79, "logloss": 0.55}},
+        {"name": "wide", "title": "FM, wide", "model": "fm", "settings": {"embedding_size": 32}},
+        {
+            "name": "found",
+            "title": "AutoFIS",
+            "search": {},
+            "controls": ["random", "unpruned"],
+            "transfer": ["ipnn"],
+        },
+    ],
+}
+NAMES = ["lr", "plain", "wide", "found", "found-random", "found-unpruned", "found-ipnn"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("comparison")
+    synthesize(SynthConfig(rows=6000, fields=4, pairs=2, sizes=(12,)), place)
+    (place / "compare.yaml").write_text(yaml.safe_dump(SECTIONS, sort_keys=False))
+    return place
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path) -> CompareConfig:
+    return load_compare_config(folder / "compare.yaml")
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path, config: CompareConfig) -> Path:
+    run_comparison(config, folder / "out", workers=1)
+    return folder / "out"
+
+
+def lines(done: Path) -> dict[str, dict[str, str]]:
+    with open(done / "comparison" / "table.csv", newline="") as file:
+        return {line["name"]: line for line in csv.DictReader(file)}
+
+
+def test_the_table_has_a_line_for_all_that_was_trained(done: Path) -> None:
+    table = lines(done)
+    assert list(table) == NAMES
+    assert [table[n]["model"] for n in NAMES[2:]] == [
+        "FM, wide",
+        "AutoFIS",
+        "AutoFIS, random selection",
+        "AutoFIS, all gates",
+        "AutoFIS to IPNN",
+    ]
+    assert table["plain"]["published_auc"] == "0.79"
+    assert table["plain"]["published_split"] == "another"
+    assert table["lr"]["kept_percent_order_2"] == ""
+    assert float(table["found-unpruned"]["kept_percent_order_2"]) == 100
+    assert float(table["found"]["search_seconds"]) > 0
+    assert int(table["wide"]["parameters"]) > 2 * int(table["plain"]["parameters"])
+
+
+def test_its_numbers_are_those_of_the_models_on_the_test_rows(done: Path, config: CompareConfig) -> None:
+    dataset = Dataset.open(manifest(done))
+    test = dataset.rows("test")
+    label_N = test.label_N.numpy()
+    aucs, losses = [], []
+    for seed in config.seeds:
+        (run,) = open_runs(done / "jobs" / "wide" / f"seed-{seed}" / "runs")
+        (trained,) = run.trained(dataset)
+        probability_N = 1 / (1 + np.exp(-score(trained.model, test).astype(float)))
+        aucs.append(roc_auc_score(label_N, probability_N))
+        losses.append(log_loss(label_N, probability_N))
+    line = lines(done)["wide"]
+    assert float(line["test_auc"]) == pytest.approx(np.mean(aucs), abs=1e-9)
+    assert float(line["test_auc_sd"]) == pytest.approx(np.std(aucs, ddof=1), abs=1e-9)
+    assert float(line["test_logloss"]) == pytest.approx(np.mean(losses), abs=1e-7)
+
+
+def manifest(done: Path) -> Path:
+    """The manifest of the encoded data: the one that says which schema it has."""
+    found = [p for p in (done / "data").rglob("manifest.json") if "schema_fingerprint" in p.read_text()]
+    return found[-1]
+
+
+def test_every_seed_has_a_search_of_its_own(done: Path, config: CompareConfig) -> None:
+    seeds = set()
+    for seed in config.seeds:
+        architecture = json.loads((done / f"jobs/found/seed-{seed}/search/architecture.json").read_text())
+        seeds.add(architecture["provenance"]["seed"])
+    assert seeds == set(config.seeds)
+
+
+def test_the_page_says_what_is_published_elsewhere(done: Path) -> None:
+    page = (done / "comparison" / "comparison.html").read_text()
+    assert "Three of them" in page
+    assert "0.7900*" in page
+    assert page.count("<svg") == 2
+
+
+def stamps(done: Path) -> dict[str, int]:
+    return {str(p.relative_to(done)): p.stat().st_mtime_ns for p in (done / "jobs").rglob("job.json")}
+
+
+def test_what_was_done_is_not_done_again(done: Path, folder: Path, config: CompareConfig) -> None:
+    before, table = stamps(done), (done / "comparison" / "metrics.json").read_bytes()
+    assert len(before) == 8
+    (done / "jobs" / "lr" / "seed-3" / "job.json").unlink()
+    renamed = config.entries[2].model_copy(update={"title": "FM, wider"})
+    changed = config.entries[1].model_copy(update={"settings": {"epochs": 1}})
+    run_comparison(config, done, workers=1)
+    again = stamps(done)
+    assert {k for k in before if before[k] != again[k]} == {"jobs/lr/seed-3/job.json"}
+    assert without_clock(table) == without_clock((done / "comparison" / "metrics.json").read_bytes())
+
+    entries = (config.entries[0], changed, renamed, config.entries[3])
+    run_comparison(config.model_copy(update={"entries": entries}), done, workers=2)
+    other = stamps(done)
+    assert {k for k in again if other[k] != again[k]} == {f"jobs/plain/seed-{s}/job.json" for s in (3, 5)}
+    assert lines(done)["wide"]["model"] == "FM, wider"
+
+
+def without_clock(metrics: bytes) -> list[Any]:
+    models = json.loads(metrics)["models"]
+    clock = ("seconds", "per_second")
+    return [{k: v for k, v in model.items() if not k.endswith(clock)} for model in models]
+
+
+def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"lr/seed-3: this job was not done"):
+        tabulate(manifest(done), config, tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"name": "x"}, "x: give either `model` or `search`"),
+        ({"name": "x", "model": "fm", "search": {}}, "x: give either `model` or `search`"),
+        ({"name": "x", "model": "fm", "controls": ["random"]}, "x: controls and transfer need a `search`"),
+        ({"name": "lr", "model": "fm"}, "entries: two are named 'lr'"),
+        (
+            {"name": "x", "model": "fm", "settings": {"hiden": [3]}},
+            "unknown key 'hiden'; did you mean 'hidden'",
+        ),
+        (
+            {"name": "x", "search": {"method": "aim", "epoch": 3}},
+            "unknown key 'epoch'; did you mean 'epochs'",
+        ),
+        ({"name": "x", "search": {"method": "aims"}}, "aims"),
+    ],
+)
+def test_an_entry_that_makes_no_sense_is_explained(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        CompareConfig.parse({**SECTIONS, "entries": [*SECTIONS["entries"], entry]}, "compare.yaml")
+
+
+def test_the_base_must_be_an_entry() -> None:
+    with pytest.raises(ConfigError, match=r"evaluation.base: 'fm' is no entry; choose from lr, plain"):
+        CompareConfig.parse({**SECTIONS, "evaluation": {}}, "compare.yaml")
+
+
+def test_a_control_that_the_search_does_not_have_is_named(
+    folder: Path, config: CompareConfig, done: Path
+) -> None:
+    found = config.entries[3].model_copy(update={"controls": ("rnadom",), "name": "typo"})
+    entries = (*config.entries, found)
+    with pytest.raises(
+        ValueError, match=r"typo, seed .: controls: 'rnadom' is not among those of this search"
+    ):
+        run_comparison(config.model_copy(update={"entries": entries}), done, workers=1)
