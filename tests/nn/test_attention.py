@@ -1,0 +1,87 @@
+"""The attention layer against its two published definitions, written with loops."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+
+from ctrloom.nn.attention import SelfAttention
+
+Reading = Literal["code", "paper"]
+
+
+def loops(layer: SelfAttention, x: np.ndarray, heads: int, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs and attention weights, row by row, head by head, field by field."""
+    state = {name: tensor.detach().numpy() for name, tensor in layer.state_dict().items()}
+    code = reading == "code"
+
+    def projected(name: str, vector: np.ndarray) -> np.ndarray:
+        out = state[f"projections.{name}.weight"] @ vector
+        return np.maximum(out + state[f"projections.{name}.bias"], 0) if code else out
+
+    rows, fields, _ = x.shape
+    size = len(state["projections.query.weight"])
+    part = size // heads
+    out, weights = np.zeros((rows, fields, size)), np.zeros((rows, heads, fields, fields))
+    for b in range(rows):
+        for m in range(fields):
+            for h in range(heads):
+                mine = slice(h * part, (h + 1) * part)
+                score = [
+                    projected("query", x[b, m])[mine] @ projected("key", x[b, k])[mine] for k in range(fields)
+                ]
+                raised = np.exp(np.array(score) / (np.sqrt(part) if code else 1))
+                weights[b, h, m] = raised / raised.sum()
+                for k in range(fields):
+                    out[b, m, mine] += weights[b, h, m, k] * projected("value", x[b, k])[mine]
+            if "projections.residual.weight" in state:
+                out[b, m] += projected("residual", x[b, m])
+            out[b, m] = np.maximum(out[b, m], 0)
+            if code:
+                centred = out[b, m] - out[b, m].mean()
+                normed = centred / np.sqrt((centred**2).mean() + 1e-8)
+                out[b, m] = normed * state["norm.weight"] + state["norm.bias"]
+    return out, weights
+
+
+@pytest.mark.parametrize("reading", ["code", "paper"])
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize(("heads", "outputs"), [(1, 4), (2, 6), (3, 6)])
+def test_the_layer_follows_its_equations(reading: Reading, residual: bool, heads: int, outputs: int) -> None:
+    torch.manual_seed(heads)
+    layer = SelfAttention(4, outputs, heads, residual, dropout=0.5, reading=reading).double().eval()
+    for parameter in layer.parameters():  # no zero bias, no scale of 1
+        parameter.data = torch.randn(parameter.shape, dtype=torch.float64)
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    out, weights = loops(layer, x.numpy(), heads, reading)
+    np.testing.assert_allclose(layer(x).detach().numpy(), out, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(layer.weights(x).detach().numpy(), weights, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=0, atol=1e-12)
+
+
+def test_a_code_layer_starts_glorot_uniform_without_bias() -> None:
+    torch.manual_seed(0)
+    layer = SelfAttention(64, 128, 4)
+    for projection in layer.projections.values():
+        weight, bound = projection.weight.detach(), np.sqrt(6 / (64 + 128))
+        assert float(weight.abs().max()) == pytest.approx(bound, rel=0.01)
+        assert float(weight.std()) == pytest.approx(bound / np.sqrt(3), rel=0.05)
+        assert not projection.bias.any()
+    assert not any(name.endswith("bias") for name in SelfAttention(8, 8, 1, reading="paper").state_dict())
+
+
+def test_dropout_acts_in_training_alone_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    layer = SelfAttention(4, 4, 1, residual=False, dropout=0.4, reading="paper")
+    layer.projections["value"].weight.data.abs_()
+    x = torch.rand(1, 6, 4).expand(20_000, 6, 4)
+    plain, dropped = layer.eval()(x), layer.train()(x)
+    assert torch.equal(plain, layer.eval()(x))
+    assert not torch.equal(plain, dropped)
+    torch.testing.assert_close(dropped.mean(0), plain[0], rtol=0.03, atol=0)
+
+
+def test_heads_that_do_not_divide_the_output_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 attention heads cannot share an output of size 10"):
+        SelfAttention(10, 10, 3)
