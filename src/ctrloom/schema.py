@@ -1,10 +1,13 @@
-"""What data and models agree on: fields, their kinds and sizes, and where their rows lie in one table."""
+"""What data and models agree on: fields with their kinds and sizes, their places in one table, and crosses."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ctrloom.config import Bucketing, SourceConfig
 from ctrloom.section import Section
@@ -12,6 +15,10 @@ from ctrloom.section import Section
 MISSING_ID = 0
 UNSEEN_ID = 1
 FIRST_TOKEN_ID = 2
+UNSEEN_CROSS_ID = 0  # of a pair: rare and unseen values; a missing value of a field is a value like others
+
+# Per pair of fields the keys of its kept values in id order, ascending; see `Cross`.
+CrossKeys = Mapping[tuple[str, str], NDArray[np.int64]]
 
 
 class SchemaMismatchError(ValueError):
@@ -36,12 +43,25 @@ class Field(Section):
     vocabulary_digest: str = ""  # SHA-256 over the tokens in id order
 
 
+class Cross(Section):
+    """Ids for the values of two categorical fields together.
+
+    Ids a and b of the fields make the key a * (size of the second field) + b. The kept keys, ascending, have
+    the ids 1, 2, ...; every other key has id 0.
+    """
+
+    fields: tuple[str, str]
+    size: int  # number of ids, that of the unseen values included
+    digest: str  # SHA-256 over the keys in id order
+
+
 class Schema(Section):
     """The fields of a data set in order, and how raw rows become them."""
 
     version: Literal[1] = 1
     fields: tuple[Field, ...]
     source: SourceConfig
+    crosses: tuple[Cross, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,8 +90,8 @@ class Schema(Section):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over fields, boundaries and vocabularies."""
-        return _digest([field.model_dump(mode="json") for field in self.fields])
+        """SHA-256 over fields, boundaries, vocabularies, and crosses where there are some."""
+        return _digest([part.model_dump(mode="json") for part in (*self.fields, *self.crosses)])
 
     def indices(self, names: Sequence[str]) -> tuple[int, ...]:
         """Positions of fields given by name.
@@ -102,6 +122,11 @@ class Schema(Section):
                         f"{what} was made from other data: field {mine.name!r} differs in {key} "
                         f"({_short(found)} instead of {_short(value)}); train and score on one data set"
                     )
+        pairs = sorted({cross.fields for cross in {*self.crosses} ^ {*other.crosses}})
+        raise SchemaMismatchError(
+            f"{what} was made with other crosses ({len(pairs)} pairs differ, such as {pairs[0]}); "
+            "use one setting of vocabulary.crosses"
+        )
 
 
 def _digest(value: object) -> str:

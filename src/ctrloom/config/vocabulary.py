@@ -57,7 +57,9 @@ class Crosses(Section):
     """Ids for the values of two fields together, so that a model can memorize a pair (OptInter, section II).
 
     A value of a pair that was seen less than `min_count` times, or one of whose two values is itself rare
-    or unseen, shares the id of the pair's unseen values.
+    or unseen, shares the id of the pair's unseen values. A field's missing value is a value like others. With
+    a `min_count` no less than that of both fields the values kept are those that the published code keeps,
+    which counts pairs of raw tokens: a token of such a pair is frequent enough to have an id.
     """
 
     pairs: Literal["all"] | tuple[tuple[str, str], ...] = "all"  # all: every pair of categorical fields

@@ -1,9 +1,135 @@
-"""Values of two fields together: their keys, and the vocabularies that give them ids."""
+"""Vocabularies of two fields together: which values of a pair get ids, counted on the encoded training split."""
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from urllib.parse import quote
 
+import ibis
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis.expr.types import Table
 from numpy.typing import NDArray
 
-# Per pair of fields its kept keys in id order, ascending; the key of two ids is id_a * size_b + id_b.
-CrossKeys = Mapping[tuple[str, str], NDArray[np.int64]]
+from ctrloom.config import Crosses
+from ctrloom.data.engine import engine, kept, parquet
+from ctrloom.data.errors import DataError
+from ctrloom.data.parts import GROUP_ROWS, read_groups, read_parts
+from ctrloom.progress import progress
+from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, Cross, CrossKeys, Field, Schema
+from ctrloom.section import ConfigError
+
+FIRST_KEPT_ID = UNSEEN_CROSS_ID + 1
+_COLUMNS = pa.schema([("key", pa.int64()), ("id", pa.int32()), ("count", pa.int64())])
+
+
+def cross_file(pair: tuple[str, str]) -> str:
+    """Path of a pair's vocabulary in a data set; any two field names give a safe one of their own."""
+    # Underscores that could pass for the separator are escaped.
+    a, b = (re.sub("^_|__+|_$", lambda m: "%5F" * len(m[0]), quote(name, safe="")) for name in pair)
+    return f"crosses/{a}__{b}.parquet"
+
+
+def crossed_pairs(config: Crosses, fields: Sequence[Field]) -> tuple[tuple[str, str], ...]:
+    """The pairs that get crosses, in schema order: those named, or all of categorical fields.
+
+    Raises:
+        ConfigError: a pair names no field, one field twice, one that is not categorical, or stands twice.
+    """
+    place = {field.name: i for i, field in enumerate(fields)}
+    categorical = [field.name for field in fields if field.kind == "categorical"]
+    if config.pairs == "all":
+        return tuple(combinations(categorical, 2))
+    chosen: list[tuple[str, str]] = []
+    for pair in config.pairs:
+        where = f"vocabulary.crosses.pairs: [{', '.join(pair)}]"
+        for name in pair:
+            if name not in place:
+                raise ConfigError(f"{where}: {name!r} is no field; the fields are {', '.join(place)}")
+            if name not in categorical:
+                kind = fields[place[name]].kind
+                way_out = "bucket it (vocabulary.fields)" if kind == "numeric" else "leave it out"
+                raise ConfigError(
+                    f"{where}: {name!r} is {kind}, and crosses are of categorical fields; {way_out}"
+                )
+        a, b = sorted(pair, key=place.__getitem__)
+        if a == b or (a, b) in chosen:
+            raise ConfigError(f"{where}: names {'one field' if a == b else 'a pair'} twice")
+        chosen.append((a, b))
+    return tuple(sorted(chosen, key=lambda pair: (place[pair[0]], place[pair[1]])))
+
+
+def build_crosses(config: Crosses, schema: Schema, train: Sequence[Path], folder: Path) -> tuple[Cross, ...]:
+    """Count the pairs of `config` in encoded training rows and write `crosses/` into `folder`.
+
+    A value is kept when it was seen `min_count` times and none of its two ids is that of the unseen values.
+    """
+    pairs = crossed_pairs(config, schema.fields)
+    sizes = {field.name: field.size for field in schema.fields}
+    (folder / "crosses").mkdir()
+    crosses = []
+    with engine(folder) as (backend, spill), progress("crosses", len(pairs), "pairs") as advance:
+        rows = parquet(backend, train)
+        for pair in pairs:
+            _, counts = kept(backend, _counts(rows, pair, sizes[pair[1]], config.min_count), spill)
+            number, digest = _write(read_parts([counts]), folder / cross_file(pair))
+            crosses.append(Cross(fields=pair, size=FIRST_KEPT_ID + number, digest=digest))
+            counts.unlink()
+            advance(1)
+    return tuple(crosses)
+
+
+def load_crosses(folder: Path, crosses: Sequence[Cross]) -> CrossKeys:
+    """The kept keys of every pair, from the directory of an encoded data set.
+
+    Raises:
+        DataError: a file is missing, or is not the one that the schema was made with.
+    """
+    return {cross.fields: _load(folder / cross_file(cross.fields), cross) for cross in crosses}
+
+
+def _counts(rows: Table, pair: tuple[str, str], size: int, min_count: int) -> Table:
+    a, b = (rows[name] for name in pair)
+    known: Table = rows.filter((a != UNSEEN_ID) & (b != UNSEEN_ID))
+    keyed = known.select(key=a.cast("int64") * size + b)
+    counts: Table = keyed.group_by("key").agg(count=keyed.count())
+    return counts.filter(ibis._["count"] >= min_count).order_by("key")
+
+
+def _write(batches: Iterator[pa.RecordBatch], path: Path) -> tuple[int, str]:
+    """Number of keys written, and their digest."""
+    written, digest = 0, hashlib.sha256()
+    with pq.ParquetWriter(path, _COLUMNS, compression="zstd") as writer:
+        for batch in batches:
+            keys = batch.column("key").to_numpy()
+            ids = np.arange(FIRST_KEPT_ID + written, FIRST_KEPT_ID + written + len(keys), dtype=np.int32)
+            columns = [batch.column("key"), pa.array(ids), batch.column("count")]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_COLUMNS))
+            digest.update(_bytes(keys))
+            written += len(keys)
+    return written, digest.hexdigest()
+
+
+def _load(path: Path, cross: Cross) -> NDArray[np.int64]:
+    keys = np.empty(cross.size - FIRST_KEPT_ID, dtype=np.int64)
+    filled = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows == len(keys):
+                for batch in read_groups(file, GROUP_ROWS, ["key"]):
+                    keys[filled : filled + len(batch)] = batch.column("key").to_numpy()
+                    filled += len(batch)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: the cross of {cross.fields} cannot be read: {error}") from None
+    if filled < len(keys) or hashlib.sha256(_bytes(keys)).hexdigest() != cross.digest:
+        raise DataError(
+            f"{path}: the cross of {cross.fields} is not the one in schema.json; copy both from one data set"
+        )
+    return keys
+
+
+def _bytes(keys: NDArray) -> memoryview:
+    return memoryview(np.ascontiguousarray(keys, dtype="<i8")).cast("B")

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Self
 
 from ctrloom.config import Split
-from ctrloom.data.crosses import CrossKeys
+from ctrloom.data.crosses import load_crosses
 from ctrloom.data.encode import Encoder, load_schema
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
 from ctrloom.data.parts import read_parts
 from ctrloom.data.rows import Rows
 from ctrloom.data.tensors import RowFiller
-from ctrloom.schema import Schema, SchemaMismatchError
+from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 
 
 class Dataset:
@@ -41,7 +41,7 @@ class Dataset:
 
     @property
     def directory(self) -> Path:
-        """Where the files are: `schema.json`, `vocabulary/` and a folder per split."""
+        """Where the files are: `schema.json`, `vocabulary/`, `crosses/` and a folder per split."""
         return self.base
 
     @property
@@ -64,8 +64,12 @@ class Dataset:
         )
 
     def crosses(self) -> CrossKeys:
-        """Keys of all pairs that crosses were built for."""
-        return {}
+        """Keys of all pairs that crosses were built for; none where `vocabulary.crosses` was not set.
+
+        Raises:
+            DataError: a file is missing or is not the one that the schema names.
+        """
+        return load_crosses(self.base, self.schema.crosses)
 
     def rows_in(self, split: Split) -> int:
         """Number of rows of one split."""

@@ -103,7 +103,7 @@ class EncodedManifest(Manifest):
     schema_fingerprint: str
     ingested_fingerprint: str
     vocabulary: VocabularyConfig
-    encoder: tuple[PartFile, ...]  # schema.json and the vocabularies
+    encoder: tuple[PartFile, ...]  # schema.json, vocabularies and crosses
 
     @classmethod
     def _what(cls) -> str:

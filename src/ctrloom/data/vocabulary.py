@@ -1,4 +1,4 @@
-"""Vocabularies and bucket boundaries, fitted on the training split; then every split encoded with them."""
+"""Vocabularies and boundaries, fitted on the training split; every split encoded with them; then crosses."""
 
 import difflib
 from pathlib import Path
@@ -12,6 +12,7 @@ from ibis.expr.types import Table
 from ctrloom import storage
 from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, VocabularyConfig
 from ctrloom.data import bucketing
+from ctrloom.data.crosses import build_crosses, cross_file, crossed_pairs
 from ctrloom.data.encode import Encoder, Vocabulary
 from ctrloom.data.engine import engine, kept, parquet
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint
@@ -42,14 +43,25 @@ def build_vocabulary(ingested_manifest: Path, config: VocabularyConfig, store: P
     store = store.resolve()
     store.mkdir(parents=True, exist_ok=True)
     encoder = _fit(ingested, base, config, store)
-    digest = fingerprint(
-        {"layout": LAYOUT, "schema": encoder.schema.fingerprint, "ingested": ingested.data_fingerprint}
-    )
+    made_from = {
+        "layout": LAYOUT,
+        "schema": encoder.schema.fingerprint,
+        "ingested": ingested.data_fingerprint,
+    }
+    if config.crosses:  # counted on rows that are encoded below, and so named by what they are made from
+        made_from["crosses"] = crossed_pairs(config.crosses, encoder.schema.fields)
+        made_from["cross_min_count"] = config.crosses.min_count
+    digest = fingerprint(made_from)
     target = store / f"encoded-{digest[:16]}"
     if (target / "manifest.json").is_file():
         return target / "manifest.json"
     with storage.atomic_directory(target) as folder:
         files = _encode(ingested, base, encoder, folder)
+        if config.crosses:
+            train = [folder / part.path for part in files["train"]]
+            crosses = build_crosses(config.crosses, encoder.schema, train, folder)
+            encoder.schema = encoder.schema.model_copy(update={"crosses": crosses})
+        made = [*encoder.save(folder), *(folder / cross_file(c.fields) for c in encoder.schema.crosses)]
         manifest = EncodedManifest(
             base=str(target),
             data_fingerprint=digest,
@@ -61,7 +73,7 @@ def build_vocabulary(ingested_manifest: Path, config: VocabularyConfig, store: P
             schema_fingerprint=encoder.schema.fingerprint,
             ingested_fingerprint=ingested.data_fingerprint,
             vocabulary=config,
-            encoder=tuple(_described(folder, file) for file in encoder.save(folder)),
+            encoder=tuple(_described(folder, file) for file in made),
         )
         storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
     return target / "manifest.json"

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ctrloom.architecture import Architecture
-from ctrloom.data.crosses import CrossKeys
 from ctrloom.data.rows import Rows
-from ctrloom.schema import Schema
+from ctrloom.schema import CrossKeys, Schema
 from ctrloom.search.trace import SearchTrace
 
 
