@@ -5,7 +5,7 @@ B batch, N rows.
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,14 @@ def steps_in_pass(rows: int, batch_size: int) -> int:
     return max(1, -(-(rows - 1) // batch_size))
 
 
+def shuffled(rows: Rows, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
+    """Batches of one pass in random order; every row is in one of them."""
+    order_N = torch.randperm(len(rows), generator=generator).to(rows.ids_NC.device)
+    for start in range(0, steps_in_pass(len(rows), batch_size) * batch_size, batch_size):
+        stop = start + batch_size
+        yield rows[order_N[start : stop + (stop == len(rows) - 1)]]
+
+
 def run_epoch(
     model: nn.Module,
     rows: Rows,
@@ -83,13 +91,8 @@ def run_epoch(
     Nothing inside a step waits for the device: the loss is summed there and read once, at the end.
     """
     model.train()
-    order_N = torch.randperm(len(rows), generator=generator).to(rows.ids_NC.device)
     total = torch.zeros((), device=rows.ids_NC.device)
-    for start in range(0, steps_in_pass(len(rows), batch_size) * batch_size, batch_size):
-        stop = start + batch_size
-        if stop == len(rows) - 1:
-            stop += 1
-        batch = rows[order_N[start:stop]]
+    for batch in shuffled(rows, batch_size, generator):
         loss = loss_of(model, batch)
         model.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,0 +1,257 @@
+"""Gates that GRDA drives to zero while the weights learn: what searches with gates have in common.
+
+One-level: one batch and one backward pass serve both, Adam for the weights and GRDA for the gates (AutoFIS,
+section 3.2). Bi-level: weights and gates take turns, each with rows of their own (AutoFIS, Table 8, which
+takes it from DARTS, Liu, Simonyan and Yang, ICLR 2019; the first-order variant).
+
+B batch, C columns of the id matrix, P gates of one vector, N rows.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from ctrloom.architecture import Function, Interaction
+from ctrloom.config import ModelName
+from ctrloom.data.rows import Rows
+from ctrloom.optim.grda import GRDA, threshold_scale
+from ctrloom.progress import progress
+from ctrloom.search.trace import Candidate, SearchTrace
+from ctrloom.section import Section
+from ctrloom.training.loop import adam, loss_of, run_epoch, shuffled, steps_in_pass
+
+PARTS = 5  # parts of a stage after which the learning rates decay
+STEPS = 80  # in a pass at least, for gates to part
+POINTS = 60  # recorded on the gates' paths
+RECORDED = 2_000_000  # gates on them at most: with very many candidates there are fewer points
+
+
+class Group(NamedTuple):
+    """One gate vector, and the interactions that its gates weigh with one function."""
+
+    gate_P: nn.Parameter
+    fields: tuple[tuple[str, ...], ...] = ()  # none where the gates weigh something else
+    function: Function = "inner"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast weights and gates learn in one stage."""
+
+    epochs: int
+    batch_size: int | None  # None: see `batch_size`
+    learning_rate: float
+    learning_rate_decay: float  # factor after each fifth of the steps
+    gate_learning_rate: float
+    gate_decay: float  # the same for the gates
+    gate_init: float
+    mu: float
+    threshold: float  # soft threshold at the end, in units of gate_init
+    c: float | None = None  # GRDA's own, in place of `threshold`
+    embedding_l2: float = 0.0
+    warm_up: int = 0  # passes that train the linear part alone
+    gate_warm_up: int = 0  # passes with fixed gates
+
+    @classmethod
+    def of(cls, config: Section, **own: Any) -> Self:
+        """What a method's configuration has under these names, and what is given here."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in config if name in names} | own)
+
+
+class Stage:
+    """A stage of a search: the gates of `groups` learn by GRDA, all other parameters by Adam.
+
+    Args:
+        model: on its device; with a warm-up it has a `linear` part and a `bias`.
+        groups: the gate vectors under search; those of the model that are not named are weights.
+        rows: what weights learn from.
+        schedule: how long and how fast.
+        generator: shuffles the rows.
+        gate_rows: what gates learn from, by turns with the weights; None: the same batches.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        groups: Sequence[Group],
+        rows: Rows,
+        schedule: Schedule,
+        generator: torch.Generator,
+        gate_rows: Rows | None = None,
+    ) -> None:
+        self.model, self.groups, self.schedule, self.generator = model, groups, schedule, generator
+        self.gates = [group.gate_P for group in groups]
+        device = self.gates[0].device
+        self.rows = rows.to(device)
+        self.batch_size = schedule.batch_size or batch_size(len(rows))
+        self.gate_batches = None if gate_rows is None else self._endless(gate_rows.to(device))
+        self.steps = schedule.epochs * steps_in_pass(len(rows), self.batch_size)
+        self.passes = schedule.warm_up + schedule.gate_warm_up + schedule.epochs
+        self.rows_seen = self.passes * len(rows) + schedule.epochs * len(gate_rows or ())
+        self.seconds = 0.0
+        self.path: list[tuple[int, list[float], float]] = []  # step, gates, soft threshold
+        self.points = max(1, min(POINTS, RECORDED // sum(gate_P.numel() for gate_P in self.gates)))
+
+        for gate_P in self.gates:
+            nn.init.uniform_(gate_P, schedule.gate_init - 1e-3, schedule.gate_init + 1e-3)
+        self.adam = adam(model, schedule.learning_rate, schedule.embedding_l2, without=self.gates)
+        rates = [
+            schedule.gate_learning_rate * schedule.gate_decay ** self._part(t) for t in range(self.steps)
+        ]
+        c = schedule.c or threshold_scale(schedule.threshold * schedule.gate_init, rates, schedule.mu)
+        self.grda = GRDA(self.gates, schedule.gate_learning_rate, c, schedule.mu)
+
+    def run(self, title: str) -> None:
+        """Warm up and search.
+
+        Raises:
+            ValueError: a gate ends as no finite number.
+        """
+        began, schedule = time.perf_counter(), self.schedule
+        passes: list[tuple[int, nn.Module, Any]] = [
+            (schedule.gate_warm_up, self.model, self.adam.step),
+            (schedule.epochs, self.model, self._step),
+        ]
+        if schedule.warm_up:
+            linear = _MainEffects(self.model)
+            passes.insert(0, (schedule.warm_up, linear, adam(linear, schedule.learning_rate).step))
+        with progress(title, self.passes * len(self.rows)) as advance:
+            for count, model, step in passes:
+                for _ in range(count):
+                    run_epoch(model, self.rows, self.batch_size, self.generator, step, advance)
+        self.seconds = time.perf_counter() - began
+        if not all(math.isfinite(gate) for gate in self.final_gates):
+            raise ValueError("the search diverged: a gate is not a finite number; lower search.learning_rate")
+        self._record()
+
+    @property
+    def candidates(self) -> list[Interaction]:
+        """What the gates weigh, group after group, scored with the gates as they are now."""
+        every = [(names, group.function) for group in self.groups for names in group.fields]
+        return [
+            Interaction(fields=names, function=function, score=gate)
+            for (names, function), gate in zip(every, self.final_gates, strict=True)
+        ]
+
+    @property
+    def kept(self) -> tuple[Interaction, ...]:
+        """The candidates whose gate is not zero."""
+        return tuple(candidate for candidate in self.candidates if candidate.score)
+
+    @property
+    def final_gates(self) -> list[float]:
+        """Gates as they are now, group after group."""
+        return _flat(self.gates)
+
+    @property
+    def accumulators(self) -> list[float]:
+        """GRDA's values before the soft threshold, group after group."""
+        return _flat([self.grda.state[gate_P]["accumulator"] for gate_P in self.gates])
+
+    def _step(self) -> None:
+        step, schedule = self.grda.steps, self.schedule
+        for group in self.adam.param_groups:
+            group["lr"] = schedule.learning_rate * schedule.learning_rate_decay ** self._part(step)
+        for group in self.grda.param_groups:
+            group["lr"] = schedule.gate_learning_rate * schedule.gate_decay ** self._part(step)
+        if step * self.points // self.steps != (step - 1) * self.points // self.steps:
+            self._record()
+        self.adam.step()
+        if self.gate_batches is not None:
+            loss = loss_of(self.model, next(self.gate_batches))
+            for gate_P, grad_P in zip(self.gates, torch.autograd.grad(loss, self.gates), strict=True):
+                gate_P.grad = grad_P
+        self.grda.step()
+
+    def _part(self, step: int) -> int:
+        return min(step * PARTS // self.steps, PARTS - 1)
+
+    def _record(self) -> None:
+        self.path.append((self.grda.steps, self.final_gates, self.grda.threshold))
+
+    def _endless(self, rows: Rows) -> Iterator[Rows]:
+        while True:
+            yield from shuffled(rows, self.batch_size, self.generator)
+
+
+class _MainEffects(nn.Module):
+    """The linear part of a model alone.
+
+    An embedding that is nearly constant over its field lets a pair carry a main effect. Until the linear
+    part has learned those, the gates of such pairs grow although there is no interaction.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.linear = model.get_submodule("linear")
+        self.bias = model.get_parameter("bias")
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        logit_B: Tensor = self.bias + self.linear(ids_BC, factors_BC)
+        return logit_B
+
+
+def batch_size(rows: int) -> int:
+    """2000 as in AutoFIS; less on few rows, so that a pass has steps enough."""
+    return min(2000, max(64, rows // STEPS))
+
+
+def halves(rows: Rows, generator: torch.Generator) -> tuple[Rows, Rows]:
+    """The rows cut in two at random: what weights learn from, and what gates learn from."""
+    order_N = torch.randperm(len(rows), generator=generator).to(rows.ids_NC.device)
+    return rows[order_N[: len(rows) // 2]], rows[order_N[len(rows) // 2 :]]
+
+
+def trace_of(
+    stages: Sequence[Stage],
+    method: str,
+    base: ModelName,
+    orders: Sequence[int],
+    hyperparameters: Mapping[str, Any],
+) -> SearchTrace:
+    """One trace over all stages; a candidate that was searched twice shows its last gate."""
+    last: dict[tuple[Any, ...], Candidate] = {}
+    for stage in stages:
+        for c, accumulator in zip(stage.candidates, stage.accumulators, strict=True):
+            gate = c.score or 0.0
+            last[c.fields, c.function] = Candidate(
+                fields=c.fields, function=c.function, gate=gate, kept=gate != 0, accumulator=accumulator
+            )
+    position = {key: i for i, key in enumerate(last)}
+    steps, gates, thresholds, before = [], [], [], 0
+    for stage in stages:
+        places = [position[c.fields, c.function] for c in stage.candidates]
+        for step, values, threshold in stage.path:
+            row: list[float | None] = [None] * len(position)
+            for place, value in zip(places, values, strict=True):
+                row[place] = value
+            steps.append(before + step)
+            gates.append(tuple(row))
+            thresholds.append(threshold)
+        before += stage.steps
+    seconds = sum(stage.seconds for stage in stages)
+    return SearchTrace(
+        method=method,
+        base=base,
+        orders=tuple(orders),
+        candidates=tuple(last.values()),
+        path_steps=tuple(steps),
+        path_gates=tuple(gates),
+        path_threshold=tuple(thresholds),
+        steps=before,
+        epochs=sum(stage.passes for stage in stages),
+        seconds=seconds,
+        rows_per_second=sum(stage.rows_seen for stage in stages) / seconds,
+        hyperparameters=dict(hyperparameters),
+    )
+
+
+def _flat(parts: Sequence[Tensor]) -> list[float]:
+    joined: list[float] = torch.cat([part.detach().flatten() for part in parts]).cpu().tolist()
+    return joined
