@@ -6,6 +6,7 @@ Compile with `make compile`, or `python -m pipelines.search_and_retrain`.
 from pathlib import Path
 
 from kfp import compiler, dsl
+from kfp.dsl import Artifact, Dataset, Input
 
 from components.baselines.component import baselines as train_baselines
 from components.evaluate.component import evaluate
@@ -18,11 +19,40 @@ from components.vocabulary.component import vocabulary as fit_vocabulary
 COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "search_and_retrain.yaml"
 
 
+@dsl.pipeline(name="after-search")
+def after_search(
+    dataset: Input[Dataset],
+    search: Input[Artifact],
+    name: str,
+    models: dict,  # type: ignore[type-arg]
+    baselines: list,  # type: ignore[type-arg]
+    transfer: list,  # type: ignore[type-arg]
+    seeds: list,  # type: ignore[type-arg]
+    evaluation: dict,  # type: ignore[type-arg]
+    run: dict,  # type: ignore[type-arg]
+) -> None:
+    """Train what a search found, what it is transferred to and the baselines, and compare them."""
+    again = retrain(dataset=dataset, search=search, models=models, seeds=seeds)
+    moved = transfer_to(dataset=dataset, search=search, targets=transfer, models=models, seeds=seeds)
+    plain = train_baselines(dataset=dataset, names=baselines, models=models, seeds=seeds)
+    evaluate(
+        dataset=dataset,
+        search=search,
+        retrained=again.outputs["runs"],
+        transferred=moved.outputs["runs"],
+        baselines=plain.outputs["runs"],
+        name=name,
+        settings=evaluation,
+        run=run,
+    )
+
+
 @dsl.pipeline(name="search-and-retrain")
 def search_and_retrain(
     name: str,
     data: dict,  # type: ignore[type-arg]
     store: str,
+    method: str = "autofis",
     vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
     search: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
@@ -38,11 +68,12 @@ def search_and_retrain(
         name: Name of the run.
         data: Files, columns, label rule and split.
         store: Directory in which data sets are kept, one folder per fingerprint.
-        vocabulary: Minimum counts and bucketing.
-        search: Settings of the AutoFIS search.
+        method: autofis, aim, optinter, autopi, random, statistics_auc or mutual_information.
+        vocabulary: Minimum counts, bucketing and crosses.
+        search: Settings of the search; they are those of its method.
         models: Hyper-parameters per model; `default` holds for all.
-        baselines: Models without a search: lr, fm, fwfm, fnn, deepfm, ipnn.
-        transfer: Models to transfer the found interactions to: ipnn, deepfm.
+        baselines: Models without a search, such as lr, fm, deepfm.
+        transfer: Models to transfer the found interactions to, such as ipnn, deepfm.
         seeds: Seeds that every model is trained with.
         evaluation: Base model, bins, resamples and confidence.
         run: The whole run configuration, for the report.
@@ -50,22 +81,22 @@ def search_and_retrain(
     clean = ingest(data=data, store=store)
     encoded = fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary)
     dataset = encoded.outputs["dataset"]
-    found = search_autofis(dataset=dataset, config=search, models=models)
-    again = retrain(dataset=dataset, search=found.outputs["search"], models=models, seeds=seeds)
-    moved = transfer_to(
-        dataset=dataset, search=found.outputs["search"], targets=transfer, models=models, seeds=seeds
-    )
-    plain = train_baselines(dataset=dataset, names=baselines, models=models, seeds=seeds)
-    evaluate(
-        dataset=dataset,
-        search=found.outputs["search"],
-        retrained=again.outputs["runs"],
-        transferred=moved.outputs["runs"],
-        baselines=plain.outputs["runs"],
-        name=name,
-        settings=evaluation,
-        run=run,
-    )
+
+    def go_on(found: dsl.PipelineTask) -> None:
+        after_search(
+            dataset=dataset,
+            search=found.outputs["search"],
+            name=name,
+            models=models,
+            baselines=baselines,
+            transfer=transfer,
+            seeds=seeds,
+            evaluation=evaluation,
+            run=run,
+        )
+
+    with dsl.If(method == "autofis"):
+        go_on(search_autofis(dataset=dataset, config=search, models=models))
 
 
 if __name__ == "__main__":

@@ -61,16 +61,27 @@ def compare(
         Path | None, typer.Option(help="Folder to write; comparisons/<name> by default.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Jobs that run side by side.")] = 1,
+    pipeline: Annotated[
+        bool, typer.Option("--pipeline", help="Run the jobs as steps of the KFP pipeline; starts anew.")
+    ] = False,
     settings: Settings = None,
 ) -> None:
     """Train many methods and models over seeds and write one table; goes on where it was stopped."""
-    from ctrloom.comparing import run_comparison
+    from ctrloom.evaluation.results import Results
     from ctrloom.summary import models_table
 
     loaded = load_compare_config(config, [setting.partition("=")[::2] for setting in settings or []])
     output = output or Path("comparisons") / loaded.name
+    if pipeline:
+        from ctrloom.pipelines.local import compare_local
+
+        compare_local(loaded, output)
+    else:
+        from ctrloom.comparing import run_comparison
+
+        run_comparison(loaded, output, workers)
     console = Console()
-    console.print(models_table(run_comparison(loaded, output, workers)))
+    console.print(models_table(Results.load(output / "comparison" / "metrics.json")))
     console.print(f"Table: {output / 'comparison' / 'comparison.html'}", soft_wrap=True)
 
 

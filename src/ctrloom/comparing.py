@@ -30,14 +30,20 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
                 pool.shutdown(cancel_futures=True)
                 raise ValueError(f"{futures[future]}: {error}") from error
             advance(1, futures[future] if done else f"{futures[future]}: was done before")
-    return stages.tabulate(manifest, config, jobs, output / "comparison")
+    return stages.tabulate(manifest, config, [job_folder(jobs, e, s) for e, s in work], output / "comparison")
+
+
+def job_folder(jobs: Path, entry: Entry, seed: int) -> Path:
+    """Where the results of one job are."""
+    return jobs / entry.name / f"seed-{seed}"
 
 
 def _job(manifest: Path, entry: Entry, seed: int, config: CompareConfig, jobs: Path) -> bool:
     """One job; what it says goes to a file of its own, for several of them run at a time."""
-    (jobs / entry.name).mkdir(parents=True, exist_ok=True)
-    with open(jobs / entry.name / f"seed-{seed}.log", "a", encoding="utf-8") as log, redirect_stderr(log):
-        return stages.run_job(manifest, entry, seed, dict(config.models), jobs)
+    folder = job_folder(jobs, entry, seed)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.log", "a", encoding="utf-8") as log, redirect_stderr(log):
+        return stages.run_job(manifest, entry, seed, dict(config.models), folder)
 
 
 @contextmanager

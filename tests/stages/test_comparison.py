@@ -154,8 +154,9 @@ def without_clock(metrics: bytes) -> list[Any]:
 
 
 def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"lr/seed-3: this job was not done"):
-        tabulate(manifest(done), config, tmp_path, tmp_path / "out")
+    some = [done / "jobs" / "lr" / "seed-3"]
+    with pytest.raises(StorageError, match="entry 'lr', seed 5: this job is not done"):
+        tabulate(manifest(done), config, some, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

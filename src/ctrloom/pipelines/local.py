@@ -4,30 +4,29 @@ import io
 import re
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib.resources import files
 from pathlib import Path
 from typing import TextIO
 
 from ctrloom import storage
-from ctrloom.config import Hyperparameters, RunConfig
+from ctrloom.config import CompareConfig, Hyperparameters, RunConfig
 from ctrloom.progress import MARK
 
-PIPELINE = "search_and_retrain.yaml"
 STEPS = "steps"
-OUTPUTS = {  # place in the run directory -> task and artifact that it comes from
-    "architecture.json": ("search-autofis", "search/architecture.json"),
-    "search.json": ("search-autofis", "search/search.json"),
-    "bundle": ("retrain", "bundle"),
-    "transfer": ("transfer", "bundles"),
-    "metrics.json": ("evaluate", "evaluation/metrics.json"),
-    "predictions.parquet": ("evaluate", "evaluation/predictions.parquet"),
-    "report.html": ("evaluate", "evaluation/report.html"),
+SEARCH_STEPS = {  # per method the steps of its search, in order
+    "autofis": ("search-autofis",),
+    "aim": ("aim-search-interactions", "aim-search-embeddings"),
+    "optinter": ("search-optinter",),
+    "autopi": ("search-autopi",),
+    "random": ("select-interactions",),
+    "statistics_auc": ("select-interactions",),
+    "mutual_information": ("select-interactions",),
 }
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)")
 STEP = re.compile(r"Executing task '?([\w-]+)'?")
-TASKS = ("ingest", "vocabulary", "search-autofis", "retrain", "transfer", "baselines", "evaluate")
 
 
 class RunError(ValueError):
@@ -36,13 +35,13 @@ class RunError(ValueError):
 
 def arguments(config: RunConfig, store: Path) -> dict[str, object]:
     """Parameters of the pipeline: the sections of a run configuration, and the store."""
-    whole = config.model_dump(
-        mode="json", exclude_none=True, exclude={"searches", "expected"}
-    )  # KFP takes no null
+    aside = {"searches", "expected", "search"}  # only files need them
+    whole = config.model_dump(mode="json", exclude_none=True, exclude=aside)  # KFP takes no null
+    whole["search"] = config.search.model_dump(mode="json", exclude_none=True)
     names = {*config.baselines, *config.transfer, config.search.base}
     chosen = {name: Hyperparameters.of(config.models, name) for name in names}
     whole["models"] = {n: h.model_dump(mode="json", exclude_none=True) for n, h in sorted(chosen.items())}
-    return {**whole, "store": str(store), "run": whole}
+    return {**whole, "method": config.search.method, "store": str(store), "run": whole}
 
 
 def run_local(config: RunConfig, output: Path) -> None:
@@ -51,46 +50,84 @@ def run_local(config: RunConfig, output: Path) -> None:
     Raises:
         RunError: a step failed, or KFP is not installed.
     """
+    searches = SEARCH_STEPS[config.search.method]
+    results = {  # place in the run directory -> step and artifact that it comes from
+        "architecture.json": (searches[-1], "search/architecture.json"),
+        "search.json": (searches[-1], "search/search.json"),
+        "bundle": ("retrain", "bundle"),
+        "transfer": ("transfer", "bundles"),
+        "metrics.json": ("evaluate", "evaluation/metrics.json"),
+        "predictions.parquet": ("evaluate", "evaluation/predictions.parquet"),
+        "report.html": ("evaluate", "evaluation/report.html"),
+    }
+    expected = ("ingest", "vocabulary", *searches, "retrain", "transfer", "baselines", "evaluate")
+    output = output.resolve()
+    storage.write_json(output / "config.json", config.model_dump(mode="json"))
+    parameters = arguments(config, output / "data")
+    _run("search_and_retrain.yaml", parameters, output, expected, results)
+
+
+def compare_local(config: CompareConfig, output: Path) -> None:
+    """Run a comparison with every job as a step; the table is in `output`/comparison.
+
+    Raises:
+        RunError: a step failed, or KFP is not installed.
+    """
+    whole = config.model_dump(mode="json", exclude_none=True)
+    entries = [entry.model_dump(mode="json", exclude_none=True) for entry in config.entries]
+    parameters: dict[str, object] = {name: whole[name] for name in ("data", "vocabulary", "models")}
+    parameters |= {
+        "store": str(output.resolve() / "data"),
+        "jobs": [{"entry": entry, "seed": seed} for entry in entries for seed in config.seeds],
+        "comparison": whole,
+    }
+    expected = ("ingest", "vocabulary", "compare-job", "compare-table")
+    _run("compare.yaml", parameters, output.resolve(), expected, {"comparison": ("compare-table", "table")})
+
+
+def _run(
+    pipeline: str,
+    parameters: Mapping[str, object],
+    output: Path,
+    expected: Sequence[str],
+    results: Mapping[str, tuple[str, str]],
+) -> None:
+    """Run a compiled pipeline and put its results where `results` says; `expected` are its steps in order."""
     try:
         from kfp import components, local
     except ImportError:
         raise RunError("running the pipeline needs KFP: pip install 'ctrloom[pipelines]'") from None
 
-    output = output.resolve()
     steps = output / STEPS
-    for place in (STEPS, *OUTPUTS):  # nothing of an earlier run may pass for this one's
+    for place in (STEPS, *results):  # nothing of an earlier run may pass for this one's
         shutil.rmtree(output / place, ignore_errors=True)
         if (output / place).is_file():
             (output / place).unlink()
     steps.mkdir(parents=True)
-    pipeline = components.load_component_from_text((files("ctrloom.pipelines") / PIPELINE).read_text())
-    storage.write_json(output / "config.json", config.model_dump(mode="json"))
+    loaded = components.load_component_from_text((files("ctrloom.pipelines") / pipeline).read_text())
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps))
     log_file = output / "log.txt"
     with open(log_file, "w", encoding="utf-8") as log, redirect_stdout(_Console(log)) as console:
         try:
-            pipeline(**arguments(config, output / "data"))
+            loaded(**parameters)
         except RuntimeError as error:
-            step = next((task for task in TASKS if task not in _done(steps)), "evaluate")
+            step = next((each for each in expected if each not in _done(steps)), expected[-1])
             raise RunError(
                 f"step {step}: {console.error or error}\n(the whole log is in {log_file})"
             ) from None
-    _gather(steps, output)
-
-
-def _gather(steps: Path, output: Path) -> None:
-    """Move the results where the run directory has them; a SUCCESS of KFP does not prove that a step ran."""
     folders = _done(steps)
-    if missing := [task for task in TASKS if task not in folders]:
-        raise RunError(f"step {missing[0]!r} failed; what it said is at the end of {output / 'log.txt'}")
-    for place, (task, artifact) in OUTPUTS.items():
-        source, target = folders[task] / artifact, output / place
+    if missing := [step for step in expected if step not in folders]:
+        # a SUCCESS of KFP does not prove that a step ran
+        raise RunError(f"step {missing[0]!r} failed; what it said is at the end of {log_file}")
+    for place, (step, artifact) in results.items():
+        source, target = folders[step] / artifact, output / place
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
 
 
 def _done(steps: Path) -> dict[str, Path]:
-    """Folders of the steps that ended well."""
-    return {path.parent.name: path.parent for path in steps.glob("*/*/executor_output.json")}
+    """Folders of the steps that ended well; KFP numbers a step that stands in several branches."""
+    ended = (path.parent for path in steps.glob("*/*/executor_output.json"))
+    return {re.sub(r"(-\d+)+$", "", folder.name): folder for folder in ended}
 
 
 class _Console(io.TextIOBase):

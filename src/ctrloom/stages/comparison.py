@@ -1,13 +1,13 @@
 """Compare methods and models: one job per entry and seed, then one table over all of them.
 
-<jobs>/<entry>/seed-<seed>/job.json    what was done; a job that has it is not done again
-                           search/     what the search of this seed found
-                           runs/, transfer/
+What a job leaves: job.json    what was done; a job that has it is not done again
+                   search/     what the search of this seed found
+                   runs/       the trained models; those of a transfer are in transfer/
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,11 @@ from ctrloom.version import code_version
 JOB, TABLE, PAGE = "job.json", "table.csv", "comparison.html"
 
 
-def run_job(manifest: Path, entry: Entry, seed: int, models: dict[Any, Any], jobs: Path) -> bool:
-    """Search and train one entry with one seed; False if that was done before.
+def run_job(manifest: Path, entry: Entry, seed: int, models: dict[Any, Any], folder: Path) -> bool:
+    """Search and train one entry with one seed; False if `folder` has that already.
 
-    The job's folder appears whole or not at all, so that a job that was stopped starts anew.
+    The folder appears whole or not at all, so that a job that was stopped starts anew.
     """
-    folder = job_folder(jobs, entry, seed)
     dataset = Dataset.open(manifest)
     job = _job(dataset, entry, seed, models)
     if (folder / JOB).is_file() and storage.read_json(folder / JOB)["fingerprint"] == job["fingerprint"]:
@@ -60,25 +59,24 @@ def run_job(manifest: Path, entry: Entry, seed: int, models: dict[Any, Any], job
     return True
 
 
-def job_folder(jobs: Path, entry: Entry, seed: int) -> Path:
-    """Where the results of one job are."""
-    return jobs / entry.name / f"seed-{seed}"
-
-
-def tabulate(manifest: Path, config: CompareConfig, jobs: Path, output: Path) -> Results:
+def tabulate(manifest: Path, config: CompareConfig, jobs: Sequence[Path], output: Path) -> Results:
     """Test all that the jobs trained on the same rows; write `metrics.json`, `table.csv`, `comparison.html`.
 
-    This is the one place where the test split is read.
+    `jobs` are the folders that `run_job` wrote. This is the one place where the test split is read.
 
     Raises:
         StorageError: a job is missing.
     """
     dataset = Dataset.open(manifest)
+    folders = {}
+    for folder in jobs:
+        done = storage.read_json(folder / JOB)
+        folders[done["entry"]["name"], done["seed"]] = folder
     rows = {split: dataset.rows(split) for split in SPLITS[1:]}
     scores: list[ModelScores] = []
     with progress("compare", len(config.entries), "entries") as advance:
         for entry in config.entries:
-            per_seed = [_scores_of(job_folder(jobs, entry, s), entry, dataset, rows) for s in config.seeds]
+            per_seed = [_scores_of(_done(folders, entry, s), entry, dataset, rows) for s in config.seeds]
             scores += [_joined(same) for same in zip(*per_seed, strict=True)]
             advance(1)
     results = compare(
@@ -111,10 +109,16 @@ def _job(dataset: Dataset, entry: Entry, seed: int, models: dict[Any, Any]) -> d
     return {**job, "fingerprint": fingerprint, "code_version": code_version()}
 
 
+def _done(folders: Mapping[tuple[str, int], Path], entry: Entry, seed: int) -> Path:
+    if (entry.name, seed) not in folders:
+        raise storage.StorageError(
+            f"entry {entry.name!r}, seed {seed}: this job is not done; run the comparison again to do it"
+        )
+    return folders[entry.name, seed]
+
+
 def _scores_of(folder: Path, entry: Entry, dataset: Dataset, rows: dict[Any, Any]) -> list[ModelScores]:
     """Scores of everything that one job trained, named after its entry."""
-    if not (folder / JOB).is_file():
-        raise storage.StorageError(f"{folder}: this job was not done; run the comparison again to do it")
     trace = folder / "search" / TRACE
     seconds = SearchTrace.load(trace).seconds if trace.is_file() else 0.0
     runs = [

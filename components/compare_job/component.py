@@ -1,0 +1,29 @@
+"""One job of a comparison: one entry with one seed."""
+
+from kfp.dsl import Artifact, Dataset, Input, Output
+
+from components.step import step
+
+
+@step
+def compare_job(
+    dataset: Input[Dataset],
+    done: Output[Artifact],
+    job: dict,  # type: ignore[type-arg]
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Search and train one entry of a comparison with one seed.
+
+    Args:
+        dataset: Manifest of an encoded data set.
+        done: What the search found, and the trained models.
+        job: The entry of the comparison, and the seed.
+        models: Hyper-parameters per model (section `models` of the comparison).
+    """
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import Entry
+
+    entry = Entry.parse(job["entry"], "job.entry")
+    stages.run_job(Path(dataset.path), entry, int(job["seed"]), models, Path(done.path))

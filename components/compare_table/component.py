@@ -1,0 +1,40 @@
+"""The table of a comparison."""
+
+from typing import List  # noqa: UP035  # KFP knows lists of artifacts by this name
+
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
+
+from components.step import step
+
+
+@step
+def compare_table(
+    dataset: Input[Dataset],
+    jobs: Input[List[Artifact]],  # noqa: UP006
+    table: Output[Artifact],
+    page: Output[HTML],
+    summary: Output[Metrics],
+    comparison: dict,  # type: ignore[type-arg]
+) -> None:
+    """Test everything that the jobs of a comparison trained on the same rows.
+
+    Args:
+        dataset: Manifest of an encoded data set.
+        jobs: What the jobs left.
+        table: Folder with metrics.json, table.csv and comparison.html.
+        page: The table and its pictures as a page.
+        summary: Test AUC of every model.
+        comparison: The whole configuration of the comparison.
+    """
+    import shutil
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import CompareConfig
+
+    config = CompareConfig.parse(comparison, "comparison")
+    folders = [Path(job.path) for job in jobs]
+    results = stages.tabulate(Path(dataset.path), config, folders, Path(table.path))
+    shutil.copy(Path(table.path) / "comparison.html", page.path)
+    for model in results.models:
+        summary.log_metric(f"test_auc_{model.name}", model.summary["test"]["auc"].mean)

@@ -1,0 +1,47 @@
+"""Train many methods and models over seeds, each entry and seed as a step of its own, and write one table.
+
+Compile with `make compile`, or `python -m pipelines.compare`.
+"""
+
+from pathlib import Path
+
+from kfp import compiler, dsl
+
+from components.compare_job.component import compare_job
+from components.compare_table.component import compare_table
+from components.ingest.component import ingest
+from components.vocabulary.component import vocabulary as fit_vocabulary
+
+COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "compare.yaml"
+
+
+@dsl.pipeline(name="compare")
+def compare(
+    data: dict,  # type: ignore[type-arg]
+    store: str,
+    jobs: list,  # type: ignore[type-arg]
+    comparison: dict,  # type: ignore[type-arg]
+    vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Compare methods and models on one data set.
+
+    Args:
+        data: Files, columns, label rule and split.
+        store: Directory in which data sets are kept, one folder per fingerprint.
+        jobs: Pairs of an entry of the comparison and a seed.
+        comparison: The whole configuration of the comparison.
+        vocabulary: Minimum counts, bucketing and crosses.
+        models: Hyper-parameters per model; `default` holds for all.
+    """
+    clean = ingest(data=data, store=store)
+    encoded = fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary)
+    with dsl.ParallelFor(jobs) as job:
+        done = compare_job(dataset=encoded.outputs["dataset"], job=job, models=models)
+    compare_table(
+        dataset=encoded.outputs["dataset"], jobs=dsl.Collected(done.outputs["done"]), comparison=comparison
+    )
+
+
+if __name__ == "__main__":
+    compiler.Compiler().compile(compare, str(COMPILED))
