@@ -70,6 +70,17 @@ def test_a_prediction_is_the_score_of_the_encoded_rows(
     assert len(set(got["probability"])) > 100
 
 
+def test_thinned_out_negatives_are_put_back_into_the_probability(
+    bundle: Path, mixed_folder: Path, tmp_path: Path
+) -> None:
+    thinned = Path(shutil.copytree(bundle, tmp_path / "thinned"))
+    schema = json.loads((thinned / "schema.json").read_text())
+    storage.write_json(thinned / "schema.json", {**schema, "negatives_kept": 0.05})
+    before = np.array(predicted(bundle, tmp_path / "a.parquet", mixed_folder / "test.csv")["probability"])
+    after = predicted(thinned, tmp_path / "b.parquet", mixed_folder / "test.csv")["probability"]
+    np.testing.assert_allclose(after, before / (before + (1 - before) / 0.05), rtol=1e-5)
+
+
 def test_label_and_weight_may_be_absent(bundle: Path, mixed_folder: Path, tmp_path: Path) -> None:
     raw = mixed_folder / "test.csv"
     (tmp_path / "unlabelled.csv").write_text(without_label(raw.read_text()))

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "config_file": {"config", "section"},
     "schema": BOTTOM,
     "architecture": BOTTOM | {"schema"},
+    "expected": BOTTOM | {"schema"},
     "data": BOTTOM | {"schema", "data"},
     "nn": BASE | {"nn"},
     "optim": BASE | {"optim"},
@@ -36,14 +37,14 @@ ALLOWED: dict[str, set[str]] = {
     "search": TRAINING | {"search"},
     "predict": BASE | {"data", "export", "training"},
     "stages": TRAINING | {"search", "stages", "predict"},
-    "summary": BASE | {"evaluation", "search.trace", "stages"},
+    "summary": BASE | {"evaluation", "expected", "search.trace", "stages"},
     "pipelines": BASE | {"stages", "summary", "predict", "pipelines"},
     "comparing": BASE | {"stages", "evaluation"},
     "cli": {"*"},
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"pipelines.local", "pipelines.cluster", "pipelines.submit"}
-SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates"}  # what methods have in common
+SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates", "positions"}  # what methods have in common
 METHODS = {
     path.stem for path in (SOURCE / "search").iterdir() if path.stem[0] != "_" or path.stem == "__init__"
 } - SHARED

@@ -51,7 +51,7 @@ def run(
     loaded = _load(config, settings)
     output = output or Path("runs") / loaded.name
     run_local(loaded, output)
-    summarise(output, planted(loaded.evaluation), Console())
+    summarise(output, planted(loaded.evaluation), loaded.expected, Console())
 
 
 @app.command()
@@ -102,8 +102,16 @@ def vocabulary(
 ) -> None:
     """Fit vocabularies on the training split and encode all splits; prints the path of the manifest."""
     from ctrloom import stages
+    from ctrloom.data.dataset import Dataset
+    from ctrloom.expected import compared
 
-    print(stages.vocabulary(ingested, _load(config, settings).vocabulary, store))
+    loaded = _load(config, settings)
+    manifest = stages.vocabulary(ingested, loaded.vocabulary, store)
+    if loaded.expected:
+        dataset = Dataset.open(manifest)
+        sizes = [field.size for field in dataset.schema.fields]
+        print("\n".join(compared(loaded.expected, sizes, dataset.manifest.rows)), file=sys.stderr)
+    print(manifest)
 
 
 @app.command()

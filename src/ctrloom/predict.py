@@ -1,5 +1,6 @@
 """Score raw rows with nothing but a bundle."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,14 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
 
 
 def probabilities(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
-    """Probability of a click for each typed row (N,), float32."""
+    """Probability of a click for each typed row (N,), float32.
+
+    Where training kept only a share w of the negative rows, p / (p + (1 - p) / w): ln w more on the logit.
+    """
     rows = to_rows(bundle.schema, encoder.encode(table))
     device = next(bundle.model.parameters()).device
-    return np.asarray(expit(score(bundle.model, rows.to(device)).astype(np.float64)), dtype=np.float32)
+    logit_N = score(bundle.model, rows.to(device)).astype(np.float64)
+    return np.asarray(expit(logit_N + math.log(bundle.schema.negatives_kept)), dtype=np.float32)
 
 
 def _scored(bundle: Bundle, encoder: Encoder, batch: TypedBatch) -> pa.Table:

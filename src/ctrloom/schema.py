@@ -1,4 +1,4 @@
-"""What data and models agree on: fields with their kinds and sizes, their places in one table, and crosses."""
+"""What data and models agree on: fields, their kinds, sizes and places in one table, and their crosses."""
 
 import hashlib
 import json
@@ -61,6 +61,7 @@ class Schema(Section):
     version: Literal[1] = 1
     fields: tuple[Field, ...]
     source: SourceConfig
+    negatives_kept: float = 1.0  # share of the negative training rows; probabilities are corrected for it
     crosses: tuple[Cross, ...] = ()
 
     @property

@@ -7,15 +7,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ctrloom.config import Expected
 from ctrloom.evaluation.report import summary
 from ctrloom.evaluation.results import ModelResult, Results
+from ctrloom.expected import compared
 from ctrloom.search.trace import SearchTrace
 
 
-def summarise(output: Path, truth: tuple[tuple[str, ...], ...] | None, console: Console) -> None:
-    """Print the models of a run directory, what its search kept, and where the report is."""
+def summarise(
+    output: Path, truth: tuple[tuple[str, ...], ...] | None, expected: Expected | None, console: Console
+) -> None:
+    """Print the sizes, models and kept interactions of a run directory, and where its report is."""
     results = Results.load(output / "metrics.json")
     trace = SearchTrace.load(output / "search.json").model_copy(update={"planted": truth})
+    if expected:
+        sizes = [field.size for field in results.data.fields]
+        console.print(escape("\n".join(compared(expected, sizes, results.data.rows))), highlight=False)
     console.print(models_table(results))
     for order in trace.orders:
         candidates = trace.of_order(order)

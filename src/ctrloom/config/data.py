@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, SerializationInfo, field_serializer, model_validator
 
-from ctrloom.config.types import Fraction
+from ctrloom.config.types import SPLITS, Fraction, Split
 from ctrloom.section import Section
 
 
@@ -159,11 +159,24 @@ class TimeSplit(Section):
     test_from: str | None = None
 
 
+class Negatives(Section):
+    """Negative rows are thinned out: each is kept with a probability, drawn row by row.
+
+    Predictions for raw rows undo it; metrics are those of the rows that were kept.
+    """
+
+    # balanced: as many negatives as positives among the rows of the same files, which are counted first
+    keep: Literal["balanced"] | Annotated[float, Field(gt=0, le=1)] = "balanced"
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)] = SPLITS  # those that are thinned out
+    seed: int = 0
+
+
 class DataConfig(SourceConfig):
     """A data set: files (paths, globs or URLs), their columns, and how they are split."""
 
     files: Files  # a list, or one name, stands for `train`
     split: Annotated[RandomSplit | TimeSplit, Discriminator("by")] = RandomSplit()
+    negatives: Negatives | None = None  # None: all of them
     max_malformed: Fraction = 0.01  # share of malformed rows past which ingest stops
 
     @model_validator(mode="before")

@@ -17,10 +17,11 @@ from ctrloom.data.engine import engine, parquet
 from ctrloom.data.errors import DataError
 from ctrloom.data.inputs import Input, gathered
 from ctrloom.data.manifest import IngestedManifest, PartFile, fingerprint
+from ctrloom.data.negatives import Thinning, shares_kept
 from ctrloom.data.parts import PartWriter, read_parts
 from ctrloom.data.profile import profile
 from ctrloom.data.quarantine import Quarantine
-from ctrloom.data.typed import TypedBatch, check_rules, read_rows, typed_schema
+from ctrloom.data.typed import check_rules, typed_schema
 from ctrloom.progress import progress
 from ctrloom.version import code_version
 
@@ -33,6 +34,7 @@ class _Tally:
 
     read: int = 0
     dropped: int = 0
+    thinned: int = 0
     rows: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     positives: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
 
@@ -68,6 +70,7 @@ def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
             "layout": LAYOUT,
             "source": config.source.model_dump(mode="json"),
             "split": config.split.model_dump(mode="json"),
+            "negatives": config.negatives and config.negatives.model_dump(mode="json"),
             "files": [(each.record.split, each.record.sha256) for each in inputs],
         }
     )
@@ -76,9 +79,11 @@ def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
 def _write(config: DataConfig, inputs: list[Input], digest: str, folder: Path, target: Path) -> None:
     tally, kept_at = _Tally(), target.with_name(f"quarantine-{digest[:16]}.parquet")
     malformed = folder / "quarantine.parquet"
+    kept = shares_kept(config, inputs)
+    thin = Thinning(kept, config.negatives.seed) if config.negatives else None
     try:
         with Quarantine(malformed, config.max_malformed, kept_at) as quarantine:
-            files = _write_splits(config, _clean(config, inputs, quarantine, tally), folder, tally)
+            files = _write_splits(config, _clean(config, inputs, quarantine, tally), folder, tally, thin)
     except DataError:
         if malformed.is_file() and pq.read_metadata(malformed).num_rows:
             shutil.move(malformed, kept_at)
@@ -96,6 +101,8 @@ def _write(config: DataConfig, inputs: list[Input], digest: str, folder: Path, t
         positives=tally.positives,
         quarantined=quarantine.rows,
         dropped=tally.dropped,
+        thinned=tally.thinned,
+        negatives_kept=kept,
     )
     storage.write_json(folder / "profile.json", profile(manifest, folder, quarantine.faults))
     storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
@@ -109,7 +116,7 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
     total, done = sum(each.record.bytes for each in inputs), 0
     with progress("ingest", total, "bytes") as advance:
         for each in inputs:
-            for batch in _rows_of(each, config):
+            for batch in each.rows(config.source):
                 quarantine.add([replace(row, file=each.record.path) for row in batch.malformed])
                 tally.read += batch.rows
                 tally.dropped += batch.dropped
@@ -120,15 +127,8 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
     quarantine.check(tally.read, 1)
 
 
-def _rows_of(each: Input, config: DataConfig) -> Iterator[TypedBatch]:
-    try:
-        yield from read_rows(config.source, [each.local])
-    except DataError as error:
-        raise DataError(str(error).replace(each.local, each.record.path)) from error
-
-
 def _write_splits(
-    config: DataConfig, clean: Batches, folder: Path, tally: _Tally
+    config: DataConfig, clean: Batches, folder: Path, tally: _Tally, thin: Thinning | None
 ) -> dict[Split, tuple[PartFile, ...]]:
     valid, test = splits.shares(config)
     if isinstance(config.split, RandomSplit):
@@ -139,12 +139,17 @@ def _write_splits(
         assign = splits.by_time(*given)
     else:
         # Where the cuts lie is known only when all rows were seen, so they are written twice.
-        return _write_by_shares(config, clean, folder, tally, valid, test)
-    return _distribute(config, clean, assign, folder, tally)
+        return _write_by_shares(config, clean, folder, tally, thin, (valid, test))
+    return _distribute(config, clean, assign, folder, tally, thin)
 
 
 def _write_by_shares(
-    config: DataConfig, clean: Batches, folder: Path, tally: _Tally, valid: float, test: float
+    config: DataConfig,
+    clean: Batches,
+    folder: Path,
+    tally: _Tally,
+    thin: Thinning | None,
+    shares: tuple[float, float],
 ) -> dict[Split, tuple[PartFile, ...]]:
     aside = folder / "unsplit"
     schema = typed_schema(config.source)
@@ -155,15 +160,20 @@ def _write_by_shares(
     written: list[tuple[Split, Path]] = [(s, aside / p.path) for s in SPLITS for p in writers[s].parts]
     with engine(folder) as (backend, _):
         train = parquet(backend, [path for split, path in written if split == "train"])
-        assign = splits.by_time(*splits.cuts(train, valid, test))
+        assign = splits.by_time(*splits.cuts(train, *shares))
     reread = ((split, batch) for split, path in written for batch in read_parts([path]))
-    files = _distribute(config, reread, assign, folder, tally)
+    files = _distribute(config, reread, assign, folder, tally, thin)
     shutil.rmtree(aside)
     return files
 
 
 def _distribute(
-    config: DataConfig, clean: Batches, assign: splits.Assign, folder: Path, tally: _Tally
+    config: DataConfig,
+    clean: Batches,
+    assign: splits.Assign,
+    folder: Path,
+    tally: _Tally,
+    thin: Thinning | None,
 ) -> dict[Split, tuple[PartFile, ...]]:
     schema = typed_schema(config.source)
     with ExitStack() as stack:
@@ -172,8 +182,10 @@ def _distribute(
             labels = batch["label"].to_numpy()
             times = batch["timestamp"].to_numpy() if config.named("timestamp") else None
             chosen = assign(labels, times) if given == "train" else np.full(len(labels), SPLITS.index(given))
+            stays = thin(labels, chosen) if thin else np.True_
+            tally.thinned += int(np.sum(~stays))
             for number, split in enumerate(SPLITS):
-                mine = chosen == number
+                mine = (chosen == number) & stays
                 tally.rows[split] += int(mine.sum())
                 tally.positives[split] += int(labels[mine].sum())
                 writers[split].write(batch if mine.all() else batch.filter(pa.array(mine)))

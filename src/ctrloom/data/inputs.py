@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctrloom.config import SPLITS, Files, Split
+from ctrloom.config import SPLITS, Files, SourceConfig, Split
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import SourceFile
 from ctrloom.data.sources.files import is_remote, open_bytes, resolve
+from ctrloom.data.typed import TypedBatch, read_rows
 from ctrloom.progress import Advance, progress
 
 _CHUNK = 1 << 20
@@ -23,6 +24,17 @@ class Input:
 
     record: SourceFile
     local: str
+
+    def rows(self, source: SourceConfig) -> Iterator[TypedBatch]:
+        """Typed rows of the file.
+
+        Raises:
+            DataError: it is empty, cannot be read, or does not have the columns.
+        """
+        try:
+            yield from read_rows(source, [self.local])
+        except DataError as error:
+            raise DataError(str(error).replace(self.local, self.record.path)) from error
 
 
 @contextmanager

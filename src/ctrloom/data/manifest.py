@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from pydantic import Field
+
 from ctrloom import storage
 from ctrloom.config import RandomSplit, SourceConfig, Split, TimeSplit, VocabularyConfig
 from ctrloom.data.errors import DataError
@@ -90,6 +92,8 @@ class IngestedManifest(Manifest):
     positives: dict[Split, int]
     quarantined: int
     dropped: int
+    thinned: int = 0  # negative rows left out, see `negatives_kept`
+    negatives_kept: dict[Split, float] = Field(default_factory=dict)  # share of them; all where none is given
 
     @classmethod
     def _what(cls) -> str:

@@ -115,7 +115,9 @@ def _fit(ingested: IngestedManifest, base: Path, config: VocabularyConfig, store
                 field = field.model_copy(update=changed)
             fields.append(field)
             advance(1)
-    return Encoder(Schema(fields=tuple(fields), source=ingested.source), vocabularies)
+    negatives = ingested.negatives_kept.get("train", 1.0)
+    schema = Schema(fields=tuple(fields), source=ingested.source, negatives_kept=negatives)
+    return Encoder(schema, vocabularies)
 
 
 def _fit_field(
