@@ -66,12 +66,13 @@ class AIMConfig(Section):
     batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 80 steps a pass
     learning_rate: Positive = 1e-2
     learning_rate_decay: Positive = 0.75
-    gate_learning_rate: Positive = 0.1
+    gate_learning_rate: Positive = 1.0  # 0.1 in the paper, which has many more steps
     gate_decay: Positive = 0.75
     gate_init: Positive = 0.6
     mu: Positive = 0.6
     threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
-    embedding_epochs: Count = 5  # of the search for embedding sizes
+    embedding_warm_up: Passes = 1  # passes with fixed gates in the search for embedding sizes; 0 in the paper
+    embedding_epochs: Count = 5  # of that search
     embedding_gate_learning_rate: Positive = 1.0
     embedding_mu: Positive = 0.55
     embedding_threshold: Positive = 1.5  # the same for the gates on embedding positions

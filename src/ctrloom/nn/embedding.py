@@ -1,9 +1,11 @@
 """One fused embedding table for all fields.
 
-B batch, C columns of the id matrix, F fields, D embedding size, V rows of the table.
+B batch, C columns of the id matrix, F fields, D embedding size, V rows of the table, K kept positions of all
+columns.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +41,7 @@ class FieldEmbedding(nn.Module):
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Embeddings emb_BFD."""
-        emb_BCD = nn.functional.embedding(ids_BC, self.weight)
+        emb_BCD = self.rows(ids_BC)
         if factors_BC is None:
             return emb_BCD
         emb_BCD = emb_BCD * factors_BC.unsqueeze(-1)
@@ -47,6 +49,61 @@ class FieldEmbedding(nn.Module):
             return emb_BCD
         emb_BFD = emb_BCD.new_zeros(emb_BCD.shape[0], self.fields, emb_BCD.shape[2])
         return emb_BFD.index_add(1, self.field_of_column_C, emb_BCD)
+
+    def rows(self, ids_BC: Tensor) -> Tensor:
+        """The table's row of each id, emb_BCD."""
+        return nn.functional.embedding(ids_BC, self.weight)
+
+
+class KeptEmbedding(FieldEmbedding):
+    """Embeds every field with some of the D positions; the others are zero and have no weights.
+
+    One flat vector holds the rows of all fields, each as long as its field has positions (AIM, section 3.4).
+
+    Args:
+        schema, size, std: as of `FieldEmbedding`; weights begin as those of the whole table would.
+        positions: of each field the positions that are kept, ascending.
+    """
+
+    column_K: Tensor
+    width_K: Tensor
+    shift_K: Tensor
+    place_K: Tensor
+
+    def __init__(
+        self, schema: Schema, size: int, positions: Sequence[Sequence[int]], std: float | None = None
+    ) -> None:
+        super().__init__(schema, size, std)
+        kept_FD = torch.zeros(self.fields, size, dtype=torch.bool)
+        for field, places in enumerate(positions):
+            kept_FD[field, list(places)] = True
+        sizes_F = torch.tensor([field.size for field in schema.fields])
+        self.weight = nn.Parameter(self.weight.detach()[kept_FD.repeat_interleave(sizes_F, 0)])
+        # The value that id v has at kept position number r of its field is weight[v * width + shift], with
+        # shift = (weights of the fields before) - (ids of the fields before) * width + r.
+        width_F = kept_FD.sum(1)
+        before_F = (sizes_F * width_F).cumsum(0) - sizes_F * width_F
+        start_F = before_F - torch.tensor(schema.offsets) * width_F
+        kept_CD = kept_FD[self.field_of_column_C]
+        column_K, position_K = kept_CD.nonzero(as_tuple=True)
+        rank_K = (kept_CD.cumsum(1) - 1)[column_K, position_K]
+        field_K = self.field_of_column_C[column_K]
+        self.size = size
+        for name, value_K in (
+            ("column_K", column_K),
+            ("width_K", width_F[field_K]),
+            ("shift_K", start_F[field_K] + rank_K),
+            ("place_K", column_K * size + position_K),
+        ):
+            self.register_buffer(name, value_K, persistent=False)
+
+    def rows(self, ids_BC: Tensor) -> Tensor:
+        """The row of each id with zeros where a position was dropped, emb_BCD."""
+        batch, columns = ids_BC.shape
+        index_BK = ids_BC.long().index_select(1, self.column_K) * self.width_K + self.shift_K
+        kept_BK = self.weight.index_select(0, index_BK.flatten()).view(batch, -1)
+        flat_BX = kept_BK.new_zeros(batch, columns * self.size).index_copy(1, self.place_K, kept_BK)
+        return flat_BX.view(batch, columns, self.size)
 
 
 class Linear(nn.Module):

@@ -33,13 +33,14 @@ def gate_controls(
 
 
 def random_like(found: Architecture, seed: int) -> Architecture:
-    """As many interactions of each order as were found, drawn uniformly."""
+    """As many interactions of each order and function as were found, drawn uniformly."""
     rng = np.random.default_rng(seed)
     chosen: list[Interaction] = []
     for order in found.orders:
         every = list(combinations(found.fields, order))
-        picked = rng.choice(len(every), len(found.of_order(order)), replace=False)
-        chosen += [Interaction(fields=every[i]) for i in sorted(picked)]
+        for function in found.functions(order):
+            picked = rng.choice(len(every), len(found.of_order(order, function)), replace=False)
+            chosen += [Interaction(fields=every[i], function=function) for i in sorted(picked)]
     return Architecture(method="random", fields=found.fields, interactions=tuple(chosen))
 
 

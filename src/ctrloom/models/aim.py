@@ -1,0 +1,86 @@
+"""AIM: gated interactions of several functions, and a perceptron over their products beside them."""
+
+import torch
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import AIMSettings
+from ctrloom.models.shallow import LR
+from ctrloom.nn.functions import FunctionInteractions
+from ctrloom.nn.interactions import Gates
+from ctrloom.nn.mlp import perceptron
+from ctrloom.schema import Schema
+
+
+class AIM(LR):
+    """b + o_1 sum_i w_i + sum_p o_p sum_qf a_qf BN(f(e_q)) + o_mlp MLP([products of all q and f]).
+
+    p are the orders, q the interactions of an order, f their functions; the output scalars o are trained and
+    begin at 1.
+
+    Reference: Zhu et al., AIM: Automatic interaction machine for click-through rate prediction, TKDE 2021.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: AIMSettings) -> None:
+        super().__init__(architecture, schema, hyper)
+        size, std = hyper.embedding_size, hyper.embedding_std
+        self.interactions = FunctionInteractions(architecture, schema, size, std, hyper.shared_embeddings)
+        functions = self.interactions.functions
+        self.gates = nn.ModuleDict({key: Gates(layer.count) for key, layer in functions.items()})
+        self.mlp = None
+        if hyper.perceptron and self.interactions.width:
+            self.mlp = perceptron(self.interactions.width, hyper)
+        parts = ["linear", *map(str, architecture.orders), *(["perceptron"] if self.mlp else [])]
+        self.scales = nn.ParameterDict({part: torch.ones(()) for part in parts})
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        emb = self.interactions.embeddings(ids_BC, factors_BC)
+        logit_B: Tensor = self.bias + self.scales["linear"] * self.linear(ids_BC, factors_BC)
+        if self.mlp is None:
+            x = self.interactions(emb)
+        else:
+            products = self.interactions.unsummed(emb)
+            x = {key: product_BPE.sum(2) for key, product_BPE in products.items()}
+            flat_BX = torch.cat([product_BPE.flatten(1) for product_BPE in products.values()], 1)
+            logit_B = logit_B + self.scales["perceptron"] * self.mlp(flat_BX)
+        return sum((self.scales[key[0]] * self.gates[key](x_BP) for key, x_BP in x.items()), logit_B)
+
+
+class PositionGatedAIM(LR):
+    """b + o_1 sum_i w_i + sum_p o_p sum_qf f(beta BN(e_q)): what the search for embedding sizes trains.
+
+    Every position of every field's embedding has a gate beta in each order and function; interactions have
+    neither gate nor norm (AIM, section 3.4, and its published code). The paper's text has one gate per field
+    and position for all functions; its Table 6 is possible only with one for each.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: AIMSettings) -> None:
+        super().__init__(architecture, schema, hyper)
+        fields, size = len(schema.fields), hyper.embedding_size
+        self.interactions = FunctionInteractions(architecture, schema, size, hyper.embedding_std, False)
+        self.gates = nn.ModuleDict({key: PositionGates(fields, size) for key in self.interactions.tables})
+        self.scales = nn.ParameterDict(
+            {p: torch.ones(()) for p in ["linear", *map(str, architecture.orders)]}
+        )
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        emb = self.interactions.embeddings(ids_BC, factors_BC)
+        x = self.interactions({key: self.gates[key](emb_BFD) for key, emb_BFD in emb.items()})
+        logit_B: Tensor = self.bias + self.scales["linear"] * self.linear(ids_BC, factors_BC)
+        return sum((self.scales[key[0]] * x_BP.sum(1) for key, x_BP in x.items()), logit_B)
+
+
+class PositionGates(nn.Module):
+    """One trainable weight per field and position on the batch-normalised embedding: emb_BFD -> emb_BFD."""
+
+    def __init__(self, fields: int, size: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(fields * size, eps=1e-3, momentum=0.01, affine=False)
+        self.gate_FD = nn.Parameter(torch.full((fields, size), 0.6))
+
+    def forward(self, emb_BFD: Tensor) -> Tensor:
+        """beta * BN(e)."""
+        normed_BX: Tensor = self.norm(emb_BFD.flatten(1))
+        return normed_BX.view_as(emb_BFD) * self.gate_FD

@@ -1,0 +1,132 @@
+"""AIM: which interactions, by which functions, at which embedding sizes (AIM, sections 3.2 to 3.4).
+
+Stage 1 searches interactions and functions together, order by order; stage 2, `search.positions`, the
+positions of embeddings that they need. Neither has the perceptron of the model that is trained in the end.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from ctrloom.architecture import Architecture, Interaction
+from ctrloom.config import AIMConfig, AIMSettings
+from ctrloom.models import build
+from ctrloom.search.controls import random_like
+from ctrloom.search.gates import Group, Schedule, Stage, trace_of
+from ctrloom.search.pool import extend
+from ctrloom.search.positions import search_embeddings
+from ctrloom.search.statistics import with_statistics
+from ctrloom.search.task import Found, Task
+from ctrloom.search.trace import Candidate, SearchTrace
+from ctrloom.training.loop import pick_device, seed_everything
+
+UNPRUNED = 2000  # candidates past which the unpruned control has the pairs alone
+
+
+def search(task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
+    """Both stages, as far as they are configured."""
+    found = search_interactions(task, config, hyper)
+    if not config.search_embeddings or not found.architecture.interactions:
+        return found
+    return joined(found, search_embeddings(task, found.architecture, config, hyper))
+
+
+def search_interactions(task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
+    """Stage 1: interactions with their functions, whose gate is not zero at the end.
+
+    While an order is searched the lower ones stay as they were found, with trainable gates. Candidates of
+    the next order extend the strongest interactions of each function (AIM, Algorithm 1).
+    """
+    names = task.schema.names
+    if len(names) < config.order:
+        raise ValueError(f"search.order: {config.order} fields are needed, the data has {len(names)}")
+    settings = config.model_dump(mode="json")
+    kept = Architecture(method="aim", fields=names, interactions=())
+    if not config.search_functions:
+        return _every_pair(kept, config, settings)
+    stages: dict[int, Stage] = {}
+    for order in range(2, config.order + 1):
+        added = _candidates(kept, order, config)
+        if not added:  # nothing was kept that could be extended
+            break
+        whole = kept.model_copy(update={"interactions": (*kept.interactions, *added)})
+        stages[order] = stage = _stage(whole, order, task, config, hyper)
+        stage.run(f"search, order {order}")
+        kept = kept.model_copy(update={"interactions": (*kept.interactions, *stage.kept)})
+    trace = trace_of(list(stages.values()), "aim", config.base, tuple(stages), settings)
+    return Found(kept, with_statistics(trace, task), _controls(kept, trace, config))
+
+
+def joined(first: Found, second: Found) -> Found:
+    """What both stages found: the second stage's architecture, one trace, and the controls of both."""
+    left = {(i.fields, i.function) for i in second.architecture.interactions}
+    one, two = first.trace, second.trace
+    seconds = one.seconds + two.seconds
+    rows = one.rows_per_second * one.seconds + two.rows_per_second * two.seconds
+    trace = one.model_copy(
+        update={
+            "candidates": tuple(
+                c.model_copy(update={"kept": (c.fields, c.function) in left}) for c in one.candidates
+            ),
+            "embedding_gates": two.embedding_gates,
+            "steps": one.steps + two.steps,
+            "epochs": one.epochs + two.epochs,
+            "seconds": seconds,
+            "rows_per_second": rows / seconds,
+            "hyperparameters": two.hyperparameters,
+        }
+    )
+    return Found(second.architecture, trace, {**first.controls, **second.controls})
+
+
+def _candidates(kept: Architecture, order: int, config: AIMConfig) -> list[Interaction]:
+    every = []
+    for function in config.functions:
+        chosen: Sequence[tuple[str, ...]] = list(combinations(kept.fields, order))
+        if order > 2:
+            below = [i for i in kept.interactions if (i.order, i.function) == (order - 1, function)]
+            chosen = extend({i.fields: i.score or 0.0 for i in below}, kept.fields, config.pool)
+        every += [Interaction(fields=names, function=function) for names in chosen]
+    return every
+
+
+def _stage(whole: Architecture, order: int, task: Task, config: AIMConfig, hyper: AIMSettings) -> Stage:
+    """The search of the highest order of `whole`."""
+    generator = seed_everything(config.seed + order)
+    bare = hyper.model_copy(update={"perceptron": False})
+    model = build(config.base, whole, task.schema, bare).to(pick_device(hyper.device))
+    groups = [
+        Group(model.get_parameter(f"gates.{order}_{f}.gate_P"), whole.of_order(order, f), f)
+        for f in whole.functions(order)
+    ]
+    schedule = Schedule.of(config, gate_warm_up=config.gate_warm_up * (order - 2))
+    return Stage(model, groups, task.train, schedule, generator)
+
+
+def _every_pair(empty: Architecture, config: AIMConfig, settings: dict[str, object]) -> Found:
+    """Nothing is searched: all pairs with the inner product, the ablation without IFS."""
+    pairs = [Interaction(fields=names) for names in combinations(empty.fields, 2)]
+    trace = SearchTrace(
+        method="aim",
+        base=config.base,
+        orders=(2,),
+        candidates=tuple(Candidate(fields=i.fields, gate=config.gate_init, kept=True) for i in pairs),
+        steps=0,
+        epochs=0,
+        seconds=0.0,
+        rows_per_second=0.0,
+        hyperparameters=settings,
+    )
+    return Found(empty.model_copy(update={"interactions": tuple(pairs)}), trace)
+
+
+def _controls(kept: Architecture, trace: SearchTrace, config: AIMConfig) -> dict[str, list[Architecture]]:
+    """All candidates, or where they are many all pairs; and random selections of the same size."""
+    shown = trace.candidates if len(trace.candidates) <= UNPRUNED else trace.of_order(2)
+    unpruned = kept.model_copy(
+        update={
+            "method": "complete",
+            "interactions": tuple(Interaction(fields=c.fields, function=c.function) for c in shown),
+        }
+    )
+    draws = [random_like(kept, config.seed + draw) for draw in range(config.random_draws)]
+    return {"unpruned": [unpruned], **({"random": draws} if draws else {})}
