@@ -11,13 +11,13 @@ DEMO   := runs/demo
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: $(STAMP)  ## make .venv with ctrloom, the pipeline extra and the development tools
+setup: $(STAMP)  ## make .venv with ctrloom, its extras and the development tools
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ctrloom needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[pipelines,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[pipelines,trees,dev]'
 	@touch $@
 
 demo: setup  ## make clicks with planted interactions and run the whole pipeline on them
