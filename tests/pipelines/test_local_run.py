@@ -124,3 +124,24 @@ def test_wrong_key_names_the_right_one(run):
     assert done.returncode == 2
     assert "did you mean 'epochs'?" in done.stderr
     assert not Path(folder / "y").exists()
+
+
+def test_a_comparison_as_a_pipeline_has_the_same_table_as_in_processes(run):
+    folder, _ = run
+    comparison = {k: RUN[k] for k in ("name", "data", "models", "seeds")} | {
+        "evaluation": {"base": "fm", "bootstrap": 50},
+        "entries": [
+            {"name": "fm", "model": "fm"},
+            {"name": "found", "search": {"batch_size": 200, "epochs": 1}, "controls": ["random"]},
+        ],
+    }
+    (folder / "compare.yaml").write_text(yaml.safe_dump(comparison))
+    tables = []
+    for output, option in (("pipeline", ["--pipeline"]), ("processes", ["--workers", "2"])):
+        done = ctrloom("compare", "compare.yaml", "--output", output, *option, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        table = Results.load(folder / output / "comparison" / "metrics.json")
+        tables.append([(model.name, model.kept, model.seeds) for model in table.models])
+        assert (folder / output / "comparison" / "comparison.html").is_file()
+    assert tables[0] == tables[1]
+    assert [name for name, _, _ in tables[0]] == ["fm", "found", "found-random"]
