@@ -1,7 +1,7 @@
 """Models by name, and the settings that turn an architecture and a data set into a trained model."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -39,6 +39,7 @@ FoundName = Literal["autofm", "autodeepfm", "aim", "optinter", "autopi"]  # mode
 TransferName = Literal["fm", "fwfm", "ffm", "fmfm", "afm", "nfm", "deepfm", "ipnn", "opnn", "pin"]
 ModelName = Literal[BaselineName, FoundName]
 Widths = tuple[Count, ...]
+SomeWidths = Annotated[Widths, Field(min_length=1)]
 
 
 class Hyperparameters(Section):
@@ -75,7 +76,7 @@ class AFMSettings(Hyperparameters):
 
 
 class HOFMSettings(Hyperparameters):
-    """Higher-order FM."""
+    """Higher-order FM; an architecture that selects decides the orders itself."""
 
     order: Annotated[int, Field(ge=2, le=5)] = 3
 
@@ -83,20 +84,25 @@ class HOFMSettings(Hyperparameters):
 class PINSettings(Hyperparameters):
     """Product-network in network."""
 
-    subnet_hidden: Widths = (40, 5)  # layers of the small network of each pair
+    subnet_hidden: SomeWidths = (40, 5)  # layers of the small network of each pair
 
 
 class CrossSettings(Hyperparameters):
     """Deep & Cross networks."""
 
     cross_layers: Count = 3
-    low_rank: Count | None = None  # DCNv2: rank of the cross matrices; None is full rank
+
+
+class LowRankCrossSettings(CrossSettings):
+    """DCN-V2."""
+
+    low_rank: Count | None = None  # of the cross matrices; None is full rank
 
 
 class CINSettings(Hyperparameters):
     """xDeepFM: compressed interaction network."""
 
-    cin_layers: Widths = (64, 64)
+    cin_layers: SomeWidths = (64, 64)  # feature maps of each layer
 
 
 class AFNSettings(Hyperparameters):
@@ -109,20 +115,31 @@ class AFNSettings(Hyperparameters):
 class FinalMLPSettings(Hyperparameters):
     """Two streams of perceptrons and their bilinear fusion."""
 
-    second_hidden: Widths = (400, 400, 400)
+    hidden: SomeWidths = (400, 400, 400)
+    second_hidden: SomeWidths = (400, 400, 400)
     heads: Count = 1
     gate_hidden: Count | None = None  # width of the feature gates; None leaves them out
+    first_context: tuple[str, ...] = ()  # fields that a stream's gate looks at; none: a learned vector
+    second_context: tuple[str, ...] = ()
 
-
-class DeepCrossingSettings(Hyperparameters):
-    """Residual units over the embeddings."""
-
-    residual_units: Count = 3
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for key, width in (("hidden", self.hidden[-1]), ("second_hidden", self.second_hidden[-1])):
+            if width % self.heads:
+                raise ValueError(
+                    f"heads: {self.heads} heads cannot share the {width} outputs of {key}; choose a divisor"
+                )
+        if self.gate_hidden is None and (self.first_context or self.second_context):
+            raise ValueError("gate_hidden: there are no gates to look at a context; give their width")
+        return self
 
 
 class AutoIntSettings(Hyperparameters):
     """AutoInt: `code` is the published code's layer, `paper` that of its equations 5-8."""
 
+    embedding_size: Count = 16
+    embedding_std: Positive | None = 0.01
+    hidden: Widths = (400, 400)  # AutoInt+: of the perceptron beside it
     attention_layers: Count = 3
     heads: Count = 2
     head_size: Count = 32
@@ -155,9 +172,13 @@ class AutoPISettings(Hyperparameters):
 
 
 class GBDTSettings(Hyperparameters):
-    """Gradient-boosted trees (LightGBM); of the common settings only device, epochs and the like idle."""
+    """Gradient-boosted trees (LightGBM); the common settings are those of GBDT+LR's logistic regression.
 
-    trees: Count = 500
+    Ten trees count as an epoch: after each ten the validation rows are scored, and boosting stops after
+    `patience` of these without a better score.
+    """
+
+    trees: Count = 500  # at most
     leaves: Annotated[int, Field(ge=2)] = 31
     min_rows_in_leaf: Count = 20
     tree_learning_rate: Positive = 0.1
@@ -169,11 +190,10 @@ OWN: dict[str, type[Hyperparameters]] = {
     "hofm": HOFMSettings,
     "pin": PINSettings,
     "dcn": CrossSettings,
-    "dcnv2": CrossSettings,
+    "dcnv2": LowRankCrossSettings,
     "xdeepfm": CINSettings,
     "afn": AFNSettings,
     "finalmlp": FinalMLPSettings,
-    "deepcrossing": DeepCrossingSettings,
     "autoint": AutoIntSettings,
     "autointplus": AutoIntSettings,
     "aim": AIMSettings,

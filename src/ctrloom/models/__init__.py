@@ -1,36 +1,59 @@
 """Models, each readable as its equation over shared layers; all are built from an architecture."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelName
-from ctrloom.models.deep import FNN, IPNN, AutoDeepFM, DeepFM
+from ctrloom.models.afn import AFN
+from ctrloom.models.aim import AIM
+from ctrloom.models.cross import DCN, DCNv2, XDeepFM
+from ctrloom.models.deep import FNN, AutoDeepFM, DeepCrossing, DeepFM, WideDeep
+from ctrloom.models.finalmlp import FinalMLP
+from ctrloom.models.hofm import HOFM
+from ctrloom.models.pairwise import AFM, FFM, NFM, FmFM
+from ctrloom.models.products import IPNN, OPNN, PIN
 from ctrloom.models.shallow import FM, LR, AutoFM, FwFM
 from ctrloom.schema import Schema, SchemaMismatchError
 
 
-class _Model(Protocol):
-    def __call__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> nn.Module: ...
+class _Model(Protocol):  # its settings are the class of its name in `config.models`
+    def __call__(self, architecture: Architecture, schema: Schema, hyper: Any) -> nn.Module: ...
 
 
 class Entry(NamedTuple):
-    """A model, and its name as people write it."""
+    """A model, its name as people write it, and whether it models only what an architecture keeps."""
 
     title: str
     model: _Model
+    selects: bool = True
 
 
 MODELS: dict[ModelName, Entry] = {
-    "lr": Entry("LR", LR),
+    "lr": Entry("LR", LR, selects=False),
     "fm": Entry("FM", FM),
     "fwfm": Entry("FwFM", FwFM),
-    "fnn": Entry("FNN", FNN),
+    "ffm": Entry("FFM", FFM),
+    "fmfm": Entry("FmFM", FmFM),
+    "afm": Entry("AFM", AFM),
+    "nfm": Entry("NFM", NFM),
+    "hofm": Entry("HOFM", HOFM),
+    "fnn": Entry("FNN", FNN, selects=False),
+    "widedeep": Entry("Wide & Deep", WideDeep, selects=False),
     "deepfm": Entry("DeepFM", DeepFM),
     "ipnn": Entry("IPNN", IPNN),
+    "opnn": Entry("OPNN", OPNN),
+    "pin": Entry("PIN", PIN),
+    "deepcrossing": Entry("Deep Crossing", DeepCrossing, selects=False),
+    "dcn": Entry("DCN", DCN, selects=False),
+    "dcnv2": Entry("DCN-V2", DCNv2, selects=False),
+    "xdeepfm": Entry("xDeepFM", XDeepFM, selects=False),
+    "afn": Entry("AFN", AFN, selects=False),
+    "finalmlp": Entry("FinalMLP", FinalMLP, selects=False),
     "autofm": Entry("AutoFM", AutoFM),
     "autodeepfm": Entry("AutoDeepFM", AutoDeepFM),
+    "aim": Entry("AIM", AIM),
 }
 
 

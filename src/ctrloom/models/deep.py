@@ -1,19 +1,13 @@
-"""Models with a perceptron: FNN, DeepFM, IPNN, AutoDeepFM."""
+"""Models with a perceptron: FNN, Wide & Deep, DeepFM, AutoDeepFM, Deep Crossing."""
 
-import torch
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
-from ctrloom.models.shallow import FM, AutoFM
+from ctrloom.models.shallow import FM, AutoFM, Embedded
 from ctrloom.nn.embedding import FieldEmbedding
-from ctrloom.nn.interactions import Interactions
-from ctrloom.nn.mlp import MLP
+from ctrloom.nn.mlp import hidden_layers, linear, perceptron
 from ctrloom.schema import Schema
-
-
-def _perceptron(inputs: int, hyper: Hyperparameters) -> MLP:
-    return MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm)
 
 
 class FNN(nn.Module):
@@ -25,7 +19,7 @@ class FNN(nn.Module):
     def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
         super().__init__()
         self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
-        self.mlp = _perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
@@ -33,25 +27,46 @@ class FNN(nn.Module):
         return logit_B
 
 
-class IPNN(nn.Module):
-    """Perceptron over embeddings and inner products: MLP([v_1 ... v_F, <v_i, v_j> ...]).
+class WideDeep(Embedded):
+    """Linear part and perceptron: b + sum_i w_i + MLP([v_1 ... v_F]).
 
-    Reference: Qu et al., Product-based neural networks, ICDM 2016.
+    Reference: Cheng et al., Wide & deep learning, DLRS 2016; crosses of columns are fields here, if any.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__(architecture, schema, hyper)
+        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+
+    def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
+        """MLP([v_1 ... v_F]) (B,)."""
+        logit_B: Tensor = self.mlp(emb_BFD.flatten(1))
+        return logit_B
+
+
+class DeepCrossing(nn.Module):
+    """Residual units over the embeddings: w^T x + b with x = unit(... unit([v_1 ... v_F])).
+
+    A unit is ReLU(x + W' ReLU(W x + b) + b'); there is one for each width of `hidden`, which is that of W x.
+    Reference: Shan et al., Deep Crossing, KDD 2016.
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
         super().__init__()
+        inputs = len(schema.fields) * hyper.embedding_size
         self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
-        self.interactions = Interactions(architecture, schema, hyper.embedding_size, hyper.embedding_std)
-        inputs = len(schema.fields) * hyper.embedding_size + self.interactions.count
-        self.mlp = _perceptron(inputs, hyper)
+        self.units = nn.ModuleList(
+            hidden_layers(inputs, (width,), hyper.dropout, hyper.batch_norm).append(linear(width, inputs))
+            for width in hyper.hidden
+        )
+        self.out = linear(inputs, 1)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
-        emb_BFD = self.embedding(ids_BC, factors_BC)
-        x = self.interactions(emb_BFD, ids_BC, factors_BC)
-        logit_B: Tensor = self.mlp(torch.cat([emb_BFD.flatten(1), *x.values()], 1))
-        return logit_B
+        x_BH = self.embedding(ids_BC, factors_BC).flatten(1)
+        for unit in self.units:
+            x_BH = (x_BH + unit(x_BH)).relu()
+        logit_B1: Tensor = self.out(x_BH)
+        return logit_B1.squeeze(-1)
 
 
 class DeepFM(FM):
@@ -62,7 +77,7 @@ class DeepFM(FM):
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
         super().__init__(architecture, schema, hyper)
-        self.mlp = _perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
 
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """FM's interactions + MLP([v_1 ... v_F]) (B,)."""
@@ -77,7 +92,7 @@ class AutoDeepFM(AutoFM):
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
         super().__init__(architecture, schema, hyper)
-        self.mlp = _perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
 
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """AutoFM's interactions + MLP([v_1 ... v_F]) (B,)."""

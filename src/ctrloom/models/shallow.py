@@ -26,13 +26,12 @@ class LR(nn.Module):
         return self.bias + self.linear(ids_BC, factors_BC)
 
 
-class Factorized(LR):
-    """What the models of this family share: LR plus a function of the products of embeddings."""
+class Embedded(LR):
+    """LR plus a function of embeddings."""
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
         super().__init__(architecture, schema, hyper)
         self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
-        self.interactions = Interactions(architecture, schema, hyper.embedding_size, hyper.embedding_std)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
@@ -40,8 +39,16 @@ class Factorized(LR):
         return super().forward(ids_BC, factors_BC) + self.interact(emb_BFD, ids_BC, factors_BC)
 
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
-        """The interactions' part of the logit (B,)."""
+        """The embeddings' part of the logit (B,)."""
         raise NotImplementedError
+
+
+class Factorized(Embedded):
+    """LR plus a function of the products of embeddings."""
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__(architecture, schema, hyper)
+        self.interactions = Interactions(architecture, schema, hyper.embedding_size, hyper.embedding_std)
 
 
 class FM(Factorized):

@@ -5,33 +5,51 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ctrloom.config import Hyperparameters
 
-class MLP(nn.Module):
-    """Hidden layers with ReLU, then one logit: (B, inputs) -> (B,).
+
+def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+    """A linear map with Xavier's uniform initialisation."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    return layer
+
+
+def hidden_layers(
+    inputs: int, hidden: Sequence[int], dropout: float = 0.0, batch_norm: bool = False
+) -> nn.Sequential:
+    """Hidden layers with ReLU: (B, inputs) -> (B, hidden[-1]).
 
     With batch norm a hidden layer is linear without bias, norm without scale, bias, ReLU, dropout
     (AutoFIS' code); batch norm's own shift serves as the bias and its scale stays as it is.
     """
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [linear(inputs, width, bias=not batch_norm), *([BiasedNorm(width)] if batch_norm else [])]
+        layers += [nn.ReLU(), *([Dropout(dropout)] if dropout else [])]
+        inputs = width
+    return nn.Sequential(*layers)
+
+
+class MLP(nn.Module):
+    """Hidden layers, then one logit: (B, inputs) -> (B,)."""
 
     def __init__(
         self, inputs: int, hidden: Sequence[int], dropout: float = 0.0, batch_norm: bool = False
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for width in hidden:
-            linear = nn.Linear(inputs, width, bias=not batch_norm)
-            nn.init.xavier_uniform_(linear.weight)
-            layers += [linear, *([BiasedNorm(width)] if batch_norm else []), nn.ReLU()]
-            layers += [Dropout(dropout)] if dropout else []
-            inputs = width
-        out = nn.Linear(inputs, 1)
-        nn.init.xavier_uniform_(out.weight)
-        self.layers = nn.Sequential(*layers, out)
+        layers = hidden_layers(inputs, hidden, dropout, batch_norm)
+        self.layers = nn.Sequential(*layers, linear(hidden[-1] if hidden else inputs, 1))
 
     def forward(self, x_BH: Tensor) -> Tensor:
         """One logit per row."""
         logit_B1: Tensor = self.layers(x_BH)
         return logit_B1.squeeze(-1)
+
+
+def perceptron(inputs: int, hyper: Hyperparameters) -> MLP:
+    """The perceptron that a model's settings ask for."""
+    return MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm)
 
 
 class Dropout(nn.Module):

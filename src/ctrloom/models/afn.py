@@ -1,0 +1,62 @@
+"""Adaptive factorization network (AFN, AFN+).
+
+B batch, F fields, D embedding size, H logarithmic neurons, N = B D.
+"""
+
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import AFNSettings
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.mlp import perceptron
+from ctrloom.schema import Schema
+
+FLOOR = 1e-4  # of |v| under the logarithm, as the authors' code has it
+
+
+class LogarithmicLayer(nn.Module):
+    """prod_i |v_i|^(w_ij) of each neuron j, as exp(sum_i w_ij ln |v_i| + b_j): emb_BFD -> (B, D, H).
+
+    Which fields a product has, and in what powers, is learned (Cheng et al. 2020, section on the logarithmic
+    transformation). Batch norm after logarithm and exponential, bias and initialisation are as in their code.
+    """
+
+    def __init__(self, fields: int, neurons: int) -> None:
+        super().__init__()
+        self.exponents = nn.Linear(fields, neurons)
+        nn.init.normal_(self.exponents.weight, 0, 0.1)
+        nn.init.zeros_(self.exponents.bias)
+        self.log_norm, self.exp_norm = nn.BatchNorm1d(fields), nn.BatchNorm1d(neurons)
+
+    def forward(self, emb_BFD: Tensor) -> Tensor:
+        """The neurons' products."""
+        log_NF = emb_BFD.mT.flatten(0, 1).abs().clamp_min(FLOOR).log()
+        product_NH: Tensor = self.exp_norm(self.exponents(self.log_norm(log_NF)).exp())
+        return product_NH.unflatten(0, (-1, emb_BFD.shape[2]))
+
+
+class AFN(nn.Module):
+    """Perceptron over products with learned exponents: MLP([prod_i |v_i|^(w_ij) ...]).
+
+    `plus` adds a perceptron over embeddings of its own: + MLP'([v'_1 ... v'_F]), AFN+. Both are trained as one;
+    the authors' code gives each a loss of its own.
+    Reference: Cheng, Shen and Huang, Adaptive factorization network, AAAI 2020.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: AFNSettings) -> None:
+        super().__init__()
+        size, fields = hyper.embedding_size, len(schema.fields)
+        self.embedding = FieldEmbedding(schema, size, hyper.embedding_std)
+        self.logarithmic = LogarithmicLayer(fields, hyper.logarithmic_neurons)
+        self.mlp = perceptron(hyper.logarithmic_neurons * size, hyper)
+        self.plus = hyper.plus
+        if self.plus:
+            self.second_embedding = FieldEmbedding(schema, size, hyper.embedding_std)
+            self.second_mlp = perceptron(fields * size, hyper)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        logit_B: Tensor = self.mlp(self.logarithmic(self.embedding(ids_BC, factors_BC)).flatten(1))
+        if self.plus:
+            logit_B = logit_B + self.second_mlp(self.second_embedding(ids_BC, factors_BC).flatten(1))
+        return logit_B

@@ -1,0 +1,66 @@
+"""Models that multiply embeddings layer by layer: DCN, DCN-V2, xDeepFM."""
+
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import CINSettings, CrossSettings, LowRankCrossSettings
+from ctrloom.models.deep import WideDeep
+from ctrloom.nn.cross import CompressedInteractions, MatrixCross, VectorCross
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.mlp import linear, perceptron
+from ctrloom.schema import Schema
+
+
+class DCN(nn.Module):
+    """Cross network beside a perceptron: w^T cross(x) + MLP(x) with x = [v_1 ... v_F].
+
+    A layer of the cross network is x' = x_0 (x^T w) + b + x.
+    Reference: Wang et al., Deep & cross network, ADKDD 2017.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: CrossSettings) -> None:
+        super().__init__()
+        inputs = len(schema.fields) * hyper.embedding_size
+        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
+        self.cross = self.network(inputs, hyper)
+        self.out = linear(inputs, 1, bias=False)
+        self.mlp = perceptron(inputs, hyper)
+
+    def network(self, inputs: int, hyper: CrossSettings) -> nn.Module:
+        """The cross network (B, inputs) -> (B, inputs)."""
+        return VectorCross(inputs, hyper.cross_layers)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        x_BN = self.embedding(ids_BC, factors_BC).flatten(1)
+        logit_B: Tensor = self.out(self.cross(x_BN)).squeeze(-1) + self.mlp(x_BN)
+        return logit_B
+
+
+class DCNv2(DCN):
+    """DCN with a matrix in each layer of the cross network: x' = x_0 * (W x + b) + x; the parallel form.
+
+    Reference: Wang et al., DCN V2, WWW 2021.
+    """
+
+    def network(self, inputs: int, hyper: CrossSettings) -> nn.Module:
+        """The cross network (B, inputs) -> (B, inputs)."""
+        assert isinstance(hyper, LowRankCrossSettings)
+        return MatrixCross(inputs, hyper.cross_layers, hyper.low_rank)
+
+
+class XDeepFM(WideDeep):
+    """Wide & Deep with compressed interactions: b + sum_i w_i + MLP([v_1 ... v_F]) + w^T CIN(v_1 ... v_F).
+
+    Reference: Lian et al., xDeepFM, KDD 2018.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: CINSettings) -> None:
+        super().__init__(architecture, schema, hyper)
+        self.cin = CompressedInteractions(len(schema.fields), hyper.cin_layers)
+        self.out = linear(sum(hyper.cin_layers), 1, bias=False)
+
+    def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
+        """MLP([v_1 ... v_F]) + w^T CIN(v_1 ... v_F) (B,)."""
+        compressed_B: Tensor = self.out(self.cin(emb_BFD)).squeeze(-1)
+        return super().interact(emb_BFD, ids_BC, factors_BC) + compressed_B

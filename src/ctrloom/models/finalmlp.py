@@ -1,0 +1,40 @@
+"""FinalMLP: two streams."""
+
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import FinalMLPSettings
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.fusion import BilinearFusion, FeatureGate
+from ctrloom.nn.mlp import hidden_layers
+from ctrloom.schema import Schema
+
+
+class FinalMLP(nn.Module):
+    """Bilinear fusion of two streams: b + w^T x + w'^T x' + x^T W x' with x = layers(gate([v_1 ... v_F])).
+
+    The gates look at the model's own embeddings; the authors' code has tables of their own for them.
+    Reference: Mao et al., FinalMLP, AAAI 2023.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: FinalMLPSettings) -> None:
+        super().__init__()
+        fields, size = len(schema.fields), hyper.embedding_size
+        self.embedding = FieldEmbedding(schema, size, hyper.embedding_std)
+
+        def stream(hidden: tuple[int, ...], context: tuple[str, ...]) -> nn.Sequential:
+            layers = hidden_layers(fields * size, hidden, hyper.dropout, hyper.batch_norm)
+            if hyper.gate_hidden is None:
+                return nn.Sequential(nn.Flatten(), layers)
+            gate = FeatureGate(fields, size, schema.indices(context), hyper.gate_hidden)
+            return nn.Sequential(gate, layers)
+
+        self.first = stream(hyper.hidden, hyper.first_context)
+        self.second = stream(hyper.second_hidden, hyper.second_context)
+        self.fusion = BilinearFusion(hyper.hidden[-1], hyper.second_hidden[-1], hyper.heads)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        emb_BFD = self.embedding(ids_BC, factors_BC)
+        logit_B: Tensor = self.fusion(self.first(emb_BFD), self.second(emb_BFD))
+        return logit_B

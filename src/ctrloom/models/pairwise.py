@@ -1,0 +1,81 @@
+"""Models of selected pairs of fields beside a linear part: FFM, FmFM, AFM, NFM."""
+
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import AFMSettings, Hyperparameters
+from ctrloom.models.shallow import LR, Embedded
+from ctrloom.nn.mlp import BiasedNorm, Dropout, linear, perceptron
+from ctrloom.nn.pairs import AttentivePooling, BiInteraction, FieldAwareProducts, KernelProducts
+from ctrloom.schema import Schema
+
+
+class FFM(LR):
+    """Field-aware FM: b + sum_i w_i + sum_ij <v_i for j, v_j for i>.
+
+    Reference: Juan et al., Field-aware factorization machines, RecSys 2016.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__(architecture, schema, hyper)
+        pairs = architecture.indices(schema, 2)
+        self.products = FieldAwareProducts(pairs, schema, hyper.embedding_size, hyper.embedding_std)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        return super().forward(ids_BC, factors_BC) + self.products(ids_BC, factors_BC).sum(1)
+
+
+class FmFM(Embedded):
+    """Field-matrixed FM: b + sum_i w_i + sum_ij v_i^T W_ij v_j.
+
+    Reference: Sun et al., FM2: Field-matrixed factorization machines, WWW 2021.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__(architecture, schema, hyper)
+        self.products = KernelProducts(architecture.indices(schema, 2), hyper.embedding_size)
+
+    def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
+        """sum_ij v_i^T W_ij v_j (B,)."""
+        total_B: Tensor = self.products(emb_BFD).sum(1)
+        return total_B
+
+
+class AFM(Embedded):
+    """Attentional FM: b + sum_i w_i + p^T sum_ij a_ij v_i * v_j, a = softmax of a small network's scores.
+
+    Reference: Xiao et al., Attentional factorization machines, IJCAI 2017.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: AFMSettings) -> None:
+        super().__init__(architecture, schema, hyper)
+        pairs = architecture.indices(schema, 2)
+        self.pooling = AttentivePooling(pairs, hyper.embedding_size, hyper.attention_size)
+        self.dropout = Dropout(hyper.dropout)
+        self.out = linear(hyper.embedding_size, 1, bias=False)
+
+    def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
+        """p^T sum_ij a_ij v_i * v_j (B,)."""
+        logit_B1: Tensor = self.out(self.dropout(self.pooling(emb_BFD)))
+        return logit_B1.squeeze(-1)
+
+
+class NFM(Embedded):
+    """Neural FM: b + sum_i w_i + MLP(sum_ij v_i * v_j).
+
+    Dropout and batch norm, where asked for, begin with the pooled pairs (section 3.3).
+    Reference: He and Chua, Neural factorization machines, SIGIR 2017.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__(architecture, schema, hyper)
+        self.pooling = BiInteraction(architecture.indices(schema, 2), len(schema.fields))
+        norm = [BiasedNorm(hyper.embedding_size)] if hyper.batch_norm else []
+        self.regularised = nn.Sequential(*norm, Dropout(hyper.dropout))
+        self.mlp = perceptron(hyper.embedding_size, hyper)
+
+    def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
+        """MLP(sum_ij v_i * v_j) (B,)."""
+        logit_B: Tensor = self.mlp(self.regularised(self.pooling(emb_BFD)))
+        return logit_B

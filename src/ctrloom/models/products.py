@@ -1,0 +1,78 @@
+"""Product-based networks, which feed products of embeddings to a perceptron: IPNN, OPNN, PIN.
+
+Qu et al., Product-based neural networks, ICDM 2016 and TOIS 2018.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import Hyperparameters, PINSettings
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.interactions import Interactions
+from ctrloom.nn.mlp import perceptron
+from ctrloom.nn.pairs import KernelProducts, PairNetworks
+from ctrloom.schema import Schema
+
+
+class IPNN(nn.Module):
+    """Perceptron over embeddings and inner products: MLP([v_1 ... v_F, <v_i, v_j> ...]).
+
+    Reference: Qu et al., Product-based neural networks, ICDM 2016.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__()
+        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
+        self.interactions = Interactions(architecture, schema, hyper.embedding_size, hyper.embedding_std)
+        inputs = len(schema.fields) * hyper.embedding_size + self.interactions.count
+        self.mlp = perceptron(inputs, hyper)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        emb_BFD = self.embedding(ids_BC, factors_BC)
+        x = self.interactions(emb_BFD, ids_BC, factors_BC)
+        logit_B: Tensor = self.mlp(torch.cat([emb_BFD.flatten(1), *x.values()], 1))
+        return logit_B
+
+
+class OPNN(nn.Module):
+    """Perceptron over embeddings and kernel products: MLP([v_1 ... v_F, v_i^T W_ij v_j ...]).
+
+    Of the readings of OPNN this is that with a kernel for each pair (KPNN of TOIS 2018), not the one with outer
+    products of summed embeddings (ICDM 2016).
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+        super().__init__()
+        pairs = architecture.indices(schema, 2)
+        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
+        self.products = KernelProducts(pairs, hyper.embedding_size)
+        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size + len(pairs), hyper)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        emb_BFD = self.embedding(ids_BC, factors_BC)
+        logit_B: Tensor = self.mlp(torch.cat([emb_BFD.flatten(1), self.products(emb_BFD)], 1))
+        return logit_B
+
+
+class PIN(nn.Module):
+    """Perceptron over embeddings and small networks: MLP([v_1 ... v_F, net_ij([v_i, v_j, v_i * v_j]) ...]).
+
+    Reference: TOIS 2018. There the embeddings themselves are no inputs of the perceptron; here they are, as in
+    IPNN and OPNN, so that fields without a kept pair count.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: PINSettings) -> None:
+        super().__init__()
+        pairs, size = architecture.indices(schema, 2), hyper.embedding_size
+        self.embedding = FieldEmbedding(schema, size, hyper.embedding_std)
+        self.networks = PairNetworks(pairs, size, hyper.subnet_hidden)
+        self.mlp = perceptron(len(schema.fields) * size + len(pairs) * hyper.subnet_hidden[-1], hyper)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        emb_BFD = self.embedding(ids_BC, factors_BC)
+        logit_B: Tensor = self.mlp(torch.cat([emb_BFD.flatten(1), self.networks(emb_BFD).flatten(1)], 1))
+        return logit_B

@@ -1,0 +1,75 @@
+"""Cross networks: the input multiplied, layer by layer, with maps of itself.
+
+B batch, N size of the concatenated embeddings, R rank, F fields, D embedding size, H feature maps.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ctrloom.nn.mlp import linear
+
+
+class VectorCross(nn.Module):
+    """x' = x_0 (x^T w) + b + x, layer after layer: x_BN -> (B, N) (Wang et al. 2017, Eq. 3)."""
+
+    def __init__(self, inputs: int, layers: int) -> None:
+        super().__init__()
+        self.weights = nn.ModuleList(linear(inputs, 1, bias=False) for _ in range(layers))
+        self.biases = nn.ParameterList(torch.zeros(inputs) for _ in range(layers))
+
+    def forward(self, x_BN: Tensor) -> Tensor:
+        """The last layer's output."""
+        first_BN = x_BN
+        for weight, bias_N in zip(self.weights, self.biases, strict=True):
+            x_BN = first_BN * weight(x_BN) + bias_N + x_BN
+        return x_BN
+
+
+class MatrixCross(nn.Module):
+    """x' = x_0 * (W x + b) + x, layer after layer: x_BN -> (B, N) (Wang et al. 2021, Eq. 1).
+
+    With a rank, W is U V^T with U and V of that many columns.
+    """
+
+    def __init__(self, inputs: int, layers: int, rank: int | None = None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            linear(inputs, inputs)
+            if rank is None
+            else nn.Sequential(linear(inputs, rank, bias=False), linear(rank, inputs))
+            for _ in range(layers)
+        )
+
+    def forward(self, x_BN: Tensor) -> Tensor:
+        """The last layer's output."""
+        first_BN = x_BN
+        for layer in self.layers:
+            x_BN = first_BN * layer(x_BN) + x_BN
+        return x_BN
+
+
+class CompressedInteractions(nn.Module):
+    """x^k_h = sum_ij W^kh_ij x^(k-1)_i * x^0_j, layer after layer, each summed over the embedding.
+
+    emb_BFD -> (B, H of all layers) (Lian et al. 2018, Eq. 6 and 7; without an activation, which did best there).
+    """
+
+    def __init__(self, fields: int, maps: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            linear(h * fields, out, bias=False) for h, out in pairwise([fields, *maps])
+        )
+
+    def forward(self, emb_BFD: Tensor) -> Tensor:
+        """The pooled feature maps of all layers."""
+        first_BD1F = emb_BFD.mT.unsqueeze(2)
+        maps_BDH, pooled = emb_BFD.mT, []
+        *layers, last = self.layers
+        for layer in layers:
+            maps_BDH = layer((maps_BDH.unsqueeze(3) * first_BD1F).flatten(2))
+            pooled.append(maps_BDH.sum(1))
+        # Of the last layer only the sums are needed, which are maps of the products' sums.
+        return torch.cat([*pooled, last((maps_BDH.mT @ emb_BFD.mT).flatten(1))], 1)
