@@ -1,0 +1,75 @@
+"""AutoInt and AutoInt+: fields that attend to each other.
+
+L layers, B batch, F fields, D embedding size, O output size of a layer.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import AutoIntSettings
+from ctrloom.nn.attention import SelfAttention
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.mlp import perceptron
+from ctrloom.schema import Schema
+
+
+class AutoInt(nn.Module):
+    """Linear in the embeddings after layers of self-attention: b + w . A_L(... A_1([v_1 ... v_F])).
+
+    A missing value has an embedding of its own, which is trained; the published code multiplies by 0, which
+    this one can learn. The output's weights start as in that code, its bias at 0 instead of N(0, 1).
+    Reference: Song et al., AutoInt, CIKM 2019.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: AutoIntSettings) -> None:
+        super().__init__()
+        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
+        size = hyper.heads * hyper.head_size
+        like = hyper.heads, hyper.residual, hyper.attention_dropout, hyper.reading
+        sizes = pairwise((hyper.embedding_size, *[size] * hyper.attention_layers))
+        self.layers = nn.ModuleList(SelfAttention(inputs, outputs, *like) for inputs, outputs in sizes)
+        self.output = nn.Linear(len(schema.fields) * size, 1)
+        nn.init.normal_(self.output.weight, 0.0, math.sqrt(2 / (self.output.in_features + 1)))
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        return self.interact(self.embedding(ids_BC, factors_BC))
+
+    def interact(self, emb_BFD: Tensor) -> Tensor:
+        """The logit b + w . A_L(... A_1(v)) (B,)."""
+        x_BFO = emb_BFD
+        for layer in self.layers:
+            x_BFO = layer(x_BFO)
+        logit_B1: Tensor = self.output(x_BFO.flatten(1))
+        return logit_B1.squeeze(-1)
+
+    @torch.no_grad()
+    def attention_maps(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """How much of each field (last axis) goes into each field, mean over the heads: (L, B, F, F)."""
+        x_BFO, maps_BFF = self.embedding(ids_BC, factors_BC), []
+        for layer in self.layers:
+            assert isinstance(layer, SelfAttention)
+            maps_BFF.append(layer.weights(x_BFO).mean(1))
+            x_BFO = layer(x_BFO)
+        return torch.stack(maps_BFF)
+
+
+class AutoIntPlus(AutoInt):
+    """AutoInt and a perceptron over the same embeddings: AutoInt + MLP([v_1 ... v_F]).
+
+    Reference: Song et al., AutoInt, CIKM 2019, section 5.5.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: AutoIntSettings) -> None:
+        super().__init__(architecture, schema, hyper)
+        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+
+    def interact(self, emb_BFD: Tensor) -> Tensor:
+        """AutoInt's logit + MLP([v_1 ... v_F]) (B,)."""
+        logit_B: Tensor = super().interact(emb_BFD) + self.mlp(emb_BFD.flatten(1))
+        return logit_B
