@@ -32,13 +32,20 @@ SECTIONS: dict[str, Any] = {
     "entries": [
         {"name": "lr", "model": "lr"},
         {"name": "plain", "model": "fm", "published": {"auc": 0.79, "logloss": 0.55}},
-        {"name": "wide", "title": "FM, wide", "model": "fm", "settings": {"embedding_size": 32}},
+        {
+            "name": "wide",
+            "title": "FM, wide",
+            "model": "fm",
+            "settings": {"embedding_size": 32},
+            "orders": [2, 3],
+        },
         {
             "name": "found",
             "title": "AutoFIS",
             "search": {},
             "controls": ["random", "unpruned"],
             "transfer": ["ipnn"],
+            "published_for": {"random": {"auc": 0.71, "split": "same"}},
         },
     ],
 }
@@ -81,7 +88,12 @@ def test_the_table_has_a_line_for_all_that_was_trained(done: Path) -> None:
     ]
     assert table["plain"]["published_auc"] == "0.79"
     assert table["plain"]["published_split"] == "another"
+    assert (table["found-random"]["published_auc"], table["found-random"]["published_split"]) == (
+        "0.71",
+        "same",
+    )
     assert table["lr"]["kept_percent_order_2"] == ""
+    assert float(table["wide"]["kept_percent_order_3"]) == 100
     assert float(table["found-unpruned"]["kept_percent_order_2"]) == 100
     assert float(table["found"]["search_seconds"]) > 0
     assert int(table["wide"]["parameters"]) > 2 * int(table["plain"]["parameters"])
@@ -165,6 +177,10 @@ def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Pat
         ({"name": "x"}, "x: give either `model` or `search`"),
         ({"name": "x", "model": "fm", "search": {}}, "x: give either `model` or `search`"),
         ({"name": "x", "model": "fm", "controls": ["random"]}, "x: controls and transfer need a `search`"),
+        (
+            {"name": "x", "search": {}, "published_for": {"random": {"auc": 1}}},
+            "x: published_for: 'random' is no control",
+        ),
         ({"name": "lr", "model": "fm"}, "entries: two are named 'lr'"),
         (
             {"name": "x", "model": "fm", "settings": {"hiden": [3]}},

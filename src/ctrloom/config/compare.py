@@ -29,7 +29,9 @@ class Entry(Section):
     controls: tuple[str, ...] = ()  # selections that the found one must beat: random, unpruned, ...
     transfer: tuple[TransferName, ...] = ()  # further models to train on what was found
     settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters, over those in `models`
+    orders: tuple[Literal[2, 3, 4], ...] = (2,)  # of a `model`: interactions that it has, all of them
     published: Published | None = None
+    published_for: dict[str, Published] = Field(default_factory=dict)  # the same per control and transfer
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -37,6 +39,10 @@ class Entry(Section):
             raise ValueError(f"{self.name}: give either `model` or `search`")
         if self.model is not None and (self.controls or self.transfer):
             raise ValueError(f"{self.name}: controls and transfer need a `search`")
+        if unknown := set(self.published_for) - {*self.controls, *self.transfer}:
+            raise ValueError(
+                f"{self.name}: published_for: {min(unknown)!r} is no control and no transfer of the entry"
+            )
         return self
 
     @property
@@ -45,6 +51,11 @@ class Entry(Section):
         name = self.model or (self.search and self.search.base)
         assert name, "an entry has a model or a search"
         return name
+
+    def figures(self) -> dict[str, Published]:
+        """Published figures by the name of the line that they belong to."""
+        own = {self.name: self.published} if self.published else {}
+        return own | {f"{self.name}-{part}": each for part, each in self.published_for.items()}
 
     def models(self, models: Mapping[Any, Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
         """Settings per model with those of this entry on top."""

@@ -45,7 +45,7 @@ def run_job(manifest: Path, entry: Entry, seed: int, models: dict[Any, Any], fol
     with storage.atomic_directory(folder) as aside:
         runs = aside / "runs"
         if entry.model:
-            baselines(manifest, [entry.model], settings, [seed], runs)
+            baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)
         else:
             assert entry.search, "an entry has a model or a search"
             draws = {"random_draws": int("random" in entry.controls)}
@@ -88,7 +88,7 @@ def tabulate(manifest: Path, config: CompareConfig, jobs: Sequence[Path], output
         code_version(),
         config.model_dump(mode="json"),
     )
-    published = {entry.name: entry.published for entry in config.entries if entry.published}
+    published = {name: figure for e in config.entries for name, figure in e.figures().items()}
     with storage.atomic_directory(output) as aside:
         results.save(aside / METRICS)
         render(results, published, config.title or config.name, config.note, aside / TABLE, aside / PAGE)
@@ -99,7 +99,7 @@ def _job(dataset: Dataset, entry: Entry, seed: int, models: dict[Any, Any]) -> d
     """What a job is; its fingerprint covers all that its result depends on but the code."""
     used = {name: entry.models(models).get(name, {}) for name in ("default", entry.trained, *entry.transfer)}
     job = {
-        "entry": entry.model_dump(mode="json", exclude={"title", "published"}),
+        "entry": entry.model_dump(mode="json", exclude={"title", "published", "published_for"}),
         "seed": seed,
         "models": used,
         "data_fingerprint": dataset.data_fingerprint,

@@ -9,6 +9,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import BaselineName, ModelName
 from ctrloom.data.dataset import Dataset
 from ctrloom.models import MODELS
+from ctrloom.models.trees import lightgbm
 from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.search import ARCHITECTURE, CONTROLS, TRACE
 from ctrloom.training.runs import Plan, open_runs, train_runs
@@ -79,12 +80,19 @@ def transfer(
 
 
 def baselines(
-    manifest: Path, names: Sequence[BaselineName], models: dict[Any, Any], seeds: Sequence[int], output: Path
+    manifest: Path,
+    names: Sequence[BaselineName],
+    models: dict[Any, Any],
+    seeds: Sequence[int],
+    output: Path,
+    orders: Sequence[int] = (2,),
 ) -> None:
-    """Train models that use every pair, or none."""
+    """Train models that use every interaction of the given orders, or none."""
+    if {"gbdt", "gbdtlr"} & set(names):
+        lightgbm()  # say now if it is not installed
     dataset = Dataset.open(manifest)
-    every_pair = Architecture.complete(dataset.schema.names)
-    plans = [Plan(name, MODELS[name].title, "baseline", name, (every_pair,)) for name in names]
+    every = Architecture.complete(dataset.schema.names, orders)
+    plans = [Plan(name, MODELS[name].title, "baseline", name, (every,)) for name in names]
     train_runs(dataset, plans, models, seeds, output)
 
 
