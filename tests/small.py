@@ -1,6 +1,7 @@
 """Small schemas, rows and clicks that several tests share."""
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from ctrloom.config import Hyperparameters, SourceConfig
 from ctrloom.data.rows import Rows
 from ctrloom.data.synthetic import Planted, SynthConfig
-from ctrloom.schema import Field, Schema
+from ctrloom.schema import Cross, CrossKeys, Field, Schema
 
 COLUMNS = {
     "click": "label",
@@ -30,6 +31,17 @@ def schema_of(*fields: tuple[str, int] | tuple[str, int, int]) -> Schema:
     ]
     columns: dict[str, Any] = {"click": "label", **{field.name: field.kind for field in made}}
     return Schema(fields=tuple(made), source=SourceConfig.parse({"columns": columns}, "test"))
+
+
+def crossed(schema: Schema, share: float = 0.6, seed: int = 0) -> tuple[Schema, CrossKeys]:
+    """The schema with crosses of all pairs of categorical fields, and a random share of their keys."""
+    rng, keys = np.random.default_rng(seed), {}
+    for a, b in combinations([field for field in schema.fields if field.kind == "categorical"], 2):
+        every = np.arange(a.size * b.size)
+        known = every[(every // b.size != 1) & (every % b.size != 1)]
+        keys[a.name, b.name] = known[rng.random(len(known)) < share]
+    crosses = tuple(Cross(fields=pair, size=1 + len(kept), digest="") for pair, kept in keys.items())
+    return schema.model_copy(update={"crosses": crosses}), keys
 
 
 def tokens(count: int, size: int = 7) -> Schema:

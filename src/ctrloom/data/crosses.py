@@ -1,4 +1,4 @@
-"""Vocabularies of two fields together: which values of a pair get ids, counted on the encoded training split."""
+"""Vocabularies of two fields together: which values of a pair get ids, counted on encoded training rows."""
 
 import hashlib
 import re
@@ -82,13 +82,25 @@ def build_crosses(config: Crosses, schema: Schema, train: Sequence[Path], folder
     return tuple(crosses)
 
 
-def load_crosses(folder: Path, crosses: Sequence[Cross]) -> CrossKeys:
-    """The kept keys of every pair, from the directory of an encoded data set.
+class StoredCrosses(CrossKeys):
+    """The kept keys of each pair of an encoded data set, read when they are asked for."""
 
-    Raises:
-        DataError: a file is missing, or is not the one that the schema was made with.
-    """
-    return {cross.fields: _load(folder / cross_file(cross.fields), cross) for cross in crosses}
+    def __init__(self, folder: Path, crosses: Sequence[Cross]) -> None:
+        self.folder, self.of_pair = folder, {cross.fields: cross for cross in crosses}
+
+    def __getitem__(self, pair: tuple[str, str]) -> NDArray[np.int64]:
+        """Keys of one pair.
+
+        Raises:
+            DataError: the file is missing, or is not the one that the schema was made with.
+        """
+        return _load(self.folder / cross_file(pair), self.of_pair[pair])
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.of_pair)
+
+    def __len__(self) -> int:
+        return len(self.of_pair)
 
 
 def _counts(rows: Table, pair: tuple[str, str], size: int, min_count: int) -> Table:
@@ -108,7 +120,7 @@ def _write(batches: Iterator[pa.RecordBatch], path: Path) -> tuple[int, str]:
             ids = np.arange(FIRST_KEPT_ID + written, FIRST_KEPT_ID + written + len(keys), dtype=np.int32)
             columns = [batch.column("key"), pa.array(ids), batch.column("count")]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_COLUMNS))
-            digest.update(_bytes(keys))
+            digest.update(keys.astype("<i8").tobytes())
             written += len(keys)
     return written, digest.hexdigest()
 
@@ -124,12 +136,8 @@ def _load(path: Path, cross: Cross) -> NDArray[np.int64]:
                     filled += len(batch)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: the cross of {cross.fields} cannot be read: {error}") from None
-    if filled < len(keys) or hashlib.sha256(_bytes(keys)).hexdigest() != cross.digest:
+    if filled < len(keys) or hashlib.sha256(keys.astype("<i8").tobytes()).hexdigest() != cross.digest:
         raise DataError(
             f"{path}: the cross of {cross.fields} is not the one in schema.json; copy both from one data set"
         )
     return keys
-
-
-def _bytes(keys: NDArray) -> memoryview:
-    return memoryview(np.ascontiguousarray(keys, dtype="<i8")).cast("B")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from ctrloom.config import Split
-from ctrloom.data.crosses import load_crosses
+from ctrloom.data.crosses import StoredCrosses
 from ctrloom.data.encode import Encoder, load_schema
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
@@ -64,12 +64,8 @@ class Dataset:
         )
 
     def crosses(self) -> CrossKeys:
-        """Keys of all pairs that crosses were built for; none where `vocabulary.crosses` was not set.
-
-        Raises:
-            DataError: a file is missing or is not the one that the schema names.
-        """
-        return load_crosses(self.base, self.schema.crosses)
+        """Keys of all pairs that crosses were built for; none where `vocabulary.crosses` was not set."""
+        return StoredCrosses(self.base, self.schema.crosses)
 
     def rows_in(self, split: Split) -> int:
         """Number of rows of one split."""

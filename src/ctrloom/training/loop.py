@@ -17,7 +17,9 @@ from ctrloom.config import Hyperparameters
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.metrics import auc, row_logloss
 from ctrloom.evaluation.results import Epoch
+from ctrloom.nn.crosses import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.optim.row_adam import RowAdam
 from ctrloom.progress import Advance, progress
 from ctrloom.section import Section
 
@@ -104,16 +106,24 @@ def run_epoch(
 
 def adam(
     model: nn.Module, learning_rate: float, embedding_l2: float = 0.0, without: Sequence[Tensor] = ()
-) -> torch.optim.Adam:
-    """Dense Adam, as the papers' code has it; L2 on embedding tables is part of their gradient."""
+) -> RowAdam:
+    """Dense Adam, as the papers' code has it; L2 on embedding tables is part of their gradient.
+
+    Tables of crosses have L2 and learning rate of their own, and only the rows of a batch move.
+    """
     tables = {id(p) for m in model.modules() if isinstance(m, FieldEmbedding) for p in m.parameters()}
-    skipped = {id(p) for p in without}
+    crosses = [m for m in model.modules() if isinstance(m, CrossEmbedding)]
+    skipped = {id(p) for p in without} | {id(cross.weight) for cross in crosses}
     chosen = [p for p in model.parameters() if id(p) not in skipped]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in chosen if id(p) in tables], "weight_decay": embedding_l2},
         {"params": [p for p in chosen if id(p) not in tables]},
+        *(
+            {"params": [c.weight], "weight_decay": c.l2, "lr": c.learning_rate or learning_rate}
+            for c in crosses
+        ),
     ]
-    return torch.optim.Adam([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+    return RowAdam([group for group in groups if group["params"]], lr=learning_rate, fused=True)
 
 
 @torch.no_grad()

@@ -20,9 +20,12 @@ from ctrloom.data.rows import Rows
 from ctrloom.evaluation.results import Kind
 from ctrloom.export import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
 from ctrloom.models import build
+from ctrloom.models.trees import GBDT
+from ctrloom.nn.crosses import fill_crosses
 from ctrloom.schema import Schema
 from ctrloom.section import Section
 from ctrloom.training.loop import History, fit, pick_device, seed_everything
+from ctrloom.training.trees import fit_trees
 from ctrloom.version import code_version
 
 RECORD = "run.json"
@@ -96,7 +99,9 @@ def _train(
         architecture = plan.architectures[i % len(plan.architectures)]
         seed_everything(seed)
         model = build(plan.model, architecture, dataset.schema, hyper)
-        history = fit(model, train, valid, hyper, seed, f"{plan.title}, seed {seed}")
+        fill_crosses(model, dataset.crosses())
+        fit_model = fit_trees if isinstance(model, GBDT) else fit
+        history = fit_model(model, train, valid, hyper, seed, f"{plan.title}, seed {seed}")
         architecture.save(output / f"seed-{seed}" / "architecture.json")
         save_weights(model, output / f"seed-{seed}" / WEIGHTS)
         records.append(SeedRecord(seed=seed, history=history))

@@ -1,0 +1,108 @@
+"""Lookup of crosses against dictionaries, and the embedding's gradient against the dense one."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import crossed, rows_of, schema_of
+
+from ctrloom.nn.crosses import CrossEmbedding, KeyTable, fill_crosses
+from ctrloom.schema import Schema, SchemaMismatchError
+
+SCHEMA = schema_of(("categorical", 5), ("multivalued", 4, 2), ("categorical", 7), ("categorical", 3))
+PAIRS = (("a", "c"), ("a", "d"), ("c", "d"))
+KEYS = st.one_of(st.integers(0, 40), st.integers(0, 2**62))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(KEYS, unique=True, max_size=80), st.lists(KEYS, max_size=80))
+def test_any_key_is_found_where_a_dictionary_has_it(keys: list[int], others: list[int]) -> None:
+    table = KeyTable(len(keys))
+    table.fill(torch.tensor(keys, dtype=torch.long))
+    places = {key: place for place, key in enumerate(table.key_K[:-1].tolist())}
+    assert set(places) == set(keys)
+    asked = keys + others
+    found = table(torch.tensor(asked, dtype=torch.long)).tolist()
+    assert found == [places.get(key, -1) for key in asked]
+
+
+def test_full_buckets_are_searched_to_their_end() -> None:
+    table = KeyTable(8)
+    keys = torch.arange(100_000)
+    crowded = keys[table._bucket(keys) == 3][:9]
+    table.fill(crowded[:8])
+    assert sorted(table(crowded[:8]).tolist()) == list(range(8))
+    assert table(crowded[8:]).tolist() == [-1]
+
+
+def test_lookup_without_keys_is_refused() -> None:
+    with pytest.raises(ValueError, match="fill_crosses"):
+        KeyTable(3)(torch.tensor([1]))
+
+
+def loop_rows(layer: CrossEmbedding, schema: Schema, keys: dict, ids: np.ndarray) -> list[list[int]]:
+    """Row of each value, by a walk over rows and pairs."""
+    stored = {key: place for place, key in enumerate(layer.keys.key_K[:-1].tolist())}
+    column = {name: schema.field_of_column.index(i) for i, name in enumerate(schema.names)}
+    found = []
+    for row in ids:
+        found.append([])
+        for p, (a, b) in enumerate(layer.pairs):
+            local = [int(row[column[name]]) - schema.offsets[schema.names.index(name)] for name in (a, b)]
+            key = local[0] * schema.fields[schema.names.index(b)].size + local[1]
+            here = p
+            if key in keys[a, b]:
+                here = len(layer.pairs) + stored[key + layer.bases[p]]
+            found[-1].append(here)
+    return found
+
+
+@pytest.mark.parametrize("pairs", [PAIRS, PAIRS[1:2], ()])
+def test_rows_are_those_of_a_loop(pairs: tuple) -> None:
+    schema, keys = crossed(SCHEMA)
+    layer = CrossEmbedding(schema, pairs, 4, 0.1)
+    fill_crosses(torch.nn.Sequential(layer), keys)
+    rows = rows_of(schema, 50, seed=3)
+    expected = loop_rows(layer, schema, keys, rows.ids_NC.numpy())
+    assert layer.rows(rows.ids_NC).tolist() == expected
+    emb = layer(rows.ids_NC)
+    assert emb.shape == (50, len(pairs), 4)
+    for b, places in enumerate(expected):
+        for p, place in enumerate(places):
+            assert torch.equal(emb[b, p], layer.weight[place])
+    if pairs:  # values of all kinds were there
+        flat = [place for places in expected for place in places]
+        assert min(flat) < len(pairs) <= max(flat)
+
+
+def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once() -> None:
+    schema, keys = crossed(SCHEMA)
+    layer = CrossEmbedding(schema, PAIRS, 4, 0.1)
+    layer.fill(keys)
+    ids = rows_of(schema, 60, seed=4).ids_NC
+    weights = torch.randn(60, 3, 4)
+    (layer(ids) * weights).sum().backward()
+    assert layer.weight.grad is not None
+    touched = layer.weight.grad._indices()[0].tolist()
+    assert touched == sorted(set(layer.rows(ids).flatten().tolist()))
+    dense = layer.weight.detach().clone().requires_grad_()
+    (dense[layer.rows(ids)] * weights).sum().backward()
+    torch.testing.assert_close(layer.weight.grad.to_dense(), dense.grad)
+
+
+def test_saved_weights_bring_their_keys() -> None:
+    schema, keys = crossed(SCHEMA)
+    layer, other = (CrossEmbedding(schema, PAIRS, 4, 0.1) for _ in range(2))
+    layer.fill(keys)
+    other.load_state_dict(layer.state_dict())
+    ids = rows_of(schema, 30).ids_NC
+    assert torch.equal(layer(ids), other(ids))
+
+
+def test_pairs_without_crosses_are_refused_with_the_way_out() -> None:
+    schema, _ = crossed(SCHEMA)
+    with pytest.raises(SchemaMismatchError, match=r"no crosses of a and b.*vocabulary.crosses.pairs: all"):
+        CrossEmbedding(schema, [("a", "b")], 4, 0.1)
+    with pytest.raises(SchemaMismatchError, match=r"no crosses of a and c.*set vocabulary.crosses and"):
+        CrossEmbedding(SCHEMA, PAIRS, 4, 0.1)

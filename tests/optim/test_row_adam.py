@@ -1,0 +1,78 @@
+"""Row-wise Adam against dense Adam and against loops over rows and entries."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ctrloom.optim.row_adam import RowAdam
+
+
+def sparse(rows: list[int], values: torch.Tensor, size: int) -> torch.Tensor:
+    shape = (size, values.shape[1])
+    return torch.sparse_coo_tensor(torch.tensor([rows]), values, shape, check_invariants=True)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_with_every_row_in_every_batch_it_is_dense_adam(decay: float) -> None:
+    torch.manual_seed(0)
+    start = torch.randn(5, 3, dtype=torch.double)
+    rows, dense = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    settings = {"lr": 0.05, "weight_decay": decay}
+    optimizer, reference = RowAdam([rows], **settings), torch.optim.Adam([dense], **settings)
+    for _ in range(20):
+        dense.grad = torch.randn(5, 3, dtype=torch.double)
+        rows.grad = sparse([4, 0, 2, 3, 1], dense.grad[[4, 0, 2, 3, 1]], 5)
+        optimizer.step()
+        reference.step()
+        assert rows.grad is None
+    torch.testing.assert_close(rows.detach(), dense.detach(), rtol=0, atol=1e-12)
+
+
+def test_untouched_rows_wait_with_their_moments_and_their_l2() -> None:
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(6, 2))
+    lr, l2, b1, b2, eps = 0.1, 0.3, 0.9, 0.999, 1e-8
+    table = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    beside = torch.nn.Parameter(torch.ones(3, dtype=torch.double))
+    optimizer = RowAdam([{"params": [table], "weight_decay": l2}, {"params": [beside]}], lr=lr)
+    weight, first, second = start.copy(), np.zeros((6, 2)), np.zeros((6, 2))
+    for t in range(1, 15):
+        batch = [int(r) for r in rng.integers(0, 5, 4)]  # with repetitions; row 5 never
+        grads = rng.normal(size=(4, 2))
+        table.grad = sparse(batch, torch.from_numpy(grads), 6)
+        beside.grad = torch.ones(3, dtype=torch.double)
+        optimizer.step()
+        for r in set(batch):
+            for d in range(2):
+                g = sum(grads[n, d] for n in range(4) if batch[n] == r) + l2 * weight[r, d]
+                first[r, d] = b1 * first[r, d] + (1 - b1) * g
+                second[r, d] = b2 * second[r, d] + (1 - b2) * g * g
+                scale = math.sqrt(second[r, d] / (1 - b2**t)) + eps
+                weight[r, d] -= lr * first[r, d] / (1 - b1**t) / scale
+    np.testing.assert_allclose(table.detach().numpy(), weight, rtol=0, atol=1e-12)
+    assert (table.detach().numpy()[5] == start[5]).all()
+    torch.testing.assert_close(beside.detach(), torch.full((3,), 1 - 14 * lr, dtype=torch.double))
+
+
+def test_a_stopped_training_goes_on_from_its_state() -> None:
+    torch.manual_seed(1)
+    grads = [torch.randn(2, 3) for _ in range(6)]
+    once, first = (torch.nn.Parameter(torch.ones(4, 3)) for _ in range(2))
+    whole, half = RowAdam([once], lr=0.1), RowAdam([first], lr=0.1)
+
+    def step(table: torch.nn.Parameter, optimizer: RowAdam, t: int) -> None:
+        table.grad = sparse([t % 4, (t + 1) % 4], grads[t], 4)
+        optimizer.step()
+
+    for t in range(6):
+        step(once, whole, t)
+    for t in range(3):
+        step(first, half, t)
+    second = torch.nn.Parameter(first.detach().clone())
+    resumed = RowAdam([second], lr=0.1)
+    resumed.load_state_dict(half.state_dict())
+    for t in range(3, 6):
+        step(second, resumed, t)
+    assert torch.equal(once, second)
