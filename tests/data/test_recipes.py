@@ -82,7 +82,6 @@ def test_movielens_from_every_layout(write: Write, tmp_path: Path, monkeypatch: 
             archive.writestr(f"ml-100k/{name}", content.encode("latin-1"))
     for name, content in RECBOLE.items():
         write(f"recbole/{name}", content)
-    monkeypatch.setattr(recipes.movielens, "_TABLES", tuple(Original(name) for name in GROUPLENS))
     texts = []
     for folder in (tmp_path, tmp_path / "grouplens", tmp_path / "recbole"):
         (file,) = get("movielens-100k", tmp_path / "to", folder, say=lambda line: None)
@@ -121,6 +120,8 @@ def test_what_cannot_be_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ser
         get("frape", tmp_path / "to")
     with pytest.raises(DataError, match=r"does not hold the originals of frappe: frappe\.train\.libfm"):
         get("frappe", tmp_path / "to", tmp_path, say=lambda line: None)
+    with pytest.raises(DataError, match=r"cannot be downloaded from here: take track2\.zip .* --from"):
+        get("kdd2012-track2", tmp_path / "to", say=lambda line: None)
     without_checksums(monkeypatch, "frappe", served)
     with pytest.raises(DataError, match="cannot be read"):
         get("frappe", tmp_path / "to", say=lambda line: None)
@@ -132,5 +133,5 @@ def test_every_recipe_says_what_a_user_must_know(recipe: recipes.Recipe) -> None
     assert recipe.terms in recipe.notice
     assert recipe.citation in recipe.notice
     for original in recipe.layouts[0].originals:
-        assert original.url is not None
-        assert original.sha256 or original.git_blob
+        assert recipe.by_hand or original.url is not None
+        assert recipe.by_hand or original.sha256 or original.git_blob

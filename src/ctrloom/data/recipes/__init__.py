@@ -7,11 +7,27 @@ from pathlib import Path
 
 from ctrloom.data.errors import DataError
 from ctrloom.data.recipes.frappe import FRAPPE
+from ctrloom.data.recipes.ipinyou import IPINYOU
+from ctrloom.data.recipes.kdd2012 import KDD2012_TRACK2
 from ctrloom.data.recipes.movielens import MOVIELENS_100K
+from ctrloom.data.recipes.movielens_1m import MOVIELENS_1M
+from ctrloom.data.recipes.movielens_tag import MOVIELENS_TAG
 from ctrloom.data.recipes.recipe import Layout, Recipe
 from ctrloom.data.recipes.samples import AVAZU_SAMPLE, CRITEO_SAMPLE
 
-RECIPES = {recipe.name: recipe for recipe in (FRAPPE, MOVIELENS_100K, CRITEO_SAMPLE, AVAZU_SAMPLE)}
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        FRAPPE,
+        MOVIELENS_100K,
+        MOVIELENS_1M,
+        MOVIELENS_TAG,
+        IPINYOU,
+        KDD2012_TRACK2,
+        CRITEO_SAMPLE,
+        AVAZU_SAMPLE,
+    )
+}
 
 
 def get(
@@ -29,6 +45,10 @@ def get(
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
         raise DataError(f"no data set is named {name!r}; {hint}")
     recipe, to = RECIPES[name], Path(to)
+    if from_ is None and recipe.by_hand:
+        raise DataError(
+            f"{name} cannot be downloaded from here: {recipe.by_hand}; then name the folder, --from"
+        )
     say(recipe.notice)
     to.mkdir(parents=True, exist_ok=True)
     if from_ is not None:
@@ -41,7 +61,8 @@ def get(
 
 def _prepared(layout: Layout, folder: Path, to: Path, say: Callable[[str], None]) -> list[Path]:
     for original in layout.originals:
-        original.check(folder / original.name, say)
+        for file in original.within(folder):
+            original.check(file, say)
     return layout.prepare(folder, to)
 
 

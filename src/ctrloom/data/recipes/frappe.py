@@ -1,12 +1,11 @@
 """Frappe: which app is used in which context."""
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from ctrloom import storage
-from ctrloom.data.recipes.recipe import Layout, Original, Recipe
+from ctrloom.data.recipes.recipe import Layout, Original, Recipe, unchanged
 
 COLUMNS = [
     "user",
@@ -42,15 +41,6 @@ def _from_libfm(folder: Path, to: Path) -> list[Path]:
     return written
 
 
-def _as_it_is(folder: Path, to: Path) -> list[Path]:
-    written = []
-    for split in _SPLITS:
-        written.append(to / f"{split}.csv.gz")
-        with storage.atomic_file(written[-1]) as aside:
-            shutil.copyfile(folder / written[-1].name, aside)
-    return written
-
-
 FRAPPE = Recipe(
     name="frappe",
     title="Frappe: 288,609 app uses in context, two sampled negatives per use; 10 fields, 5,382 tokens",
@@ -83,6 +73,6 @@ FRAPPE = Recipe(
             ),
             _from_libfm,
         ),
-        Layout(tuple(Original(f"{split}.csv.gz") for split in _SPLITS), _as_it_is),
+        unchanged(*(Original(f"{split}.csv.gz") for split in _SPLITS)),
     ),
 )

@@ -1,14 +1,11 @@
 """MovieLens 100k: ratings joined with what is known of users and films."""
 
-import tempfile
-import zipfile
 from pathlib import Path
 
 import pandas as pd
 
-from ctrloom import storage
-from ctrloom.data.errors import DataError
-from ctrloom.data.recipes.recipe import Layout, Original, Recipe
+from ctrloom.data.recipes.recipe import Layout, Original, Recipe, zipped
+from ctrloom.data.recipes.tables import joined, write_tsv
 
 _RATING = ["user", "item", "rating", "timestamp"]
 _USER = ["user", "age", "gender", "occupation", "zip_code"]
@@ -18,14 +15,6 @@ _GENRES = [
     *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War"),
     "Western",
 ]
-
-
-def _from_archive(folder: Path, to: Path) -> list[Path]:
-    with tempfile.TemporaryDirectory() as unpacked, zipfile.ZipFile(folder / "ml-100k.zip") as archive:
-        for original in _TABLES:
-            Path(unpacked, original.name).write_bytes(archive.read(f"ml-100k/{original.name}"))
-            original.check(Path(unpacked, original.name), lambda line: None)
-        return _from_tables(Path(unpacked), to)
 
 
 def _from_tables(folder: Path, to: Path) -> list[Path]:
@@ -54,19 +43,16 @@ def _from_recbole(folder: Path, to: Path) -> list[Path]:
 
 
 def _joined(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, to: Path) -> list[Path]:
-    rows = ratings.merge(users, on="user", validate="many_to_one")
-    rows = rows.merge(items, on="item", validate="many_to_one")
-    if len(rows) != len(ratings):
-        raise DataError(f"{len(ratings) - len(rows)} ratings name a user or film that the tables do not have")
-    with storage.atomic_file(to / "movielens-100k.tsv") as aside:
-        rows[COLUMNS].to_csv(aside, sep="\t", index=False)
-    return [to / "movielens-100k.tsv"]
+    return [write_tsv(joined(ratings, users, items)[COLUMNS], to / "movielens-100k.tsv")]
 
 
-_TABLES = (
-    Original("u.data", sha256="06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"),
-    Original("u.item", sha256="553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701"),
-    Original("u.user"),
+_TABLES = Layout(
+    (
+        Original("u.data", sha256="06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"),
+        Original("u.item", sha256="553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701"),
+        Original("u.user"),
+    ),
+    _from_tables,
 )
 MOVIELENS_100K = Recipe(
     name="movielens-100k",
@@ -77,17 +63,16 @@ MOVIELENS_100K = Recipe(
         "doi:10.1145/2827872"
     ),
     layouts=(
-        Layout(
-            (
-                Original(
-                    "ml-100k.zip",
-                    "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-                    sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-                ),
+        zipped(
+            Original(
+                "ml-100k.zip",
+                "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+                sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
             ),
-            _from_archive,
+            "ml-100k",
+            _TABLES,
         ),
-        Layout(_TABLES, _from_tables),
+        _TABLES,
         Layout(
             (
                 Original(

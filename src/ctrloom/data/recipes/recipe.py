@@ -1,6 +1,9 @@
 """What it takes to fetch a public data set: originals with checksums, terms, and how to prepare them."""
 
 import hashlib
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +18,19 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Original:
-    """One published file, pinned by its SHA-256 or by its blob id in a Git repository."""
+    """One published file, pinned by its SHA-256 or by its blob id in a Git repository.
+
+    `name` may be a glob for files that come in parts.
+    """
 
     name: str
     url: str | None = None
     sha256: str | None = None
     git_blob: str | None = None
+
+    def within(self, folder: Path) -> list[Path]:
+        """The copies in a folder, sorted."""
+        return sorted(path for path in folder.glob(self.name) if path.is_file())
 
     def check(self, file: Path, say: Callable[[str], None]) -> None:
         """Compare a copy with the published file, or say that nothing is known to compare it with.
@@ -30,14 +40,14 @@ class Original:
         """
         found = storage.sha256(file)
         if self.sha256 is None and self.git_blob is None:
-            say(f"{self.name}: SHA-256 {found}, not verified: no published checksum is known")
+            say(f"{file.name}: SHA-256 {found}, not verified: no published checksum is known")
         elif self.sha256 not in (None, found) or self.git_blob not in (None, _git_blob(file)):
             raise DataError(
                 f"{file}: is not the published {self.name} (SHA-256 {found}); "
                 "fetch it again, and if it stays so the publisher has changed the file"
             )
         else:
-            say(f"{self.name}: checksum verified")
+            say(f"{file.name}: checksum verified")
 
     def download(self, folder: Path) -> None:
         """Fetch the file into `folder`, whole or not at all.
@@ -66,7 +76,31 @@ class Layout:
 
     def lies_in(self, folder: Path) -> bool:
         """Whether all originals are there."""
-        return all((folder / original.name).is_file() for original in self.originals)
+        return all(original.within(folder) for original in self.originals)
+
+
+def unchanged(*originals: Original) -> Layout:
+    """Originals that configurations read as they are."""
+
+    def prepare(folder: Path, to: Path) -> list[Path]:
+        for original in originals:
+            with storage.atomic_file(to / original.name) as aside:
+                shutil.copyfile(folder / original.name, aside)
+        return [to / original.name for original in originals]
+
+    return Layout(originals, prepare)
+
+
+def zipped(archive: Original, inside: str, layout: Layout) -> Layout:
+    """A layout whose originals lie in the folder `inside` of a zip archive."""
+
+    def prepare(folder: Path, to: Path) -> list[Path]:
+        with tempfile.TemporaryDirectory(dir=to) as unpacked, zipfile.ZipFile(folder / archive.name) as zip:
+            for original in layout.originals:
+                Path(unpacked, original.name).write_bytes(zip.read(f"{inside}/{original.name}"))
+            return layout.prepare(Path(unpacked), to)
+
+    return Layout((archive,), prepare)
 
 
 @dataclass(frozen=True)
@@ -78,6 +112,7 @@ class Recipe:
     terms: str
     citation: str
     layouts: tuple[Layout, ...]
+    by_hand: str | None = None  # how to come by originals that cannot be downloaded from here
 
     @property
     def notice(self) -> str:

@@ -1,20 +1,11 @@
 """Small published samples of large click logs: enough to try a format, too small to judge quality."""
 
-import shutil
-from pathlib import Path
-
-from ctrloom import storage
-from ctrloom.data.recipes.recipe import Layout, Original, Recipe
+from ctrloom.data.recipes.recipe import Original, Recipe, unchanged
 
 
 def _sample(name: str, title: str, citation: str, original: Original) -> Recipe:
-    def copy(folder: Path, to: Path) -> list[Path]:
-        with storage.atomic_file(to / original.name) as aside:
-            shutil.copyfile(folder / original.name, aside)
-        return [to / original.name]
-
     terms = "those of the Kaggle competition that the rows come from; no redistribution"
-    return Recipe(name, title, terms, citation, (Layout((original,), copy),))
+    return Recipe(name, title, terms, citation, (unchanged(original),))
 
 
 CRITEO_SAMPLE = _sample(
