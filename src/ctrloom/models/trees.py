@@ -1,0 +1,132 @@
+"""GBDT and GBDT+LR: weights of the leaves of boosted trees.
+
+B batch, C columns of the id matrix, T trees, X columns that trees split on.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import GBDTSettings
+from ctrloom.models.shallow import LR
+from ctrloom.schema import MISSING_ID, Field, Schema
+from ctrloom.section import ConfigError
+
+
+def lightgbm() -> Any:
+    """The library LightGBM, which is an extra.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import lightgbm
+    except (ImportError, OSError) as error:
+        told = f"gbdt and gbdtlr need LightGBM ({error}); install it with: pip install 'ctrloom[trees]'"
+        raise ConfigError(told) from None
+    return lightgbm
+
+
+class GBDT(nn.Module):
+    """Boosted trees: the sum over the trees of the value of the leaf that the row falls into.
+
+    It has no trees until training plants some, or `load_state_dict` those that were saved: LightGBM's text
+    lies in a buffer, and the values of the leaves are the weights of a regression on the leaves.
+    Reference: Ke et al., LightGBM, NeurIPS 2017.
+    """
+
+    text: Tensor  # uint8
+    offset_T: Tensor
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: GBDTSettings) -> None:
+        super().__init__()
+        lightgbm()
+        self.architecture, self.schema, self.hyper = architecture, schema, hyper
+        self.register_buffer("text", torch.empty(0, dtype=torch.uint8))
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        logit_B: Tensor = self.regression(self.leaves(ids_BC, factors_BC))
+        return logit_B
+
+    def leaves(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """The leaf of each tree that a row falls into, counted over all trees: (B, T), int32."""
+        x_BX = matrix(self.schema, ids_BC, factors_BC)
+        leaf_BT = self.booster.predict(x_BX, pred_leaf=True, num_threads=torch.get_num_threads())
+        leaf_BT = np.asarray(leaf_BT, dtype=np.int32).reshape(len(ids_BC), -1)
+        return torch.from_numpy(leaf_BT).to(ids_BC.device) + self.offset_T.to(ids_BC.device)
+
+    def plant(self, text: str) -> None:
+        """Take trees, with the values that boosting gave their leaves."""
+        self.booster = lightgbm().Booster(model_str=text)
+        sizes = [int(size) for size in re.findall(r"^num_leaves=(\d+)$", text, re.M)]
+        values = " ".join(re.findall(r"^leaf_value=(.*)$", text, re.M)).split()
+        trees = [
+            Field(name=f"tree {t}", kind="categorical", size=size, column="") for t, size in enumerate(sizes)
+        ]
+        self.leaf_schema = Schema(fields=tuple(trees), source=self.schema.source)
+        self.text = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        self.offset_T = torch.tensor(self.leaf_schema.offsets, dtype=torch.int32)
+        self.regression = LR(self.architecture, self.leaf_schema, self.hyper)
+        with torch.no_grad():
+            self.regression.linear.weights.weight[:, 0] = torch.tensor([float(value) for value in values])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        if prefix + "text" in state_dict:
+            self.plant(bytes(state_dict[prefix + "text"].numpy()).decode())
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class GBDTLR(GBDT):
+    """Logistic regression on the leaves of boosted trees: b + sum_t w[leaf of tree t].
+
+    Reference: He et al., Practical lessons from predicting clicks on ads at Facebook, ADKDD 2014, section 3.
+    """
+
+    def plant(self, text: str) -> None:
+        """Take trees; the regression on their leaves starts afresh."""
+        super().plant(text)
+        self.regression = LR(self.architecture, self.leaf_schema, self.hyper)
+
+
+def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> np.ndarray | sparse.csr_matrix:
+    """What trees split on, (B, X) in float32; sparse where a field has several values.
+
+    A field of tokens is one column of ids, which `categorical` names; a kept number is one column, NaN where
+    it is missing. A field of several values has a column for each of its ids, 1 where the row has it, so
+    that a split can ask for one value whatever else is there.
+    """
+    ids, offsets, blocks, column = ids_BC.cpu().numpy(), schema.offsets, [], 0
+    factors = None if factors_BC is None else factors_BC.cpu().numpy()
+    for field, offset in zip(schema.fields, offsets, strict=True):
+        at = slice(column, column + field.width)
+        column += field.width
+        own = ids[:, at] - offset
+        if field.kind == "categorical":
+            blocks.append(own.astype(np.float32))
+            continue
+        assert factors is not None, "numbers and several values have factors"
+        if field.kind == "numeric":
+            blocks.append(np.where(own == MISSING_ID, np.float32(np.nan), factors[:, at]))
+        else:
+            row, place = np.nonzero(factors[:, at])
+            held = sparse.csr_matrix(
+                (np.ones(len(row), np.float32), (row, own[row, place])), (len(ids), field.size)
+            )
+            held.data[:] = 1  # a value that stands twice
+            blocks.append(held)
+    if any(sparse.issparse(block) for block in blocks):
+        return sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(block) for block in blocks]))
+    return np.concatenate(blocks, 1)
+
+
+def categorical(schema: Schema) -> list[int]:
+    """Columns of `matrix` that hold ids."""
+    widths = [field.size if field.kind == "multivalued" else 1 for field in schema.fields]
+    starts = np.cumsum([0, *widths[:-1]])
+    return [int(x) for x, field in zip(starts, schema.fields, strict=True) if field.kind == "categorical"]

@@ -1,0 +1,103 @@
+"""Training of boosted trees, and of the logistic regression on their leaves."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ctrloom.config import GBDTSettings, Hyperparameters
+from ctrloom.data.rows import Rows
+from ctrloom.evaluation.results import Epoch
+from ctrloom.models.trees import GBDT, GBDTLR, categorical, lightgbm, matrix
+from ctrloom.progress import progress
+from ctrloom.training.loop import SCORING_BATCH, History, fit, seed_everything
+
+TREES_PER_EPOCH = 10
+
+
+def fit_trees(
+    model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed: int, title: str
+) -> History:
+    """Boost trees until the validation score stops rising, and keep those up to the best score.
+
+    For GBDT+LR a logistic regression on the leaves of the same rows is trained after that, and the history
+    is its own, but for the seconds. All threads that torch may use are used.
+    """
+    assert isinstance(model, GBDT)
+    assert isinstance(hyper, GBDTSettings)
+    seed_everything(seed)
+    history = _boosted(model, train, valid, hyper, seed, title)
+    if not isinstance(model, GBDTLR):
+        return history
+    leaves = _leaves(model, train), _leaves(model, valid)
+    second = fit(model.regression, *leaves, hyper, seed, f"{title}, regression")
+    return second.model_copy(update={"seconds": history.seconds + second.seconds})
+
+
+def _boosted(model: GBDT, train: Rows, valid: Rows, hyper: GBDTSettings, seed: int, title: str) -> History:
+    booster = _booster(model, train, valid, hyper, seed)
+    epochs: list[Epoch] = []
+    best, best_score, seconds, ended = 0, -np.inf, 0.0, False
+    with progress(title, hyper.trees * len(train)) as advance:
+        while not ended and booster.current_iteration() < hyper.trees and len(epochs) - best < hyper.patience:
+            began, before = time.perf_counter(), booster.current_iteration()
+            for _ in range(min(TREES_PER_EPOCH, hyper.trees - before)):
+                ended = ended or booster.update()
+            seconds += time.perf_counter() - began
+            epochs.append(epoch := _epoch(booster, len(epochs) + 1))
+            note = f"{booster.current_iteration()} trees, valid AUC {epoch.valid_auc:.5f}"
+            advance((booster.current_iteration() - before) * len(train), note)
+            if (gained := epoch.score(hyper.monitor)) > best_score:
+                best, best_score = epoch.epoch, gained
+    model.plant(booster.model_to_string(num_iteration=best * TREES_PER_EPOCH))
+    rate = len(train) * booster.current_iteration() / seconds
+    return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
+
+
+def _booster(model: GBDT, train: Rows, valid: Rows, hyper: GBDTSettings, seed: int) -> Any:
+    library = lightgbm()
+    settings = {
+        "objective": "binary",
+        "metric": ["auc", "binary_logloss"],
+        "learning_rate": hyper.tree_learning_rate,
+        "num_leaves": hyper.leaves,
+        "min_data_in_leaf": hyper.min_rows_in_leaf,
+        "lambda_l2": hyper.tree_l2,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,  # LightGBM would choose by a race
+        "num_threads": torch.get_num_threads(),
+        "verbosity": -1,
+    }
+
+    def dataset(rows: Rows, like: Any = None) -> Any:
+        return library.Dataset(
+            matrix(model.schema, rows.ids_NC, rows.factors_NC),
+            rows.label_N.numpy(),
+            weight=None if rows.weight_N is None else rows.weight_N.numpy(),
+            categorical_feature=categorical(model.schema),
+            reference=like,
+            params=settings,
+        )
+
+    booster = library.Booster(settings, first := dataset(train))
+    return booster.add_valid(dataset(valid, first), "valid")
+
+
+def _epoch(booster: Any, number: int) -> Epoch:
+    train = {name: value for _, name, value, *_ in booster.eval_train()}
+    valid = {name: value for _, name, value, *_ in booster.eval_valid()}
+    return Epoch(
+        epoch=number,
+        train_logloss=float(train["binary_logloss"]),
+        valid_auc=float(valid["auc"]),
+        valid_logloss=float(valid["binary_logloss"]),
+    )
+
+
+def _leaves(model: GBDT, rows: Rows) -> Rows:
+    """The same rows with the leaves that they fall into as their ids."""
+    leaf_NT = [model.leaves(batch.ids_NC, batch.factors_NC) for batch in rows.batches(SCORING_BATCH)]
+    return Rows(torch.cat(leaf_NT), rows.label_N, weight_N=rows.weight_N)

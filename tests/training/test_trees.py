@@ -1,0 +1,224 @@
+"""GBDT and GBDT+LR against LightGBM called by itself, and through training, bundles and predictions."""
+
+import builtins
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import lightgbm
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scipy import sparse
+from scipy.special import expit
+from small import rows_of, schema_of
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import GBDTSettings, Hyperparameters
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.rows import Rows
+from ctrloom.evaluation.metrics import auc
+from ctrloom.export import load_bundle, load_weights, save_weights
+from ctrloom.models import build
+from ctrloom.models.trees import GBDT, categorical, matrix
+from ctrloom.predict import predict
+from ctrloom.schema import Schema
+from ctrloom.section import ConfigError
+from ctrloom.stages import baselines
+from ctrloom.training.loop import History, score
+from ctrloom.training.runs import open_runs
+from ctrloom.training.trees import fit_trees
+
+SCHEMA = schema_of(("categorical", 9), ("multivalued", 4, 2), ("numeric", 2), ("categorical", 5))
+NAMES: tuple[Literal["gbdt", "gbdtlr"], ...] = ("gbdt", "gbdtlr")
+SMALL = {"trees": 30, "leaves": 6, "min_rows_in_leaf": 10, "tree_l2": 0.5, "patience": 10, "epochs": 5}
+
+
+def clicks(count: int, seed: int) -> Rows:
+    """Rows whose label depends on a pair of tokens, on a number and on one of several values."""
+    rows, rng = rows_of(SCHEMA, count, seed), np.random.default_rng(seed)
+    x = dense(SCHEMA, rows)
+    logit = 1.5 * ((x[:, 0] > 4) == (x[:, 6] > 2)) + np.nan_to_num(x[:, 5]) + 1.5 * x[:, 3] - 1.5
+    label = torch.from_numpy((rng.random(count) < expit(logit)).astype(np.float32))
+    weight = torch.from_numpy(rng.integers(1, 4, count).astype(np.float32))
+    return Rows(rows.ids_NC, label, rows.factors_NC, weight)
+
+
+def dense(schema: Schema, rows: Rows) -> np.ndarray:
+    """What trees should see, written down row by row and field by field."""
+    out = []
+    for n in range(len(rows)):
+        line, c = [], 0
+        for field, offset in zip(schema.fields, schema.offsets, strict=True):
+            ids = [int(i) - offset for i in rows.ids_NC[n, c : c + field.width]]
+            factors = [1.0] * field.width if rows.factors_NC is None else rows.factors_NC[n, c:].tolist()
+            if field.kind == "categorical":
+                line.append(float(ids[0]))
+            elif field.kind == "numeric":
+                line.append(factors[0] if ids[0] else math.nan)
+            else:
+                held = {i for i, factor in zip(ids, factors, strict=False) if factor}
+                line += [float(i in held) for i in range(field.size)]
+            c += field.width
+        out.append(line)
+    return np.array(out)
+
+
+def settings(name: str, **more: Any) -> GBDTSettings:
+    hyper = Hyperparameters.of({name: SMALL | more}, name)
+    assert isinstance(hyper, GBDTSettings)
+    return hyper
+
+
+def planted(
+    name: Literal["gbdt", "gbdtlr"], train: Rows, valid: Rows, seed: int = 0, **more: Any
+) -> tuple[GBDT, History]:
+    hyper = settings(name, **more)
+    model = build(name, Architecture.complete(SCHEMA.names), SCHEMA, hyper)
+    assert isinstance(model, GBDT)
+    return model, fit_trees(model, train, valid, hyper, seed, name)
+
+
+TRAIN, VALID = clicks(1500, 1), clicks(500, 2)
+
+
+def reference(trees: int) -> lightgbm.Booster:
+    """LightGBM by itself, on the rows as `dense` has them."""
+    given = {"objective": "binary", "num_leaves": 6, "min_data_in_leaf": 10, "lambda_l2": 0.5}
+    quiet = {"verbosity": -1, "num_threads": 1, "deterministic": True, "force_row_wise": True}
+    assert TRAIN.weight_N is not None
+    data = lightgbm.Dataset(
+        dense(SCHEMA, TRAIN),
+        TRAIN.label_N.numpy(),
+        weight=TRAIN.weight_N.numpy(),
+        categorical_feature=[0, 6],
+        params=given | quiet,
+    )
+    return lightgbm.train(given | quiet, data, trees)
+
+
+def test_trees_see_ids_numbers_with_gaps_and_one_column_per_value() -> None:
+    found = matrix(SCHEMA, VALID.ids_NC, VALID.factors_NC)
+    assert sparse.issparse(found)
+    np.testing.assert_array_equal(found.toarray(), dense(SCHEMA, VALID).astype(np.float32))
+    assert categorical(SCHEMA) == [0, 6]
+    plain = schema_of(("categorical", 5), ("numeric", 2))
+    rows = rows_of(plain, 20)
+    np.testing.assert_array_equal(matrix(plain, rows.ids_NC, rows.factors_NC), dense(plain, rows))
+
+
+def test_a_value_that_stands_twice_is_there_once() -> None:
+    schema = schema_of(("multivalued", 4, 3))
+    ids, factors = torch.tensor([[2, 2, 0]], dtype=torch.int32), torch.tensor([[0.5, 0.5, 0.0]])
+    found = matrix(schema, ids, factors)
+    assert sparse.issparse(found)
+    assert found.toarray().tolist() == [[0, 0, 1, 0]]
+
+
+def test_gbdt_is_lightgbm() -> None:
+    model, history = planted("gbdt", TRAIN, VALID)
+    kept = min(history.best * 10, 30)
+    booster = reference(kept)
+    expected = booster.predict(dense(SCHEMA, VALID), raw_score=True)
+    np.testing.assert_allclose(score(model, VALID), expected, rtol=0, atol=2e-6)
+    assert auc(expected, VALID.label_N.numpy()) > 0.7
+    leaves = sum(tree["num_leaves"] for tree in booster.dump_model()["tree_info"])
+    assert sum(p.numel() for p in model.parameters()) == leaves + 1  # and a bias, 0
+
+
+def test_gbdtlr_is_a_regression_on_the_leaves() -> None:
+    model, history = planted("gbdtlr", TRAIN, VALID)
+    trees = model.booster.num_trees()
+    leaf_NT = np.asarray(reference(trees).predict(dense(SCHEMA, VALID), pred_leaf=True))
+    sizes = [tree["num_leaves"] for tree in reference(trees).dump_model()["tree_info"]]
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    expected = np.full(len(VALID), state["regression.bias"], dtype=np.float64)
+    for n in range(len(VALID)):
+        for t in range(trees):
+            expected[n] += state["regression.linear.weights.weight"][sum(sizes[:t]) + leaf_NT[n, t], 0]
+    np.testing.assert_allclose(score(model, VALID), expected, rtol=0, atol=1e-5)
+    assert len(state["regression.linear.weights.weight"]) == sum(sizes)
+    assert len(history.epochs) == 5
+    boosted, _ = planted("gbdt", TRAIN, VALID)
+    assert not np.allclose(score(boosted, VALID), score(model, VALID), atol=0.01)  # values of its own
+
+
+def test_boosting_stops_and_keeps_the_best_on_validation_rows() -> None:
+    model, history = planted("gbdt", TRAIN, VALID, trees=1000, patience=2, tree_learning_rate=0.3)
+    assert len(history.epochs) == history.best + 2 < 100
+    assert model.booster.num_trees() == 10 * history.best
+    best = max(history.epochs, key=lambda epoch: epoch.valid_auc)
+    assert best.epoch == history.best
+    assert VALID.weight_N is not None
+    measured = auc(score(model, VALID), VALID.label_N.numpy(), VALID.weight_N.numpy())
+    assert best.valid_auc == pytest.approx(measured, abs=1e-6)
+    by_loss = planted("gbdt", TRAIN, VALID, trees=1000, patience=2, monitor="logloss")[1]
+    assert by_loss.best == min(by_loss.epochs, key=lambda epoch: epoch.valid_logloss).epoch
+
+
+def test_the_last_trees_may_be_fewer_than_ten_and_boosting_may_find_nothing() -> None:
+    model, history = planted("gbdt", TRAIN, VALID, trees=13, monitor="logloss")
+    assert (model.booster.num_trees(), len(history.epochs)) == (13, 2)
+    single, history = planted("gbdt", TRAIN, VALID, min_rows_in_leaf=1500)
+    assert len(set(score(single, VALID).tolist())) == 1
+    assert (single.booster.num_trees(), len(history.epochs)) == (1, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_bits(name: Literal["gbdt", "gbdtlr"]) -> None:
+    one, two = (planted(name, TRAIN, VALID, seed=3)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_trees_score_the_same(name: Literal["gbdt", "gbdtlr"], tmp_path: Path) -> None:
+    model, _ = planted(name, TRAIN, VALID)
+    save_weights(model, tmp_path / "model.safetensors")
+    again = build(name, Architecture.complete(SCHEMA.names), SCHEMA, settings(name))
+    load_weights(again, tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(score(model, VALID), score(again, VALID))
+
+
+def test_threads_are_those_that_torch_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = planted("gbdt", TRAIN, VALID)
+    assert f"[num_threads: {torch.get_num_threads()}]" in bytes(model.text.numpy()).decode()
+    asked: list[Any] = []
+    predicted = model.booster.predict
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        asked.append(kwargs["num_threads"])
+        return predicted(*args, **kwargs)
+
+    monkeypatch.setattr(model.booster, "predict", watched)
+    score(model, VALID)
+    assert asked == [torch.get_num_threads()]
+
+
+def test_raw_rows_go_through_a_bundle(mixed: Dataset, mixed_folder: Path, tmp_path: Path) -> None:
+    baselines(mixed.directory, NAMES, {name: SMALL for name in NAMES}, [4], tmp_path / "runs")
+    for run in open_runs(tmp_path / "runs"):
+        assert run.record.parameters > 30
+        bundle = tmp_path / f"{run.record.name}-bundle"
+        run.export(mixed, bundle)
+        predict(bundle, [str(mixed_folder / "test.csv")], tmp_path / "p.parquet")
+        expected = expit(score(load_bundle(bundle).model, mixed.rows("test")).astype(float))
+        got = pq.read_table(tmp_path / "p.parquet")["probability"].to_numpy()
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+        assert len(set(got)) > 20
+
+
+def test_without_lightgbm_the_message_says_how_to_install_it(
+    mixed: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    imported = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "lightgbm":
+            raise ModuleNotFoundError("No module named 'lightgbm'")
+        return imported(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match=r"need LightGBM .* pip install 'ctrloom\[trees\]'"):
+        baselines(mixed.directory, ["lr", "gbdt"], {}, [0], tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
