@@ -8,6 +8,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelName
 from ctrloom.models.afn import AFN
 from ctrloom.models.aim import AIM
+from ctrloom.models.autoint import AutoInt, AutoIntPlus
 from ctrloom.models.cross import DCN, DCNv2, XDeepFM
 from ctrloom.models.deep import FNN, AutoDeepFM, DeepCrossing, DeepFM, WideDeep
 from ctrloom.models.finalmlp import FinalMLP
@@ -15,6 +16,7 @@ from ctrloom.models.hofm import HOFM
 from ctrloom.models.pairwise import AFM, FFM, NFM, FmFM
 from ctrloom.models.products import IPNN, OPNN, PIN
 from ctrloom.models.shallow import FM, LR, AutoFM, FwFM
+from ctrloom.models.trees import GBDT, GBDTLR
 from ctrloom.schema import Schema, SchemaMismatchError
 
 
@@ -51,6 +53,10 @@ MODELS: dict[ModelName, Entry] = {
     "xdeepfm": Entry("xDeepFM", XDeepFM, selects=False),
     "afn": Entry("AFN", AFN, selects=False),
     "finalmlp": Entry("FinalMLP", FinalMLP, selects=False),
+    "autoint": Entry("AutoInt", AutoInt, selects=False),
+    "autointplus": Entry("AutoInt+", AutoIntPlus, selects=False),
+    "gbdt": Entry("GBDT", GBDT, selects=False),
+    "gbdtlr": Entry("GBDT+LR", GBDTLR, selects=False),
     "autofm": Entry("AutoFM", AutoFM),
     "autodeepfm": Entry("AutoDeepFM", AutoDeepFM),
     "aim": Entry("AIM", AIM),
