@@ -9,7 +9,7 @@ from small import rows_of, schema_of, tokens
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.nn.embedding import FieldEmbedding
-from ctrloom.nn.interactions import Gates, Interactions, PairProducts, TripleProducts, pair_sum, products
+from ctrloom.nn.interactions import Gates, Interactions, PairProducts, TupleProducts, pair_sum, products
 
 Tuples = list[tuple[int, ...]]
 
@@ -41,7 +41,9 @@ def embeddings(fields: int, rows: int = 4, size: int = 3) -> torch.Tensor:
     )
 
 
-@pytest.mark.parametrize(("order", "layer"), [(2, PairProducts), (3, TripleProducts)])
+@pytest.mark.parametrize(
+    ("order", "layer"), [(2, PairProducts), (3, TupleProducts), (4, TupleProducts), (5, TupleProducts)]
+)
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_products_of_any_selection(order: int, layer: type, data: st.DataObject) -> None:
@@ -62,16 +64,48 @@ def test_the_closed_form_is_the_sum_over_all_pairs(fields: int) -> None:
     assert not PairProducts(pairs[:-1] or [(0, 1)], fields + 1).complete
 
 
-@pytest.mark.parametrize("chosen", [[(0, 1), (2, 3)], [(0, 1, 2), (0, 1, 3), (1, 2, 3)]])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        [(0, 1), (2, 3)],
+        [(0, 1, 2), (0, 1, 3), (1, 2, 3)],
+        [(0, 1, 2, 4), (0, 1, 3, 4), (0, 2, 3, 4), (1, 2, 3, 4)],
+    ],
+)
 def test_gradients_of_products(chosen: Tuples) -> None:
-    emb, layer = embeddings(4, 2, 2).requires_grad_(), products(chosen, 4)
+    emb, layer = embeddings(5, 2, 2).requires_grad_(), products(chosen, 5)
     assert torch.autograd.gradcheck(layer, (emb,))
     assert torch.autograd.gradcheck(layer.total, (emb,))
 
 
-def test_interactions_of_order_four_are_refused() -> None:
-    with pytest.raises(AssertionError, match="order 4"):
-        products([(0, 1, 2, 3)], 5)
+@pytest.mark.parametrize("order", [3, 4])
+def test_products_of_every_tuple_take_many_blocks(order: int) -> None:
+    emb, every = embeddings(14, 2, 2), list(combinations(range(14), order))
+    layer = TupleProducts(every, 14)
+    assert len(layer.lowest) > 1
+    np.testing.assert_allclose(layer(emb).numpy(), by_hand(emb.numpy(), every), atol=1e-12)
+
+
+def test_tuples_that_extend_a_few_share_these_as_cores() -> None:
+    strong = [(0, 3, 5), (2, 3, 7), (1, 8, 9)]
+    pool = sorted({tuple(sorted((*core, f))) for core in strong for f in range(10) if f not in core})
+    layer, emb = TupleProducts(pool, 10), embeddings(10)
+    assert [tuple(core) for core in layer.get_buffer("core_0").T.tolist()] == sorted(strong)
+    np.testing.assert_allclose(layer(emb).numpy(), by_hand(emb.numpy(), pool), atol=1e-12)
+
+
+def test_the_products_of_cores_are_not_kept_for_the_gradient_from_order_four_on() -> None:
+    kept: list[int] = []
+    emb = embeddings(12, 3, 8).requires_grad_()
+    layer = TupleProducts(list(combinations(range(12), 4)), 12)
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        layer(emb)
+    assert sum(kept) < emb.numel() * len(layer.lowest) * 2
 
 
 def normed(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -108,8 +142,10 @@ def test_gradients_of_gates() -> None:
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_interactions_of_an_architecture(data: st.DataObject) -> None:
-    schema = schema_of(("categorical", 5), ("multivalued", 4, 2), ("numeric", 2), ("categorical", 3))
-    every = [t for order in (2, 3) for t in combinations(range(4), order)]
+    schema = schema_of(
+        ("categorical", 5), ("multivalued", 4, 2), ("numeric", 2), ("categorical", 3), ("numeric", 2)
+    )
+    every = [t for order in (2, 3, 4) for t in combinations(range(5), order)]
     chosen = data.draw(st.lists(st.sampled_from(every), unique=True))  # in any order, or none
     architecture = Architecture(
         method="test",
@@ -125,11 +161,11 @@ def test_interactions_of_an_architecture(data: st.DataObject) -> None:
     ids, factors = rows.ids_NC, rows.factors_NC.double()
     emb = embedding(ids, factors)
     got, total = layer(emb, ids, factors), torch.zeros(5, dtype=torch.float64)
-    for order in (2, 3):
+    for order in (2, 3, 4):
         tuples = sorted(t for t in chosen if len(t) == order)
         assert (str(order) in got) == bool(tuples)
         if tuples:
-            source = emb if order == 2 else layer.tables["3"](ids, factors)
+            source = emb if order == 2 else layer.tables[str(order)](ids, factors)
             expected = by_hand(source.detach().numpy(), tuples)
             np.testing.assert_allclose(got[str(order)].detach().numpy(), expected, atol=1e-12)
             total = total + torch.from_numpy(expected.sum(1))

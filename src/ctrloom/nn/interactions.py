@@ -1,17 +1,22 @@
 """Products of selected fields, and the gates that weigh them.
 
-B batch, F fields, D embedding size, P interactions of one order.
+B batch, F fields, D embedding size, P interactions of one order, Q cores.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import groupby
+from functools import reduce
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ctrloom.architecture import Architecture
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.schema import Schema
+
+CORES = 64  # multiplied with the embeddings at once
 
 
 def pair_sum(emb_BFD: Tensor) -> Tensor:
@@ -39,40 +44,66 @@ class PairProducts(nn.Module):
         return pair_sum(emb_BFD) if self.complete else self(emb_BFD).sum(1)
 
 
-class TripleProducts(nn.Module):
-    """Sums over the embedding of the product of three fields: emb_BFD -> (B, P)."""
+class TupleProducts(nn.Module):
+    """Sums over the embedding of the product of three or more fields: emb_BFD -> (B, P).
 
-    def __init__(self, triples: Sequence[tuple[int, ...]], fields: int) -> None:
+    A tuple is a core of all its fields but one, and that one. Tuples with the same core share its product,
+    and one batched matrix product of cores and embeddings gives the values of many: no B x P x D tensor.
+    Tuples that extend a few strong ones have few cores (AIM, Algorithm 1); all tuples of an order have their
+    beginnings as cores.
+    """
+
+    place_P: Tensor
+
+    def __init__(self, tuples: Sequence[tuple[int, ...]], fields: int) -> None:
         super().__init__()
-        assert list(triples) == sorted(triples), "triples come in lexicographic order"
-        self.leads: list[int] = []
-        for lead, group in groupby(triples, key=lambda triple: triple[0]):
-            # Positions in the Gram matrix of the fields behind `lead`.
-            rest = fields - lead - 1
-            position = torch.tensor([(j - lead - 1) * rest + (k - lead - 1) for _, j, k in group])
-            self.register_buffer(f"position_of_{lead}", position, persistent=False)
-            self.leads.append(lead)
+        self.order = len(tuples[0])
+        shared = Counter(core for fields_p in tuples for core in combinations(fields_p, self.order - 1))
+        extended: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)  # core: field, tuple
+        for p, fields_p in enumerate(tuples):
+            core = max(combinations(fields_p, self.order - 1), key=shared.__getitem__)
+            extended[core].append((sum(fields_p) - sum(core), p))
+        cores, drawn = sorted(extended), []
+        self.lowest: list[int] = []  # per block the first field that is joined to a core
+        for block, start in enumerate(range(0, len(cores), CORES)):
+            here = cores[start : start + CORES]
+            members = [(q, field, p) for q, core in enumerate(here) for field, p in extended[core]]
+            low = min(field for _, field, _ in members)
+            position = torch.tensor([q * (fields - low) + field - low for q, field, _ in members])
+            self.register_buffer(f"core_{block}", torch.tensor(here).T.contiguous(), persistent=False)
+            self.register_buffer(f"position_{block}", position, persistent=False)
+            self.lowest.append(low)
+            drawn += [p for _, _, p in members]
+        self.in_order = drawn == sorted(drawn)
+        self.register_buffer("place_P", torch.tensor(drawn).argsort(), persistent=False)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
-        """sum_d e_i e_j e_k for each triple; one batched matrix product per leading field."""
-        parts_BP = []
-        for lead in self.leads:
-            rest_BFD = emb_BFD[:, lead + 1 :]
-            gram_BFF = torch.bmm(rest_BFD * emb_BFD[:, lead, None], rest_BFD.mT)
-            parts_BP.append(gram_BFF.flatten(1).index_select(1, self.get_buffer(f"position_of_{lead}")))
-        return torch.cat(parts_BP, 1)
+        """sum_d e_i e_j e_k ... for each tuple."""
+        values = self._values if self.order == 3 else self._unkept_values
+        x_BP = torch.cat([values(emb_BFD, block) for block in range(len(self.lowest))], 1)
+        return x_BP if self.in_order else x_BP.index_select(1, self.place_P)
+
+    def _values(self, emb_BFD: Tensor, block: int) -> Tensor:
+        first, *others = (emb_BFD.index_select(1, field_Q) for field_Q in self.get_buffer(f"core_{block}"))
+        core_BQD = reduce(torch.mul, others, first)
+        value_BQF = torch.bmm(core_BQD, emb_BFD[:, self.lowest[block] :].mT)
+        return value_BQF.flatten(1).index_select(1, self.get_buffer(f"position_{block}"))
+
+    def _unkept_values(self, emb_BFD: Tensor, block: int) -> Tensor:
+        """The same; the cores, which can be many, are worked out again for the gradient."""
+        x_BP: Tensor = checkpoint(self._values, emb_BFD, block, use_reentrant=False, preserve_rng_state=False)
+        return x_BP
 
     def total(self, emb_BFD: Tensor) -> Tensor:
-        """Sum over the triples (B,)."""
+        """Sum over the tuples (B,)."""
         total_B: Tensor = self(emb_BFD).sum(1)
         return total_B
 
 
-def products(interactions: Sequence[tuple[int, ...]], fields: int) -> PairProducts | TripleProducts:
-    """The layer for interactions of one order (2 or 3), given as tuples of field positions."""
-    order = len(interactions[0])
-    assert order in (2, 3), f"interactions of order {order} are not built"
-    return PairProducts(interactions, fields) if order == 2 else TripleProducts(interactions, fields)
+def products(interactions: Sequence[tuple[int, ...]], fields: int) -> PairProducts | TupleProducts:
+    """The layer for interactions of one order, given as tuples of field positions."""
+    layer = PairProducts if len(interactions[0]) == 2 else TupleProducts
+    return layer(interactions, fields)
 
 
 class Gates(nn.Module):
@@ -120,7 +151,7 @@ class Interactions(nn.Module):
         emb = self._embeddings(emb_BFD, ids_BC, factors_BC)
         total_B = emb_BFD.new_zeros(len(emb_BFD))
         for order, product in self.products.items():
-            assert isinstance(product, PairProducts | TripleProducts)
+            assert isinstance(product, PairProducts | TupleProducts)
             total_B = total_B + product.total(emb[order])
         return total_B
 
