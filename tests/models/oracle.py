@@ -1,4 +1,4 @@
-"""What the tests of models share: a schema of all kinds of fields, selections, and equations written in loops."""
+"""What the tests of models share: a schema with all kinds of fields, selections, and terms of equations."""
 
 from collections.abc import Callable
 from itertools import combinations

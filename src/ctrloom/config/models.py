@@ -36,7 +36,9 @@ BaselineName = Literal[
     "gbdtlr",
 ]
 FoundName = Literal["autofm", "autodeepfm", "aim", "optinter", "autopi"]  # models that a search asks for
-TransferName = Literal["fm", "fwfm", "ffm", "fmfm", "afm", "nfm", "deepfm", "ipnn", "opnn", "pin"]
+TransferName = Literal[
+    "poly2", "fm", "fwfm", "ffm", "fmfm", "afm", "nfm", "hofm", "deepfm", "ipnn", "opnn", "pin"
+]  # the baselines that model what an architecture keeps
 ModelName = Literal[BaselineName, FoundName]
 Widths = tuple[Count, ...]
 SomeWidths = Annotated[Widths, Field(min_length=1)]
@@ -155,12 +157,24 @@ class AIMSettings(Hyperparameters):
     shared_embeddings: bool = False  # one table for all functions, instead of one each (ablation)
 
 
-class OptInterSettings(Hyperparameters):
+class MemorizingSettings(Hyperparameters):
+    """Models with a table of crosses: Poly2, and what OptInter adds to."""
+
+    cross_l2: NotNegative = 0.0  # of the rows that a batch touches
+    cross_learning_rate: Positive | None = None  # None: the learning rate
+
+
+class OptInterSettings(MemorizingSettings):
     """OptInter: pairs that are memorized, factorized or left out."""
 
-    cross_embedding_size: Count = 10
-    cross_l2: NotNegative = 0.0
-    cross_learning_rate: Positive | None = None  # None: the learning rate
+    cross_embedding_size: Count = 10  # also of the table for products
+    layer_norm: bool = True  # before each ReLU of the perceptron
+
+    @model_validator(mode="after")
+    def _one_norm(self) -> Self:
+        if self.batch_norm and self.layer_norm:
+            raise ValueError("batch_norm and layer_norm exclude each other: set layer_norm: false")
+        return self
 
 
 class AutoPISettings(Hyperparameters):
@@ -198,6 +212,7 @@ OWN: dict[str, type[Hyperparameters]] = {
     "autointplus": AutoIntSettings,
     "aim": AIMSettings,
     "optinter": OptInterSettings,
+    "poly2": MemorizingSettings,
     "autopi": AutoPISettings,
     "gbdt": GBDTSettings,
     "gbdtlr": GBDTSettings,

@@ -17,6 +17,7 @@ from ctrloom.data.rows import Rows
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
 from ctrloom.evaluation.report.render import render
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
+from ctrloom.models import MODELS
 from ctrloom.progress import progress
 from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.search import TRACE
@@ -87,7 +88,7 @@ def scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
         name=run.record.name,
         title=run.record.title,
         kind=run.record.kind,
-        architectures=tuple(architectures) if run.record.model not in ("lr", "fnn") else (),
+        architectures=tuple(architectures) if MODELS[run.record.model].selects else (),
         parameters=run.record.parameters,
         hyperparameters=run.record.hyperparameters.model_dump(mode="json"),
         seeds=tuple(entry.seed for entry in run.record.seeds),

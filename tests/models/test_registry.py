@@ -1,0 +1,123 @@
+"""What holds for every model that stands in the registry."""
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+import torch
+from oracle import PAIRS, ROWS, SCHEMA, SELECTIONS, chosen, hyper_of
+from small import planting, rows_of, tokens
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import Hyperparameters, ModelName, TransferName
+from ctrloom.config.models import OWN, BaselineName
+from ctrloom.models import MODELS, build
+from ctrloom.schema import SchemaMismatchError
+from ctrloom.training.loop import fit, seed_everything
+
+ELSEWHERE = {"gbdt", "gbdtlr", "aim", "optinter", "autopi"}  # built or trained in ways of their own
+NAMES = [name for name in MODELS if name not in ELSEWHERE]
+
+
+def test_every_model_has_a_title_of_its_own_and_the_settings_that_it_reads() -> None:
+    assert set(MODELS) <= set(get_args(ModelName))
+    titles = [entry.title for entry in MODELS.values()]
+    assert all(titles)
+    assert len(set(titles)) == len(titles)
+    assert set(OWN) <= set(get_args(ModelName))
+    for name in MODELS:
+        assert type(Hyperparameters.of({}, name)) is OWN.get(name, Hyperparameters)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_selection_changes_the_models_that_select_and_no_other(name: ModelName) -> None:
+    def logits(selection: str) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = build(name, chosen(*SELECTIONS[selection]), SCHEMA, hyper_of(name))
+        return model(ROWS.ids_NC, ROWS.factors_NC)
+
+    assert torch.equal(logits("complete"), logits("some pairs")) is not MODELS[name].selects
+
+
+def test_a_selection_can_be_transferred_to_every_baseline_that_selects() -> None:
+    selecting = {name for name in get_args(BaselineName) if name in MODELS and MODELS[name].selects}
+    assert selecting == set(get_args(TransferName)) & set(MODELS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fields_of_tokens_need_no_factors(name: ModelName) -> None:
+    schema = tokens(4)
+    rows, model = (
+        rows_of(schema, 6),
+        build(name, chosen(*PAIRS, schema=schema), schema, hyper_of(name)).eval(),
+    )
+    assert rows.factors_NC is None
+    ones = torch.ones(rows.ids_NC.shape)
+    torch.testing.assert_close(model(rows.ids_NC), model(rows.ids_NC, ones), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_learns(name: ModelName, selection: str) -> None:
+    torch.manual_seed(1)
+    model = build(name, chosen(*SELECTIONS[selection]), SCHEMA, hyper_of(name))
+    model(ROWS.ids_NC, ROWS.factors_NC).square().sum().backward()
+    idle = [key for key, p in model.named_parameters() if p.numel() and (p.grad is None or not p.grad.any())]
+    if any(len(t) == 2 for t in SELECTIONS[selection]) or not MODELS[name].selects:
+        assert idle == []
+        return
+    # Without a pair nothing reads what is beside the linear part.
+    unread = {
+        "afm": ["embedding.weight", "pooling", "out"],
+        "nfm": ["embedding.weight", "mlp.layers.0.weight"],
+        **{key: ["embedding.weight"] for key in ("fm", "fwfm", "autofm", "fmfm")},
+    }
+    assert [key for key in idle if not key.startswith(tuple(unread.get(name, ["-"])))] == []
+    assert all(any(key.startswith(part) for key in idle) for part in unread.get(name, []))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_architecture_of_other_fields_is_refused(name: ModelName) -> None:
+    with pytest.raises(SchemaMismatchError, match="a, b, c, x; the data has a, b, c, d"):
+        build(name, Architecture.complete(("a", "b", "c", "x")), SCHEMA, hyper_of(name))
+    with pytest.raises(SchemaMismatchError):
+        build(name, Architecture.complete(("b", "a", "c", "d")), SCHEMA, hyper_of(name))
+
+
+CLICKS = {"rows": 10_000, "fields": 5, "sizes": (8,), "pairs": 3, "strength": 1.5, "main_effects": 0.3}
+LEARNING = {"embedding_size": 6, "hidden": (32,), "epochs": 6, "batch_size": 250, "learning_rate": 0.01}
+LIGHT: dict[str, dict[str, Any]] = {
+    "pin": {"subnet_hidden": (10, 5)},
+    "xdeepfm": {"cin_layers": (8, 8)},
+    "afn": {"logarithmic_neurons": 30},
+    "finalmlp": {"second_hidden": (16,)},
+    "autoint": {"attention_layers": 2, "head_size": 8},
+    "autointplus": {"attention_layers": 1, "head_size": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def learned() -> Callable[[ModelName], float]:
+    """Validation AUC of a model of all pairs after a few passes over planted clicks."""
+    made = planting(**CLICKS)
+
+    def auc(name: ModelName) -> float:
+        hyper = Hyperparameters.of({name: {**LEARNING, **LIGHT.get(name, {})}}, name)
+        seed_everything(0)
+        model = build(name, Architecture.complete(made.schema.names), made.schema, hyper)
+        return fit(model, made.rows[:8000], made.rows[8000:], hyper, 0, name).best_epoch.valid_auc
+
+    return auc
+
+
+@pytest.fixture(scope="module")
+def linear(learned: Callable[[ModelName], float]) -> float:
+    return learned("lr")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lr"])
+def test_interactions_are_learned(
+    name: ModelName, learned: Callable[[ModelName], float], linear: float
+) -> None:
+    assert 0.55 < linear < 0.75
+    assert learned(name) > linear + 0.1
