@@ -25,8 +25,7 @@ class AIM(LR):
         super().__init__(architecture, schema, hyper)
         size, std = hyper.embedding_size, hyper.embedding_std
         self.interactions = FunctionInteractions(architecture, schema, size, std, hyper.shared_embeddings)
-        functions = self.interactions.functions
-        self.gates = nn.ModuleDict({key: Gates(layer.count) for key, layer in functions.items()})
+        self.gates = nn.ModuleDict({k: Gates(count) for k, count in self.interactions.counts.items()})
         self.mlp = None
         if hyper.perceptron and self.interactions.width:
             self.mlp = perceptron(self.interactions.width, hyper)
@@ -81,6 +80,6 @@ class PositionGates(nn.Module):
         self.gate_FD = nn.Parameter(torch.full((fields, size), 0.6))
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
-        """beta * BN(e)."""
+        """The embeddings, each position normalised over the batch and weighted."""
         normed_BX: Tensor = self.norm(emb_BFD.flatten(1))
         return normed_BX.view_as(emb_BFD) * self.gate_FD

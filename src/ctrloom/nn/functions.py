@@ -137,6 +137,7 @@ class FunctionInteractions(nn.Module):
                     whole = tuple(range(size))
                     positions[field] = kept.get((schema.names[field], order, function), whole)
                 self.tables[self._table(f"{order}_{function}")] = _table(schema, size, positions, std)
+        self.counts = {key: int(layer.count) for key, layer in self.functions.items()}  # type: ignore[arg-type]
         self.width = sum(layer.width for layer in self.functions.values())  # type: ignore[misc]
 
     def embeddings(self, ids_BC: Tensor, factors_BC: Tensor | None) -> dict[str, Tensor]:

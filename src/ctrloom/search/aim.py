@@ -13,7 +13,7 @@ from ctrloom.models import build
 from ctrloom.search.controls import random_like
 from ctrloom.search.gates import Group, Schedule, Stage, trace_of
 from ctrloom.search.pool import extend
-from ctrloom.search.positions import search_embeddings
+from ctrloom.search.positions import refuse_shared, search_embeddings
 from ctrloom.search.statistics import with_statistics
 from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import Candidate, SearchTrace
@@ -24,10 +24,16 @@ UNPRUNED = 2000  # candidates past which the unpruned control has the pairs alon
 
 def search(task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
     """Both stages, as far as they are configured."""
-    found = search_interactions(task, config, hyper)
+    if config.search_embeddings:
+        refuse_shared(hyper)
+    return add_embeddings(search_interactions(task, config, hyper), task, config, hyper)
+
+
+def add_embeddings(found: Found, task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
+    """The second stage after the first, if it is configured and there is something to search for."""
     if not config.search_embeddings or not found.architecture.interactions:
         return found
-    return joined(found, search_embeddings(task, found.architecture, config, hyper))
+    return _joined(found, search_embeddings(task, found.architecture, config, hyper))
 
 
 def search_interactions(task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
@@ -56,7 +62,7 @@ def search_interactions(task: Task, config: AIMConfig, hyper: AIMSettings) -> Fo
     return Found(kept, with_statistics(trace, task), _controls(kept, trace, config))
 
 
-def joined(first: Found, second: Found) -> Found:
+def _joined(first: Found, second: Found) -> Found:
     """What both stages found: the second stage's architecture, one trace, and the controls of both."""
     left = {(i.fields, i.function) for i in second.architecture.interactions}
     one, two = first.trace, second.trace
@@ -125,7 +131,9 @@ def _controls(kept: Architecture, trace: SearchTrace, config: AIMConfig) -> dict
     unpruned = kept.model_copy(
         update={
             "method": "complete",
-            "interactions": tuple(Interaction(fields=c.fields, function=c.function) for c in shown),
+            "interactions": tuple(
+                Interaction(fields=c.fields, function=c.function) for c in shown if c.function != "none"
+            ),
         }
     )
     draws = [random_like(kept, config.seed + draw) for draw in range(config.random_draws)]

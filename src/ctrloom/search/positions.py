@@ -30,11 +30,7 @@ def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper:
     Raises:
         ValueError: functions share their embeddings, or the architecture has no interactions.
     """
-    if hyper.shared_embeddings:
-        raise ValueError(
-            "models.aim.shared_embeddings: embedding sizes are searched per function, which needs tables of "
-            "their own; set search.search_embeddings: false"
-        )
+    refuse_shared(hyper)
     if not given.interactions:
         raise ValueError("there are no interactions to search embedding sizes for; lower search.threshold")
     stage, model = _stage(task, given, config, hyper)
@@ -75,6 +71,15 @@ def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper:
         hyperparameters=config.model_dump(mode="json"),
     )
     return Found(found, trace, {"whole-embeddings": [given]})
+
+
+def refuse_shared(hyper: AIMSettings) -> None:
+    """Raise ValueError where functions share their embeddings."""
+    if hyper.shared_embeddings:
+        raise ValueError(
+            "models.aim.shared_embeddings: embedding sizes are searched per function, which needs tables of "
+            "their own; set search.search_embeddings: false"
+        )
 
 
 def usable(

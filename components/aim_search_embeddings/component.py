@@ -1,0 +1,47 @@
+"""AIM, second stage: which positions of its embedding each field needs."""
+
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
+
+from components.step import step
+
+
+@step
+def aim_search_embeddings(
+    dataset: Input[Dataset],
+    interactions: Input[Artifact],
+    search: Output[Artifact],
+    summary: Output[Metrics],
+    config: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Search the embedding sizes of what AIM's first stage found.
+
+    Where the configuration says `search_embeddings: false` the first stage is handed on as it is.
+
+    Args:
+        dataset: Manifest of an encoded data set.
+        interactions: Folder that the first stage wrote.
+        search: The same folder with both stages together.
+        summary: Interactions kept per order, positions kept in the mean, and the cost of both stages.
+        config: Settings of the search (section `search` of a run configuration).
+        models: Hyper-parameters per model (section `models` of a run configuration).
+    """
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import AIMConfig
+
+    found = stages.aim_search_embeddings(
+        Path(dataset.path),
+        Path(interactions.path),
+        AIMConfig.parse(config, "search"),
+        models,
+        Path(search.path),
+    )
+    for order in found.orders:
+        summary.log_metric(f"kept_order_{order}", len(found.of_order(order)))
+    if found.positions:
+        sizes = [len(kept.positions) for kept in found.positions]
+        summary.log_metric("mean_size_of_shortened", sum(sizes) / len(sizes))
+    if found.provenance:
+        summary.log_metric("search_seconds", found.provenance.search_seconds)
