@@ -1,0 +1,28 @@
+"""The comparisons that come with the project: they load, and compare what they say."""
+
+from pathlib import Path
+
+import pytest
+
+from ctrloom.config_file import load_compare_config
+
+FILES = sorted((Path(__file__).parents[1] / "configs" / "compare").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_preset_loads(path: Path) -> None:
+    config = load_compare_config(path)
+    assert config.name == path.stem
+    assert f"configs/compare/{path.name}" in path.read_text(), "the header has the command"
+    crossed = any(entry.search and entry.search.method == "optinter" for entry in config.entries)
+    assert not crossed or config.vocabulary.crosses, "OptInter needs crosses"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.stem != "frappe"], ids=lambda path: path.stem)
+def test_a_paper_s_table_has_its_figures(path: Path) -> None:
+    entries = load_compare_config(path).entries
+    figures = {name: figure for entry in entries for name, figure in entry.figures().items()}
+    assert len(figures) >= 4
+    assert all(0.7 < figure.auc < 1 and figure.split == "another" for figure in figures.values())
+    searched = [entry for entry in entries if entry.search]
+    assert searched or path.stem.startswith("autoint"), "what the paper proposes is in its table"
