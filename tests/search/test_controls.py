@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.search.controls import best_by_score, random_like
+from ctrloom.search.trace import Candidate, SearchTrace
 
 FIELDS = ("a", "b", "c", "d", "e")
 EVERY = [t for order in (2, 3) for t in combinations(FIELDS, order)]
@@ -17,6 +18,22 @@ def found(tuples: list[tuple[str, ...]]) -> Architecture:
     return Architecture(method="autofis", fields=FIELDS, interactions=interactions)
 
 
+def searched(tuples: list[tuple[str, ...]]) -> SearchTrace:
+    """The trace of a search over these candidates."""
+    candidates = tuple(Candidate(fields=t, gate=0.0, kept=False) for t in tuples)
+    return SearchTrace(
+        method="autofis",
+        base="autofm",
+        orders=(2, 3),
+        candidates=candidates,
+        steps=0,
+        epochs=0,
+        seconds=1.0,
+        rows_per_second=1.0,
+        hyperparameters={},
+    )
+
+
 def sizes(architecture: Architecture) -> dict[int, int]:
     return {order: len(architecture.of_order(order)) for order in (2, 3)}
 
@@ -24,20 +41,39 @@ def sizes(architecture: Architecture) -> dict[int, int]:
 @settings(deadline=None)
 @given(tuples=FOUND, seed=st.integers(0, 1000))
 def test_a_random_control_has_the_size_of_what_was_found(tuples: list[tuple[str, ...]], seed: int) -> None:
-    drawn = random_like(found(tuples), seed)
+    drawn = random_like(found(tuples), searched(EVERY), seed)
     assert sizes(drawn) == sizes(found(tuples))
     assert drawn.fields == FIELDS
     assert all(interaction.score is None for interaction in drawn.interactions)
-    assert drawn == random_like(found(tuples), seed)
+    assert drawn == random_like(found(tuples), searched(EVERY), seed)
     Architecture.model_validate(drawn.model_dump())  # in field order, none twice
 
 
 def test_random_controls_reach_every_interaction_about_equally_often() -> None:
     counts = dict.fromkeys(combinations(FIELDS, 2), 0)
     for seed in range(500):
-        for names in random_like(found([("a", "b"), ("d", "e")]), seed).of_order(2):
+        for names in random_like(found([("a", "b"), ("d", "e")]), searched(EVERY), seed).of_order(2):
             counts[names] += 1
     assert all(65 <= count <= 135 for count in counts.values()), counts  # 100 +- 4 standard deviations
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_controls_draw_from_what_was_searched(seed: int) -> None:
+    pool = [("a", "b", "c"), ("a", "b", "e"), ("b", "d", "e")]
+    trace = searched([*combinations(FIELDS, 2), *pool])
+    drawn = random_like(found([("a", "b"), ("a", "b", "c"), ("a", "b", "e")]), trace, seed)
+    assert sizes(drawn) == {2: 1, 3: 2}
+    assert set(drawn.of_order(3)) < set(pool)
+
+
+def test_random_controls_draw_functions_too() -> None:
+    pair, functions = ("a", "b"), ("inner", "outer", "memorize", "none")
+    every = [Candidate(fields=pair, function=f, gate=0.0, kept=False) for f in functions]
+    trace = searched([]).model_copy(update={"candidates": tuple(every)})
+    two = tuple(Interaction(fields=pair, function=f) for f in ("inner", "outer"))
+    kept = Architecture(method="aim", fields=FIELDS, interactions=two)
+    drawn = {tuple(i.function for i in random_like(kept, trace, seed).interactions) for seed in range(30)}
+    assert drawn == {("inner", "outer"), ("inner", "memorize"), ("outer", "memorize")}
 
 
 @settings(deadline=None)
@@ -55,10 +91,12 @@ def test_the_best_by_score_are_the_top(tuples: list[tuple[str, ...]], scores: li
 
 
 def test_controls_say_what_they_are() -> None:
-    assert random_like(found([("a", "b")]), 0).method == "random"
+    assert random_like(found([("a", "b")]), searched(EVERY), 0).method == "random"
     assert best_by_score(found([("a", "b")]), {("a", "b"): 0.5}).method == "statistics-auc"
 
 
-@pytest.mark.parametrize("control", [lambda f: random_like(f, 0), lambda f: best_by_score(f, {})])
+@pytest.mark.parametrize(
+    "control", [lambda f: random_like(f, searched(EVERY), 0), lambda f: best_by_score(f, {})]
+)
 def test_a_search_that_kept_nothing_has_empty_controls(control) -> None:  # type: ignore[no-untyped-def]
     assert control(found([])).interactions == ()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field
+from pydantic import Discriminator, Field, model_validator
 
 from ctrloom.config.types import BatchSize, Count, NotNegative, Passes, Positive
 from ctrloom.section import ConfigError, Section
@@ -22,9 +22,7 @@ class AutoFISConfig(Section):
     # more (AIM, Algorithm 1), at most fields * pool of them
     candidates: Literal["all", "pool"] = "all"
     pool: Count | None = None  # interactions of the order below that are extended; None: half the fields
-    bi_level: bool = (
-        False  # gates learn on half of the training rows, weights on the other (AutoFIS, Table 8)
-    )
+    bi_level: bool = False  # gates learn on one half of the training rows, weights on the other (Table 8)
     warm_up: Passes = 1  # passes that train the linear part alone; 0 in the paper
     gate_warm_up: Passes = 3  # passes with fixed gates, per order above 2; 0 in the paper
     epochs: Count = 5
@@ -70,14 +68,23 @@ class AIMConfig(Section):
     gate_decay: Positive = 0.75
     gate_init: Positive = 0.6
     mu: Positive = 0.6
-    threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
+    threshold: Positive = 2.0  # soft threshold at the end of the search, in units of gate_init
     embedding_warm_up: Passes = 1  # passes with fixed gates in the search for embedding sizes; 0 in the paper
     embedding_epochs: Count = 5  # of that search
     embedding_gate_learning_rate: Positive = 1.0
     embedding_mu: Positive = 0.55
-    embedding_threshold: Positive = 1.5  # the same for the gates on embedding positions
+    embedding_threshold: Positive = 2.0  # the same for the gates on embedding positions
     seed: int = 0
     random_draws: Passes = 10
+
+    @model_validator(mode="after")
+    def _searches(self) -> "AIMConfig":
+        if not self.search_functions and self.order > 2:
+            raise ValueError(
+                "order: candidates of higher order extend the pairs that a search found; with "
+                "search_functions: false there are only pairs, so use order: 2"
+            )
+        return self
 
 
 class OptInterConfig(Section):
@@ -86,14 +93,18 @@ class OptInterConfig(Section):
     method: Literal["optinter"] = "optinter"
     base: Literal["optinter"] = "optinter"
     epochs: Count = 10
-    patience: Count = 1
-    batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data
+    patience: Count = 1  # epochs without a better validation AUC before the search ends
+    batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 1000 steps a pass
     learning_rate: Positive = 1e-3
+    embedding_l2: NotNegative = 0.0
+    cross_l2: NotNegative = 3e-8  # of the rows that a batch touches
     gate_learning_rate: Positive = 1e-2
-    temperature_decay: NotNegative = 5e-5  # fall of the temperature per training step
+    # Fall of the temperature per training step: 5e-5 in the paper, which on its data is one pass from 1 to the
+    # floor. None: such that it is one pass here.
+    temperature_decay: NotNegative | None = None
     temperature_floor: Positive = 0.01
     gumbel: bool = False  # noise on the logits (Eq. 16), which the published code leaves out
-    bi_level: bool = False
+    bi_level: bool = False  # logits learn on half of the training rows, weights on the other
     seed: int = 0
     random_draws: Passes = 10
 
@@ -112,12 +123,13 @@ class AutoPIConfig(Section):
     momentum: NotNegative = 0.9
     weight_decay: NotNegative = 3e-4
     clip: Positive = 5.0
-    gate_learning_rate: Positive = 6e-4
+    gate_learning_rate: Positive | None = None  # None: PC-DARTS' 6e-4, and more where steps are fewer
     gate_weight_decay: NotNegative = 1e-3
     anneal: bool = True
     noisy_skip: bool = False
     samples: Count = 20  # random strategy: graphs that are trained and compared on validation rows
     seed: int = 0
+    random_draws: Passes = 10
 
 
 class SelectionConfig(Section):
@@ -125,8 +137,10 @@ class SelectionConfig(Section):
 
     method: Literal["random", "statistics_auc", "mutual_information"]
     base: Literal["autofm", "autodeepfm"] = "autofm"
-    keep: dict[Order, Count]  # interactions per order
+    keep: Annotated[dict[Annotated[int, Field(ge=2, le=4)], Count], Field(min_length=1)]  # per order
+    corrected: bool = False  # mutual information less that of shuffled labels: fair to fields of few values
     seed: int = 0
+    random_draws: Passes = 10
 
 
 Kinds = AutoFISConfig | AIMConfig | OptInterConfig | AutoPIConfig | SelectionConfig

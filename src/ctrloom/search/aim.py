@@ -136,5 +136,5 @@ def _controls(kept: Architecture, trace: SearchTrace, config: AIMConfig) -> dict
             ),
         }
     )
-    draws = [random_like(kept, config.seed + draw) for draw in range(config.random_draws)]
+    draws = [random_like(kept, trace, config.seed + draw) for draw in range(config.random_draws)]
     return {"unpruned": [unpruned], **({"random": draws} if draws else {})}

@@ -3,10 +3,13 @@
 N training rows, M validation rows, F fields, C columns of the id matrix.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ctrloom.data.rows import Rows
+from ctrloom.evaluation.mutual_information import mutual_information
 from ctrloom.evaluation.statistics_auc import statistics_auc
 from ctrloom.schema import MISSING_ID, Field, Schema
 from ctrloom.search.task import Task
@@ -16,26 +19,48 @@ BUCKETS = 20  # of a number, by quantiles of its training values
 
 
 def with_statistics(trace: SearchTrace, task: Task) -> SearchTrace:
-    """Add its statistics-AUC to each candidate: counted on training rows, scored on validation rows."""
+    """Add to each candidate its statistics-AUC and its mutual information with the label."""
     if not trace.candidates:
         return trace
-    train, valid, schema = task.train, task.valid, task.schema
     every = list(dict.fromkeys(candidate.fields for candidate in trace.candidates))
+    aucs, nats = statistics_aucs(every, task), information(every, task)
+    candidates = tuple(
+        c.model_copy(update={"statistics_auc": aucs[c.fields], "mutual_information": nats[c.fields]})
+        for c in trace.candidates
+    )
+    return trace.model_copy(update={"candidates": candidates})
+
+
+def statistics_aucs(tuples: Sequence[tuple[str, ...]], task: Task) -> dict[tuple[str, ...], float]:
+    """Statistics-AUC: click rates counted on training rows, scored on validation rows."""
+    train, valid, schema = task.train, task.valid, task.schema
     train_NF, valid_MF = field_codes(train, valid, schema)
     aucs = statistics_auc(
         train_NF,
         train.label_N.numpy(),
         valid_MF,
         valid.label_N.numpy(),
-        [schema.indices(names) for names in every],
+        [schema.indices(names) for names in tuples],
         train_weight_N=None if train.weight_N is None else train.weight_N.numpy(),
         valid_weight_M=None if valid.weight_N is None else valid.weight_N.numpy(),
     )
-    scores = dict(zip(every, aucs, strict=True))
-    candidates = tuple(
-        c.model_copy(update={"statistics_auc": float(scores[c.fields])}) for c in trace.candidates
+    return dict(zip(tuples, aucs.tolist(), strict=True))
+
+
+def information(
+    tuples: Sequence[tuple[str, ...]], task: Task, corrected: bool = False
+) -> dict[tuple[str, ...], float]:
+    """Mutual information with the label on training rows, in nats; where `corrected`, less its bias."""
+    train, schema = task.train, task.schema
+    train_NF, _ = field_codes(train, task.valid, schema)
+    nats = mutual_information(
+        train_NF,
+        train.label_N.numpy(),
+        [schema.indices(names) for names in tuples],
+        weight_N=None if train.weight_N is None else train.weight_N.numpy(),
+        corrected=corrected,
     )
-    return trace.model_copy(update={"candidates": candidates})
+    return dict(zip(tuples, nats.tolist(), strict=True))
 
 
 def field_codes(train: Rows, valid: Rows, schema: Schema) -> tuple[NDArray, NDArray]:

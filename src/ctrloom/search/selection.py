@@ -1,0 +1,72 @@
+"""Selections without training: the best interactions by a statistic of their fields, or random ones."""
+
+import time
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from ctrloom.architecture import Architecture, Interaction
+from ctrloom.config import Hyperparameters, SelectionConfig
+from ctrloom.search.controls import gate_controls
+from ctrloom.search.statistics import information, statistics_aucs, with_statistics
+from ctrloom.search.task import Found, Task
+from ctrloom.search.trace import Candidate, SearchTrace
+
+
+def search(task: Task, config: SelectionConfig, hyper: Hyperparameters) -> Found:
+    """The `keep` best interactions of each order, the scores of all candidates, and the controls.
+
+    The scores are statistics-AUC (counted on training rows, scored on validation rows), mutual information
+    with the label (training rows; OptInter, Eq. 21), or random numbers.
+
+    Raises:
+        ValueError: more are to be kept than there are.
+    """
+    names = task.schema.names
+    orders = tuple(sorted(config.keep))
+    every = {order: list(combinations(names, order)) for order in orders}
+    for order in orders:
+        if (wanted := config.keep[order]) > (there := len(every[order])):
+            raise ValueError(
+                f"search.keep: {wanted:,} interactions of order {order} are wanted, "
+                f"but {len(names)} fields have {there:,}; use {order}: {there} or less"
+            )
+    began = time.perf_counter()
+    scores = _scores([fields for order in orders for fields in every[order]], task, config)
+    best = {
+        order: set(sorted(every[order], key=lambda t: -scores[t])[: config.keep[order]]) for order in orders
+    }
+    seconds = time.perf_counter() - began
+    trace = SearchTrace(
+        method=config.method,
+        base=config.base,
+        orders=orders,
+        candidates=tuple(
+            Candidate(fields=fields, gate=scores[fields], kept=fields in best[order])
+            for order in orders
+            for fields in every[order]
+        ),
+        steps=0,
+        epochs=0,
+        seconds=seconds,
+        rows_per_second=len(task.train) / seconds,
+        hyperparameters=config.model_dump(mode="json"),
+    )
+    kept = tuple(Interaction(fields=c.fields, score=c.gate) for c in trace.candidates if c.kept)
+    found = Architecture(method=config.method, fields=names, interactions=kept)
+    trace = with_statistics(trace, task)
+    controls = gate_controls(found, trace, config.random_draws, config.seed)
+    controls.pop(config.method.replace("_", "-"), None)  # is what was found
+    return Found(found, trace, controls)
+
+
+def _scores(
+    tuples: Sequence[tuple[str, ...]], task: Task, config: SelectionConfig
+) -> dict[tuple[str, ...], float]:
+    if config.method == "random":
+        drawn = np.random.default_rng(config.seed).random(len(tuples))
+        return dict(zip(tuples, drawn.tolist(), strict=True))
+    if config.method == "mutual_information":
+        return information(tuples, task, config.corrected)
+    return statistics_aucs(tuples, task)
