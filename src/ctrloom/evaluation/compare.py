@@ -16,6 +16,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import EvaluationConfig
 from ctrloom.evaluation.metrics import EvaluationError, Metrics, measure, roc_curve
 from ctrloom.evaluation.results import (
+    Attention,
     DataSummary,
     Epoch,
     Kind,
@@ -57,6 +58,7 @@ class ModelScores:
     curves: tuple[tuple[Epoch, ...], ...]  # one per seed
     counterpart: str | None = None  # name of the model that it is also tested against
     search_seconds: float = 0.0  # all searches behind it together
+    attention: Attention | None = None  # of the first seed
 
 
 def compare(
@@ -146,6 +148,7 @@ def _result(model: ModelScores, valid: Truth, test: Truth, bins: int) -> ModelRe
         train_seconds=model.train_seconds,
         search_seconds=model.search_seconds,
         curves=model.curves,
+        attention=model.attention,
         roc=roc_curve(model.test_logit_SN[0], test.label_N, test.weight_N),
     )
 

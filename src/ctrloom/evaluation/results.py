@@ -9,6 +9,7 @@ from ctrloom.evaluation.metrics import Curve, Metrics
 from ctrloom.evaluation.significance import Comparison
 from ctrloom.section import Section
 
+AttentionMap = tuple[tuple[float, ...], ...]  # line: field; column: field that it takes from; lines sum to 1
 Kind = Literal["baseline", "retrained", "transfer", "control"]
 
 
@@ -59,6 +60,23 @@ class Spread(Section):
     sd: float | None
 
 
+class AttentionRow(Section):
+    """Attention in one row: what its fields hold, and the probability that the model gives it."""
+
+    values: tuple[str, ...]
+    probability: float
+    layers: tuple[AttentionMap, ...]
+
+
+class Attention(Section):
+    """What fields attend to, layer by layer: mean over heads and validation rows, model of the first seed."""
+
+    fields: tuple[str, ...]
+    rows: int
+    layers: tuple[AttentionMap, ...]
+    example: AttentionRow  # the validation row of highest probability
+
+
 class ModelResult(Section):
     """Everything known of one model."""
 
@@ -77,6 +95,7 @@ class ModelResult(Section):
     search_seconds: float = 0.0
     curves: tuple[tuple[Epoch, ...], ...]
     roc: Curve  # test rows, first seed
+    attention: Attention | None = None
 
 
 class Versus(Section):

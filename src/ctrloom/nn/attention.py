@@ -1,13 +1,23 @@
 """Multi-head self-attention over the fields of a row.
 
-B batch, F fields, I input size, O output size, A heads, S head size (O = A S).
+B batch, C columns of the id matrix, F fields, L layers, I input size, O output size, A heads, S head size,
+O = A S.
 """
 
 import math
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class ShowsAttention(Protocol):
+    """A model that can tell which fields its fields attend to."""
+
+    def attention_maps(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Per layer, row and field the weights of all fields: (L, B, F, F)."""
+        ...
 
 
 class SelfAttention(nn.Module):

@@ -20,6 +20,7 @@ from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.models import MODELS
 from ctrloom.progress import progress
 from ctrloom.search.trace import SearchTrace
+from ctrloom.stages.attention import attention_of
 from ctrloom.stages.search import TRACE
 from ctrloom.training.loop import pick_device, score
 from ctrloom.training.runs import Run, open_runs
@@ -76,13 +77,14 @@ def scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
     """A run's models, each with its scores on both splits."""
     device = pick_device(run.record.hyperparameters.device)
     valid, test = valid.to(device), test.to(device)
-    valid_logits, test_logits, architectures, seconds = [], [], [], 0.0
+    valid_logits, test_logits, architectures, seconds, attention = [], [], [], 0.0, None
     for trained in run.trained(dataset):
         valid_logits.append(score(trained.model, valid))
         began = time.perf_counter()
         test_logits.append(score(trained.model, test))
         seconds += time.perf_counter() - began
         architectures.append(trained.architecture)
+        attention = attention or attention_of(trained.model, dataset, valid, valid_logits[0])
     histories = [entry.history for entry in run.record.seeds]
     return ModelScores(
         name=run.record.name,
@@ -99,6 +101,7 @@ def scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
         train_seconds=sum(history.seconds for history in histories),
         curves=tuple(history.epochs for history in histories),
         counterpart=run.record.counterpart,
+        attention=attention,
     )
 
 

@@ -70,9 +70,14 @@ def style(name: str) -> Iterator[None]:
 
 def axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of so many inches with axes side by side."""
+    return grid(width, height, 1, columns)
+
+
+def grid(width: float, height: float, lines: int, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure of so many inches with lines of axes, in reading order."""
     figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
 
 
 def clipped(text: str, length: int = 18) -> str:

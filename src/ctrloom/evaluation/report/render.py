@@ -1,14 +1,22 @@
 """Puts numbers, words and figures on one HTML page that asks nothing from elsewhere."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ctrloom import storage
-from ctrloom.evaluation.report import drawing, format, model_figures, search_figures, summary
-from ctrloom.evaluation.results import Results
+from ctrloom.evaluation.report import (
+    attention_figures,
+    drawing,
+    format,
+    model_figures,
+    search_figures,
+    summary,
+)
+from ctrloom.evaluation.results import ModelResult, Results
 from ctrloom.search.trace import SearchTrace
 
 SHOWN = 10  # interactions that a ranking shows before the rest folds away
@@ -37,6 +45,7 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         planted=summary.planted(search) if search else None,
         relations=summary.relations(search) if search else [],
         figures=_figures(results, search),
+        attention={m.name: _attention(m) for m in results.models if m.attention},
         config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
         beside=search is not None and 0 < _mapped(search) <= BESIDE,
         shown=SHOWN,
@@ -63,6 +72,15 @@ def page_environment() -> tuple[Environment, Markup]:
 def _mapped(search: SearchTrace) -> int:
     """Fields in the heat map of pairs."""
     return len({name for candidate in search.of_order(2) for name in candidate.fields})
+
+
+def _attention(model: ModelResult) -> dict[str, Any]:
+    assert model.attention
+    return {
+        "mean": attention_figures.mean_map(model.attention),
+        "example": attention_figures.example_map(model.attention),
+        "darkest": attention_figures.darkest(model.attention),
+    }
 
 
 def _figures(results: Results, search: SearchTrace | None) -> dict[str, Markup]:
