@@ -87,17 +87,6 @@ def test_logits_and_maps_follow_the_equations(name: Name, reading: str, residual
     np.testing.assert_allclose(got.sum(-1), 1, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["autoint", "autointplus"])
-def test_every_parameter_learns_and_tokens_need_no_factors(name: Name) -> None:
-    built = model(name)
-    built(ROWS.ids_NC, ROWS.factors_NC).square().sum().backward()
-    assert [key for key, p in built.named_parameters() if p.grad is None or not p.grad.any()] == []
-    schema = tokens(4)
-    rows, plain = rows_of(schema, 6), model(name, schema)
-    ones = torch.ones(rows.ids_NC.shape)
-    torch.testing.assert_close(plain(rows.ids_NC), plain(rows.ids_NC, ones), rtol=0, atol=1e-6)
-
-
 def test_the_published_sizes() -> None:
     """AutoInt, Table 3: about 3.9e4 parameters besides embeddings and output, from 16 to 3 layers of 64."""
     built = model("autoint", tokens(10), embedding_size=16, attention_layers=3, head_size=32, reading="paper")

@@ -10,6 +10,8 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from ctrloom.nn.mlp import linear
+
 
 @runtime_checkable
 class ShowsAttention(Protocol):
@@ -54,7 +56,7 @@ class SelfAttention(nn.Module):
         self.scale = 1 / math.sqrt(outputs // heads) if code else 1.0
         # Four products are faster than a fused one on a CPU: its gradient would have to be put together.
         names = ("query", "key", "value", *(("residual",) if residual else ()))
-        self.projections = nn.ModuleDict({name: _glorot(inputs, outputs, bias=code) for name in names})
+        self.projections = nn.ModuleDict({name: _projection(inputs, outputs, bias=code) for name in names})
         self.norm = nn.LayerNorm(outputs, eps=1e-8) if code else nn.Identity()
 
     def forward(self, x_BFI: Tensor) -> Tensor:
@@ -82,9 +84,8 @@ class SelfAttention(nn.Module):
         return self._projected(name, x_BFI).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-def _glorot(inputs: int, outputs: int, bias: bool) -> nn.Linear:
-    linear = nn.Linear(inputs, outputs, bias)
-    nn.init.xavier_uniform_(linear.weight)
+def _projection(inputs: int, outputs: int, bias: bool) -> nn.Linear:
+    projection = linear(inputs, outputs, bias)
     if bias:
-        nn.init.zeros_(linear.bias)
-    return linear
+        nn.init.zeros_(projection.bias)
+    return projection

@@ -52,7 +52,7 @@ def _boosted(model: GBDT, train: Rows, valid: Rows, hyper: GBDTSettings, seed: i
             if (gained := epoch.score(hyper.monitor)) > best_score:
                 best, best_score = epoch.epoch, gained
     model.plant(booster.model_to_string(num_iteration=best * TREES_PER_EPOCH))
-    rate = len(train) * booster.current_iteration() / seconds
+    rate = len(train) * booster.current_iteration() / seconds  # a tree is a pass over the rows
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
 
 
