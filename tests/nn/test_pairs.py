@@ -46,10 +46,17 @@ def test_the_closed_form_agrees_with_the_sum_over_partners(emb_BFD: torch.Tensor
 
 
 def test_kernels_of_ones_on_the_diagonal_are_inner_products(emb_BFD: torch.Tensor) -> None:
-    layer = KernelProducts(SOME, 3)
+    layer = KernelProducts(SOME, 5, 3)
     with torch.no_grad():
         layer.kernel_PDD.copy_(torch.eye(3).expand(4, 3, 3))
     torch.testing.assert_close(layer(emb_BFD), PairProducts(SOME, 5)(emb_BFD))
+
+
+def test_few_kernels_and_many_have_the_same_total(emb_BFD: torch.Tensor) -> None:
+    for pairs, many in ((EVERY, True), (EVERY[2:8], True), (SOME, False), ((), False)):
+        layer = KernelProducts(pairs, 5, 3)
+        assert layer.many is many
+        torch.testing.assert_close(layer.total(emb_BFD), layer(emb_BFD).sum(1))
 
 
 @pytest.mark.parametrize("pairs", [EVERY, SOME])

@@ -38,8 +38,8 @@ class LogarithmicLayer(nn.Module):
 class AFN(nn.Module):
     """Perceptron over products with learned exponents: MLP([prod_i |v_i|^(w_ij) ...]).
 
-    `plus` adds a perceptron over embeddings of its own: + MLP'([v'_1 ... v'_F]), AFN+. Both are trained as one;
-    the authors' code gives each a loss of its own.
+    `plus` adds a perceptron over embeddings of its own: + MLP'([v'_1 ... v'_F]), AFN+. Both are trained as
+    one; the authors' code gives each a loss of its own.
     Reference: Cheng, Shen and Huang, Adaptive factorization network, AAAI 2020.
     """
 

@@ -34,12 +34,12 @@ class FmFM(Embedded):
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
         super().__init__(architecture, schema, hyper)
-        self.products = KernelProducts(architecture.indices(schema, 2), hyper.embedding_size)
+        pairs = architecture.indices(schema, 2)
+        self.products = KernelProducts(pairs, len(schema.fields), hyper.embedding_size)
 
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """sum_ij v_i^T W_ij v_j (B,)."""
-        total_B: Tensor = self.products(emb_BFD).sum(1)
-        return total_B
+        return self.products.total(emb_BFD)
 
 
 class AFM(Embedded):

@@ -39,15 +39,15 @@ class IPNN(nn.Module):
 class OPNN(nn.Module):
     """Perceptron over embeddings and kernel products: MLP([v_1 ... v_F, v_i^T W_ij v_j ...]).
 
-    Of the readings of OPNN this is that with a kernel for each pair (KPNN of TOIS 2018), not the one with outer
-    products of summed embeddings (ICDM 2016).
+    Of the readings of OPNN this is that with a kernel for each pair (KPNN of TOIS 2018), not the one with
+    outer products of summed embeddings (ICDM 2016).
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
         super().__init__()
         pairs = architecture.indices(schema, 2)
         self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
-        self.products = KernelProducts(pairs, hyper.embedding_size)
+        self.products = KernelProducts(pairs, len(schema.fields), hyper.embedding_size)
         self.mlp = perceptron(len(schema.fields) * hyper.embedding_size + len(pairs), hyper)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
@@ -60,8 +60,8 @@ class OPNN(nn.Module):
 class PIN(nn.Module):
     """Perceptron over embeddings and small networks: MLP([v_1 ... v_F, net_ij([v_i, v_j, v_i * v_j]) ...]).
 
-    Reference: TOIS 2018. There the embeddings themselves are no inputs of the perceptron; here they are, as in
-    IPNN and OPNN, so that fields without a kept pair count.
+    Reference: TOIS 2018. There the embeddings themselves are no inputs of the perceptron; here they are, as
+    in IPNN and OPNN, so that fields without a kept pair count.
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: PINSettings) -> None:

@@ -54,7 +54,7 @@ class MatrixCross(nn.Module):
 class CompressedInteractions(nn.Module):
     """x^k_h = sum_ij W^kh_ij x^(k-1)_i * x^0_j, layer after layer, each summed over the embedding.
 
-    emb_BFD -> (B, H of all layers) (Lian et al. 2018, Eq. 6 and 7; without an activation, which did best there).
+    emb_BFD -> (B, H of all layers) (Lian et al. 2018, Eq. 6 and 7; without activation, which did best there).
     """
 
     def __init__(self, fields: int, maps: Sequence[int]) -> None:
