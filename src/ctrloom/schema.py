@@ -18,7 +18,7 @@ FIRST_TOKEN_ID = 2
 UNSEEN_CROSS_ID = 0  # of a pair: rare and unseen values; a missing value of a field is a value like others
 
 # Per pair of fields the keys of its kept values in id order, ascending; see `Cross`.
-CrossKeys = Mapping[tuple[str, str], NDArray[np.int64]]
+CrossKeys = Mapping[tuple[str, ...], NDArray[np.int64]]
 
 
 class SchemaMismatchError(ValueError):

@@ -99,8 +99,8 @@ class OptInterConfig(Section):
     embedding_l2: NotNegative = 0.0
     cross_l2: NotNegative = 3e-8  # of the rows that a batch touches
     gate_learning_rate: Positive = 1e-2
-    # Fall of the temperature per training step: 5e-5 in the paper, which on its data is one pass from 1 to the
-    # floor. None: such that it is one pass here.
+    # Fall of the temperature per training step: 5e-5 in the paper, which on its data takes one pass from 1 to
+    # the floor. None: such that it takes one pass here.
     temperature_decay: NotNegative | None = None
     temperature_floor: Positive = 0.01
     gumbel: bool = False  # noise on the logits (Eq. 16), which the published code leaves out

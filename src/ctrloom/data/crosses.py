@@ -26,7 +26,7 @@ FIRST_KEPT_ID = UNSEEN_CROSS_ID + 1
 _COLUMNS = pa.schema([("key", pa.int64()), ("id", pa.int32()), ("count", pa.int64())])
 
 
-def cross_file(pair: tuple[str, str]) -> str:
+def cross_file(pair: tuple[str, ...]) -> str:
     """Path of a pair's vocabulary in a data set; any two field names give a safe one of their own."""
     # Underscores that could pass for the separator are escaped.
     a, b = (re.sub("^_|__+|_$", lambda m: "%5F" * len(m[0]), quote(name, safe="")) for name in pair)
@@ -86,9 +86,10 @@ class StoredCrosses(CrossKeys):
     """The kept keys of each pair of an encoded data set, read when they are asked for."""
 
     def __init__(self, folder: Path, crosses: Sequence[Cross]) -> None:
-        self.folder, self.of_pair = folder, {cross.fields: cross for cross in crosses}
+        self.folder = folder
+        self.of_pair: dict[tuple[str, ...], Cross] = {cross.fields: cross for cross in crosses}
 
-    def __getitem__(self, pair: tuple[str, str]) -> NDArray[np.int64]:
+    def __getitem__(self, pair: tuple[str, ...]) -> NDArray[np.int64]:
         """Keys of one pair.
 
         Raises:
@@ -96,7 +97,7 @@ class StoredCrosses(CrossKeys):
         """
         return _load(self.folder / cross_file(pair), self.of_pair[pair])
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
         return iter(self.of_pair)
 
     def __len__(self) -> int:

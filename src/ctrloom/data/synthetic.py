@@ -32,6 +32,9 @@ class SynthConfig(Section):
     fields: Annotated[int, Field(ge=2)] = 12
     sizes: tuple[Annotated[int, Field(ge=2)], ...] = (200,)  # values per field; repeated over the fields
     pairs: Annotated[int, Field(ge=0)] = 6
+    # Pairs besides, each a full random table over two of the fields with fewest values, to be learned by
+    # heart. The `pairs` then lie between fields with most values, where products of embeddings do better.
+    tables: Annotated[int, Field(ge=0)] = 0
     triples: Annotated[int, Field(ge=0)] = 0
     rank: Annotated[int, Field(ge=0)] = 4  # 0: a full random table, as in the paper
     main_effects: Annotated[float, Field(ge=0)] = 0.5  # standard deviation of each field's own effect
@@ -46,7 +49,18 @@ class SynthConfig(Section):
         for what, count, order in (("pairs", self.pairs, 2), ("triples", self.triples, 3)):
             if count > (most := len(list(combinations(range(self.fields), order)))):
                 raise ValueError(f"{what}: {count} asked for, but {self.fields} fields have only {most}")
+        few, many = self.extremes()
+        for what, count, fields in (("tables", self.tables, few), ("pairs", self.pairs, many)):
+            if self.tables and (few == many or count > (most := len(list(combinations(fields, 2))))):
+                reason = "all fields have as many values" if few == many else f"there are only {most}"
+                raise ValueError(f"{what}: {count} asked for beside tables, but {reason}; see sizes")
         return self
+
+    def extremes(self) -> tuple[list[int], list[int]]:
+        """The fields with fewest values, and those with most."""
+        sizes = [self.sizes[f % len(self.sizes)] for f in range(self.fields)]
+        few, many = ([f for f, n in enumerate(sizes) if n == bound(sizes)] for bound in (min, max))
+        return few, many
 
 
 class Planted:
@@ -58,11 +72,14 @@ class Planted:
         self.sizes = [config.sizes[f % len(config.sizes)] for f in range(config.fields)]
         self.shares = [_zipf(size, config.zipf) for size in self.sizes]
         self.names = tuple(f"field_{f:02d}" for f in range(config.fields))
+        every, (few, many) = range(config.fields), config.extremes()
         chosen = [
-            _choose(rng, config.fields, 2, config.pairs),
-            _choose(rng, config.fields, 3, config.triples),
+            _choose(rng, many if config.tables else every, 2, config.pairs),
+            _choose(rng, every, 3, config.triples),
+            _choose(rng, few, 2, config.tables),
         ]
         self.interactions = [t for tuples in chosen for t in tuples]
+        self.tables = chosen[2]
         self.main = [
             _centred(rng.standard_normal(size), [self.shares[f]]) for f, size in enumerate(self.sizes)
         ]
@@ -74,7 +91,7 @@ class Planted:
     def _term(self, rng: np.random.Generator, fields: tuple[int, ...]) -> list[np.ndarray]:
         """One table over all fields of the term (rank 0), or one factor per field."""
         sizes, shares = [self.sizes[f] for f in fields], [self.shares[f] for f in fields]
-        if self.config.rank == 0:
+        if self.config.rank == 0 or fields in self.tables:
             if np.prod(sizes, dtype=float) > LARGEST_TABLE:
                 raise ValueError(
                     f"a full table over {' x '.join(map(str, sizes))} values is too large: set rank"
@@ -115,7 +132,12 @@ class Planted:
     def truth(self) -> dict[str, Any]:
         """What was planted, by field name."""
         planted = [[self.names[f] for f in fields] for fields in self.interactions]
-        return {"interactions": planted, "config": self.config.model_dump(mode="json")}
+        tables = [[self.names[f] for f in fields] for fields in self.tables]
+        return {
+            "interactions": planted,
+            **({"tables": tables} if tables else {}),
+            "config": self.config.model_dump(mode="json"),
+        }
 
 
 def synthesize(config: SynthConfig, output: Path) -> Path:
@@ -138,8 +160,8 @@ def _arrow_schema(planted: Planted) -> pa.Schema:
     return pa.schema([("click", pa.int8()), *((name, pa.string()) for name in planted.names)])
 
 
-def _choose(rng: np.random.Generator, fields: int, order: int, count: int) -> list[tuple[int, ...]]:
-    every = list(combinations(range(fields), order))
+def _choose(rng: np.random.Generator, fields: Sequence[int], order: int, count: int) -> list[tuple[int, ...]]:
+    every = list(combinations(fields, order))
     return sorted(every[i] for i in rng.choice(len(every), count, replace=False))
 
 

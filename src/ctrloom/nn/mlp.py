@@ -16,16 +16,22 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
 
 
 def hidden_layers(
-    inputs: int, hidden: Sequence[int], dropout: float = 0.0, batch_norm: bool = False
+    inputs: int,
+    hidden: Sequence[int],
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+    layer_norm: bool = False,
 ) -> nn.Sequential:
     """Hidden layers with ReLU: (B, inputs) -> (B, hidden[-1]).
 
     With batch norm a hidden layer is linear without bias, norm without scale, bias, ReLU, dropout
-    (AutoFIS' code); batch norm's own shift serves as the bias and its scale stays as it is.
+    (AutoFIS' code); batch norm's own shift serves as the bias and its scale stays as it is. With layer norm,
+    which has scale and shift, it is linear, norm, ReLU, dropout (OptInter's code).
     """
     layers: list[nn.Module] = []
     for width in hidden:
         layers += [linear(inputs, width, bias=not batch_norm), *([BiasedNorm(width)] if batch_norm else [])]
+        layers += [nn.LayerNorm(width)] if layer_norm else []
         layers += [nn.ReLU(), *([Dropout(dropout)] if dropout else [])]
         inputs = width
     return nn.Sequential(*layers)
@@ -35,10 +41,15 @@ class MLP(nn.Module):
     """Hidden layers, then one logit: (B, inputs) -> (B,)."""
 
     def __init__(
-        self, inputs: int, hidden: Sequence[int], dropout: float = 0.0, batch_norm: bool = False
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
-        layers = hidden_layers(inputs, hidden, dropout, batch_norm)
+        layers = hidden_layers(inputs, hidden, dropout, batch_norm, layer_norm)
         self.layers = nn.Sequential(*layers, linear(hidden[-1] if hidden else inputs, 1))
 
     def forward(self, x_BH: Tensor) -> Tensor:

@@ -1,0 +1,36 @@
+"""OptInter: which pairs to memorize, to factorize and to leave out."""
+
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
+
+from components.step import step
+
+
+@step
+def search_optinter(
+    dataset: Input[Dataset],
+    search: Output[Artifact],
+    summary: Output[Metrics],
+    config: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Search with OptInter how each pair of fields is modelled: by heart, by a product, or not at all.
+
+    Args:
+        dataset: Manifest of an encoded data set with crosses (vocabulary.crosses).
+        search: Folder with architecture.json, search.json and the control selections.
+        summary: Pairs memorized and factorized, and the cost of the search.
+        config: Settings of the search (section `search` of a run configuration).
+        models: Hyper-parameters per model (section `models` of a run configuration).
+    """
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import OptInterConfig
+
+    found = stages.search(
+        Path(dataset.path), OptInterConfig.parse(config, "search"), models, Path(search.path)
+    )
+    summary.log_metric("memorized", len(found.of_order(2, "memorize")))
+    summary.log_metric("factorized", len(found.of_order(2, "hadamard")))
+    if found.provenance:
+        summary.log_metric("search_seconds", found.provenance.search_seconds)

@@ -1,0 +1,47 @@
+"""OptInter: each pair of fields memorized, factorized or left out."""
+
+import torch
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import OptInterSettings
+from ctrloom.nn.crosses import CrossEmbedding
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.mlp import MLP
+from ctrloom.nn.slots import HadamardProducts, slot_std
+from ctrloom.schema import Schema
+
+
+class OptInter(nn.Module):
+    """MLP([v_1 ... v_F, c_ij of memorized pairs ..., a_i * a_j of factorized pairs ...]).
+
+    c is a table of crosses, a a second table of the fields' ids. A pair that is left out has no slot; the
+    published code keeps a slot of zeros, whose weights do nothing.
+
+    Reference: Lyu et al., OptInter, ICDE 2022, Eq. 4-9.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: OptInterSettings) -> None:
+        super().__init__()
+        memorized, factorized = (architecture.of_order(2, f) for f in ("memorize", "hadamard"))
+        fields, pairs = len(schema.fields), len(memorized) + len(factorized)
+        size, cross_size = hyper.embedding_size, hyper.cross_embedding_size
+        std = hyper.embedding_std or slot_std(fields, size)
+        cross_std = hyper.embedding_std or slot_std(max(pairs, 1), cross_size)
+        self.embedding = FieldEmbedding(schema, size, std)
+        self.memorized = CrossEmbedding(
+            schema, memorized, cross_size, cross_std, hyper.cross_l2, hyper.cross_learning_rate
+        )
+        self.factorized = HadamardProducts(schema, factorized, cross_size, std)
+        inputs = fields * size + pairs * cross_size
+        self.mlp = MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm, hyper.layer_norm)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        slots = (
+            self.embedding(ids_BC, factors_BC),
+            self.memorized(ids_BC),
+            self.factorized(ids_BC, factors_BC),
+        )
+        logit_B: Tensor = self.mlp(torch.cat([slot.flatten(1) for slot in slots], 1))
+        return logit_B

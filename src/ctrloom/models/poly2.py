@@ -1,0 +1,29 @@
+"""Poly2: a linear model of single values and of values of two fields together."""
+
+from torch import Tensor
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import MemorizingSettings
+from ctrloom.models.shallow import LR
+from ctrloom.nn.crosses import CrossEmbedding
+from ctrloom.schema import Schema
+
+
+class Poly2(LR):
+    """b + sum_i w_i + sum_ij w_ij, with one weight per value that a pair has; exact, nothing is hashed.
+
+    Pairs with a number that is kept or with several values per row have no crosses and are left out.
+
+    Reference: Chang et al., Training and testing low-degree polynomial data mappings, JMLR 2010.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: MemorizingSettings) -> None:
+        super().__init__(architecture, schema, hyper)
+        categorical = {field.name for field in schema.fields if field.kind == "categorical"}
+        pairs = [pair for pair in architecture.of_order(2) if categorical.issuperset(pair)]
+        std = hyper.embedding_std or 0.0
+        self.crosses = CrossEmbedding(schema, pairs, 1, std, hyper.cross_l2, hyper.cross_learning_rate)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        return super().forward(ids_BC, factors_BC) + self.crosses(ids_BC).sum((1, 2))

@@ -1,0 +1,228 @@
+"""OptInter: memorize, factorize or leave out each pair of fields (OptInter, section II).
+
+Every pair has three logits. While the model trains, what it reads of a pair is the mixture of the choices
+under the softmax of the logits, whose temperature falls; in the end the likeliest choice is kept.
+
+B batch, C columns of the id matrix, F fields, P pairs, D embedding size, N rows.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture, Function, Interaction
+from ctrloom.config import OptInterConfig, OptInterSettings
+from ctrloom.data.rows import Rows
+from ctrloom.nn.crosses import CrossEmbedding, fill_crosses
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.mlp import MLP
+from ctrloom.nn.slots import HadamardProducts, slot_std
+from ctrloom.progress import Advance, progress
+from ctrloom.schema import Schema
+from ctrloom.search.gates import halves
+from ctrloom.search.statistics import with_statistics
+from ctrloom.search.task import Found, Task
+from ctrloom.search.trace import Candidate, SearchTrace
+from ctrloom.training.loop import (
+    adam,
+    loss_of,
+    pick_device,
+    run_epoch,
+    seed_everything,
+    shuffled,
+    steps_in_pass,
+    validated,
+)
+
+CHOICES: tuple[Function | None, ...] = ("memorize", "hadamard", None)  # columns of the logits
+STEPS = 1000  # in a pass at least, for the choices to part while the rows are new
+POINTS = 60  # recorded on the path of a pass
+
+
+class Relaxed(nn.Module):
+    """MLP([v_1 ... v_F, p^m_ij c_ij + p^f_ij a_i * a_j + p^n_ij 0 ...]), p the softmax of the pair's logits.
+
+    OptInter, Eq. 15-17; the published code has no noise. `temperature` is set from outside.
+    """
+
+    def __init__(
+        self, schema: Schema, pairs: Sequence[tuple[str, str]], hyper: OptInterSettings, gumbel: bool = False
+    ) -> None:
+        super().__init__()
+        fields, size, cross_size = len(schema.fields), hyper.embedding_size, hyper.cross_embedding_size
+        std = hyper.embedding_std or slot_std(fields, size)
+        cross_std = hyper.embedding_std or slot_std(len(pairs), cross_size)
+        self.embedding = FieldEmbedding(schema, size, std)
+        self.memorized = CrossEmbedding(
+            schema, pairs, cross_size, cross_std, hyper.cross_l2, hyper.cross_learning_rate
+        )
+        self.factorized = HadamardProducts(schema, pairs, cross_size, std)
+        inputs = fields * size + len(pairs) * cross_size
+        self.mlp = MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm, hyper.layer_norm)
+        self.logit_P3 = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(pairs), len(CHOICES))))
+        self.temperature, self.gumbel = 1.0, gumbel
+
+    def probabilities(self) -> Tensor:
+        """Probability of each choice for each pair (P, 3)."""
+        logit_P3: Tensor = self.logit_P3
+        if self.gumbel and self.training:
+            logit_P3 = logit_P3 - torch.empty_like(logit_P3).exponential_().log()
+        return (logit_P3 / self.temperature).softmax(1)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        emb_BPD = self.memorized(ids_BC)
+        # As wide as the slots already here: the gradient of a mere factor per pair takes torch much longer.
+        memorize_PD, factorize_PD = (
+            p_P[:, None].expand(emb_BPD.shape[1:]) for p_P in self.probabilities()[:, :2].unbind(1)
+        )
+        slot_BPD = memorize_PD * emb_BPD + factorize_PD * self.factorized(ids_BC, factors_BC)
+        x_BX = torch.cat([self.embedding(ids_BC, factors_BC).flatten(1), slot_BPD.flatten(1)], 1)
+        logit_B: Tensor = self.mlp(x_BX)
+        return logit_B
+
+
+def search(task: Task, config: OptInterConfig, hyper: OptInterSettings) -> Found:
+    """The likeliest choice of each pair that the data set has crosses for, and the controls.
+
+    Logits and weights learn from the same batches (or, bi-level, from halves of the training rows); the epoch
+    with the best validation AUC decides.
+
+    Raises:
+        ValueError: the data set has no crosses, or the search diverged.
+    """
+    if not task.schema.crosses:
+        raise ValueError(
+            "search.method: optinter chooses which pairs to memorize, and the data set has no crosses; "
+            "set vocabulary.crosses and encode it again"
+        )
+    course = _Course(task, config, hyper)
+    trace = with_statistics(course.run(), task)
+    found = _architecture(course.names, task.schema, course.best_P3, "optinter")
+    return Found(found, trace, _controls(found, course, config))
+
+
+class _Course:
+    """One search as it goes."""
+
+    def __init__(self, task: Task, config: OptInterConfig, hyper: OptInterSettings) -> None:
+        self.config, self.schema, device = config, task.schema, pick_device(hyper.device)
+        self.names = [cross.fields for cross in task.schema.crosses]
+        self.generator = seed_everything(config.seed)
+        own = hyper.model_copy(update={"cross_l2": config.cross_l2})
+        self.model = Relaxed(task.schema, self.names, own, config.gumbel)
+        fill_crosses(self.model, task.crosses)
+        self.model.to(device)
+        self.train, self.valid = task.train.to(device), task.valid.to(device)
+        self.gate_rows: Rows | None = None
+        if config.bi_level:
+            self.train, self.gate_rows = halves(self.train, self.generator)
+        logits = [self.model.logit_P3]
+        self.adam = adam(self.model, config.learning_rate, config.embedding_l2, without=logits)
+        self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate)
+        self.batch_size = config.batch_size or min(2000, max(64, len(self.train) // STEPS))
+        self.pass_steps = steps_in_pass(len(self.train), self.batch_size)
+        decay = config.temperature_decay
+        self.decay = (1 - config.temperature_floor) / self.pass_steps if decay is None else decay
+        self.gate_batches: Iterator[Rows] = iter(())
+        self.steps, self.best_score, self.best_P3 = 0, -np.inf, np.empty((0, 3))
+        self.path: list[tuple[int, np.ndarray]] = []
+
+    def run(self) -> SearchTrace:
+        """Search until the validation AUC stops rising."""
+        began, config, waited, epochs = time.perf_counter(), self.config, 0, 0
+        with progress("search", config.epochs * len(self.train)) as advance:
+            while epochs < config.epochs and waited < config.patience:
+                epochs += 1
+                waited = 0 if self._epoch(advance) else waited + 1
+        seconds = time.perf_counter() - began
+        rows = len(self.train) + len(self.gate_rows or ())
+        path = self.path[:: -len(self.path) // POINTS][::-1]  # fewer points, the last one among them
+        return SearchTrace(
+            method="optinter",
+            base=config.base,
+            orders=(2,),
+            candidates=self._candidates(),
+            path_steps=tuple(step for step, _ in path),
+            path_gates=tuple(tuple(p_P3.flatten().tolist()) for _, p_P3 in path),
+            path_threshold=(0.0,) * len(path),
+            steps=self.steps,
+            epochs=epochs,
+            seconds=seconds,
+            rows_per_second=rows * epochs / seconds,
+            hyperparameters=config.model_dump(mode="json"),
+        )
+
+    def _epoch(self, advance: Advance) -> bool:
+        """One pass; whether the validation AUC rose."""
+        loss = run_epoch(self.model, self.train, self.batch_size, self.generator, self._step, advance)
+        epoch = validated(self.model, self.valid, self.steps // self.pass_steps, loss)
+        advance(0, f"valid AUC {epoch.valid_auc:.5f}")
+        self.path.append((self.steps, self._probabilities()))
+        if better := epoch.valid_auc > self.best_score:
+            self.best_score, self.best_P3 = epoch.valid_auc, self._probabilities()
+        return better
+
+    def _step(self) -> None:
+        if self.steps % max(1, self.pass_steps // POINTS) == 0:
+            self.path.append((self.steps, self._probabilities()))
+        self.adam.step()
+        if self.gate_rows is not None:
+            self._gate_gradient(self.gate_rows)
+        self.gate_adam.step()
+        self.steps += 1
+        self.model.temperature = max(self.config.temperature_floor, 1 - self.decay * self.steps)
+
+    def _gate_gradient(self, rows: Rows) -> None:
+        """The logits' gradient on the next batch of the rows that they learn from (DARTS, first order)."""
+        batch = next(self.gate_batches, None)
+        if batch is None:
+            self.gate_batches = shuffled(rows, self.batch_size, self.generator)
+            batch = next(self.gate_batches)
+        (self.model.logit_P3.grad,) = torch.autograd.grad(loss_of(self.model, batch), [self.model.logit_P3])
+
+    @torch.no_grad()
+    def _probabilities(self) -> np.ndarray:
+        p_P3: np.ndarray = (self.model.logit_P3 / self.model.temperature).softmax(1).double().cpu().numpy()
+        return p_P3
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        """Three per pair; a pair whose third choice wins has none that is kept."""
+        return tuple(
+            Candidate(fields=pair, function=f or "none", gate=p, kept=f is not None and p == max(p_3))
+            for pair, p_3 in zip(self.names, self.best_P3.tolist(), strict=True)
+            for f, p in zip(CHOICES, p_3, strict=True)
+        )
+
+
+def _architecture(
+    pairs: Sequence[tuple[str, str]], schema: Schema, p_P3: np.ndarray, method: str
+) -> Architecture:
+    """The likeliest choice of each pair."""
+    chosen = [
+        (pair, CHOICES[int(p_3.argmax())], float(p_3.max())) for pair, p_3 in zip(pairs, p_P3, strict=True)
+    ]
+    interactions = tuple(Interaction(fields=pair, function=f, score=p) for pair, f, p in chosen if f)
+    return Architecture(method=method, fields=schema.names, interactions=interactions)
+
+
+def _controls(
+    found: Architecture, course: _Course, config: OptInterConfig
+) -> dict[str, Sequence[Architecture]]:
+    """OptInter-M, OptInter-F, and the argmax of uniform draws (OptInter, section III; its code)."""
+    shape, schema = course.best_P3.shape, course.schema
+    draws = [np.random.default_rng(config.seed + draw).random(shape) for draw in range(config.random_draws)]
+    every: dict[str, Sequence[Architecture]] = {
+        f"all-{function}": [
+            found.model_copy(
+                update={"interactions": tuple(Interaction(fields=n, function=function) for n in course.names)}
+            )
+        ]
+        for function in CHOICES
+        if function
+    }
+    random = [_architecture(course.names, schema, p_P3, "random") for p_P3 in draws]
+    return {**every, **({"random": random} if random else {})}
