@@ -1,5 +1,6 @@
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -52,6 +53,15 @@ def test_the_deep_base_finds_planted_pairs(planted: Planting) -> None:
     assert few_false(kept(architecture), planted, len(trace.candidates))
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_bi_level_search_finds_planted_pairs(planted: Planting, seed: int) -> None:
+    config = DEFAULT.model_copy(update={"bi_level": True, "seed": seed})
+    architecture, trace = search(planted.rows, planted.schema, config, HYPER)
+    assert planted.interactions <= kept(architecture)
+    assert few_false(kept(architecture), planted, len(trace.candidates))
+    assert trace.steps == config.epochs * 81  # batches are those of half the rows
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_label_noise_keeps_almost_nothing(planted: Planting, seed: int) -> None:
     shuffled = torch.randperm(len(planted.rows), generator=torch.Generator().manual_seed(seed))
@@ -98,6 +108,63 @@ def test_planted_pairs_and_triples_are_found(third: Searched) -> None:
     made, _, architecture, trace = third
     assert made.interactions <= kept(architecture)
     assert few_false(kept(architecture), made, len(trace.candidates))
+
+
+@pytest.mark.parametrize("candidates", ["pool", "all"])
+def test_interactions_of_four_fields_are_found(candidates: Literal["all", "pool"]) -> None:
+    made = four_planted()
+    config = AutoFISConfig(order=4, candidates=candidates, threshold=1.0, batch_size=250)
+    architecture, trace = search(made.rows, made.schema, config, Hyperparameters(embedding_size=4))
+    assert made.interactions <= kept(architecture)
+    strongest = max(trace.of_order(4), key=lambda c: abs(c.gate))
+    assert strongest.fields == ("a", "b", "c", "d")
+    if candidates == "all":
+        assert len(trace.of_order(3)) == 20
+        assert len(trace.of_order(4)) == 15
+
+
+@pytest.mark.parametrize("pool", [1, 2, None])
+def test_a_pool_extends_the_strongest_of_the_order_below(pool: int | None) -> None:
+    made = four_planted()
+    config = SMALL.model_copy(update={"order": 4, "candidates": "pool", "pool": pool, "threshold": 0.5})
+    small = Hyperparameters(embedding_size=2)
+    found = autofis.search(Task(made.rows[:6000], made.rows[:100], made.schema), config, small)
+    trace, names = found.trace, made.schema.names
+    assert len(trace.of_order(2)) == 15
+    for order in (3, 4):
+        below = {c.fields: c.gate for c in trace.of_order(order - 1) if c.kept}
+        ranked = sorted(below, key=lambda fields: abs(below[fields]), reverse=True)[: pool or 3]
+        reached = {t for t in combinations(names, order) if any(set(fields) < set(t) for fields in ranked)}
+        assert {c.fields for c in trace.of_order(order)} == reached
+        drawn = {fields for control in found.controls["random"] for fields in control.of_order(order)}
+        best = found.controls["statistics-auc"][0].of_order(order)
+        assert drawn | set(best) <= reached == set(found.controls["unpruned"][0].of_order(order))
+        assert len(best) == len(found.architecture.of_order(order))
+
+
+def test_a_pool_of_nothing_ends_the_search(planted: Planting) -> None:
+    config = SMALL.model_copy(update={"threshold": 1e3, "order": 4, "epochs": 1, "candidates": "pool"})
+    architecture, trace = search(planted.rows[:5000], planted.schema, config, HYPER)
+    assert (architecture.interactions, trace.orders, len(trace.candidates)) == ((), (2,), 15)
+
+
+def test_more_candidates_than_memory_holds_are_refused() -> None:
+    schema, config = tokens(200), SMALL.model_copy(update={"order": 4})
+    with pytest.raises(
+        ValueError, match=r"all 64,684,950 interactions of order 4 .*use search.candidates: pool"
+    ):
+        search(rows_of(schema, 10), schema, config, HYPER)
+
+
+def four_planted() -> Planting:
+    """Clicks with a pair, a triple and an interaction of four fields; none can stand in for another."""
+    schema = tokens(6, 6)
+    ids = np.random.default_rng(0).integers(2, 6, (10_000, 6)).astype(np.int32)
+    a, b, c, d = (np.where(ids[:, f] < 4, 1.0, -1.0) for f in range(4))
+    logit = a * b + a * b * c + 1.5 * a * b * c * d
+    label = np.random.default_rng(1).random(len(ids)) < 1 / (1 + np.exp(-logit))
+    rows = Rows(torch.from_numpy(ids + np.array(schema.offsets, np.int32)), torch.from_numpy(label).float())
+    return Planting(schema, rows, frozenset(tuple("abcd"[:n]) for n in (2, 3, 4)))
 
 
 def pairs_searched_again(searched: Searched) -> set[tuple[str, ...]]:

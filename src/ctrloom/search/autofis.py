@@ -33,6 +33,8 @@ def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
     names = task.schema.names
     if len(names) < config.order:
         raise ValueError(f"search.order: {config.order} fields are needed, the data has {len(names)}")
+    if config.candidates == "all":
+        _refuse_too_many(task, config, hyper)
     stages: dict[int, Stage] = {}
     kept = Architecture(method="autofis", fields=names, interactions=())
     for order in range(2, config.order + 1):
@@ -40,7 +42,6 @@ def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
             scores = {i.fields: i.score or 0.0 for i in kept.interactions if i.order == order - 1}
             candidates: Iterable[tuple[str, ...]] = extend(scores, names, config.pool)
         else:
-            _refuse_too_many(order, task, config, hyper)
             candidates = combinations(names, order)
         added = tuple(Interaction(fields=fields) for fields in candidates)
         if not added:  # nothing was kept that could be extended
@@ -75,18 +76,18 @@ def _stage(
     return Stage(model, groups, rows, schedule, generator, gate_rows)
 
 
-def _refuse_too_many(order: int, task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> None:
-    """Say so before memory ends, when all interactions of an order are too many."""
+def _refuse_too_many(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> None:
+    """Say at once when memory will not hold all interactions of the highest order."""
     device = pick_device(hyper.device)
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
     else:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    count = math.comb(len(task.schema.fields), order)
+    count = math.comb(len(task.schema.fields), config.order)
     batch = config.batch_size or batch_size(len(task.train))
     if (needed := 4 * COPIES * batch * count) > memory:
         raise ValueError(
-            f"search.candidates: all {count:,} interactions of order {order} with batches of {batch:,} rows "
-            f"need some {needed / 1e9:,.0f} GB of memory, there are {memory / 1e9:,.0f}; "
+            f"search.candidates: all {count:,} interactions of order {config.order} need some "
+            f"{needed / 1e9:,.0f} GB of {memory / 1e9:,.0f} GB memory with batches of {batch:,} rows; "
             "use search.candidates: pool, or a smaller search.batch_size"
         )

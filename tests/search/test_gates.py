@@ -1,0 +1,132 @@
+import pytest
+import torch
+from small import rows_of, tokens
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import AIMConfig, AutoFISConfig, Hyperparameters
+from ctrloom.data.rows import Rows
+from ctrloom.models import build
+from ctrloom.schema import Schema
+from ctrloom.search.gates import Group, Schedule, Stage, batch_size, halves, trace_of
+from ctrloom.training.loop import seed_everything
+
+QUICK = Schedule(
+    epochs=2,
+    batch_size=100,
+    learning_rate=0.01,
+    learning_rate_decay=1.0,
+    gate_learning_rate=1.0,
+    gate_decay=0.6,
+    gate_init=0.6,
+    mu=0.8,
+    threshold=1.0,
+    gate_warm_up=1,
+)
+NOTHING = 1e-30  # a learning rate at which nothing moves
+SCHEMA = tokens(4)
+ROWS = rows_of(SCHEMA, 1000)
+
+
+def stage_of(rows: Rows, gate_rows: Rows | None, schema: Schema = SCHEMA, **changes: float) -> Stage:
+    generator = seed_everything(0)
+    every = Architecture.complete(schema.names, (2, 3))
+    model = build("autofm", every, schema, Hyperparameters(embedding_size=3))
+    groups = [Group(model.get_parameter(f"gates.{o}.gate_P"), every.of_order(o)) for o in (2, 3)]
+    return Stage(model, groups, rows, Schedule(**{**vars(QUICK), **changes}), generator, gate_rows)
+
+
+def trained(rows: Rows, gate_rows: Rows | None, **changes: float) -> tuple[list[float], dict]:
+    """Gates and weights at the end."""
+    stage = stage_of(rows, gate_rows, **changes)
+    stage.run("test")
+    learned = {n: p.detach().clone() for n, p in stage.model.named_parameters() if "gate_P" not in n}
+    return stage.final_gates, learned
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def mixed(rows: Rows) -> Rows:
+    """The same rows with labels that say nothing."""
+    return Rows(
+        rows.ids_NC, rows.label_N[torch.randperm(len(rows), generator=torch.Generator().manual_seed(5))]
+    )
+
+
+def test_weights_do_not_learn_from_the_rows_of_the_gates() -> None:
+    for_weights, for_gates = ROWS[:500], ROWS[500:]
+    still = {"gate_learning_rate": NOTHING, "threshold": NOTHING}
+    weights = trained(for_weights, for_gates, **still)[1]
+    assert same(weights, trained(for_weights, mixed(for_gates), **still)[1])
+    assert not same(weights, trained(mixed(for_weights), for_gates, **still)[1])
+    # Through gates that move they do see them, and on common batches they see them directly.
+    assert not same(trained(for_weights, for_gates)[1], trained(for_weights, mixed(for_gates))[1])
+    assert not same(trained(ROWS, None, **still)[1], weights)
+
+
+def test_gates_do_not_learn_from_the_rows_of_the_weights() -> None:
+    for_weights, for_gates = ROWS[:500], ROWS[500:]
+    still = {"learning_rate": NOTHING}
+    gates = trained(for_weights, for_gates, **still)[0]
+    assert gates == trained(mixed(for_weights), for_gates, **still)[0]
+    assert gates != trained(for_weights, mixed(for_gates), **still)[0]
+
+
+def test_one_bi_level_epoch_sees_every_row_once() -> None:
+    stage = stage_of(ROWS[:500], ROWS[500:], epochs=1, gate_warm_up=0, warm_up=0)
+    seen: list[int] = []
+    stage.model.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    stage.run("test")
+    assert (sum(seen), len(seen), stage.steps, stage.rows_seen) == (1000, 10, 5, 1000)
+
+
+def test_halves_are_the_rows_in_two() -> None:
+    rows = Rows(torch.arange(11).int().unsqueeze(1), torch.zeros(11))
+    one, two = halves(rows, torch.Generator().manual_seed(0))
+    assert (len(one), len(two)) == (5, 6)
+    together = [*one.ids_NC[:, 0].tolist(), *two.ids_NC[:, 0].tolist()]
+    assert sorted(together) == list(range(11)) != together
+
+
+def test_a_stage_knows_each_gate_by_its_fields_and_function() -> None:
+    model = torch.nn.ParameterList([torch.zeros(2), torch.zeros(1), torch.zeros(2, 3)])
+    pairs = (("a", "b"), ("a", "c"))
+    groups = [Group(model[0], pairs), Group(model[1], pairs[1:], "outer")]
+    stage = Stage(model, groups, ROWS, QUICK, torch.Generator())
+    with torch.no_grad():
+        model[0].copy_(torch.tensor([0.5, 0.0]))
+        model[1].fill_(-2.0)
+    assert [(i.fields, i.function, i.score) for i in stage.kept] == [
+        (("a", "b"), "inner", 0.5),
+        (("a", "c"), "outer", -2.0),
+    ]
+    assert len(stage.candidates) == 3
+    # Gates on something else than interactions need no names.
+    whole = Stage(model, [Group(model[2])], ROWS, QUICK, torch.Generator())
+    assert whole.final_gates == pytest.approx([0.6] * 6, abs=1.1e-3)
+    assert sum(len(g["params"]) for g in whole.adam.param_groups) == 2  # the other gates are weights
+
+
+def test_very_many_gates_are_recorded_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctrloom.search.gates.RECORDED", 50)  # five points for ten gates
+    stage = stage_of(ROWS, None, epochs=3)
+    stage.run("test")
+    trace = trace_of([stage], "test", "autofm", (2, 3), {})
+    assert 5 <= len(trace.path_steps) <= 6
+    assert trace.path_steps[0] == 0
+    assert trace.path_steps[-1] == trace.steps == 30
+
+
+@pytest.mark.parametrize(("rows", "size"), [(100, 64), (8000, 100), (160_000, 2000), (10**8, 2000)])
+def test_few_rows_make_small_batches(rows: int, size: int) -> None:
+    assert batch_size(rows) == size
+
+
+@pytest.mark.parametrize("config", [AutoFISConfig(c=0.1, embedding_l2=1e-3), AIMConfig(mu=0.7)])
+def test_a_schedule_takes_what_a_configuration_has(config: AutoFISConfig | AIMConfig) -> None:
+    schedule = Schedule.of(config, warm_up=7)
+    assert schedule.warm_up == 7
+    for name, value in config:
+        if name in vars(schedule) and name != "warm_up":
+            assert getattr(schedule, name) == value
