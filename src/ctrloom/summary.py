@@ -24,10 +24,8 @@ def summarise(
         sizes = [field.size for field in results.data.fields]
         console.print(escape("\n".join(compared(expected, sizes, results.data.rows))), highlight=False)
     console.print(models_table(results))
-    for order in trace.orders:
-        candidates = trace.of_order(order)
-        kept = [candidate for candidate in candidates if candidate.kept]
-        console.print(f"Interactions of order {order}: kept {len(kept)} of {len(candidates)}")
+    for order, kept, candidates in summary.kept(trace):
+        console.print(f"Interactions of order {order}: kept {kept} of {candidates}")
     if planted := summary.planted(trace):
         within = len(planted.found) + len(planted.missed)
         console.print(f"  planted and found: {len(planted.found)} of {within}  {_names(planted.found)}")

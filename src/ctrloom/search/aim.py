@@ -7,7 +7,7 @@ positions of embeddings that they need. Neither has the perceptron of the model 
 from collections.abc import Sequence
 from itertools import combinations
 
-from ctrloom.architecture import Architecture, Interaction
+from ctrloom.architecture import FUNCTIONS, Architecture, Interaction
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.models import build
 from ctrloom.search.controls import random_like
@@ -136,5 +136,18 @@ def _controls(kept: Architecture, trace: SearchTrace, config: AIMConfig) -> dict
             ),
         }
     )
-    draws = [random_like(kept, trace, config.seed + draw) for draw in range(config.random_draws)]
+    draws = [_random(kept, trace, config.seed + draw) for draw in range(config.random_draws)]
     return {"unpruned": [unpruned], **({"random": draws} if draws else {})}
+
+
+def _random(kept: Architecture, trace: SearchTrace, seed: int) -> Architecture:
+    """As many interactions of each order and function as were kept, drawn from the candidates."""
+    drawn: list[Interaction] = []
+    for place, function in enumerate(dict.fromkeys(candidate.function for candidate in trace.candidates)):
+        own = {"interactions": tuple(i for i in kept.interactions if i.function == function)}
+        offered = {"candidates": tuple(c for c in trace.candidates if c.function == function)}
+        part = random_like(
+            kept.model_copy(update=own), trace.model_copy(update=offered), seed * len(FUNCTIONS) + place
+        )
+        drawn += part.interactions
+    return Architecture(method="random", fields=kept.fields, interactions=tuple(drawn))

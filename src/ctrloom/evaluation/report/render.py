@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from ctrloom import storage
 from ctrloom.evaluation.report import (
+    aim_figures,
     attention_figures,
     drawing,
     format,
@@ -43,10 +44,12 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         orders=summary.orders,
         rankings={order: summary.ranking(search, order) for order in search.orders} if search else {},
         planted=summary.planted(search) if search else None,
+        informed=search is not None and any(c.mutual_information is not None for c in search.candidates),
         relations=summary.relations(search) if search else [],
         figures=_figures(results, search),
         attention={m.name: _attention(m) for m in results.models if m.attention},
         config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+        functions=aim_figures.functions(search) if search else (),
         beside=search is not None and 0 < _mapped(search) <= BESIDE,
         shown=SHOWN,
         fields_shown=FIELDS,
@@ -91,10 +94,16 @@ def _figures(results: Results, search: SearchTrace | None) -> dict[str, Markup]:
     }
     if results.comparisons:
         figures["forest"] = model_figures.forest(results)
-    if search and search.of_order(2):
+    functions = aim_figures.functions(search) if search else ()
+    if search and len(functions) > 1:
+        figures |= {f"gate_map_{f}": m for f, m in aim_figures.gate_maps(search, functions).items()}
+    elif search and search.of_order(2):
         figures["gate_map"] = search_figures.gate_map(search)
+    if search and search.embedding_gates:
+        figures["embedding_map"] = aim_figures.embedding_map(search)
     if search and search.path_steps:
         figures["gate_path"] = search_figures.gate_path(search)
-    if search and any(candidate.statistics_auc is not None for candidate in search.candidates):
+    scored = search and any(candidate.statistics_auc is not None for candidate in search.candidates)
+    if search and scored and not search.selects:
         figures["gate_statistics"] = search_figures.gate_and_statistics(search)
     return figures

@@ -83,7 +83,9 @@ def planted(trace: SearchTrace) -> Planted | None:
     return Planted(
         found=tuple(names for names in within if frozenset(names) in kept),
         missed=tuple(names for names in within if frozenset(names) not in kept),
-        wrong=tuple(c.fields for c in trace.candidates if c.kept and frozenset(c.fields) not in truth),
+        wrong=tuple(
+            dict.fromkeys(c.fields for c in trace.candidates if c.kept and frozenset(c.fields) not in truth)
+        ),
         unsearched=tuple(names for names in trace.planted if len(names) not in trace.orders),
     )
 
@@ -100,6 +102,18 @@ def relations(trace: SearchTrace) -> list[Relation]:
             pearson, spearman = stats.pearsonr(gates, aucs), stats.spearmanr(gates, aucs)
             found.append(Relation(order, len(points), float(pearson.statistic), float(spearman.statistic)))
     return found
+
+
+def kept(trace: SearchTrace) -> list[tuple[int, int, int]]:
+    """Per order how many sets of fields were kept and how many searched, by whatever functions."""
+    return [
+        (
+            order,
+            len({c.fields for c in ranking(trace, order)}),
+            len({c.fields for c in trace.of_order(order)}),
+        )
+        for order in trace.orders
+    ]
 
 
 def orders(kept: Sequence[tuple[int, int, int]]) -> str:
@@ -119,8 +133,7 @@ def _outcome(versus: Versus) -> Literal["better", "level", "worse"]:
 
 
 def _kept_sentence(trace: SearchTrace) -> tuple[str]:
-    kept = [(o, len(ranking(trace, o)), len(trace.of_order(o))) for o in trace.orders]
-    return (f"The search kept {orders(kept)}.",)
+    return (f"The search kept {orders(kept(trace))}.",)
 
 
 def _headline(model: str, base: str, versus: Versus) -> str:
