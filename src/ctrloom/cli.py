@@ -8,8 +8,9 @@ import typer
 import yaml
 from rich.console import Console
 
-from ctrloom.config import RunConfig
+from ctrloom.config import AIMConfig, RunConfig
 from ctrloom.config_file import load_compare_config, load_run_config
+from ctrloom.section import ConfigError
 
 app = typer.Typer(
     help="Find the feature interactions that a CTR model needs, and prove that they help.",
@@ -35,6 +36,12 @@ Store = Annotated[Path, typer.Option("--store", help="Folder in which data sets 
 
 def _load(config: Path, settings: list[str] | None) -> RunConfig:
     return load_run_config(config, [setting.partition("=")[::2] for setting in settings or []])
+
+
+def _aim(config: RunConfig) -> AIMConfig:
+    if not isinstance(config.search, AIMConfig):
+        raise ConfigError(f"search.method: only aim has stages of its own, not {config.search.method!r}")
+    return config.search
 
 
 @app.command()
@@ -123,6 +130,28 @@ def search(config: Config, dataset: Manifest, output: Output, settings: Settings
     found = stages.search(dataset, loaded.search, loaded.models, output)
     for order in found.orders:
         print(f"order {order}: kept {len(found.of_order(order))}")
+    print(output / "architecture.json")
+
+
+@app.command()
+def search_interactions(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
+    """AIM's first stage alone: interactions with their functions; writes what search writes."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    stages.aim_search_interactions(dataset, _aim(loaded), loaded.models, output)
+    print(output / "architecture.json")
+
+
+@app.command()
+def search_embeddings(
+    config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
+) -> None:
+    """AIM's second stage: embedding sizes of what its first stage found; writes what search writes."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    stages.aim_search_embeddings(dataset, search, _aim(loaded), loaded.models, output)
     print(output / "architecture.json")
 
 

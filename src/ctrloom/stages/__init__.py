@@ -2,12 +2,15 @@
 
 from ctrloom.data.ingest import ingest
 from ctrloom.data.vocabulary import build_vocabulary as vocabulary
+from ctrloom.stages.aim import aim_search_embeddings, aim_search_interactions
 from ctrloom.stages.comparison import run_job, tabulate
 from ctrloom.stages.evaluation import evaluate
 from ctrloom.stages.search import search
 from ctrloom.stages.training import baselines, retrain, transfer
 
 __all__ = [
+    "aim_search_embeddings",
+    "aim_search_interactions",
     "baselines",
     "evaluate",
     "ingest",

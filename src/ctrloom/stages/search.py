@@ -8,12 +8,13 @@ from ctrloom import storage
 from ctrloom.architecture import Architecture, Provenance
 from ctrloom.config import Hyperparameters, SearchConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.search import autofis
+from ctrloom.search import aim, autofis
 from ctrloom.search.task import Found, Task
+from ctrloom.search.trace import SearchTrace
 from ctrloom.version import code_version
 
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
-METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {"autofis": autofis.search}
+METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {"autofis": autofis.search, "aim": aim.search}
 
 
 def search(manifest: Path, config: SearchConfig, models: dict[Any, Any], output: Path) -> Architecture:
@@ -22,10 +23,14 @@ def search(manifest: Path, config: SearchConfig, models: dict[Any, Any], output:
     Gates are trained on the train split; the validation split is for stopping, and for statistics-AUC.
     """
     dataset = Dataset.open(manifest)
-    task = Task(dataset.rows("train"), dataset.rows("valid"), dataset.schema, dataset.crosses())
     hyper = Hyperparameters.of(models, config.base)
-    found = METHODS[config.method](task, config, hyper)
+    found = METHODS[config.method](task_of(dataset), config, hyper)
     return write_found(found, dataset, config, hyper, output)
+
+
+def task_of(dataset: Dataset) -> Task:
+    """The rows that a search may see."""
+    return Task(dataset.rows("train"), dataset.rows("valid"), dataset.schema, dataset.crosses())
 
 
 def write_found(
@@ -48,3 +53,17 @@ def write_found(
             for number, selection in enumerate(selections):
                 selection.save(aside / CONTROLS / name / f"{number}.json")
     return architecture
+
+
+def read_found(folder: Path) -> Found:
+    """What a search wrote."""
+    return Found(
+        Architecture.load(folder / ARCHITECTURE), SearchTrace.load(folder / TRACE), read_controls(folder)
+    )
+
+
+def read_controls(folder: Path) -> dict[str, list[Architecture]]:
+    """The control selections that a search wrote, by name."""
+    names = sorted(path.name for path in (folder / CONTROLS).glob("*"))
+    numbered = {n: sorted((folder / CONTROLS / n).glob("*.json"), key=lambda p: int(p.stem)) for n in names}
+    return {name: [Architecture.load(path) for path in paths] for name, paths in numbered.items()}
