@@ -44,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"pipelines.local", "pipelines.cluster", "pipelines.submit"}
-SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates", "positions"}  # what methods have in common
+# What methods have in common.
+SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates", "positions", "graphs"}
 METHODS = {
     path.stem for path in (SOURCE / "search").iterdir() if path.stem[0] != "_" or path.stem == "__init__"
 } - SHARED

@@ -9,11 +9,14 @@ from ctrloom.config import Hyperparameters, ModelName
 from ctrloom.models.afn import AFN
 from ctrloom.models.aim import AIM
 from ctrloom.models.autoint import AutoInt, AutoIntPlus
+from ctrloom.models.autopi import AutoPI
 from ctrloom.models.cross import DCN, DCNv2, XDeepFM
 from ctrloom.models.deep import FNN, AutoDeepFM, DeepCrossing, DeepFM, WideDeep
 from ctrloom.models.finalmlp import FinalMLP
 from ctrloom.models.hofm import HOFM
+from ctrloom.models.optinter import OptInter
 from ctrloom.models.pairwise import AFM, FFM, NFM, FmFM
+from ctrloom.models.poly2 import Poly2
 from ctrloom.models.products import IPNN, OPNN, PIN
 from ctrloom.models.shallow import FM, LR, AutoFM, FwFM
 from ctrloom.models.trees import GBDT, GBDTLR
@@ -34,6 +37,7 @@ class Entry(NamedTuple):
 
 MODELS: dict[ModelName, Entry] = {
     "lr": Entry("LR", LR, selects=False),
+    "poly2": Entry("Poly2", Poly2),
     "fm": Entry("FM", FM),
     "fwfm": Entry("FwFM", FwFM),
     "ffm": Entry("FFM", FFM),
@@ -60,6 +64,8 @@ MODELS: dict[ModelName, Entry] = {
     "autofm": Entry("AutoFM", AutoFM),
     "autodeepfm": Entry("AutoDeepFM", AutoDeepFM),
     "aim": Entry("AIM", AIM),
+    "optinter": Entry("OptInter", OptInter),
+    "autopi": Entry("AutoPI", AutoPI, selects=False),
 }
 
 

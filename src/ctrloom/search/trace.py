@@ -7,9 +7,18 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from ctrloom import storage
-from ctrloom.architecture import Function, Operator
+from ctrloom.architecture import CellGraph, Function, Operator
 from ctrloom.config import ModelName
 from ctrloom.section import Section
+
+CellName = Literal["interaction", "ensemble"]
+
+
+MEASURES = {  # of the methods without gates
+    "random": "random number",
+    "statistics_auc": "statistics AUC",
+    "mutual_information": "mutual information",
+}
 
 
 class Candidate(Section):
@@ -20,7 +29,8 @@ class Candidate(Section):
 
     fields: tuple[str, ...]  # in schema order
     function: Function | Literal["none"] = "inner"
-    gate: float  # at the end of the search; exactly 0 where GRDA dropped it; OptInter: a probability
+    # At the end of the search, exactly 0 where GRDA dropped it; OptInter: a probability; selections: a score.
+    gate: float
     kept: bool
     accumulator: float | None = None  # GRDA's value before the soft threshold: how near a dropped one was
     statistics_auc: float | None = None  # on validation rows (AutoFIS, section 4.6)
@@ -35,12 +45,21 @@ class Candidate(Section):
 class OperatorStrength(Section):
     """AutoPI: one operator that could stand between two nodes of a cell."""
 
-    cell: Literal["interaction", "ensemble"]
+    cell: CellName
     source: int
     target: int
     operator: Operator
-    strength: float
+    strength: float | None = None  # what it weighs in the mixture; none where graphs were tried at random
     kept: bool
+
+
+class SampledGraph(Section):
+    """AutoPI-R: a random graph, and what it reached when trained from scratch."""
+
+    cells: CellGraph
+    valid_auc: float
+    valid_logloss: float
+    seconds: float
 
 
 class EmbeddingGates(Section):
@@ -65,6 +84,7 @@ class SearchTrace(Section):
     orders: tuple[int, ...]
     candidates: tuple[Candidate, ...]
     operators: tuple[OperatorStrength, ...] = ()
+    samples: tuple[SampledGraph, ...] = ()
     embedding_gates: tuple[EmbeddingGates, ...] = ()
     path_steps: tuple[int, ...] = ()  # at most some sixty, ascending
     path_gates: tuple[tuple[float | None, ...], ...] = ()
@@ -89,6 +109,16 @@ class SearchTrace(Section):
         if unknown := {c.order for c in self.candidates} - set(self.orders):
             raise ValueError(f"there are candidates of order {min(unknown)}, which was not searched")
         return self
+
+    @property
+    def measure(self) -> str:
+        """What `gate` is of the candidates of this method."""
+        return MEASURES.get(self.method, "gate")
+
+    @property
+    def selects(self) -> bool:
+        """Whether candidates were scored one by one, without training anything."""
+        return self.method in MEASURES
 
     def of_order(self, order: int) -> tuple[Candidate, ...]:
         """Candidates of one order, as they stand in the file."""

@@ -150,10 +150,10 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
     with progress(title, hyper.epochs * len(train)) as advance:
         for number in range(1, hyper.epochs + 1):
             began = time.perf_counter()
-            with _products_in(hyper.precision, device):
+            with products_in(hyper.precision, device):
                 train_loss = run_epoch(model, train, hyper.batch_size, generator, optimizer.step, advance)
             seconds += time.perf_counter() - began
-            epochs.append(epoch := _validated(model, valid, number, train_loss))
+            epochs.append(epoch := validated(model, valid, number, train_loss))
             advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
             if (gained := epoch.score(hyper.monitor)) > best_score:
                 best, best_score, best_state, waited = number, gained, copy.deepcopy(model.state_dict()), 0
@@ -170,12 +170,17 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
 
 
-def _products_in(precision: str, device: torch.device) -> torch.autocast:
+def products_in(precision: str, device: torch.device) -> torch.autocast:
     """Matrix products at that precision; no cache, for it would outlive the weights of a step."""
     return torch.autocast(device.type, torch.bfloat16, precision == "bfloat16", cache_enabled=False)
 
 
-def _validated(model: nn.Module, valid: Rows, number: int, train_loss: float) -> Epoch:
+def validated(model: nn.Module, valid: Rows, number: int, train_loss: float) -> Epoch:
+    """What an epoch reached on the validation rows.
+
+    Raises:
+        ValueError: a logit is not finite.
+    """
     logit_N, label_N = score(model, valid).astype(np.float64), valid.label_N.cpu().numpy()
     weight_N = None if valid.weight_N is None else valid.weight_N.cpu().numpy()
     if not np.isfinite(logit_N).all():

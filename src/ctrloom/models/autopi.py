@@ -1,0 +1,69 @@
+"""AutoPI: two cells of operators, one over each of two embeddings.
+
+B batch, C columns of the id matrix, F fields, D embedding size, N intermediate nodes of a cell.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import AutoPISettings
+from ctrloom.nn.cells import Cell, MixedCell
+from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.operators import Shape
+from ctrloom.schema import Schema
+
+INTERACTION_INPUTS, ENSEMBLE_INPUTS = 1, 2
+
+
+class TwoCells(nn.Module):
+    """What the search and the model it finds have in common.
+
+    w . [E_1(h, low) ... E_N(h, low)] + b with h = conv([I_1(high) ... I_N(high)]), where I and E are nodes of
+    the interaction and the ensemble cell, high and low the two embeddings (AutoPI, Definition 1 and Eq. 2).
+    """
+
+    def __init__(
+        self, interaction: Cell | MixedCell, ensemble: Cell | MixedCell, schema: Schema, hyper: AutoPISettings
+    ) -> None:
+        super().__init__()
+        fields, size, nodes = len(schema.fields), hyper.embedding_size, len(interaction.nodes)
+        self.high = FieldEmbedding(schema, size, hyper.embedding_std)
+        self.low = FieldEmbedding(schema, size, hyper.embedding_std)
+        self.interaction, self.ensemble = interaction, ensemble
+        self.combine = nn.Conv1d(nodes * fields, fields, 1)
+        self.out = nn.Linear(nodes * fields * size, 1)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        high_BFD, low_BFD = self.high(ids_BC, factors_BC), self.low(ids_BC, factors_BC)
+        combined_BFD = self.combine(torch.cat(self.interaction([high_BFD]), 1))
+        nodes_BNFD = torch.stack(self.ensemble([combined_BFD, low_BFD]), 1)
+        logit_B1: Tensor = self.out(nodes_BNFD.flatten(1))
+        return logit_B1.squeeze(-1)
+
+
+class AutoPI(TwoCells):
+    """The graph of operators that AutoPI found, trained from scratch.
+
+    Reference: Meng et al., A general method for automatic discovery of powerful interactions in
+    click-through rate prediction, SIGIR 2021.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, hyper: AutoPISettings) -> None:
+        cells, shape = architecture.cells, shape_of(schema, hyper)
+        if cells is None:
+            raise ValueError(
+                "autopi is built from a graph of operators, which only a search by autopi finds; "
+                f"the architecture by {architecture.method} has none"
+            )
+        interaction, ensemble = (
+            Cell(inputs, cells.nodes, edges, shape, hyper.operator_norm, hyper.dropout)
+            for inputs, edges in ((INTERACTION_INPUTS, cells.interaction), (ENSEMBLE_INPUTS, cells.ensemble))
+        )
+        super().__init__(interaction, ensemble, schema, hyper)
+
+
+def shape_of(schema: Schema, hyper: AutoPISettings) -> Shape:
+    """What every node holds."""
+    return Shape(len(schema.fields), hyper.embedding_size, hyper.attention_heads, hyper.senet_reduction)

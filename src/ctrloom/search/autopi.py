@@ -1,0 +1,220 @@
+"""AutoPI: a graph of interaction operators, found by gradients or by trying random ones.
+
+Differentiable (AutoPI, section 4.3): every edge of both cells is a mixture of all operators. Weights learn
+on one half of the training rows, the strengths of operators and edges on the other half, in turn and to
+first order; the strongest operators become the graph. Random is the paper's AutoPI-R.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from ctrloom.architecture import OPERATORS, Architecture, CellGraph, Edge, Operator
+from ctrloom.config import AutoPIConfig, AutoPISettings
+from ctrloom.data.rows import Rows
+from ctrloom.models import build
+from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
+from ctrloom.nn.cells import MixedCell
+from ctrloom.nn.operators import Skip
+from ctrloom.progress import progress
+from ctrloom.search.graphs import random_graph, strongest
+from ctrloom.search.task import Found, Task
+from ctrloom.search.trace import CellName, OperatorStrength, SampledGraph, SearchTrace
+from ctrloom.training.loop import (
+    fit,
+    loss_of,
+    pick_device,
+    products_in,
+    run_epoch,
+    seed_everything,
+    steps_in_pass,
+    validated,
+)
+
+BETAS = (0.5, 0.999)  # of PC-DARTS' Adam for the strengths
+PC_DARTS_RATE, PC_DARTS_STEPS = 6e-4, 3430  # its learning rate, and for how many steps: 35 epochs of 98
+NOISE = 0.03  # of a noisy skip, in standard deviations (AutoPI, section 5.1)
+
+
+def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
+    """The graph that gradients find with random ones as its controls, or the best of random ones.
+
+    The validation rows choose the epoch whose strengths count, or the graph.
+    """
+    if config.strategy == "random":
+        return _best_of_random(task, config, hyper)
+    bilevel = _BiLevel(task, config, hyper)
+    bilevel.run()
+    draws = range(config.seed, config.seed + config.random_draws)
+    controls = [_architecture(task, "random", random_graph(config.nodes, draw)) for draw in draws]
+    found = _architecture(task, "autopi", bilevel.graph)
+    return Found(found, bilevel.trace, {"random": controls} if controls else {})
+
+
+class _BiLevel:
+    """Both cells with all their operators, and the two optimizers that take turns."""
+
+    def __init__(self, task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> None:
+        self.config, self.hyper, self.device = config, hyper, pick_device(hyper.device)
+        self.generator = seed_everything(config.seed)
+        shape = shape_of(task.schema, hyper)
+        self.cells: dict[CellName, MixedCell] = {
+            "interaction": MixedCell(INTERACTION_INPUTS, config.nodes, shape),
+            "ensemble": MixedCell(ENSEMBLE_INPUTS, config.nodes, shape),
+        }
+        self.model = TwoCells(*self.cells.values(), task.schema, hyper).to(self.device)
+        for module in self.model.modules():
+            if isinstance(module, Skip) and config.noisy_skip:
+                module.noise = NOISE
+
+        order_N = torch.randperm(len(task.train), generator=self.generator)
+        halves = [task.train[order_N[half::2]].to(self.device) for half in (0, 1)]
+        (self.train, self.other), self.valid = halves, task.valid.to(self.device)
+        self.epoch_steps = steps_in_pass(len(self.train), config.batch_size)
+        self.frozen = min(config.frozen, config.epochs // 3)
+
+        self.gates = [gate for cell in self.cells.values() for gate in (cell.alpha_EO, cell.beta_E)]
+        ids = {id(gate) for gate in self.gates}
+        self.weights = [p for p in self.model.parameters() if id(p) not in ids]
+        self.sgd = torch.optim.SGD(
+            self.weights, config.learning_rate, config.momentum, weight_decay=config.weight_decay
+        )
+        self.cosine = torch.optim.lr_scheduler.CosineAnnealingLR(self.sgd, config.epochs)
+        gate_steps = self.epoch_steps * (config.epochs - self.frozen)
+        rate = config.gate_learning_rate or PC_DARTS_RATE * max(1.0, PC_DARTS_STEPS / gate_steps)
+        self.adam = torch.optim.Adam(self.gates, rate, BETAS, weight_decay=config.gate_weight_decay)
+        self.batches = self._batches()
+        self.best_score, self.best = -math.inf, self._strengths()
+        self.seconds = 0.0
+
+    def run(self) -> None:
+        """Search; the strengths of the epoch that scores best on validation rows are kept."""
+        began, config = time.perf_counter(), self.config
+        with progress("search", config.epochs * len(self.train)) as advance:
+            for epoch in range(1, config.epochs + 1):
+                for cell in self.cells.values():
+                    cell.temperature = temperature(epoch, config.epochs) if config.anneal else 1.0
+                step = self._weights if epoch <= self.frozen else self._weights_and_gates
+                with products_in(self.hyper.precision, self.device):
+                    loss = run_epoch(self.model, self.train, config.batch_size, self.generator, step, advance)
+                self.cosine.step()
+                reached = validated(self.model, self.valid, epoch, loss)
+                advance(0, f"epoch {epoch}, valid AUC {reached.valid_auc:.5f}")
+                score = reached.score(self.hyper.monitor)
+                if epoch > self.frozen and score > self.best_score:
+                    self.best_score, self.best = score, self._strengths()
+        self.seconds = time.perf_counter() - began
+
+    def _strengths(self) -> dict[CellName, list[list[float]]]:
+        return {name: cell.strengths().tolist() for name, cell in self.cells.items()}
+
+    def _weights(self) -> None:
+        nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        self.sgd.step()
+
+    def _weights_and_gates(self) -> None:
+        self._weights()
+        loss = loss_of(self.model, next(self.batches))
+        for gate, gradient in zip(self.gates, torch.autograd.grad(loss, self.gates), strict=True):
+            gate.grad = gradient
+        self.adam.step()
+
+    def _batches(self) -> Iterator[Rows]:
+        """Shuffled batches of the other half, over and over."""
+        while True:
+            order_N = torch.randperm(len(self.other), generator=self.generator).to(self.device)
+            for part in order_N.chunk(self.epoch_steps):
+                yield self.other[part]
+
+    @property
+    def graph(self) -> CellGraph:
+        """The strongest operators."""
+        edges = {name: strongest(cell.edges, self.best[name]) for name, cell in self.cells.items()}
+        return CellGraph(nodes=self.config.nodes, **edges)
+
+    @property
+    def trace(self) -> SearchTrace:
+        """Every operator on every edge, and how strong it was."""
+        kept = {(name, *place) for name, place in _places(self.graph)}
+        operators = tuple(
+            OperatorStrength(
+                cell=name,
+                source=source,
+                target=target,
+                operator=operator,
+                strength=strength,
+                kept=(name, source, target, operator) in kept,
+            )
+            for name, cell in self.cells.items()
+            for (source, target), strength_O in zip(cell.edges, self.best[name], strict=True)
+            for operator, strength in zip(OPERATORS, strength_O, strict=True)
+        )
+        halves = 2 * self.config.epochs - self.frozen
+        return _trace(
+            self.config,
+            operators=operators,
+            steps=self.config.epochs * self.epoch_steps,
+            epochs=self.config.epochs,
+            seconds=self.seconds,
+            rows_per_second=halves * len(self.train) / self.seconds,
+        )
+
+
+def temperature(epoch: int, epochs: int) -> float:
+    """(1 + ln T) / (1 + ln t), which falls to 1: an almost even mixture at first (section 5.1)."""
+    return (1 + math.log(epochs)) / (1 + math.log(epoch))
+
+
+def _best_of_random(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
+    """AutoPI-R (section 5.1): train random graphs from scratch, all with one seed, and keep the best."""
+    began, tried, rows = time.perf_counter(), [], 0
+    for number in range(config.samples):
+        graph = random_graph(config.nodes, config.seed + number)
+        seed_everything(config.seed)
+        model = build(config.base, _architecture(task, "random", graph), task.schema, hyper)
+        title = f"search, graph {number + 1} of {config.samples}"
+        history = fit(model, task.train, task.valid, hyper, config.seed, title)
+        epoch, rows = history.best_epoch, rows + len(task.train) * len(history.epochs)
+        sample = SampledGraph(
+            cells=graph, valid_auc=epoch.valid_auc, valid_logloss=epoch.valid_logloss, seconds=history.seconds
+        )
+        tried.append((epoch.score(hyper.monitor), len(history.epochs), sample))
+    _, _, best = max(tried, key=lambda entry: entry[0])
+    seconds, epochs = time.perf_counter() - began, sum(count for _, count, _ in tried)
+    trace = _trace(
+        config,
+        operators=tuple(
+            OperatorStrength(cell=name, source=i, target=j, operator=operator, kept=True)
+            for name, (i, j, operator) in _places(best.cells)
+        ),
+        samples=tuple(sample for _, _, sample in tried),
+        steps=epochs * steps_in_pass(len(task.train), hyper.batch_size),
+        epochs=epochs,
+        seconds=seconds,
+        rows_per_second=rows / seconds,
+    )
+    return Found(_architecture(task, "autopi-r", best.cells), trace)
+
+
+def _places(graph: CellGraph) -> list[tuple[CellName, tuple[int, int, Operator]]]:
+    cells: tuple[tuple[CellName, tuple[Edge, ...]], ...] = (
+        ("interaction", graph.interaction),
+        ("ensemble", graph.ensemble),
+    )
+    return [(name, (e.source, e.target, e.operator)) for name, edges in cells for e in edges]
+
+
+def _architecture(task: Task, method: str, graph: CellGraph) -> Architecture:
+    return Architecture(method=method, fields=task.schema.names, interactions=(), cells=graph)
+
+
+def _trace(config: AutoPIConfig, **found: Any) -> SearchTrace:
+    """A trace without candidates: the method does not choose single interactions."""
+    settings = config.model_dump(mode="json")
+    return SearchTrace(
+        method="autopi", base=config.base, orders=(), candidates=(), hyperparameters=settings, **found
+    )

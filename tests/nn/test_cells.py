@@ -1,0 +1,121 @@
+"""Operators and cells against their equations in loops (`operator_oracle`)."""
+
+import numpy as np
+import operator_oracle as oracle
+import pytest
+import torch
+
+from ctrloom.architecture import OPERATORS, Edge, Operator
+from ctrloom.nn.cells import Cell, MixedCell
+from ctrloom.nn.field_norm import FieldNorm
+from ctrloom.nn.operators import Shape, Skip, operator
+
+SHAPE = Shape(fields=5, size=4, heads=2, reduction=2)
+GRAPHS = {
+    1: [("slp", 0, 1), ("attention", 0, 2), ("fm", 1, 2), ("conv", 0, 3), ("senet", 2, 3)],
+    2: [("skip", 0, 2), ("fm", 1, 2), ("attention", 1, 3), ("slp", 2, 3), ("senet", 0, 4), ("conv", 3, 4)],
+}
+
+
+def values(seed: int = 0, rows: int = 7) -> torch.Tensor:
+    return torch.randn(rows, SHAPE.fields, SHAPE.size, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def state_of(module: torch.nn.Module) -> dict[str, np.ndarray]:
+    return {name: tensor.clone().numpy() for name, tensor in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_operator_follows_its_equation_on_every_edge(name: Operator) -> None:
+    torch.manual_seed(1)
+    module, x = operator(name, SHAPE, edges=3).double(), values()
+    out = module(x)
+    state = state_of(module)
+    assert out.shape == (7, 1 if name == "skip" else 3, 5, 4)
+    for edge in range(out.shape[1]):
+        expected = oracle.OPERATORS[name](x.numpy(), state, edge)
+        np.testing.assert_allclose(out[:, edge].detach().numpy(), expected, rtol=0, atol=1e-12)
+    assert name == "skip" or bool((out >= 0).all() & (out > 0).any())
+
+
+def test_parameters_of_the_operators_are_those_of_the_paper() -> None:
+    fields, size = 39, 10  # Criteo
+    shape = Shape(fields, size, heads=2, reduction=3)
+    count = {name: sum(p.numel() for p in operator(name, shape).parameters()) for name in OPERATORS}
+    assert count == {
+        "skip": 0,
+        "senet": 2 * fields * (fields // 3),
+        "attention": 4 * size**2,
+        "fm": 741 * 390,
+        "slp": 390**2,
+        "conv": fields**2,
+    }
+
+
+def test_the_norm_is_batch_norm_of_each_edge_times_its_strength() -> None:
+    ours, theirs = FieldNorm(2, 5).double(), [torch.nn.BatchNorm1d(5, affine=False).double() for _ in "ab"]
+    strength = torch.tensor([0.3, 2.0]).double()
+    for seed in range(4):
+        x = torch.stack([values(seed), 5 + 3 * values(seed + 9)], 1)
+        expected = torch.stack([strength[e] * norm(x[:, e]) for e, norm in enumerate(theirs)], 1)
+        torch.testing.assert_close(ours(x, strength), expected)
+    ours.eval()
+    expected = torch.stack([strength[e] * norm.eval()(x[:, e]) for e, norm in enumerate(theirs)], 1)
+    torch.testing.assert_close(ours(x, strength), expected)
+    one = FieldNorm(1, 5).double()
+    torch.testing.assert_close(one(x[:, :1], strength)[:, 1], 2 * FieldNorm(1, 5).double()(x[:, :1])[:, 0])
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_a_derived_cell_is_its_graph(inputs: int, norm: bool, train: bool) -> None:
+    torch.manual_seed(2)
+    edges = [Edge(operator=o, source=i, target=j) for o, i, j in GRAPHS[inputs]]  # type: ignore[arg-type]
+    cell = Cell(inputs, 3, edges[::-1], SHAPE, norm).double()
+    edges = list(cell.edges)
+    assert [edge.target for edge in edges] == sorted(edge.target for edge in edges)
+    x = [values(seed) for seed in range(inputs)]
+    if norm and not train:
+        cell.train()(x)  # so that there are running statistics
+    nodes = cell.train(train)(x)
+    expected = oracle.cell([each.numpy() for each in x], 3, edges, state_of(cell), train, norm)
+    assert len(nodes) == len(expected) == 3
+    for node, reference in zip(nodes, expected, strict=True):
+        np.testing.assert_allclose(node.detach().numpy(), reference, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_a_mixed_cell_weighs_every_operator_of_every_edge(inputs: int) -> None:
+    torch.manual_seed(3)
+    cell = MixedCell(inputs, 3, SHAPE).double()
+    with torch.no_grad():
+        cell.alpha_EO.normal_()
+        cell.beta_E.normal_()
+    cell.temperature = 1.7
+    x = [values(seed) for seed in range(inputs)]
+    expected = oracle.mixed_cell([each.numpy() for each in x], 3, state_of(cell), 1.7)
+    for node, reference in zip(cell(x), expected, strict=True):
+        np.testing.assert_allclose(node.detach().numpy(), reference, rtol=0, atol=1e-10)
+
+
+def test_there_are_as_many_strengths_as_in_the_paper_and_those_into_a_node_sum_to_1() -> None:
+    for inputs, edges in ((1, 10), (2, 14)):
+        cell = MixedCell(inputs, 4, SHAPE)
+        assert cell.alpha_EO.shape == (edges, 6)
+        assert cell.beta_E.shape == (edges,)
+        torch.nn.init.normal_(cell.beta_E)
+        for temperature in (1.0, 3.0):
+            strengths = cell.strengths(temperature)
+            for node in cell.nodes:
+                into = [e for e, (_, target) in enumerate(cell.edges) if target == node]
+                assert float(strengths[into].detach().sum()) == pytest.approx(1)
+
+
+def test_noise_of_a_skip_is_there_in_training_alone() -> None:
+    skip = Skip(SHAPE, 1)
+    assert torch.equal(skip(values()), values().unsqueeze(1))
+    skip.noise = 0.03
+    x = 2 * values(rows=4000)
+    assert float((skip(x).squeeze(1) - x).std() / x.std()) == pytest.approx(0.03, rel=0.02)
+    assert torch.equal(skip.eval()(x), x.unsqueeze(1))

@@ -1,0 +1,180 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from small import Planting, planting, rows_of, schema_of
+
+from ctrloom.architecture import OPERATORS, Architecture
+from ctrloom.config import AutoPIConfig, AutoPISettings, Hyperparameters
+from ctrloom.data.rows import Rows
+from ctrloom.models import build
+from ctrloom.nn.operators import Skip
+from ctrloom.search import autopi
+from ctrloom.search.autopi import temperature
+from ctrloom.search.graphs import random_graph, strongest
+from ctrloom.search.task import Found, Task
+from ctrloom.training.loop import fit, seed_everything
+
+CONFIG = AutoPIConfig(nodes=2, epochs=4, batch_size=500, random_draws=2)
+HYPER = AutoPISettings(embedding_size=4, epochs=6, batch_size=500, learning_rate=0.01)
+
+
+def split(made: Planting, valid: int = 5000) -> Task:
+    rows = made.rows
+    return Task(rows[: len(rows) - valid], rows[len(rows) - valid :], made.schema)
+
+
+@pytest.fixture(scope="module")
+def made() -> Planting:
+    return planting(rows=25_000, fields=5, sizes=(8,), pairs=3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def found(made: Planting) -> Found:
+    return autopi.search(split(made), CONFIG, HYPER)
+
+
+def valid_auc(name: str, architecture: Architecture, task: Task, hyper: Hyperparameters) -> float:
+    seed_everything(0)
+    model = build(name, architecture, task.schema, hyper)  # type: ignore[arg-type]
+    return fit(model, task.train, task.valid, hyper, 0, name).best_epoch.valid_auc
+
+
+def test_the_found_graph_sees_planted_pairs_that_lr_cannot_see(made: Planting, found: Found) -> None:
+    task = split(made)
+    lr = Hyperparameters(epochs=6, batch_size=500, learning_rate=0.01)
+    plain = valid_auc("lr", Architecture.complete(made.schema.names), task, lr)
+    assert valid_auc("autopi", found.architecture, task, HYPER) > plain + 0.05
+
+
+def test_the_graph_is_what_the_strengths_say(found: Found) -> None:
+    cells, trace = found.architecture.cells, found.trace
+    assert cells is not None
+    for name, edges, count in (("interaction", cells.interaction, 3), ("ensemble", cells.ensemble, 5)):
+        own = [o for o in trace.operators if o.cell == name]
+        places = list(dict.fromkeys((o.source, o.target) for o in own))
+        assert len(own) == count * len(OPERATORS) == len(places) * len(OPERATORS)
+        rows = np.array([o.strength for o in own], dtype=float).reshape(count, len(OPERATORS))
+        for node in {target for _, target in places}:
+            assert rows[[t == node for _, t in places]].sum() == pytest.approx(1)
+        assert strongest(places, rows.tolist()) == edges
+        kept = {(o.source, o.target, o.operator) for o in own if o.kept}
+        assert kept == {(e.source, e.target, e.operator) for e in edges}
+    learned = [o.strength for o in trace.operators if o.strength is not None]
+    assert max(learned) > 1.05 * min(learned)
+
+
+def test_the_trace_says_what_it_cost(found: Found) -> None:
+    trace = found.trace
+    assert (trace.method, trace.base, trace.orders, trace.candidates) == ("autopi", "autopi", (), ())
+    assert trace.epochs == 4
+    assert trace.steps == 4 * 20  # half of 20,000 rows in batches of 500
+    assert trace.rows_per_second * trace.seconds == pytest.approx((2 * 4 - 1) * 10_000)  # one epoch is frozen
+    assert trace.hyperparameters["nodes"] == 2
+    assert found.architecture.method == "autopi"
+    assert found.architecture.interactions == ()
+
+
+def test_controls_are_random_graphs_of_the_same_size(found: Found) -> None:
+    graphs = [control.cells for control in found.controls["random"]]
+    assert graphs == [random_graph(2, 0), random_graph(2, 1)]
+
+
+def test_the_same_seed_finds_the_same_strengths(made: Planting) -> None:
+    rows, config = made.rows[:3000], CONFIG.model_copy(update={"epochs": 2})
+    first, again, other = (
+        autopi.search(
+            Task(rows, rows[:500], made.schema), config.model_copy(update={"seed": seed}), HYPER
+        ).trace
+        for seed in (0, 0, 1)
+    )
+    assert first.operators == again.operators
+    assert first.operators != other.operators
+
+
+def test_weights_and_strengths_learn_from_different_rows(
+    made: Planting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = torch.arange(2000, dtype=torch.float32)
+    rows = Rows(made.rows.ids_NC[:2000], made.rows.label_N[:2000], weight_N=marked + 1)
+    seen: dict[str, set[float]] = {"weights": set(), "gates": set()}
+
+    def noting(model: torch.nn.Module, batch: Rows) -> torch.Tensor:
+        assert batch.weight_N is not None
+        seen["gates"] |= set(batch.weight_N.tolist())
+        return loss(model, batch)
+
+    loss, epoch = autopi.loss_of, autopi.run_epoch
+
+    def epoch_noting(model, rows, *rest):  # type: ignore[no-untyped-def]
+        seen["weights"] |= set(rows.weight_N.tolist())
+        return epoch(model, rows, *rest)
+
+    monkeypatch.setattr(autopi, "loss_of", noting)
+    monkeypatch.setattr(autopi, "run_epoch", epoch_noting)
+    autopi.search(Task(rows, rows[:100], made.schema), CONFIG, HYPER)
+    assert len(seen["weights"]) == len(seen["gates"]) == 1000
+    assert seen["weights"].isdisjoint(seen["gates"])
+
+
+def test_frozen_epochs_leave_the_strengths_alone(made: Planting, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    gates = autopi._BiLevel._weights_and_gates
+
+    def counting(self: autopi._BiLevel) -> None:
+        steps.append(len(self.train))
+        gates(self)
+
+    monkeypatch.setattr(autopi._BiLevel, "_weights_and_gates", counting)
+    rows = made.rows[:2000]
+    task = Task(rows, rows[:200], made.schema)
+    for epochs, frozen, free in ((3, 15, 2), (6, 1, 5), (2, 15, 2)):
+        steps.clear()
+        config = CONFIG.model_copy(update={"epochs": epochs, "frozen": frozen})
+        autopi.search(task, config, HYPER)
+        assert len(steps) == free * 2  # steps of 500 in 1,000 rows
+
+
+def test_the_temperature_falls_to_1() -> None:
+    assert temperature(1, 20) == pytest.approx(1 + math.log(20))
+    assert temperature(20, 20) == 1
+    assert temperature(4, 20) == pytest.approx((1 + math.log(20)) / (1 + math.log(4)))
+    assert temperature(1, 1) == 1
+
+
+def test_noisy_skips_are_asked_for(made: Planting) -> None:
+    rows = made.rows[:100]
+    for noisy, noise in ((False, 0.0), (True, 0.03)):
+        config = CONFIG.model_copy(update={"noisy_skip": noisy})
+        model = autopi._BiLevel(Task(rows, rows, made.schema), config, HYPER).model
+        assert {module.noise for module in model.modules() if isinstance(module, Skip)} == {noise}
+
+
+def test_the_best_of_random_graphs_is_the_best_on_validation_rows(made: Planting) -> None:
+    rows = made.rows[:6000]
+    task = Task(rows[:5000], rows[5000:], made.schema)
+    config = CONFIG.model_copy(update={"strategy": "random", "samples": 3, "seed": 4})
+    hyper = HYPER.model_copy(update={"epochs": 2, "monitor": "logloss"})
+    found = autopi.search(task, config, hyper)
+    samples = found.trace.samples
+    assert [sample.cells for sample in samples] == [random_graph(2, seed) for seed in (4, 5, 6)]
+    best = min(samples, key=lambda sample: sample.valid_logloss)
+    assert found.architecture.cells == best.cells
+    assert all(operator.kept and operator.strength is None for operator in found.trace.operators)
+    assert found.trace.epochs == 6
+    assert found.trace.seconds >= sum(sample.seconds for sample in samples)
+    assert found.controls == {}
+    # The same figures again when that graph is trained alone.
+    seed_everything(4)
+    model = build("autopi", found.architecture, task.schema, hyper)
+    assert (
+        fit(model, task.train, task.valid, hyper, 4, "again").best_epoch.valid_logloss == best.valid_logloss
+    )
+
+
+def test_columns_of_every_kind_can_be_searched() -> None:
+    schema = schema_of(("categorical", 9), ("multivalued", 5, 3), ("numeric", 2))
+    rows = rows_of(schema, 600)
+    found = autopi.search(Task(rows, rows[:100], schema), CONFIG.model_copy(update={"epochs": 1}), HYPER)
+    assert len(found.trace.operators) == (3 + 5) * len(OPERATORS)
