@@ -8,11 +8,16 @@ from pathlib import Path
 from kfp import compiler, dsl
 from kfp.dsl import Artifact, Dataset, Input
 
+from components.aim_search_embeddings.component import aim_search_embeddings
+from components.aim_search_interactions.component import aim_search_interactions
 from components.baselines.component import baselines as train_baselines
 from components.evaluate.component import evaluate
 from components.ingest.component import ingest
 from components.retrain.component import retrain
 from components.search_autofis.component import search_autofis
+from components.search_autopi.component import search_autopi
+from components.search_optinter.component import search_optinter
+from components.select_interactions.component import select_interactions
 from components.transfer.component import transfer as transfer_to
 from components.vocabulary.component import vocabulary as fit_vocabulary
 
@@ -23,24 +28,23 @@ COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "search
 def after_search(
     dataset: Input[Dataset],
     search: Input[Artifact],
+    baselines: Input[Artifact],
     name: str,
     models: dict,  # type: ignore[type-arg]
-    baselines: list,  # type: ignore[type-arg]
     transfer: list,  # type: ignore[type-arg]
     seeds: list,  # type: ignore[type-arg]
     evaluation: dict,  # type: ignore[type-arg]
     run: dict,  # type: ignore[type-arg]
 ) -> None:
-    """Train what a search found, what it is transferred to and the baselines, and compare them."""
+    """Train what a search found and what it is transferred to, and compare them with the baselines."""
     again = retrain(dataset=dataset, search=search, models=models, seeds=seeds)
     moved = transfer_to(dataset=dataset, search=search, targets=transfer, models=models, seeds=seeds)
-    plain = train_baselines(dataset=dataset, names=baselines, models=models, seeds=seeds)
     evaluate(
         dataset=dataset,
         search=search,
         retrained=again.outputs["runs"],
         transferred=moved.outputs["runs"],
-        baselines=plain.outputs["runs"],
+        baselines=baselines,
         name=name,
         settings=evaluation,
         run=run,
@@ -81,6 +85,7 @@ def search_and_retrain(
     clean = ingest(data=data, store=store)
     encoded = fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary)
     dataset = encoded.outputs["dataset"]
+    plain = train_baselines(dataset=dataset, names=baselines, models=models, seeds=seeds)
 
     def go_on(found: dsl.PipelineTask) -> None:
         after_search(
@@ -88,7 +93,7 @@ def search_and_retrain(
             search=found.outputs["search"],
             name=name,
             models=models,
-            baselines=baselines,
+            baselines=plain.outputs["runs"],
             transfer=transfer,
             seeds=seeds,
             evaluation=evaluation,
@@ -97,6 +102,18 @@ def search_and_retrain(
 
     with dsl.If(method == "autofis"):
         go_on(search_autofis(dataset=dataset, config=search, models=models))
+    with dsl.Elif(method == "aim"):
+        first = aim_search_interactions(dataset=dataset, config=search, models=models)
+        second = aim_search_embeddings(
+            dataset=dataset, interactions=first.outputs["search"], config=search, models=models
+        )
+        go_on(second)
+    with dsl.Elif(method == "optinter"):
+        go_on(search_optinter(dataset=dataset, config=search, models=models))
+    with dsl.Elif(method == "autopi"):
+        go_on(search_autopi(dataset=dataset, config=search, models=models))
+    with dsl.Else():
+        go_on(select_interactions(dataset=dataset, config=search, models=models))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def run_local(config: RunConfig, output: Path) -> None:
         "predictions.parquet": ("evaluate", "evaluation/predictions.parquet"),
         "report.html": ("evaluate", "evaluation/report.html"),
     }
-    expected = ("ingest", "vocabulary", *searches, "retrain", "transfer", "baselines", "evaluate")
+    expected = ("ingest", "vocabulary", "baselines", *searches, "retrain", "transfer", "evaluate")
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = arguments(config, output / "data")
