@@ -95,7 +95,7 @@ class OptInterConfig(Section):
     epochs: Count = 10
     patience: Count = 1  # epochs without a better validation AUC before the search ends
     batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 1000 steps a pass
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 3e-3
     embedding_l2: NotNegative = 0.0
     cross_l2: NotNegative = 3e-8  # of the rows that a batch touches
     gate_learning_rate: Positive = 1e-2

@@ -26,13 +26,12 @@ class OptInter(nn.Module):
         memorized, factorized = (architecture.of_order(2, f) for f in ("memorize", "hadamard"))
         fields, pairs = len(schema.fields), len(memorized) + len(factorized)
         size, cross_size = hyper.embedding_size, hyper.cross_embedding_size
-        std = hyper.embedding_std or slot_std(fields, size)
-        cross_std = hyper.embedding_std or slot_std(max(pairs, 1), cross_size)
-        self.embedding = FieldEmbedding(schema, size, std)
+        cross_std = hyper.embedding_std or slot_std(pairs, cross_size)
+        self.embedding = FieldEmbedding(schema, size, hyper.embedding_std or slot_std(fields, size))
         self.memorized = CrossEmbedding(
             schema, memorized, cross_size, cross_std, hyper.cross_l2, hyper.cross_learning_rate
         )
-        self.factorized = HadamardProducts(schema, factorized, cross_size, std)
+        self.factorized = HadamardProducts(schema, factorized, cross_size, cross_std**0.5)
         inputs = fields * size + pairs * cross_size
         self.mlp = MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm, hyper.layer_norm)
 

@@ -16,9 +16,10 @@ def slot_std(slots: int, size: int) -> float:
     """Standard deviation with which the inputs of a perceptron, `slots` of width `size`, begin.
 
     The published code draws uniformly within (3 / (slots * size))^2, which is next to nothing; the square is
-    taken to stand for a square root, and this is the standard deviation then.
+    taken to stand for a square root, and this is the standard deviation then. The factors of a product begin
+    at its square root, so that a product is of the size of other slots.
     """
-    return float((slots * size) ** -0.5)
+    return float(max(slots * size, 1) ** -0.5)
 
 
 class HadamardProducts(nn.Module):

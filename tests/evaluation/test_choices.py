@@ -1,0 +1,72 @@
+"""OptInter's part of the report: the choice for each pair."""
+
+from pathlib import Path
+
+import numpy as np
+from made_up_evaluation import FRAPPE, made_up, made_up_trace
+
+from ctrloom.evaluation.report.choice_figures import choice_map, choices
+from ctrloom.evaluation.report.render import render
+from ctrloom.search.trace import Candidate, SearchTrace
+
+FUNCTIONS = ("memorize", "hadamard", "none")
+
+
+def optinter(fields: tuple[str, ...] = FRAPPE) -> SearchTrace:
+    """The made-up search with three candidates per pair and random probabilities."""
+    rng, trace = np.random.default_rng(1), made_up_trace(fields)
+    candidates = []
+    for pair in trace.of_order(2):
+        shares = rng.dirichlet([0.5] * 3).tolist()
+        for function, p in zip(FUNCTIONS, shares, strict=True):
+            kept = function != "none" and p == max(shares)
+            nats = float(rng.random()) / 100
+            common = {"statistics_auc": 0.6, "mutual_information": nats}
+            candidates.append(Candidate(fields=pair.fields, function=function, gate=p, kept=kept, **common))
+    gates = tuple(c.gate for c in candidates)
+    update = {
+        "method": "optinter",
+        "base": "optinter",
+        "candidates": tuple(candidates),
+        "path_gates": tuple(gates for _ in trace.path_steps),
+    }
+    return SearchTrace.model_validate(trace.model_copy(update=update).model_dump())
+
+
+def test_the_likeliest_choice_of_each_pair_is_told_the_most_informative_first() -> None:
+    trace = optinter()
+    told = choices(trace)
+    assert len(told) == 45
+    for choice in told:
+        three = {c.function: c for c in trace.candidates if c.fields == choice.fields}
+        assert choice.probability == max(c.gate for c in three.values()) == three[choice.function].gate
+        assert choice.mutual_information == three[choice.function].mutual_information
+    nats = [choice.mutual_information or 0 for choice in told]
+    assert nats == sorted(nats, reverse=True)
+    assert choices(made_up_trace()) == []
+
+
+def test_the_map_names_each_pair_and_its_choice() -> None:
+    trace = optinter()
+    drawn = str(choice_map(trace))
+    for choice in choices(trace):
+        nats = f"{choice.mutual_information:.5f}"
+        told = f"{choice.name}, probability {choice.probability:.3f}, mutual information {nats}"
+        assert f"<title>{' × '.join(choice.fields)}: {told}</title>" in drawn
+
+
+def test_the_report_shows_choices_in_place_of_gates(tmp_path: Path) -> None:
+    results, _ = made_up()
+    trace = optinter()
+    render(results, trace, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("How each pair is modelled") == 1
+    assert 'id="choices"' in page
+    assert "Gates of all pairs" not in page
+    counts = {name: sum(c.name == name for c in choices(trace)) for name in ("memorize", "leave out")}
+    assert f"{counts['memorize']} memorized" in page
+    assert f"{counts['leave out']} left out" in page
+    # What stands first in the table is the pair that tells most about the label.
+    table = page[page.index('id="choices"') :]
+    first, second = choices(trace)[:2]
+    assert table.index(f"{first.mutual_information:.5f}") < table.index(f"{second.mutual_information:.5f}")

@@ -1,0 +1,224 @@
+"""The relaxed model against loops; what a search chooses on planted clicks; its schedule and its trace."""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small import Planting, crossed, planting, rows_of, schema_of
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import OptInterConfig, OptInterSettings
+from ctrloom.nn.crosses import fill_crosses
+from ctrloom.schema import CrossKeys, Schema
+from ctrloom.search import optinter
+from ctrloom.search.optinter import Relaxed
+from ctrloom.search.task import Found, Task
+
+SCHEMA, KEYS = crossed(
+    schema_of(("categorical", 5), ("multivalued", 4, 2), ("categorical", 7), ("categorical", 3))
+)
+ROWS = rows_of(SCHEMA, 8)
+PAIRS = [("a", "c"), ("a", "d"), ("c", "d")]
+HYPER = OptInterSettings(embedding_size=6, cross_embedding_size=4, hidden=(32,))
+
+
+def relaxed(**settings: Any) -> Relaxed:
+    torch.manual_seed(0)
+    hyper = OptInterSettings(embedding_size=3, cross_embedding_size=2, hidden=(4,), embedding_std=0.5)
+    model = Relaxed(SCHEMA, PAIRS, hyper, **settings)
+    fill_crosses(model, KEYS)
+    return model.double()
+
+
+def test_slots_are_mixtures_of_the_two_vectors() -> None:
+    model = relaxed().eval()
+    model.temperature = 0.4
+    with torch.no_grad():
+        model.logit_P3.copy_(torch.randn(3, 3))
+    seen: list[torch.Tensor] = []
+    model.mlp.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    assert ROWS.factors_NC is not None
+    factors = ROWS.factors_NC.double()
+    table = model.factorized.table
+    assert table is not None
+    with torch.no_grad():
+        model(ROWS.ids_NC, factors)
+        a_BFD, e_BFD = table(ROWS.ids_NC, factors), model.embedding(ROWS.ids_NC, factors)
+        cross_BPD = model.memorized.weight[model.memorized.rows(ROWS.ids_NC)]
+    logits = model.logit_P3.detach().numpy() / 0.4
+    for b in range(len(ROWS)):
+        slots = [e_BFD[b].flatten().numpy()]
+        for p, (i, j) in enumerate(((0, 2), (0, 3), (2, 3))):
+            share = np.exp(logits[p]) / np.exp(logits[p]).sum()
+            product = [float(a_BFD[b, i, d] * a_BFD[b, j, d]) for d in range(2)]
+            mixed = [share[0] * float(cross_BPD[b, p, d]) + share[1] * product[d] for d in range(2)]
+            slots.append(np.array(mixed))
+        np.testing.assert_allclose(seen[0][b].numpy(), np.concatenate(slots), rtol=0, atol=1e-12)
+
+
+def test_noise_is_there_in_training_alone_and_only_where_it_is_asked_for() -> None:
+    plain, noisy = relaxed().train(), relaxed(gumbel=True).train()
+    assert torch.equal(plain.probabilities(), plain.probabilities())
+    draws = torch.stack([noisy.probabilities().argmax(1) for _ in range(3000)])
+    shares = torch.stack([(draws == k).double().mean(0) for k in range(3)], 1)
+    # The likeliest choice under Gumbel noise is drawn as the softmax of the logits says.
+    torch.testing.assert_close(shares, noisy.logit_P3.softmax(1), rtol=0, atol=0.04)
+    assert torch.equal(noisy.eval().probabilities(), noisy.logit_P3.softmax(1))
+
+
+def with_crosses(made: Planting) -> tuple[Schema, CrossKeys]:
+    schema, keys = crossed(made.schema, share=1.0)
+    return schema, keys
+
+
+def run(made: Planting, **config: Any) -> Found:
+    schema, keys = with_crosses(made)
+    train, valid = made.rows[: -len(made.rows) // 5], made.rows[-len(made.rows) // 5 :]
+    return optinter.search(Task(train, valid, schema, keys), OptInterConfig(**config), HYPER)
+
+
+def choices(architecture: Architecture) -> dict[tuple[str, ...], str]:
+    return {i.fields: i.function for i in architecture.interactions}
+
+
+@pytest.fixture(scope="module")
+def clicks() -> Planting:
+    """Two random tables over 12 x 12 values, a product over 120 x 120, and 12 pairs of noise."""
+    shape: dict[str, Any] = {"fields": 6, "sizes": (12, 120), "tables": 2, "pairs": 1, "rank": 1}
+    return planting(rows=40_000, **shape, zipf=0.5, main_effects=0.3, noise=0.3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def found(clicks: Planting) -> Found:
+    return run(clicks, epochs=2)
+
+
+def test_planted_pairs_are_modelled_as_they_were_made(clicks: Planting, found: Found) -> None:
+    chosen = choices(found.architecture)
+    small = {f"field_{f:02d}" for f in (0, 2, 4)}
+    expected = {pair: "memorize" if small.issuperset(pair) else "hadamard" for pair in clicks.interactions}
+    pairs = list(combinations(clicks.schema.names, 2))
+    right = sum(chosen.get(pair) == expected.get(pair) for pair in pairs)
+    assert right >= 0.8 * len(pairs)
+    assert all(chosen.get(pair) == how for pair, how in expected.items() if how == "memorize")
+
+
+def test_the_trace_has_three_candidates_per_pair(clicks: Planting, found: Found) -> None:
+    trace = found.trace
+    assert len(trace.candidates) == 3 * 15
+    for k in range(0, 45, 3):
+        three = trace.candidates[k : k + 3]
+        assert [c.function for c in three] == ["memorize", "hadamard", "none"]
+        assert len({c.fields for c in three}) == 1
+        assert sum(c.gate for c in three) == pytest.approx(1)
+        best = max(three, key=lambda c: c.gate)
+        kept = [c for c in three if c.kept]
+        assert kept == ([] if best.function == "none" else [best])
+        assert three[0].mutual_information is not None
+        if kept:
+            assert choices(found.architecture)[best.fields] == best.function
+    assert trace.path_steps[-1] == trace.steps
+    assert len(trace.path_steps) <= 61
+    first = np.array(trace.path_gates[0]).reshape(15, 3)
+    np.testing.assert_allclose(first.sum(1), 1, rtol=1e-6)
+    assert first.max() < 0.6
+
+
+def test_controls_are_both_whole_models_and_draws(found: Found) -> None:
+    controls = found.controls
+    assert set(controls) == {"all-memorize", "all-hadamard", "random"}
+    for function in ("memorize", "hadamard"):
+        (every,) = controls[f"all-{function}"]
+        assert len(every.interactions) == 15
+        assert every.functions(2) == (function,)
+    assert len(controls["random"]) == 10
+    kept = [len(draw.interactions) for draw in controls["random"]]
+    assert 15 * 10 * 0.5 < sum(kept) < 15 * 10 * 0.85  # two thirds
+    assert len({str(choices(draw)) for draw in controls["random"]}) == 10
+
+
+def little(**config: Any) -> Found:
+    made = planting(rows=1500, fields=4, sizes=(6,), pairs=1)
+    return run(made, random_draws=0, **config)
+
+
+def test_the_same_seed_gives_the_same_search_to_the_last_bit() -> None:
+    first, second, other = (little(epochs=2, seed=seed, bi_level=True) for seed in (0, 0, 1))
+    assert first.architecture == second.architecture
+    assert first.trace.candidates == second.trace.candidates
+    assert first.trace.path_gates == second.trace.path_gates
+    assert first.trace.path_gates != other.trace.path_gates
+
+
+@pytest.mark.parametrize(
+    ("decay", "passes"), [(None, 1.0), (0.5 / 18, 2.0), (0.0, None)], ids=["default", "given", "never"]
+)
+def test_the_temperature_falls_with_training_steps(
+    monkeypatch: pytest.MonkeyPatch, decay: float | None, passes: float | None
+) -> None:
+    temperatures: list[float] = []
+    step = optinter._Course._step
+
+    def recorded(course: optinter._Course) -> None:
+        step(course)
+        temperatures.append(course.model.temperature)
+
+    monkeypatch.setattr(optinter._Course, "_step", recorded)
+    trace = little(epochs=3, patience=3, batch_size=64, temperature_decay=decay).trace
+    a_pass = trace.steps // 3
+    assert len(temperatures) == trace.steps
+    if passes is None:
+        assert set(temperatures) == {1.0}
+        return
+    floor = next(i for i, t in enumerate(temperatures, start=1) if t <= 0.0101)
+    assert floor == pytest.approx(passes * a_pass, abs=2)
+    assert temperatures[0] == pytest.approx(1 - 0.99 / a_pass if decay is None else 1 - decay)
+    assert temperatures[-1] == 0.01
+
+
+def test_the_best_validation_epoch_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    aucs = iter([0.7, 0.9, 0.8, 0.85, 0.6])
+    validated = optinter.validated
+    kept: list[np.ndarray] = []
+
+    def scripted(model: Relaxed, *args: Any) -> Any:
+        kept.append((model.logit_P3 / model.temperature).softmax(1).detach().double().numpy())
+        return validated(model, *args).model_copy(update={"valid_auc": next(aucs)})
+
+    monkeypatch.setattr(optinter, "validated", scripted)
+    trace = little(epochs=10, patience=2, temperature_decay=0.0).trace
+    assert trace.epochs == 4
+    gates = np.array([c.gate for c in trace.candidates]).reshape(-1, 3)
+    np.testing.assert_array_equal(gates, kept[1])
+
+
+def test_bi_level_logits_learn_from_rows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[int]] = {"weights": set(), "logits": set()}
+    loss_of = optinter.loss_of
+
+    def of_logits(model: Relaxed, batch: Any) -> torch.Tensor:
+        seen["logits"] |= {hash(tuple(row)) for row in batch.ids_NC.tolist()}
+        return loss_of(model, batch)
+
+    made = planting(rows=1500, fields=4, sizes=(400,), pairs=1, zipf=0.0)  # rows are hardly ever alike
+    schema, keys = with_crosses(made)
+    monkeypatch.setattr(optinter, "loss_of", of_logits)
+    config = OptInterConfig(bi_level=True, epochs=2, random_draws=0, batch_size=64)
+    course = optinter._Course(Task(made.rows[:1200], made.rows[1200:], schema, keys), config, HYPER)
+    seen["weights"] = {hash(tuple(row)) for row in course.train.ids_NC.tolist()}
+    course.run()
+    assert len(seen["logits"]) >= 590
+    assert not seen["weights"] & seen["logits"]
+
+
+def test_data_without_crosses_are_refused_with_the_way_out() -> None:
+    made = planting(rows=200, fields=3, sizes=(4,), pairs=1)
+    with pytest.raises(ValueError, match=r"set vocabulary\.crosses"):
+        optinter.search(Task(made.rows, made.rows, made.schema), OptInterConfig(), HYPER)
+
+
+def test_a_search_that_diverges_says_so() -> None:
+    with pytest.raises(ValueError, match="diverged"):
+        little(learning_rate=1e30, epochs=1)
