@@ -201,3 +201,26 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
     assert "<script>alert(1)</script>" in shown.words
     assert {attrs["id"] for tag, attrs in shown.tags if tag == "section"} == SECTIONS
     assert not [tag for tag, _ in shown.tags if tag in ("script", "img")]
+
+
+def test_statistics_stand_beside_the_gates(tmp_path: Path) -> None:
+    results, trace = made_up()
+    _, plain = page(results, trace, tmp_path)
+    assert "mut. inf." not in plain.words
+    candidates = tuple(c.model_copy(update={"mutual_information": 0.01234}) for c in trace.candidates)
+    _, informed = page(results, trace.model_copy(update={"candidates": candidates}), tmp_path)
+    assert "mut. inf." in informed.words
+    assert "0.0123" in informed.words
+    assert "Gates are not effects" in informed.words
+
+
+def test_scores_are_shaded_from_the_weakest_kept_to_the_strongest(tmp_path: Path) -> None:
+    results, trace = made_up()
+    kept = {c.fields: 0.6 + 0.01 * i for i, c in enumerate(c for c in trace.candidates if c.kept)}
+    candidates = tuple(c.model_copy(update={"gate": kept.get(c.fields, 0.5)}) for c in trace.candidates)
+    none: dict[str, object] = {"path_steps": (), "path_gates": (), "path_threshold": ()}
+    change = {"method": "statistics_auc", "candidates": candidates, **none}
+    source, parsed = page(results, trace.model_copy(update=change), tmp_path)
+    assert all(f"fill: var(--level-{i})" in source for i in range(7))
+    assert "Statistics AUC of all pairs" in parsed.words
+    assert "Gates of all pairs" not in parsed.words

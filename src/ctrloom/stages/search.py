@@ -8,13 +8,21 @@ from ctrloom import storage
 from ctrloom.architecture import Architecture, Provenance
 from ctrloom.config import Hyperparameters, SearchConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.search import aim, autofis
+from ctrloom.search import aim, autofis, autopi, optinter, selection
 from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import SearchTrace
 from ctrloom.version import code_version
 
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
-METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {"autofis": autofis.search, "aim": aim.search}
+METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {
+    "autofis": autofis.search,
+    "aim": aim.search,
+    "autopi": autopi.search,
+    "optinter": optinter.search,
+    "random": selection.search,
+    "statistics_auc": selection.search,
+    "mutual_information": selection.search,
+}
 
 
 def search(manifest: Path, config: SearchConfig, models: dict[Any, Any], output: Path) -> Architecture:

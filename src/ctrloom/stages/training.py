@@ -11,13 +11,17 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.models import MODELS
 from ctrloom.models.trees import lightgbm
 from ctrloom.search.trace import SearchTrace
-from ctrloom.stages.search import ARCHITECTURE, CONTROLS, TRACE
+from ctrloom.stages.search import ARCHITECTURE, TRACE, read_controls
 from ctrloom.training.runs import Plan, open_runs, train_runs
 
-CONTROL_TITLES = {
+TITLES = {  # of models over a selection: a control, or what a method without training found
     "random": "{}, random selection",
     "unpruned": "{}, all gates",
     "statistics-auc": "{}, by statistics-AUC",
+    "mutual-information": "{}, by mutual information",
+    "whole-embeddings": "{}, whole embeddings",
+    "all-memorize": "{}-M, all pairs memorized",
+    "all-hadamard": "{}-F, all pairs factorized",
 }
 
 
@@ -39,18 +43,19 @@ def retrain(
         ValueError: a named control that the search did not write.
     """
     dataset = Dataset.open(manifest)
-    base: ModelName = SearchTrace.load(search / TRACE).base
-    found = _found(search, dataset)
-    plans = [Plan(base, MODELS[base].title, "retrained", base, (found,))]
-    folders = {folder.name: folder for folder in sorted((search / CONTROLS).glob("*"))}
-    if missing := set(controls or ()) - set(folders):
+    trace = SearchTrace.load(search / TRACE)
+    base: ModelName = trace.base
+    title = _title(trace.method.replace("_", "-"), base) if trace.selects else MODELS[base].title
+    plans = [Plan(base, title, "retrained", base, (_found(search, dataset),))]
+    every = read_controls(search)
+    if missing := set(controls or ()) - set(every):
         raise ValueError(
-            f"controls: {min(missing)!r} is not among those of this search: {', '.join(folders) or 'none'}"
+            f"controls: {min(missing)!r} is not among those of this search: {', '.join(every) or 'none'}"
         )
-    for folder in (folders[name] for name in (folders if controls is None else controls)):
-        draws = [Architecture.load(path) for path in sorted(folder.glob("*.json"), key=lambda p: int(p.stem))]
-        title = CONTROL_TITLES[folder.name].format(MODELS[base].title)
-        plans.append(Plan(f"{base}-{folder.name}", title, "control", base, draws, counterpart=base))
+    for name in every if controls is None else controls:
+        plans.append(
+            Plan(f"{base}-{name}", _title(name, base), "control", base, every[name], counterpart=base)
+        )
     train_runs(dataset, plans, models, seeds, output)
     if bundle:
         _export(dataset, output, base, bundle)
@@ -94,6 +99,11 @@ def baselines(
     every = Architecture.complete(dataset.schema.names, orders)
     plans = [Plan(name, MODELS[name].title, "baseline", name, (every,)) for name in names]
     train_runs(dataset, plans, models, seeds, output)
+
+
+def _title(selection: str, base: ModelName) -> str:
+    title = TITLES.get(selection, "{}, " + selection.replace("-", " "))
+    return title.format(MODELS[base].title)
 
 
 def _found(search: Path, dataset: Dataset) -> Architecture:

@@ -19,7 +19,7 @@ _NAME: dict[str, Any] = {"fontsize": 7.5, "color": ACCENT, "annotation_clip": Fa
 
 
 def gate_map(trace: SearchTrace) -> Markup:
-    """Field by field the strength of each pair's gate; dropped pairs are pale and hold nothing."""
+    """Field by field the strength of each pair's gate or score; dropped pairs are pale and hold nothing."""
     pairs = trace.of_order(2)
     names = list(dict.fromkeys(name for pair in pairs for name in pair.fields))  # in schema order
     place = {name: i for i, name in enumerate(names)}
@@ -33,20 +33,22 @@ def gate_map(trace: SearchTrace) -> Markup:
         figure, (ax,) = drawing.axes(side, side)
         figure.set_layout_engine("none")
         ax.set_position((margin / side, margin / side, square / side, square / side))
-        strongest = max((abs(c.gate) for c in pairs if c.kept), default=0.0) or 1.0
+        strengths = [abs(c.gate) for c in pairs if c.kept]
+        strongest = max(strengths, default=0.0) or 1.0
+        weakest = min(strengths, default=0.0) if trace.selects else 0.0
         planted = {frozenset(names) for names in trace.planted or ()}
         for i, candidate in enumerate(pairs):
             low, high = sorted(place[name] for name in candidate.fields)
-            colour = LEVELS[_level(candidate.gate, strongest)] if candidate.kept else DROPPED
+            level = _level(candidate.gate, weakest, strongest)
+            colour = LEVELS[level] if candidate.kept else DROPPED
             ax.add_patch(Rectangle((low, high), 0.92, 0.92, facecolor=colour, gid=f"tip{i}"))
-            tips[f"tip{i}"] = _tip(candidate)
+            tips[f"tip{i}"] = _tip(candidate, trace.measure)
             if frozenset(candidate.fields) in planted:
                 ax.add_patch(Rectangle((low, high), 0.92, 0.92, fill=False, edgecolor=PLANTED, linewidth=1.8))
             if candidate.kept and size <= 16:
-                deep = _level(candidate.gate, strongest) > 2
-                middle = low + 0.46, high + 0.5
-                text = f"{candidate.gate:.2f}".replace("-", "−")
-                ax.text(*middle, text, ha="center", va="center", fontsize=7, color=PAPER if deep else INK)
+                middle, colour = (low + 0.46, high + 0.5), PAPER if level > 2 else INK
+                text = _short(candidate.gate).replace("-", "−")
+                ax.text(*middle, text, ha="center", va="center", fontsize=7, color=colour)
         ax.set(xlim=(-0.04, size - 1), ylim=(size, 0.96))
         labels = [drawing.clipped(name) for name in names]
         ax.set_xticks(np.arange(size - 1) + 0.46, labels[:-1], rotation=90, fontsize=font)
@@ -54,8 +56,8 @@ def gate_map(trace: SearchTrace) -> Markup:
         ax.tick_params(length=0)
         ax.grid(False)
         ax.spines[:].set_visible(False)
-        _map_legend(ax, strongest, bool(planted))
-        return drawing.inline(figure, "Heat map of the gate of every pair of fields", tips)
+        _map_legend(ax, trace, weakest, strongest)
+        return drawing.inline(figure, f"Heat map of the {trace.measure} of every pair of fields", tips)
 
 
 def gate_path(trace: SearchTrace) -> Markup:
@@ -131,30 +133,40 @@ def _name_points(ax: Axes, candidates: list[Candidate]) -> None:
         ax.annotate(name, at, textcoords="offset points", **place, **_NAME)
 
 
-def _map_legend(ax: Axes, strongest: float, planted: bool) -> None:
+def _map_legend(ax: Axes, trace: SearchTrace, weakest: float, strongest: float) -> None:
     """In the empty corner above the diagonal: what the shades mean."""
-    bounds = [f"{strongest * i / len(LEVELS):.2f}" for i in range(len(LEVELS) + 1)]
+    bounds = [_short(bound) for bound in np.linspace(weakest, strongest, len(LEVELS) + 1)]
     rows: list[tuple[str, dict[str, Any]]] = [
         (f"{bounds[i]}–{bounds[i + 1]}", {"facecolor": LEVELS[i]}) for i in reversed(range(len(LEVELS)))
     ]
     rows.append(("dropped", {"facecolor": DROPPED}))
-    if planted:
+    if trace.planted:
         rows.append(("planted", {"facecolor": "none", "edgecolor": PLANTED, "linewidth": 1.8}))
-    ax.text(0.99, 0.97, "|gate| at the end", ha="right", va="center", fontsize=8, transform=ax.transAxes)
+    title = trace.measure if trace.selects else f"|{trace.measure}| at the end"
+    ax.text(0.99, 0.97, title, ha="right", va="center", fontsize=8, transform=ax.transAxes)
     for i, (text, look) in enumerate(rows, start=1):
         y = 0.965 - 0.055 * i
         ax.add_patch(Rectangle((0.94, y - 0.02), 0.05, 0.04, transform=ax.transAxes, **look))
         ax.text(0.925, y, text, ha="right", va="center", fontsize=7.5, transform=ax.transAxes)
 
 
-def _level(gate: float, strongest: float) -> int:
-    return min(int(abs(gate) / strongest * len(LEVELS)), len(LEVELS) - 1)
+def _level(gate: float, weakest: float, strongest: float) -> int:
+    share = (abs(gate) - weakest) / ((strongest - weakest) or 1.0)
+    return min(max(int(share * len(LEVELS)), 0), len(LEVELS) - 1)
 
 
-def _tip(candidate: Candidate) -> str:
-    state = f"gate {candidate.gate:.4f}" if candidate.kept else "dropped"
-    auc = "" if candidate.statistics_auc is None else f", statistics AUC {candidate.statistics_auc:.4f}"
-    return f"{drawing.joined(candidate.fields, 60)}: {state}{auc}"
+def _short(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
+
+
+def _tip(candidate: Candidate, measure: str) -> str:
+    told = {
+        "statistics AUC": candidate.statistics_auc,
+        "mutual information": candidate.mutual_information,
+    }
+    state = f"{measure} {candidate.gate:.4f}" if candidate.kept else "dropped"
+    more = [f", {name} {value:.4f}" for name, value in told.items() if value is not None and name != measure]
+    return f"{drawing.joined(candidate.fields, 60)}: {state}{''.join(more)}"
 
 
 def _spread(ends: dict[int, float], gap: float) -> dict[int, float]:

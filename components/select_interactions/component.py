@@ -1,0 +1,36 @@
+"""Selections without training: by statistics-AUC, by mutual information, or at random."""
+
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
+
+from components.step import step
+
+
+@step
+def select_interactions(
+    dataset: Input[Dataset],
+    search: Output[Artifact],
+    summary: Output[Metrics],
+    config: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Select feature interactions by a statistic of their fields, or at random; nothing is trained.
+
+    Args:
+        dataset: Manifest of an encoded data set.
+        search: Folder with architecture.json, search.json and the control selections.
+        summary: Interactions kept per order, and the cost of the statistic.
+        config: Settings of the selection (section `search` of a run configuration), its method among them.
+        models: Hyper-parameters per model (section `models` of a run configuration).
+    """
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import SelectionConfig
+
+    found = stages.search(
+        Path(dataset.path), SelectionConfig.parse(config, "search"), models, Path(search.path)
+    )
+    for order in found.orders:
+        summary.log_metric(f"kept_order_{order}", len(found.of_order(order)))
+    if found.provenance:
+        summary.log_metric("search_seconds", found.provenance.search_seconds)
