@@ -1,4 +1,4 @@
-"""AutoPI: which operators, in which graph, combine the fields."""
+"""AutoPI: a graph of interaction operators."""
 
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
 
@@ -13,15 +13,16 @@ def search_autopi(
     config: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Search with AutoPI for a graph of interaction operators, by gradients or at random.
+    """Search a graph of interaction operators with AutoPI: by gradients, or the best of random graphs.
 
     Args:
         dataset: Manifest of an encoded data set.
-        search: Folder with architecture.json and search.json.
-        summary: Operators in the graph, and the cost of the search.
+        search: Folder with architecture.json, search.json and random graphs as controls.
+        summary: How often each operator was kept, and the cost of the search.
         config: Settings of the search (section `search` of a run configuration).
         models: Hyper-parameters per model (section `models` of a run configuration).
     """
+    from collections import Counter
     from pathlib import Path
 
     from ctrloom import stages
@@ -29,6 +30,8 @@ def search_autopi(
 
     found = stages.search(Path(dataset.path), AutoPIConfig.parse(config, "search"), models, Path(search.path))
     if found.cells:
-        summary.log_metric("operators", len(found.cells.interaction) + len(found.cells.ensemble))
+        kept = (*found.cells.interaction, *found.cells.ensemble)
+        for operator, times in Counter(edge.operator for edge in kept).items():
+            summary.log_metric(f"kept_{operator}", times)
     if found.provenance:
         summary.log_metric("search_seconds", found.provenance.search_seconds)

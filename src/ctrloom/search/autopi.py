@@ -62,11 +62,10 @@ class _BiLevel:
         self.config, self.hyper, self.device = config, hyper, pick_device(hyper.device)
         self.generator = seed_everything(config.seed)
         shape = shape_of(task.schema, hyper)
-        self.cells: dict[CellName, MixedCell] = {
-            "interaction": MixedCell(INTERACTION_INPUTS, config.nodes, shape),
-            "ensemble": MixedCell(ENSEMBLE_INPUTS, config.nodes, shape),
-        }
-        self.model = TwoCells(*self.cells.values(), task.schema, hyper).to(self.device)
+        interaction = MixedCell(INTERACTION_INPUTS, config.nodes, shape)
+        ensemble = MixedCell(ENSEMBLE_INPUTS, config.nodes, shape)
+        self.model = TwoCells(interaction, ensemble, task.schema, hyper).to(self.device)
+        self.cells: dict[CellName, MixedCell] = {"interaction": interaction, "ensemble": ensemble}
         for module in self.model.modules():
             if isinstance(module, Skip) and config.noisy_skip:
                 module.noise = NOISE
