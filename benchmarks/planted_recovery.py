@@ -45,15 +45,19 @@ class Cell:
     seconds: float
 
 
+def prepared(config: SynthConfig, folder: Path) -> Dataset:
+    """Made clicks as an encoded data set."""
+    clicks = synthesize(config, folder)
+    columns = {"click": "label", **dict.fromkeys(Planted(config).names, "categorical")}
+    data = DataConfig.parse({"files": str(clicks), "columns": columns}, "benchmark")
+    return Dataset.open(build_vocabulary(ingest(data, folder), VocabularyConfig(), folder))
+
+
 def recover(config: SynthConfig, seed: int) -> dict[int, Cell]:
     """Search clicks with planted interactions; one cell per order."""
+    names = Planted(config).names
     with tempfile.TemporaryDirectory() as folder:
-        clicks = synthesize(config, Path(folder))
-        names = Planted(config).names
-        columns = {"click": "label", **dict.fromkeys(names, "categorical")}
-        data = DataConfig.parse({"files": str(clicks), "columns": columns}, "benchmark")
-        manifest = build_vocabulary(ingest(data, Path(folder)), VocabularyConfig(), Path(folder))
-        dataset = Dataset.open(manifest)
+        dataset = prepared(config, Path(folder))
         order = 3 if config.triples else 2
         settings = AutoFISConfig(order=order, seed=seed)
         task = Task(dataset.rows("train"), dataset.rows("valid"), dataset.schema)
