@@ -178,6 +178,14 @@ def test_the_temperature_falls_with_training_steps(
     assert temperatures[-1] == 0.01
 
 
+def test_logits_stay_as_they_are_while_weights_warm_up() -> None:
+    once, later = (little(epochs=1, warm_up=passes, batch_size=64).trace for passes in (0, 2))
+    assert later.path_gates[0] == once.path_gates[0]
+    assert later.path_gates[1] != once.path_gates[1]
+    assert (once.epochs, later.epochs) == (1, 3)
+    assert once.steps == later.steps
+
+
 def test_the_best_validation_epoch_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     aucs = iter([0.7, 0.9, 0.8, 0.85, 0.6])
     validated = optinter.validated

@@ -92,6 +92,7 @@ class OptInterConfig(Section):
 
     method: Literal["optinter"] = "optinter"
     base: Literal["optinter"] = "optinter"
+    warm_up: Passes = 0  # passes with fixed logits before those below; 0 in the paper
     epochs: Count = 10
     patience: Count = 1  # epochs without a better validation AUC before the search ends
     batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 1000 steps a pass

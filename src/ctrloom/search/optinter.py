@@ -133,7 +133,9 @@ class _Course:
     def run(self) -> SearchTrace:
         """Search until the validation AUC stops rising."""
         began, config, waited, epochs = time.perf_counter(), self.config, 0, 0
-        with progress("search", config.epochs * len(self.train)) as advance:
+        with progress("search", (config.warm_up + config.epochs) * len(self.train)) as advance:
+            for _ in range(config.warm_up):
+                run_epoch(self.model, self.train, self.batch_size, self.generator, self.adam.step, advance)
             while epochs < config.epochs and waited < config.patience:
                 epochs += 1
                 waited = 0 if self._epoch(advance) else waited + 1
@@ -149,9 +151,9 @@ class _Course:
             path_gates=tuple(tuple(p_P3.flatten().tolist()) for _, p_P3 in path),
             path_threshold=(0.0,) * len(path),
             steps=self.steps,
-            epochs=epochs,
+            epochs=config.warm_up + epochs,
             seconds=seconds,
-            rows_per_second=rows * epochs / seconds,
+            rows_per_second=(config.warm_up * len(self.train) + epochs * rows) / seconds,
             hyperparameters=config.model_dump(mode="json"),
         )
 
