@@ -11,6 +11,7 @@ from ctrloom import storage
 from ctrloom.evaluation.report import (
     aim_figures,
     attention_figures,
+    cell_figures,
     drawing,
     format,
     model_figures,
@@ -101,6 +102,10 @@ def _figures(results: Results, search: SearchTrace | None) -> dict[str, Markup]:
         figures["gate_map"] = search_figures.gate_map(search)
     if search and search.embedding_gates:
         figures["embedding_map"] = aim_figures.embedding_map(search)
+    if search and search.operators:
+        figures |= {f"graph_{cell}": graph for cell, graph in cell_figures.graphs(search).items()}
+    if search and any(operator.strength is not None for operator in search.operators):
+        figures["operator_strengths"] = cell_figures.strength_map(search)
     if search and search.path_steps:
         figures["gate_path"] = search_figures.gate_path(search)
     scored = search and any(candidate.statistics_auc is not None for candidate in search.candidates)

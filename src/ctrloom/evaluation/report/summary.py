@@ -1,5 +1,6 @@
 """What the numbers say, in words: the verdict, the ranking, the planted truth."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -75,7 +76,7 @@ def ranking(trace: SearchTrace, order: int) -> list[Candidate]:
 
 def planted(trace: SearchTrace) -> Planted | None:
     """Comparison with the planted interactions, where the data have some."""
-    if trace.planted is None:
+    if trace.planted is None or trace.operators:  # a graph of operators names no single interactions
         return None
     kept = {frozenset(c.fields) for c in trace.candidates if c.kept}
     truth = {frozenset(names) for names in trace.planted}
@@ -133,6 +134,10 @@ def _outcome(versus: Versus) -> Literal["better", "level", "worse"]:
 
 
 def _kept_sentence(trace: SearchTrace) -> tuple[str]:
+    if trace.operators:
+        used = Counter(operator.operator for operator in trace.operators if operator.kept)
+        named = ", ".join(f"{times} {name}" for name, times in used.most_common())
+        return (f"The search kept {used.total()} operators: {named}.",)
     return (f"The search kept {orders(kept(trace))}.",)
 
 
