@@ -10,7 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ctrloom.nn.mlp import linear
+from ctrloom.nn.mlp import Dropout, linear
 
 
 @runtime_checkable
@@ -52,7 +52,7 @@ class SelfAttention(nn.Module):
         if outputs % heads:
             raise ValueError(f"{heads} attention heads cannot share an output of size {outputs} equally")
         code = reading == "code"
-        self.heads, self.dropout, self.relu = heads, dropout, code
+        self.heads, self.dropout, self.relu = heads, Dropout(dropout), code
         self.scale = 1 / math.sqrt(outputs // heads) if code else 1.0
         # Four products are faster than a fused one on a CPU: its gradient would have to be put together.
         names = ("query", "key", "value", *(("residual",) if residual else ()))
@@ -64,7 +64,7 @@ class SelfAttention(nn.Module):
         query, key, value = (self._heads(name, x_BFI) for name in ("query", "key", "value"))
         # Keys first: a softmax over a short last axis is slow on a CPU, as is torch's fused attention.
         weight_BAFF = torch.softmax(key @ query.mT * self.scale, -2)
-        mixed_BAFS = nn.functional.dropout(weight_BAFF, self.dropout, self.training).mT @ value
+        mixed_BAFS = self.dropout(weight_BAFF).mT @ value
         out_BFO = mixed_BAFS.transpose(1, 2).flatten(2)
         if "residual" in self.projections:
             out_BFO = out_BFO + self._projected("residual", x_BFI)
