@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from markupsafe import Markup
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ctrloom import storage
 from ctrloom.config import Published
@@ -111,6 +112,9 @@ def sizes(results: Results) -> Markup:
                 color=INK if model.kind != "control" else MUTED,
             )
         ax.set(xscale="log", xlabel="parameters", ylabel="test AUC")
+        ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
         low = min(m.summary["test"]["auc"].mean for m in models[len(models) // 4 :])
         high = models[-1].summary["test"]["auc"].mean
         if (room := 0.1 * (high - low)) > 0:
