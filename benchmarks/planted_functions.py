@@ -95,7 +95,7 @@ def main() -> None:
         f"{ROWS:,} rows, {FIELDS} fields of {VALUES} values, the {pairs} pairs of {LINKED} fields planted, "
         f"latent vectors of {LATENT}; `AIMConfig` by default. Preferred: the function with the strongest "
         "gate (GRDA's accumulator) of each planted pair, summed over seeds; in brackets its mean strength. "
-        "The threshold ends at 1.2.",
+        f"The threshold ends at {AIMConfig().threshold * AIMConfig().gate_init:.1f}.",
         "",
         "| planted | embedding size | found | wrongly kept | " + " | ".join(FUNCTIONS) + " |",
         "|---|--:|--:|--:|" + "--:|" * len(FUNCTIONS),

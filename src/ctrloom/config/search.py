@@ -68,7 +68,7 @@ class AIMConfig(Section):
     gate_decay: Positive = 0.75
     gate_init: Positive = 0.6
     mu: Positive = 0.6
-    threshold: Positive = 2.0  # soft threshold at the end of the search, in units of gate_init
+    threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
     embedding_warm_up: Passes = 1  # passes with fixed gates in the search for embedding sizes; 0 in the paper
     embedding_epochs: Count = 5  # of that search
     embedding_gate_learning_rate: Positive = 1.0
