@@ -36,7 +36,7 @@ def embedding_map(trace: SearchTrace) -> Markup:
     tables = sorted({key[1:] for key in kept}, key=lambda table: (table[0], FUNCTIONS.index(table[1])))
     font = 8.5 if len(fields) <= 24 else 7.0
     with drawing.style("embedding-map"):
-        figure, (ax,) = drawing.axes(1.8 + 0.75 * len(tables), 0.9 + 0.26 * len(fields))
+        figure, (ax,) = drawing.axes(9.6, 0.9 + 0.26 * len(fields))
         for y, field in enumerate(fields):
             for x, (order, function) in enumerate(tables):
                 size = kept.get((field, order, function))
@@ -47,7 +47,7 @@ def embedding_map(trace: SearchTrace) -> Markup:
                 ax.add_patch(Rectangle((x + 0.02, y + 0.04), 0.96, 0.92, linewidth=0, **look))
                 colour = PAPER if size and level > 2 else INK
                 ax.text(x + 0.5, y + 0.5, str(size), ha="center", va="center", fontsize=7.5, color=colour)
-        ax.set(xlim=(0, len(tables)), ylim=(len(fields), 0))
+        ax.set(xlim=(0, max(len(tables), 10)), ylim=(len(fields), 0))  # few columns do not become wide
         names = [f"{function.replace('_', chr(10))}\norder {order}" for order, function in tables]
         ax.set_xticks(np.arange(len(tables)) + 0.5, names, fontsize=7.5)
         ax.set_yticks(np.arange(len(fields)) + 0.5, [drawing.clipped(name) for name in fields], fontsize=font)
