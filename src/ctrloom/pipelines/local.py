@@ -126,7 +126,7 @@ def _run(
 
 def _done(steps: Path) -> dict[str, Path]:
     """Folders of the steps that ended well; KFP numbers a step that stands in several branches."""
-    ended = (path.parent for path in steps.glob("*/*/executor_output.json"))
+    ended = (path.parent for path in steps.rglob("executor_output.json"))  # a loop has folders of its own
     return {re.sub(r"(-\d+)+$", "", folder.name): folder for folder in ended}
 
 
