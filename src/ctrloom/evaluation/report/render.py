@@ -12,6 +12,7 @@ from ctrloom.evaluation.report import (
     aim_figures,
     attention_figures,
     cell_figures,
+    choice_figures,
     drawing,
     format,
     model_figures,
@@ -35,6 +36,7 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         StorageError: the file cannot be written.
     """
     environment, style = page_environment()
+    chosen = choice_figures.choices(search) if search else []
     page = environment.get_template("page.jinja").render(
         results=results,
         search=search,
@@ -46,11 +48,12 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         rankings={order: summary.ranking(search, order) for order in search.orders} if search else {},
         planted=summary.planted(search) if search else None,
         informed=search is not None and any(c.mutual_information is not None for c in search.candidates),
-        relations=summary.relations(search) if search else [],
+        relations=summary.relations(search) if search and not chosen else [],
         figures=_figures(results, search),
         attention={m.name: _attention(m) for m in results.models if m.attention},
         config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
         functions=aim_figures.functions(search) if search else (),
+        choices=chosen,
         beside=search is not None and 0 < _mapped(search) <= BESIDE,
         shown=SHOWN,
         fields_shown=FIELDS,
@@ -96,7 +99,10 @@ def _figures(results: Results, search: SearchTrace | None) -> dict[str, Markup]:
     if results.comparisons:
         figures["forest"] = model_figures.forest(results)
     functions = aim_figures.functions(search) if search else ()
-    if search and len(functions) > 1:
+    choices = choice_figures.choices(search) if search else []
+    if search and choices:
+        figures["choice_map"] = choice_figures.choice_map(search)
+    elif search and len(functions) > 1:
         figures |= {f"gate_map_{f}": m for f, m in aim_figures.gate_maps(search, functions).items()}
     elif search and search.of_order(2):
         figures["gate_map"] = search_figures.gate_map(search)
@@ -109,6 +115,6 @@ def _figures(results: Results, search: SearchTrace | None) -> dict[str, Markup]:
     if search and search.path_steps:
         figures["gate_path"] = search_figures.gate_path(search)
     scored = search and any(candidate.statistics_auc is not None for candidate in search.candidates)
-    if search and scored and not search.selects:
+    if search and scored and not search.selects and not choices:
         figures["gate_statistics"] = search_figures.gate_and_statistics(search)
     return figures
