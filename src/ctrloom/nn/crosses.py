@@ -107,7 +107,7 @@ class CrossEmbedding(nn.Module):
         learning_rate: float | None = None,
     ) -> None:
         super().__init__()
-        kept = {cross.fields: cross.size - 1 for cross in schema.crosses}
+        kept: dict[tuple[str, ...], int] = {cross.fields: cross.size - 1 for cross in schema.crosses}
         if missing := [pair for pair in pairs if pair not in kept]:
             raise SchemaMismatchError(
                 f"the data set has no crosses of {' and '.join(missing[0])}, which the model memorizes: "

@@ -47,13 +47,8 @@ def _graph(cell: CellName, kept: Sequence[OperatorStrength]) -> Markup:
         ax.plot([len(inputs), last + 1], [0, 0], color=FAINT, linewidth=5, zorder=0)
         for node in range(last + 1):
             first = node < len(inputs)
-            look = {
-                "facecolor": PAPER if first else LEVELS[0],
-                "edgecolor": INK,
-                "linewidth": 0.8,
-                "zorder": 3,
-            }
-            ax.scatter([node], [0], s=330, **look)
+            fill = PAPER if first else LEVELS[0]
+            ax.scatter([node], [0], s=330, facecolor=fill, edgecolor=INK, linewidth=0.8, zorder=3)
             ax.text(node, 0, str(node), ha="center", va="center", fontsize=8.5, zorder=4)
             if first:
                 ax.text(node - 0.13, 0, inputs[node], ha="right", va="center", fontsize=8, color=MUTED)
