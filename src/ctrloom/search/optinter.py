@@ -7,7 +7,7 @@ B batch, C columns of the id matrix, F fields, P pairs, D embedding size, N rows
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from ctrloom.training.loop import (
     adam,
     loss_of,
     pick_device,
+    products_in,
     run_epoch,
     seed_everything,
     shuffled,
@@ -108,7 +109,8 @@ class _Course:
     """One search as it goes."""
 
     def __init__(self, task: Task, config: OptInterConfig, hyper: OptInterSettings) -> None:
-        self.config, self.schema, device = config, task.schema, pick_device(hyper.device)
+        self.config, self.schema, self.precision = config, task.schema, hyper.precision
+        device = pick_device(hyper.device)
         self.names = [cross.fields for cross in task.schema.crosses]
         self.generator = seed_everything(config.seed)
         own = hyper.model_copy(update={"cross_l2": config.cross_l2})
@@ -135,7 +137,7 @@ class _Course:
         began, config, waited, epochs = time.perf_counter(), self.config, 0, 0
         with progress("search", (config.warm_up + config.epochs) * len(self.train)) as advance:
             for _ in range(config.warm_up):
-                run_epoch(self.model, self.train, self.batch_size, self.generator, self.adam.step, advance)
+                self._pass(self.adam.step, advance)
             while epochs < config.epochs and waited < config.patience:
                 epochs += 1
                 waited = 0 if self._epoch(advance) else waited + 1
@@ -159,13 +161,18 @@ class _Course:
 
     def _epoch(self, advance: Advance) -> bool:
         """One pass; whether the validation AUC rose."""
-        loss = run_epoch(self.model, self.train, self.batch_size, self.generator, self._step, advance)
+        loss = self._pass(self._step, advance)
         epoch = validated(self.model, self.valid, self.steps // self.pass_steps, loss)
         advance(0, f"valid AUC {epoch.valid_auc:.5f}")
         self.path.append((self.steps, self._probabilities()))
         if better := epoch.valid_auc > self.best_score:
             self.best_score, self.best_P3 = epoch.valid_auc, self._probabilities()
         return better
+
+    def _pass(self, step: Callable[[], None], advance: Advance) -> float:
+        """Mean loss of one pass."""
+        with products_in(self.precision, self.train.ids_NC.device):
+            return run_epoch(self.model, self.train, self.batch_size, self.generator, step, advance)
 
     def _step(self) -> None:
         if self.steps % max(1, self.pass_steps // POINTS) == 0:
