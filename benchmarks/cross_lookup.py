@@ -26,10 +26,10 @@ import torch
 from machine import describe
 from torch import nn
 
-from ctrloom.config import OptInterSettings, SourceConfig
+from ctrloom.config import MemorizingSettings, OptInterSettings, SourceConfig
 from ctrloom.data.rows import Rows
 from ctrloom.nn.crosses import CrossEmbedding, fill_crosses
-from ctrloom.schema import Cross, Field, Schema
+from ctrloom.schema import CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.search.optinter import Relaxed
 from ctrloom.training.loop import adam, loss_of, products_in, seed_everything
 
@@ -72,7 +72,7 @@ def draw(made: Schema, rows: int, seed: int) -> Rows:
     return Rows(ids_NC, torch.from_numpy((rng.random(rows) < 0.25).astype(np.float32)), factors_NC)
 
 
-def crossed(made: Schema, keys: int) -> tuple[Schema, dict[tuple[str, ...], np.ndarray]]:
+def crossed(made: Schema, keys: int) -> tuple[Schema, CrossKeys]:
     """Crosses with `keys` kept values in all: those of a sample of rows, filled up with values at random."""
     sample = draw(made, 200_000, seed=1).ids_NC.numpy()
     rng, found = np.random.default_rng(2), {}
@@ -88,8 +88,9 @@ def crossed(made: Schema, keys: int) -> tuple[Schema, dict[tuple[str, ...], np.n
     whole = sum(map(len, found.values()))
     for pair, values in found.items():
         found[pair] = np.sort(rng.permutation(values)[: int(len(values) * min(1, keys / whole))])
+    counted = {pair: CountedKeys(values, np.full(len(values), 2)) for pair, values in found.items()}
     crosses = tuple(Cross(fields=p, size=1 + len(k), digest="") for p, k in found.items())  # type: ignore[arg-type]
-    return made.model_copy(update={"crosses": crosses}), found
+    return made.model_copy(update={"crosses": crosses}), counted
 
 
 def timed(step: Callable[[int], Any]) -> dict[str, float]:
@@ -134,7 +135,7 @@ def measure(way: str, rows: int, keys: int) -> dict[str, float]:
             optimizer.step()
 
         return {**timed(step), "memory": memory()}
-    layer = CrossEmbedding(made, pairs, 1, 0.0)
+    layer = CrossEmbedding(made, pairs, 1, 0.0, MemorizingSettings())
     began = time.perf_counter()
     layer.fill(kept)
     filled = time.perf_counter() - began

@@ -10,7 +10,7 @@ import torch
 from ctrloom.config import Hyperparameters, SourceConfig
 from ctrloom.data.rows import Rows
 from ctrloom.data.synthetic import Planted, SynthConfig
-from ctrloom.schema import Cross, CrossKeys, Field, Schema
+from ctrloom.schema import CountedKeys, Cross, CrossKeys, Field, Schema
 
 COLUMNS = {
     "click": "label",
@@ -39,8 +39,9 @@ def crossed(schema: Schema, share: float = 0.6, seed: int = 0) -> tuple[Schema, 
     for a, b in combinations([field for field in schema.fields if field.kind == "categorical"], 2):
         every = np.arange(a.size * b.size)
         known = every[(every // b.size != 1) & (every % b.size != 1)]
-        keys[a.name, b.name] = known[rng.random(len(known)) < share]
-    crosses = tuple(Cross(fields=pair, size=1 + len(kept), digest="") for pair, kept in keys.items())
+        kept = known[rng.random(len(known)) < share]
+        keys[a.name, b.name] = CountedKeys(kept, rng.integers(1, 4, len(kept)))
+    crosses = tuple(Cross(fields=pair, size=1 + len(kept.key_K), digest="") for pair, kept in keys.items())
     return schema.model_copy(update={"crosses": crosses}), keys
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,15 @@ UNSEEN_ID = 1
 FIRST_TOKEN_ID = 2
 UNSEEN_CROSS_ID = 0  # of a pair: rare and unseen values; a missing value of a field is a value like others
 
-# Per pair of fields the keys of its kept values in id order, ascending; see `Cross`.
-CrossKeys = Mapping[tuple[str, ...], NDArray[np.int64]]
+
+class CountedKeys(NamedTuple):
+    """Keys of the kept values of a pair of fields, ascending, and how many training rows have each."""
+
+    key_K: NDArray[np.int64]
+    count_K: NDArray[np.int64]
+
+
+CrossKeys = Mapping[tuple[str, ...], CountedKeys]  # per pair of fields; see `Cross`
 
 
 class SchemaMismatchError(ValueError):

@@ -73,7 +73,8 @@ def test_crosses_are_what_pandas_counts(raw: Path, min_count: int) -> None:
         table = pq.read_table(dataset.directory / cross_file(cross.fields)).to_pydict()
         assert list(zip(table["key"], table["count"], strict=True)) == expected
         assert table["id"] == list(range(1, len(expected) + 1))
-        assert keys[cross.fields].tolist() == table["key"]
+        assert keys[cross.fields].key_K.tolist() == table["key"]
+        assert keys[cross.fields].count_K.tolist() == table["count"]
         assert cross.size == len(expected) + 1
 
 
@@ -90,7 +91,7 @@ def test_crosses_frequent_enough_are_those_of_the_raw_tokens(raw: Path) -> None:
     expected = {
         vocabularies["user"][u] * size + vocabularies["item"][i] for (u, i), n in counts.items() if n >= 4
     }
-    assert set(dataset.crosses()["user", "item"].tolist()) == expected
+    assert set(dataset.crosses()["user", "item"].key_K.tolist()) == expected
 
 
 def test_named_pairs_come_in_schema_order_and_the_manifest_lists_their_files(raw: Path) -> None:

@@ -70,7 +70,7 @@ def memorized(layer: CrossEmbedding, b: int, pair: tuple[str, ...]) -> np.ndarra
     local = [int(ROWS.ids_NC[b, FIELD_OF_COLUMN.index(f)]) - SCHEMA.offsets[f] for f in (i, j)]
     key, number = local[0] * SCHEMA.fields[j].size + local[1], layer.pairs.index(pair)
     stored = layer.keys.key_K[:-1].tolist()
-    known = key in KEYS[pair].tolist()
+    known = key in KEYS[pair].key_K.tolist()
     row = len(layer.pairs) + stored.index(key + layer.bases[number]) if known else number
     return layer.weight[row].detach().numpy()
 

@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import crossed, rows_of, schema_of
 
+from ctrloom.config import MemorizingSettings
 from ctrloom.nn.crosses import CrossEmbedding, KeyTable, fill_crosses
-from ctrloom.schema import Schema, SchemaMismatchError
+from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 
 SCHEMA = schema_of(("categorical", 5), ("multivalued", 4, 2), ("categorical", 7), ("categorical", 3))
+HYPER = MemorizingSettings(cross_hiding=0)
 PAIRS = (("a", "c"), ("a", "d"), ("c", "d"))
 KEYS = st.one_of(st.integers(0, 40), st.integers(0, 2**62))
 
@@ -52,7 +54,7 @@ def loop_rows(layer: CrossEmbedding, schema: Schema, keys: dict, ids: np.ndarray
             local = [int(row[column[name]]) - schema.offsets[schema.names.index(name)] for name in (a, b)]
             key = local[0] * schema.fields[schema.names.index(b)].size + local[1]
             here = p
-            if key in keys[a, b]:
+            if key in keys[a, b].key_K:
                 here = len(layer.pairs) + stored[key + layer.bases[p]]
             found[-1].append(here)
     return found
@@ -61,7 +63,7 @@ def loop_rows(layer: CrossEmbedding, schema: Schema, keys: dict, ids: np.ndarray
 @pytest.mark.parametrize("pairs", [PAIRS, PAIRS[1:2], ()])
 def test_rows_are_those_of_a_loop(pairs: tuple) -> None:
     schema, keys = crossed(SCHEMA)
-    layer = CrossEmbedding(schema, pairs, 4, 0.1)
+    layer = CrossEmbedding(schema, pairs, 4, 0.1, HYPER)
     fill_crosses(torch.nn.Sequential(layer), keys)
     rows = rows_of(schema, 50, seed=3)
     expected = loop_rows(layer, schema, keys, rows.ids_NC.numpy())
@@ -78,7 +80,7 @@ def test_rows_are_those_of_a_loop(pairs: tuple) -> None:
 
 def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once() -> None:
     schema, keys = crossed(SCHEMA)
-    layer = CrossEmbedding(schema, PAIRS, 4, 0.1)
+    layer = CrossEmbedding(schema, PAIRS, 4, 0.1, HYPER)
     layer.fill(keys)
     ids = rows_of(schema, 60, seed=4).ids_NC
     weights = torch.randn(60, 3, 4)
@@ -93,16 +95,43 @@ def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once() -> None
 
 def test_saved_weights_bring_their_keys() -> None:
     schema, keys = crossed(SCHEMA)
-    layer, other = (CrossEmbedding(schema, PAIRS, 4, 0.1) for _ in range(2))
+    layer, other = (CrossEmbedding(schema, PAIRS, 4, 0.1, HYPER) for _ in range(2))
     layer.fill(keys)
     other.load_state_dict(layer.state_dict())
     ids = rows_of(schema, 30).ids_NC
     assert torch.equal(layer(ids), other(ids))
 
 
+def test_training_takes_single_values_for_unseen_ones_as_often_as_it_is_told() -> None:
+    schema, keys = crossed(SCHEMA)
+    layer = CrossEmbedding(schema, PAIRS, 4, 0.1, MemorizingSettings(cross_hiding=0.3))
+    layer.fill(keys)
+    ids = rows_of(schema, 40, seed=5).ids_NC
+    known, draws = layer.eval().rows(ids), torch.stack([layer.train().rows(ids) for _ in range(2000)])
+    stored = counts_of(layer, keys)
+    hidden = (draws != known).double().mean(0)
+    for b, p in np.ndindex(known.shape):
+        row = int(known[b, p])
+        assert hidden[b, p] == pytest.approx(0.3 if stored.get(row) == 1 else 0, abs=0.05)
+        assert set(draws[:, b, p].tolist()) <= {p, row}
+    assert 0 < (hidden > 0).double().mean() < 1
+    assert torch.equal(layer.eval().rows(ids), known)
+
+
+def counts_of(layer: CrossEmbedding, keys: CrossKeys) -> dict[int, int]:
+    """How many rows have the value of each row of the table, by a walk over the keys."""
+    place = {key: len(layer.pairs) + i for i, key in enumerate(layer.keys.key_K[:-1].tolist())}
+    pairs = zip(layer.pairs, layer.bases, strict=False)
+    return {
+        place[int(key) + base]: int(count)
+        for pair, base in pairs
+        for key, count in zip(*keys[pair], strict=True)
+    }
+
+
 def test_pairs_without_crosses_are_refused_with_the_way_out() -> None:
     schema, _ = crossed(SCHEMA)
     with pytest.raises(SchemaMismatchError, match=r"no crosses of a and b.*vocabulary.crosses.pairs: all"):
-        CrossEmbedding(schema, [("a", "b")], 4, 0.1)
+        CrossEmbedding(schema, [("a", "b")], 4, 0.1, HYPER)
     with pytest.raises(SchemaMismatchError, match=r"no crosses of a and c.*set vocabulary.crosses and"):
-        CrossEmbedding(SCHEMA, PAIRS, 4, 0.1)
+        CrossEmbedding(SCHEMA, PAIRS, 4, 0.1, HYPER)

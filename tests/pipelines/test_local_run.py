@@ -145,13 +145,17 @@ def test_a_comparison_as_a_pipeline_has_the_same_table_as_in_processes(run):
         table = Results.load(folder / output / "comparison" / "metrics.json")
         tables.append(
             {
-                (model.name, seed.seed): (model.kept, [(m.rows, m.auc, m.logloss) for m in (seed.valid, seed.test)])
+                (model.name, seed.seed): (
+                    model.kept,
+                    [(m.rows, m.auc, m.logloss) for m in (seed.valid, seed.test)],
+                )
                 for model in table.models
                 for seed in model.seeds
             }
         )
         assert (folder / output / "comparison" / "comparison.html").is_file()
-    assert list(tables[0]) == list(tables[1]) == list(itertools.product(("fm", "found", "found-random"), RUN["seeds"]))
+    rows = list(itertools.product(("fm", "found", "found-random"), RUN["seeds"]))
+    assert list(tables[0]) == list(tables[1]) == rows
     for key, (kept, metrics) in tables[0].items():
         assert kept == tables[1][key][0]
         # workers have fewer threads than a pipeline's step, and sums over threads round differently

@@ -161,6 +161,8 @@ class MemorizingSettings(Hyperparameters):
     """Models with a table of crosses: Poly2, and what OptInter adds to."""
 
     cross_l2: NotNegative = 0.0  # of the rows that a batch touches
+    # how often training takes a value that stands in one row alone for an unseen one; 0 in the papers
+    cross_hiding: Fraction = 0.5
     cross_learning_rate: Positive | None = None  # None: the learning rate
 
 

@@ -12,14 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.expr.types import Table
-from numpy.typing import NDArray
 
 from ctrloom.config import Crosses
 from ctrloom.data.engine import engine, kept, parquet
 from ctrloom.data.errors import DataError
 from ctrloom.data.parts import GROUP_ROWS, read_groups, read_parts
 from ctrloom.progress import progress
-from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, Cross, CrossKeys, Field, Schema
+from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
 
 FIRST_KEPT_ID = UNSEEN_CROSS_ID + 1
@@ -89,7 +88,7 @@ class StoredCrosses(CrossKeys):
         self.folder = folder
         self.of_pair: dict[tuple[str, ...], Cross] = {cross.fields: cross for cross in crosses}
 
-    def __getitem__(self, pair: tuple[str, ...]) -> NDArray[np.int64]:
+    def __getitem__(self, pair: tuple[str, ...]) -> CountedKeys:
         """Keys of one pair.
 
         Raises:
@@ -126,14 +125,15 @@ def _write(batches: Iterator[pa.RecordBatch], path: Path) -> tuple[int, str]:
     return written, digest.hexdigest()
 
 
-def _load(path: Path, cross: Cross) -> NDArray[np.int64]:
-    keys = np.empty(cross.size - FIRST_KEPT_ID, dtype=np.int64)
+def _load(path: Path, cross: Cross) -> CountedKeys:
+    keys, counts = np.empty((2, cross.size - FIRST_KEPT_ID), dtype=np.int64)
     filled = 0
     try:
         with pq.ParquetFile(path) as file:
             if file.metadata.num_rows == len(keys):
-                for batch in read_groups(file, GROUP_ROWS, ["key"]):
+                for batch in read_groups(file, GROUP_ROWS, ["key", "count"]):
                     keys[filled : filled + len(batch)] = batch.column("key").to_numpy()
+                    counts[filled : filled + len(batch)] = batch.column("count").to_numpy()
                     filled += len(batch)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: the cross of {cross.fields} cannot be read: {error}") from None
@@ -141,4 +141,4 @@ def _load(path: Path, cross: Cross) -> NDArray[np.int64]:
         raise DataError(
             f"{path}: the cross of {cross.fields} is not the one in schema.json; copy both from one data set"
         )
-    return keys
+    return CountedKeys(keys, counts)

@@ -28,9 +28,7 @@ class OptInter(nn.Module):
         size, cross_size = hyper.embedding_size, hyper.cross_embedding_size
         cross_std = hyper.embedding_std or slot_std(pairs, cross_size)
         self.embedding = FieldEmbedding(schema, size, hyper.embedding_std or slot_std(fields, size))
-        self.memorized = CrossEmbedding(
-            schema, memorized, cross_size, cross_std, hyper.cross_l2, hyper.cross_learning_rate
-        )
+        self.memorized = CrossEmbedding(schema, memorized, cross_size, cross_std, hyper)
         self.factorized = HadamardProducts(schema, factorized, cross_size, cross_std**0.5)
         inputs = fields * size + pairs * cross_size
         self.mlp = MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm, hyper.layer_norm)

@@ -22,7 +22,7 @@ class Poly2(LR):
         categorical = {field.name for field in schema.fields if field.kind == "categorical"}
         pairs = [pair for pair in architecture.of_order(2) if categorical.issuperset(pair)]
         std = hyper.embedding_std or 0.0
-        self.crosses = CrossEmbedding(schema, pairs, 1, std, hyper.cross_l2, hyper.cross_learning_rate)
+        self.crosses = CrossEmbedding(schema, pairs, 1, std, hyper)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ctrloom.config import MemorizingSettings
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 
 _ODD = (-0x61C8864680B583EB, -0x3D4D51C2D82B14B1)  # multipliers that mix bits (Steele et al., SplitMix)
@@ -35,13 +36,15 @@ class KeyTable(nn.Module):
         self.register_buffer("key_K", torch.full((count + 1,), -1))
         self.register_buffer("start_X", torch.zeros(2**self.bits + 1, dtype=torch.int32))
 
-    def fill(self, key_K: Tensor) -> None:
-        """Put the keys in."""
+    def fill(self, key_K: Tensor) -> Tensor:
+        """Put the keys in; returns which one lies at each place."""
         assert len(key_K) == self.count, "as many keys as the table was made for"
         bucket_K = self._bucket(key_K)
         per_bucket_X = torch.bincount(bucket_K, minlength=2**self.bits)
         self.start_X[1:] = per_bucket_X.cumsum(0)
-        self.key_K[:-1] = key_K[bucket_K.argsort(stable=True)]
+        order_K = bucket_K.argsort(stable=True)
+        self.key_K[:-1] = key_K[order_K]
+        return order_K
 
     def forward(self, key_N: Tensor) -> Tensor:
         """The place of each key, from 0; -1 for one that is not in the table.
@@ -81,12 +84,16 @@ class CrossEmbedding(nn.Module):
     pair number p's vector for rare and unseen values; the rows of the kept ones follow as they lie in the
     `KeyTable`. Gradients are sparse: they name the rows that the batch touches, each once.
 
+    A value of a single training row learns the label of that row by heart. If training never met a value
+    without a row of its own, the model would not know what to make of those that it meets afterwards; so
+    training now and then takes single values for unseen ones, which is what they are to all other rows.
+
     Args:
         schema: gives the sizes of the crosses.
         pairs: field names, in schema order.
         size: D.
         std: standard deviation of the initialisation.
-        l2, learning_rate: for `training.loop.adam`; None is the learning rate of the model.
+        hyper: settings of the table.
 
     Raises:
         SchemaMismatchError: the data set has no crosses of one of the pairs.
@@ -96,6 +103,7 @@ class CrossEmbedding(nn.Module):
     left_P: Tensor
     right_P: Tensor
     shift_P: Tensor
+    single_R: Tensor
 
     def __init__(
         self,
@@ -103,8 +111,7 @@ class CrossEmbedding(nn.Module):
         pairs: Sequence[tuple[str, ...]],
         size: int,
         std: float,
-        l2: float = 0.0,
-        learning_rate: float | None = None,
+        hyper: MemorizingSettings,
     ) -> None:
         super().__init__()
         kept: dict[tuple[str, ...], int] = {cross.fields: cross.size - 1 for cross in schema.crosses}
@@ -113,9 +120,11 @@ class CrossEmbedding(nn.Module):
                 f"the data set has no crosses of {' and '.join(missing[0])}, which the model memorizes: "
                 f"set {'vocabulary.crosses.pairs: all' if kept else 'vocabulary.crosses'} and encode it again"
             )
-        self.pairs, self.l2, self.learning_rate = tuple(pairs), l2, learning_rate
+        self.pairs, self.hiding = tuple(pairs), hyper.cross_hiding
+        self.l2, self.learning_rate = hyper.cross_l2, hyper.cross_learning_rate  # for `training.loop.adam`
         self.keys = KeyTable(sum(kept[pair] for pair in self.pairs))
         self.weight = nn.Parameter(torch.empty(len(pairs) + self.keys.count, size).normal_(0.0, std))
+        self.register_buffer("single_R", torch.zeros(len(self.weight), dtype=torch.bool), persistent=False)
         # Keys of different pairs are kept apart by adding the number of keys that the pairs before can have.
         fields = [schema.indices(pair) for pair in self.pairs]
         sizes = [schema.fields[f].size for f in range(len(schema.fields))]
@@ -136,8 +145,11 @@ class CrossEmbedding(nn.Module):
 
     def fill(self, keys: CrossKeys) -> None:
         """Put in the keys of the pairs, as a data set gives them."""
-        parts = [np.add(keys[pair], base) for pair, base in zip(self.pairs, self.bases, strict=False)]
-        self.keys.fill(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *parts])))
+        parts = [keys[pair] for pair in self.pairs]
+        shifted = [part.key_K + base for part, base in zip(parts, self.bases, strict=False)]
+        order_K = self.keys.fill(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *shifted])))
+        single_K = np.concatenate([np.empty(0, bool), *(part.count_K == 1 for part in parts)])
+        self.single_R[len(self.pairs) :] = torch.from_numpy(single_K)[order_K]
 
     def rows(self, ids_BC: Tensor) -> Tensor:
         """Row of the table for each pair, row_BP."""
@@ -146,7 +158,11 @@ class CrossEmbedding(nn.Module):
         key_BP += ids_BC.index_select(1, self.right_P) + self.shift_P
         place_BP = self.keys(key_BP.flatten()).view_as(key_BP)
         unseen_P = torch.arange(len(self.pairs), device=ids_BC.device)
-        return torch.where(place_BP < 0, unseen_P, place_BP + len(self.pairs))
+        row_BP = torch.where(place_BP < 0, unseen_P, place_BP + len(self.pairs))
+        if self.training and self.hiding:
+            hidden_BP = self.single_R[row_BP] & (torch.rand(row_BP.shape, device=row_BP.device) < self.hiding)
+            row_BP = torch.where(hidden_BP, unseen_P, row_BP)
+        return row_BP
 
     def forward(self, ids_BC: Tensor) -> Tensor:
         """Embeddings emb_BPD."""

@@ -56,9 +56,7 @@ class Relaxed(nn.Module):
         fields, size, cross_size = len(schema.fields), hyper.embedding_size, hyper.cross_embedding_size
         cross_std = hyper.embedding_std or slot_std(len(pairs), cross_size)
         self.embedding = FieldEmbedding(schema, size, hyper.embedding_std or slot_std(fields, size))
-        self.memorized = CrossEmbedding(
-            schema, pairs, cross_size, cross_std, hyper.cross_l2, hyper.cross_learning_rate
-        )
+        self.memorized = CrossEmbedding(schema, pairs, cross_size, cross_std, hyper)
         self.factorized = HadamardProducts(schema, pairs, cross_size, cross_std**0.5)
         inputs = fields * size + len(pairs) * cross_size
         self.mlp = MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm, hyper.layer_norm)
