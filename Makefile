@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format compile clean
+.PHONY: help setup demo test test-long lint format compile clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ demo: setup  ## make clicks with planted interactions and run the whole pipeline
 test: setup lint  ## lint, then all tests but the slow ones
 	$(BIN)/pytest -m "not slow"
 
-test-slow: setup  ## the tests that take minutes
+test-long: setup  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 lint: setup  ## ruff and mypy
