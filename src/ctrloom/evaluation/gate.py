@@ -1,0 +1,197 @@
+"""Whether a challenger may replace the champion: both scored on the same rows, every threshold a check."""
+
+import math
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ctrloom import storage
+from ctrloom.config.gate import GateConfig
+from ctrloom.evaluation.metrics import Floats, Metrics, measure
+from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong
+from ctrloom.section import Section
+
+
+class Check(Section):
+    """One threshold: a figure, and the bounds that it must lie within."""
+
+    name: str
+    what: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    strict: bool = False  # whether it must lie above `low`, not on it
+    passed: bool
+
+    @property
+    def bounds(self) -> str:
+        """`at least 0.9, at most 1.1`."""
+        ends = (("above" if self.strict else "at least", self.low), ("at most", self.high))
+        return ", ".join(f"{word} {end:g}" for word, end in ends if end is not None)
+
+
+class Contestant(Section):
+    """A model in front of the gate."""
+
+    title: str
+    version: str | None = None  # in the registry; a challenger has none yet
+    trained_on: str  # data fingerprint
+    metrics: Metrics
+
+
+class Verdict(Section):
+    """`verdict.json`: what the gate decided, and every figure that it decided by."""
+
+    version: Literal[1] = 1
+    promote: bool
+    reason: str
+    rows: int
+    clicks: int
+    data_fingerprint: str  # of the rows that both were scored on
+    challenger: Contestant
+    champion: Contestant | None
+    auc: Comparison | None  # challenger minus champion
+    logloss: Comparison | None
+    checks: tuple[Check, ...]
+    gate: GateConfig
+    code_version: str
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """Checks that were not met."""
+        return tuple(check for check in self.checks if not check.passed)
+
+
+class Scores(NamedTuple):
+    """A model and its logits on the rows of the gate."""
+
+    title: str
+    version: str | None
+    trained_on: str
+    logit_N: Floats
+
+
+def decide(
+    challenger: Scores,
+    champion: Scores | None,
+    label_N: Floats,
+    weight_N: Floats | None,
+    config: GateConfig,
+    data_fingerprint: str,
+    code_version: str,
+) -> Verdict:
+    """Compare two models on the same rows; without a champion only the absolute bounds count.
+
+    Raises:
+        EvaluationError: the rows cannot be evaluated, such as rows of one class, or scores are not finite.
+    """
+    mine = measure(challenger.logit_N, label_N, weight_N, config.bins)
+    clicks = int(label_N.sum())
+    checks = _absolute(mine, min(clicks, len(label_N) - clicks), config)
+    auc = logloss = theirs = None
+    if champion:
+        theirs = measure(champion.logit_N, label_N, weight_N, config.bins)
+        sides = (challenger.logit_N, champion.logit_N, label_N, weight_N, config.confidence)
+        auc = delong(*sides)
+        logloss = bootstrap_logloss(*sides, config.bootstrap, config.seed)
+        checks += _relative(auc, logloss, config)
+    failed = [check for check in checks if not check.passed]
+    return Verdict(
+        promote=not failed,
+        reason=_reason(champion, auc, failed),
+        rows=len(label_N),
+        clicks=clicks,
+        data_fingerprint=data_fingerprint,
+        challenger=_contestant(challenger, mine),
+        champion=_contestant(champion, theirs) if champion and theirs else None,
+        auc=auc,
+        logloss=logloss,
+        checks=tuple(checks),
+        gate=config,
+        code_version=code_version,
+    )
+
+
+def load_verdict(path: Path) -> Verdict:
+    """Read `verdict.json`.
+
+    Raises:
+        StorageError: no such file, or no JSON.
+        ConfigError: it holds no verdict.
+    """
+    return Verdict.parse(storage.read_json(path), str(path))
+
+
+def beyond_chance(metrics: Metrics) -> float:
+    """The calibration error less what labels drawn from the very probabilities would have, but not below 0.
+
+    Few rows in a bin give a rate that is off by chance: by sqrt(2 p (1 - p) / (pi n)) on average.
+    """
+    total = sum(b.weight for b in metrics.reliability)
+    chance = sum(
+        math.sqrt(2 / math.pi * b.weight * b.predicted * (1 - b.predicted)) for b in metrics.reliability
+    )
+    return max(0.0, metrics.calibration_error - chance / total)
+
+
+def _contestant(scores: Scores, metrics: Metrics) -> Contestant:
+    return Contestant(
+        title=scores.title, version=scores.version, trained_on=scores.trained_on, metrics=metrics
+    )
+
+
+def _absolute(metrics: Metrics, rarer: int, config: GateConfig) -> list[Check]:
+    return [
+        _check("evidence", "rows of the rarer label", rarer, low=config.min_clicks),
+        _check("auc", "AUC of the challenger", metrics.auc, low=config.min_auc),
+        _check(
+            "normalised_entropy",
+            "its logloss over that of the click rate",
+            metrics.normalised_entropy,
+            high=config.max_normalised_entropy,
+        ),
+        _check(
+            "calibration_ratio",
+            "predicted over observed clicks",
+            metrics.calibration_ratio,
+            config.calibration_low,
+            config.calibration_high,
+        ),
+        _check(
+            "calibration_error",
+            "mean error of its probabilities beyond chance",
+            beyond_chance(metrics),
+            high=config.calibration_error,
+        ),
+    ]
+
+
+def _relative(auc: Comparison, logloss: Comparison, config: GateConfig) -> list[Check]:
+    level = f"{100 * config.confidence:g} % interval"
+    low = f"lower end of the {level} of the AUC difference"
+    better = config.require == "better"  # two models that rank alike have an interval of width 0
+    name, bound = ("auc_gain", config.min_auc_gain) if better else ("auc_not_worse", -config.auc_margin)
+    first = _check(name, low, auc.low, low=bound, strict=better)
+    high = f"upper end of the {level} of the logloss difference"
+    return [first, _check("logloss_not_worse", high, logloss.high, high=config.logloss_margin)]
+
+
+def _check(
+    name: str,
+    what: str,
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+    strict: bool = False,
+) -> Check:
+    above = low is None or value > low or (value == low and not strict)
+    passed = above and (high is None or value <= high)
+    return Check(name=name, what=what, value=value, low=low, high=high, strict=strict, passed=passed)
+
+
+def _reason(champion: Scores | None, auc: Comparison | None, failed: list[Check]) -> str:
+    if failed:
+        told = "; ".join(f"{check.what} is {check.value:.4g}, not {check.bounds}" for check in failed)
+        return f"{'The champion stays' if champion else 'No champion is made'}: {told}."
+    if auc is None:
+        return "There is no champion yet, and the challenger is within the bounds."
+    return f"The challenger met every check; its AUC differs from the champion's by {auc.delta:+.4f}."

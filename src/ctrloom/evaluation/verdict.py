@@ -1,0 +1,53 @@
+"""Verdicts as Markdown, for people who review a change or a run."""
+
+from collections.abc import Iterable, Sequence
+
+from ctrloom.evaluation.gate import Contestant, Verdict
+
+
+def gate_markdown(verdict: Verdict) -> str:
+    """The gate's verdict with every check and its figures."""
+    champion, challenger = verdict.champion, verdict.challenger
+    head = [
+        f"## Gate: {'promote' if verdict.promote else 'stop'}",
+        "",
+        verdict.reason,
+        "",
+        f"{verdict.rows:,} rows with {verdict.clicks:,} clicks, the same for both models.",
+        "",
+    ]
+    checks = [
+        (("passed" if c.passed else "**failed**"), c.name, c.what, f"{c.value:.5f}", c.bounds)
+        for c in verdict.checks
+    ]
+    models: list[tuple[str, Contestant]] = [("challenger", challenger)]
+    models += [(f"champion {champion.version or ''}".strip(), champion)] if champion else []
+    figures = ("auc", "logloss", "normalised_entropy", "calibration_ratio", "calibration_error")
+    quality = [
+        (name, escaped(each.title), *(f"{getattr(each.metrics, figure):.5f}" for figure in figures))
+        for name, each in models
+    ]
+    return "\n".join(
+        [
+            *head,
+            *table(("", "check", "figure", "value", "must be"), checks),
+            "",
+            *table(("", "model", "AUC", "logloss", "NE", "calibration ratio", "calibration error"), quality),
+            "",
+        ]
+    )
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return [_line(head), _line(["---"] * len(head)), *map(_line, lines)]
+
+
+def escaped(text: str) -> str:
+    """Text from data, harmless inside a Markdown table."""
+    plain = " ".join(text.split())
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|" else c for c in plain)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
