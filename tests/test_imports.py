@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "": set(),  # ctrloom/__init__.py
     **{name: BOTTOM - {name} for name in BOTTOM},
     "config": BOTTOM,
+    "storage": BOTTOM,
     "config_file": {"config", "section"},
     "schema": BOTTOM,
     "architecture": BOTTOM | {"schema"},

@@ -1,44 +1,15 @@
-"""Where bytes are: local paths and URLs to read from, and writes that happen whole or not at all."""
+"""Local files and folders, written whole or not at all."""
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-
-class StorageError(ValueError):
-    """Bytes that cannot be read or written; the message names the place and the way out."""
-
-
-def read_json(path: str | Path) -> Any:
-    """Parse one JSON file.
-
-    Raises:
-        StorageError: no such file, or no JSON in it.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise StorageError(f"{path}: is not JSON: {error}") from None
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write one JSON file aside, then rename it into place."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write one text file aside, then rename it into place."""
-    with atomic_file(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+from ctrloom.storage.errors import StorageError
 
 
 @contextmanager
