@@ -36,12 +36,14 @@ ALLOWED: dict[str, set[str]] = {
     "export": BASE | {"models"},
     "training": TRAINING,
     "search": TRAINING | {"search"},
+    "registry": BOTTOM,
     "predict": BASE | {"data", "export", "training"},
     "stages": TRAINING | {"search", "stages", "predict"},
     "summary": BASE | {"evaluation", "expected", "search.trace", "stages"},
     "pipelines": BASE | {"stages", "summary", "predict", "pipelines"},
     "comparing": BASE | {"stages", "evaluation"},
     "cli": {"*"},
+    "cli_registry": BOTTOM | {"registry"},
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"pipelines.local", "pipelines.cluster", "pipelines.submit"}

@@ -6,14 +6,22 @@ from typing import Any
 
 from ctrloom.storage.errors import ConflictError, StorageError
 from ctrloom.storage.local import atomic_directory, atomic_file, sha256
+from ctrloom.storage.location import Location, Place, place
+from ctrloom.storage.transfer import download, folders, upload
 
 __all__ = [
     "ConflictError",
+    "Location",
+    "Place",
     "StorageError",
     "atomic_directory",
     "atomic_file",
+    "download",
+    "folders",
+    "place",
     "read_json",
     "sha256",
+    "upload",
     "write_json",
     "write_text",
 ]

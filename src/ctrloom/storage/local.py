@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from ctrloom.storage.errors import StorageError
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it becomes `path`, on failure it disappears."""
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,0 +1,68 @@
+"""`ctrloom registry`: versions of models, and which of them is the champion."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ctrloom.registry import Registry, RegistryError
+
+app = typer.Typer(help="Versions of trained models, and which one is the champion.", no_args_is_help=True)
+
+Url = Annotated[str, typer.Argument(help="Registry: a folder, gs://... or s3://...", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Version.", show_default=False)]
+
+
+@app.command("list")
+def list_(url: Url) -> None:
+    """List the versions, the newest last; the champion is marked."""
+    registry = Registry(url)
+    champion = registry.record()
+    table = Table("version", "created (UTC)", "files", "MB", "", box=None)
+    for each in registry.versions():
+        mark = "champion" if champion and champion.version == each.version else ""
+        size = sum(file.bytes for file in each.files) / 1e6
+        when = f"{each.created:%Y-%m-%d %H:%M:%S}"
+        table.add_row(each.version, when, str(len(each.files)), f"{size:.1f}", mark)
+    Console().print(table)
+
+
+@app.command()
+def show(
+    url: Url, version: Annotated[str | None, typer.Argument(help="Version; the champion by default.")] = None
+) -> None:
+    """Print a version as JSON: its files, metrics and provenance."""
+    registry = Registry(url)
+    print(registry.version(version or _champion(registry)[0]).model_dump_json(indent=1))
+
+
+@app.command()
+def promote(url: Url, version: Name) -> None:
+    """Make a version the champion."""
+    registry = Registry(url)
+    champion = registry.champion()
+    registry.promote(version, champion and champion[1])
+    print(f"{version} is the champion (before: {champion[0] if champion else 'none'})")
+
+
+@app.command()
+def rollback(
+    url: Url,
+    version: Annotated[str | None, typer.Argument(help="Version; by default the champion before.")] = None,
+) -> None:
+    """Make an older version the champion again."""
+    registry = Registry(url)
+    champion, generation = _champion(registry)
+    record = registry.record()
+    to = version or (record.previous if record else None)
+    if to is None:
+        raise RegistryError(f"{url}: {champion} is the first champion; name the version to go back to")
+    registry.promote(to, generation)
+    print(f"{to} is the champion (before: {champion})")
+
+
+def _champion(registry: Registry) -> tuple[str, str]:
+    if found := registry.champion():
+        return found
+    raise RegistryError(f"{registry.base}: has no champion yet; promote a version")

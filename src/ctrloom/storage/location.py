@@ -1,0 +1,85 @@
+"""Places: local paths and URLs of object stores, joined and compared alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ctrloom.storage.errors import StorageError
+
+Scheme = Literal["gs", "s3"]
+
+
+@dataclass(frozen=True, order=True)
+class Location:
+    """An object, or a prefix of objects, in a bucket; behaves like a path as far as it can."""
+
+    scheme: Scheme
+    path: str  # bucket/key
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.path}"
+
+    def __truediv__(self, part: str) -> "Location":
+        return Location(self.scheme, f"{self.path}/{part}")
+
+    @property
+    def bucket(self) -> str:
+        """Name of the bucket."""
+        return self.path.partition("/")[0]
+
+    @property
+    def key(self) -> str:
+        """Name within the bucket; empty for the bucket itself."""
+        return self.path.partition("/")[2]
+
+    @property
+    def name(self) -> str:
+        """What stands after the last slash."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def parent(self) -> "Location":
+        """The prefix that holds it; a bucket holds itself."""
+        return Location(self.scheme, self.path.rpartition("/")[0] or self.path)
+
+    @property
+    def suffix(self) -> str:
+        """Ending of the name, such as `.parquet`."""
+        return Path(self.name).suffix
+
+    def with_name(self, name: str) -> "Location":
+        """Another one in the same prefix."""
+        return self.parent / name
+
+    def relative_to(self, base: "Location") -> str:
+        """The way from `base`; ValueError where there is none."""
+        if base.scheme != self.scheme or not self.path.startswith(base.path + "/"):
+            raise ValueError(f"{self} is not in {base}")
+        return self.path[len(base.path) + 1 :]
+
+    def resolve(self) -> "Location":
+        """Itself: a URL is never relative."""
+        return self
+
+
+Place: TypeAlias = Path | Location
+
+
+def place(where: str | Place) -> Place:
+    """The place that a path or a URL names.
+
+    Raises:
+        StorageError: a URL of another kind than file://, gs:// and s3://, or one without a bucket.
+    """
+    if not isinstance(where, str):
+        return where
+    scheme, found, path = where.partition("://")
+    if not found:
+        return Path(where)
+    if scheme == "file":
+        return Path(path)
+    if scheme not in ("gs", "s3"):
+        raise StorageError(f"{where}: give a path, or a URL that begins with file://, gs:// or s3://")
+    if not (path := path.strip("/")):
+        raise StorageError(f"{where}: names no bucket; give {scheme}://<bucket>/<folder>")
+    return Location("gs" if scheme == "gs" else "s3", path)

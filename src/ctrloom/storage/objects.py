@@ -1,0 +1,71 @@
+"""Small objects that several may write: read with their generation, and replaced only if still the same."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctrloom.storage.errors import ConflictError, StorageError
+from ctrloom.storage.local import atomic_file
+from ctrloom.storage.location import Place
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Content of an object, and what tells it from every other content that stood there."""
+
+    content: bytes
+    generation: str
+
+
+def read(place: Place) -> Stored | None:
+    """The object, or None where there is none.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    assert isinstance(place, Path)
+    try:
+        content = place.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be read: {error.strerror}") from None
+    return Stored(content, hashlib.sha256(content).hexdigest())
+
+
+def replace(place: Place, content: bytes, expected: str | None) -> str:
+    """Write an object only if it still has the generation `expected` (None: only if there is none).
+
+    Returns the new generation. Readers see the old content or the new one.
+
+    Raises:
+        ConflictError: it changed, or is there already.
+        StorageError: it cannot be written.
+    """
+    assert isinstance(place, Path)
+    with _locked(place):
+        now = read(place)
+        if (now and now.generation) != expected:
+            raise ConflictError(f"{place}: was written by somebody else meanwhile")
+        with atomic_file(place) as aside:
+            aside.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One writer at a time, also of other processes; the lock of one that died is free."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
