@@ -48,6 +48,7 @@ def test_a_bundle_holds_everything_and_nothing_else(mixed: Dataset, bundle: Path
         "model.json",
         "architecture.json",
         "schema.json",
+        "reference.json",
         "vocabulary/user.parquet",
         "vocabulary/age.parquet",
         "vocabulary/tags.parquet",

@@ -16,6 +16,7 @@ from ctrloom.models import build
 from ctrloom.schema import Schema
 
 WEIGHTS, MODEL, ARCHITECTURE, SCHEMA = "model.safetensors", "model.json", "architecture.json", "schema.json"
+REFERENCE = "reference.json"
 
 
 class ModelCard(ModelSettings):
@@ -64,14 +65,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise storage.StorageError(f"{path}: does not hold the weights of this model: {error}") from None
 
 
-def save_bundle(bundle: Bundle, vocabulary: Path, output: Path) -> None:
-    """Write a bundle; `vocabulary` is the folder with the data set's vocabularies."""
+def save_bundle(bundle: Bundle, dataset: Path, output: Path) -> None:
+    """Write a bundle; `dataset` is the folder of the data set, with its vocabularies."""
     with storage.atomic_directory(output) as aside:
         save_weights(bundle.model, aside / WEIGHTS)
         storage.write_json(aside / MODEL, bundle.card.model_dump(mode="json"))
         bundle.architecture.save(aside / ARCHITECTURE)
         storage.write_json(aside / SCHEMA, bundle.schema.model_dump(mode="json"))
-        shutil.copytree(vocabulary, aside / "vocabulary")
+        shutil.copytree(dataset / "vocabulary", aside / "vocabulary")
+        if (dataset / REFERENCE).is_file():  # data sets encoded before such files were written have none
+            shutil.copy(dataset / REFERENCE, aside / REFERENCE)
 
 
 def load_bundle(directory: Path, device: torch.device | None = None) -> Bundle:

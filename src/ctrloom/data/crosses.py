@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.expr.types import Table
+from numpy.typing import NDArray
 
 from ctrloom.config import Crosses
 from ctrloom.data.engine import engine, kept, parquet
@@ -22,6 +23,7 @@ from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, CountedKeys, Cross, Cross
 from ctrloom.section import ConfigError
 
 FIRST_KEPT_ID = UNSEEN_CROSS_ID + 1
+_NONE: CrossKeys = {}
 _COLUMNS = pa.schema([("key", pa.int64()), ("id", pa.int32()), ("count", pa.int64())])
 
 
@@ -61,10 +63,13 @@ def crossed_pairs(config: Crosses, fields: Sequence[Field]) -> tuple[tuple[str, 
     return tuple(sorted(chosen, key=lambda pair: (place[pair[0]], place[pair[1]])))
 
 
-def build_crosses(config: Crosses, schema: Schema, train: Sequence[Path], folder: Path) -> tuple[Cross, ...]:
+def build_crosses(
+    config: Crosses, schema: Schema, train: Sequence[Path], folder: Path, known: CrossKeys = _NONE
+) -> tuple[Cross, ...]:
     """Count the pairs of `config` in encoded training rows and write `crosses/` into `folder`.
 
-    A value is kept when it was seen `min_count` times and none of its two ids is that of the unseen values.
+    A value is kept when it was seen `min_count` times and none of its two ids is that of the unseen values;
+    those in `known` are kept however often they were seen.
     """
     pairs = crossed_pairs(config, schema.fields)
     sizes = {field.name: field.size for field in schema.fields}
@@ -73,7 +78,8 @@ def build_crosses(config: Crosses, schema: Schema, train: Sequence[Path], folder
     with engine(folder) as (backend, spill), progress("crosses", len(pairs), "pairs") as advance:
         rows = parquet(backend, train)
         for pair in pairs:
-            _, counts = kept(backend, _counts(rows, pair, sizes[pair[1]], config.min_count), spill)
+            old = known[pair].key_K if pair in known else None
+            _, counts = kept(backend, _counts(rows, pair, sizes[pair[1]], config.min_count, old), spill)
             number, digest = _write(read_parts([counts]), folder / cross_file(pair))
             crosses.append(Cross(fields=pair, size=FIRST_KEPT_ID + number, digest=digest))
             counts.unlink()
@@ -103,12 +109,19 @@ class StoredCrosses(CrossKeys):
         return len(self.of_pair)
 
 
-def _counts(rows: Table, pair: tuple[str, str], size: int, min_count: int) -> Table:
+def _counts(
+    rows: Table, pair: tuple[str, str], size: int, min_count: int, known: NDArray[np.int64] | None
+) -> Table:
     a, b = (rows[name] for name in pair)
-    known: Table = rows.filter((a != UNSEEN_ID) & (b != UNSEEN_ID))
-    keyed = known.select(key=a.cast("int64") * size + b)
+    seen: Table = rows.filter((a != UNSEEN_ID) & (b != UNSEEN_ID))
+    keyed = seen.select(key=a.cast("int64") * size + b)
     counts: Table = keyed.group_by("key").agg(count=keyed.count())
-    return counts.filter(ibis._["count"] >= min_count).order_by("key")
+    common = counts.filter(ibis._["count"] >= min_count)
+    if known is None:
+        return common.order_by("key")
+    old = ibis.memtable(pa.table({"key": known}))
+    again = old.left_join(counts, "key").select(old.key, count=counts["count"].fill_null(0))
+    return common.anti_join(old, "key").union(again).order_by("key")
 
 
 def _write(batches: Iterator[pa.RecordBatch], path: Path) -> tuple[int, str]:
@@ -125,6 +138,11 @@ def _write(batches: Iterator[pa.RecordBatch], path: Path) -> tuple[int, str]:
     return written, digest.hexdigest()
 
 
+def keys_digest(key_K: NDArray[np.int64]) -> str:
+    """SHA-256 over keys in id order."""
+    return hashlib.sha256(key_K.astype("<i8").tobytes()).hexdigest()
+
+
 def _load(path: Path, cross: Cross) -> CountedKeys:
     keys, counts = np.empty((2, cross.size - FIRST_KEPT_ID), dtype=np.int64)
     filled = 0
@@ -137,7 +155,7 @@ def _load(path: Path, cross: Cross) -> CountedKeys:
                     filled += len(batch)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: the cross of {cross.fields} cannot be read: {error}") from None
-    if filled < len(keys) or hashlib.sha256(keys.astype("<i8").tobytes()).hexdigest() != cross.digest:
+    if filled < len(keys) or keys_digest(keys) != cross.digest:
         raise DataError(
             f"{path}: the cross of {cross.fields} is not the one in schema.json; copy both from one data set"
         )

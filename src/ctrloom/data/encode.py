@@ -32,6 +32,11 @@ class Vocabulary:
         return len(self.tokens)
 
     @property
+    def total(self) -> int:
+        """How often any of the tokens was seen."""
+        return int(self.counts.to_numpy().sum())
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the tokens in id order."""
         sizes = pc.binary_length(self.tokens).to_numpy().astype("<i4")

@@ -12,15 +12,16 @@ from ibis.expr.types import Table
 from ctrloom import storage
 from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, VocabularyConfig
 from ctrloom.data import bucketing
-from ctrloom.data.crosses import build_crosses, cross_file, crossed_pairs
+from ctrloom.data.crosses import build_crosses, cross_file, crossed_pairs, keys_digest
 from ctrloom.data.encode import Encoder, Vocabulary
 from ctrloom.data.engine import engine, kept, parquet
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint
 from ctrloom.data.parts import PartWriter, read_parts
 from ctrloom.data.profile import ascending_counts, value_counts
+from ctrloom.data.reference import REFERENCE, FieldReference, Reference, binned, missing_rows
 from ctrloom.data.typed import RawField, raw_fields, typed_schema
 from ctrloom.progress import progress
-from ctrloom.schema import FIRST_TOKEN_ID, Field, Schema
+from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
 from ctrloom.version import code_version
 
@@ -42,8 +43,21 @@ def build_vocabulary(ingested_manifest: Path, config: VocabularyConfig, store: P
     _check(config, fields)
     store = store.resolve()
     store.mkdir(parents=True, exist_ok=True)
-    encoder = _fit(ingested, base, config, store)
-    made_from = {
+    encoder, reference = _fit(ingested, base, config, store)
+    return write_encoded(ingested, base, encoder, reference, config, store)
+
+
+def write_encoded(
+    ingested: IngestedManifest,
+    base: Path,
+    encoder: Encoder,
+    reference: Reference,
+    config: VocabularyConfig,
+    store: Path,
+    known: CrossKeys | None = None,
+) -> Path:
+    """Encode all splits and count crosses, of which the `known` ones are kept; returns the manifest's path."""
+    made_from: dict[str, object] = {
         "layout": LAYOUT,
         "schema": encoder.schema.fingerprint,
         "ingested": ingested.data_fingerprint,
@@ -51,6 +65,8 @@ def build_vocabulary(ingested_manifest: Path, config: VocabularyConfig, store: P
     if config.crosses:  # counted on rows that are encoded below, and so named by what they are made from
         made_from["crosses"] = crossed_pairs(config.crosses, encoder.schema.fields)
         made_from["cross_min_count"] = config.crosses.min_count
+        if known:
+            made_from["known"] = [keys_digest(known[pair].key_K) for pair in known]
     digest = fingerprint(made_from)
     target = store / f"encoded-{digest[:16]}"
     if (target / "manifest.json").is_file():
@@ -59,9 +75,14 @@ def build_vocabulary(ingested_manifest: Path, config: VocabularyConfig, store: P
         files = _encode(ingested, base, encoder, folder)
         if config.crosses:
             train = [folder / part.path for part in files["train"]]
-            crosses = build_crosses(config.crosses, encoder.schema, train, folder)
+            crosses = build_crosses(config.crosses, encoder.schema, train, folder, known or {})
             encoder.schema = encoder.schema.model_copy(update={"crosses": crosses})
-        made = [*encoder.save(folder), *(folder / cross_file(c.fields) for c in encoder.schema.crosses)]
+        storage.write_json(folder / REFERENCE, reference.model_dump(mode="json"))
+        made = [
+            *encoder.save(folder),
+            folder / REFERENCE,
+            *(folder / cross_file(c.fields) for c in encoder.schema.crosses),
+        ]
         manifest = EncodedManifest(
             base=str(target),
             data_fingerprint=digest,
@@ -100,24 +121,54 @@ def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
     bucketing.check(config.bucketing, "*")
 
 
-def _fit(ingested: IngestedManifest, base: Path, config: VocabularyConfig, store: Path) -> Encoder:
+def _fit(
+    ingested: IngestedManifest, base: Path, config: VocabularyConfig, store: Path
+) -> tuple[Encoder, Reference]:
     raw = raw_fields(ingested.source)
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
+    references: dict[str, FieldReference] = {}
     with engine(store) as (backend, spill), progress("vocabulary", len(raw), "fields") as advance:
         train = parquet(backend, ingested.paths(base, "train"))
         for each in raw:
             counts, file = kept(backend, value_counts(train, each.name), spill)
             field, tokens = _fit_field(train, counts, file, each, config)
+            total, missing = total_of(counts), missing_rows(train, each.name)
             if field.kind != "numeric":
-                vocabulary = vocabularies[each.name] = _frequent(tokens)
-                changed = {"size": FIRST_TOKEN_ID + len(vocabulary), "vocabulary_digest": vocabulary.digest}
-                field = field.model_copy(update=changed)
+                vocabulary = vocabularies[each.name] = frequent(tokens)
+                field = with_vocabulary(field, vocabulary)
+                unseen = total - vocabulary.total
+                references[each.name] = FieldReference(missing=missing, unseen=unseen)
+            else:
+                edges, bins = binned(file, total, None)
+                references[each.name] = FieldReference(missing=missing, edges=edges, counts=bins)
             fields.append(field)
             advance(1)
+    return fitted(ingested, fields, vocabularies, references)
+
+
+def fitted(
+    ingested: IngestedManifest,
+    fields: list[Field],
+    vocabularies: dict[str, Vocabulary],
+    references: dict[str, FieldReference],
+) -> tuple[Encoder, Reference]:
+    """The encoder of fields that were fitted on ingested rows, and what to compare later rows with."""
     negatives = ingested.negatives_kept.get("train", 1.0)
     schema = Schema(fields=tuple(fields), source=ingested.source, negatives_kept=negatives)
-    return Encoder(schema, vocabularies)
+    rows, positives = ingested.rows["train"], ingested.positives["train"]
+    return Encoder(schema, vocabularies), Reference(rows=rows, positives=positives, fields=references)
+
+
+def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
+    """The field with the size and digest of its vocabulary."""
+    changed = {"size": FIRST_TOKEN_ID + len(vocabulary), "vocabulary_digest": vocabulary.digest}
+    return field.model_copy(update=changed)
+
+
+def total_of(counts: Table) -> int:
+    """Values in `value_counts`, each as often as it occurs."""
+    return int(counts["count"].sum().to_pyarrow().as_py() or 0)
 
 
 def _fit_field(
@@ -128,18 +179,17 @@ def _fit_field(
     min_count = special.min_count or config.min_count
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
     if raw.kind == "numeric":
-        total = counts["count"].sum().to_pyarrow().as_py() or 0
-        field, tokens = _fit_numeric(file, total, field, special.bucketing or config.bucketing)
+        field, tokens = _fit_numeric(file, total_of(counts), field, special.bucketing or config.bucketing)
         return field, tokens.filter(pc.greater_equal(tokens["count"], min_count))
     if raw.kind == "multivalued":
         most = train[raw.name].length().max().to_pyarrow().as_py() or 1
         width = max(1, min(special.max_values or config.max_values, most))
         field = field.model_copy(update={"width": width})
-    frequent = counts.filter(counts["count"] >= min_count).select("value", "count")
-    return field, frequent.to_pyarrow()
+    common = counts.filter(counts["count"] >= min_count).select("value", "count")
+    return field, common.to_pyarrow()
 
 
-def _frequent(counts: pa.Table) -> Vocabulary:
+def frequent(counts: pa.Table) -> Vocabulary:
     """Tokens with their counts, the most frequent first."""
     ordered = counts.sort_by([("count", "descending"), ("value", "ascending")]).combine_chunks()
     return Vocabulary(*(pa.concat_arrays([pa.array([], t), *ordered[n].chunks]) for n, t in _COUNTS.items()))
@@ -149,16 +199,20 @@ def _fit_numeric(file: Path, total: int, field: Field, method: Bucketing) -> tup
     """The field with its boundaries, and its buckets with their counts (none where the numbers are kept)."""
     boundaries = bucketing.fit(method, ascending_counts(file), total)
     changed = {"bucketing": method, "boundaries": boundaries}
-    per_code: dict[int, int] = {}
     if isinstance(method, Keep):
         return field.model_copy(update=changed), pa.table([[], []], schema=pa.schema(_COUNTS))
+    return field.model_copy(update={"kind": "categorical", **changed}), buckets(file, method, boundaries)
+
+
+def buckets(file: Path, method: Bucketing, boundaries: tuple[float, ...]) -> pa.Table:
+    """The buckets that the values of a file fall into, with their counts."""
+    per_code: dict[int, int] = {}
     for values, numbers in ascending_counts(file):
         found, place = np.unique(bucketing.codes(method, boundaries, values), return_inverse=True)
         for code, number in zip(found, np.bincount(place, numbers), strict=True):
             per_code[int(code)] = per_code.get(int(code), 0) + int(number)
     labels = [bucketing.bucket_label(method, boundaries, code) for code in per_code]
-    buckets = pa.table([labels, list(per_code.values())], schema=pa.schema(_COUNTS))
-    return field.model_copy(update={"kind": "categorical", **changed}), buckets
+    return pa.table([labels, list(per_code.values())], schema=pa.schema(_COUNTS))
 
 
 def _encode(

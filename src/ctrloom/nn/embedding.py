@@ -31,6 +31,7 @@ class FieldEmbedding(nn.Module):
     def __init__(self, schema: Schema, size: int, std: float | None = None) -> None:
         super().__init__()
         self.fields = len(schema.fields)
+        self.row_widths = [size] * self.fields  # weights of one id, by field
         self.weight = nn.Parameter(torch.empty(schema.table_size, size))
         self.register_buffer("field_of_column_C", torch.tensor(schema.field_of_column), persistent=False)
         if std is None:
@@ -82,6 +83,7 @@ class KeptEmbedding(FieldEmbedding):
         # The value that id v has at kept position number r of its field is weight[v * width + shift], with
         # shift = (weights of the fields before) - (ids of the fields before) * width + r.
         width_F = kept_FD.sum(1)
+        self.row_widths = width_F.tolist()
         before_F = (sizes_F * width_F).cumsum(0) - sizes_F * width_F
         start_F = before_F - torch.tensor(schema.offsets) * width_F
         kept_CD = kept_FD[self.field_of_column_C]

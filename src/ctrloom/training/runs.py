@@ -172,7 +172,7 @@ class Run:
             code_version=self.record.code_version,
         )
         bundle = Bundle(card, trained.architecture, dataset.schema, trained.model)
-        save_bundle(bundle, dataset.vocabulary_directory, output)
+        save_bundle(bundle, dataset.directory, output)
 
 
 def open_runs(folder: Path) -> list[Run]:

@@ -1,0 +1,66 @@
+"""What training rows looked like beside their vocabularies: what later rows are compared with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ibis.expr.types import Table
+
+from ctrloom import storage
+from ctrloom.data.errors import DataError
+from ctrloom.data.profile import ascending_counts, quantiles
+from ctrloom.section import Section
+
+REFERENCE = "reference.json"
+_DECILES = tuple(tenth / 10 for tenth in range(1, 10))
+
+
+class FieldReference(Section):
+    """Training rows of one field that its vocabulary does not count."""
+
+    missing: int  # rows without a value
+    unseen: int = 0  # values that have no id of their own
+    edges: tuple[float, ...] = ()  # of a number that is kept: bounds of bins, and the rows in each
+    counts: tuple[int, ...] = ()
+
+
+class Reference(Section):
+    """`reference.json`: training rows and clicks, and what of each field has no id."""
+
+    rows: int
+    positives: int
+    fields: dict[str, FieldReference]
+
+    @classmethod
+    def load(cls, directory: Path) -> "Reference":
+        """Read it from a data set or a bundle.
+
+        Raises:
+            DataError: it is not there.
+        """
+        path = directory / REFERENCE
+        if not path.is_file():
+            raise DataError(
+                f"{path}: no such file, so nothing can be compared with it; the data set was encoded before "
+                "such files were written: remove it from the store and train once more"
+            )
+        return cls.parse(storage.read_json(path), str(path))
+
+
+def missing_rows(train: Table, name: str) -> int:
+    """Rows in which a field has no value."""
+    column = train[name]
+    missing = column.isnull() | (column.length() == 0) if column.type().is_array() else column.isnull()
+    return int(missing.sum().to_pyarrow().as_py() or 0)
+
+
+def binned(
+    file: Path, total: int, edges: Sequence[float] | None
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Bins of a number that is kept, with the rows in each; by deciles where no `edges` are given."""
+    if edges is None:
+        edges = np.unique(quantiles(file, total, _DECILES)).tolist() if total else []
+    counts = np.zeros(len(edges) + 1, dtype=np.int64)
+    for values, numbers in ascending_counts(file):
+        counts += np.bincount(np.searchsorted(edges, values, side="right"), numbers, len(counts)).astype(int)
+    return tuple(edges), tuple(counts.tolist())
