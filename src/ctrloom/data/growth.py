@@ -57,7 +57,7 @@ def require_same_columns(schema: Schema, ingested: IngestedManifest, what: str) 
         return
     name = next(name for name in [*mine, *theirs] if mine.get(name) != theirs.get(name))
     raise ConfigError(
-        f"data.columns: {name!r} is {_kind(theirs, name)}, but {what} was trained with it {_kind(mine, name)}; "
+        f"data.columns: {name!r} is {_kind(theirs, name)}, but {what} has it {_kind(mine, name)}; "
         "give the columns that the bundle has, or search and train anew"
     )
 

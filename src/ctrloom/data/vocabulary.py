@@ -56,7 +56,7 @@ def write_encoded(
     store: Path,
     known: CrossKeys | None = None,
 ) -> Path:
-    """Encode all splits and count crosses, of which the `known` ones are kept; returns the manifest's path."""
+    """Encode all splits and count crosses, the `known` ones kept; returns the path of the manifest."""
     made_from: dict[str, object] = {
         "layout": LAYOUT,
         "schema": encoder.schema.fingerprint,

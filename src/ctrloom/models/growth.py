@@ -57,7 +57,7 @@ def require_grown(before: Schema, after: Schema) -> None:
 
 
 def cross_keys(model: nn.Module) -> dict[tuple[str, ...], CountedKeys]:
-    """Keys of the pairs that a trained model knows by heart, ascending; how often each was seen is not known."""
+    """Keys of the pairs that a trained model knows by heart, ascending; it does not know their counts."""
     found: dict[tuple[str, ...], CountedKeys] = {}
     for module in model.modules():
         if isinstance(module, CrossEmbedding):
@@ -79,7 +79,7 @@ def _carry_fields(old: FieldEmbedding, new: FieldEmbedding, before: Schema, afte
 
 
 def _carry_crosses(old: CrossEmbedding, new: CrossEmbedding, before: Schema, after: Schema) -> None:
-    """Rows of unseen values come first, in the order of the pairs; then each value is looked up by its key."""
+    """Rows of unseen values come first, pair by pair; then each value is looked up by its key."""
     pairs = len(new.pairs)
     new.weight[:pairs] = old.weight[:pairs]
     key_K = old.keys.key_K[:-1]
