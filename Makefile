@@ -40,8 +40,7 @@ format: setup  ## let ruff rewrite the code
 	$(BIN)/ruff format .
 
 compile: setup  ## compile the pipelines to YAML
-	$(BIN)/python -m pipelines.search_and_retrain
-	$(BIN)/python -m pipelines.compare
+	$(BIN)/python -m pipelines
 
 clean:  ## remove the environment and caches; data and runs stay
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ from components.compare_job.component import compare_job
 from components.compare_table.component import compare_table
 from components.ingest.component import ingest
 from components.vocabulary.component import vocabulary as fit_vocabulary
+from pipelines.hardware import place
 
 COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "compare.yaml"
 
@@ -23,6 +24,7 @@ def compare(
     comparison: dict,  # type: ignore[type-arg]
     vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    revision: str = "",
 ) -> None:
     """Compare methods and models on one data set.
 
@@ -33,14 +35,14 @@ def compare(
         comparison: The whole configuration of the comparison.
         vocabulary: Minimum counts, bucketing and crosses.
         models: Hyper-parameters per model; `default` holds for all.
+        revision: State of the raw files; with another one they are read again.
     """
-    clean = ingest(data=data, store=store)
-    encoded = fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary)
+    clean = place(ingest(data=data, store=store, revision=revision))
+    encoded = place(fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary))
+    dataset = encoded.outputs["dataset"]
     with dsl.ParallelFor(jobs) as job:
-        done = compare_job(dataset=encoded.outputs["dataset"], job=job, models=models)
-    compare_table(
-        dataset=encoded.outputs["dataset"], jobs=dsl.Collected(done.outputs["done"]), comparison=comparison
-    )
+        done = place(compare_job(dataset=dataset, job=job, models=models))
+    place(compare_table(dataset=dataset, jobs=dsl.Collected(done.outputs["done"]), comparison=comparison))
 
 
 if __name__ == "__main__":

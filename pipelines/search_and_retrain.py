@@ -20,6 +20,7 @@ from components.search_optinter.component import search_optinter
 from components.select_interactions.component import select_interactions
 from components.transfer.component import transfer as transfer_to
 from components.vocabulary.component import vocabulary as fit_vocabulary
+from pipelines.hardware import place
 
 COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "search_and_retrain.yaml"
 
@@ -37,17 +38,19 @@ def after_search(
     run: dict,  # type: ignore[type-arg]
 ) -> None:
     """Train what a search found and what it is transferred to, and compare them with the baselines."""
-    again = retrain(dataset=dataset, search=search, models=models, seeds=seeds)
-    moved = transfer_to(dataset=dataset, search=search, targets=transfer, models=models, seeds=seeds)
-    evaluate(
-        dataset=dataset,
-        search=search,
-        retrained=again.outputs["runs"],
-        transferred=moved.outputs["runs"],
-        baselines=baselines,
-        name=name,
-        settings=evaluation,
-        run=run,
+    again = place(retrain(dataset=dataset, search=search, models=models, seeds=seeds))
+    moved = place(transfer_to(dataset=dataset, search=search, targets=transfer, models=models, seeds=seeds))
+    place(
+        evaluate(
+            dataset=dataset,
+            search=search,
+            retrained=again.outputs["runs"],
+            transferred=moved.outputs["runs"],
+            baselines=baselines,
+            name=name,
+            settings=evaluation,
+            run=run,
+        )
     )
 
 
@@ -65,6 +68,7 @@ def search_and_retrain(
     seeds: list = [0, 1, 2],  # type: ignore[type-arg]  # noqa: B006
     evaluation: dict = {},  # type: ignore[type-arg]  # noqa: B006
     run: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    revision: str = "",
 ) -> None:
     """Find the feature interactions that a CTR model needs, and prove that they help.
 
@@ -81,11 +85,12 @@ def search_and_retrain(
         seeds: Seeds that every model is trained with.
         evaluation: Base model, bins, resamples and confidence.
         run: The whole run configuration, for the report.
+        revision: State of the raw files; with another one they are read again.
     """
-    clean = ingest(data=data, store=store)
-    encoded = fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary)
+    clean = place(ingest(data=data, store=store, revision=revision))
+    encoded = place(fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary))
     dataset = encoded.outputs["dataset"]
-    plain = train_baselines(dataset=dataset, names=baselines, models=models, seeds=seeds)
+    plain = place(train_baselines(dataset=dataset, names=baselines, models=models, seeds=seeds))
 
     def go_on(found: dsl.PipelineTask) -> None:
         after_search(
@@ -101,19 +106,19 @@ def search_and_retrain(
         )
 
     with dsl.If(method == "autofis"):
-        go_on(search_autofis(dataset=dataset, config=search, models=models))
+        go_on(place(search_autofis(dataset=dataset, config=search, models=models)))
     with dsl.Elif(method == "aim"):
-        first = aim_search_interactions(dataset=dataset, config=search, models=models)
+        first = place(aim_search_interactions(dataset=dataset, config=search, models=models))
         second = aim_search_embeddings(
             dataset=dataset, interactions=first.outputs["search"], config=search, models=models
         )
-        go_on(second)
+        go_on(place(second))
     with dsl.Elif(method == "optinter"):
-        go_on(search_optinter(dataset=dataset, config=search, models=models))
+        go_on(place(search_optinter(dataset=dataset, config=search, models=models)))
     with dsl.Elif(method == "autopi"):
-        go_on(search_autopi(dataset=dataset, config=search, models=models))
+        go_on(place(search_autopi(dataset=dataset, config=search, models=models)))
     with dsl.Else():
-        go_on(select_interactions(dataset=dataset, config=search, models=models))
+        go_on(place(select_interactions(dataset=dataset, config=search, models=models)))
 
 
 if __name__ == "__main__":

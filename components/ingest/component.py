@@ -6,13 +6,19 @@ from components.step import step
 
 
 @step
-def ingest(ingested: Output[Dataset], data: dict, store: str) -> None:  # type: ignore[type-arg]
+def ingest(
+    ingested: Output[Dataset],
+    data: dict,  # type: ignore[type-arg]
+    store: str,
+    revision: str = "",
+) -> None:
     """Read raw files, set malformed rows aside, and write clean, typed, split Parquet.
 
     Args:
         ingested: Manifest of the clean rows; the rows themselves stay in the store.
         data: Files, their columns, the label rule and the split (section `data` of a run configuration).
         store: Directory in which data sets are kept, one folder per fingerprint.
+        revision: State of the raw files. An earlier result is reused only where it is the same.
     """
     from ctrloom import stages
     from ctrloom.config import DataConfig

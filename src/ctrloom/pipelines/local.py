@@ -6,12 +6,12 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from importlib.resources import files
 from pathlib import Path
 from typing import TextIO
 
 from ctrloom import storage
 from ctrloom.config import CompareConfig, Hyperparameters, RunConfig
+from ctrloom.pipelines import compiled
 from ctrloom.progress import MARK
 
 STEPS = "steps"
@@ -64,7 +64,7 @@ def run_local(config: RunConfig, output: Path) -> None:
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = arguments(config, output / "data")
-    _run("search_and_retrain.yaml", parameters, output, expected, results)
+    _run("search_and_retrain", parameters, output, expected, results)
 
 
 def compare_local(config: CompareConfig, output: Path) -> None:
@@ -82,7 +82,7 @@ def compare_local(config: CompareConfig, output: Path) -> None:
         "comparison": whole,
     }
     expected = ("ingest", "vocabulary", "compare-job", "compare-table")
-    _run("compare.yaml", parameters, output.resolve(), expected, {"comparison": ("compare-table", "table")})
+    _run("compare", parameters, output.resolve(), expected, {"comparison": ("compare-table", "table")})
 
 
 def _run(
@@ -104,7 +104,7 @@ def _run(
         if (output / place).is_file():
             (output / place).unlink()
     steps.mkdir(parents=True)
-    loaded = components.load_component_from_text((files("ctrloom.pipelines") / pipeline).read_text())
+    loaded = components.load_component_from_text(compiled.for_one_machine(pipeline))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps))
     log_file = output / "log.txt"
     with open(log_file, "w", encoding="utf-8") as log, redirect_stdout(_Console(log)) as console:

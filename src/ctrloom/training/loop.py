@@ -4,6 +4,7 @@ B batch, N rows.
 """
 
 import copy
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -41,11 +42,12 @@ class History(Section):
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a configuration names; `auto` is the GPU where there is one.
+    """The device that a configuration names; `auto` is CTRLOOM_DEVICE, or else the GPU where there is one.
 
     Raises:
         ValueError: cuda is asked for and there is none.
     """
+    name = os.environ.get("CTRLOOM_DEVICE", name) if name == "auto" else name
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda was asked for, but torch sees no GPU; use device: cpu, or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

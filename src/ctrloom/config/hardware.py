@@ -1,0 +1,115 @@
+"""Where the steps of a pipeline run: profiles of nodes, and which step takes which."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ctrloom.config.types import Count
+from ctrloom.section import Section
+
+Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
+Bytes = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$")]
+Seconds = Annotated[int, Field(ge=1)]
+Label = Annotated[str, Field(pattern=r"^[\w./-]+$")]
+
+
+class Span(Section):
+    """What a step asks for, and what it may not exceed."""
+
+    request: str
+    limit: str
+
+
+class CPU(Span):
+    """Cores."""
+
+    request: Cores
+    limit: Cores
+
+
+class Memory(Span):
+    """Main memory."""
+
+    request: Bytes
+    limit: Bytes
+
+
+class Accelerator(Section):
+    """Accelerators of one step: the resource that the node offers, and how many of it."""
+
+    type: Label = "nvidia.com/gpu"
+    count: Count = 1
+
+
+class Toleration(Section):
+    """A taint that a step puts up with."""
+
+    key: Label
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _compares_a_value(self) -> Self:
+        if (self.operator == "Equal") != (self.value is not None):
+            raise ValueError("value: Equal needs one, and Exists takes none")
+        return self
+
+
+class Retry(Section):
+    """Further attempts after a failure; each waits `factor` times as many seconds as the one before it."""
+
+    attempts: Annotated[int, Field(ge=0)]
+    backoff: Seconds = 30
+    factor: Annotated[float, Field(ge=1)] = 2.0
+    longest: Seconds = 600
+
+
+class Profile(Section):
+    """A kind of node, and how a step behaves on it.
+
+    A profile without an accelerator says by `avoid` which nodes it stays away from: those with such a label.
+    """
+
+    cpu: CPU
+    memory: Memory
+    accelerator: Accelerator | None = None
+    node_selector: dict[Label, str] = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    avoid: tuple[Label, ...] = ()
+    shared_memory: Bytes | None = None  # size of /dev/shm; it counts as memory
+    retry: Retry
+    timeout: Seconds  # of one attempt
+
+    @model_validator(mode="after")
+    def _keeps_off_accelerators(self) -> Self:
+        if self.accelerator is None and (self.tolerations or not self.avoid):
+            raise ValueError(
+                "avoid: a profile without an accelerator names the labels of accelerator nodes, "
+                "and has no tolerations, or its steps would take their place"
+            )
+        return self
+
+
+class Step(Section):
+    """How one step runs, and whether its result is taken from an earlier run with the same inputs."""
+
+    profile: str
+    cached: bool
+    because: str  # of `cached`
+
+
+class Hardware(Section):
+    """Profiles, and the step of every component."""
+
+    profiles: dict[str, Profile]
+    steps: dict[str, Step]
+
+    @model_validator(mode="after")
+    def _profiles_exist(self) -> Self:
+        for name, step in self.steps.items():
+            if step.profile not in self.profiles:
+                raise ValueError(
+                    f"steps.{name}.profile: no profile {step.profile!r}; there are {', '.join(self.profiles)}"
+                )
+        return self

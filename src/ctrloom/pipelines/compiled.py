@@ -1,0 +1,31 @@
+"""Compiled pipelines: the YAML that `make compile` writes, and what is taken out of it or put into it."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+
+def read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A pipeline that the library carries: what it does, and what it asks of Kubernetes."""
+    text = (files("ctrloom.pipelines") / f"{name}.yaml").read_text(encoding="utf-8")
+    spec, *platform = yaml.safe_load_all(text)
+    return spec, platform[0] if platform else {}
+
+
+def for_one_machine(name: str) -> str:
+    """A pipeline without what only a cluster can give: nodes, resources, and further attempts."""
+    spec, _ = read(name)
+    for executor in spec["deploymentSpec"]["executors"].values():
+        for key in ("resources", "env"):
+            executor.get("container", {}).pop(key, None)
+    for task in tasks(spec):
+        task.pop("retryPolicy", None)
+    return yaml.safe_dump(spec, sort_keys=False)
+
+
+def tasks(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All tasks of a pipeline: its own, and those of the pipelines, branches and loops inside it."""
+    for component in (spec["root"], *spec.get("components", {}).values()):
+        yield from component.get("dag", {}).get("tasks", {}).values()

@@ -1,0 +1,148 @@
+"""Compiled pipelines keep to what means the same everywhere, and the check finds what does not."""
+
+from pathlib import Path
+from typing import List, NamedTuple  # noqa: UP035  # KFP knows lists by this name
+
+import pytest
+import yaml
+
+pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
+
+from kfp import compiler, dsl
+
+from pipelines.subset import violations
+
+COMPILED = sorted((Path(__file__).parents[2] / "src/ctrloom/pipelines").glob("*.yaml"))
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
+def test_compiled_pipelines_run_alike_everywhere(path):
+    assert violations(next(yaml.safe_load_all(path.read_text()))) == []
+
+
+def component(function):
+    return dsl.component(function, base_image="python", install_kfp_package=False)
+
+
+@component
+def plan() -> NamedTuple("Plan", [("go", bool), ("seeds", List[int]), ("least", float)]):  # noqa: UP006
+    return True, [1], 0.5
+
+
+@component
+def seeds() -> List[int]:  # noqa: UP006
+    return [1, 2]
+
+
+@component
+def ready() -> bool:
+    return True
+
+
+@component
+def train(seed: int = 0, least: float = 0.0):
+    pass
+
+
+@component
+def make(made: dsl.Output[dsl.Dataset]):
+    pass
+
+
+@component
+def make_another(made: dsl.Output[dsl.Dataset]):
+    pass
+
+
+@component
+def read(made: dsl.Input[dsl.Dataset]):
+    pass
+
+
+def fine(method: str = "a"):
+    made = make()
+    with dsl.If(method == "a"):
+        train()
+    with dsl.Elif(method == "b"):
+        train(seed=1)
+    with dsl.Else():
+        train(seed=2)
+    with dsl.If(ready().output == True):  # noqa: E712
+        read(made=made.output)
+    with dsl.ParallelFor(seeds().output) as seed:
+        train(seed=seed)
+        read(made=made.output)
+
+
+def condition_on_a_named_output():
+    with dsl.If(plan().outputs["go"] == True):  # noqa: E712
+        train()
+
+
+def condition_with_a_quote(name: str = "x"):
+    with dsl.If(name == "the reader's"):
+        train()
+
+
+def loop_over_a_named_output():
+    with dsl.ParallelFor(plan().outputs["seeds"]) as seed:
+        train(seed=seed)
+
+
+def loop_that_reads_outside():
+    planned = plan()
+    with dsl.ParallelFor(seeds().output) as seed:
+        train(seed=seed, least=planned.outputs["least"])
+
+
+def loop_over_artifacts(made: dsl.Input[List[dsl.Dataset]]):  # noqa: UP006
+    with dsl.ParallelFor(made) as each:
+        read(made=each)
+
+
+def one_of_artifacts(method: str = "a"):
+    with dsl.If(method == "a"):
+        made = make()
+    with dsl.Else():
+        other = make_another()
+    read(made=dsl.OneOf(made.output, other.output))
+
+
+def ignored_failure():
+    train(seed=1, least=plan().outputs["least"]).ignore_upstream_failure()
+
+
+def compile_to_spec(function, folder):
+    compiler.Compiler().compile(dsl.pipeline(function), str(folder / "pipeline.yaml"))
+    return next(yaml.safe_load_all((folder / "pipeline.yaml").read_text()))
+
+
+def test_the_subset_leaves_room_for_branches_and_loops(tmp_path):
+    assert violations(compile_to_spec(fine, tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (condition_on_a_named_output, "condition-1: condition on the named output 'go'"),
+        (condition_with_a_quote, "condition-1: condition with a quote"),
+        (loop_over_a_named_output, "for-loop-1: loop over the named output 'seeds'"),
+        (loop_that_reads_outside, "for-loop-1: loop that reads 'pipelinechannel--plan-least'"),
+        (loop_over_artifacts, "for-loop-1: loop over artifacts"),
+        (one_of_artifacts, "OneOf of artifacts"),
+        (ignored_failure, "train: takes an output of a task whose failure it ignores"),
+    ],
+)
+def test_what_is_outside_of_it_is_found(function, message, tmp_path):
+    (problem,) = violations(compile_to_spec(function, tmp_path))
+    assert message in problem
+
+
+def test_a_loop_over_nothing_is_found(tmp_path):
+    spec = compile_to_spec(fine, tmp_path)
+    loop = next(task for task in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in task)
+    loop["parameterIterator"]["items"] = {"raw": "[]"}  # kfp itself refuses to compile this
+    assert any("loop over nothing" in problem for problem in violations(spec))
