@@ -38,15 +38,16 @@ ALLOWED: dict[str, set[str]] = {
     "search": TRAINING | {"search"},
     "registry": BOTTOM,
     "predict": BASE | {"data", "export", "training"},
-    "stages": TRAINING | {"search", "stages", "predict"},
+    "stages": TRAINING | {"search", "stages", "predict", "registry"},
     "summary": BASE | {"evaluation", "expected", "search.trace", "stages"},
     "pipelines": BASE | {"stages", "summary", "predict", "pipelines"},
     "comparing": BASE | {"stages", "evaluation"},
     "cli": {"*"},
+    "cli_cluster": BOTTOM | {"config_file", "pipelines"},
     "cli_registry": BOTTOM | {"registry"},
     "__main__": {"cli"},
 }
-KNOWS_KFP = {"pipelines.local", "pipelines.cluster", "pipelines.submit"}
+KNOWS_KFP = {"pipelines.containers", "pipelines.local", "pipelines.cluster", "pipelines.submit"}
 # What methods have in common.
 SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates", "positions", "graphs"}
 METHODS = {

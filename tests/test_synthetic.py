@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ctrloom.data import synthetic
@@ -162,3 +163,19 @@ def test_files(tmp_path: Path) -> None:
     assert truth["interactions"] == [[planted.names[f] for f in t] for t in planted.interactions]
     assert SynthConfig.parse(truth["config"], "truth") == config
     assert {p.name for p in (tmp_path / "demo").iterdir()} == {"clicks.csv", "truth.json"}
+
+
+def test_days_go_on_with_values_that_are_replaced(tmp_path: Path) -> None:
+    config = SynthConfig(rows=600, fields=3, sizes=(10,), pairs=1, days=3, renewed=0.2, zipf=0.0)
+    assert synthesize(config, tmp_path).name == "clicks-{date}.csv"
+    days = [pd.read_csv(tmp_path / f"clicks-2026-01-0{day}.csv") for day in (1, 2, 3)]
+    for number, day in enumerate(days):
+        at = pd.to_datetime(day["time"], unit="s")
+        assert at.is_monotonic_increasing
+        assert set(at.dt.date.astype(str)) == {f"2026-01-0{number + 1}"}
+    for before, after in pairwise(days):
+        for field in ("field_00", "field_01", "field_02"):
+            assert len(set(after[field]) - set(before[field])) == 2
+    whole = SynthConfig(rows=600, fields=3, sizes=(10,), pairs=1, zipf=0.0)
+    first = pd.read_csv(synthesize(whole, tmp_path / "one"))
+    pd.testing.assert_frame_equal(days[0].drop(columns="time"), first)

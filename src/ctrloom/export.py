@@ -77,6 +77,15 @@ def save_bundle(bundle: Bundle, dataset: Path, output: Path) -> None:
             shutil.copy(dataset / REFERENCE, aside / REFERENCE)
 
 
+def load_card(directory: Path) -> ModelCard:
+    """What the weights of a bundle are of, and where they come from.
+
+    Raises:
+        StorageError: there is no bundle.
+    """
+    return ModelCard.parse(storage.read_json(directory / MODEL), str(directory / MODEL))
+
+
 def load_bundle(directory: Path, device: torch.device | None = None) -> Bundle:
     """Read a bundle and build its model.
 
@@ -84,7 +93,7 @@ def load_bundle(directory: Path, device: torch.device | None = None) -> Bundle:
         StorageError: a file is missing or damaged.
         SchemaMismatchError: weights and schema do not belong together.
     """
-    card = ModelCard.parse(storage.read_json(directory / MODEL), str(directory / MODEL))
+    card = load_card(directory)
     schema = Schema.parse(storage.read_json(directory / SCHEMA), str(directory / SCHEMA))
     if schema.fingerprint != card.schema_fingerprint:
         raise storage.StorageError(f"{directory / SCHEMA}: was changed after the model was trained")

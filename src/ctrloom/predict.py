@@ -53,14 +53,19 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
 
 
 def probabilities(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
-    """Probability of a click for each typed row (N,), float32.
+    """Probability of a click for each typed row (N,), float32."""
+    return np.asarray(expit(logits(bundle, encoder, table)), dtype=np.float32)
+
+
+def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
+    """Logit of a click for each typed row (N,), float64.
 
     Where training kept only a share w of the negative rows, p / (p + (1 - p) / w): ln w more on the logit.
     """
     rows = to_rows(bundle.schema, encoder.encode(table))
     device = next(bundle.model.parameters()).device
     logit_N = score(bundle.model, rows.to(device)).astype(np.float64)
-    return np.asarray(expit(logit_N + math.log(bundle.schema.negatives_kept)), dtype=np.float32)
+    return np.asarray(logit_N + math.log(bundle.schema.negatives_kept))
 
 
 def _scored(bundle: Bundle, encoder: Encoder, batch: TypedBatch) -> pa.Table:

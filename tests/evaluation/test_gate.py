@@ -34,9 +34,9 @@ GOOD, WEAK = honest(PARTS[0], PARTS[1]), honest(PARTS[0])
 
 
 def gate(challenger, champion, **config):
-    against = None if champion is None else Scores("M", "v1", "data", champion)
+    against = None if champion is None else Scores("M", "v1", "7", "data", champion)
     config = GateConfig.parse({"bootstrap": 100, **config}, "gate")
-    return decide(Scores("M", None, "data", challenger), against, LABEL, None, config, "rows", "code")
+    return decide(Scores("M", None, None, "data", challenger), against, LABEL, None, config, "rows", "code")
 
 
 def failed(verdict):

@@ -6,6 +6,7 @@ explain: the truth is exactly the planted set.
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from pydantic import Field, model_validator
 
 from ctrloom import storage
 from ctrloom.config.types import Count
-from ctrloom.progress import progress
+from ctrloom.progress import Advance, progress
 from ctrloom.section import Section
 
 CHUNK = 100_000
@@ -42,6 +43,9 @@ class SynthConfig(Section):
     noise: Annotated[float, Field(ge=0)] = 1.0
     zipf: Annotated[float, Field(ge=0)] = 1.0  # exponent; 0: all values equally frequent
     positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    days: Count = 1  # with more than one, `rows` a day in a file of its own, and a column `time`
+    first_day: date = date(2026, 1, 1)
+    renewed: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of a field's values that each day replaces
     seed: int = 0
 
     @model_validator(mode="after")
@@ -119,14 +123,25 @@ class Planted:
             score = score + self.config.strength * effect
         return np.asarray(score, dtype=float)
 
-    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Values (N, F) and labels (N,), in chunks."""
+    def chunks(self, day: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values (N, F) and labels (N,) of one day, in chunks."""
         # A generator per column: the rows are the same whatever the size of a chunk.
-        rng, *rng_F = (np.random.default_rng([self.config.seed, 4, i]) for i in range(self.config.fields + 1))
+        parts = ([4, i] if day == 0 else [4, i, day] for i in range(self.config.fields + 1))
+        rng, *rng_F = (np.random.default_rng([self.config.seed, *part]) for part in parts)
         for start in range(0, self.config.rows, CHUNK):
             values_NF = self._draw(rng_F, min(CHUNK, self.config.rows - start))
             noise = self.config.noise * rng.standard_normal(len(values_NF))
             yield values_NF, (self._score(values_NF) + noise > self.cut).astype(np.int8)
+
+    def tokens(self, day: int = 0) -> list[list[str]]:
+        """How values are written on one day, by field; what a value did before, its successor does."""
+        names = [[f"{f}v{v}" for v in range(size)] for f, size in enumerate(self.sizes)]
+        for number in range(1, day + 1):
+            rng = np.random.default_rng([self.config.seed, 5, number])
+            for f, size in enumerate(self.sizes):
+                for v in rng.choice(size, round(self.config.renewed * size), replace=False):
+                    names[f][v] = f"{f}v{v}d{number}"
+        return names
 
     @property
     def truth(self) -> dict[str, Any]:
@@ -141,23 +156,42 @@ class Planted:
 
 
 def synthesize(config: SynthConfig, output: Path) -> Path:
-    """Write `clicks.csv` and `truth.json` into the directory `output`; returns the path of the clicks."""
+    """Write `clicks.csv` and `truth.json` into the directory `output`; returns the path of the clicks.
+
+    Several days are files `clicks-2026-01-01.csv` and so on; the path returned has `{date}` in it.
+    """
     planted = Planted(config)
-    with storage.atomic_file(output / "clicks.csv") as aside, progress("synth", config.rows) as advance:
-        with pyarrow.csv.CSVWriter(aside, _arrow_schema(planted)) as writer:
-            for values_NF, label_N in planted.chunks():
-                tokens = [[f"{f}v{v}" for v in range(size)] for f, size in enumerate(planted.sizes)]
-                columns = [np.asarray(t, dtype=object)[values_NF[:, f]] for f, t in enumerate(tokens)]
-                writer.write_batch(
-                    pa.record_batch([pa.array(label_N), *columns], schema=_arrow_schema(planted))
-                )
-                advance(len(label_N))
+    with progress("synth", config.rows * config.days) as advance:
+        if config.days == 1:
+            clicks = output / "clicks.csv"
+            _write(planted, 0, clicks, advance)
+        else:
+            clicks = output / "clicks-{date}.csv"
+            for day in range(config.days):
+                called = (config.first_day + timedelta(days=day)).isoformat()
+                _write(planted, day, output / f"clicks-{called}.csv", advance)
     storage.write_json(output / "truth.json", planted.truth)
-    return output / "clicks.csv"
+    return clicks
+
+
+def _write(planted: Planted, day: int, path: Path, advance: Advance) -> None:
+    config, schema, written = planted.config, _arrow_schema(planted), 0
+    midnight = datetime.combine(config.first_day + timedelta(days=day), time(), UTC).timestamp()
+    tokens = planted.tokens(day)
+    with storage.atomic_file(path) as aside, pyarrow.csv.CSVWriter(aside, schema) as writer:
+        for values_NF, label_N in planted.chunks(day):
+            columns = [np.asarray(t, dtype=object)[values_NF[:, f]] for f, t in enumerate(tokens)]
+            if config.days > 1:
+                place = np.arange(written, written + len(label_N))
+                columns.append(np.int64(midnight) + place * 86_400 // config.rows)
+            writer.write_batch(pa.record_batch([pa.array(label_N), *columns], schema=schema))
+            written += len(label_N)
+            advance(len(label_N))
 
 
 def _arrow_schema(planted: Planted) -> pa.Schema:
-    return pa.schema([("click", pa.int8()), *((name, pa.string()) for name in planted.names)])
+    columns = [("click", pa.int8()), *((name, pa.string()) for name in planted.names)]
+    return pa.schema([*columns, *([("time", pa.int64())] if planted.config.days > 1 else [])])
 
 
 def _choose(rng: np.random.Generator, fields: Sequence[int], order: int, count: int) -> list[tuple[int, ...]]:

@@ -34,6 +34,7 @@ class Contestant(Section):
 
     title: str
     version: str | None = None  # in the registry; a challenger has none yet
+    generation: str | None = None  # of its promotion
     trained_on: str  # data fingerprint
     metrics: Metrics
 
@@ -66,6 +67,7 @@ class Scores(NamedTuple):
 
     title: str
     version: str | None
+    generation: str | None
     trained_on: str
     logit_N: Floats
 
@@ -135,7 +137,11 @@ def beyond_chance(metrics: Metrics) -> float:
 
 def _contestant(scores: Scores, metrics: Metrics) -> Contestant:
     return Contestant(
-        title=scores.title, version=scores.version, trained_on=scores.trained_on, metrics=metrics
+        title=scores.title,
+        version=scores.version,
+        generation=scores.generation,
+        trained_on=scores.trained_on,
+        metrics=metrics,
     )
 
 

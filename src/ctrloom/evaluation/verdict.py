@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from ctrloom.evaluation.drift import Drift
 from ctrloom.evaluation.gate import Contestant, Verdict
 
 
@@ -36,6 +37,19 @@ def gate_markdown(verdict: Verdict) -> str:
             "",
         ]
     )
+
+
+def drift_markdown(drift: Drift, shown: int = 10) -> str:
+    """The fields that changed most, and what is past its threshold."""
+    fields = sorted(drift.fields, key=lambda field: -field.stability)[:shown]
+    lines = [
+        (escaped(f.name), f"{f.stability:.3f}", f"{100 * f.unseen_now:.1f} %", f"{f.new_ids:,}")
+        for f in fields
+    ]
+    alarms = [f"- {escaped(alarm)}" for alarm in drift.alarms] or ["Nothing is past its threshold."]
+    rates = f"{100 * drift.label_rate_before:.2f} % before, {100 * drift.label_rate_now:.2f} % now"
+    head = ["## Drift", "", f"Click rate of training rows: {rates}.", "", *alarms, ""]
+    return "\n".join([*head, *table(("field", "stability index", "unseen", "new ids"), lines), ""])
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:

@@ -21,7 +21,7 @@ def carry_over(old: nn.Module, new: nn.Module, before: Schema, after: Schema) ->
     initialised.
 
     Raises:
-        ConfigError: the model is made of trees, which have no weights to go on with.
+        ConfigError: the model is made of trees, which have no weights to go on with, or has other sizes.
         SchemaMismatchError: the fields after are not those before, grown.
     """
     if isinstance(new, GBDT):
@@ -43,7 +43,16 @@ def carry_over(old: nn.Module, new: nn.Module, before: Schema, after: Schema) ->
     learned = old.state_dict()
     for key, value in new.state_dict().items():
         if not any(key.startswith(f"{name}.") for name in moved):
+            _require(key in learned and learned[key].shape == value.shape, key)
             value.copy_(learned[key])
+
+
+def _require(fits: bool, what: str) -> None:
+    if not fits:
+        raise ConfigError(
+            f"training.settings: the older model's {what} has another shape; leave sizes as they are, "
+            "or use training.start: cold"
+        )
 
 
 def require_grown(before: Schema, after: Schema) -> None:
@@ -71,6 +80,7 @@ def cross_keys(model: nn.Module) -> dict[tuple[str, ...], CountedKeys]:
 
 def _carry_fields(old: FieldEmbedding, new: FieldEmbedding, before: Schema, after: Schema) -> None:
     """A table lies field by field, and in a field id by id, whether its rows are as long as others or not."""
+    _require(old.row_widths == new.row_widths, "embedding")
     to, source = new.weight.view(-1), old.weight.view(-1)
     here = there = 0
     for mine, theirs, width in zip(before.fields, after.fields, new.row_widths, strict=True):
@@ -80,6 +90,7 @@ def _carry_fields(old: FieldEmbedding, new: FieldEmbedding, before: Schema, afte
 
 def _carry_crosses(old: CrossEmbedding, new: CrossEmbedding, before: Schema, after: Schema) -> None:
     """Rows of unseen values come first, pair by pair; then each value is looked up by its key."""
+    _require(old.pairs == new.pairs and old.weight.shape[1] == new.weight.shape[1], "table of crosses")
     pairs = len(new.pairs)
     new.weight[:pairs] = old.weight[:pairs]
     key_K = old.keys.key_K[:-1]

@@ -3,8 +3,11 @@
 from ctrloom.data.ingest import ingest
 from ctrloom.data.vocabulary import build_vocabulary as vocabulary
 from ctrloom.stages.aim import aim_search_embeddings, aim_search_interactions
+from ctrloom.stages.champion import champion, promote
 from ctrloom.stages.comparison import run_job, tabulate
 from ctrloom.stages.evaluation import evaluate
+from ctrloom.stages.gate import gate
+from ctrloom.stages.retraining import drift, grow, refresh, report
 from ctrloom.stages.search import search
 from ctrloom.stages.training import baselines, retrain, transfer
 
@@ -12,8 +15,15 @@ __all__ = [
     "aim_search_embeddings",
     "aim_search_interactions",
     "baselines",
+    "champion",
+    "drift",
     "evaluate",
+    "gate",
+    "grow",
     "ingest",
+    "promote",
+    "refresh",
+    "report",
     "retrain",
     "run_job",
     "search",

@@ -5,7 +5,7 @@
                 seed-<seed>/model.safetensors
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Plan:
     model: ModelName
     architectures: Sequence[Architecture]
     counterpart: str | None = None  # name of the model that shows what this one is worth
+    begin: Callable[[nn.Module], None] | None = None  # puts weights into a model before it is trained
 
 
 class SeedRecord(Section):
@@ -100,6 +101,8 @@ def _train(
         seed_everything(seed)
         model = build(plan.model, architecture, dataset.schema, hyper)
         fill_crosses(model, dataset.crosses())
+        if plan.begin:
+            plan.begin(model)
         fit_model = fit_trees if isinstance(model, GBDT) else fit
         history = fit_model(model, train, valid, hyper, seed, f"{plan.title}, seed {seed}")
         architecture.save(output / f"seed-{seed}" / "architecture.json")

@@ -1,0 +1,57 @@
+"""The configuration of a scheduled retraining: later rows, and what becomes of the champion."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ctrloom.config.data import DataConfig
+from ctrloom.config.gate import GateConfig
+from ctrloom.config.growth import GrowthConfig
+from ctrloom.config.types import Count, NotNegative
+from ctrloom.section import Section
+
+
+class TrainingConfig(Section):
+    """How the champion's architecture is trained on new rows; it is not searched again.
+
+    `warm` goes on from the champion's weights and gives new values fresh ones; `cold` starts from nothing.
+    """
+
+    start: Literal["warm", "cold"] = "warm"
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)  # the best on validation rows is kept
+    settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters, over those of the champion
+
+
+class DriftConfig(Section):
+    """What the drift report marks; it stops nothing."""
+
+    buckets: Annotated[int, Field(ge=2)] = 20  # groups of values that the stability index is taken over
+    stability_alarm: NotNegative = 0.25
+    unseen_alarm: NotNegative = 0.1  # share of values
+    label_rate_alarm: NotNegative = 0.25  # change, as a share of the rate before
+
+
+class RetrainingConfig(Section):
+    """One scheduled retraining: data by day, a registry, and when the champion is replaced."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    registry: str
+    data: DataConfig
+    days: Count = 1  # length of the window, its last day included
+    growth: GrowthConfig = GrowthConfig()
+    training: TrainingConfig = TrainingConfig()
+    drift: DriftConfig = DriftConfig()
+    gate: GateConfig = GateConfig()
+
+    @model_validator(mode="after")
+    def _newest_rows_are_known(self) -> Self:
+        split = self.data.split
+        if split.by != "time":
+            raise ValueError(
+                "data.split: champion and challenger are compared on the newest rows; set `by: time`, "
+                "and give a column of kind timestamp"
+            )
+        for part in ("valid", "test"):
+            if not getattr(split, part):
+                raise ValueError(f"data.split.{part}: a retraining needs {part} rows; give a share")
+        return self

@@ -1,0 +1,77 @@
+"""The champion: fetched, and replaced by a challenger that met the gate."""
+
+from pathlib import Path
+from typing import Literal
+
+from ctrloom import storage
+from ctrloom.evaluation.gate import load_verdict
+from ctrloom.export import load_card
+from ctrloom.registry import Registry, RegistryError
+from ctrloom.section import Section
+
+CHAMPION, BUNDLE = "champion.json", "bundle"
+
+
+class ChampionRecord(Section):
+    """`champion.json`: which promotion was fetched; a later one is noticed by its generation."""
+
+    version: Literal[1] = 1
+    registry: str
+    name: str  # version in the registry
+    generation: str
+
+
+def champion(registry: str, output: Path) -> ChampionRecord:
+    """Write the champion's `bundle/`, and `champion.json`, into the folder `output`.
+
+    Raises:
+        RegistryError: there is no champion yet.
+        StorageError: the registry cannot be read.
+    """
+    found = Registry(registry).champion()
+    if found is None:
+        raise RegistryError(
+            f"{registry}: has no champion yet; search and train one (`ctrloom run`), then make it the first: "
+            "`ctrloom promote --registry URL --bundle runs/<name>/bundle`"
+        )
+    record = ChampionRecord(registry=registry, name=found[0], generation=found[1])
+    with storage.atomic_directory(output) as aside:
+        Registry(registry).fetch(record.name, aside / BUNDLE)
+        storage.write_json(aside / CHAMPION, record.model_dump(mode="json"))
+    return record
+
+
+def read_champion(folder: Path) -> ChampionRecord:
+    """What `champion` wrote.
+
+    Raises:
+        StorageError: no such folder.
+    """
+    return ChampionRecord.parse(storage.read_json(folder / CHAMPION), str(folder / CHAMPION))
+
+
+def promote(registry: str, bundle: Path, verdict: Path | None = None) -> str:
+    """Add a bundle to the registry and make it the champion; returns its version.
+
+    With a verdict the promotion holds only over the champion that the gate saw, and none where it saw none.
+
+    Raises:
+        RegistryError: the verdict is against it, is of another model, or somebody promoted meanwhile.
+        StorageError: the registry cannot be written.
+    """
+    card, stored = load_card(bundle), Registry(registry)
+    if verdict is None:
+        seen = stored.champion()
+        name = stored.add(bundle, {}, card.model_dump(mode="json"))
+        stored.promote(name, seen and seen[1])
+        return name
+    decided = load_verdict(verdict)
+    if not decided.promote:
+        raise RegistryError(f"{verdict}: is against a promotion: {decided.reason}")
+    if decided.challenger.trained_on != card.data_fingerprint:
+        raise RegistryError(f"{verdict}: is of another model than {bundle}; put this one before the gate")
+    name = stored.add(
+        bundle, decided.challenger.metrics.model_dump(mode="json"), card.model_dump(mode="json")
+    )
+    stored.promote(name, decided.champion.generation if decided.champion else None)
+    return name

@@ -1,0 +1,88 @@
+"""Score champion and challenger on the same rows, each with its own vocabularies, and let the gate decide."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ctrloom import storage
+from ctrloom.config import Split
+from ctrloom.config.gate import GateConfig
+from ctrloom.data.encode import Encoder
+from ctrloom.data.growth import require_same_columns
+from ctrloom.data.manifest import IngestedManifest
+from ctrloom.data.parts import read_parts
+from ctrloom.evaluation.gate import Scores, Verdict, decide
+from ctrloom.evaluation.verdict import gate_markdown
+from ctrloom.export import Bundle, load_bundle
+from ctrloom.predict import logits
+from ctrloom.progress import progress
+from ctrloom.stages.champion import BUNDLE, read_champion
+from ctrloom.training.loop import pick_device
+from ctrloom.version import code_version
+
+VERDICT, SUMMARY = "verdict.json", "verdict.md"
+
+
+def gate(
+    ingested: Path,
+    challenger: Path,
+    champion: Path | None,
+    config: GateConfig,
+    output: Path,
+    split: Split = "test",
+) -> Verdict:
+    """Write `verdict.json` and `verdict.md` into the folder `output`.
+
+    `ingested` is the manifest of clean rows, of which one split is scored; `champion` is the folder that
+    the stage of that name wrote, or None where there is no champion yet.
+
+    Raises:
+        ConfigError: a bundle was trained on other columns than the rows have.
+        EvaluationError: the rows cannot be evaluated.
+        StorageError: a bundle is incomplete.
+    """
+    manifest, base = IngestedManifest.load(ingested)
+    sides = [_Side(challenger), *([_Side(champion / BUNDLE)] if champion else [])]
+    for side in sides:
+        require_same_columns(side.bundle.schema, manifest, str(side.folder))
+    # The rows may have been thinned out too: then that is the share that logits are for.
+    thinned = math.log(manifest.negatives_kept.get(split, 1.0))
+    labels, weights = [], []
+    with progress("gate", manifest.rows[split]) as advance:
+        for batch in read_parts(manifest.paths(base, split)):
+            for side in sides:
+                side.logits.append(logits(side.bundle, side.encoder, batch) - thinned)
+            labels.append(batch["label"].to_numpy().astype(np.float64))
+            if manifest.source.named("weight"):
+                weights.append(batch["weight"].to_numpy().astype(np.float64))
+            advance(len(batch))
+    record = read_champion(champion) if champion else None
+    verdict = decide(
+        sides[0].scores(),
+        sides[1].scores(record.name, record.generation) if record else None,
+        np.concatenate(labels),
+        np.concatenate(weights) if weights else None,
+        config,
+        manifest.data_fingerprint,
+        code_version(),
+    )
+    with storage.atomic_directory(output) as aside:
+        storage.write_json(aside / VERDICT, verdict.model_dump(mode="json"))
+        storage.write_text(aside / SUMMARY, gate_markdown(verdict))
+    return verdict
+
+
+class _Side:
+    """A bundle, and its logits as they come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bundle: Bundle = load_bundle(folder, pick_device("auto"))
+        self.encoder = Encoder.load(folder)
+        self.logits: list[np.ndarray] = []
+
+    def scores(self, version: str | None = None, generation: str | None = None) -> Scores:
+        """All logits, with what the verdict says of the model."""
+        card = self.bundle.card
+        return Scores(card.title, version, generation, card.data_fingerprint, np.concatenate(self.logits))
