@@ -1,13 +1,13 @@
 """Run configurations as files."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ctrloom.config import CompareConfig, RunConfig
+from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
 from ctrloom.section import ConfigError
 
 Settings = Iterable[tuple[str, str]]
@@ -44,6 +44,18 @@ def load_compare_config(path: str | Path, settings: Settings = ()) -> CompareCon
         ConfigError: no such file, no YAML, or a key or value that does not fit.
     """
     return CompareConfig.parse(_overridden(path, settings), str(path))
+
+
+def load_cluster_config(path: str | Path | None, environment: Mapping[str, str]) -> ClusterConfig:
+    """Read where runs go: from YAML, where there is a file, and from variables such as CTRLOOM_ENDPOINT.
+
+    Raises:
+        ConfigError: no such file, no YAML, or a key or value that does not fit.
+    """
+    raw = read_yaml(path) if path else {}
+    given = {key: environment.get(f"CTRLOOM_{key.upper()}") for key in ClusterConfig.model_fields}
+    set_there = {key: value for key, value in given.items() if value}
+    return ClusterConfig.parse({**raw, **set_there}, str(path or "environment"))
 
 
 def _overridden(path: str | Path, settings: Settings) -> dict[str, Any]:

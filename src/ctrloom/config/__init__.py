@@ -4,6 +4,7 @@ The same names are keys of the YAML file, parameters of the components and optio
 An unknown key is refused, and the message names the nearest key that exists.
 """
 
+from ctrloom.config.cluster import ClusterConfig
 from ctrloom.config.compare import CompareConfig, Entry, Published
 from ctrloom.config.data import (
     Categorical,
@@ -80,6 +81,7 @@ __all__ = [
     "Bucketing",
     "CINSettings",
     "Categorical",
+    "ClusterConfig",
     "Column",
     "CompareConfig",
     "CrossSettings",

@@ -29,3 +29,24 @@ def tasks(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """All tasks of a pipeline: its own, and those of the pipelines, branches and loops inside it."""
     for component in (spec["root"], *spec.get("components", {}).values()):
         yield from component.get("dag", {}).get("tasks", {}).values()
+
+
+def names() -> list[str]:
+    """The pipelines that the library carries."""
+    there = (entry.name for entry in files("ctrloom.pipelines").iterdir())
+    return sorted(name.removesuffix(".yaml") for name in there if name.endswith(".yaml"))
+
+
+def use_images(spec: dict[str, Any], image: str | None, gpu_image: str | None = None) -> None:
+    """Replace the image of every step; `gpu_image` is for those with an accelerator."""
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor.get("container", {})
+        its = gpu_image or image if "accelerator" in container.get("resources", {}) else image
+        if container and its:
+            container["image"] = its
+
+
+def forget_caching(spec: dict[str, Any]) -> None:
+    """Let every step run, whatever earlier runs made."""
+    for task in tasks(spec):
+        task["cachingOptions"] = {}

@@ -1,0 +1,161 @@
+"""Commands that start runs on Kubeflow Pipelines, and wait for them."""
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctrloom.config import ClusterConfig, RunConfig
+from ctrloom.config_file import load_cluster_config, load_run_config
+
+if TYPE_CHECKING:
+    from ctrloom.pipelines.cluster import Cluster
+    from ctrloom.pipelines.request import Request
+
+LATE = 124  # exit status of a wait that came to its limit, as that of `timeout`
+
+app = typer.Typer()
+Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
+Where = Annotated[
+    Path | None,
+    typer.Option("--cluster", help="YAML with endpoint, namespace, image, ...", envvar="CTRLOOM_CLUSTER"),
+]
+Pipeline = Annotated[str, typer.Option(help="Pipeline to run.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", metavar="NAME=VALUE", help="Parameter of the pipeline; repeatable."),
+]
+Image = Annotated[str | None, typer.Option(help="Image of the steps, such as registry/ctrloom-python:1.2.")]
+Name = Annotated[str | None, typer.Option(help="Its name in the UI; that of the configuration by default.")]
+Cached = Annotated[bool, typer.Option(help="Take finished steps from earlier runs with the same inputs.")]
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait at most.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as search.epochs=3; repeatable."),
+]
+
+
+@app.command()
+def submit(
+    config: Config,
+    cluster: Where = None,
+    pipeline: Pipeline = "search_and_retrain",
+    parameter: Parameters = None,
+    image: Image = None,
+    name: Name = None,
+    cached: Cached = True,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; fail when it fails.")] = False,
+    timeout: Timeout = 86_400,
+    settings: Settings = None,
+) -> None:
+    """Start a run on Kubeflow Pipelines; prints its id, and its page on standard error."""
+    loaded, where = _load(config, settings), _cluster(cluster, image)
+    run(loaded, where, pipeline, parameter, name, cached, timeout if wait else None)
+
+
+def run(
+    loaded: RunConfig,
+    where: ClusterConfig,
+    pipeline: str = "search_and_retrain",
+    parameter: list[str] | None = None,
+    name: str | None = None,
+    cached: bool = True,
+    timeout: float | None = 86_400,
+) -> None:
+    """Start a run, print its id, and wait for its end unless `timeout` is None."""
+    from ctrloom.pipelines.cluster import Cluster
+
+    request = _request(loaded, where, pipeline, parameter, cached)
+    there = Cluster(where)
+    started = there.submit(request, name or f"{loaded.name} {datetime.now():%Y-%m-%d %H:%M:%S}")
+    print(started)
+    print(there.page(started), file=sys.stderr)
+    if timeout is not None:
+        _await(there, started, timeout)
+
+
+@app.command()
+def schedule(
+    config: Config,
+    cron: Annotated[
+        str,
+        typer.Option(
+            help="When: six fields, seconds first, such as '0 0 2 * * *'; or five.", show_default=False
+        ),
+    ],
+    cluster: Where = None,
+    pipeline: Pipeline = "search_and_retrain",
+    parameter: Parameters = None,
+    image: Image = None,
+    name: Name = None,
+    cached: Cached = False,
+    catch_up: Annotated[
+        bool, typer.Option("--catch-up", help="Make up for the times that were missed, one by one.")
+    ] = False,
+    concurrency: Annotated[int, typer.Option(min=1, max=10, help="Runs side by side.")] = 1,
+    settings: Settings = None,
+) -> None:
+    """Have runs started by a clock; replaces what has the same name, and prints its id."""
+    from ctrloom.pipelines.cluster import Cluster
+    from ctrloom.pipelines.request import six_fields
+
+    loaded, where, fields = _load(config, settings), _cluster(cluster, image), six_fields(cron)
+    if fields != cron:
+        print(f"--cron: five fields have no seconds; taken as '{fields}'", file=sys.stderr)
+    request = _request(loaded, where, pipeline, parameter, cached)
+    called = name or loaded.name
+    recurring, changed = Cluster(where).schedule(request, called, fields, catch_up, concurrency)
+    print(recurring)
+    print(f"{called}: {'scheduled' if changed else 'was scheduled so already'}, '{fields}'", file=sys.stderr)
+
+
+@app.command("wait")
+def wait_for(
+    run: Annotated[str, typer.Argument(help="Id of a run, as submit prints it.", show_default=False)],
+    cluster: Where = None,
+    timeout: Timeout = 86_400,
+) -> None:
+    """Wait for a run's end; exit status 0 when it succeeded, 1 when not, 124 when time is up."""
+    from ctrloom.pipelines.cluster import Cluster
+
+    _await(Cluster(_cluster(cluster)), run, timeout)
+
+
+def _load(config: Path, settings: list[str] | None) -> RunConfig:
+    return load_run_config(config, [setting.partition("=")[::2] for setting in settings or []])
+
+
+def _cluster(path: Path | None, image: str | None = None) -> ClusterConfig:
+    loaded = load_cluster_config(path, os.environ)
+    return loaded.model_copy(update={"image": image}) if image else loaded
+
+
+def _request(
+    loaded: RunConfig, where: ClusterConfig, pipeline: str, parameter: list[str] | None, cached: bool
+) -> "Request":
+    from ctrloom.pipelines.local import arguments
+    from ctrloom.pipelines.request import Request, parameters, revision
+
+    offered = arguments(loaded, where.store or "")
+    if not where.store:
+        del offered["store"]
+    if cached:
+        offered["revision"] = revision(loaded.data.files)
+    files = loaded.data.files
+    if local := [name for name in (*files.train, *files.valid, *files.test) if "://" not in name]:
+        print(f"data.files: {local[0]}: a path, which the steps' pods must have too", file=sys.stderr)
+    return Request.of(pipeline, offered, parameters(parameter or []), where.image, where.gpu_image, cached)
+
+
+def _await(cluster: "Cluster", run: str, timeout: float) -> None:
+    outcome = cluster.wait(run, timeout, say=lambda text: print(text, file=sys.stderr))
+    if outcome is None:
+        print(f"{run}: not ended after {timeout:,.0f} seconds; it goes on", file=sys.stderr)
+        raise typer.Exit(LATE)
+    if outcome.state != "SUCCEEDED":
+        said = f": {outcome.said}" if outcome.said else ""
+        print(f"{run}: {outcome.state}{said}\n{cluster.page(run)}", file=sys.stderr)
+        raise typer.Exit(1)

@@ -1,0 +1,405 @@
+"""Submit, schedule and wait against a server of KFP's API: what is sent, and what is said when it fails."""
+
+import json
+import socket
+
+import pytest
+import yaml
+from kfp_server import Server, start
+from typer.testing import CliRunner
+
+pytest.importorskip("kfp_server_api", reason="the extra `pipelines` is not installed")
+
+from ctrloom.cli import app
+from ctrloom.config import ClusterConfig
+from ctrloom.config_file import load_cluster_config
+from ctrloom.pipelines import compiled, endpoint
+from ctrloom.pipelines.cluster import Cluster
+from ctrloom.pipelines.endpoint import ClusterError, UnreachableError
+from ctrloom.pipelines.request import Request, RequestError, parameters, revision, six_fields
+from ctrloom.section import ConfigError
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # KFP's client, of urllib3
+SECRET = "very-secret-token"
+RUN = {
+    "name": "clicks",
+    "data": {
+        "files": "clicks.csv",
+        "columns": {"click": "label", "user": "categorical", "ad": "categorical"},
+    },
+    "search": {"epochs": 2},
+    "seeds": [3, 4],
+}
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    stop = start(server)
+    yield server
+    stop()
+
+
+@pytest.fixture
+def folder(tmp_path, server, monkeypatch):
+    for name in (
+        "CTRLOOM_TOKEN",
+        "CTRLOOM_CLUSTER",
+        *(f"CTRLOOM_{k.upper()}" for k in ClusterConfig.model_fields),
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clicks.csv").write_text("click,user,ad\n1,a,b\n")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(RUN))
+    cluster = {
+        "endpoint": server.url,
+        "namespace": "team",
+        "service_account": "runner",
+        "pipeline_root": "gs://bucket/kfp",
+        "store": "/mnt/store",
+        "image": "registry/ctrloom-python:1",
+        "gpu_image": "registry/ctrloom-python-gpu:1",
+    }
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(cluster))
+    return tmp_path
+
+
+def ctrloom(*arguments):
+    """Exit status, standard output and errors; what main() makes of an error is checked by its type."""
+    done = CliRunner().invoke(app, [*map(str, arguments), "--cluster", "cluster.yaml"])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def submitted(server, *arguments):
+    done = ctrloom("submit", "run.yaml", *arguments)
+    assert done.exit_code == 0, done.output
+    assert server.all("runs")[-1]["run_id"] == done.stdout.strip()
+    return server.of("POST", "runs")[-1].body
+
+
+def test_a_run_is_asked_for_with_configuration_images_and_account(server, folder):
+    body = submitted(server, "--name", "tonight", "--set", "search.epochs=5")
+    (experiment,) = server.all("experiments")
+    assert (experiment["display_name"], experiment["namespace"]) == ("ctrloom", "team")
+    assert (body["display_name"], body["service_account"]) == ("tonight", "runner")
+    assert body["experiment_id"] == experiment["experiment_id"]
+    assert body["runtime_config"]["pipeline_root"] == "gs://bucket/kfp"
+    given = body["runtime_config"]["parameters"]
+    assert (given["name"], given["method"], given["seeds"], given["store"]) == (
+        "clicks",
+        "autofis",
+        [3, 4],
+        "/mnt/store",
+    )
+    assert given["search"]["epochs"] == 5
+    spec, platform = body["pipeline_spec"]["pipeline_spec"], body["pipeline_spec"]["platform_spec"]
+    assert spec["pipelineInfo"]["name"] == "search-and-retrain"
+    images = {name: its["container"]["image"] for name, its in spec["deploymentSpec"]["executors"].items()}
+    assert images["exec-ingest"] == "registry/ctrloom-python:1"
+    assert images["exec-retrain"] == "registry/ctrloom-python-gpu:1"
+    assert "exec-retrain" in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def test_the_experiment_is_made_once(server, folder):
+    submitted(server)
+    submitted(server, "--image", "registry/other-python:2")
+    assert len(server.all("experiments")) == 1
+    executors = server.of("POST", "runs")[-1].body["pipeline_spec"]["pipeline_spec"]["deploymentSpec"][
+        "executors"
+    ]
+    assert executors["exec-ingest"]["container"]["image"] == "registry/other-python:2"
+
+
+def test_caching_can_be_left_out(server, folder):
+    def cached():
+        spec = server.of("POST", "runs")[-1].body["pipeline_spec"]["pipeline_spec"]
+        return {
+            task["cachingOptions"].get("enableCache", False)
+            for task in compiled.tasks(spec)
+            if "cachingOptions" in task
+        }
+
+    submitted(server)
+    assert cached() == {True, False}
+    submitted(server, "--no-cached")
+    assert cached() == {False}
+
+
+def test_changed_files_are_another_revision(server, folder):
+    def sent():
+        return submitted(server)["runtime_config"]["parameters"]["revision"]
+
+    first = sent()
+    assert sent() == first
+    (folder / "clicks.csv").write_text("click,user,ad\n1,a,b\n0,c,d\n")
+    assert sent() != first
+    assert submitted(server, "--parameter", "revision=x")["runtime_config"]["parameters"]["revision"] == "x"
+
+
+def test_files_that_cannot_be_listed_are_never_the_same(folder):
+    files = yaml.safe_load("{train: ['no-such-scheme://bucket/x.csv']}")
+    from ctrloom.config import Files
+
+    assert revision(Files(**files)) != revision(Files(**files))
+
+
+def test_waiting_ends_with_success(server, folder, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    done = ctrloom("submit", "run.yaml", "--wait")
+    assert done.exit_code == 0
+    assert [line.split(": ")[1] for line in done.stderr.splitlines() if ": " in line][-3:] == server.states
+    assert len(server.of("GET", "runs/")) == 3
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
+def test_a_run_that_does_not_succeed_fails_the_wait(state, server, folder, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    server.states = ["RUNNING", "CANCELING", state]
+    server.run_details = {
+        "task_details": [
+            {"display_name": "ingest", "state": "SUCCEEDED"},
+            {"display_name": "retrain", "state": "FAILED", "error": {"code": 2, "message": "no GPU"}},
+        ]
+    }
+    done = ctrloom("submit", "run.yaml", "--wait")
+    assert done.exit_code == 1
+    assert f": {state}: retrain: no GPU" in done.stderr
+    again = ctrloom("wait", server.all("runs")[0]["run_id"])
+    assert again.exit_code == 1
+    assert f"/#/runs/details/{server.all('runs')[0]['run_id']}" in again.stderr
+
+
+def test_a_run_that_takes_too_long_goes_on(server, folder):
+    server.states = ["RUNNING"]
+    submitted(server)
+    done = ctrloom("wait", server.all("runs")[0]["run_id"], "--timeout", "1")
+    assert done.exit_code == 124
+    assert "not ended after 1 seconds; it goes on" in done.stderr
+
+
+def test_waiting_outlasts_an_endpoint_that_is_away_for_a_while(server, folder, monkeypatch):
+    monkeypatch.setattr(
+        "time.sleep",
+        lambda seconds: server.faults.extend([503, 429] if seconds and not fell else []) or fell.append(1),
+    )
+    fell = []
+    submitted(server)
+    done = ctrloom("wait", server.all("runs")[0]["run_id"])
+    assert done.exit_code == 0
+    assert "answers 503" in done.stderr
+    assert "answers 429" in done.stderr
+
+
+def test_an_unknown_run_is_an_error_at_once(server, folder):
+    with pytest.raises(ClusterError, match=r"404 .*runs no-such-run not found"):
+        ctrloom("wait", "no-such-run")
+
+
+def test_a_token_is_sent_and_shown_nowhere(server, folder, monkeypatch):
+    server.token = SECRET
+    with pytest.raises(ClusterError, match=r"401 .*no user identity.*CTRLOOM_TOKEN"):
+        ctrloom("submit", "run.yaml")
+    monkeypatch.setenv("CTRLOOM_TOKEN", "wrong")
+    with pytest.raises(ClusterError, match="401") as refused:
+        ctrloom("submit", "run.yaml")
+    assert "wrong" not in str(refused.value)
+    monkeypatch.setenv("CTRLOOM_TOKEN", SECRET)
+    done = ctrloom("submit", "run.yaml")
+    assert done.exit_code == 0
+    assert SECRET not in done.output
+    assert all(SECRET not in json.dumps(each.body) for each in server.asked)
+
+
+def test_a_token_file_is_read_again_when_it_is_renewed(server, folder):
+    server.token = "first"
+    (folder / "token").write_text("first\n")
+    cluster = Cluster(ClusterConfig(endpoint=server.url, token_file=folder / "token"))
+    request = Request.of("search_and_retrain", {"name": "x", "data": {}, "store": "s"}, {})
+    cluster.submit(request, "x")
+    server.token = "second"
+    (folder / "token").write_text("second\n")
+    assert cluster.submit(request, "x")
+
+
+def test_a_missing_token_file_is_named(server, folder):
+    with pytest.raises(ClusterError, match=r"token_file: .*nothing: cannot be read"):
+        Cluster(ClusterConfig(endpoint=server.url, token_file=folder / "nothing"))
+
+
+def test_a_refusal_names_what_may_be_missing(server, folder):
+    server.forbidden = ("POST runs",)
+    with pytest.raises(ClusterError, match=r"403 .*'ci' is not authorized.*role binding"):
+        ctrloom("submit", "run.yaml")
+    assert server.all("runs") == []
+
+
+def test_an_absent_endpoint_is_named(folder, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("CTRLOOM_ENDPOINT", f"http://127.0.0.1:{port}")
+    with pytest.raises(
+        UnreachableError, match=rf"127.0.0.1:{port} does not answer \(connection refused\).*port-forward"
+    ):
+        ctrloom("submit", "run.yaml")
+    with pytest.raises(UnreachableError, match="does not answer"):
+        ctrloom("wait", "some-run")
+
+
+def test_a_silent_endpoint_is_given_up(server, folder, monkeypatch):
+    monkeypatch.setattr(endpoint, "PATIENCE", 0.2)
+    server.faults = [2.0]
+    with pytest.raises(UnreachableError, match="nothing came within"):
+        ctrloom("submit", "run.yaml")
+
+
+@pytest.mark.parametrize("page", ["<html>Sign in</html>", "{}"])
+def test_an_address_that_is_not_kfps_is_noticed(page, server, folder):
+    server.faults = [page]
+    with pytest.raises(ClusterError, match="not as KFP does"):
+        ctrloom("wait", "some-run")
+
+
+def test_without_an_endpoint_outside_of_a_cluster(folder):
+    with pytest.raises(ClusterError, match="endpoint: outside of a cluster one is needed"):
+        Cluster(ClusterConfig())
+
+
+def test_inside_of_a_cluster_address_and_token_are_known(folder, monkeypatch):
+    (folder / "pod").mkdir()
+    (folder / "token").write_text(SECRET)
+    monkeypatch.setattr(endpoint, "POD", folder / "pod")
+    monkeypatch.setattr(endpoint, "POD_TOKEN", folder / "token")
+    inside = Cluster(ClusterConfig()).kfp
+    assert inside.address == "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+    assert inside.runs.api_client.configuration.get_api_key_with_prefix("authorization") == f"Bearer {SECRET}"
+
+
+def scheduled(*arguments):
+    done = ctrloom("schedule", "run.yaml", *arguments)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_a_schedule_says_when_and_how(server, folder):
+    done = scheduled("--cron", "30 2 * * 1-5", "--catch-up", "--concurrency", "3", "--name", "nightly")
+    assert "five fields have no seconds; taken as '0 30 2 * * 1-5'" in done.stderr
+    (recurring,) = server.all("recurringruns")
+    assert recurring["recurring_run_id"] == done.stdout.strip()
+    body = server.of("POST", "recurringruns")[0].body
+    assert body["trigger"] == {"cron_schedule": {"cron": "0 30 2 * * 1-5"}}
+    assert (body["display_name"], body["mode"], body["service_account"]) == ("nightly", "ENABLE", "runner")
+    assert (body["no_catchup"], body["max_concurrency"]) == (False, "3")
+    assert body["runtime_config"]["parameters"]["seeds"] == [3, 4]
+    (pipeline,), (version,) = server.all("pipelines"), server.all("versions")
+    assert (pipeline["display_name"], pipeline["namespace"]) == ("search-and-retrain", "team")
+    assert body["pipeline_version_reference"] == {
+        "pipeline_id": pipeline["pipeline_id"],
+        "pipeline_version_id": version["pipeline_version_id"],
+    }
+    spec, platform = yaml.safe_load_all(version["file"])
+    assert "platforms" in platform
+    assert not any(task.get("cachingOptions") for task in compiled.tasks(spec)), (
+        "files may be others each time"
+    )
+
+
+def test_a_schedule_of_the_same_name_is_replaced_and_the_same_one_kept(server, folder):
+    first = scheduled("--cron", "0 0 2 * * *").stdout
+    same = scheduled("--cron", "0 0 2 * * *")
+    assert same.stdout == first
+    assert "was scheduled so already" in same.stderr
+    assert len(server.of("POST", "recurringruns")) == 1
+    other = scheduled("--cron", "0 0 3 * * *").stdout
+    assert (
+        [each["recurring_run_id"] for each in server.all("recurringruns")]
+        == [other.strip()]
+        != [first.strip()]
+    )
+    verbs = [
+        (each.method, each.path.split(":")[-1].split("/")[0]) for each in server.asked if each.method != "GET"
+    ]
+    assert verbs[-3:] == [("POST", "disable"), ("POST", "recurringruns"), ("DELETE", "recurringruns")]
+    scheduled("--cron", "0 0 3 * * *", "--set", "search.epochs=9")
+    assert len(server.all("recurringruns")) == 1
+    assert len(server.all("versions")) == 1, "the pipeline is the same"
+    scheduled("--cron", "0 0 3 * * *", "--image", "registry/ctrloom-python:2")
+    assert len(server.all("versions")) == 2
+
+
+def test_of_several_of_one_name_one_is_left(server, folder):
+    for n in range(5):  # more than a page
+        mine = {
+            "recurring_run_id": f"old-{n}",
+            "display_name": "clicks",
+            "namespace": "team",
+            "mode": "ENABLE",
+        }
+        server.there["recurringruns"][f"old-{n}"] = mine
+    server.there["recurringruns"]["other"] = {
+        "recurring_run_id": "other",
+        "display_name": "other",
+        "mode": "ENABLE",
+    }
+    made = scheduled("--cron", "0 0 2 * * *").stdout.strip()
+    assert set(server.there["recurringruns"]) == {"other", made}
+
+
+def test_a_schedule_that_cannot_be_replaced_goes_on(server, folder):
+    first = scheduled("--cron", "0 0 2 * * *").stdout.strip()
+    answer = server.answer
+    server.answer = lambda r: (
+        (400, {"message": "bad cron"}) if (r.method, r.path) == ("POST", "recurringruns") else answer(r)
+    )
+    with pytest.raises(ClusterError, match=r"400 .*bad cron"):
+        ctrloom("schedule", "run.yaml", "--cron", "0 0 99 * * *")
+    (recurring,) = server.all("recurringruns")
+    assert (recurring["recurring_run_id"], recurring["mode"]) == (first, "ENABLE")
+
+
+@pytest.mark.parametrize("cron", ["", "* * *", "0 0 2 * * * *", "0 0 2 * * $(date)"])
+def test_a_cron_that_is_none_is_refused(cron):
+    with pytest.raises(RequestError, match="write six fields"):
+        six_fields(cron)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pipeline", "search"], "there is no 'search'; choose from compare, "),
+        (["--parameter", "revison=3"], "did you mean 'revision'?"),
+        (["--parameter", "revision"], "write NAME=VALUE"),
+        (["--pipeline", "compare"], "compare needs comparison, jobs"),
+        (["--set", "data.files=https://me:pass@host/x.csv"], "has a password in a URL"),
+    ],
+)
+def test_a_request_that_cannot_be_is_refused_before_it_is_sent(arguments, message, server, folder):
+    with pytest.raises(RequestError, match=message.replace("?", r"\?")) as refused:
+        ctrloom("submit", "run.yaml", *arguments)
+    assert "pass@" not in str(refused.value)
+    assert server.asked == []
+
+
+def test_without_a_store_the_parameter_is_named(server, folder):
+    (folder / "cluster.yaml").write_text(f"endpoint: {server.url}\n")
+    with pytest.raises(RequestError, match="needs store: give it with --parameter store="):
+        ctrloom("submit", "run.yaml")
+
+
+def test_parameters_are_yaml():
+    assert parameters(["a=3", "b=[x, y]", "c=k=v"]) == {"a": 3, "b": ["x", "y"], "c": "k=v"}
+    with pytest.raises(RequestError, match="b: its value is not YAML"):
+        parameters(["b=[x"])
+
+
+def test_the_environment_is_on_top_of_the_file(folder):
+    changed = load_cluster_config(folder / "cluster.yaml", {"CTRLOOM_NAMESPACE": "other"})
+    assert (changed.namespace, changed.service_account) == ("other", "runner")
+    assert load_cluster_config(None, {}) == ClusterConfig()
+    (folder / "wrong.yaml").write_text("endpoit: http://x\n")
+    with pytest.raises(ConfigError, match=r"did you mean 'endpoint'\?"):
+        load_cluster_config(folder / "wrong.yaml", {})
+    with pytest.raises(ConfigError, match="endpoint"):
+        load_cluster_config(None, {"CTRLOOM_ENDPOINT": "https://me:pass@host"})
