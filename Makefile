@@ -5,11 +5,18 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := runs/demo
 
+# What images are built with: their name, and more options of the engine, such as --build-arg BASE=...
+ENGINE  ?= $(or $(CTRLOOM_ENGINE),$(shell command -v podman || command -v docker))
+IMAGE   ?= ctrloom-python
+RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
+IMAGE_OPTIONS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format compile clean
+.PHONY: help setup demo test test-long test-containers lint format compile images image-cpu image-gpu clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## make .venv with ctrloom, its extras and the development tools
 
@@ -25,10 +32,13 @@ demo: setup  ## make clicks with planted interactions and run the whole pipeline
 	$(BIN)/ctrloom run configs/demo.yaml --output $(DEMO)
 
 test: setup lint  ## lint, then all tests but the slow ones
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not containers"
 
 test-long: setup  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+test-containers: setup  ## the pipeline with every step in a container; needs podman or docker, and `make image-cpu`
+	CTRLOOM_IMAGE=$(IMAGE):$(RELEASE) $(BIN)/pytest -m containers tests/containers
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -41,6 +51,13 @@ format: setup  ## let ruff rewrite the code
 
 compile: setup  ## compile the pipelines to YAML
 	$(BIN)/python -m pipelines
+
+images: image-cpu image-gpu  ## build the images with podman or docker (or image-cpu, image-gpu alone)
+
+image-cpu image-gpu: image-%:
+	@test -n "$(ENGINE)" || { echo "make images: neither podman nor docker is on the PATH; install one" >&2; exit 1; }
+	$(ENGINE) build --file docker/Dockerfile.$* --tag $(IMAGE):$(RELEASE)$(if $(filter gpu,$*),-gpu) \
+	  --build-arg VERSION=$(RELEASE)$(if $(COMMIT),+$(COMMIT)) $(IMAGE_OPTIONS) .
 
 clean:  ## remove the environment and caches; data and runs stay
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

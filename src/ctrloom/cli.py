@@ -1,8 +1,9 @@
 """The command line: `ctrloom run` for the whole pipeline, and every stage by itself."""
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
@@ -51,16 +52,33 @@ def _aim(config: RunConfig) -> AIMConfig:
 def run(
     config: Config,
     output: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
+    runner: Annotated[
+        Literal["process", "container"], typer.Option(help="What every step runs in.")
+    ] = "process",
+    image: Annotated[
+        str, typer.Option(envvar="CTRLOOM_IMAGE", help="Image of the containers.")
+    ] = f"ctrloom-python:{version('ctrloom')}",
+    container_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--container-option", metavar="OPTION", help="For `podman run`, such as --gpus=all; repeatable."
+        ),
+    ] = None,
     settings: Settings = None,
 ) -> None:
-    """Run the whole pipeline on this machine; results go to the run directory (runs/<name>)."""
+    """Run the whole pipeline on this machine; results go to the run directory (runs/<name>).
+
+    A run that was stopped goes on with the steps that it finished, if nothing they depend on changed.
+    """
+    from ctrloom.pipelines.containers import Request
     from ctrloom.pipelines.local import run_local
     from ctrloom.stages.evaluation import planted
     from ctrloom.summary import summarise
 
     loaded = _load(config, settings)
     output = output or Path("runs") / loaded.name
-    run_local(loaded, output)
+    request = Request(image, tuple(container_options or ())) if runner == "container" else None
+    run_local(loaded, output, request)
     summarise(output, planted(loaded.evaluation), loaded.expected, Console())
 
 

@@ -1,17 +1,20 @@
-"""Run the whole pipeline on this machine, through KFP's local subprocess runner."""
+"""Run the whole pipeline on this machine, through KFP's local runner: steps are processes, or containers."""
 
+import glob
 import io
+import itertools
 import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
 from ctrloom import storage
 from ctrloom.config import CompareConfig, Hyperparameters, RunConfig
-from ctrloom.pipelines import compiled
+from ctrloom.pipelines import compiled, resume
+from ctrloom.pipelines.containers import Containers, Request, steps_in
 from ctrloom.progress import MARK
 
 STEPS = "steps"
@@ -33,7 +36,7 @@ class RunError(ValueError):
     """A step of the pipeline failed; the message names it and says where its log is."""
 
 
-def arguments(config: RunConfig, store: Path) -> dict[str, object]:
+def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
     """Parameters of the pipeline: the sections of a run configuration, and the store."""
     aside = {"searches", "expected", "search"}  # only files need them
     whole = config.model_dump(mode="json", exclude_none=True, exclude=aside)  # KFP takes no null
@@ -44,11 +47,14 @@ def arguments(config: RunConfig, store: Path) -> dict[str, object]:
     return {**whole, "method": config.search.method, "store": str(store), "run": whole}
 
 
-def run_local(config: RunConfig, output: Path) -> None:
-    """Run every step in a process of its own, and gather the results in the run directory `output`.
+def run_local(config: RunConfig, output: Path, containers: Request | None = None) -> None:
+    """Run every step in a process or container of its own; gather the results in the run directory `output`.
+
+    A run that was stopped goes on with the steps that it finished, if nothing they depend on changed.
 
     Raises:
         RunError: a step failed, or KFP is not installed.
+        EngineError: containers cannot be started.
     """
     searches = SEARCH_STEPS[config.search.method]
     results = {  # place in the run directory -> step and artifact that it comes from
@@ -64,7 +70,8 @@ def run_local(config: RunConfig, output: Path) -> None:
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = arguments(config, output / "data")
-    _run("search_and_retrain", parameters, output, expected, results)
+    inputs = _inputs(config)
+    _run("search_and_retrain", parameters, output, expected, results, inputs, containers)
 
 
 def compare_local(config: CompareConfig, output: Path) -> None:
@@ -82,7 +89,8 @@ def compare_local(config: CompareConfig, output: Path) -> None:
         "comparison": whole,
     }
     expected = ("ingest", "vocabulary", "compare-job", "compare-table")
-    _run("compare", parameters, output.resolve(), expected, {"comparison": ("compare-table", "table")})
+    results = {"comparison": ("compare-table", "table")}
+    _run("compare", parameters, output.resolve(), expected, results, _inputs(config))
 
 
 def _run(
@@ -91,6 +99,8 @@ def _run(
     output: Path,
     expected: Sequence[str],
     results: Mapping[str, tuple[str, str]],
+    inputs: Sequence[Path],
+    containers: Request | None = None,
 ) -> None:
     """Run a compiled pipeline and put its results where `results` says; `expected` are its steps in order."""
     try:
@@ -99,15 +109,27 @@ def _run(
         raise RunError("running the pipeline needs KFP: pip install 'ctrloom[pipelines]'") from None
 
     steps = output / STEPS
-    for place in (STEPS, *results):  # nothing of an earlier run may pass for this one's
+    store = str(parameters["store"])
+    writable = [steps, *([Path(store)] if "://" not in store else [])]
+    prepared = Containers.prepare(containers, output, inputs, writable) if containers else None
+    text = compiled.for_one_machine(pipeline)
+    code = prepared.image if prepared else resume.code()
+    going_on = resume.begin(output, [text, parameters, code, resume.states(inputs)])
+    for place in (*results, *([] if going_on else [STEPS])):  # nothing of another run may pass for this one's
         shutil.rmtree(output / place, ignore_errors=True)
         if (output / place).is_file():
             (output / place).unlink()
-    steps.mkdir(parents=True)
-    loaded = components.load_component_from_text(compiled.for_one_machine(pipeline))
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps))
+    steps.mkdir(parents=True, exist_ok=True)
+    if prepared:
+        prepared.let_write()
+    loaded = components.load_component_from_text(text)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps), enable_caching=True)
     log_file = output / "log.txt"
-    with open(log_file, "w", encoding="utf-8") as log, redirect_stdout(_Console(log)) as console:
+    with (
+        open(log_file, "a" if going_on else "w", encoding="utf-8") as log,
+        redirect_stdout(_Console(log)) as console,
+        steps_in(prepared) if prepared else nullcontext(),
+    ):
         try:
             loaded(**parameters)
         except RuntimeError as error:
@@ -122,12 +144,22 @@ def _run(
     for place, (step, artifact) in results.items():
         source, target = folders[step] / artifact, output / place
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    resume.finish(output)
 
 
 def _done(steps: Path) -> dict[str, Path]:
-    """Folders of the steps that ended well; KFP numbers a step that stands in several branches."""
-    ended = (path.parent for path in steps.rglob("executor_output.json"))  # a loop has folders of its own
-    return {re.sub(r"(-\d+)+$", "", folder.name): folder for folder in ended}
+    """Folders of the steps that ended well, newest last; KFP numbers a step that is in several branches."""
+    ended = sorted(steps.rglob("executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
+    return {re.sub(r"(-\d+)+$", "", path.parent.name): path.parent for path in ended}
+
+
+def _inputs(study: RunConfig | CompareConfig) -> list[Path]:
+    """Local files that the steps of a run read."""
+    named = study.data.files.train + study.data.files.valid + study.data.files.test
+    local = [name.removeprefix("file://") for name in named if re.match(r"file://|(?!.*://)", name)]
+    found = [[name] if Path(name).exists() else glob.glob(name, recursive=True) for name in local]
+    truth = [study.evaluation.truth] if study.evaluation.truth else []
+    return sorted({Path(path).absolute() for path in [*itertools.chain(*found), *truth]})
 
 
 class _Console(io.TextIOBase):
