@@ -1,5 +1,7 @@
 """Lookup of crosses against dictionaries, and the embedding's gradient against the dense one."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -135,3 +137,21 @@ def test_pairs_without_crosses_are_refused_with_the_way_out() -> None:
         CrossEmbedding(schema, [("a", "b")], 4, 0.1, HYPER)
     with pytest.raises(SchemaMismatchError, match=r"no crosses of a and c.*set vocabulary.crosses and"):
         CrossEmbedding(SCHEMA, PAIRS, 4, 0.1, HYPER)
+
+
+def test_a_part_of_the_rows_counts_as_if_there_were_no_others() -> None:
+    schema, keys = crossed(SCHEMA, share=1.0)
+    layer = CrossEmbedding(schema, PAIRS, 4, 0.1, MemorizingSettings(cross_hiding=0.5))
+    layer.fill(keys)
+    ids = rows_of(schema, 40, seed=6).ids_NC
+    part, known = ids[:15], layer.eval().rows(ids)
+    layer.recount(part.split(7))
+    counts = [Counter(known[:15, p].tolist()) for p in range(len(PAIRS))]
+    for b, p in np.ndindex(known.shape):
+        row = int(known[b, p])
+        assert layer.rows(ids)[b, p] == (row if counts[p][row] else p)
+    hidden = torch.stack([layer.train().rows(part) != known[:15] for _ in range(200)]).double().mean(0)
+    singles = torch.tensor([[counts[p][int(row)] == 1 for p, row in enumerate(rows)] for rows in known[:15]])
+    unseen = known[:15] < len(PAIRS)
+    assert torch.equal(hidden > 0.3, singles & ~unseen)
+    assert not hidden[~singles].any()

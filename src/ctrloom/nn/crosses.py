@@ -4,7 +4,7 @@ B batch, C columns of the id matrix, P pairs of fields, D embedding size, K kept
 looked up at once, U rows of the table that a batch touches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -103,7 +103,8 @@ class CrossEmbedding(nn.Module):
     left_P: Tensor
     right_P: Tensor
     shift_P: Tensor
-    single_R: Tensor
+    single_R: Tensor  # rows of values that one training row has
+    absent_R: Tensor | None  # rows of values that no training row has, once `recount` has found any
 
     def __init__(
         self,
@@ -125,6 +126,7 @@ class CrossEmbedding(nn.Module):
         self.keys = KeyTable(sum(kept[pair] for pair in self.pairs))
         self.weight = nn.Parameter(torch.empty(len(pairs) + self.keys.count, size).normal_(0.0, std))
         self.register_buffer("single_R", torch.zeros(len(self.weight), dtype=torch.bool), persistent=False)
+        self.register_buffer("absent_R", None, persistent=False)
         # Keys of different pairs are kept apart by adding the number of keys that the pairs before can have.
         fields = [schema.indices(pair) for pair in self.pairs]
         sizes = [schema.fields[f].size for f in range(len(schema.fields))]
@@ -151,18 +153,32 @@ class CrossEmbedding(nn.Module):
         single_K = np.concatenate([np.empty(0, bool), *(part.count_K == 1 for part in parts)])
         self.single_R[len(self.pairs) :] = torch.from_numpy(single_K)[order_K]
 
+    def recount(self, batches: Iterable[Tensor]) -> None:
+        """Count values anew, in a part of the rows, given as ids_BC: those in none of it are unseen now."""
+        count_R = torch.zeros(len(self.weight), dtype=torch.long, device=self.weight.device)
+        for ids_BC in batches:
+            count_R += torch.bincount(self._known(ids_BC).flatten(), minlength=len(count_R))
+        self.single_R, self.absent_R = count_R == 1, count_R == 0
+
     def rows(self, ids_BC: Tensor) -> Tensor:
         """Row of the table for each pair, row_BP."""
+        row_BP = self._known(ids_BC)
+        hidden_BP = None if self.absent_R is None else self.absent_R[row_BP]
+        if self.training and self.hiding:
+            drawn_BP = torch.rand(row_BP.shape, device=row_BP.device) < self.hiding
+            single_BP = self.single_R[row_BP] & drawn_BP
+            hidden_BP = single_BP if hidden_BP is None else hidden_BP | single_BP
+        if hidden_BP is None:
+            return row_BP
+        return torch.where(hidden_BP, torch.arange(len(self.pairs), device=row_BP.device), row_BP)
+
+    def _known(self, ids_BC: Tensor) -> Tensor:
         ids_BC = ids_BC.long()
         key_BP = ids_BC.index_select(1, self.left_P) * self.size_P
         key_BP += ids_BC.index_select(1, self.right_P) + self.shift_P
         place_BP = self.keys(key_BP.flatten()).view_as(key_BP)
         unseen_P = torch.arange(len(self.pairs), device=ids_BC.device)
-        row_BP = torch.where(place_BP < 0, unseen_P, place_BP + len(self.pairs))
-        if self.training and self.hiding:
-            hidden_BP = self.single_R[row_BP] & (torch.rand(row_BP.shape, device=row_BP.device) < self.hiding)
-            row_BP = torch.where(hidden_BP, unseen_P, row_BP)
-        return row_BP
+        return torch.where(place_BP < 0, unseen_P, place_BP + len(self.pairs))
 
     def forward(self, ids_BC: Tensor) -> Tensor:
         """Embeddings emb_BPD."""

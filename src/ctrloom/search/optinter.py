@@ -27,6 +27,7 @@ from ctrloom.search.statistics import with_statistics
 from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.training.loop import (
+    SCORING_BATCH,
     adam,
     loss_of,
     pick_device,
@@ -118,7 +119,9 @@ class _Course:
         self.train, self.valid = task.train.to(device), task.valid.to(device)
         self.gate_rows: Rows | None = None
         if config.bi_level:
+            # Values that the weights' half lacks have rows of the table that nobody trains.
             self.train, self.gate_rows = halves(self.train, self.generator)
+            self.model.memorized.recount(batch.ids_NC for batch in self.train.batches(SCORING_BATCH))
         logits = [self.model.logit_P3]
         self.adam = adam(self.model, config.learning_rate, config.embedding_l2, without=logits)
         self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate)
