@@ -49,8 +49,9 @@ format: setup  ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-compile: setup  ## compile the pipelines to YAML
-	$(BIN)/python -m pipelines
+compile: setup  ## compile the pipelines to YAML, and write the components' READMEs
+	$(BIN)/python -W ignore -m pipelines
+	$(BIN)/python -W ignore -m components
 
 images: image-cpu image-gpu  ## build the images with podman or docker (or image-cpu, image-gpu alone)
 

@@ -1,6 +1,6 @@
 """Compare all models on the same rows."""
 
-from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Output
 
 from components.step import step
 
@@ -14,6 +14,8 @@ def evaluate(
     baselines: Input[Artifact],
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
+    curve: Output[ClassificationMetrics],
+    summary: Output[Markdown],
     report: Output[HTML],
     name: str,
     settings: dict = {},  # type: ignore[type-arg]  # noqa: B006
@@ -27,9 +29,11 @@ def evaluate(
         retrained: Models that retrain wrote.
         transferred: Models that transfer wrote.
         baselines: Models that baselines wrote.
-        evaluation: Folder with metrics.json, predictions.parquet and report.html.
+        evaluation: Folder with metrics.json, predictions.parquet, summary.md and report.html.
         metrics: Test AUC and logloss of every model, means over seeds.
-        report: The report, for the Kubeflow UI.
+        curve: ROC curve and confusion matrix of the model that the search found, on the test rows.
+        summary: The verdict in words, and all models in one table.
+        report: The whole report as a page that asks nothing from elsewhere.
         name: Name of the run, as the report shows it.
         settings: Base model, bins and resamples (section `evaluation` of a run configuration).
         run: The whole run configuration, for the report's record of where everything comes from.
@@ -39,6 +43,7 @@ def evaluate(
 
     from ctrloom import stages
     from ctrloom.config import EvaluationConfig
+    from ctrloom.pipelines import display
 
     folders = [Path(artifact.path) for artifact in (retrained, transferred, baselines)]
     output = Path(evaluation.path)
@@ -54,4 +59,6 @@ def evaluate(
     for model in results.models:
         for metric in ("auc", "logloss"):
             metrics.log_metric(f"{model.name}_test_{metric}", model.summary["test"][metric].mean)
+    display.show_classification(results.shown, curve)
+    shutil.copy(output / "summary.md", summary.path)
     shutil.copy(output / "report.html", report.path)

@@ -7,7 +7,7 @@ from scipy.special import expit
 from scipy.special import logit as log_odds
 from sklearn import metrics as sk
 
-from ctrloom.evaluation.metrics import EvaluationError, auc, measure, roc_curve
+from ctrloom.evaluation.metrics import EvaluationError, auc, confusion, measure, roc_curve
 
 ROWS = 400
 
@@ -106,11 +106,26 @@ def test_constant_scores_fill_one_bin() -> None:
 
 def test_roc_curve_passes_through_scikit_learns_points(rows: tuple[np.ndarray, ...]) -> None:
     logit, label, weight = rows
-    false, true, _ = sk.roc_curve(label, logit, sample_weight=weight, drop_intermediate=False)
+    false, true, threshold = sk.roc_curve(label, logit, sample_weight=weight, drop_intermediate=False)
     curve = roc_curve(logit, label, weight, points=10_000)
     assert curve.false_positive == pytest.approx(false)
     assert curve.true_positive == pytest.approx(true)
+    assert curve.threshold[1:] == pytest.approx(threshold[1:])
+    assert curve.threshold[0] > max(logit), "no row is above the first point"
     assert np.trapezoid(curve.true_positive, curve.false_positive) == pytest.approx(auc(logit, label, weight))
+
+
+def test_confusion_is_scikit_learns(rows: tuple[np.ndarray, ...]) -> None:
+    logit, label, weight = rows
+    threshold = float(np.median(logit))
+    found = confusion(logit, label, weight, threshold)
+    expected = sk.confusion_matrix(label, logit >= threshold, sample_weight=weight).ravel()
+    assert (
+        found.true_negative,
+        found.false_positive,
+        found.false_negative,
+        found.true_positive,
+    ) == pytest.approx(tuple(expected))
 
 
 def test_roc_curve_is_thinned() -> None:

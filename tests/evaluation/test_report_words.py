@@ -2,6 +2,7 @@ import pytest
 from made_up_evaluation import made_up, made_up_trace
 
 from ctrloom.evaluation.report import drawing, format, summary
+from ctrloom.evaluation.report.markdown import markdown
 from ctrloom.evaluation.results import Results
 from ctrloom.search.trace import SearchTrace
 
@@ -93,3 +94,21 @@ def test_correlations_per_order_leave_out_what_is_constant() -> None:
     assert [(r.order, r.candidates) for r in summary.relations(trace)] == [(2, 45), (3, 120)]
     flat = tuple(c.model_copy(update={"gate": 0.0, "kept": False}) for c in trace.candidates)
     assert summary.relations(trace.model_copy(update={"candidates": flat})) == []
+
+
+def test_the_summary_says_what_the_page_says(frappe: tuple[Results, SearchTrace]) -> None:
+    results, trace = frappe
+    text = markdown(results, trace)
+    assert text.startswith(f"# {summary.verdict(results, trace).headline}\n")
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(results.models)
+    assert {line.count("|") for line in table} == {8}
+    for model, line in zip(results.models, table[2:], strict=True):
+        assert line.startswith(f"| {model.title} | {model.summary['test']['auc'].mean:.4f} |")
+    found = results.shown.confusion
+    assert found is not None
+    assert (
+        found.true_positive + found.false_positive + found.true_negative + found.false_negative
+        == (results.data.rows["test"])
+    )
+    assert f"of {format.count(found.true_positive + found.false_negative)} clicks" in text

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import EvaluationConfig
-from ctrloom.evaluation.metrics import EvaluationError, Metrics, measure, roc_curve
+from ctrloom.evaluation.metrics import EvaluationError, Metrics, confusion, measure, roc_curve
 from ctrloom.evaluation.results import (
     Attention,
     DataSummary,
@@ -150,6 +151,9 @@ def _result(model: ModelScores, valid: Truth, test: Truth, bins: int) -> ModelRe
         curves=model.curves,
         attention=model.attention,
         roc=roc_curve(model.test_logit_SN[0], test.label_N, test.weight_N),
+        confusion=confusion(
+            expit(model.test_logit_SN[0]), test.label_N, test.weight_N, seeds[0].valid.label_rate
+        ),
     )
 
 

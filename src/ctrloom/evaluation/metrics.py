@@ -45,6 +45,17 @@ class Curve(Section):
 
     false_positive: tuple[float, ...]
     true_positive: tuple[float, ...]
+    threshold: tuple[float, ...] = ()  # of each point: scores from here on are taken for clicks
+
+
+class Confusion(Section):
+    """Rows (or their weights) by label, and by whether their probability reaches the threshold."""
+
+    threshold: float
+    true_negative: float
+    false_positive: float
+    false_negative: float
+    true_positive: float
 
 
 def measure(
@@ -106,12 +117,35 @@ def roc_curve(
         EvaluationError: as `measure`.
     """
     score_N, label_N, weight_N = _checked(score_N, label_N, weight_N)
-    _, positive_G, negative_G = _by_score(-score_N, weight_N * label_N, weight_N * (1 - label_N))
+    below_G, positive_G, negative_G = _by_score(-score_N, weight_N * label_N, weight_N * (1 - label_N))
     true = np.concatenate([[0.0], np.cumsum(positive_G)]) / positive_G.sum()
     false = np.concatenate([[0.0], np.cumsum(negative_G)]) / negative_G.sum()
     along = true + false  # grows from 0 to 2, also where one of the two stands still
     chosen = np.unique(np.searchsorted(along, np.linspace(0, along[-1], points)))
-    return Curve(false_positive=tuple(false[chosen].tolist()), true_positive=tuple(true[chosen].tolist()))
+    threshold = -np.concatenate([[below_G[0] - 1], below_G])
+    return Curve(
+        false_positive=tuple(false[chosen].tolist()),
+        true_positive=tuple(true[chosen].tolist()),
+        threshold=tuple(threshold[chosen].tolist()),
+    )
+
+
+def confusion(
+    prob_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None, threshold: float = 0.5
+) -> Confusion:
+    """How often clicks are taken for clicks, and misses for misses, at one threshold.
+
+    Raises:
+        EvaluationError: as `measure`.
+    """
+    prob_N, label_N, weight_N = _checked(prob_N, label_N, weight_N)
+    (tn, fn), (fp, tp) = (
+        (float((weight_N * (1 - label_N) * chosen).sum()), float((weight_N * label_N * chosen).sum()))
+        for chosen in (prob_N < threshold, prob_N >= threshold)
+    )
+    return Confusion(
+        threshold=threshold, true_negative=tn, false_positive=fp, false_negative=fn, true_positive=tp
+    )
 
 
 def _area(positive_G: Floats, negative_G: Floats) -> float:

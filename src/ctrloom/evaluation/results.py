@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from ctrloom import storage
 from ctrloom.config import EvaluationConfig, Split
-from ctrloom.evaluation.metrics import Curve, Metrics
+from ctrloom.evaluation.metrics import Confusion, Curve, Metrics
 from ctrloom.evaluation.significance import Comparison
 from ctrloom.section import Section
 
@@ -95,6 +95,7 @@ class ModelResult(Section):
     search_seconds: float = 0.0
     curves: tuple[tuple[Epoch, ...], ...]
     roc: Curve  # test rows, first seed
+    confusion: Confusion | None = None  # likewise; its threshold is the label rate of the validation rows
     attention: Attention | None = None
 
 
@@ -127,6 +128,11 @@ class Results(Section):
     def model(self, name: str) -> ModelResult:
         """The model of that name, which must be there."""
         return next(model for model in self.models if model.name == name)
+
+    @property
+    def shown(self) -> ModelResult:
+        """The model that a page shows first: the one that the search found, where there is one."""
+        return next((model for model in self.models if model.kind == "retrained"), self.models[0])
 
     def versus_base(self, name: str) -> Versus | None:
         """How a model compares with the base; None for the base itself."""

@@ -15,6 +15,7 @@ from ctrloom.config import SPLITS, EvaluationConfig, Split
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
+from ctrloom.evaluation.report.markdown import markdown
 from ctrloom.evaluation.report.render import render
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.models import MODELS
@@ -27,6 +28,7 @@ from ctrloom.training.runs import Run, open_runs
 from ctrloom.version import code_version
 
 METRICS, REPORT, PREDICTIONS = "metrics.json", "report.html", "predictions.parquet"
+SUMMARY = "summary.md"
 
 
 def evaluate(
@@ -38,7 +40,7 @@ def evaluate(
     config: dict[str, Any],
     output: Path,
 ) -> Results:
-    """Write `metrics.json`, `predictions.parquet` and `report.html` into the folder `output`.
+    """Write `metrics.json`, `predictions.parquet`, `summary.md` and `report.html` into the folder `output`.
 
     This is the one place where the test split is read. `runs` are the folders that retrain, transfer and
     baselines wrote; `config` is what the report shows as the configuration of the whole run.
@@ -59,6 +61,7 @@ def evaluate(
         results.save(aside / METRICS)
         retrained = next((model for model in scores if model.kind == "retrained"), scores[0])
         pq.write_table(_predictions(retrained, test), aside / PREDICTIONS, compression="zstd")
+        storage.write_text(aside / SUMMARY, markdown(results, trace))
         render(results, trace, aside / REPORT)
     return results
 

@@ -1,0 +1,59 @@
+"""Write the README of every component from its specification: `python -m components`."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """All components, by their folders."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/component.py"))
+
+
+def load(name: str) -> Any:
+    """A component as KFP has it."""
+    return getattr(import_module(f"components.{name}.component"), name)
+
+
+def readme(name: str) -> str:
+    """What a component does, takes and makes, as Markdown."""
+    from pipelines.hardware import hardware
+
+    spec = load(name).component_spec
+    step = hardware().steps[name]
+    reused = f"{'is reused' if step.cached else 'is not reused'} by later runs ({step.because})"
+    parts = [
+        f"# {name}",
+        spec.description.strip(),
+        f"Runs on the profile `{step.profile}` of [hardware.yaml](../../pipelines/hardware.yaml); "
+        f"its result {reused}.",
+        *_table("Takes", spec.inputs or {}, "| | | default | |"),
+        *_table("Makes", {n: o for n, o in (spec.outputs or {}).items() if n != "Output"}, "| | | |"),
+        "Written by `make compile` from [component.py](component.py).",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(title: str, specs: dict[str, Any], head: str) -> list[str]:
+    rows = []
+    for name, spec in specs.items():
+        default = [_default(spec)] if "default" in head else []
+        cells = [f"`{name}`", _kind(spec), *default, " ".join((spec.description or "").split())]
+        rows.append(f"| {' | '.join(cells)} |")
+    return [f"## {title}", "\n".join([head, "|---" * (head.count("|") - 1) + "|", *rows])] if rows else []
+
+
+def _kind(spec: Any) -> str:
+    kind = str(spec.type).removeprefix("system.").partition("@")[0]
+    return f"list of {kind}" if getattr(spec, "is_artifact_list", False) else kind
+
+
+def _default(spec: Any) -> str:
+    return f"`{spec.default!r}`" if spec.optional and spec.default is not None else ""
+
+
+if __name__ == "__main__":
+    for each in names():
+        (FOLDER / each / "README.md").write_text(readme(each), encoding="utf-8")
