@@ -1,5 +1,6 @@
 """Which code made an artifact."""
 
+import os
 import subprocess
 from functools import cache
 from importlib.metadata import version
@@ -8,11 +9,14 @@ from pathlib import Path
 
 @cache
 def code_version() -> str:
-    """Version of the package, with the commit where it runs from a checkout."""
+    """Version of the package, with the commit where it runs from a checkout or in an image that says it."""
     release = version("ctrloom")
     # The repository around the package may be that of somebody who uses it.
     mine = _git("ls-files", "--error-unmatch", Path(__file__).name)
     commit = _git("describe", "--always", "--dirty", "--exclude", "*") if mine else ""
+    image = os.environ.get("CTRLOOM_VERSION", "")
+    if not commit and image.startswith(f"{release}+"):
+        return image
     return f"{release}+{commit}" if commit else release
 
 

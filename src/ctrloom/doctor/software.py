@@ -1,0 +1,84 @@
+"""Versions: of the packages, and of the image against the package in it."""
+
+import os
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from ctrloom.doctor.checks import Check
+
+INSTALL = "pip install --constraint constraints.txt 'ctrloom{extra}'"
+
+
+def packages(constraints: Path | None = None) -> Check:
+    """Whether what ctrloom requires is installed, and in the versions that were tested together.
+
+    Raises:
+        ValueError: `constraints` cannot be read.
+    """
+    wrong, extras = [], set()
+    for requirement, extra in _requirements():
+        installed = _installed(requirement.name)
+        if installed is None:
+            (extras.add(extra) if extra else wrong.append(f"{requirement.name} is missing"))
+        elif not requirement.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{requirement.name} {installed} is not {requirement.specifier}")
+    if wrong:
+        return Check("packages", "fail", "; ".join(wrong), INSTALL.format(extra=""))
+    if "pipelines" in extras:
+        return Check("packages", "warn", "KFP is not installed", INSTALL.format(extra="[pipelines]"))
+    untested = list(_untested(constraints)) if constraints else []
+    if untested:
+        return Check("packages", "warn", "; ".join(untested), "make setup, or: " + INSTALL.format(extra=""))
+    against = f"as {constraints} has them" if constraints else "as ctrloom requires them"
+    return Check("packages", "ok", against)
+
+
+def image(expected: str | None = None) -> Check:
+    """Whether the image was built from the code that is in it, which is the code that started the run."""
+    package = metadata.version("ctrloom")
+    built = os.environ.get("CTRLOOM_VERSION")
+    if built and built.partition("+")[0] != package:
+        found = f"the image says {built}, the package in it is {package}"
+        return Check("image", "fail", found, "build the image anew with `make images`")
+    here = built or package
+    if expected and expected.partition("+")[0] != package:
+        found = f"started by ctrloom {expected}, but this is {here}"
+        return Check("image", "fail", found, "use an image of the version that starts the run: --image")
+    if expected and built and expected != built:
+        found = f"started by ctrloom {expected}, but the image was built from {built}"
+        return Check("image", "warn", found, "build the image from the commit that starts the run")
+    return Check("image", "ok", f"ctrloom {here}" + ("" if built else ", not in an image"))
+
+
+def _requirements() -> Iterator[tuple[Requirement, str]]:
+    """What the installed package requires, with the extra that does (or none); not what developers need."""
+    for text in metadata.requires("ctrloom") or []:
+        requirement = Requirement(text)
+        if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+            yield requirement, ""
+        else:
+            for extra in ("pipelines", "trees"):
+                if requirement.marker.evaluate({"extra": extra}):
+                    yield requirement, extra
+
+
+def _untested(constraints: Path) -> Iterator[str]:
+    try:
+        lines = constraints.read_text(encoding="utf-8").splitlines()
+        pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    except (OSError, InvalidRequirement) as error:
+        raise ValueError(f"{constraints}: cannot be read as constraints: {error}") from None
+    for pin in pins:
+        installed = _installed(pin.name)
+        if installed and not pin.specifier.contains(installed, prereleases=True):
+            yield f"{pin.name} {installed}, tested with {pin.specifier}"
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
