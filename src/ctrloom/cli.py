@@ -54,30 +54,42 @@ def run(
     config: Config,
     output: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
     runner: Annotated[
-        Literal["process", "container"], typer.Option(help="What every step runs in.")
+        Literal["process", "container", "cluster"],
+        typer.Option(help="Steps are processes or containers here, or pods of a cluster."),
     ] = "process",
     image: Annotated[
-        str, typer.Option(envvar="CTRLOOM_IMAGE", help="Image of the containers.")
-    ] = f"ctrloom-python:{version('ctrloom')}",
+        str | None,
+        typer.Option(
+            envvar="CTRLOOM_IMAGE",
+            help=f"Image of the steps; here ctrloom-python:{version('ctrloom')} by default.",
+            show_default=False,
+        ),
+    ] = None,
     container_options: Annotated[
         list[str] | None,
         typer.Option(
             "--container-option", metavar="OPTION", help="For `podman run`, such as --gpus=all; repeatable."
         ),
     ] = None,
+    cluster: cli_cluster.Where = None,
     settings: Settings = None,
 ) -> None:
-    """Run the whole pipeline on this machine; results go to the run directory (runs/<name>).
+    """Run the whole pipeline; on this machine, results go to the run directory (runs/<name>).
 
-    A run that was stopped goes on with the steps that it finished, if nothing they depend on changed.
+    A run that was stopped goes on with the steps that it finished, if nothing they depend on changed. On a
+    cluster it is what `submit --wait` does.
     """
     from ctrloom.pipelines.containers import Request
     from ctrloom.pipelines.local import run_local
     from ctrloom.stages.evaluation import planted
     from ctrloom.summary import summarise
 
+    if runner == "cluster":
+        cli_cluster.submit(config, cluster, image=image, wait=True, settings=settings)
+        return
     loaded = _load(config, settings)
     output = output or Path("runs") / loaded.name
+    image = image or f"ctrloom-python:{version('ctrloom')}"
     request = Request(image, tuple(container_options or ())) if runner == "container" else None
     run_local(loaded, output, request)
     summarise(output, planted(loaded.evaluation), loaded.expected, Console())

@@ -52,28 +52,14 @@ def submit(
     settings: Settings = None,
 ) -> None:
     """Start a run on Kubeflow Pipelines; prints its id, and its page on standard error."""
-    loaded, where = _load(config, settings), _cluster(cluster, image)
-    run(loaded, where, pipeline, parameter, name, cached, timeout if wait else None)
-
-
-def run(
-    loaded: RunConfig,
-    where: ClusterConfig,
-    pipeline: str = "search_and_retrain",
-    parameter: list[str] | None = None,
-    name: str | None = None,
-    cached: bool = True,
-    timeout: float | None = 86_400,
-) -> None:
-    """Start a run, print its id, and wait for its end unless `timeout` is None."""
     from ctrloom.pipelines.cluster import Cluster
 
-    request = _request(loaded, where, pipeline, parameter, cached)
-    there = Cluster(where)
+    loaded, where = _load(config, settings), _cluster(cluster, image)
+    request, there = _request(loaded, where, pipeline, parameter, cached), Cluster(where)
     started = there.submit(request, name or f"{loaded.name} {datetime.now():%Y-%m-%d %H:%M:%S}")
     print(started)
     print(there.page(started), file=sys.stderr)
-    if timeout is not None:
+    if wait:
         _await(there, started, timeout)
 
 

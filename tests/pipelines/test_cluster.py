@@ -153,6 +153,15 @@ def test_waiting_ends_with_success(server, folder, monkeypatch):
     assert len(server.of("GET", "runs/")) == 3
 
 
+def test_a_run_on_a_cluster_is_submitted_and_waited_for(server, folder, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    server.states = ["RUNNING", "FAILED"]
+    done = ctrloom("run", "run.yaml", "--runner", "cluster")
+    assert done.exit_code == 1
+    assert len(server.all("runs")) == 1
+    assert not (folder / "runs").exists()
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
 def test_a_run_that_does_not_succeed_fails_the_wait(state, server, folder, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
