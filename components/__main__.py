@@ -1,4 +1,4 @@
-"""Write the README of every component from its specification: `python -m components`."""
+"""Write the READMEs of the components from their specifications: `python -m components`."""
 
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +36,30 @@ def readme(name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def index() -> str:
+    """All components, where they run, and whether later runs take their results."""
+    from pipelines.hardware import hardware
+
+    rows = []
+    for name in names():
+        step = hardware().steps[name]
+        said = load(name).component_spec.description.strip().split("\n")[0]
+        cached = f"{'yes' if step.cached else 'no'}: {step.because}"
+        rows.append(f"| [{name}]({name}/README.md) | {said} | {step.profile} | {cached} |")
+    head = "| component | | profile | result reused |\n|---|---|---|---|"
+    return "\n".join(
+        [
+            "# Components",
+            "",
+            f"{head}",
+            *rows,
+            "",
+            "Written by `make compile`; see [Kubeflow](../docs/kubeflow.md).",
+            "",
+        ]
+    )
+
+
 def _table(title: str, specs: dict[str, Any], head: str) -> list[str]:
     rows = []
     for name, spec in specs.items():
@@ -55,5 +79,6 @@ def _default(spec: Any) -> str:
 
 
 if __name__ == "__main__":
+    (FOLDER / "README.md").write_text(index(), encoding="utf-8")
     for each in names():
         (FOLDER / each / "README.md").write_text(readme(each), encoding="utf-8")

@@ -11,7 +11,7 @@ pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
 
 from kfp import compiler
 
-from components.__main__ import FOLDER, load, names, readme
+from components.__main__ import FOLDER, index, load, names, readme
 
 ROOT = FOLDER.parent
 pytestmark = pytest.mark.filterwarnings(
@@ -46,6 +46,10 @@ def test_what_a_component_says_of_itself_reads_well(name):
 
 def test_the_readme_is_that_of_the_component(name):
     assert (FOLDER / name / "README.md").read_text() == readme(name), "run `make compile`"
+
+
+def test_the_table_of_components_has_all_of_them():
+    assert (FOLDER / "README.md").read_text() == index(), "run `make compile`"
 
 
 def test_no_component_loads_anything_heavy():
