@@ -3,6 +3,7 @@
 import email
 import json
 import re
+import ssl
 import threading
 import time
 import uuid
@@ -113,8 +114,8 @@ class Server:
         return {LISTS.get(kind, kind): page, "total_size": len(found), "next_page_token": more}
 
 
-def start(server):
-    """Serve on a free port of this machine; returns what stops it."""
+def start(server, tls=None):
+    """Serve on a free port of this machine, with the key and certificate `tls`; returns what stops it."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
@@ -161,7 +162,11 @@ def start(server):
             """Clients may go away."""
 
     listening = Quiet(("127.0.0.1", 0), Handler)
-    server.url = f"http://127.0.0.1:{listening.server_port}"
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls[1], tls[0])
+        listening.socket = context.wrap_socket(listening.socket, server_side=True)
+    server.url = f"{'https' if tls else 'http'}://127.0.0.1:{listening.server_port}"
     threading.Thread(target=listening.serve_forever, daemon=True).start()
 
     def stop():

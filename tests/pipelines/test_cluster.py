@@ -2,6 +2,8 @@
 
 import json
 import socket
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 import yaml
@@ -230,6 +232,58 @@ def test_a_token_file_is_read_again_when_it_is_renewed(server, folder):
     server.token = "second"
     (folder / "token").write_text("second\n")
     assert cluster.submit(request, "x")
+
+
+def test_a_token_file_that_goes_away_is_named(server, folder):
+    (folder / "token").write_text("first\n")
+    cluster = Cluster(ClusterConfig(endpoint=server.url, token_file=folder / "token"))
+    (folder / "token").unlink()
+    with pytest.raises(ClusterError, match=r"token_file: .*cannot be read"):
+        cluster.wait("some-run", timeout=1)
+
+
+def test_a_way_to_a_login_page_is_not_taken(server, folder):
+    server.faults = [302]
+    with pytest.raises(ClusterError, match=r"refuses: 302 .*login page"):
+        ctrloom("wait", "some-run")
+    assert len(server.asked) == 1
+
+
+def test_a_certificate_that_is_not_trusted_is_named(folder):
+    made = folder / "key.pem", folder / "certificate.pem"
+    self_signed(*made)
+    server = Server()
+    stop = start(server, tls=made)
+    try:
+        with pytest.raises(ClusterError, match=r"certificate verify failed.*ca_certificate"):
+            Cluster(ClusterConfig(endpoint=server.url)).wait("some-run", timeout=1)
+        trusting = Cluster(ClusterConfig(endpoint=server.url, ca_certificate=made[1]))
+        assert trusting.submit(
+            Request.of("search_and_retrain", {"name": "x", "data": {}, "store": "s"}, {}), "x"
+        )
+    finally:
+        stop()
+
+
+def self_signed(key_file, certificate_file):
+    """A certificate of 127.0.0.1 that signs itself."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(here, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def test_a_missing_token_file_is_named(server, folder):

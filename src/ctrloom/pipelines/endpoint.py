@@ -12,7 +12,10 @@ POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # the audience of KFP, projected by the kubelet
 INSIDE = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 PATIENCE = 60.0  # seconds that one request may take
+LOGIN = "it sends to a login page: set CTRLOOM_TOKEN, or take the address of the ml-pipeline service"
 REFUSALS = {
+    302: LOGIN,
+    303: LOGIN,
     401: "it wants a token: set CTRLOOM_TOKEN, or token_file",
     403: "this token or service account may not do that: check its role binding, and the namespace",
     404: "there is no such thing; where the address is that of something else than KFP, correct the endpoint",
@@ -71,7 +74,11 @@ class Endpoint:
                 f"{self.address} does not answer ({_reason(error)}): check the address, the network, and the "
                 "port-forward where there is one (kubectl port-forward -n kubeflow svc/ml-pipeline 8888)"
             ) from None
-        except (AttributeError, TypeError, ValueError):
+        except ClusterError:  # the token cannot be read any more
+            raise
+        except (AttributeError, TypeError, ValueError) as error:
+            if isinstance(error.__context__, self.models.ApiException):
+                raise self._refused(error.__context__) from None  # KFP's client stumbles where it has no body
             answer = None
         if answer is None or isinstance(answer, str) or (its and not getattr(answer, its)):
             raise ClusterError(
