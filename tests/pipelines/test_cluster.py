@@ -451,8 +451,12 @@ def test_without_a_store_the_parameter_is_named(server, folder):
         ctrloom("submit", "run.yaml")
 
 
-def test_parameters_are_yaml():
-    assert parameters(["a=3", "b=[x, y]", "c=k=v"]) == {"a": 3, "b": ["x", "y"], "c": "k=v"}
+def test_parameters_are_yaml(tmp_path):
+    (tmp_path / "d.json").write_text('{"auc": 0.5}')
+    given = parameters(["a=3", "b=[x, y]", "c=k=v", f"d=@{tmp_path}/d.json"])
+    assert given == {"a": 3, "b": ["x", "y"], "c": "k=v", "d": {"auc": 0.5}}
+    with pytest.raises(RequestError, match="d: nowhere: No such file"):
+        parameters(["d=@nowhere"])
     with pytest.raises(RequestError, match="b: its value is not YAML"):
         parameters(["b=[x"])
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
 import fsspec
@@ -88,10 +89,10 @@ class Request:
 
 
 def parameters(settings: Iterable[str]) -> dict[str, Any]:
-    """Parameters given as NAME=VALUE, their values in YAML.
+    """Parameters given as NAME=VALUE, or NAME=@FILE; values are YAML.
 
     Raises:
-        RequestError: one has no value, or one that is no YAML.
+        RequestError: one has no value, or one that is no YAML, or its file cannot be read.
     """
     given = {}
     for setting in settings:
@@ -99,8 +100,11 @@ def parameters(settings: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise RequestError(f"--parameter {setting}: write NAME=VALUE")
         try:
-            given[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            text = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
+            given[name] = yaml.safe_load(text)
+        except OSError as error:
+            raise RequestError(f"--parameter {name}: {value[1:]}: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError):
             raise RequestError(f"--parameter {name}: its value is not YAML") from None
     return given
 
