@@ -32,11 +32,11 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as search.epochs=3; repeatable."),
 ]
 Manifest = Annotated[
-    Path, typer.Option("--dataset", help="Manifest of the encoded data set.", show_default=False)
+    str, typer.Option("--dataset", help="Manifest of the encoded data set: path or URL.", show_default=False)
 ]
 Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
 Search = Annotated[Path, typer.Option("--search", help="Folder that search wrote.", show_default=False)]
-Store = Annotated[Path, typer.Option("--store", help="Folder in which data sets are kept.")]
+Store = Annotated[str, typer.Option("--store", help="Folder, gs:// or s3:// where data sets are kept.")]
 
 
 def _load(config: Path, settings: list[str] | None) -> RunConfig:
@@ -127,7 +127,7 @@ def compare(
 
 
 @app.command()
-def ingest(config: Config, store: Store = Path("data/store"), settings: Settings = None) -> None:
+def ingest(config: Config, store: Store = "data/store", settings: Settings = None) -> None:
     """Read raw files into clean, typed, split Parquet; prints the path of the manifest."""
     from ctrloom import stages
 
@@ -137,8 +137,8 @@ def ingest(config: Config, store: Store = Path("data/store"), settings: Settings
 @app.command()
 def vocabulary(
     config: Config,
-    ingested: Annotated[Path, typer.Option(help="Manifest that ingest wrote.", show_default=False)],
-    store: Store = Path("data/store"),
+    ingested: Annotated[str, typer.Option(help="Manifest that ingest wrote.", show_default=False)],
+    store: Store = "data/store",
     settings: Settings = None,
 ) -> None:
     """Fit vocabularies on the training split and encode all splits; prints the path of the manifest."""

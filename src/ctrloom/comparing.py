@@ -11,6 +11,7 @@ from ctrloom import stages
 from ctrloom.config import CompareConfig, Entry
 from ctrloom.evaluation.results import Results
 from ctrloom.progress import progress
+from ctrloom.storage import Place
 
 
 def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results:
@@ -38,7 +39,7 @@ def job_folder(jobs: Path, entry: Entry, seed: int) -> Path:
     return jobs / entry.name / f"seed-{seed}"
 
 
-def _job(manifest: Path, entry: Entry, seed: int, config: CompareConfig, jobs: Path) -> bool:
+def _job(manifest: str | Place, entry: Entry, seed: int, config: CompareConfig, jobs: Path) -> bool:
     """One job; what it says goes to a file of its own, for several of them run at a time."""
     folder = job_folder(jobs, entry, seed)
     folder.parent.mkdir(parents=True, exist_ok=True)

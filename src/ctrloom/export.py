@@ -1,6 +1,5 @@
 """Model bundles: a directory that scores raw rows on another machine with nothing else."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import ModelSettings
 from ctrloom.models import build
 from ctrloom.schema import Schema
+from ctrloom.storage import Place
 
 WEIGHTS, MODEL, ARCHITECTURE, SCHEMA = "model.safetensors", "model.json", "architecture.json", "schema.json"
 REFERENCE = "reference.json"
@@ -65,16 +65,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise storage.StorageError(f"{path}: does not hold the weights of this model: {error}") from None
 
 
-def save_bundle(bundle: Bundle, dataset: Path, output: Path) -> None:
-    """Write a bundle; `dataset` is the folder of the data set, with its vocabularies."""
+def save_bundle(bundle: Bundle, dataset: Place, output: Path) -> None:
+    """Write a bundle; `dataset` is where the data set is, with its vocabularies."""
     with storage.atomic_directory(output) as aside:
         save_weights(bundle.model, aside / WEIGHTS)
         storage.write_json(aside / MODEL, bundle.card.model_dump(mode="json"))
         bundle.architecture.save(aside / ARCHITECTURE)
         storage.write_json(aside / SCHEMA, bundle.schema.model_dump(mode="json"))
-        shutil.copytree(dataset / "vocabulary", aside / "vocabulary")
-        if (dataset / REFERENCE).is_file():  # data sets encoded before such files were written have none
-            shutil.copy(dataset / REFERENCE, aside / REFERENCE)
+        storage.download(dataset / "vocabulary", aside / "vocabulary")
+        if storage.exists(dataset / REFERENCE):  # data sets encoded before such files were written have none
+            storage.write_json(aside / REFERENCE, storage.read_json(dataset / REFERENCE))
 
 
 def load_card(directory: Path) -> ModelCard:

@@ -190,7 +190,7 @@ def _described(path: Path, base: Path) -> BundleFile:
 
 
 def _json(section: Section) -> bytes:
-    return (json.dumps(section.model_dump(mode="json"), indent=1, allow_nan=False) + "\n").encode()
+    return storage.as_json(section.model_dump(mode="json")).encode()
 
 
 def _parsed(content: bytes, place: Place) -> Any:

@@ -4,23 +4,23 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from pathlib import Path
 from urllib.parse import quote
 
 import ibis
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ibis.expr.types import Table
 from numpy.typing import NDArray
 
 from ctrloom.config import Crosses
 from ctrloom.data.engine import engine, kept, parquet
 from ctrloom.data.errors import DataError
-from ctrloom.data.parts import GROUP_ROWS, read_groups, read_parts
+from ctrloom.data.manifest import PartFile
+from ctrloom.data.parts import read_parts, table_writer
 from ctrloom.progress import progress
 from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
+from ctrloom.storage import Place, Written
 
 FIRST_KEPT_ID = UNSEEN_CROSS_ID + 1
 _NONE: CrossKeys = {}
@@ -64,8 +64,8 @@ def crossed_pairs(config: Crosses, fields: Sequence[Field]) -> tuple[tuple[str, 
 
 
 def build_crosses(
-    config: Crosses, schema: Schema, train: Sequence[Path], folder: Path, known: CrossKeys = _NONE
-) -> tuple[Cross, ...]:
+    config: Crosses, schema: Schema, train: Sequence[Place], folder: Place, known: CrossKeys = _NONE
+) -> tuple[tuple[Cross, ...], list[PartFile]]:
     """Count the pairs of `config` in encoded training rows and write `crosses/` into `folder`.
 
     A value is kept when it was seen `min_count` times and none of its two ids is that of the unseen values;
@@ -73,24 +73,24 @@ def build_crosses(
     """
     pairs = crossed_pairs(config, schema.fields)
     sizes = {field.name: field.size for field in schema.fields}
-    (folder / "crosses").mkdir()
-    crosses = []
+    crosses, files = [], []
     with engine(folder) as (backend, spill), progress("crosses", len(pairs), "pairs") as advance:
         rows = parquet(backend, train)
         for pair in pairs:
             old = known[pair].key_K if pair in known else None
             _, counts = kept(backend, _counts(rows, pair, sizes[pair[1]], config.min_count, old), spill)
-            number, digest = _write(read_parts([counts]), folder / cross_file(pair))
+            number, digest, written = _write(read_parts([counts]), folder / cross_file(pair))
             crosses.append(Cross(fields=pair, size=FIRST_KEPT_ID + number, digest=digest))
+            files.append(PartFile.of(folder, written, number))
             counts.unlink()
             advance(1)
-    return tuple(crosses)
+    return tuple(crosses), files
 
 
 class StoredCrosses(CrossKeys):
     """The kept keys of each pair of an encoded data set, read when they are asked for."""
 
-    def __init__(self, folder: Path, crosses: Sequence[Cross]) -> None:
+    def __init__(self, folder: Place, crosses: Sequence[Cross]) -> None:
         self.folder = folder
         self.of_pair: dict[tuple[str, ...], Cross] = {cross.fields: cross for cross in crosses}
 
@@ -124,18 +124,18 @@ def _counts(
     return common.anti_join(old, "key").union(again).order_by("key")
 
 
-def _write(batches: Iterator[pa.RecordBatch], path: Path) -> tuple[int, str]:
+def _write(batches: Iterator[pa.RecordBatch], path: Place) -> tuple[int, str, Written]:
     """Number of keys written, and their digest."""
-    written, digest = 0, hashlib.sha256()
-    with pq.ParquetWriter(path, _COLUMNS, compression="zstd") as writer:
+    number, digest = 0, hashlib.sha256()
+    with table_writer(path, _COLUMNS) as (writer, written):
         for batch in batches:
             keys = batch.column("key").to_numpy()
-            ids = np.arange(FIRST_KEPT_ID + written, FIRST_KEPT_ID + written + len(keys), dtype=np.int32)
+            ids = np.arange(FIRST_KEPT_ID + number, FIRST_KEPT_ID + number + len(keys), dtype=np.int32)
             columns = [batch.column("key"), pa.array(ids), batch.column("count")]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_COLUMNS))
             digest.update(keys.astype("<i8").tobytes())
-            written += len(keys)
-    return written, digest.hexdigest()
+            number += len(keys)
+    return number, digest.hexdigest(), written
 
 
 def keys_digest(key_K: NDArray[np.int64]) -> str:
@@ -143,16 +143,16 @@ def keys_digest(key_K: NDArray[np.int64]) -> str:
     return hashlib.sha256(key_K.astype("<i8").tobytes()).hexdigest()
 
 
-def _load(path: Path, cross: Cross) -> CountedKeys:
+def _load(path: Place, cross: Cross) -> CountedKeys:
     keys, counts = np.empty((2, cross.size - FIRST_KEPT_ID), dtype=np.int64)
     filled = 0
     try:
-        with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows == len(keys):
-                for batch in read_groups(file, GROUP_ROWS, ["key", "count"]):
-                    keys[filled : filled + len(batch)] = batch.column("key").to_numpy()
-                    counts[filled : filled + len(batch)] = batch.column("count").to_numpy()
-                    filled += len(batch)
+        for batch in read_parts([path], ["key", "count"]):
+            if filled + len(batch) > len(keys):
+                break
+            keys[filled : filled + len(batch)] = batch.column("key").to_numpy()
+            counts[filled : filled + len(batch)] = batch.column("count").to_numpy()
+            filled += len(batch)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: the cross of {cross.fields} cannot be read: {error}") from None
     if filled < len(keys) or keys_digest(keys) != cross.digest:

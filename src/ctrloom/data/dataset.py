@@ -1,6 +1,5 @@
 """An encoded data set: its schema, its fingerprints, and the rows of its splits."""
 
-from pathlib import Path
 from typing import Self
 
 from ctrloom.config import Split
@@ -12,16 +11,17 @@ from ctrloom.data.parts import read_parts
 from ctrloom.data.rows import Rows
 from ctrloom.data.tensors import RowFiller
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
+from ctrloom.storage import Place
 
 
 class Dataset:
     """Encoded rows of all splits, and the schema and vocabularies that made them."""
 
-    def __init__(self, manifest: EncodedManifest, base: Path, schema: Schema) -> None:
+    def __init__(self, manifest: EncodedManifest, base: Place, schema: Schema) -> None:
         self.manifest, self.base, self.schema = manifest, base, schema
 
     @classmethod
-    def open(cls, manifest: str | Path) -> Self:
+    def open(cls, manifest: str | Place) -> Self:
         """Read a manifest (or the directory that holds one); no row is read yet.
 
         Raises:
@@ -40,12 +40,12 @@ class Dataset:
         return self.manifest.data_fingerprint
 
     @property
-    def directory(self) -> Path:
+    def directory(self) -> Place:
         """Where the files are: `schema.json`, `vocabulary/`, `crosses/` and a folder per split."""
         return self.base
 
     @property
-    def vocabulary_directory(self) -> Path:
+    def vocabulary_directory(self) -> Place:
         """Where the vocabularies are, one Parquet file per field."""
         return self.base / "vocabulary"
 

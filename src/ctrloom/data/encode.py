@@ -3,20 +3,21 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ctrloom import storage
 from ctrloom.config import Keep
 from ctrloom.data.bucketing import bucket_label, codes, scaled
 from ctrloom.data.errors import DataError
+from ctrloom.data.manifest import PartFile, write_section
+from ctrloom.data.parts import read_table, table_writer
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
+from ctrloom.storage import Place
 
 _COLUMN = {"categorical": pa.int32(), "numeric": pa.float32(), "multivalued": pa.list_(pa.int32())}
 
@@ -63,7 +64,7 @@ def vocabulary_file(field: str) -> str:
     return f"vocabulary/{quote(field, safe='')}.parquet"
 
 
-def load_schema(directory: Path) -> Schema:
+def load_schema(directory: Place) -> Schema:
     """Read `schema.json` of an encoded data set or a model bundle.
 
     Raises:
@@ -79,29 +80,29 @@ class Encoder:
         self.schema, self.vocabularies = schema, dict(vocabularies)
 
     @classmethod
-    def load(cls, directory: str | Path) -> Self:
+    def load(cls, directory: str | Place) -> Self:
         """Read `schema.json` and `vocabulary/` of an encoded data set or a model bundle.
 
         Raises:
             StorageError: no `schema.json`.
             DataError: a vocabulary is missing or is not the one the schema was made with.
         """
-        directory = Path(directory)
+        directory = storage.place(directory)
         schema = load_schema(directory)
         return cls(schema, {f.name: _load(directory, f) for f in schema.fields if f.kind != "numeric"})
 
-    def save(self, directory: str | Path) -> list[Path]:
+    def save(self, directory: str | Place) -> list[PartFile]:
         """Write `schema.json` and `vocabulary/`; returns the files."""
-        directory = Path(directory)
-        (directory / "vocabulary").mkdir(parents=True, exist_ok=True)
-        written = [directory / "schema.json"]
-        storage.write_json(written[0], self.schema.model_dump(mode="json"))
+        directory = storage.place(directory)
+        files = [write_section(directory, "schema.json", self.schema)]
         for name, vocabulary in self.vocabularies.items():
-            written.append(directory / vocabulary_file(name))
             ids = np.arange(FIRST_TOKEN_ID, FIRST_TOKEN_ID + len(vocabulary), dtype=np.int32)
             columns = {"token": vocabulary.tokens, "id": pa.array(ids), "count": vocabulary.counts}
-            pq.write_table(pa.table(columns), written[-1], compression="zstd")
-        return written
+            table = pa.table(columns)
+            with table_writer(directory / vocabulary_file(name), table.schema) as (writer, written):
+                writer.write_table(table)
+            files.append(PartFile.of(directory, written, len(vocabulary)))
+        return files
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -149,10 +150,10 @@ def _spread(present_values: pa.Array, present: pa.Array) -> pa.Array:
     return present_values.take(pc.if_else(present, pa.array(places), None))
 
 
-def _load(directory: Path, field: Field) -> Vocabulary:
+def _load(directory: Place, field: Field) -> Vocabulary:
     path = directory / vocabulary_file(field.name)
     try:
-        table = pq.read_table(path, columns=["token", "count"]).combine_chunks()
+        table = read_table(path, ["token", "count"]).combine_chunks()
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: the vocabulary of field {field.name!r} cannot be read: {error}") from None
     tokens, counts = (_one_array(table[name]) for name in ("token", "count"))

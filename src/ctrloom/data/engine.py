@@ -6,19 +6,27 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import ibis
+import pyarrow.dataset as dataset
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
+
+from ctrloom import storage
+from ctrloom.storage import Location, Place
 
 MEMORY_LIMIT = "256MiB"
 THREADS = 2  # each takes its share of the memory
 
 
 @contextmanager
-def engine(folder: Path) -> Iterator[tuple[Backend, Path]]:
-    """A connection whose memory is bounded, and the temporary directory within `folder` that it spills to."""
-    with tempfile.TemporaryDirectory(prefix=".spill.", dir=folder) as spill:
+def engine(folder: Place) -> Iterator[tuple[Backend, Path]]:
+    """A connection whose memory is bounded, and the temporary directory that it spills to.
+
+    It is within `folder`, or where this machine has such directories if that is in an object store.
+    """
+    with tempfile.TemporaryDirectory(prefix=".spill.", dir=storage.scratch(folder)) as spill:
         backend = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=spill, threads=THREADS)
         try:
             yield backend, Path(spill)
@@ -26,9 +34,24 @@ def engine(folder: Path) -> Iterator[tuple[Backend, Path]]:
             backend.disconnect()
 
 
-def parquet(backend: Backend, files: Iterable[Path]) -> Table:
-    """Parquet files as one table; names are taken as they are, not as globs or partitions."""
-    return backend.read_parquet([glob.escape(str(file)) for file in files], hive_partitioning=False)
+def parquet(backend: Backend, files: Iterable[Place]) -> Table:
+    """Parquet files as one table; names are taken as they are, not as globs or partitions.
+
+    Of objects in a store only the columns that an expression asks for are read, in place.
+    """
+    files = list(files)
+    remote = [file for file in files if isinstance(file, Location)]
+    if not remote:
+        return backend.read_parquet([glob.escape(str(file)) for file in files], hive_partitioning=False)
+    pages = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+    rows = dataset.dataset(
+        [file.path for file in remote],
+        filesystem=storage.filesystem(remote[0]),
+        format=dataset.ParquetFileFormat(default_fragment_scan_options=pages),
+    )
+    name = f"objects_{uuid4().hex}"
+    backend.con.register(name, rows)
+    return backend.table(name)
 
 
 def kept(backend: Backend, table: Table, folder: Path) -> tuple[Table, Path]:

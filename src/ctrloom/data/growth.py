@@ -19,15 +19,16 @@ from ctrloom.data.vocabulary import buckets, fitted, frequent, total_of, with_vo
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, CountedKeys, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
+from ctrloom.storage import Place
 
 
 def grow_vocabulary(
-    ingested_manifest: Path,
+    ingested_manifest: str | Place,
     bundle: Path,
     config: GrowthConfig,
-    store: Path,
+    store: Place,
     crosses: CrossKeys | None = None,
-) -> Path:
+) -> Place:
     """Encode ingested rows with the vocabularies of a bundle, new values at their end; the manifest's path.
 
     Boundaries, the order of the fields and their widths are those of the bundle. `crosses` has the keys that
@@ -43,7 +44,6 @@ def grow_vocabulary(
     if unknown := sorted(set(config.fields) - set(old.schema.names)):
         raise ConfigError(f"growth.fields: {unknown[0]!r} is no field of {bundle}")
     store = store.resolve()
-    store.mkdir(parents=True, exist_ok=True)
     encoder, reference = _grown(ingested, base, old, before, bundle, config, store)
     moved = {pair: _moved(keys, old.schema, encoder.schema, pair) for pair, keys in (crosses or {}).items()}
     pairs = tuple((a, b) for a, b in moved)
@@ -68,12 +68,12 @@ def _kind(columns: Mapping[str, object], name: str) -> str:
 
 def _grown(
     ingested: IngestedManifest,
-    base: Path,
+    base: Place,
     old: Encoder,
     before: Reference,
     bundle: Path,
     config: GrowthConfig,
-    store: Path,
+    store: Place,
 ) -> tuple[Encoder, Reference]:
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}

@@ -1,8 +1,8 @@
 """Raw files to typed, clean Parquet, split into training, validation and test rows."""
 
-import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ctrloom.data.profile import profile
 from ctrloom.data.quarantine import Quarantine
 from ctrloom.data.typed import check_rules, typed_schema
 from ctrloom.progress import progress
+from ctrloom.storage import Place
 from ctrloom.version import code_version
 
 LAYOUT = 1  # of the files written; part of the fingerprint, so that an older layout is not reused
@@ -39,7 +40,7 @@ class _Tally:
     positives: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
 
 
-def ingest(config: DataConfig, store: Path) -> Path:
+def ingest(config: DataConfig, store: str | Place) -> Place:
     """Read all rows once and write them clean; returns the path of the manifest.
 
     The directory `<store>/ingested-<fingerprint>` appears whole or not at all; one that is there already,
@@ -52,14 +53,13 @@ def ingest(config: DataConfig, store: Path) -> Path:
     """
     check_rules(config.source)
     splits.shares(config)
-    store = store.resolve()
-    store.mkdir(parents=True, exist_ok=True)
-    with gathered(config.files, store) as inputs:
+    store = storage.place(store).resolve()
+    with gathered(config.files, storage.scratch(store)) as inputs:
         digest = _fingerprint(config, inputs)
         target = store / f"ingested-{digest[:16]}"
-        if (target / "manifest.json").is_file():
+        if storage.exists(target / "manifest.json"):
             return target / "manifest.json"
-        with storage.atomic_directory(target) as folder:
+        with storage.new_directory(target) as folder:
             _write(config, inputs, digest, folder, target)
     return target / "manifest.json"
 
@@ -76,18 +76,20 @@ def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
     )
 
 
-def _write(config: DataConfig, inputs: list[Input], digest: str, folder: Path, target: Path) -> None:
+def _write(config: DataConfig, inputs: list[Input], digest: str, folder: Place, target: Place) -> None:
     tally, kept_at = _Tally(), target.with_name(f"quarantine-{digest[:16]}.parquet")
-    malformed = folder / "quarantine.parquet"
     kept = shares_kept(config, inputs)
     thin = Thinning(kept, config.negatives.seed) if config.negatives else None
-    try:
-        with Quarantine(malformed, config.max_malformed, kept_at) as quarantine:
-            files = _write_splits(config, _clean(config, inputs, quarantine, tally), folder, tally, thin)
-    except DataError:
-        if malformed.is_file() and pq.read_metadata(malformed).num_rows:
-            shutil.move(malformed, kept_at)
-        raise
+    with _aside(folder) as aside:
+        malformed = aside / "quarantine.parquet"
+        try:
+            with Quarantine(malformed, config.max_malformed, str(kept_at)) as quarantine:
+                files = _write_splits(config, _clean(config, inputs, quarantine, tally), folder, tally, thin)
+        except DataError:
+            if malformed.is_file() and pq.read_metadata(malformed).num_rows:
+                storage.put(malformed, kept_at)
+            raise
+        storage.put(malformed, folder / malformed.name)
     _check_classes(config, tally)
     manifest = IngestedManifest(
         base=str(target),
@@ -128,7 +130,7 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
 
 
 def _write_splits(
-    config: DataConfig, clean: Batches, folder: Path, tally: _Tally, thin: Thinning | None
+    config: DataConfig, clean: Batches, folder: Place, tally: _Tally, thin: Thinning | None
 ) -> dict[Split, tuple[PartFile, ...]]:
     valid, test = splits.shares(config)
     if isinstance(config.split, RandomSplit):
@@ -146,32 +148,37 @@ def _write_splits(
 def _write_by_shares(
     config: DataConfig,
     clean: Batches,
-    folder: Path,
+    folder: Place,
     tally: _Tally,
     thin: Thinning | None,
     shares: tuple[float, float],
 ) -> dict[Split, tuple[PartFile, ...]]:
-    aside = folder / "unsplit"
     schema = typed_schema(config.source)
-    with ExitStack() as stack:
-        writers = {s: stack.enter_context(PartWriter(aside, s, schema)) for s in SPLITS}
-        for split, batch in clean:
-            writers[split].write(batch)
-    written: list[tuple[Split, Path]] = [(s, aside / p.path) for s in SPLITS for p in writers[s].parts]
-    with engine(folder) as (backend, _):
-        train = parquet(backend, [path for split, path in written if split == "train"])
-        assign = splits.by_time(*splits.cuts(train, *shares))
-    reread = ((split, batch) for split, path in written for batch in read_parts([path]))
-    files = _distribute(config, reread, assign, folder, tally, thin)
-    shutil.rmtree(aside)
-    return files
+    with _aside(folder) as aside:
+        with ExitStack() as stack:
+            writers = {s: stack.enter_context(PartWriter(aside, s, schema)) for s in SPLITS}
+            for split, batch in clean:
+                writers[split].write(batch)
+        written: list[tuple[Split, Path]] = [(s, aside / p.path) for s in SPLITS for p in writers[s].parts]
+        with engine(folder) as (backend, _):
+            train = parquet(backend, [path for split, path in written if split == "train"])
+            assign = splits.by_time(*splits.cuts(train, *shares))
+        reread = ((split, batch) for split, path in written for batch in read_parts([path]))
+        return _distribute(config, reread, assign, folder, tally, thin)
+
+
+@contextmanager
+def _aside(folder: Place) -> Iterator[Path]:
+    """A directory of this machine for what is not kept."""
+    with tempfile.TemporaryDirectory(prefix=".aside.", dir=storage.scratch(folder)) as aside:
+        yield Path(aside)
 
 
 def _distribute(
     config: DataConfig,
     clean: Batches,
     assign: splits.Assign,
-    folder: Path,
+    folder: Place,
     tally: _Tally,
     thin: Thinning | None,
 ) -> dict[Split, tuple[PartFile, ...]]:

@@ -11,6 +11,7 @@ from ctrloom import storage
 from ctrloom.config import RandomSplit, SourceConfig, Split, TimeSplit, VocabularyConfig
 from ctrloom.data.errors import DataError
 from ctrloom.section import Section
+from ctrloom.storage import Place, Written
 
 
 class SourceFile(Section):
@@ -31,17 +32,17 @@ class PartFile(Section):
     sha256: str
 
     @classmethod
-    def of(cls, base: Path, file: Path, rows: int) -> Self:
+    def of(cls, base: Place, written: Written, rows: int) -> Self:
         """Describe a file that was written."""
-        size, digest = file.stat().st_size, storage.sha256(file)
-        return cls(path=str(file.relative_to(base)), rows=rows, bytes=size, sha256=digest)
+        path = storage.relative(written.at, base)
+        return cls(path=path, rows=rows, bytes=written.bytes, sha256=written.sha256)
 
 
 class Manifest(Section):
     """What ingested and encoded data sets have in common."""
 
     version: Literal[1] = 1
-    base: str  # directory of the files; where it is gone, that of the manifest
+    base: str  # directory or URL of the files; where it is gone, the directory of the manifest
     data_fingerprint: str
     code_version: str
     split: RandomSplit | TimeSplit
@@ -50,15 +51,15 @@ class Manifest(Section):
     files: dict[Split, tuple[PartFile, ...]]
 
     @classmethod
-    def load(cls, path: str | Path) -> tuple[Self, Path]:
+    def load(cls, path: str | Place) -> tuple[Self, Place]:
         """Read a manifest and find the directory of its files.
 
         Raises:
             StorageError: no such file, or no JSON.
             DataError: the manifest is of another kind, or its files are neither at `base` nor beside it.
         """
-        path = Path(path)
-        if path.is_dir():
+        path = storage.place(path)
+        if path.suffix != ".json" and (not isinstance(path, Path) or path.is_dir()):
             path = path / "manifest.json"
         try:
             manifest = cls.parse(storage.read_json(path), str(path))
@@ -66,16 +67,16 @@ class Manifest(Section):
             if isinstance(error, storage.StorageError):
                 raise
             raise DataError(f"{path}: is no manifest of {cls._what()}: {error}") from None
-        bases = (Path(manifest.base), path.resolve().parent)
+        bases = (storage.place(manifest.base), path.resolve().parent)
         for base in bases:
-            if all((base / part.path).is_file() for parts in manifest.files.values() for part in parts):
+            if storage.holds(base, [part.path for parts in manifest.files.values() for part in parts]):
                 return manifest, base
         raise DataError(
             f"{path}: the files it names are neither in {bases[0]} nor beside it; "
             f"move the whole directory, or make {cls._what()} again"
         )
 
-    def paths(self, base: Path, split: Split) -> list[Path]:
+    def paths(self, base: Place, split: Split) -> list[Place]:
         """The Parquet files of one split."""
         return [base / part.path for part in self.files[split]]
 
@@ -112,6 +113,14 @@ class EncodedManifest(Manifest):
     @classmethod
     def _what(cls) -> str:
         return "encoded data (`ctrloom vocabulary`)"
+
+
+def write_section(base: Place, name: str, section: Section) -> PartFile:
+    """Write a JSON file of a data set, and describe it."""
+    text = storage.as_json(section.model_dump(mode="json"))
+    with storage.writing(base / name) as written:
+        written.sink.write(text.encode())
+    return PartFile.of(base, written, rows=0)
 
 
 def fingerprint(value: Any) -> str:

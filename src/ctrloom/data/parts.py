@@ -1,24 +1,35 @@
 """Parquet parts of bounded size, written as rows come."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ctrloom import storage
 from ctrloom.data.manifest import PartFile
+from ctrloom.storage import Location, Place, Written
 
 GROUP_ROWS = 32_768  # rows per row group: what a reader holds at a time
 PART_ROWS = 128 * GROUP_ROWS
 
 
-def read_parts(paths: Iterable[Path]) -> Iterator[pa.RecordBatch]:
-    """Rows of Parquet parts in order, a row group's worth at a time."""
+def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Rows of Parquet parts in order, a row group's worth at a time; checksums of pages are verified.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+    """
     for path in paths:
-        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
-            yield from read_groups(file, GROUP_ROWS)
+        if isinstance(path, Location):
+            yield from _in_place(path, columns)
+            continue
+        with pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True) as file:
+            yield from read_groups(file, GROUP_ROWS, columns)
 
 
 def read_groups(
@@ -30,17 +41,67 @@ def read_groups(
         yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 
 
+def _in_place(path: Location, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    """Batches of one object; a row group's columns are read by few requests, and again where that fails."""
+    opened: list[pq.ParquetFile] = []  # one at most; what failed may have read a damaged footer
+
+    def footer() -> pq.FileMetaData:
+        if not opened:
+            source = storage.open_input(path)
+            opened.append(pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True))
+        found = opened[0].metadata
+        if sum(found.row_group(n).num_rows for n in range(found.num_row_groups)) != found.num_rows:
+            raise OSError("its footer is damaged")
+        return found
+
+    def read(group: int) -> list[pa.RecordBatch]:
+        try:
+            footer()
+            return list(opened[0].iter_batches(GROUP_ROWS, row_groups=[group], columns=columns))
+        except Exception:
+            opened.clear()
+            raise
+
+    for group in range(storage.patiently(path, footer).num_row_groups):
+        yield from storage.patiently(path, partial(read, group))
+
+
+def read_table(path: Place, columns: list[str]) -> pa.Table:
+    """Some columns of one Parquet file.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+    """
+
+    def read(source: Any) -> pa.Table:
+        return pq.read_table(source, columns=columns, page_checksum_verification=True)
+
+    if isinstance(path, Path):
+        return read(path)
+    return storage.patiently(path, lambda: read(storage.open_input(path)))
+
+
+@contextmanager
+def table_writer(at: Place, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, Written]]:
+    """A writer of one Parquet file whose pages carry checksums, and what is known of the file afterwards."""
+    with (
+        storage.writing(at) as written,
+        pq.ParquetWriter(written.sink, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        yield writer, written
+
+
 class PartWriter:
     """Writes record batches to `<folder>/part-00000.parquet` and onwards; use as a context manager."""
 
-    def __init__(self, base: Path, folder: str, schema: pa.Schema) -> None:
+    def __init__(self, base: Place, folder: str, schema: pa.Schema) -> None:
         self.base, self.folder, self.schema = base, base / folder, schema
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.parts: list[PartFile] = []
         self.waiting: list[pa.RecordBatch] = []
         self.waiting_rows = 0
         self.part_rows = 0
         self.writer: pq.ParquetWriter | None = None
+        self.part = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -74,19 +135,17 @@ class PartWriter:
 
     def _write(self, table: pa.Table) -> None:
         if self.writer is None:
-            self.writer = pq.ParquetWriter(self._path(), self.schema, compression="zstd")
+            at = self.folder / f"part-{len(self.parts):05d}.parquet"
+            self.writer, self.written = self.part.enter_context(table_writer(at, self.schema))
         self.writer.write_table(table)
         self.part_rows += len(table)
         if self.part_rows >= PART_ROWS:
             self._end_part()
 
-    def _path(self) -> Path:
-        return self.folder / f"part-{len(self.parts):05d}.parquet"
-
     def _end_part(self, record: bool = True) -> None:
         if self.writer is None:
             return
-        self.writer.close()
+        self.part.close()
         if record:
-            self.parts.append(PartFile.of(self.base, self._path(), self.part_rows))
+            self.parts.append(PartFile.of(self.base, self.written, self.part_rows))
         self.writer, self.part_rows = None, 0

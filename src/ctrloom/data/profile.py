@@ -16,12 +16,13 @@ from ctrloom.data.manifest import IngestedManifest
 from ctrloom.data.parts import read_parts
 from ctrloom.data.typed import RawField, raw_fields
 from ctrloom.progress import progress
+from ctrloom.storage import Place
 
 TOP = 10
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
-def profile(manifest: IngestedManifest, base: Path, faults: Counter[str]) -> dict[str, Any]:
+def profile(manifest: IngestedManifest, base: Place, faults: Counter[str]) -> dict[str, Any]:
     """Counts over all splits of the ingested data in `base`, ready for JSON.
 
     `faults` says what was wrong with the malformed rows, and how often.

@@ -19,7 +19,7 @@ _ENOUGH = 1000  # rows after which the share of malformed ones means something
 class Quarantine:
     """Writes malformed rows to one Parquet file; use as a context manager."""
 
-    def __init__(self, path: Path, max_share: float, kept_at: Path) -> None:
+    def __init__(self, path: Path, max_share: float, kept_at: str) -> None:
         self.max_share, self.kept_at = max_share, kept_at
         self.writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
         self.waiting: list[Malformed] = []

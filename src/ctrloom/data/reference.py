@@ -10,6 +10,7 @@ from ctrloom import storage
 from ctrloom.data.errors import DataError
 from ctrloom.data.profile import ascending_counts, quantiles
 from ctrloom.section import Section
+from ctrloom.storage import Place
 
 REFERENCE = "reference.json"
 _DECILES = tuple(tenth / 10 for tenth in range(1, 10))
@@ -32,14 +33,14 @@ class Reference(Section):
     fields: dict[str, FieldReference]
 
     @classmethod
-    def load(cls, directory: Path) -> "Reference":
+    def load(cls, directory: Place) -> "Reference":
         """Read it from a data set or a bundle.
 
         Raises:
             DataError: it is not there.
         """
         path = directory / REFERENCE
-        if not path.is_file():
+        if not storage.exists(path):
             raise DataError(
                 f"{path}: no such file, so nothing can be compared with it; the data set was encoded before "
                 "such files were written: remove it from the store and train once more"

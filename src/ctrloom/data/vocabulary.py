@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from ibis.expr.types import Table
 
 from ctrloom import storage
 from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, VocabularyConfig
 from ctrloom.data import bucketing
-from ctrloom.data.crosses import build_crosses, cross_file, crossed_pairs, keys_digest
+from ctrloom.data.crosses import build_crosses, crossed_pairs, keys_digest
 from ctrloom.data.encode import Encoder, Vocabulary
 from ctrloom.data.engine import engine, kept, parquet
-from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint
+from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
 from ctrloom.data.parts import PartWriter, read_parts
 from ctrloom.data.profile import ascending_counts, value_counts
 from ctrloom.data.reference import REFERENCE, FieldReference, Reference, binned, missing_rows
@@ -23,13 +22,14 @@ from ctrloom.data.typed import RawField, raw_fields, typed_schema
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
+from ctrloom.storage import Place
 from ctrloom.version import code_version
 
 LAYOUT = 1  # of the files written; part of the fingerprint
 _COUNTS = {"value": pa.string(), "count": pa.int64()}
 
 
-def build_vocabulary(ingested_manifest: Path, config: VocabularyConfig, store: Path) -> Path:
+def build_vocabulary(ingested_manifest: str | Place, config: VocabularyConfig, store: str | Place) -> Place:
     """Fit ids and boundaries on the training split and encode all splits; returns the manifest's path.
 
     The directory `<store>/encoded-<fingerprint>` appears whole or not at all; an existing one is used again.
@@ -41,21 +41,20 @@ def build_vocabulary(ingested_manifest: Path, config: VocabularyConfig, store: P
     ingested, base = IngestedManifest.load(ingested_manifest)
     fields = raw_fields(ingested.source)
     _check(config, fields)
-    store = store.resolve()
-    store.mkdir(parents=True, exist_ok=True)
+    store = storage.place(store).resolve()
     encoder, reference = _fit(ingested, base, config, store)
     return write_encoded(ingested, base, encoder, reference, config, store)
 
 
 def write_encoded(
     ingested: IngestedManifest,
-    base: Path,
+    base: Place,
     encoder: Encoder,
     reference: Reference,
     config: VocabularyConfig,
-    store: Path,
+    store: Place,
     known: CrossKeys | None = None,
-) -> Path:
+) -> Place:
     """Encode all splits and count crosses, the `known` ones kept; returns the path of the manifest."""
     made_from: dict[str, object] = {
         "layout": LAYOUT,
@@ -69,20 +68,15 @@ def write_encoded(
             made_from["known"] = [keys_digest(known[pair].key_K) for pair in known]
     digest = fingerprint(made_from)
     target = store / f"encoded-{digest[:16]}"
-    if (target / "manifest.json").is_file():
+    if storage.exists(target / "manifest.json"):
         return target / "manifest.json"
-    with storage.atomic_directory(target) as folder:
+    with storage.new_directory(target) as folder:
         files = _encode(ingested, base, encoder, folder)
+        crossed: list[PartFile] = []
         if config.crosses:
             train = [folder / part.path for part in files["train"]]
-            crosses = build_crosses(config.crosses, encoder.schema, train, folder, known or {})
+            crosses, crossed = build_crosses(config.crosses, encoder.schema, train, folder, known or {})
             encoder.schema = encoder.schema.model_copy(update={"crosses": crosses})
-        storage.write_json(folder / REFERENCE, reference.model_dump(mode="json"))
-        made = [
-            *encoder.save(folder),
-            folder / REFERENCE,
-            *(folder / cross_file(c.fields) for c in encoder.schema.crosses),
-        ]
         manifest = EncodedManifest(
             base=str(target),
             data_fingerprint=digest,
@@ -94,14 +88,10 @@ def write_encoded(
             schema_fingerprint=encoder.schema.fingerprint,
             ingested_fingerprint=ingested.data_fingerprint,
             vocabulary=config,
-            encoder=tuple(_described(folder, file) for file in made),
+            encoder=(*encoder.save(folder), write_section(folder, REFERENCE, reference), *crossed),
         )
         storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
     return target / "manifest.json"
-
-
-def _described(folder: Path, file: Path) -> PartFile:
-    return PartFile.of(folder, file, pq.read_metadata(file).num_rows if file.suffix == ".parquet" else 0)
 
 
 def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
@@ -122,7 +112,7 @@ def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
 
 
 def _fit(
-    ingested: IngestedManifest, base: Path, config: VocabularyConfig, store: Path
+    ingested: IngestedManifest, base: Place, config: VocabularyConfig, store: Place
 ) -> tuple[Encoder, Reference]:
     raw = raw_fields(ingested.source)
     fields: list[Field] = []
@@ -216,7 +206,7 @@ def buckets(file: Path, method: Bucketing, boundaries: tuple[float, ...]) -> pa.
 
 
 def _encode(
-    ingested: IngestedManifest, base: Path, encoder: Encoder, folder: Path
+    ingested: IngestedManifest, base: Place, encoder: Encoder, folder: Place
 ) -> dict[Split, tuple[PartFile, ...]]:
     extra = [name for name in ("label", "weight", "timestamp") if ingested.source.named(name)]
     typed = typed_schema(ingested.source)

@@ -1,24 +1,21 @@
 """What the components need besides the stages."""
 
-import shutil
-from pathlib import Path
 from typing import Any
 
+from ctrloom import storage
+from ctrloom.storage import Place
 
-def folder(store: str) -> Path:
-    """The store as a local directory.
+
+def folder(store: str) -> Place:
+    """The store: a directory, or a prefix of an object store.
 
     Raises:
-        ValueError: the store is an object store.
+        StorageError: a URL of another kind.
     """
-    if "://" in store:
-        raise ValueError(
-            f"store: {store}: only a directory can be a store so far; mount the bucket, or give a path"
-        )
-    return Path(store)
+    return storage.place(store)
 
 
-def publish(manifest: Path, artifact: Any) -> None:
+def publish(manifest: Place, artifact: Any) -> None:
     """Make a manifest the artifact's content; the rows that it names stay where they are."""
-    shutil.copy(manifest, artifact.path)
+    storage.write_json(artifact.path, storage.read_json(manifest))
     artifact.metadata["manifest"] = str(manifest)

@@ -8,10 +8,11 @@ from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.data.dataset import Dataset
 from ctrloom.search import aim
 from ctrloom.stages.search import read_found, task_of, write_found
+from ctrloom.storage import Place
 
 
 def aim_search_interactions(
-    manifest: Path, config: AIMConfig, models: dict[Any, Any], output: Path
+    manifest: str | Place, config: AIMConfig, models: dict[Any, Any], output: Path
 ) -> Architecture:
     """Search interactions and their functions; writes what `search` writes into the folder `output`."""
     dataset, hyper = Dataset.open(manifest), _settings(models)
@@ -20,7 +21,7 @@ def aim_search_interactions(
 
 
 def aim_search_embeddings(
-    manifest: Path, search: Path, config: AIMConfig, models: dict[Any, Any], output: Path
+    manifest: str | Place, search: Path, config: AIMConfig, models: dict[Any, Any], output: Path
 ) -> Architecture:
     """Search the embedding sizes of what the first stage found in the folder `search`.
 

@@ -26,13 +26,14 @@ from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.evaluation import METRICS, described, scored, truth_of
 from ctrloom.stages.search import TRACE, search
 from ctrloom.stages.training import baselines, retrain, transfer
+from ctrloom.storage import Place
 from ctrloom.training.runs import open_runs
 from ctrloom.version import code_version
 
 JOB, TABLE, PAGE = "job.json", "table.csv", "comparison.html"
 
 
-def run_job(manifest: Path, entry: Entry, seed: int, models: dict[Any, Any], folder: Path) -> bool:
+def run_job(manifest: str | Place, entry: Entry, seed: int, models: dict[Any, Any], folder: Path) -> bool:
     """Search and train one entry with one seed; False if `folder` has that already.
 
     The folder appears whole or not at all, so that a job that was stopped starts anew.
@@ -59,7 +60,7 @@ def run_job(manifest: Path, entry: Entry, seed: int, models: dict[Any, Any], fol
     return True
 
 
-def tabulate(manifest: Path, config: CompareConfig, jobs: Sequence[Path], output: Path) -> Results:
+def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path], output: Path) -> Results:
     """Test all that the jobs trained on the same rows; write `metrics.json`, `table.csv`, `comparison.html`.
 
     `jobs` are the folders that `run_job` wrote. This is the one place where the test split is read.

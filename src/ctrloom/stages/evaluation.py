@@ -23,6 +23,7 @@ from ctrloom.progress import progress
 from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.attention import attention_of
 from ctrloom.stages.search import TRACE
+from ctrloom.storage import Place
 from ctrloom.training.loop import pick_device, score
 from ctrloom.training.runs import Run, open_runs
 from ctrloom.version import code_version
@@ -32,7 +33,7 @@ SUMMARY = "summary.md"
 
 
 def evaluate(
-    manifest: Path,
+    manifest: str | Place,
     search: Path,
     runs: Sequence[Path],
     evaluation: EvaluationConfig,

@@ -18,6 +18,7 @@ from ctrloom.export import Bundle, load_bundle
 from ctrloom.predict import logits
 from ctrloom.progress import progress
 from ctrloom.stages.champion import BUNDLE, read_champion
+from ctrloom.storage import Place
 from ctrloom.training.loop import pick_device
 from ctrloom.version import code_version
 
@@ -25,7 +26,7 @@ VERDICT, SUMMARY = "verdict.json", "verdict.md"
 
 
 def gate(
-    ingested: Path,
+    ingested: str | Place,
     challenger: Path,
     champion: Path | None,
     config: GateConfig,

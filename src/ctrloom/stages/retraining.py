@@ -18,12 +18,13 @@ from ctrloom.export import load_bundle
 from ctrloom.models.growth import carry_over, cross_keys, require_grown
 from ctrloom.schema import Field
 from ctrloom.stages.gate import VERDICT
+from ctrloom.storage import Place
 from ctrloom.training.runs import Plan, open_runs, train_runs
 
 DRIFT, PAGE, REPORT, TEXT = "drift.json", "drift.html", "report.html", "report.md"
 
 
-def grow(ingested: Path, bundle: Path, config: GrowthConfig, store: Path) -> Path:
+def grow(ingested: str | Place, bundle: Path, config: GrowthConfig, store: Place) -> Place:
     """Encode ingested rows with a bundle's vocabularies, new values at their end; the manifest's path.
 
     Raises:
@@ -33,7 +34,7 @@ def grow(ingested: Path, bundle: Path, config: GrowthConfig, store: Path) -> Pat
     return grow_vocabulary(ingested, bundle, config, store, keys)
 
 
-def drift(manifest: Path, bundle: Path, config: DriftConfig, output: Path) -> Drift:
+def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path) -> Drift:
     """Compare the training rows of a grown data set with those of the bundle that it grew from.
 
     Writes `drift.json` and `drift.html` into the folder `output`.
@@ -62,7 +63,7 @@ def drift(manifest: Path, bundle: Path, config: DriftConfig, output: Path) -> Dr
     return found
 
 
-def refresh(manifest: Path, bundle: Path, config: TrainingConfig, runs: Path, output: Path) -> None:
+def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: Path, output: Path) -> None:
     """Train the architecture of a bundle on a data set that grew from it; `output` is the new bundle.
 
     Raises:

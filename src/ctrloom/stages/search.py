@@ -11,6 +11,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.search import aim, autofis, autopi, optinter, selection
 from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import SearchTrace
+from ctrloom.storage import Place
 from ctrloom.version import code_version
 
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
@@ -25,7 +26,7 @@ METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {
 }
 
 
-def search(manifest: Path, config: SearchConfig, models: dict[Any, Any], output: Path) -> Architecture:
+def search(manifest: str | Place, config: SearchConfig, models: dict[Any, Any], output: Path) -> Architecture:
     """Write `architecture.json`, `search.json` and the control selections into the folder `output`.
 
     Gates are trained on the train split; the validation split is for stopping, and for statistics-AUC.
@@ -54,6 +55,7 @@ def write_found(
         search_seconds=found.trace.seconds,
     )
     architecture = found.architecture.model_copy(update={"provenance": provenance})
+    assert set(found.controls) <= set(config.CONTROLS), "a configuration can name every control"
     with storage.atomic_directory(output) as aside:
         architecture.save(aside / ARCHITECTURE)
         found.trace.save(aside / TRACE)

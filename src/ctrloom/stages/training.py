@@ -12,6 +12,7 @@ from ctrloom.models import MODELS
 from ctrloom.models.trees import lightgbm
 from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.search import ARCHITECTURE, TRACE, read_controls
+from ctrloom.storage import Place
 from ctrloom.training.runs import Plan, open_runs, train_runs
 
 TITLES = {  # of models over a selection: a control, or what a method without training found
@@ -26,7 +27,7 @@ TITLES = {  # of models over a selection: a control, or what a method without tr
 
 
 def retrain(
-    manifest: Path,
+    manifest: str | Place,
     search: Path,
     models: dict[Any, Any],
     seeds: Sequence[int],
@@ -62,7 +63,7 @@ def retrain(
 
 
 def transfer(
-    manifest: Path,
+    manifest: str | Place,
     search: Path,
     targets: Sequence[ModelName],
     models: dict[Any, Any],
@@ -85,7 +86,7 @@ def transfer(
 
 
 def baselines(
-    manifest: Path,
+    manifest: str | Place,
     names: Sequence[BaselineName],
     models: dict[Any, Any],
     seeds: Sequence[int],

@@ -1,52 +1,122 @@
 """Where bytes are: folders and object stores, and writes that happen whole or not at all."""
 
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ctrloom.storage import objects
 from ctrloom.storage.errors import ConflictError, StorageError
 from ctrloom.storage.local import atomic_directory, atomic_file, sha256
-from ctrloom.storage.location import Location, Place, place
-from ctrloom.storage.transfer import download, folders, upload
+from ctrloom.storage.location import Location, Place, place, relative
+from ctrloom.storage.remote import client
+from ctrloom.storage.stream import Written, filesystem, open_input, patiently, writing
+from ctrloom.storage.transfer import cached, download, folders, holds, put, upload
 
 __all__ = [
     "ConflictError",
     "Location",
     "Place",
     "StorageError",
+    "Written",
+    "as_json",
     "atomic_directory",
     "atomic_file",
+    "cached",
     "download",
+    "exists",
+    "filesystem",
     "folders",
+    "holds",
+    "new_directory",
+    "open_input",
+    "patiently",
     "place",
+    "put",
     "read_json",
+    "relative",
+    "scratch",
     "sha256",
     "upload",
     "write_json",
     "write_text",
+    "writing",
 ]
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Place) -> Any:
     """Parse one JSON file.
 
     Raises:
         StorageError: no such file, or no JSON in it.
     """
+    path = place(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(_text(path))
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
+    except StorageError:
+        raise
     except ValueError as error:
         raise StorageError(f"{path}: is not JSON: {error}") from None
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write one JSON file aside, then rename it into place."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+def write_json(path: str | Place, value: Any) -> None:
+    """Write one JSON file, whole or not at all."""
+    write_text(path, as_json(value))
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write one text file aside, then rename it into place."""
+def as_json(value: Any) -> str:
+    """A value as it stands in all JSON files."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def write_text(path: str | Place, text: str) -> None:
+    """Write one text file, whole or not at all."""
+    path = place(path)
+    if isinstance(path, Location):
+        client(path).write(path, text.encode())
+        return
     with atomic_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def exists(path: Place) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        StorageError: the store cannot be asked.
+    """
+    return objects.read(path) is not None if isinstance(path, Location) else path.is_file()
+
+
+@contextmanager
+def new_directory(path: Place) -> Iterator[Place]:
+    """Give a place to fill that is to become `path`, whole or not at all.
+
+    A local folder is filled aside and renamed. Under a URL the objects are written in place, so that the
+    file without which the rest means nothing has to be written last.
+    """
+    if isinstance(path, Location):
+        yield path
+        return
+    with atomic_directory(path) as aside:
+        yield aside
+
+
+def scratch(store: Place) -> Path:
+    """Where temporary files of work on `store` belong: a folder of this machine, which exists."""
+    if isinstance(store, Location):
+        return Path(tempfile.gettempdir())
+    store.mkdir(parents=True, exist_ok=True)
+    return store
+
+
+def _text(path: Place) -> str:
+    if isinstance(path, Path):
+        return path.read_text(encoding="utf-8")
+    if (stored := objects.read(path)) is None:
+        raise StorageError(f"{path}: cannot be read: no such object; check the name")
+    return stored.content.decode()

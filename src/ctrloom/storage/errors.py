@@ -1,5 +1,20 @@
 """What can go wrong with bytes, in words."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+LOGIN = {
+    "gs": "log in with `gcloud auth application-default login`, or give this account the role Storage Object "
+    "User on the bucket",
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this account the right to list, get and "
+    "put objects in the bucket",
+}
+# Errors of pyarrow's file systems have no code, only text.
+_ABSENT = ("NOT_FOUND", "NoSuchKey", "NoSuchBucket", "HTTP status 404", "Path does not exist", "[errno 2]")
+_REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "ACCESS_DENIED", "HTTP status 403", "HTTP status 401")
+_NO_CREDENTIALS = ("DefaultCredentialsError", "RefreshError", "NoCredentialsError", "PartialCredentialsError")
+
 
 class StorageError(ValueError):
     """Bytes that cannot be read or written; the message names the place and the way out."""
@@ -7,3 +22,40 @@ class StorageError(ValueError):
 
 class ConflictError(StorageError):
     """Somebody else wrote first; nothing of one's own was written."""
+
+
+def status(error: BaseException) -> int:
+    """HTTP status that a client of an object store, or pyarrow, turned into an error; 0 for none."""
+    if isinstance(answer := getattr(error, "response", None), dict):  # botocore
+        return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code: Any = getattr(error, "code", None) or getattr(answer, "status_code", None)
+    if isinstance(code, int):
+        return int(code)
+    if type(error).__name__ in _NO_CREDENTIALS or any(word in str(error) for word in _REFUSED):
+        return 403
+    if isinstance(error, FileNotFoundError) or any(word in str(error) for word in _ABSENT):
+        return 404
+    return 0
+
+
+def explained(error: BaseException, place: object, task: str) -> StorageError:
+    """The error in one sentence; `task` says what was tried: read, written."""
+    scheme = str(place).partition("://")[0]
+    match status(error):
+        case 404:
+            return StorageError(f"{place}: cannot be {task}: no such object or bucket; check the name")
+        case 401 | 403:
+            return StorageError(f"{place}: cannot be {task}: access is refused; {LOGIN.get(scheme, '')}")
+    said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return StorageError(
+        f"{place}: cannot be {task}: {said[:300]}; tried again in vain: look after the store and the network"
+    )
+
+
+@contextmanager
+def explaining(place: object, task: str) -> Iterator[None]:
+    """Turn the errors of pyarrow's file systems into StorageError."""
+    try:
+        yield
+    except (OSError, KeyError) as error:
+        raise explained(error, place, task) from error

@@ -65,6 +65,15 @@ class Location:
 Place: TypeAlias = Path | Location
 
 
+def relative(at: Place, base: Place) -> str:
+    """The way from `base` to a place in it, with slashes."""
+    if isinstance(at, Location) and isinstance(base, Location):
+        return at.relative_to(base)
+    assert isinstance(at, Path)
+    assert isinstance(base, Path)
+    return at.relative_to(base).as_posix()
+
+
 def place(where: str | Place) -> Place:
     """The place that a path or a URL names.
 

@@ -5,20 +5,14 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ctrloom.storage.errors import ConflictError, StorageError
 from ctrloom.storage.local import atomic_file
-from ctrloom.storage.location import Place
+from ctrloom.storage.location import Location, Place
+from ctrloom.storage.remote import Stored, client
 
-
-@dataclass(frozen=True)
-class Stored:
-    """Content of an object, and what tells it from every other content that stood there."""
-
-    content: bytes
-    generation: str
+__all__ = ["Stored", "read", "replace"]
 
 
 def read(place: Place) -> Stored | None:
@@ -27,7 +21,8 @@ def read(place: Place) -> Stored | None:
     Raises:
         StorageError: it cannot be read.
     """
-    assert isinstance(place, Path)
+    if isinstance(place, Location):
+        return client(place).read(place)
     try:
         content = place.read_bytes()
     except FileNotFoundError:
@@ -46,7 +41,8 @@ def replace(place: Place, content: bytes, expected: str | None) -> str:
         ConflictError: it changed, or is there already.
         StorageError: it cannot be written.
     """
-    assert isinstance(place, Path)
+    if isinstance(place, Location):
+        return client(place).replace(place, content, expected)
     with _locked(place):
         now = read(place)
         if (now and now.generation) != expected:

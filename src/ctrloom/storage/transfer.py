@@ -1,11 +1,14 @@
 """Whole folders between this machine and a place."""
 
+import hashlib
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from ctrloom.storage.errors import StorageError
-from ctrloom.storage.local import atomic_file
-from ctrloom.storage.location import Place
+from ctrloom.storage.local import atomic_directory, atomic_file
+from ctrloom.storage.location import Location, Place, relative
+from ctrloom.storage.remote import Listed, client
 
 
 def upload(folder: Path, to: Place) -> None:
@@ -14,26 +17,86 @@ def upload(folder: Path, to: Place) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    assert isinstance(to, Path)
-    _copied(folder, to, to)
+    if isinstance(to, Path):
+        _copied(folder, to, to)
+    else:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        client(to).upload([(path, to / path.relative_to(folder).as_posix()) for path in files])
 
 
 def download(folder: Place, to: Path) -> None:
     """Copy all files of a place to a local folder.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: it cannot be read, or holds nothing.
     """
-    assert isinstance(folder, Path)
-    if not folder.is_dir():
-        raise StorageError(f"{folder}: no such folder")
-    _copied(folder, to, folder)
+    if isinstance(folder, Path):
+        if not folder.is_dir():
+            raise StorageError(f"{folder}: no such folder")
+        _copied(folder, to, folder)
+    else:
+        _fetch(folder, _listed(folder), to)
+
+
+def cached(folder: Place, cache: Path) -> Path:
+    """A local folder with the files of a place: itself, or a copy in `cache` made when they last changed.
+
+    Raises:
+        StorageError: it cannot be read, or holds nothing.
+    """
+    if isinstance(folder, Path):
+        return folder
+    found = _listed(folder)
+    key = "\n".join(sorted(f"{each.at} {each.generation}" for each in found))
+    copy = cache / f"{folder.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    if not copy.is_dir():
+        with atomic_directory(copy) as aside:
+            _fetch(folder, found, aside)
+    return copy
+
+
+def put(file: Path, to: Place) -> None:
+    """Copy a local file to a place.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if isinstance(to, Location):
+        client(to).upload([(file, to)])
+        return
+    with atomic_file(to) as aside:
+        shutil.copyfile(file, aside)
+
+
+def holds(base: Place, files: Iterable[str]) -> bool:
+    """Whether all these files are in a place.
+
+    Raises:
+        StorageError: the store cannot be asked.
+    """
+    if isinstance(base, Location):
+        return {*files} <= {relative(each.at, base) for each in client(base).listed(base)}
+    return all((base / file).is_file() for file in files)
 
 
 def folders(place: Place) -> list[str]:
     """Names of the folders in a place; none where there is no such place."""
-    assert isinstance(place, Path)
+    if isinstance(place, Location):
+        return client(place).folders(place)
     return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+
+
+def _listed(folder: Location) -> list[Listed]:
+    if found := [each for each in client(folder).listed(folder) if each.at.name]:
+        return found
+    raise StorageError(f"{folder}: holds nothing; check the name")
+
+
+def _fetch(folder: Location, found: list[Listed], to: Path) -> None:
+    files = [(each, to / each.at.relative_to(folder)) for each in found]
+    for _, path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    client(folder).download(files)
 
 
 def _copied(folder: Path, to: Path, far: Path) -> None:

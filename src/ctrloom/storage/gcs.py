@@ -1,0 +1,207 @@
+"""gs://: Google Cloud Storage."""
+
+import base64
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctrloom.storage import remote
+from ctrloom.storage.errors import ConflictError, StorageError, explained, status
+from ctrloom.storage.location import Location
+from ctrloom.storage.remote import (
+    ATTEMPTS,
+    WORKERS,
+    Done,
+    Listed,
+    Stored,
+    persistent,
+)
+
+
+class GoogleStorage:
+    """Objects of Google Cloud Storage; STORAGE_EMULATOR_HOST names another server of its API."""
+
+    def __init__(self) -> None:
+        try:
+            from google.auth.exceptions import DefaultCredentialsError
+            from google.cloud.storage import Client, transfer_manager
+            from google.cloud.storage.retry import DEFAULT_RETRY
+            from google_crc32c import Checksum
+        except ImportError:
+            raise StorageError("gs:// needs the client library: pip install 'ctrloom[gcs]'") from None
+        try:
+            self.client = Client()
+        except (DefaultCredentialsError, OSError) as error:
+            raise explained(error, "gs://", "opened") from error
+        self.transfers, self.crc32c = transfer_manager, Checksum
+        self.retry = DEFAULT_RETRY.with_timeout(remote.PATIENCE)
+
+    def read(self, at: Location) -> Stored | None:
+        """See Remote."""
+
+        def attempt() -> Stored | None:
+            blob = self.client.bucket(at.bucket).get_blob(at.key, retry=self.retry)
+            if blob is None:
+                return None
+            generation = blob.generation
+            content = blob.download_as_bytes(
+                if_generation_match=generation, checksum="crc32c", retry=self.retry
+            )
+            return Stored(content, str(generation))
+
+        return self._persistent(attempt, at, "read")
+
+    def write(self, at: Location, content: bytes) -> None:
+        """See Remote."""
+        self._persistent(lambda: self._put(at, content), at, "written")
+
+    def replace(self, at: Location, content: bytes, expected: str | None) -> str:
+        """See Remote."""
+
+        def attempt() -> str:
+            try:
+                return self._put(at, content, if_generation_match=int(expected or 0))
+            except Exception as error:
+                if status(error) != 412:
+                    raise
+            # The first of several attempts may have been done without its answer having come back.
+            now = self.read(at)
+            if now and now.content == content:
+                return now.generation
+            raise ConflictError(f"{at}: was written by somebody else meanwhile")
+
+        if expected is not None and not expected.isdigit():
+            raise ConflictError(f"{at}: never had the generation {expected!r}")
+        return self._persistent(attempt, at, "written")
+
+    def listed(self, under: Location) -> list[Listed]:
+        """See Remote."""
+
+        def attempt() -> list[Listed]:
+            prefix = f"{under.key}/" if under.key else ""
+            blobs = self.client.list_blobs(under.bucket, prefix=prefix, retry=self.retry)
+            base = Location("gs", under.bucket)
+            return [Listed(base / blob.name, blob.size or 0, str(blob.generation)) for blob in blobs]
+
+        return self._persistent(attempt, under, "read")
+
+    def folders(self, under: Location) -> list[str]:
+        """See Remote."""
+
+        def attempt() -> list[str]:
+            prefix = f"{under.key}/" if under.key else ""
+            pages = self.client.list_blobs(under.bucket, prefix=prefix, delimiter="/", retry=self.retry)
+            for _ in pages:  # the prefixes are known when all pages were read
+                pass
+            return sorted(found[len(prefix) :].rstrip("/") for found in pages.prefixes)
+
+        return self._persistent(attempt, under, "read")
+
+    def checksum(self) -> Any:
+        """See Remote."""
+        return self.crc32c()
+
+    def holds(self, at: Location, size: int, checksum: Any) -> bool:
+        """See Remote."""
+        blob = self._blob(at)
+        self._persistent(lambda: blob.reload(retry=self.retry), at, "read")
+        digest = base64.b64encode(checksum.digest()).decode()
+        return bool(blob.size == size and blob.crc32c == digest)
+
+    def upload(self, files: Sequence[tuple[Path, Location]]) -> None:
+        """See Remote."""
+        small = [pair for pair in files if pair[0].stat().st_size <= remote.CHUNK]
+        options = {"checksum": "crc32c", "retry": self.retry, "timeout": remote.PATIENCE}
+        self._all(
+            [((str(path), self._blob(to)), to) for path, to in small],
+            lambda pairs: self.transfers.upload_many(
+                pairs, upload_kwargs=options, worker_type=self.transfers.THREAD, max_workers=WORKERS
+            ),
+            "written",
+        )
+        for path, to in files:
+            if path.stat().st_size > remote.CHUNK:
+                self._upload_chunks(path, to)
+
+    def download(self, files: Sequence[tuple[Listed, Path]]) -> None:
+        """See Remote."""
+        small = [(found, to) for found, to in files if found.bytes <= remote.CHUNK]
+        self._all(
+            [((self._blob(found.at, found.generation), str(to)), found.at) for found, to in small],
+            lambda pairs: self.transfers.download_many(
+                pairs,
+                download_kwargs={"checksum": "crc32c", "retry": self.retry},
+                worker_type=self.transfers.THREAD,
+                max_workers=WORKERS,
+            ),
+            "read",
+        )
+        for found, to in files:
+            if found.bytes > remote.CHUNK:
+                self._download_chunks(found, to)
+
+    def _all(
+        self, work: list[tuple[Any, Location]], transfer: Callable[[list[Any]], list[Any]], task: str
+    ) -> None:
+        """Give pairs to the transfer manager, and those whose bytes arrived damaged again."""
+        for attempt in range(1, ATTEMPTS + 1):
+            results = transfer([pair for pair, _ in work]) if work else []
+            again = []
+            for (pair, at), result in zip(work, results, strict=True):
+                if isinstance(result, Exception):
+                    if attempt == ATTEMPTS or not _damaged(result):
+                        raise explained(result, at, task) from result
+                    again.append((pair, at))
+            work = again
+
+    def _upload_chunks(self, path: Path, to: Location) -> None:
+        def attempt() -> None:
+            self.transfers.upload_chunks_concurrently(
+                str(path),
+                self._blob(to),
+                chunk_size=remote.CHUNK,
+                worker_type=self.transfers.THREAD,
+                max_workers=WORKERS,
+                checksum="crc32c",
+                retry=self.retry,
+            )
+
+        # 404: finished, but the answer was lost, so that its end was asked for again.
+        persistent(attempt, lambda error: _damaged(error) or status(error) == 404, to, "written")
+
+    def _download_chunks(self, found: Listed, to: Path) -> None:
+        def attempt() -> None:
+            blob = self._blob(found.at, found.generation)
+            blob.reload(retry=self.retry)  # for its size and checksum
+            self.transfers.download_chunks_concurrently(
+                blob,
+                str(to),
+                chunk_size=remote.CHUNK,
+                download_kwargs={"retry": self.retry},
+                worker_type=self.transfers.THREAD,
+                max_workers=WORKERS,
+            )
+
+        self._persistent(attempt, found.at, "read")
+
+    def _put(self, at: Location, content: bytes, **precondition: int) -> str:
+        blob = self._blob(at)
+        blob.upload_from_string(
+            content, "application/octet-stream", checksum="crc32c", retry=self.retry, **precondition
+        )
+        return str(blob.generation)
+
+    def _blob(self, at: Location, generation: str | None = None) -> Any:
+        return self.client.bucket(at.bucket).blob(
+            at.key, chunk_size=None, generation=int(generation) if generation else None
+        )
+
+    @staticmethod
+    def _persistent(call: Callable[[], Done], at: Location, task: str) -> Done:
+        return persistent(call, _damaged, at, task)
+
+
+def _damaged(error: Exception) -> bool:
+    """Whether bytes or the answer came through wrong, so that the same call may succeed."""
+    # 400: the store found another checksum than the client. 412 and 404: replaced while it was read.
+    return type(error).__name__ in ("DataCorruption", "JSONDecodeError") or status(error) in (400, 412)

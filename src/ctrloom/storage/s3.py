@@ -1,0 +1,198 @@
+"""s3://: Amazon S3, and stores that speak its API."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ctrloom.storage.errors import ConflictError, StorageError, status
+from ctrloom.storage.location import Location
+from ctrloom.storage.remote import CHUNK, TRIES, WORKERS, Done, Listed, Stored, persistent
+
+
+class S3:
+    """Objects of S3; AWS_ENDPOINT_URL names another server of its API."""
+
+    def __init__(self) -> None:
+        try:
+            import boto3
+            from boto3.s3.transfer import TransferConfig
+            from botocore.config import Config
+        except ImportError:
+            raise StorageError("s3:// needs the client library: pip install 'ctrloom[s3]'") from None
+        config = Config(retries={"mode": "standard", "total_max_attempts": TRIES})
+        self.client = boto3.client("s3", config=config)
+        self.transfer = TransferConfig(
+            multipart_threshold=CHUNK, multipart_chunksize=CHUNK, max_concurrency=WORKERS
+        )
+
+    def read(self, at: Location) -> Stored | None:
+        """See Remote."""
+
+        def attempt() -> Stored | None:
+            try:
+                got = self.client.get_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED")
+            except Exception as error:
+                if _said(error) == "NoSuchKey":
+                    return None
+                raise
+            return Stored(got["Body"].read(), got["ETag"])
+
+        return self._persistent(attempt, at, "read")
+
+    def write(self, at: Location, content: bytes) -> None:
+        """See Remote."""
+        self._persistent(lambda: self._put(at, content), at, "written")
+
+    def replace(self, at: Location, content: bytes, expected: str | None) -> str:
+        """See Remote.
+
+        Raises:
+            StorageError: this server does not know conditional writes.
+        """
+        self._knows_conditions(at)
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+
+        def attempt() -> str:
+            try:
+                return self._put(at, content, **condition)
+            except Exception as error:
+                if status(error) not in (404, 409, 412):
+                    raise
+            # The first of several attempts may have been done without its answer having come back.
+            now = self.read(at)
+            if now and now.content == content:
+                return now.generation
+            raise ConflictError(f"{at}: was written by somebody else meanwhile")
+
+        return self._persistent(attempt, at, "written")
+
+    def listed(self, under: Location) -> list[Listed]:
+        """See Remote."""
+
+        def attempt() -> list[Listed]:
+            base = Location("s3", under.bucket)
+            return [
+                Listed(base / each["Key"], each["Size"], each["ETag"])
+                for page in self._pages(under)
+                for each in page.get("Contents", [])
+            ]
+
+        return self._persistent(attempt, under, "read")
+
+    def folders(self, under: Location) -> list[str]:
+        """See Remote."""
+
+        def attempt() -> list[str]:
+            pages = self._pages(under, Delimiter="/")
+            found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
+            return sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in found)
+
+        return self._persistent(attempt, under, "read")
+
+    def checksum(self) -> Any:
+        """See Remote: parts of uploads carry checksums of their own, which the store verifies."""
+        return hashlib.sha256()
+
+    def holds(self, at: Location, size: int, checksum: Any) -> bool:
+        """See Remote."""
+        found = self._persistent(lambda: self.client.head_object(Bucket=at.bucket, Key=at.key), at, "read")
+        return bool(found["ContentLength"] == size)
+
+    def upload(self, files: Sequence[tuple[Path, Location]]) -> None:
+        """See Remote."""
+
+        def one(pair: tuple[Path, Location]) -> None:
+            path, to = pair
+            self._persistent(
+                lambda: self.client.upload_file(str(path), to.bucket, to.key, Config=self.transfer),
+                to,
+                "written",
+            )
+
+        _side_by_side(one, files)
+
+    def download(self, files: Sequence[tuple[Listed, Path]]) -> None:
+        """See Remote."""
+
+        def one(pair: tuple[Listed, Path]) -> None:
+            found, to = pair
+            options = {"ChecksumMode": "ENABLED"}
+
+            def attempt() -> None:
+                self.client.download_file(
+                    found.at.bucket, found.at.key, str(to), ExtraArgs=options, Config=self.transfer
+                )
+                if to.stat().st_size != found.bytes:
+                    raise OSError(f"{to.stat().st_size} bytes came of {found.bytes}")
+
+            self._persistent(attempt, found.at, "read")
+
+        _side_by_side(one, files)
+
+    def _put(self, at: Location, content: bytes, **condition: str) -> str:
+        done = self.client.put_object(Bucket=at.bucket, Key=at.key, Body=content, **condition)
+        return str(done["ETag"])
+
+    def _knows_conditions(self, at: Location) -> None:
+        """Servers that do not know a condition take no notice of it: try that out where it does no harm."""
+        if at.bucket in self._conditional:
+            return
+        probe = at.with_name(f".conditions-{uuid4().hex}")
+
+        def attempt() -> bool:
+            self._put(probe, b"1")
+            try:
+                for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"0"'}):
+                    try:
+                        self._put(probe, b"2", **condition)
+                    except Exception as error:
+                        if status(error) != 412:
+                            raise
+                    else:
+                        return False
+                return True
+            finally:
+                self.client.delete_object(Bucket=probe.bucket, Key=probe.key)
+
+        if not self._persistent(attempt, probe, "written"):
+            raise StorageError(
+                f"{at}: this server ignores conditions (If-Match), and so cannot keep two writers apart; "
+                "keep the registry in a store that heeds them, such as gs:// or Amazon S3, or in a folder"
+            )
+        self._conditional.add(at.bucket)
+
+    @cached_property
+    def _conditional(self) -> set[str]:
+        """Buckets whose server is known to heed conditions."""
+        return set()
+
+    def _pages(self, under: Location, **options: str) -> Any:
+        prefix = f"{under.key}/" if under.key else ""
+        pages = self.client.get_paginator("list_objects_v2")
+        return pages.paginate(Bucket=under.bucket, Prefix=prefix, **options)
+
+    @staticmethod
+    def _persistent(call: Callable[[], Done], at: Location, task: str) -> Done:
+        return persistent(call, _damaged, at, task)
+
+
+def _side_by_side(work: Callable[[Any], None], items: Sequence[Any]) -> None:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for _ in pool.map(work, items):
+            pass
+
+
+def _said(error: BaseException) -> str:
+    """The code in S3's answer."""
+    answer = getattr(error, "response", None)
+    return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
+
+
+def _damaged(error: Exception) -> bool:
+    """Whether bytes or the answer came through wrong, so that the same call may succeed."""
+    known = ("FlexibleChecksumError", "ResponseStreamingError", "IncompleteReadError", "ResponseParserError")
+    return type(error).__name__ in known or isinstance(error, OSError) or _said(error) in ("BadDigest", "400")
