@@ -6,11 +6,13 @@ from typing import Any
 
 import yaml
 
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # safe too, and ten times as fast
+
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A pipeline that the library carries: what it does, and what it asks of Kubernetes."""
     text = (files("ctrloom.pipelines") / f"{name}.yaml").read_text(encoding="utf-8")
-    spec, *platform = yaml.safe_load_all(text)
+    spec, *platform = yaml.load_all(text, Loader=LOADER)
     return spec, platform[0] if platform else {}
 
 
