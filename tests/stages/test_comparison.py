@@ -181,6 +181,10 @@ def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Pat
             {"name": "x", "search": {}, "published_for": {"random": {"auc": 1}}},
             "x: published_for: 'random' is no control",
         ),
+        (
+            {"name": "x", "search": {"method": "optinter"}, "controls": ["random", "unpruned"]},
+            "x: controls: 'unpruned' is none of this search's: random, all-memorize, all-hadamard",
+        ),
         ({"name": "lr", "model": "fm"}, "entries: two are named 'lr'"),
         (
             {"name": "x", "model": "fm", "settings": {"hiden": [3]}},

@@ -1,7 +1,7 @@
-"""Settings of the searches, one section per method."""
+"""Settings of the searches, one section per method; `CONTROLS` are the selections that each must beat."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, model_validator
 
@@ -14,6 +14,7 @@ Order = Literal[2, 3, 4]
 class AutoFISConfig(Section):
     """AutoFIS: which interactions of each order a model needs (AutoFIS, section 3.2)."""
 
+    CONTROLS: ClassVar[tuple[str, ...]] = ("random", "unpruned", "statistics-auc")
     method: Literal["autofis"] = "autofis"
     base: Literal["autofm", "autodeepfm"] = "autofm"
     order: Order = 2
@@ -44,6 +45,7 @@ class AutoFISConfig(Section):
 class AIMConfig(Section):
     """AIM: which interactions, with which functions, at which embedding sizes (AIM, section 3)."""
 
+    CONTROLS: ClassVar[tuple[str, ...]] = ("random", "unpruned", "whole-embeddings")
     method: Literal["aim"] = "aim"
     base: Literal["aim"] = "aim"
     order: Order = 2
@@ -90,6 +92,7 @@ class AIMConfig(Section):
 class OptInterConfig(Section):
     """OptInter: memorize, factorize or ignore each pair (OptInter, section II)."""
 
+    CONTROLS: ClassVar[tuple[str, ...]] = ("random", "all-memorize", "all-hadamard")
     method: Literal["optinter"] = "optinter"
     base: Literal["optinter"] = "optinter"
     warm_up: Passes = 0  # passes with fixed logits before those below; 0 in the paper
@@ -113,6 +116,7 @@ class OptInterConfig(Section):
 class AutoPIConfig(Section):
     """AutoPI: a graph of interaction operators (AutoPI, section 4)."""
 
+    CONTROLS: ClassVar[tuple[str, ...]] = ("random",)
     method: Literal["autopi"] = "autopi"
     base: Literal["autopi"] = "autopi"
     strategy: Literal["differentiable", "random"] = "differentiable"  # random: AutoPI-R, the control
@@ -136,6 +140,7 @@ class AutoPIConfig(Section):
 class SelectionConfig(Section):
     """The top interactions by a statistic, or random ones: a method of its own and a yardstick."""
 
+    CONTROLS: ClassVar[tuple[str, ...]] = ("random", "unpruned", "statistics-auc")
     method: Literal["random", "statistics_auc", "mutual_information"]
     base: Literal["autofm", "autodeepfm"] = "autofm"
     keep: Annotated[dict[Annotated[int, Field(ge=2, le=4)], Count], Field(min_length=1)]  # per order
