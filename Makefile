@@ -13,7 +13,7 @@ COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 IMAGE_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-containers lint format compile images image-cpu image-gpu clean
+.PHONY: help setup demo test test-long test-containers lint format compile images image-cpu image-gpu manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -59,6 +59,10 @@ image-cpu image-gpu: image-%:
 	@test -n "$(ENGINE)" || { echo "make images: neither podman nor docker is on the PATH; install one" >&2; exit 1; }
 	$(ENGINE) build --file docker/Dockerfile.$* --tag $(IMAGE):$(RELEASE)$(if $(filter gpu,$*),-gpu) \
 	  --build-arg VERSION=$(RELEASE)$(if $(COMMIT),+$(COMMIT)) $(IMAGE_OPTIONS) .
+
+manifests: setup  ## build the Kubernetes manifests into build/manifests, and validate them; needs kubectl
+	$(BIN)/python manifests/render.py build/manifests
+	$(BIN)/pytest tests/manifests
 
 clean:  ## remove the environment and caches; data and runs stay
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,84 @@
+"""Write what `kubectl apply` takes: every overlay, and the pipelines for KFP's Kubernetes-native mode.
+
+`make manifests`, or `python manifests/render.py <folder>`.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ctrloom.pipelines import compiled
+
+HERE = Path(__file__).parent
+NAMESPACE = "kubeflow"
+OVERLAYS = sorted(path.parent.name for path in HERE.glob("overlays/*/kustomization.yaml"))
+API = "pipelines.kubeflow.org/v2beta1"
+
+
+def overlay(name: str) -> list[dict[str, Any]]:
+    """Resources of an overlay.
+
+    Raises:
+        ValueError: kubectl is missing, or refuses the overlay.
+    """
+    if not (kubectl := shutil.which("kubectl")):
+        raise ValueError(
+            "kubectl is not on the PATH: overlays are built with `kubectl kustomize` (1.27 or newer)"
+        )
+    command = [kubectl, "kustomize", str(HERE / "overlays" / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"{HERE / 'overlays' / name}: {done.stderr.strip()}")
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def pipelines(namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+    """Every pipeline of the library and its version, as resources of a KFP that keeps them in Kubernetes."""
+    resources: list[dict[str, Any]] = []
+    for name in compiled.names():
+        spec, platform = compiled.read(name)
+        pipeline = spec["pipelineInfo"]["name"]
+        release = re.sub(r"[^a-z0-9.-]+", "-", version("ctrloom"))
+        metadata = {
+            "name": pipeline,
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/part-of": "ctrloom"},
+        }
+        its = {"pipelineName": pipeline, "versionName": release, "pipelineSpec": spec}
+        if platform:
+            its["platformSpec"] = platform
+        described = {
+            "displayName": pipeline,
+            "description": spec["pipelineInfo"].get("description", pipeline),
+        }
+        resources += [
+            {"apiVersion": API, "kind": "Pipeline", "metadata": metadata, "spec": described},
+            {
+                "apiVersion": API,
+                "kind": "PipelineVersion",
+                "metadata": {**metadata, "name": f"{pipeline}-{release}"},
+                "spec": its,
+            },
+        ]
+    return resources
+
+
+def main(folder: Path) -> None:
+    """Write one file per overlay, and one with all pipelines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, resources in {**{name: overlay(name) for name in OVERLAYS}, "pipelines": pipelines()}.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump_all(resources, sort_keys=False), encoding="utf-8")
+        print(folder / f"{name}.yaml", f"{len(resources)} resources")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except ValueError as error:
+        sys.exit(f"make manifests: {error}")

@@ -1,0 +1,167 @@
+"""Manifests: every resource against the schema of its kind, and what the resources mean together."""
+
+import copy
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import typer
+import yaml
+
+from ctrloom.cli import app
+from ctrloom.config import ClusterConfig
+from ctrloom.config_file import load_run_config
+from ctrloom.pipelines import compiled
+from ctrloom.pipelines.request import Request
+from manifests import render
+
+KUBERNETES = "1.34.0"  # whose schemas manifests are held against
+BASE = sorted(path for path in (render.HERE / "base").glob("*.yaml") if path.name != "kustomization.yaml")
+CUSTOM = yaml.safe_load((Path(__file__).parent / "custom_resources.yaml").read_text())
+
+
+def validate(resource):
+    """Fail where the resource does not fit the schema of its kind, or has a field unknown to it."""
+    if schema := CUSTOM.get(f"{resource['apiVersion']} {resource['kind']}"):
+        jsonschema.Draft202012Validator({**schema, "$defs": CUSTOM["$defs"]}).validate(resource)
+    else:
+        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+
+
+def named(resource):
+    return resource["kind"], resource["metadata"]["name"]
+
+
+@pytest.fixture(scope="module", params=render.OVERLAYS)
+def overlay(request):
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not on the PATH, which builds overlays")
+    return request.param, render.overlay(request.param)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return [resource for path in BASE for resource in yaml.safe_load_all(path.read_text())]
+
+
+@pytest.mark.parametrize("path", BASE, ids=lambda path: path.name)
+def test_files_fit_their_schemas(path):
+    for resource in yaml.safe_load_all(path.read_text()):
+        validate(resource)
+
+
+def test_the_base_names_all_its_files():
+    listed = yaml.safe_load((render.HERE / "base" / "kustomization.yaml").read_text())["resources"]
+    assert sorted(listed) == [path.name for path in BASE]
+
+
+def test_overlays_fit_their_schemas(overlay):
+    for resource in overlay[1]:
+        validate(resource)
+
+
+def test_overlays_leave_nothing_open(overlay):
+    assert "set-by-" not in yaml.safe_dump_all(overlay[1])
+
+
+def test_overlays_set_what_the_command_line_reads(overlay):
+    name, resources = overlay
+    lines = (render.HERE / "overlays" / name / "settings.env").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    keys = {key.removeprefix("CTRLOOM_").lower() for key in settings if key.startswith("CTRLOOM_")}
+    assert keys <= set(ClusterConfig.model_fields)
+    assert ("ServiceAccount", settings["CTRLOOM_SERVICE_ACCOUNT"]) in map(named, resources)
+    assert settings["CTRLOOM_IMAGE"].endswith(f"ctrloom-python:{version('ctrloom')}")
+    (job,) = [each for each in resources if each["kind"] == "CronJob"]
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == settings["CTRLOOM_IMAGE"]
+    launcher = next(each for each in resources if named(each) == ("ConfigMap", "kfp-launcher"))
+    assert launcher["data"]["defaultPipelineRoot"] == settings["CTRLOOM_PIPELINE_ROOT"]
+    mounted = container["envFrom"][0]["configMapRef"]["name"]
+    assert ("ConfigMap", mounted) in map(named, resources)
+
+
+def test_steps_on_gke_have_the_identity_of_the_cloud(overlay):
+    name, resources = overlay
+    account = next(each for each in resources if named(each) == ("ServiceAccount", "ctrloom-steps"))
+    annotated = "iam.gke.io/gcp-service-account" in account["metadata"].get("annotations", {})
+    assert annotated == (name == "gke")
+
+
+def test_pipelines_fit_their_schemas():
+    resources = render.pipelines()
+    for resource in resources:
+        validate(resource)
+    kinds = [resource["kind"] for resource in resources]
+    assert kinds.count("Pipeline") == kinds.count("PipelineVersion") >= 2
+    versions = [each for each in resources if each["kind"] == "PipelineVersion"]
+    pipelines = {each["metadata"]["name"] for each in resources if each["kind"] == "Pipeline"}
+    assert {each["spec"]["pipelineName"] for each in versions} == pipelines
+
+
+def test_a_misspelt_field_is_refused(base):
+    job = copy.deepcopy(next(each for each in base if each["kind"] == "CronJob"))
+    job["spec"]["concurencyPolicy"] = job["spec"].pop("concurrencyPolicy")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        validate(job)
+    for damage in ({"pipelineSpecs": {}}, {"pipelineSpec": None}):
+        pipeline = copy.deepcopy(render.pipelines()[1])
+        pipeline["spec"].update(damage)
+        with pytest.raises(jsonschema.ValidationError):
+            validate(pipeline)
+
+
+def test_the_clock_starts_what_the_command_line_knows(base):
+    (job,) = [each for each in base if each["kind"] == "CronJob"]
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    command, *arguments = [
+        argument.replace("$(REGISTRY)", "gs://b/registry") for argument in container["args"]
+    ]
+    known = typer.main.get_command(app).commands[command]
+    given = known.make_context(command, arguments).params
+    assert given["wait"]
+    assert given["timeout"] < job["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"]
+    if given["pipeline"] not in compiled.names():
+        pytest.skip(f"{given['pipeline']} is not compiled yet")
+    for name in render.OVERLAYS:
+        config = load_run_config(render.HERE / "overlays" / name / "retrain.yaml", [])
+        offered = {"name": config.name, "data": config.data.model_dump(mode="json"), "store": "gs://b/data"}
+        request = Request.of(given["pipeline"], offered, dict(p.split("=") for p in given["parameter"]))
+        assert request.parameters["registry"] == "gs://b/registry"
+
+
+def test_pods_may_do_little(base):
+    for job in (each for each in base if each["kind"] == "CronJob"):
+        pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert not pod["automountServiceAccountToken"]
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"]
+            assert not context["allowPrivilegeEscalation"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_roles_allow_little_and_are_bound_to_accounts_that_exist(base):
+    there = set(map(named, base))
+    assert not {kind for kind, _ in there} & {"ClusterRole", "ClusterRoleBinding", "Secret"}
+    for role in (each for each in base if each["kind"] == "Role"):
+        for rule in role["rules"]:
+            assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+            assert "secrets" not in rule["resources"]
+    for binding in (each for each in base if each["kind"] == "RoleBinding"):
+        assert ("Role", binding["roleRef"]["name"]) in there
+        assert {("ServiceAccount", subject["name"]) for subject in binding["subjects"]} <= there
+
+
+def test_steps_are_reached_by_nobody_and_reach_no_neighbour(base):
+    for policy in (each["spec"] for each in base if each["kind"] == "NetworkPolicy"):
+        assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+        assert "ingress" not in policy
+        for block in (to["ipBlock"] for rule in policy["egress"] for to in rule["to"] if "ipBlock" in to):
+            private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
+            assert block["cidr"].endswith("/32") or set(block["except"]) == private
