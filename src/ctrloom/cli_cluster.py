@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctrloom.config import ClusterConfig, RunConfig
-from ctrloom.config_file import load_cluster_config, load_run_config
+from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
+from ctrloom.config_file import load_cluster_config, load_compare_config, load_run_config
 
 if TYPE_CHECKING:
     from ctrloom.pipelines.cluster import Cluster
     from ctrloom.pipelines.request import Request
 
+COMPARISONS = ("compare", "regression_eval")  # pipelines whose configuration is that of a comparison
 LATE = 124  # exit status of a wait that came to its limit, as that of `timeout`
 
 app = typer.Typer()
-Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
+Config = Annotated[Path, typer.Argument(help="Configuration of the pipeline (YAML).", show_default=False)]
 Where = Annotated[
     Path | None,
     typer.Option("--cluster", help="YAML with endpoint, namespace, image, ...", envvar="CTRLOOM_CLUSTER"),
@@ -54,9 +55,10 @@ def submit(
     """Start a run on Kubeflow Pipelines; prints its id, and its page on standard error."""
     from ctrloom.pipelines.cluster import Cluster
 
-    loaded, where = _load(config, settings), _cluster(cluster, image)
-    request, there = _request(loaded, where, pipeline, parameter, cached), Cluster(where)
-    started = there.submit(request, name or f"{loaded.name} {datetime.now():%Y-%m-%d %H:%M:%S}")
+    where = _cluster(cluster, image)
+    named, request = _asked(config, settings, pipeline, where, parameter, cached)
+    there = Cluster(where)
+    started = there.submit(request, name or f"{named} {datetime.now():%Y-%m-%d %H:%M:%S}")
     print(started)
     print(there.page(started), file=sys.stderr)
     if wait:
@@ -88,11 +90,11 @@ def schedule(
     from ctrloom.pipelines.cluster import Cluster
     from ctrloom.pipelines.request import six_fields
 
-    loaded, where, fields = _load(config, settings), _cluster(cluster, image), six_fields(cron)
+    where, fields = _cluster(cluster, image), six_fields(cron)
     if fields != cron:
         print(f"--cron: five fields have no seconds; taken as '{fields}'", file=sys.stderr)
-    request = _request(loaded, where, pipeline, parameter, cached)
-    called = name or loaded.name
+    named, request = _asked(config, settings, pipeline, where, parameter, cached)
+    called = name or named
     recurring, changed = Cluster(where).schedule(request, called, fields, catch_up, concurrency)
     print(recurring)
     print(f"{called}: {'scheduled' if changed else 'was scheduled so already'}, '{fields}'", file=sys.stderr)
@@ -110,30 +112,40 @@ def wait_for(
     _await(Cluster(_cluster(cluster)), run, timeout)
 
 
-def _load(config: Path, settings: list[str] | None) -> RunConfig:
-    return load_run_config(config, [setting.partition("=")[::2] for setting in settings or []])
-
-
 def _cluster(path: Path | None, image: str | None = None) -> ClusterConfig:
     loaded = load_cluster_config(path, os.environ)
     return loaded.model_copy(update={"image": image}) if image else loaded
 
 
-def _request(
-    loaded: RunConfig, where: ClusterConfig, pipeline: str, parameter: list[str] | None, cached: bool
-) -> "Request":
-    from ctrloom.pipelines.local import arguments
+def _asked(
+    config: Path,
+    settings: list[str] | None,
+    pipeline: str,
+    where: ClusterConfig,
+    parameter: list[str] | None,
+    cached: bool,
+) -> tuple[str, "Request"]:
+    """The name in a configuration of the kind that the pipeline takes, and the request for it."""
+    from ctrloom.pipelines.local import arguments, comparison_arguments
     from ctrloom.pipelines.request import Request, parameters, revision
 
-    offered = arguments(loaded, where.store or "")
+    pairs = [setting.partition("=")[::2] for setting in settings or []]
+    loaded: RunConfig | CompareConfig
+    if pipeline in COMPARISONS:
+        loaded = load_compare_config(config, pairs)
+        offered = comparison_arguments(loaded, where.store or "")
+    else:
+        loaded = load_run_config(config, pairs)
+        offered = arguments(loaded, where.store or "")
     if not where.store:
         del offered["store"]
-    if cached:
-        offered["revision"] = revision(loaded.data.files)
     files = loaded.data.files
+    if cached:
+        offered["revision"] = revision(files)
     if local := [name for name in (*files.train, *files.valid, *files.test) if "://" not in name]:
         print(f"data.files: {local[0]}: a path, which the steps' pods must have too", file=sys.stderr)
-    return Request.of(pipeline, offered, parameters(parameter or []), where.image, where.gpu_image, cached)
+    given = parameters(parameter or [])
+    return loaded.name, Request.of(pipeline, offered, given, where.image, where.gpu_image, cached)
 
 
 def _await(cluster: "Cluster", run: str, timeout: float) -> None:

@@ -129,6 +129,22 @@ def test_caching_can_be_left_out(server, folder):
     assert cached() == {False}
 
 
+def test_a_comparison_is_asked_for_with_its_jobs(server, folder):
+    comparison = {key: RUN[key] for key in ("name", "data", "seeds")} | {
+        "evaluation": {"base": "fm"},
+        "entries": [{"name": "fm", "model": "fm"}, {"name": "lr", "model": "lr"}],
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(comparison))
+    given = submitted(server, "--pipeline", "compare")["runtime_config"]["parameters"]
+    assert [(job["entry"]["name"], job["seed"]) for job in given["jobs"]] == [
+        ("fm", 3),
+        ("fm", 4),
+        ("lr", 3),
+        ("lr", 4),
+    ]
+    assert given["comparison"]["evaluation"]["base"] == "fm"
+
+
 def test_changed_files_are_another_revision(server, folder):
     def sent():
         return submitted(server)["runtime_config"]["parameters"]["revision"]
@@ -434,7 +450,6 @@ def test_a_cron_that_is_none_is_refused(cron):
         (["--pipeline", "search"], "there is no 'search'; choose from compare, "),
         (["--parameter", "revison=3"], "did you mean 'revision'?"),
         (["--parameter", "revision"], "write NAME=VALUE"),
-        (["--pipeline", "compare"], "compare needs comparison, jobs"),
         (["--set", "data.files=https://me:pass@host/x.csv"], "has a password in a URL"),
     ],
 )

@@ -47,6 +47,17 @@ def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
     return {**whole, "method": config.search.method, "store": str(store), "run": whole}
 
 
+def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, object]:
+    """Parameters of the pipeline of a comparison."""
+    whole = config.model_dump(mode="json", exclude_none=True)
+    entries = [entry.model_dump(mode="json", exclude_none=True) for entry in config.entries]
+    return {name: whole[name] for name in ("data", "vocabulary", "models")} | {
+        "store": str(store),
+        "jobs": [{"entry": entry, "seed": seed} for entry in entries for seed in config.seeds],
+        "comparison": whole,
+    }
+
+
 def run_local(config: RunConfig, output: Path, containers: Request | None = None) -> None:
     """Run every step in a process or container of its own; gather the results in the run directory `output`.
 
@@ -80,14 +91,7 @@ def compare_local(config: CompareConfig, output: Path) -> None:
     Raises:
         RunError: a step failed, or KFP is not installed.
     """
-    whole = config.model_dump(mode="json", exclude_none=True)
-    entries = [entry.model_dump(mode="json", exclude_none=True) for entry in config.entries]
-    parameters: dict[str, object] = {name: whole[name] for name in ("data", "vocabulary", "models")}
-    parameters |= {
-        "store": str(output.resolve() / "data"),
-        "jobs": [{"entry": entry, "seed": seed} for entry in entries for seed in config.seeds],
-        "comparison": whole,
-    }
+    parameters = comparison_arguments(config, output.resolve() / "data")
     expected = ("ingest", "vocabulary", "compare-job", "compare-table")
     results = {"comparison": ("compare-table", "table")}
     _run("compare", parameters, output.resolve(), expected, results, _inputs(config))
