@@ -136,6 +136,31 @@ def test_frozen_epochs_leave_the_strengths_alone(made: Planting, monkeypatch: py
         assert len(steps) == free * 2  # steps of 500 in 1,000 rows
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_weights_move_as_their_optimizer_says(made: Planting, optimizer: str) -> None:
+    rows = made.rows[:400]
+    settings = {"optimizer": optimizer, "learning_rate": 0.01, "embedding_l2": 0.5, "weight_decay": 0.3}
+    config = CONFIG.model_copy(update={**settings, "clip": 1e9})
+    one = autopi._BiLevel(Task(rows, rows, made.schema), config, HYPER)
+    names = {id(p): name for name, p in one.model.named_parameters()}
+    before = {names[id(p)]: p.detach().clone() for p in one.weights}
+    gates = [gate.detach().clone() for gate in one.gates]
+    autopi.loss_of(one.model, one.train).backward()
+    gradient = {name: one.model.get_parameter(name).grad.clone() for name in before}
+    one._weights()
+    assert all(torch.equal(gate, old) for gate, old in zip(one.gates, gates, strict=True))
+    tables = {"high.weight", "low.weight"}
+    assert tables < set(before)
+    for name, old in before.items():
+        g, moved = gradient[name].double(), one.model.get_parameter(name).detach().double() - old.double()
+        if optimizer == "sgd":
+            expected = -0.01 * (g + 0.3 * old.double())
+        else:  # the first step of Adam
+            g = g + (0.5 * old.double() if name in tables else 0)
+            expected = -0.01 * g / (g.abs() + 1e-8)
+        torch.testing.assert_close(moved, expected, rtol=2e-3, atol=2e-6)
+
+
 def test_the_temperature_falls_to_1() -> None:
     assert temperature(1, 20) == pytest.approx(1 + math.log(20))
     assert temperature(20, 20) == 1

@@ -124,9 +124,11 @@ class AutoPIConfig(Section):
     epochs: Count = 50
     frozen: Passes = 15  # first epochs in which only weights learn; at most a third of all
     batch_size: BatchSize = 4096
+    optimizer: Literal["sgd", "adam"] = "sgd"  # of weights; adam gets there in fewer epochs
     learning_rate: Positive = 0.1
-    momentum: NotNegative = 0.9
-    weight_decay: NotNegative = 3e-4
+    momentum: NotNegative = 0.9  # sgd
+    weight_decay: NotNegative = 3e-4  # sgd
+    embedding_l2: NotNegative = 0.0  # adam
     clip: Positive = 5.0
     gate_learning_rate: Positive | None = None  # None: PC-DARTS' 6e-4, and more where steps are fewer
     gate_weight_decay: NotNegative = 1e-3

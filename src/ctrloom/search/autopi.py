@@ -25,6 +25,7 @@ from ctrloom.search.graphs import random_graph, strongest
 from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import CellName, OperatorStrength, SampledGraph, SearchTrace
 from ctrloom.training.loop import (
+    adam,
     fit,
     loss_of,
     pick_device,
@@ -79,10 +80,14 @@ class _BiLevel:
         self.gates = [gate for cell in self.cells.values() for gate in (cell.alpha_EO, cell.beta_E)]
         ids = {id(gate) for gate in self.gates}
         self.weights = [p for p in self.model.parameters() if id(p) not in ids]
-        self.sgd = torch.optim.SGD(
-            self.weights, config.learning_rate, config.momentum, weight_decay=config.weight_decay
+        self.optimizer: torch.optim.Optimizer = (
+            adam(self.model, config.learning_rate, config.embedding_l2, self.gates)
+            if config.optimizer == "adam"
+            else torch.optim.SGD(
+                self.weights, config.learning_rate, config.momentum, weight_decay=config.weight_decay
+            )
         )
-        self.cosine = torch.optim.lr_scheduler.CosineAnnealingLR(self.sgd, config.epochs)
+        self.cosine = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs)
         gate_steps = self.epoch_steps * (config.epochs - self.frozen)
         rate = config.gate_learning_rate or PC_DARTS_RATE * max(1.0, PC_DARTS_STEPS / gate_steps)
         self.adam = torch.optim.Adam(self.gates, rate, BETAS, weight_decay=config.gate_weight_decay)
@@ -113,7 +118,7 @@ class _BiLevel:
 
     def _weights(self) -> None:
         nn.utils.clip_grad_norm_(self.weights, self.config.clip)
-        self.sgd.step()
+        self.optimizer.step()
 
     def _weights_and_gates(self) -> None:
         self._weights()
