@@ -13,7 +13,13 @@ LOGIN = {
 # Errors of pyarrow's file systems have no code, only text.
 _ABSENT = ("NOT_FOUND", "NoSuchKey", "NoSuchBucket", "HTTP status 404", "Path does not exist", "[errno 2]")
 _REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "ACCESS_DENIED", "HTTP status 403", "HTTP status 401")
-_NO_CREDENTIALS = ("DefaultCredentialsError", "RefreshError", "NoCredentialsError", "PartialCredentialsError")
+_NO_CREDENTIALS = (
+    "DefaultCredentialsError",
+    "InvalidOperation",
+    "RefreshError",
+    "NoCredentialsError",
+    "PartialCredentialsError",
+)
 
 
 class StorageError(ValueError):

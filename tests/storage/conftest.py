@@ -1,0 +1,107 @@
+import subprocess
+import sys
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from faults import KINDS, Proxy, Spoil
+
+from ctrloom.storage import remote
+
+HERE = Path(__file__).parent
+BUCKET = "loom"
+MOTO = """
+import logging, os, sys, threading
+from moto.server import ThreadedMotoServer
+logging.getLogger("werkzeug").setLevel("ERROR")
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+host, port = server.get_host_and_port()
+import boto3
+client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+client.create_bucket(Bucket=sys.argv[1])
+print(port, flush=True)
+threading.Event().wait()
+"""
+S3_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@contextmanager
+def process(*arguments: str) -> Iterator[int]:
+    """A server process; gives the port that it prints."""
+    running = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        yield int(running.stdout.readline())
+    finally:
+        running.terminate()
+        running.wait()
+        running.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def gcs_port() -> Iterator[int]:
+    with process(str(HERE / "gcs_server.py"), BUCKET) as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in S3_ENVIRONMENT.items():
+            patch.setenv(name, value)
+        with process("-c", MOTO, BUCKET) as port:
+            yield port
+
+
+@pytest.fixture
+def gs(gcs_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty prefix; the environment leads to the server of this machine."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{gcs_port}")
+    monkeypatch.setattr(remote, "PATIENCE", 20.0)
+    return f"gs://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty prefix; the environment leads to the server of this machine."""
+    for name, value in {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}"}.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["file", "gs", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty folder of each kind."""
+    if request.param == "file":
+        return f"file://{tmp_path / 'store'}"
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(params=["gs", "s3"])
+def bucket(request: pytest.FixtureRequest) -> str:
+    """URL of an empty prefix of each kind of object store."""
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def spoil(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spoil]:
+    """Puts a proxy that spoils what passes before the server of a store."""
+    with ExitStack() as stack:
+
+        def start(url: str, seed: int, share: float, kinds: Collection[str] = KINDS) -> Proxy:
+            google = url.startswith("gs://")
+            server = request.getfixturevalue("gcs_port" if google else "s3_port")
+            arguments = (str(HERE / "faults.py"), str(server), str(seed), str(share), ",".join(kinds))
+            port = stack.enter_context(process(*arguments))
+            name = "STORAGE_EMULATOR_HOST" if google else "AWS_ENDPOINT_URL"
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+            return Proxy(port)
+
+        yield start

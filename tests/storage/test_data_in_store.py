@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from faults import Spoil
+from small import COLUMNS
+
+from ctrloom import storage
+from ctrloom.config import DataConfig, VocabularyConfig
+from ctrloom.data import parts
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.ingest import ingest
+from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.storage import Place, StorageError
+
+VOCABULARY = {"min_count": 3, "crosses": {"min_count": 2, "pairs": [["user", "age"]]}}
+
+
+@pytest.fixture
+def config(mixed_folder: Path) -> DataConfig:
+    files = {split: str(mixed_folder / f"{split}.csv") for split in ("train", "valid", "test")}
+    return DataConfig.parse({"files": files, "columns": COLUMNS}, "test")
+
+
+def encode(config: DataConfig, store: str | Place) -> Place:
+    return build_vocabulary(ingest(config, store), VocabularyConfig.parse(VOCABULARY, "test"), store)
+
+
+def assert_same(one: Dataset, other: Dataset) -> None:
+    assert (one.data_fingerprint, one.schema) == (other.data_fingerprint, other.schema)
+    for split in ("train", "valid", "test"):
+        a, b = one.rows(split), other.rows(split)
+        assert torch.equal(a.ids_NC, b.ids_NC)
+        assert torch.equal(a.label_N, b.label_N)
+        assert torch.equal(a.factors_NC, b.factors_NC)
+    pair = ("user", "age")
+    assert (one.crosses()[pair].key_K == other.crosses()[pair].key_K).all()
+    for name, vocabulary in one.encoder().vocabularies.items():
+        assert vocabulary.tokens == other.encoder().vocabularies[name].tokens
+
+
+def test_data_live_in_an_object_store_as_they_do_in_a_folder(
+    config: DataConfig, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "GROUP_ROWS", 300)
+    monkeypatch.setattr(parts, "PART_ROWS", 600)
+    here = encode(config, tmp_path)
+    assert isinstance(here, Path)
+    there = encode(config, bucket)
+    assert str(there).startswith(f"{bucket}/encoded-")
+    assert_same(Dataset.open(there), Dataset.open(here))
+    stored = storage.read_json(there)
+    local = storage.read_json(here)
+    for manifest in (stored, local):
+        manifest.pop("base")
+    assert stored == local  # every file with its rows, bytes and checksum
+    assert len(stored["files"]["train"]) > 1
+    storage.download(there.parent, tmp_path / "copy")
+    assert {p.relative_to(tmp_path / "copy") for p in (tmp_path / "copy").rglob("*") if p.is_file()} == {
+        p.relative_to(here.parent) for p in here.parent.rglob("*") if p.is_file()
+    }
+    assert encode(config, bucket) == there, "what is there is used again"
+
+
+def test_a_manifest_alone_is_enough(config: DataConfig, gs: str, tmp_path: Path) -> None:
+    there = encode(config, gs)
+    storage.write_json(tmp_path / "artifact", storage.read_json(there))  # as a step of a pipeline gets it
+    assert_same(Dataset.open(tmp_path / "artifact"), Dataset.open(there.parent))
+
+
+def test_only_the_columns_asked_for_travel(bucket: str, spoil: Spoil) -> None:
+    numbers = np.random.default_rng(0).integers(2**62, size=(16, 200_000))
+    table = pa.table({f"c{n}": column for n, column in enumerate(numbers)})
+    at = storage.place(bucket) / "wide.parquet"
+    with parts.table_writer(at, table.schema) as (writer, written):
+        writer.write_table(table, row_group_size=100_000)
+    between = spoil(bucket, seed=0, share=0)
+    got = pa.Table.from_batches(parts.read_parts([at], ["c3"]))
+    assert got.equals(table.select(["c3"]))
+    # pyarrow asks Google's store for all that follows and hangs up when it has enough.
+    assert between.seen["carried"] < written.bytes / (8 if bucket.startswith("s3") else 2)
+
+
+class StopError(Exception):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("objects", [0, 1, 5, 9])
+def test_a_writer_that_dies_leaves_no_data_set_and_the_next_one_finishes(
+    config: DataConfig, gs: str, objects: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean = ingest(config, gs)
+    vocabulary = VocabularyConfig.parse(VOCABULARY, "test")
+    with monkeypatch.context() as patch:
+        written, original = [], storage.writing
+
+        def dies(at: Place):
+            written.append(at)
+            if len(written) > objects:
+                raise StopError
+            return original(at)
+
+        patch.setattr(storage, "writing", dies)
+        with pytest.raises(StopError):
+            build_vocabulary(clean, vocabulary, gs)
+    begun = [name for name in storage.folders(storage.place(gs)) if name.startswith("encoded-")]
+    assert len(begun) == (objects > 0)
+    for name in begun:
+        with pytest.raises(StorageError, match="no such object"):
+            Dataset.open(storage.place(gs) / name)
+    assert_same(Dataset.open(build_vocabulary(clean, vocabulary, gs)), Dataset.open(encode(config, tmp_path)))
