@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
-from ctrloom.config_file import load_cluster_config, load_compare_config, load_run_config
+from ctrloom.config.retraining import RetrainingConfig
+from ctrloom.config_file import (
+    load_cluster_config,
+    load_compare_config,
+    load_retraining_config,
+    load_run_config,
+)
+from ctrloom.section import Section
 
 if TYPE_CHECKING:
     from ctrloom.pipelines.cluster import Cluster
     from ctrloom.pipelines.request import Request
 
-COMPARISONS = ("compare", "regression_eval")  # pipelines whose configuration is that of a comparison
+# The configuration of each pipeline; RunConfig is that of the others.
+KINDS: dict[str, type[Section]] = {
+    "compare": CompareConfig,
+    "regression_eval": CompareConfig,
+    "scheduled_retrain": RetrainingConfig,
+}
 LATE = 124  # exit status of a wait that came to its limit, as that of `timeout`
 
 app = typer.Typer()
@@ -129,14 +141,21 @@ def _asked(
     from ctrloom.pipelines.local import arguments, comparison_arguments
     from ctrloom.pipelines.request import Request, parameters, revision
 
-    pairs = [setting.partition("=")[::2] for setting in settings or []]
-    loaded: RunConfig | CompareConfig
-    if pipeline in COMPARISONS:
+    store, kind = where.store or "", KINDS.get(pipeline, RunConfig)
+    keys = [
+        each for each in parameter or [] if each.partition("=")[0] in kind.model_fields and "=@" not in each
+    ]
+    pairs = [setting.partition("=")[::2] for setting in (*(settings or []), *keys)]
+    loaded: RunConfig | CompareConfig | RetrainingConfig
+    if kind is CompareConfig:
         loaded = load_compare_config(config, pairs)
-        offered = comparison_arguments(loaded, where.store or "")
+        offered = comparison_arguments(loaded, store)
+    elif kind is RetrainingConfig:
+        loaded = load_retraining_config(config, pairs)
+        offered = {**loaded.model_dump(mode="json", exclude_none=True), "store": store}
     else:
         loaded = load_run_config(config, pairs)
-        offered = arguments(loaded, where.store or "")
+        offered = arguments(loaded, store)
     if not where.store:
         del offered["store"]
     files = loaded.data.files
@@ -144,7 +163,7 @@ def _asked(
         offered["revision"] = revision(files)
     if local := [name for name in (*files.train, *files.valid, *files.test) if "://" not in name]:
         print(f"data.files: {local[0]}: a path, which the steps' pods must have too", file=sys.stderr)
-    given = parameters(parameter or [])
+    given = parameters(each for each in parameter or [] if each not in keys)
     return loaded.name, Request.of(pipeline, offered, given, where.image, where.gpu_image, cached)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
+from ctrloom.config.retraining import RetrainingConfig
 from ctrloom.section import ConfigError
 
 Settings = Iterable[tuple[str, str]]
@@ -44,6 +45,15 @@ def load_compare_config(path: str | Path, settings: Settings = ()) -> CompareCon
         ConfigError: no such file, no YAML, or a key or value that does not fit.
     """
     return CompareConfig.parse(_overridden(path, settings), str(path))
+
+
+def load_retraining_config(path: str | Path, settings: Settings = ()) -> RetrainingConfig:
+    """Read the configuration of a scheduled retraining, likewise.
+
+    Raises:
+        ConfigError: no such file, no YAML, or a key or value that does not fit.
+    """
+    return RetrainingConfig.parse(_overridden(path, settings), str(path))
 
 
 def load_cluster_config(path: str | Path | None, environment: Mapping[str, str]) -> ClusterConfig:
