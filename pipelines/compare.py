@@ -12,6 +12,7 @@ from components.compare_table.component import compare_table
 from components.ingest.component import ingest
 from components.vocabulary.component import vocabulary as fit_vocabulary
 from pipelines.hardware import place
+from pipelines.preflight import preflight
 
 COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "compare.yaml"
 
@@ -37,7 +38,7 @@ def compare(
         models: Hyper-parameters per model; `default` holds for all.
         revision: State of the raw files; with another one they are read again.
     """
-    clean = place(ingest(data=data, store=store, revision=revision))
+    clean = place(ingest(data=data, store=store, revision=revision)).after(preflight(store))
     encoded = place(fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary))
     dataset = encoded.outputs["dataset"]
     with dsl.ParallelFor(jobs) as job:

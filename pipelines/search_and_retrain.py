@@ -21,6 +21,7 @@ from components.select_interactions.component import select_interactions
 from components.transfer.component import transfer as transfer_to
 from components.vocabulary.component import vocabulary as fit_vocabulary
 from pipelines.hardware import place
+from pipelines.preflight import preflight
 
 COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "search_and_retrain.yaml"
 
@@ -87,7 +88,7 @@ def search_and_retrain(
         run: The whole run configuration, for the report.
         revision: State of the raw files; with another one they are read again.
     """
-    clean = place(ingest(data=data, store=store, revision=revision))
+    clean = place(ingest(data=data, store=store, revision=revision)).after(preflight(store))
     encoded = place(fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary))
     dataset = encoded.outputs["dataset"]
     plain = place(train_baselines(dataset=dataset, names=baselines, models=models, seeds=seeds))

@@ -9,10 +9,12 @@ from importlib.metadata import version
 from typing import ClassVar
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from ctrloom import doctor
 from ctrloom.cli import app
+from ctrloom.pipelines import compiled
 from ctrloom.version import code_version
 
 RELEASE = version("ctrloom")
@@ -174,3 +176,27 @@ def test_command_says_what_to_mend_by_its_exit_status(tmp_path, kfp, monkeypatch
     assert bad.exit_code == 1
     assert "fail" in bad.stdout
     assert "role" in bad.stdout
+
+
+def test_component_fails_before_anything_costly_starts(tmp_path):
+    from components.doctor.component import doctor as step
+
+    class Findings:
+        path = str(tmp_path / "findings.md")
+
+    step.python_func(Findings, store=str(tmp_path), version=RELEASE, free=0)
+    assert "| ok | storage |" in (tmp_path / "findings.md").read_text()
+    with pytest.raises(ValueError, match="image: started by ctrloom 99"):
+        step.python_func(Findings, store=str(tmp_path), version="99.0", free=0)
+
+
+@pytest.mark.parametrize("name", ["search_and_retrain", "compare"])
+def test_a_run_in_a_cluster_begins_with_it_and_one_here_has_none(name):
+    spec, _ = compiled.read(name)
+    tasks = spec["root"]["dag"]["tasks"]
+    first = {task for task, its in tasks.items() if not its.get("dependentTasks")}
+    assert first == {"doctor"}
+    assert tasks["doctor"]["inputs"]["parameters"]["version"]["runtimeValue"]["constant"] == RELEASE
+    here = yaml.safe_load(compiled.for_one_machine(name))
+    assert "doctor" not in str([list(task["dependentTasks"]) for task in compiled.tasks(here)])
+    assert set(here["root"]["dag"]["tasks"]) == set(tasks) - {"doctor"}

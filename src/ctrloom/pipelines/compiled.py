@@ -17,13 +17,16 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def for_one_machine(name: str) -> str:
-    """A pipeline without what only a cluster can give: nodes, resources, and further attempts."""
+    """A pipeline without what only a cluster has: nodes, resources, further attempts, and a preflight."""
     spec, _ = read(name)
     for executor in spec["deploymentSpec"]["executors"].values():
         for key in ("resources", "env"):
             executor.get("container", {}).pop(key, None)
+    for component in (spec["root"], *spec["components"].values()):
+        component.get("dag", {}).get("tasks", {}).pop("doctor", None)
     for task in tasks(spec):
         task.pop("retryPolicy", None)
+        task["dependentTasks"] = [name for name in task.get("dependentTasks", []) if name != "doctor"]
     return yaml.safe_dump(spec, sort_keys=False)
 
 

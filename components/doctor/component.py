@@ -1,0 +1,37 @@
+"""Preflight on the node that steps run on."""
+
+from kfp.dsl import Markdown, Output
+
+from components.step import step
+
+
+@step
+def doctor(
+    findings: Output[Markdown], store: str, version: str = "", gpu: bool = False, free: float = 5.0
+) -> None:
+    """Check versions, image, GPU, disk and storage, and fail before anything costly starts.
+
+    Args:
+        findings: What was found, and what to mend.
+        store: Place in which data sets are kept; it must be readable and writable.
+        version: Version of ctrloom that the run was started with; the image must have it. Empty: any.
+        gpu: Whether a GPU must be there.
+        free: GB that must be free for temporary files.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from ctrloom import doctor
+
+    checks = [
+        doctor.packages(),
+        doctor.image(version),
+        doctor.gpu(gpu),
+        doctor.disk(Path(tempfile.gettempdir()), free),
+        doctor.store(store),
+    ]
+    Path(findings.path).write_text(doctor.as_markdown(checks))
+    print(doctor.as_markdown(checks))
+    if doctor.failed(checks):
+        wrong = [f"{check.name}: {check.found}; {check.mend}" for check in checks if check.state == "fail"]
+        raise ValueError("; ".join(wrong))
