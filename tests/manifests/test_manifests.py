@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import yaml
 
 from ctrloom.cli import app
 from ctrloom.config import ClusterConfig
-from ctrloom.config_file import load_run_config
+from ctrloom.config_file import load_retraining_config
+from ctrloom.data.window import windowed
 from ctrloom.pipelines import compiled
 from ctrloom.pipelines.request import Request
 from manifests import render
@@ -127,10 +129,11 @@ def test_the_clock_starts_what_the_command_line_knows(base):
     if given["pipeline"] not in compiled.names():
         pytest.skip(f"{given['pipeline']} is not compiled yet")
     for name in render.OVERLAYS:
-        config = load_run_config(render.HERE / "overlays" / name / "retrain.yaml", [])
-        offered = {"name": config.name, "data": config.data.model_dump(mode="json"), "store": "gs://b/data"}
-        request = Request.of(given["pipeline"], offered, dict(p.split("=") for p in given["parameter"]))
-        assert request.parameters["registry"] == "gs://b/registry"
+        keys = [tuple(parameter.split("=")) for parameter in given["parameter"]]
+        config = load_retraining_config(render.HERE / "overlays" / name / "retrain.yaml", keys)
+        windowed(config.data, date(2026, 11, 30), config.days)
+        offered = {**config.model_dump(mode="json"), "store": "gs://b/data"}
+        assert Request.of(given["pipeline"], offered, {}).parameters["registry"] == "gs://b/registry"
 
 
 def test_pods_may_do_little(base):
