@@ -41,12 +41,13 @@ ALLOWED: dict[str, set[str]] = {
     "predict": BASE | {"data", "export", "training"},
     "stages": TRAINING | {"search", "stages", "predict", "registry"},
     "summary": BASE | {"evaluation", "expected", "search.trace", "stages"},
-    "pipelines": BASE | {"stages", "summary", "predict", "pipelines"},
+    "pipelines": BASE | {"data", "evaluation", "stages", "summary", "predict", "pipelines"},
     "comparing": BASE | {"stages", "evaluation"},
     "cli": {"*"},
     "cli_doctor": BOTTOM | {"config_file", "doctor"},
     "cli_cluster": BOTTOM | {"config_file", "pipelines"},
     "cli_registry": BOTTOM | {"registry"},
+    "cli_retraining": BASE | {"config_file", "data", "evaluation", "pipelines", "stages"},
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"pipelines.containers", "pipelines.local", "pipelines.cluster", "pipelines.submit"}

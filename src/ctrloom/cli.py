@@ -9,7 +9,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from ctrloom import cli_cluster, cli_doctor, cli_registry
+from ctrloom import cli_cluster, cli_doctor, cli_registry, cli_retraining
 from ctrloom.config import AIMConfig, RunConfig
 from ctrloom.config_file import load_compare_config, load_run_config
 from ctrloom.section import ConfigError
@@ -25,6 +25,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(cli_registry.app, name="registry")
 app.add_typer(cli_cluster.app)
 app.add_typer(cli_doctor.app)
+app.add_typer(cli_retraining.app)
 
 Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
 Settings = Annotated[

@@ -120,7 +120,7 @@ def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the paths of `data.files` and `evaluation.truth` absolute."""
+    """Make the paths of `data.files`, `evaluation.truth` and `registry` absolute."""
 
     def anchor(value: Any) -> Any:
         if isinstance(value, str):
@@ -132,4 +132,4 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     for section, key in (("data", "files"), ("evaluation", "truth")):
         if isinstance(raw.get(section), dict) and raw[section].get(key):
             raw = {**raw, section: {**raw[section], key: anchor(raw[section][key])}}
-    return raw
+    return {**raw, "registry": anchor(raw["registry"])} if raw.get("registry") else raw

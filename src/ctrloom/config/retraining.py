@@ -35,7 +35,7 @@ class RetrainingConfig(Section):
     """One scheduled retraining: data by day, a registry, and when the champion is replaced."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    registry: str
+    registry: str | None = None  # a cluster can say it by a parameter of the pipeline
     data: DataConfig
     days: Count = 1  # length of the window, its last day included
     growth: GrowthConfig = GrowthConfig()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ctrloom import storage
-from ctrloom.config import CompareConfig, Hyperparameters, RunConfig
+from ctrloom.config import CompareConfig, Files, Hyperparameters, RunConfig
 from ctrloom.pipelines import compiled, resume
 from ctrloom.pipelines.containers import Containers, Request, steps_in
 from ctrloom.progress import MARK
@@ -81,8 +81,9 @@ def run_local(config: RunConfig, output: Path, containers: Request | None = None
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = arguments(config, output / "data")
-    inputs = _inputs(config)
-    _run("search_and_retrain", parameters, output, expected, results, inputs, containers)
+    truth = [config.evaluation.truth] if config.evaluation.truth else []
+    inputs = local_files(config.data.files, *truth)
+    run_pipeline("search_and_retrain", parameters, output, expected, results, inputs, containers)
 
 
 def compare_local(config: CompareConfig, output: Path) -> None:
@@ -93,11 +94,11 @@ def compare_local(config: CompareConfig, output: Path) -> None:
     """
     parameters = comparison_arguments(config, output.resolve() / "data")
     expected = ("ingest", "vocabulary", "compare-job", "compare-table")
-    results = {"comparison": ("compare-table", "table")}
-    _run("compare", parameters, output.resolve(), expected, results, _inputs(config))
+    results, inputs = {"comparison": ("compare-table", "table")}, local_files(config.data.files)
+    run_pipeline("compare", parameters, output.resolve(), expected, results, inputs)
 
 
-def _run(
+def run_pipeline(
     pipeline: str,
     parameters: Mapping[str, object],
     output: Path,
@@ -137,11 +138,11 @@ def _run(
         try:
             loaded(**parameters)
         except RuntimeError as error:
-            step = next((each for each in expected if each not in _done(steps)), expected[-1])
+            step = next((each for each in expected if each not in done(steps)), expected[-1])
             raise RunError(
                 f"step {step}: {console.error or error}\n(the whole log is in {log_file})"
             ) from None
-    folders = _done(steps)
+    folders = done(steps)
     if missing := [step for step in expected if step not in folders]:
         # a SUCCESS of KFP does not prove that a step ran
         raise RunError(f"step {missing[0]!r} failed; what it said is at the end of {log_file}")
@@ -151,19 +152,18 @@ def _run(
     resume.finish(output)
 
 
-def _done(steps: Path) -> dict[str, Path]:
+def done(steps: Path) -> dict[str, Path]:
     """Folders of the steps that ended well, newest last; KFP numbers a step that is in several branches."""
     ended = sorted(steps.rglob("executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
     return {re.sub(r"(-\d+)+$", "", path.parent.name): path.parent for path in ended}
 
 
-def _inputs(study: RunConfig | CompareConfig) -> list[Path]:
-    """Local files that the steps of a run read."""
-    named = study.data.files.train + study.data.files.valid + study.data.files.test
+def local_files(files: Files, *others: str) -> list[Path]:
+    """Files of this machine that the steps of a run read."""
+    named = files.train + files.valid + files.test
     local = [name.removeprefix("file://") for name in named if re.match(r"file://|(?!.*://)", name)]
     found = [[name] if Path(name).exists() else glob.glob(name, recursive=True) for name in local]
-    truth = [study.evaluation.truth] if study.evaluation.truth else []
-    return sorted({Path(path).absolute() for path in [*itertools.chain(*found), *truth]})
+    return sorted({Path(path).absolute() for path in [*itertools.chain(*found), *others]})
 
 
 class _Console(io.TextIOBase):

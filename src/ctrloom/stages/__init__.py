@@ -7,6 +7,7 @@ from ctrloom.stages.champion import champion, promote
 from ctrloom.stages.comparison import run_job, tabulate
 from ctrloom.stages.evaluation import evaluate
 from ctrloom.stages.gate import gate
+from ctrloom.stages.regression import regression, require
 from ctrloom.stages.retraining import drift, grow, refresh, report
 from ctrloom.stages.search import search
 from ctrloom.stages.training import baselines, retrain, transfer
@@ -23,7 +24,9 @@ __all__ = [
     "ingest",
     "promote",
     "refresh",
+    "regression",
     "report",
+    "require",
     "retrain",
     "run_job",
     "search",

@@ -73,5 +73,7 @@ def promote(registry: str, bundle: Path, verdict: Path | None = None) -> str:
     name = stored.add(
         bundle, decided.challenger.metrics.model_dump(mode="json"), card.model_dump(mode="json")
     )
-    stored.promote(name, decided.champion.generation if decided.champion else None)
+    current = stored.champion()
+    if current is None or current[0] != name:  # a step that is tried again has done its work already
+        stored.promote(name, decided.champion.generation if decided.champion else None)
     return name

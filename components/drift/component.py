@@ -1,0 +1,40 @@
+"""How far rows drifted."""
+
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
+
+from components.step import step
+
+
+@step
+def drift(
+    dataset: Input[Dataset],
+    champion: Input[Artifact],
+    drift: Output[Artifact],
+    page: Output[HTML],
+    metrics: Output[Metrics],
+    settings: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Compare the rows of a window with those that the champion was trained on.
+
+    Args:
+        dataset: Manifest of a data set that grew from the champion's.
+        champion: The champion.
+        drift: Folder with drift.json and drift.html.
+        page: Unseen share and stability index per field, for the Kubeflow UI.
+        metrics: Label rates, and the fields that are past a threshold.
+        settings: Groups and thresholds (section `drift`).
+    """
+    import shutil
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config.retraining import DriftConfig
+
+    config = DriftConfig.parse(settings, "drift")
+    found = stages.drift(Path(dataset.path), Path(champion.path) / "bundle", config, Path(drift.path))
+    shutil.copy(Path(drift.path) / "drift.html", page.path)
+    metrics.log_metric("label_rate_before", found.label_rate_before)
+    metrics.log_metric("label_rate_now", found.label_rate_now)
+    metrics.log_metric("alarms", len(found.alarms))
+    metrics.log_metric("largest_stability_index", max(field.stability for field in found.fields))
+    metrics.log_metric("largest_unseen_share", max(field.unseen_now for field in found.fields))

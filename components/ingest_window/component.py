@@ -1,0 +1,31 @@
+"""Raw files of some days to typed, clean, split Parquet."""
+
+from kfp.dsl import Dataset, Output
+
+from components.step import step
+
+
+@step
+def ingest_window(
+    ingested: Output[Dataset],
+    data: dict,  # type: ignore[type-arg]
+    store: str,
+    until: str = "yesterday",
+    days: int = 1,
+) -> None:
+    """Read the files of a window of days, set malformed rows aside, and write clean, typed, split Parquet.
+
+    Args:
+        ingested: Manifest of the clean rows; the rows themselves stay in the store.
+        data: Files with a date in their names, columns, label rule and split (section `data`).
+        store: Directory in which data sets are kept, one folder per fingerprint.
+        until: Last day of the window (2026-11-30, today or yesterday, in UTC).
+        days: Days in the window.
+    """
+    from ctrloom import stages
+    from ctrloom.config import DataConfig
+    from ctrloom.data.window import last_day, windowed
+    from ctrloom.pipelines import component
+
+    config = windowed(DataConfig.parse(data, "data"), last_day(until), days)
+    component.publish(stages.ingest(config, component.folder(store)), ingested)

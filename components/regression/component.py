@@ -1,0 +1,36 @@
+"""Figures against a stored baseline."""
+
+from kfp.dsl import Artifact, Input, Markdown, Metrics, Output
+
+from components.step import step
+
+
+@step
+def regression(
+    table: Input[Artifact],
+    verdict: Output[Artifact],
+    summary: Output[Markdown],
+    metrics: Output[Metrics],
+    baseline: dict,  # type: ignore[type-arg]
+) -> None:
+    """Compare the metrics of a comparison with those that were stored when its configuration was accepted.
+
+    Args:
+        table: Folder with the metrics.json of a comparison.
+        verdict: Folder with verdict.json and verdict.md.
+        summary: Every model with its figures, then and now.
+        metrics: How many figures passed and failed.
+        baseline: The stored figures with their tolerances.
+    """
+    import shutil
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.evaluation.regression import Baseline
+
+    decided = stages.regression(
+        Path(table.path) / "metrics.json", Baseline.parse(baseline, "baseline"), Path(verdict.path)
+    )
+    shutil.copy(Path(verdict.path) / "verdict.md", summary.path)
+    metrics.log_metric("passed", sum(check.passed for check in decided.checks))
+    metrics.log_metric("failed", sum(not check.passed for check in decided.checks) + len(decided.problems))

@@ -1,0 +1,61 @@
+"""Run a comparison of fixed data, seeds and configuration, and fail when its figures got worse.
+
+Compile with `make compile`, or `python -m pipelines.regression_eval`.
+"""
+
+from pathlib import Path
+
+from kfp import compiler, dsl
+
+from components.compare_job.component import compare_job
+from components.compare_table.component import compare_table
+from components.ingest.component import ingest
+from components.regression.component import regression
+from components.require.component import require
+from components.vocabulary.component import vocabulary as fit_vocabulary
+from pipelines.hardware import place
+from pipelines.preflight import preflight
+
+COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "regression_eval.yaml"
+
+
+@dsl.pipeline(name="regression-eval")
+def regression_eval(
+    data: dict,  # type: ignore[type-arg]
+    store: str,
+    jobs: list,  # type: ignore[type-arg]
+    comparison: dict,  # type: ignore[type-arg]
+    baseline: dict,  # type: ignore[type-arg]
+    vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    revision: str = "",
+    strict: bool = True,
+) -> None:
+    """Hold the figures of a comparison against those that were stored when it was accepted.
+
+    Args:
+        data: Files, columns, label rule and split.
+        store: Directory in which data sets are kept, one folder per fingerprint.
+        jobs: Pairs of an entry of the comparison and a seed.
+        comparison: The whole configuration of the comparison.
+        baseline: The stored figures with their tolerances.
+        vocabulary: Minimum counts, bucketing and crosses.
+        models: Hyper-parameters per model; `default` holds for all.
+        revision: State of the raw files; with another one they are read again.
+        strict: Whether the run fails when figures got worse; otherwise the verdict alone says it.
+    """
+    clean = place(ingest(data=data, store=store, revision=revision)).after(preflight(store))
+    ingested = clean.outputs["ingested"]
+    encoded = place(fit_vocabulary(ingested=ingested, store=store, vocabulary=vocabulary))
+    dataset = encoded.outputs["dataset"]
+    with dsl.ParallelFor(jobs) as job:
+        done = place(compare_job(dataset=dataset, job=job, models=models))
+    table = place(
+        compare_table(dataset=dataset, jobs=dsl.Collected(done.outputs["done"]), comparison=comparison)
+    )
+    verdict = place(regression(table=table.outputs["table"], baseline=baseline)).outputs["verdict"]
+    place(require(verdict=verdict, strict=strict))
+
+
+if __name__ == "__main__":
+    compiler.Compiler().compile(regression_eval, str(COMPILED))

@@ -1,0 +1,66 @@
+"""Train the champion's architecture on a new window of days, and replace the champion if the gate says so.
+
+Compile with `make compile`, or `python -m pipelines.scheduled_retrain`.
+"""
+
+from pathlib import Path
+
+from kfp import compiler, dsl
+
+from components.champion.component import champion as fetch_champion
+from components.drift.component import drift as compare_rows
+from components.gate.component import gate as decide
+from components.grow.component import grow
+from components.ingest_window.component import ingest_window
+from components.promote.component import promote
+from components.refresh.component import refresh
+from components.report.component import report
+from pipelines.hardware import place
+from pipelines.preflight import preflight
+
+COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "scheduled_retrain.yaml"
+
+
+@dsl.pipeline(name="scheduled-retrain")
+def scheduled_retrain(
+    name: str,
+    registry: str,
+    data: dict,  # type: ignore[type-arg]
+    store: str,
+    until: str = "yesterday",
+    days: int = 1,
+    growth: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    training: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    drift: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Keep the champion fresh: what was searched once is trained on later rows.
+
+    Args:
+        name: Name of the retraining.
+        registry: Where versions and champion are kept: a path, gs:// or s3://.
+        data: Files with a date in their names, columns, label rule and split by time.
+        store: Directory in which data sets are kept, one folder per fingerprint.
+        until: Last day of the window (2026-11-30, today or yesterday, in UTC).
+        days: Days in the window.
+        growth: Rows that a new value must be in to get an id.
+        training: Warm or cold start, seeds, and hyper-parameters that differ from the champion's.
+        drift: Groups and thresholds of the drift report.
+        gate: Thresholds of the gate.
+    """
+    checked = preflight(store)
+    window = place(ingest_window(data=data, store=store, until=until, days=days)).after(checked)
+    fetched = place(fetch_champion(registry=registry)).after(checked)
+    clean, champion = window.outputs["ingested"], fetched.outputs["champion"]
+    dataset = place(grow(ingested=clean, champion=champion, store=store, growth=growth)).outputs["dataset"]
+    changed = place(compare_rows(dataset=dataset, champion=champion, settings=drift)).outputs["drift"]
+    challenger = place(refresh(dataset=dataset, champion=champion, training=training)).outputs["bundle"]
+    decided = place(decide(ingested=clean, challenger=challenger, champion=champion, gate=gate))
+    verdict = decided.outputs["verdict"]
+    place(report(drift=changed, verdict=verdict, name=name))
+    with dsl.If(decided.outputs["Output"] == True):  # noqa: E712
+        place(promote(bundle=challenger, verdict=verdict, registry=registry))
+
+
+if __name__ == "__main__":
+    compiler.Compiler().compile(scheduled_retrain, str(COMPILED))

@@ -1,0 +1,187 @@
+"""Commands that keep a champion fresh, and that notice when figures get worse."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctrloom.config_file import load_compare_config, load_retraining_config
+
+app = typer.Typer()
+Config = Annotated[Path, typer.Argument(help="Retraining configuration (YAML).", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as days=7; repeatable."),
+]
+Until = Annotated[str, typer.Option(help="Last day of the window: 2026-11-30, today or yesterday (UTC).")]
+Store = Annotated[Path, typer.Option("--store", help="Folder in which data sets are kept.")]
+Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
+Ingested = Annotated[
+    Path, typer.Option(help="Manifest that ingest or ingest-window wrote.", show_default=False)
+]
+Champion = Annotated[Path, typer.Option("--champion", help="Folder that champion wrote.", show_default=False)]
+Dataset = Annotated[Path, typer.Option("--dataset", help="Manifest that grow wrote.", show_default=False)]
+Registry = Annotated[str, typer.Option(help="Registry: a folder, gs://... or s3://...", show_default=False)]
+
+
+def _pairs(settings: list[str] | None) -> list[tuple[str, str]]:
+    return [(key, value) for key, _, value in (setting.partition("=") for setting in settings or [])]
+
+
+@app.command()
+def scheduled_retrain(
+    config: Config,
+    until: Until = "yesterday",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; retraining/<name>/<day> by default.")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Train the champion's architecture on a window of days; replace the champion if the gate says so."""
+    from ctrloom.data.window import last_day
+    from ctrloom.pipelines.retraining import retrain_local
+
+    loaded = load_retraining_config(config, _pairs(settings))
+    folder = output or Path("retraining") / loaded.name / last_day(until).isoformat()
+    verdict = retrain_local(loaded, until, folder)
+    print(verdict.reason)
+    print(f"Report: {folder / 'report.html'}")
+
+
+@app.command()
+def ingest_window(
+    config: Config, until: Until = "yesterday", store: Store = Path("data/store"), settings: Settings = None
+) -> None:
+    """Read the files of a window of days; prints the path of the manifest."""
+    from ctrloom import stages
+    from ctrloom.data.window import last_day, windowed
+
+    loaded = load_retraining_config(config, _pairs(settings))
+    print(stages.ingest(windowed(loaded.data, last_day(until), loaded.days), store))
+
+
+@app.command()
+def champion(registry: Registry, output: Output) -> None:
+    """Fetch the champion's bundle, with the promotion that made it the champion."""
+    from ctrloom import stages
+
+    print(stages.champion(registry, output).name)
+
+
+@app.command()
+def grow(
+    config: Config,
+    ingested: Ingested,
+    champion: Champion,
+    store: Store = Path("data/store"),
+    settings: Settings = None,
+) -> None:
+    """Encode rows with the champion's vocabularies, new values at their end; prints the manifest's path."""
+    from ctrloom import stages
+
+    loaded = load_retraining_config(config, _pairs(settings))
+    print(stages.grow(ingested, champion / "bundle", loaded.growth, store))
+
+
+@app.command()
+def drift(
+    config: Config, dataset: Dataset, champion: Champion, output: Output, settings: Settings = None
+) -> None:
+    """Compare a window with what the champion was trained on; writes drift.json and drift.html."""
+    from ctrloom import stages
+
+    loaded = load_retraining_config(config, _pairs(settings))
+    found = stages.drift(dataset, champion / "bundle", loaded.drift, output)
+    print("\n".join(found.alarms) or "Nothing is past its threshold.")
+
+
+@app.command()
+def refresh(
+    config: Config, dataset: Dataset, champion: Champion, output: Output, settings: Settings = None
+) -> None:
+    """Train the champion's architecture on a window; writes runs/ and bundle/."""
+    from ctrloom import stages
+
+    loaded = load_retraining_config(config, _pairs(settings))
+    stages.refresh(dataset, champion / "bundle", loaded.training, output / "runs", output / "bundle")
+    print(output / "bundle")
+
+
+@app.command()
+def gate(
+    config: Config,
+    ingested: Ingested,
+    challenger: Annotated[Path, typer.Option(help="Bundle of the challenger.", show_default=False)],
+    output: Output,
+    champion: Annotated[
+        Path | None, typer.Option(help="Folder that champion wrote; none if there is no champion yet.")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Decide whether a challenger replaces the champion; exit status 1 if it does not."""
+    from ctrloom import stages
+
+    loaded = load_retraining_config(config, _pairs(settings))
+    verdict = stages.gate(ingested, challenger, champion, loaded.gate, output)
+    print((output / "verdict.md").read_text(encoding="utf-8"), end="")
+    raise typer.Exit(0 if verdict.promote else 1)
+
+
+@app.command()
+def promote(
+    registry: Registry,
+    bundle: Annotated[Path, typer.Option(help="Folder of a trained model.", show_default=False)],
+    verdict: Annotated[
+        Path | None, typer.Option(help="verdict.json of the gate; without it there is none.")
+    ] = None,
+) -> None:
+    """Add a bundle to the registry and make it the champion; prints its version."""
+    from ctrloom import stages
+
+    print(stages.promote(registry, bundle, verdict))
+
+
+@app.command()
+def report(
+    drift: Annotated[Path, typer.Option(help="Folder that drift wrote.", show_default=False)],
+    verdict: Annotated[Path, typer.Option(help="Folder that gate wrote.", show_default=False)],
+    output: Output,
+    name: Annotated[str, typer.Option(help="Name on the page.")] = "retraining",
+) -> None:
+    """Put drift and verdict on one page; writes report.html and report.md."""
+    from ctrloom import stages
+
+    stages.report(drift, verdict, name, output)
+    print(output / "report.html")
+
+
+@app.command()
+def regression(
+    config: Annotated[Path, typer.Argument(help="Comparison (YAML).", show_default=False)],
+    baseline: Annotated[Path, typer.Option(help="Stored figures (JSON).", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; regression/<name> by default.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Store the figures of now in the baseline, with its tolerances.")
+    ] = False,
+    settings: Settings = None,
+) -> None:
+    """Run a comparison and hold it against stored figures; exit status 1 if they got worse."""
+    from ctrloom import storage
+    from ctrloom.evaluation.regression import Tolerance, baseline_of, load_baseline
+    from ctrloom.evaluation.results import Results
+    from ctrloom.pipelines.local import compare_local
+    from ctrloom.pipelines.retraining import regression_local
+
+    loaded = load_compare_config(config, _pairs(settings))
+    output = output or Path("regression") / loaded.name
+    if not accept:
+        verdict = regression_local(loaded, load_baseline(baseline), output)
+        print((output / "verdict.md").read_text(encoding="utf-8"), end="")
+        raise typer.Exit(0 if verdict.passed else 1)
+    tolerance = load_baseline(baseline).tolerance if baseline.exists() else Tolerance()
+    compare_local(loaded, output)
+    accepted = baseline_of(Results.load(output / "comparison" / "metrics.json"), tolerance)
+    storage.write_json(baseline, accepted.model_dump(mode="json"))
+    print(f"{len(accepted.models)} models in {baseline}")

@@ -1,0 +1,179 @@
+"""Whether figures got worse: a comparison of fixed data, seeds and configuration against stored ones."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from ctrloom import storage
+from ctrloom.config.types import NotNegative
+from ctrloom.evaluation.results import Results
+from ctrloom.evaluation.verdict import escaped, table
+from ctrloom.section import Section
+
+Metric = Literal["auc", "logloss"]
+
+
+class Tolerance(Section):
+    """How much worse a mean over seeds may be; the same seeds differ by rounding alone on one machine."""
+
+    auc: NotNegative = 0.002
+    logloss: NotNegative = 0.002
+
+
+class Figures(Section):
+    """Test metrics of one model, means over seeds."""
+
+    auc: float
+    logloss: float
+
+
+class Baseline(Section):
+    """A baseline file: the figures that were accepted, and what they were measured on."""
+
+    version: Literal[1] = 1
+    name: str
+    data_fingerprint: str
+    rows: int
+    seeds: tuple[int, ...]
+    models: dict[str, Figures]
+    tolerance: Tolerance = Tolerance()
+    code_version: str
+
+
+class RegressionCheck(Section):
+    """One figure, then and now; a positive `worse` is for the worse."""
+
+    model: str
+    title: str
+    metric: Metric
+    before: float
+    now: float
+    worse: float
+    tolerance: float
+    passed: bool
+
+
+class RegressionVerdict(Section):
+    """`verdict.json`: whether the figures held."""
+
+    version: Literal[1] = 1
+    passed: bool
+    reason: str
+    problems: tuple[str, ...]  # why figures cannot be compared
+    checks: tuple[RegressionCheck, ...]
+    baseline: Baseline
+    code_version: str
+
+
+def baseline_of(results: Results, tolerance: Tolerance) -> Baseline:
+    """The figures of a comparison as a baseline."""
+    return Baseline(
+        name=results.data.name,
+        data_fingerprint=results.data.data_fingerprint,
+        rows=results.data.rows["test"],
+        seeds=tuple(seed.seed for seed in results.models[0].seeds),
+        models={model.name: _figures(results, model.name) for model in results.models},
+        tolerance=tolerance,
+        code_version=results.code_version,
+    )
+
+
+def judge(results: Results, baseline: Baseline) -> RegressionVerdict:
+    """Compare every model of the baseline with what it reaches now; what cannot be compared fails."""
+    now = baseline_of(results, baseline.tolerance)
+    problems = tuple(_problems(now, baseline))
+    titles = {model.name: model.title for model in results.models}
+    checks = tuple(
+        check
+        for name, before in baseline.models.items()
+        if name in now.models
+        for check in _checks(name, titles[name], before, now.models[name], baseline.tolerance)
+    )
+    failed = [check for check in checks if not check.passed]
+    worse = [
+        f"{check.metric} of {check.model} is worse by {check.worse:.4f}, more than {check.tolerance:g}"
+        for check in failed
+    ]
+    told = "; ".join([*problems, *worse])
+    return RegressionVerdict(
+        passed=not told,
+        reason=f"{told}." if told else f"All {len(checks)} figures are within their tolerances.",
+        problems=problems,
+        checks=checks,
+        baseline=baseline,
+        code_version=results.code_version,
+    )
+
+
+def load_baseline(path: Path) -> Baseline:
+    """Read a baseline file.
+
+    Raises:
+        StorageError: no such file, or no JSON.
+        ConfigError: it holds no baseline.
+    """
+    return Baseline.parse(storage.read_json(path), str(path))
+
+
+def load_regression(path: Path) -> RegressionVerdict:
+    """Read a verdict.
+
+    Raises:
+        StorageError: no such file, or no JSON.
+        ConfigError: it holds no verdict.
+    """
+    return RegressionVerdict.parse(storage.read_json(path), str(path))
+
+
+def regression_markdown(verdict: RegressionVerdict) -> str:
+    """The verdict for reviewers, with every figure."""
+    head = f"## Regression of {escaped(verdict.baseline.name)}: {'passed' if verdict.passed else 'failed'}"
+    lines = [
+        (
+            "passed" if c.passed else "**failed**",
+            escaped(c.title),
+            c.metric,
+            f"{c.before:.5f}",
+            f"{c.now:.5f}",
+            f"{c.now - c.before:+.5f}",
+            f"{c.tolerance:g}",
+        )
+        for c in verdict.checks
+    ]
+    versions = f"Baseline of `{verdict.baseline.code_version}`, now `{verdict.code_version}`."
+    columns = ("", "model", "test metric", "baseline", "now", "change", "tolerance")
+    return "\n".join([head, "", escaped(verdict.reason), "", *table(columns, lines), "", versions, ""])
+
+
+def _figures(results: Results, name: str) -> Figures:
+    summary = results.model(name).summary["test"]
+    return Figures(auc=summary["auc"].mean, logloss=summary["logloss"].mean)
+
+
+def _problems(now: Baseline, before: Baseline) -> Iterator[str]:
+    if now.data_fingerprint != before.data_fingerprint:
+        yield "the data are not those of the baseline (their fingerprint differs)"
+    if now.rows != before.rows:
+        yield f"{now.rows} test rows instead of {before.rows}"
+    if now.seeds != before.seeds:
+        yield f"the seeds are {list(now.seeds)} instead of {list(before.seeds)}"
+    if missing := [name for name in before.models if name not in now.models]:
+        yield f"{', '.join(missing)} is not trained any more"
+
+
+def _checks(
+    name: str, title: str, before: Figures, now: Figures, tolerance: Tolerance
+) -> Iterator[RegressionCheck]:
+    rises: dict[Metric, float] = {"auc": before.auc - now.auc, "logloss": now.logloss - before.logloss}
+    for metric, worse in rises.items():
+        bound = getattr(tolerance, metric)
+        yield RegressionCheck(
+            model=name,
+            title=title,
+            metric=metric,
+            before=getattr(before, metric),
+            now=getattr(now, metric),
+            worse=worse,
+            tolerance=bound,
+            passed=worse <= bound,
+        )

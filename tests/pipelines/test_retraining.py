@@ -1,0 +1,136 @@
+"""A scheduled retraining and a regression evaluation through KFP's local runner, as a user runs them."""
+
+import json
+import subprocess
+import sys
+from datetime import date
+
+import pytest
+import yaml
+
+from ctrloom import stages
+from ctrloom.config import VocabularyConfig
+from ctrloom.config_file import load_retraining_config
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.data.window import windowed
+from ctrloom.registry import Registry
+from ctrloom.training.runs import open_runs
+
+SYNTH = SynthConfig(
+    rows=6_000, fields=3, sizes=(10,), pairs=1, main_effects=1.0, noise=0.5, zipf=0.0, days=2, renewed=0.3
+)
+COLUMNS = {"click": "label", "field_00..field_02": "categorical", "time": "timestamp"}
+CONFIG = {
+    "name": "daily",
+    "registry": "registry",
+    "data": {
+        "files": "clicks-{date}.csv",
+        "columns": COLUMNS,
+        "split": {"by": "time", "valid": 0.1, "test": 0.2},
+    },
+    "growth": {"min_count": 5},
+    "gate": {"require": "not_worse", "auc_margin": 0.002, "bootstrap": 100, "calibration_error": 0.05},
+}
+MODEL = {"embedding_size": 4, "hidden": [8], "epochs": 3, "batch_size": 300, "learning_rate": 0.02}
+
+
+def ctrloom(*arguments, cwd):
+    command = [sys.executable, "-m", "ctrloom", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two days of clicks, and a champion that was trained on the first."""
+    folder = tmp_path_factory.mktemp("retraining")
+    synthesize(SYNTH, folder)
+    (folder / "daily.yaml").write_text(yaml.safe_dump(CONFIG))
+    data = windowed(load_retraining_config(folder / "daily.yaml").data, date(2026, 1, 1), 1)
+    dataset = stages.vocabulary(stages.ingest(data, folder / "store"), VocabularyConfig(), folder / "store")
+    stages.baselines(dataset, ["fm"], {"default": MODEL}, [0], folder / "runs")
+    open_runs(folder / "runs")[0].export(Dataset.open(dataset), folder / "first")
+    stages.promote(str(folder / "registry"), folder / "first")
+    return folder
+
+
+def champion(folder):
+    return Registry(str(folder / "registry")).champion()[0]
+
+
+def retrain(folder, output, *settings):
+    options = [part for setting in settings for part in ("--set", setting)]
+    done = ctrloom(
+        "scheduled-retrain", "daily.yaml", "--until", "2026-01-02", "--output", output, *options, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    steps = {path.parent.name for path in (folder / output / "steps").rglob("executor_output.json")}
+    return done, steps
+
+
+def test_the_gate_stops_a_promotion_and_the_champion_stays(folder):
+    first = champion(folder)
+    done, steps = retrain(folder, "stopped", "gate.min_auc=0.999")
+    assert "The champion stays: AUC of the challenger is" in done.stdout
+    assert "promote" not in steps
+    assert champion(folder) == first
+    assert not json.loads((folder / "stopped" / "verdict.json").read_text())["promote"]
+    for name in ("verdict.md", "report.html", "report.md", "bundle/model.safetensors", "log.txt"):
+        assert (folder / "stopped" / name).is_file(), name
+    drift = json.loads((folder / "stopped" / "drift.json").read_text())
+    assert {field["new_ids"] for field in drift["fields"]} == {3}
+
+
+@pytest.mark.slow
+def test_a_challenger_that_meets_the_gate_becomes_champion(folder):
+    first = champion(folder)
+    done, steps = retrain(folder, "daily")
+    assert "The challenger met every check" in done.stdout
+    assert "promote" in steps
+    assert champion(folder) != first
+    assert Registry(str(folder / "registry")).record().previous == first
+
+
+def test_what_a_user_can_mend_is_said_before_a_step_runs(folder):
+    for until, settings, told in (
+        ("monday", [], "'monday' is no day"),
+        ("2026-01-02", ["--set", "data.files=clicks.csv"], "no name has {date}"),
+        ("2026-01-02", ["--set", "gate.min_acu=1"], "did you mean 'min_auc'"),
+    ):
+        command = ("scheduled-retrain", "daily.yaml", "--until", until, "--output", "x")
+        done = ctrloom(*command, *settings, cwd=folder)
+        assert done.returncode == 2, told
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_regression_has_a_verdict_and_an_exit_status(folder):
+    comparison = {
+        "name": "fixed",
+        "data": {**CONFIG["data"], "files": "clicks-2026-01-01.csv"},
+        "models": {"default": {**MODEL, "epochs": 1}},
+        "seeds": [0],
+        "evaluation": {"base": "lr", "bootstrap": 50},
+        "entries": [{"name": "lr", "model": "lr"}, {"name": "fm", "model": "fm"}],
+    }
+    (folder / "fixed.yaml").write_text(yaml.safe_dump(comparison))
+    command = ("regression", "fixed.yaml", "--baseline", "baseline.json", "--output", "regression")
+    done = ctrloom(*command, cwd=folder)
+    assert done.returncode == 2
+    assert "baseline.json" in done.stderr
+    done = ctrloom(*command, "--accept", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    baseline = json.loads((folder / "baseline.json").read_text())
+    assert list(baseline["models"]) == ["lr", "fm"]
+
+    baseline["models"]["fm"]["auc"] += 0.01
+    (folder / "baseline.json").write_text(json.dumps(baseline))
+    done = ctrloom(*command, cwd=folder)
+    assert done.returncode == 1, done.stderr
+    assert "## Regression of fixed: failed" in done.stdout
+    assert done.stdout.count("**failed**") == 1
+    checks = json.loads((folder / "regression" / "verdict.json").read_text())["checks"]
+    failed = [(check["model"], check["metric"]) for check in checks if not check["passed"]]
+    assert failed == [("fm", "auc")]
+    assert next(check["worse"] for check in checks if not check["passed"]) == pytest.approx(0.01, abs=1e-3)
