@@ -145,6 +145,35 @@ def test_a_comparison_is_asked_for_with_its_jobs(server, folder):
     assert given["comparison"]["evaluation"]["base"] == "fm"
 
 
+def test_a_retraining_is_scheduled_with_its_registry(server, folder):
+    retraining = {
+        "name": "retrain",
+        "data": {
+            "files": "gs://bucket/clicks/{date}/*.parquet",
+            "format": "parquet",
+            "columns": {
+                "click": "label",
+                "user": "categorical",
+                "at": {"kind": "timestamp", "derive": ["hour"]},
+            },
+            "split": {"by": "time", "valid": 0.1, "test": 0.2},
+        },
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(retraining))
+    registry = "registry=gs://bucket/registry"
+    scheduled("--pipeline", "scheduled_retrain", "--parameter", registry, "--cron", "0 0 2 * * *")
+    (recurring,) = server.all("recurringruns")
+    given = recurring["runtime_config"]["parameters"]
+    assert (given["name"], given["registry"], given["store"]) == (
+        "retrain",
+        "gs://bucket/registry",
+        "/mnt/store",
+    )
+    assert "until" not in given, "yesterday, whenever it runs"
+    with pytest.raises(ConfigError, match="registry"):
+        ctrloom("schedule", "run.yaml", "--pipeline", "scheduled_retrain", "--cron", "0 0 2 * * *")
+
+
 def test_changed_files_are_another_revision(server, folder):
     def sent():
         return submitted(server)["runtime_config"]["parameters"]["revision"]
