@@ -14,13 +14,13 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as days=7; repeatable."),
 ]
 Until = Annotated[str, typer.Option(help="Last day of the window: 2026-11-30, today or yesterday (UTC).")]
-Store = Annotated[Path, typer.Option("--store", help="Folder in which data sets are kept.")]
+Store = Annotated[str, typer.Option("--store", help="Folder, gs:// or s3:// where data sets are kept.")]
 Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
 Ingested = Annotated[
-    Path, typer.Option(help="Manifest that ingest or ingest-window wrote.", show_default=False)
+    str, typer.Option(help="Manifest that ingest or ingest-window wrote.", show_default=False)
 ]
 Champion = Annotated[Path, typer.Option("--champion", help="Folder that champion wrote.", show_default=False)]
-Dataset = Annotated[Path, typer.Option("--dataset", help="Manifest that grow wrote.", show_default=False)]
+Dataset = Annotated[str, typer.Option("--dataset", help="Manifest that grow wrote.", show_default=False)]
 Registry = Annotated[str, typer.Option(help="Registry: a folder, gs://... or s3://...", show_default=False)]
 
 
@@ -50,14 +50,14 @@ def scheduled_retrain(
 
 @app.command()
 def ingest_window(
-    config: Config, until: Until = "yesterday", store: Store = Path("data/store"), settings: Settings = None
+    config: Config, until: Until = "yesterday", store: Store = "data/store", settings: Settings = None
 ) -> None:
     """Read the files of a window of days; prints the path of the manifest."""
-    from ctrloom import stages
+    from ctrloom import stages, storage
     from ctrloom.data.window import last_day, windowed
 
     loaded = load_retraining_config(config, _pairs(settings))
-    print(stages.ingest(windowed(loaded.data, last_day(until), loaded.days), store))
+    print(stages.ingest(windowed(loaded.data, last_day(until), loaded.days), storage.place(store)))
 
 
 @app.command()
@@ -73,14 +73,14 @@ def grow(
     config: Config,
     ingested: Ingested,
     champion: Champion,
-    store: Store = Path("data/store"),
+    store: Store = "data/store",
     settings: Settings = None,
 ) -> None:
     """Encode rows with the champion's vocabularies, new values at their end; prints the manifest's path."""
-    from ctrloom import stages
+    from ctrloom import stages, storage
 
     loaded = load_retraining_config(config, _pairs(settings))
-    print(stages.grow(ingested, champion / "bundle", loaded.growth, store))
+    print(stages.grow(ingested, champion / "bundle", loaded.growth, storage.place(store)))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from ctrloom.config import DataConfig, VocabularyConfig
 from ctrloom.config.gate import GateConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.retraining import DriftConfig, RetrainingConfig, TrainingConfig
+from ctrloom.config_file import load_retraining_config
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.data.window import last_day, windowed
@@ -227,6 +228,15 @@ def test_settings_that_do_not_fit_are_refused(days: Days, tmp_path: Path) -> Non
     base = {"name": "x", "registry": "r", "data": {**DATA, "split": {"by": "random"}}}
     with pytest.raises(ConfigError, match="newest rows"):
         RetrainingConfig.parse(base, "x.yaml")
+
+
+def test_the_configurations_that_come_along_are_valid() -> None:
+    configs = sorted((Path(__file__).parents[2] / "configs" / "retraining").glob("*.yaml"))
+    assert configs
+    for path in configs:
+        config = load_retraining_config(path)
+        assert Path(str(config.registry)).is_absolute()
+        assert windowed(config.data, date(2026, 1, 2), 2).files.train[1].endswith("2026-01-02.csv")
 
 
 def test_a_window_names_the_files_of_its_days() -> None:
