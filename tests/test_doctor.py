@@ -190,7 +190,7 @@ def test_component_fails_before_anything_costly_starts(tmp_path):
         step.python_func(Findings, store=str(tmp_path), version="99.0", free=0)
 
 
-@pytest.mark.parametrize("name", ["search_and_retrain", "compare"])
+@pytest.mark.parametrize("name", compiled.names())
 def test_a_run_in_a_cluster_begins_with_it_and_one_here_has_none(name):
     spec, _ = compiled.read(name)
     tasks = spec["root"]["dag"]["tasks"]

@@ -1,0 +1,76 @@
+"""The workflow of continuous integration: what it may do, and that what it calls exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from ctrloom.cli import app
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / ".github" / "workflows" / "ci.yaml").read_text()
+WORKFLOW = yaml.safe_load(TEXT)
+JOBS = WORKFLOW["jobs"]
+STEPS = [step for job in JOBS.values() for step in job["steps"]]
+RUN = "\n".join(step["run"] for step in STEPS if "run" in step)
+
+
+def test_it_is_a_workflow():
+    assert set(WORKFLOW) == {
+        "name",
+        True,
+        "permissions",
+        "concurrency",
+        "env",
+        "jobs",
+    }  # YAML reads `on` as true
+    assert set(WORKFLOW[True]) == {"push", "pull_request", "schedule", "workflow_dispatch"}
+    known = {"if", "needs", "runs-on", "timeout-minutes", "permissions", "strategy", "steps", "env"}
+    for job in JOBS.values():
+        assert set(job) <= known
+        assert {"runs-on", "timeout-minutes", "steps"} <= set(job)
+        needs = job.get("needs", [])
+        assert {needs} if isinstance(needs, str) else set(needs) <= set(JOBS)
+    for step in STEPS:
+        assert len({"run", "uses"} & set(step)) == 1
+        assert set(step) <= {"name", "if", "run", "uses", "with", "env"}
+
+
+def test_actions_are_pinned_and_few():
+    for action in (step["uses"] for step in STEPS if "uses" in step):
+        assert re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", action), action
+
+
+def test_it_may_read_and_one_job_may_comment():
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    asked = {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job}
+    assert asked == {"verdict": {"pull-requests": "write"}}
+    # the job that may write takes nothing of the change but a file that it shows
+    assert not any("checkout" in step.get("uses", "") for step in JOBS["verdict"]["steps"])
+
+
+def test_nothing_from_outside_gets_into_a_script():
+    assert "${{" not in RUN
+    for checkout in (step for step in STEPS if "checkout" in step.get("uses", "")):
+        assert checkout["with"]["persist-credentials"] is False
+
+
+def test_what_it_calls_exists():
+    targets = set(re.findall(r"^([a-z][a-z -]*):", (ROOT / "Makefile").read_text(), re.M))
+    targets = {name for line in targets for name in line.split()}
+    called = {name.replace("$KIND", "cpu") for name in re.findall(r'make "?([a-z$A-Z-]+)', RUN)}
+    assert called == {"test", "setup", "compile", "manifests", "image-cpu", "test-containers"}
+    assert called <= targets
+    for script in re.findall(r"(?:^|\s)(\.ci/\w+)", RUN):
+        assert (ROOT / script).stat().st_mode & 0o111, script
+
+
+@pytest.mark.parametrize("name", ["synth", "regression"])
+def test_what_the_regression_calls_exists(name):
+    script = (ROOT / ".ci" / "regression").read_text()
+    line = next(line.strip() for line in script.splitlines() if f"ctrloom {name} " in line)
+    command = typer.main.get_command(app).commands[name]
+    arguments = line.split(" | ")[0].split()[2:]
+    assert command.make_context(name, [argument.strip("'\"") for argument in arguments])
