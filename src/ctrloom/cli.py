@@ -72,6 +72,10 @@ def run(
             "--container-option", metavar="OPTION", help="For `podman run`, such as --gpus=all; repeatable."
         ),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Folder, gs:// or s3:// for data sets; in the run directory by default."),
+    ] = None,
     cluster: cli_cluster.Where = None,
     settings: Settings = None,
 ) -> None:
@@ -92,7 +96,7 @@ def run(
     output = output or Path("runs") / loaded.name
     image = image or f"ctrloom-python:{version('ctrloom')}"
     request = Request(image, tuple(container_options or ())) if runner == "container" else None
-    run_local(loaded, output, request)
+    run_local(loaded, output, request, store)
     summarise(output, planted(loaded.evaluation), loaded.expected, Console())
 
 

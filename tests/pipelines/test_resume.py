@@ -10,8 +10,9 @@ import time
 import pytest
 import yaml
 
+from ctrloom.config import RunConfig
 from ctrloom.data.synthetic import SynthConfig, synthesize
-from ctrloom.pipelines import resume
+from ctrloom.pipelines import local, resume
 
 
 def test_only_a_stopped_run_of_the_same_request_goes_on(tmp_path):
@@ -64,3 +65,14 @@ def test_a_killed_run_goes_on_where_it_was_with_the_same_metrics(tmp_path, step)
     for each in (whole, again):
         each["run"] = None
     assert again["models"] == whole["models"]
+
+
+@pytest.mark.parametrize(
+    ("store", "kept"), [("gs://b/data", "gs://b/data"), ("sets", "{cwd}/sets"), (None, "{out}/data")]
+)
+def test_data_sets_may_be_kept_elsewhere(tmp_path, monkeypatch, store, kept):
+    asked = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(local, "run_pipeline", lambda _, parameters, *__: asked.append(parameters["store"]))
+    local.run_local(RunConfig.parse(RUN, "run"), tmp_path / "out", store=store)
+    assert asked == [kept.format(cwd=tmp_path, out=tmp_path / "out")]

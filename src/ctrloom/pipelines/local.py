@@ -58,7 +58,9 @@ def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, 
     }
 
 
-def run_local(config: RunConfig, output: Path, containers: Request | None = None) -> None:
+def run_local(
+    config: RunConfig, output: Path, containers: Request | None = None, store: str | None = None
+) -> None:
     """Run every step in a process or container of its own; gather the results in the run directory `output`.
 
     A run that was stopped goes on with the steps that it finished, if nothing they depend on changed.
@@ -80,7 +82,7 @@ def run_local(config: RunConfig, output: Path, containers: Request | None = None
     expected = ("ingest", "vocabulary", "baselines", *searches, "retrain", "transfer", "evaluate")
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
-    parameters = arguments(config, output / "data")
+    parameters = arguments(config, _absolute(store) if store else output / "data")
     truth = [config.evaluation.truth] if config.evaluation.truth else []
     inputs = local_files(config.data.files, *truth)
     run_pipeline("search_and_retrain", parameters, output, expected, results, inputs, containers)
@@ -156,6 +158,11 @@ def done(steps: Path) -> dict[str, Path]:
     """Folders of the steps that ended well, newest last; KFP numbers a step that is in several branches."""
     ended = sorted(steps.rglob("executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
     return {re.sub(r"(-\d+)+$", "", path.parent.name): path.parent for path in ended}
+
+
+def _absolute(store: str) -> str:
+    at = storage.place(store)
+    return str(at.absolute() if isinstance(at, Path) else at)
 
 
 def local_files(files: Files, *others: str) -> list[Path]:
