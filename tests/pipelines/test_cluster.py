@@ -170,7 +170,7 @@ def test_a_retraining_is_scheduled_with_its_registry(server, folder):
         "/mnt/store",
     )
     assert "until" not in given, "yesterday, whenever it runs"
-    with pytest.raises(ConfigError, match="registry"):
+    with pytest.raises(RequestError, match="needs registry"):
         ctrloom("schedule", "run.yaml", "--pipeline", "scheduled_retrain", "--cron", "0 0 2 * * *")
 
 
