@@ -114,7 +114,8 @@ class _Forward(BaseHTTPRequestHandler):
 
     def _what(self, body: bytes) -> str:
         url = urlparse(self.path)
-        passing = ("upload_id", "uploadId", "quotaUser", "userIp")  # differ from one run to the next
+        # What differs from one run to the next.
+        passing = ("upload_id", "uploadId", "quotaUser", "userIp", "generation", "ifGenerationMatch")
         query = sorted(pair for pair in parse_qsl(url.query) if pair[0] not in passing)
         return f"{self.command} {url.path} {query} {self.headers['Range']} {self.headers['Content-Range']}"
 
@@ -173,7 +174,8 @@ class _Forward(BaseHTTPRequestHandler):
 
 def _damaged(content: bytes, number: int, past: int = 0, before: int | None = None) -> bytes:
     """The content with one byte changed."""
-    place = past + number % max(1, (len(content) if before is None else before) - past)
+    last = len(content) if before is None else before
+    place = min(past + number % max(1, last - past), len(content) - 1)
     return content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :] if content else content
 
 

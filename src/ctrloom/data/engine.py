@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import duckdb
 import ibis
+import pyarrow as pa
 import pyarrow.dataset as dataset
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
@@ -30,6 +32,10 @@ def engine(folder: Place) -> Iterator[tuple[Backend, Path]]:
         backend = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=spill, threads=THREADS)
         try:
             yield backend, Path(spill)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if isinstance(folder, Location):
+                raise storage.explained(error, folder, "read") from error
+            raise
         finally:
             backend.disconnect()
 
@@ -44,11 +50,9 @@ def parquet(backend: Backend, files: Iterable[Place]) -> Table:
     if not remote:
         return backend.read_parquet([glob.escape(str(file)) for file in files], hive_partitioning=False)
     pages = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
-    rows = dataset.dataset(
-        [file.path for file in remote],
-        filesystem=storage.filesystem(remote[0]),
-        format=dataset.ParquetFileFormat(default_fragment_scan_options=pages),
-    )
+    layout = dataset.ParquetFileFormat(default_fragment_scan_options=pages)
+    system, paths = storage.filesystem(remote[0]), [file.path for file in remote]
+    rows = storage.patiently(remote[0], lambda: dataset.dataset(paths, filesystem=system, format=layout))
     name = f"objects_{uuid4().hex}"
     backend.con.register(name, rows)
     return backend.table(name)

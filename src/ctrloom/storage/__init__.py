@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ctrloom.storage import objects
-from ctrloom.storage.errors import ConflictError, StorageError
+from ctrloom.storage.errors import ConflictError, StorageError, explained
 from ctrloom.storage.local import atomic_directory, atomic_file, sha256
 from ctrloom.storage.location import Location, Place, place, relative
 from ctrloom.storage.remote import client
@@ -27,6 +27,7 @@ __all__ = [
     "cached",
     "download",
     "exists",
+    "explained",
     "filesystem",
     "folders",
     "holds",

@@ -1,0 +1,75 @@
+"""The commands, stage by stage, with the data in an object store and nothing of them on this machine."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from ctrloom import storage
+from ctrloom.cli import app
+from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.evaluation.results import Results
+from ctrloom.registry import Registry
+
+RUN = {
+    "name": "small",
+    "data": {
+        "files": "clicks.csv",
+        "columns": {"click": "label", "field_00..field_03": "categorical"},
+        "split": {"by": "random", "valid": 0.2, "test": 0.2},
+    },
+    "search": {"batch_size": 200, "random_draws": 1},
+    "models": {"default": {"hidden": [4], "epochs": 1, "batch_size": 500, "learning_rate": 0.01}},
+    "baselines": ["fm"],
+    "seeds": [0],
+    "evaluation": {"base": "fm", "bootstrap": 20},
+}
+
+
+def ctrloom(*arguments: object) -> str:
+    """What a command prints last."""
+    done = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout.strip().splitlines()[-1]
+
+
+def run(store: str, folder: Path) -> str:
+    clean = ctrloom("ingest", "small.yaml", "--store", store)
+    dataset = ctrloom("vocabulary", "small.yaml", "--ingested", clean, "--store", store)
+    ctrloom("search", "small.yaml", "--dataset", dataset, "--output", folder / "search")
+    given = ("small.yaml", "--dataset", dataset, "--search", folder / "search")
+    ctrloom("retrain", *given, "--output", folder / "retrain")
+    ctrloom("baselines", "small.yaml", "--dataset", dataset, "--output", folder / "baselines")
+    runs = ("--runs", folder / "retrain" / "runs", "--runs", folder / "baselines" / "runs")
+    ctrloom("evaluate", *given, *runs, "--output", folder / "evaluation")
+    return dataset
+
+
+@pytest.mark.slow
+def test_a_run_whose_data_live_in_a_bucket(gs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    synthesize(SynthConfig(rows=3000, fields=4, sizes=(8,), pairs=1, seed=3), tmp_path)
+    Path("small.yaml").write_text(yaml.safe_dump(RUN))
+    before = {path.name for path in tmp_path.iterdir()}
+    dataset = run(gs, tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == before | {"out"}
+    assert dataset.startswith(gs)
+    assert not list(tmp_path.rglob("part-*"))
+    here = run(str(tmp_path / "store"), tmp_path / "local")
+    there, local = storage.read_json(dataset), json.loads(Path(here).read_text())
+    assert (there["data_fingerprint"], there["files"]) == (local["data_fingerprint"], local["files"])
+    one, other = (Results.load(tmp_path / out / "evaluation" / "metrics.json") for out in ("out", "local"))
+    for a, b in zip(one.models, other.models, strict=True):
+        assert (a.name, [s.test.auc for s in a.seeds]) == (b.name, [s.test.auc for s in b.seeds])
+    bundle = tmp_path / "out" / "retrain" / "bundle"
+    assert (bundle / "vocabulary").is_dir()
+    registry = f"{gs}/models"
+    version = Registry(registry).add(bundle, {"auc": one.models[0].seeds[0].test.auc}, {"dataset": dataset})
+    assert ctrloom("registry", "promote", registry, version) == f"{version} is the champion (before: none)"
+    fetched = Registry(registry).fetch(version, tmp_path / "champion")
+    scored = tmp_path / "scores.parquet"
+    assert "3,000 rows" in ctrloom(
+        "predict", "--bundle", fetched, "--input", tmp_path / "clicks.csv", "--output", scored
+    )
