@@ -9,7 +9,7 @@ from faults import Spoil
 
 from ctrloom import storage
 from ctrloom.registry import PromotionConflictError, Registry
-from ctrloom.storage import ConflictError, StorageError, objects, remote
+from ctrloom.storage import ConflictError, StorageError, clients, objects
 
 # The clients leave sockets to the garbage collector when a server hangs up.
 pytestmark = [
@@ -62,7 +62,7 @@ def test_json_in_any_place(store: str) -> None:
 def test_what_is_not_there_is_named(bucket: str, tmp_path: Path) -> None:
     nowhere = storage.place(f"{bucket.partition('://')[0]}://no-such-bucket/x")
     for task in (
-        lambda: remote.client(nowhere).listed(nowhere),
+        lambda: clients.client(nowhere).listed(nowhere),
         lambda: storage.write_json(nowhere, 1),
         lambda: storage.download(storage.place(bucket), tmp_path / "out"),
         lambda: storage.patiently(nowhere, lambda: storage.open_input(nowhere)),
@@ -75,7 +75,7 @@ def test_what_is_not_there_is_named(bucket: str, tmp_path: Path) -> None:
 def test_a_library_that_is_missing_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     scheme = "gs" if library.startswith("google") else "s3"
-    remote._client.cache_clear()
+    clients.client_of.cache_clear()
     with pytest.raises(StorageError, match=rf"pip install 'ctrloom\[{'gcs' if scheme == 'gs' else 's3'}\]'"):
         storage.exists(storage.place(f"{scheme}://loom/x"))
 
@@ -95,13 +95,13 @@ def test_a_server_that_ignores_conditions_is_found_out(
     s3: str, monkeypatch: pytest.MonkeyPatch, spoil: Spoil
 ) -> None:
     spoil(s3, seed=0, share=0)  # another address, and so a client of its own
-    client = remote.client(storage.place(s3))
+    client = clients.client(storage.place(s3))
     put = client._put
     monkeypatch.setattr(client, "_put", lambda at, content, **_: put(at, content))
     with pytest.raises(StorageError, match="this server ignores conditions"):
         objects.replace(storage.place(s3) / "x", b"1", None)
     assert objects.read(storage.place(s3) / "x") is None
-    assert remote.client(storage.place(s3)).listed(storage.place(s3)) == []
+    assert clients.client(storage.place(s3)).listed(storage.place(s3)) == []
 
 
 def bundles(registry: Registry, tmp_path: Path, count: int) -> list[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ctrloom.storage import objects
+from ctrloom.storage.clients import client
 from ctrloom.storage.errors import ConflictError, StorageError, explained
 from ctrloom.storage.local import atomic_directory, atomic_file, sha256
 from ctrloom.storage.location import Location, Place, place, relative
-from ctrloom.storage.remote import client
 from ctrloom.storage.stream import Written, filesystem, open_input, patiently, writing
 from ctrloom.storage.transfer import cached, download, folders, holds, put, upload
 

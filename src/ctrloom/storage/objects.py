@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ctrloom.storage.clients import client
 from ctrloom.storage.errors import ConflictError, StorageError
 from ctrloom.storage.local import atomic_file
 from ctrloom.storage.location import Location, Place
-from ctrloom.storage.remote import Stored, client
+from ctrloom.storage.remote import Stored
 
 __all__ = ["Stored", "read", "replace"]
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -76,26 +75,6 @@ def endpoint(scheme: Scheme) -> str:
     if scheme == "gs":
         return os.environ.get("STORAGE_EMULATOR_HOST", "")
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
-
-
-def client(at: Location) -> Remote:
-    """The client of the store that an object is in.
-
-    Raises:
-        StorageError: its library is not installed, or there are no credentials.
-    """
-    return _client(at.scheme, endpoint(at.scheme))
-
-
-@cache
-def _client(scheme: Scheme, endpoint: str) -> Remote:
-    if scheme == "gs":
-        from ctrloom.storage.gcs import GoogleStorage
-
-        return GoogleStorage()
-    from ctrloom.storage.s3 import S3
-
-    return S3()
 
 
 def persistent(

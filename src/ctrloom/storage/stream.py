@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ctrloom.storage import remote
+from ctrloom.storage.clients import client
 from ctrloom.storage.errors import StorageError, explaining, status
 from ctrloom.storage.location import Location, Place, Scheme
 from ctrloom.storage.remote import Done
@@ -71,7 +72,7 @@ def writing(at: Place) -> Iterator[Written]:
             yield written
         written.bytes, written.sha256 = through.bytes, digest.hexdigest()
         return
-    store = remote.client(at)
+    store = client(at)
     checksum = store.checksum()
     with explaining(at, "written"):
         stream = filesystem(at).open_output_stream(at.path)

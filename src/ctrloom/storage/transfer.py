@@ -5,10 +5,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from ctrloom.storage.clients import client
 from ctrloom.storage.errors import StorageError
 from ctrloom.storage.local import atomic_directory, atomic_file
 from ctrloom.storage.location import Location, Place, relative
-from ctrloom.storage.remote import Listed, client
+from ctrloom.storage.remote import Listed
 
 
 def upload(folder: Path, to: Place) -> None:
