@@ -44,10 +44,11 @@ ALLOWED: dict[str, set[str]] = {
     "pipelines": BASE | {"data", "evaluation", "stages", "summary", "predict", "pipelines"},
     "comparing": BASE | {"stages", "evaluation"},
     "cli": {"*"},
-    "cli_doctor": BOTTOM | {"config_file", "doctor"},
-    "cli_cluster": BOTTOM | {"config_file", "pipelines"},
-    "cli_registry": BOTTOM | {"registry"},
-    "cli_retraining": BASE | {"config_file", "data", "evaluation", "pipelines", "stages"},
+    "cli.options": set(),
+    "cli.doctor": BOTTOM | {"config_file", "doctor"},
+    "cli.cluster": BOTTOM | {"cli.options", "config_file", "pipelines"},
+    "cli.registry": BOTTOM | {"registry"},
+    "cli.retraining": BASE | {"cli.options", "config_file", "data", "evaluation", "pipelines", "stages"},
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"pipelines.containers", "pipelines.local", "pipelines.cluster", "pipelines.submit"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ctrloom.cli.options import Settings, pairs
 from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
 from ctrloom.config.retraining import RetrainingConfig
 from ctrloom.config_file import (
@@ -45,10 +46,6 @@ Image = Annotated[str | None, typer.Option(help="Image of the steps, such as reg
 Name = Annotated[str | None, typer.Option(help="Its name in the UI; that of the configuration by default.")]
 Cached = Annotated[bool, typer.Option(help="Take finished steps from earlier runs with the same inputs.")]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait at most.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as search.epochs=3; repeatable."),
-]
 
 
 @app.command()
@@ -145,16 +142,16 @@ def _asked(
     keys = [
         each for each in parameter or [] if each.partition("=")[0] in kind.model_fields and "=@" not in each
     ]
-    pairs = [setting.partition("=")[::2] for setting in (*(settings or []), *keys)]
+    chosen = pairs([*(settings or []), *keys])
     loaded: RunConfig | CompareConfig | RetrainingConfig
     if kind is CompareConfig:
-        loaded = load_compare_config(config, pairs)
+        loaded = load_compare_config(config, chosen)
         offered = comparison_arguments(loaded, store)
     elif kind is RetrainingConfig:
-        loaded = load_retraining_config(config, pairs)
+        loaded = load_retraining_config(config, chosen)
         offered = {**loaded.model_dump(mode="json", exclude_none=True), "store": store}
     else:
-        loaded = load_run_config(config, pairs)
+        loaded = load_run_config(config, chosen)
         offered = arguments(loaded, store)
     if not where.store:
         del offered["store"]

@@ -9,7 +9,8 @@ import typer
 import yaml
 from rich.console import Console
 
-from ctrloom import cli_cluster, cli_doctor, cli_registry, cli_retraining
+from ctrloom.cli import cluster, doctor, registry, retraining
+from ctrloom.cli.options import Settings, Store, pairs
 from ctrloom.config import AIMConfig, RunConfig
 from ctrloom.config_file import load_compare_config, load_run_config
 from ctrloom.section import ConfigError
@@ -22,26 +23,21 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Public data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-app.add_typer(cli_registry.app, name="registry")
-app.add_typer(cli_cluster.app)
-app.add_typer(cli_doctor.app)
-app.add_typer(cli_retraining.app)
+app.add_typer(registry.app, name="registry")
+app.add_typer(cluster.app)
+app.add_typer(doctor.app)
+app.add_typer(retraining.app)
 
 Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as search.epochs=3; repeatable."),
-]
 Manifest = Annotated[
     str, typer.Option("--dataset", help="Manifest of the encoded data set: path or URL.", show_default=False)
 ]
 Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
 Search = Annotated[Path, typer.Option("--search", help="Folder that search wrote.", show_default=False)]
-Store = Annotated[str, typer.Option("--store", help="Folder, gs:// or s3:// where data sets are kept.")]
 
 
 def _load(config: Path, settings: list[str] | None) -> RunConfig:
-    return load_run_config(config, [setting.partition("=")[::2] for setting in settings or []])
+    return load_run_config(config, pairs(settings))
 
 
 def _aim(config: RunConfig) -> AIMConfig:
@@ -76,7 +72,7 @@ def run(
         str | None,
         typer.Option(help="Folder, gs:// or s3:// for data sets; in the run directory by default."),
     ] = None,
-    cluster: cli_cluster.Where = None,
+    cluster_file: cluster.Where = None,
     settings: Settings = None,
 ) -> None:
     """Run the whole pipeline; on this machine, results go to the run directory (runs/<name>).
@@ -90,7 +86,7 @@ def run(
     from ctrloom.summary import summarise
 
     if runner == "cluster":
-        cli_cluster.submit(config, cluster, image=image, wait=True, settings=settings)
+        cluster.submit(config, cluster_file, image=image, wait=True, settings=settings)
         return
     loaded = _load(config, settings)
     output = output or Path("runs") / loaded.name
@@ -116,7 +112,7 @@ def compare(
     from ctrloom.evaluation.results import Results
     from ctrloom.summary import models_table
 
-    loaded = load_compare_config(config, [setting.partition("=")[::2] for setting in settings or []])
+    loaded = load_compare_config(config, pairs(settings))
     output = output or Path("comparisons") / loaded.name
     if pipeline:
         from ctrloom.pipelines.local import compare_local
@@ -278,8 +274,7 @@ def synth(
     from ctrloom.data.synthetic import SynthConfig, synthesize
 
     raw: dict[str, Any] = {}
-    for setting in settings or []:
-        key, _, value = setting.partition("=")
+    for key, value in pairs(settings):
         raw[key] = yaml.safe_load(value)
     print(synthesize(SynthConfig.parse(raw, "synth"), output))
 

@@ -5,16 +5,12 @@ from typing import Annotated
 
 import typer
 
+from ctrloom.cli.options import Settings, Store, pairs
 from ctrloom.config_file import load_compare_config, load_retraining_config
 
 app = typer.Typer()
 Config = Annotated[Path, typer.Argument(help="Retraining configuration (YAML).", show_default=False)]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as days=7; repeatable."),
-]
 Until = Annotated[str, typer.Option(help="Last day of the window: 2026-11-30, today or yesterday (UTC).")]
-Store = Annotated[str, typer.Option("--store", help="Folder, gs:// or s3:// where data sets are kept.")]
 Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
 Ingested = Annotated[
     str, typer.Option(help="Manifest that ingest or ingest-window wrote.", show_default=False)
@@ -22,10 +18,6 @@ Ingested = Annotated[
 Champion = Annotated[Path, typer.Option("--champion", help="Folder that champion wrote.", show_default=False)]
 Dataset = Annotated[str, typer.Option("--dataset", help="Manifest that grow wrote.", show_default=False)]
 Registry = Annotated[str, typer.Option(help="Registry: a folder, gs://... or s3://...", show_default=False)]
-
-
-def _pairs(settings: list[str] | None) -> list[tuple[str, str]]:
-    return [(key, value) for key, _, value in (setting.partition("=") for setting in settings or [])]
 
 
 @app.command()
@@ -41,7 +33,7 @@ def scheduled_retrain(
     from ctrloom.data.window import last_day
     from ctrloom.pipelines.retraining import retrain_local
 
-    loaded = load_retraining_config(config, _pairs(settings))
+    loaded = load_retraining_config(config, pairs(settings))
     folder = output or Path("retraining") / loaded.name / last_day(until).isoformat()
     verdict = retrain_local(loaded, until, folder)
     print(verdict.reason)
@@ -56,7 +48,7 @@ def ingest_window(
     from ctrloom import stages, storage
     from ctrloom.data.window import last_day, windowed
 
-    loaded = load_retraining_config(config, _pairs(settings))
+    loaded = load_retraining_config(config, pairs(settings))
     print(stages.ingest(windowed(loaded.data, last_day(until), loaded.days), storage.place(store)))
 
 
@@ -79,7 +71,7 @@ def grow(
     """Encode rows with the champion's vocabularies, new values at their end; prints the manifest's path."""
     from ctrloom import stages, storage
 
-    loaded = load_retraining_config(config, _pairs(settings))
+    loaded = load_retraining_config(config, pairs(settings))
     print(stages.grow(ingested, champion / "bundle", loaded.growth, storage.place(store)))
 
 
@@ -90,7 +82,7 @@ def drift(
     """Compare a window with what the champion was trained on; writes drift.json and drift.html."""
     from ctrloom import stages
 
-    loaded = load_retraining_config(config, _pairs(settings))
+    loaded = load_retraining_config(config, pairs(settings))
     found = stages.drift(dataset, champion / "bundle", loaded.drift, output)
     print("\n".join(found.alarms) or "Nothing is past its threshold.")
 
@@ -102,7 +94,7 @@ def refresh(
     """Train the champion's architecture on a window; writes runs/ and bundle/."""
     from ctrloom import stages
 
-    loaded = load_retraining_config(config, _pairs(settings))
+    loaded = load_retraining_config(config, pairs(settings))
     stages.refresh(dataset, champion / "bundle", loaded.training, output / "runs", output / "bundle")
     print(output / "bundle")
 
@@ -121,7 +113,7 @@ def gate(
     """Decide whether a challenger replaces the champion; exit status 1 if it does not."""
     from ctrloom import stages
 
-    loaded = load_retraining_config(config, _pairs(settings))
+    loaded = load_retraining_config(config, pairs(settings))
     verdict = stages.gate(ingested, challenger, champion, loaded.gate, output)
     print((output / "verdict.md").read_text(encoding="utf-8"), end="")
     raise typer.Exit(0 if verdict.promote else 1)
@@ -174,7 +166,7 @@ def regression(
     from ctrloom.pipelines.local import compare_local
     from ctrloom.pipelines.retraining import regression_local
 
-    loaded = load_compare_config(config, _pairs(settings))
+    loaded = load_compare_config(config, pairs(settings))
     output = output or Path("regression") / loaded.name
     if not accept:
         verdict = regression_local(loaded, load_baseline(baseline), output)
