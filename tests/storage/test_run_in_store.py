@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -73,3 +74,8 @@ def test_a_run_whose_data_live_in_a_bucket(gs: str, tmp_path: Path, monkeypatch:
     assert "3,000 rows" in ctrloom(
         "predict", "--bundle", fetched, "--input", tmp_path / "clicks.csv", "--output", scored
     )
+    again, cache = tmp_path / "again.parquet", tmp_path / "cache"
+    in_place = ("--bundle", f"{registry}/versions/{version}/bundle", "--cache", cache)
+    ctrloom("predict", *in_place, "--input", tmp_path / "clicks.csv", "--output", again)
+    assert pq.read_table(again).equals(pq.read_table(scored))
+    assert [path.name.startswith("bundle-") for path in cache.iterdir()] == [True]

@@ -247,16 +247,22 @@ def evaluate(
 
 @app.command()
 def predict(
-    bundle: Annotated[Path, typer.Option(help="Folder of a trained model.", show_default=False)],
+    bundle: Annotated[
+        str, typer.Option(help="Folder, gs:// or s3:// of a trained model.", show_default=False)
+    ],
     input: Annotated[
         list[str], typer.Option(help="Raw rows: path, glob or URL; repeatable.", show_default=False)
     ],
     output: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
+    cache: Annotated[
+        Path, typer.Option(help="Where bundles from an object store are kept, until they change there.")
+    ] = Path("~/.cache/ctrloom"),
 ) -> None:
     """Score raw rows with nothing but a bundle."""
+    from ctrloom import storage
     from ctrloom.predict import predict as score
 
-    done = score(bundle, input, output)
+    done = score(storage.cached(storage.place(bundle), cache.expanduser()), input, output)
     print(f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}")
 
 
