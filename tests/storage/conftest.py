@@ -1,6 +1,8 @@
+import gc
 import subprocess
 import sys
 import uuid
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 from faults import KINDS, Proxy, Spoil
 
-from ctrloom.storage import remote
+from ctrloom.storage import clients, remote
 
 HERE = Path(__file__).parent
 BUCKET = "loom"
@@ -31,6 +33,16 @@ S3_ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clients_go_with_their_servers() -> Iterator[None]:
+    """What a client leaves open is collected here, and not as a warning in whatever test comes next."""
+    yield
+    clients.client_of.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @contextmanager
