@@ -30,8 +30,8 @@ class GoogleStorage:
             from google_crc32c import Checksum
         except ImportError:
             raise StorageError("gs:// needs the client library: pip install 'ctrloom[gcs]'") from None
-        # The client would ask for the bucket in a thread of its own, only to name it in traces, with a right that
-        # a writer of objects need not have; and go on asking a store that stays away.
+        # Otherwise the client asks for the bucket in a thread of its own, only to name it in traces: with a
+        # right that a writer of objects need not have, and again and again where a store stays away.
         os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         try:
             self.client = Client()
