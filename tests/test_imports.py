@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli.retraining": BASE | {"cli.options", "config_file", "data", "evaluation", "pipelines", "stages"},
     "__main__": {"cli"},
 }
-KNOWS_KFP = {"pipelines.containers", "pipelines.local", "pipelines.cluster", "pipelines.submit"}
+KNOWS_KFP = {"pipelines.containers", "pipelines.local", "pipelines.cluster"}
 # What methods have in common.
 SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates", "positions", "graphs"}
 METHODS = {

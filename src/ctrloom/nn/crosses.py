@@ -127,6 +127,7 @@ class CrossEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(len(pairs) + self.keys.count, size).normal_(0.0, std))
         self.register_buffer("single_R", torch.zeros(len(self.weight), dtype=torch.bool), persistent=False)
         self.register_buffer("absent_R", None, persistent=False)
+        self.singles = False  # whether there are any to hide, which costs a draw per value
         # Keys of different pairs are kept apart by adding the number of keys that the pairs before can have.
         fields = [schema.indices(pair) for pair in self.pairs]
         sizes = [schema.fields[f].size for f in range(len(schema.fields))]
@@ -152,6 +153,7 @@ class CrossEmbedding(nn.Module):
         order_K = self.keys.fill(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *shifted])))
         single_K = np.concatenate([np.empty(0, bool), *(part.count_K == 1 for part in parts)])
         self.single_R[len(self.pairs) :] = torch.from_numpy(single_K)[order_K]
+        self.singles = bool(single_K.any())
 
     def recount(self, batches: Iterable[Tensor]) -> None:
         """Count values anew, in a part of the rows, given as ids_BC: those in none of it are unseen now."""
@@ -159,12 +161,13 @@ class CrossEmbedding(nn.Module):
         for ids_BC in batches:
             count_R += torch.bincount(self._known(ids_BC).flatten(), minlength=len(count_R))
         self.single_R, self.absent_R = count_R == 1, count_R == 0
+        self.singles = bool(self.single_R.any())
 
     def rows(self, ids_BC: Tensor) -> Tensor:
         """Row of the table for each pair, row_BP."""
         row_BP = self._known(ids_BC)
         hidden_BP = None if self.absent_R is None else self.absent_R[row_BP]
-        if self.training and self.hiding:
+        if self.training and self.hiding and self.singles:
             drawn_BP = torch.rand(row_BP.shape, device=row_BP.device) < self.hiding
             single_BP = self.single_R[row_BP] & drawn_BP
             hidden_BP = single_BP if hidden_BP is None else hidden_BP | single_BP
