@@ -7,8 +7,8 @@ from ctrloom.data.crosses import StoredCrosses
 from ctrloom.data.encode import Encoder, load_schema
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
-from ctrloom.data.parts import read_parts
-from ctrloom.data.rows import Rows
+from ctrloom.data.parts import read_span
+from ctrloom.data.rows import Part, Rows
 from ctrloom.data.tensors import RowFiller
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 from ctrloom.storage import Place
@@ -71,10 +71,13 @@ class Dataset:
         """Number of rows of one split."""
         return self.manifest.rows[split]
 
-    def rows(self, split: Split) -> Rows:
-        """All rows of one split, on the CPU."""
+    def rows(self, split: Split, number: int = 0, of: int = 1) -> Rows:
+        """All rows of one split, on the CPU; or one of several even parts, which alone is read."""
+        total = self.rows_in(split)
+        span = range(total * number // of, total * (number + 1) // of)
         extra = [kind for kind in ("label", "weight") if self.schema.source.named(kind)]
-        filler = RowFiller(self.schema, self.rows_in(split), extra)
-        for batch in read_parts(self.manifest.paths(self.base, split)):
+        filler = RowFiller(self.schema, len(span), extra)
+        sizes = [part.rows for part in self.manifest.files[split]]
+        for batch in read_span(list(zip(self.manifest.paths(self.base, split), sizes, strict=True)), span):
             filler.add(batch)
-        return filler.rows()
+        return filler.rows() if of == 1 else Part.of(filler.rows(), span.start, total)

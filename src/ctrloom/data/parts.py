@@ -1,6 +1,6 @@
 """Parquet parts of bounded size, written as rows come."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,23 +25,62 @@ def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iter
         StorageError: an object cannot be read, or arrives damaged.
     """
     for path in paths:
-        if isinstance(path, Location):
-            yield from _in_place(path, columns)
-            continue
-        with pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True) as file:
-            yield from read_groups(file, GROUP_ROWS, columns)
+        yield from _part(path, columns)
+
+
+def read_span(parts: Sequence[tuple[Place, int]], span: range) -> Iterator[pa.RecordBatch]:
+    """Consecutive rows of Parquet parts, given with their sizes; parts and row groups without are not read.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+    """
+    start = 0
+    for path, rows in parts:
+        if here := range(max(span.start - start, 0), min(span.stop - start, rows)):
+            yield from _part(path, None, here)
+        start += rows
 
 
 def read_groups(
-    file: pq.ParquetFile, rows: int, columns: list[str] | None = None
+    file: pq.ParquetFile, rows: int, columns: list[str] | None = None, span: range | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of at most `rows` rows of one Parquet file."""
-    for group in range(file.num_row_groups):
+    """Batches of at most `rows` rows of one Parquet file, or of a span of its rows."""
+    for group, here in _groups(file.metadata, span):
         # One call for all groups would hold on to what it has read of earlier ones.
-        yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+        batches = file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+        yield from _within(batches, here)
 
 
-def _in_place(path: Location, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+def _part(path: Place, columns: list[str] | None, span: range | None = None) -> Iterator[pa.RecordBatch]:
+    if isinstance(path, Location):
+        yield from _in_place(path, columns, span)
+        return
+    with pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True) as file:
+        yield from read_groups(file, GROUP_ROWS, columns, span)
+
+
+def _groups(footer: pq.FileMetaData, span: range | None) -> Iterator[tuple[int, range]]:
+    """Row groups that have rows of the span, and which."""
+    span, start = range(footer.num_rows) if span is None else span, 0
+    for group in range(footer.num_row_groups):
+        rows = footer.row_group(group).num_rows
+        if here := range(max(span.start - start, 0), min(span.stop - start, rows)):
+            yield group, here
+        start += rows
+
+
+def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.RecordBatch]:
+    """Rows of a span of what the batches have together."""
+    start = 0
+    for batch in batches:
+        if here := range(max(span.start - start, 0), min(span.stop - start, len(batch))):
+            yield batch.slice(here.start, len(here))
+        start += len(batch)
+
+
+def _in_place(
+    path: Location, columns: list[str] | None, span: range | None = None
+) -> Iterator[pa.RecordBatch]:
     """Batches of one object; a row group's columns are read by few requests, and again where that fails."""
     opened: list[pq.ParquetFile] = []  # one at most; what failed may have read a damaged footer
 
@@ -62,8 +101,8 @@ def _in_place(path: Location, columns: list[str] | None) -> Iterator[pa.RecordBa
             opened.clear()
             raise
 
-    for group in range(storage.patiently(path, footer).num_row_groups):
-        yield from storage.patiently(path, partial(read, group))
+    for group, here in _groups(storage.patiently(path, footer), span):
+        yield from _within(storage.patiently(path, partial(read, group)), here)
 
 
 def read_table(path: Place, columns: list[str]) -> pa.Table:

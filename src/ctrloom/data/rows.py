@@ -1,10 +1,12 @@
 """Encoded rows as tensors on one device.
 
-N rows, C columns of the id matrix (a multi-valued field takes several).
+N rows, C columns of the id matrix (a multi-valued field takes several), T rows of all processes, M those of
+them that are here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -26,9 +28,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids_NC)
 
+    @property
+    def total(self) -> int:
+        """Number of rows, those of other processes included."""
+        return len(self)
+
     def __getitem__(self, index: Tensor | slice) -> "Rows":
-        take = {k: v[index] for k, v in self._tensors()}
-        return replace(self, **take)
+        return Rows(**{k: v[index] for k, v in self._tensors()})
 
     def to(self, device: torch.device) -> "Rows":
         """The same rows on another device."""
@@ -40,6 +46,16 @@ class Rows:
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
+    def take(self, order_T: Tensor) -> "Rows":
+        """Rows in another order, or some of them."""
+        return self[order_T.to(self.ids_NC.device)]
+
+    def cut(self, order_T: Tensor, bounds: Sequence[int]) -> Iterator["Rows"]:
+        """Batches of rows in another order; each has those between one bound and the next."""
+        order_T = order_T.to(self.ids_NC.device)
+        for start, stop in pairwise(bounds):
+            yield self[order_T[start:stop]]
+
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield "ids_NC", self.ids_NC
         yield "label_N", self.label_N
@@ -47,3 +63,43 @@ class Rows:
             yield "factors_NC", self.factors_NC
         if self.weight_N is not None:
             yield "weight_N", self.weight_N
+
+
+@dataclass(frozen=True)
+class Part(Rows):
+    """The rows of one of several processes; orders and bounds speak of those of all.
+
+    All processes shuffle the same numbers, and of every batch each takes the rows that it has. So a batch is
+    what it would be in one process, whoever has its rows.
+    """
+
+    total: int = 0
+    here_T: Tensor | None = None  # of each row of all processes its place here, or -1; on the CPU
+
+    @classmethod
+    def of(cls, rows: Rows, start: int, total: int) -> "Part":
+        """Consecutive rows, the first of them number `start` of all."""
+        here_T = torch.full((total,), -1, dtype=torch.int32)
+        here_T[start : start + len(rows)] = torch.arange(len(rows), dtype=torch.int32)
+        return cls(**dict(rows._tensors()), total=total, here_T=here_T)
+
+    def take(self, order_T: Tensor) -> "Part":
+        """Those of the rows that are here."""
+        at_M, place_M = self._here(order_T)
+        here_T = torch.full((len(order_T),), -1, dtype=torch.int32)
+        here_T[at_M] = torch.arange(len(at_M), dtype=torch.int32)
+        return Part(**dict(self[place_M]._tensors()), total=len(order_T), here_T=here_T)
+
+    def cut(self, order_T: Tensor, bounds: Sequence[int]) -> Iterator[Rows]:
+        """Batches, of each the rows that are here; there may be none."""
+        at_M, place_M = self._here(order_T)
+        stops = torch.searchsorted(at_M, torch.tensor(bounds)).tolist()
+        for (first, last), (start, stop) in zip(pairwise(bounds), pairwise(stops), strict=True):
+            yield Part(**dict(self[place_M[start:stop]]._tensors()), total=last - first)
+
+    def _here(self, order_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of an order's rows are here, and where."""
+        assert self.here_T is not None, "a batch is not cut again"
+        place_T = self.here_T[order_T]
+        at_M = (place_T >= 0).nonzero().squeeze(1)
+        return at_M, place_T[at_M].to(self.ids_NC.device)

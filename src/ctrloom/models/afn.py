@@ -9,6 +9,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import AFNSettings
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import perceptron
+from ctrloom.nn.norm import BatchNorm
 from ctrloom.schema import Schema
 
 FLOOR = 1e-4  # of |v| under the logarithm, as the authors' code has it
@@ -26,7 +27,7 @@ class LogarithmicLayer(nn.Module):
         self.exponents = nn.Linear(fields, neurons)
         nn.init.normal_(self.exponents.weight, 0, 0.1)
         nn.init.zeros_(self.exponents.bias)
-        self.log_norm, self.exp_norm = nn.BatchNorm1d(fields), nn.BatchNorm1d(neurons)
+        self.log_norm, self.exp_norm = BatchNorm(fields), BatchNorm(neurons)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """The neurons' products."""

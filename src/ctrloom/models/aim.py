@@ -9,6 +9,7 @@ from ctrloom.models.shallow import LR
 from ctrloom.nn.functions import FunctionInteractions
 from ctrloom.nn.interactions import Gates
 from ctrloom.nn.mlp import perceptron
+from ctrloom.nn.norm import BatchNorm
 from ctrloom.schema import Schema
 
 
@@ -76,7 +77,7 @@ class PositionGates(nn.Module):
 
     def __init__(self, fields: int, size: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(fields * size, eps=1e-3, momentum=0.01, affine=False)
+        self.norm = BatchNorm(fields * size, eps=1e-3, momentum=0.01, affine=False)
         self.gate_FD = nn.Parameter(torch.full((fields, size), 0.6))
 
     def forward(self, emb_BFD: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ B batch, E edges, F fields, D embedding size, K = F D.
 import torch
 from torch import Tensor, nn
 
+from ctrloom import world
+from ctrloom.nn.norm import moments
+
 
 class FieldNorm(nn.Module):
     """Batch norm without scale over the fields, times the strength of an edge: x_BEFD -> (B, E, F, D).
@@ -41,12 +44,18 @@ class FieldNorm(nn.Module):
         return torch.addcmul(shift_EK, x_BEFD.flatten(2), scale_EK).unflatten(2, x_BEFD.shape[2:])
 
     def _of(self, x_BEFD: Tensor) -> tuple[Tensor, Tensor]:
-        whole = torch.promote_types(x_BEFD.dtype, torch.float32)  # half precision does not hold a variance
-        mean_EF = x_BEFD.mean(0, dtype=whole).mean(-1)
-        square_EF = x_BEFD.square().mean(0, dtype=whole).mean(-1)
-        variance_EF = (square_EF - mean_EF.square()).clamp_min(0)
-        with torch.no_grad():
+        count: Tensor | int
+        if world.alone():
+            whole = torch.promote_types(
+                x_BEFD.dtype, torch.float32
+            )  # half precision does not hold a variance
+            mean_EF = x_BEFD.mean(0, dtype=whole).mean(-1)
+            square_EF = x_BEFD.square().mean(0, dtype=whole).mean(-1)
+            variance_EF = (square_EF - mean_EF.square()).clamp_min(0)
             count = x_BEFD.shape[0] * x_BEFD.shape[3]
+        else:
+            mean_EF, variance_EF, count = moments(x_BEFD, (0, 3))
+        with torch.no_grad():
             self.mean_EF.lerp_(mean_EF, self.momentum)
             self.variance_EF.lerp_(variance_EF * (count / (count - 1)), self.momentum)
         return mean_EF, variance_EF

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ctrloom.architecture import Architecture
 from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.norm import BatchNorm
 from ctrloom.schema import Schema
 
 CORES = 64  # multiplied with the embeddings at once
@@ -116,7 +117,7 @@ class Gates(nn.Module):
 
     def __init__(self, count: int, init: float = 0.6, spread: float = 1e-3) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(count, eps=1e-3, momentum=0.01, affine=False)
+        self.norm = BatchNorm(count, eps=1e-3, momentum=0.01, affine=False)
         self.gate_P = nn.Parameter(torch.empty(count).uniform_(init - spread, init + spread))
 
     def forward(self, x_BP: Tensor) -> Tensor:

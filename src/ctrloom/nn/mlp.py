@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ctrloom.config import Hyperparameters
+from ctrloom.nn.norm import BatchNorm
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
@@ -88,8 +89,8 @@ class BiasedNorm(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(width, eps=1e-3, momentum=0.01, affine=False)
-        self.bias = nn.Parameter(nn.init.zeros_(self.norm.running_mean.new_empty(width)))  # type: ignore[union-attr]
+        self.norm = BatchNorm(width, eps=1e-3, momentum=0.01, affine=False)
+        self.bias = nn.Parameter(nn.init.zeros_(self.norm.running_mean.new_empty(width)))
 
     def forward(self, x_BH: Tensor) -> Tensor:
         """Normalise, then shift."""

@@ -35,7 +35,7 @@ class Skip(nn.Module):
 
     def forward(self, x_BFD: Tensor) -> Tensor:
         """The input itself, (B, 1, F, D): it is the same for all edges."""
-        if self.training and self.noise:
+        if self.training and self.noise and len(x_BFD):
             x_BFD = x_BFD + self.noise * x_BFD.detach().std() * torch.randn_like(x_BFD)
         return x_BFD.unsqueeze(1)
 

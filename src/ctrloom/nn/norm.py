@@ -1,0 +1,55 @@
+"""Batch norm whose batch may be spread over several processes.
+
+B batch, K channels, R processes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ctrloom import world
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """torch's batch norm of x_BK; in training its statistics are those of the batch of all processes."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise by the batch in training, by running statistics otherwise."""
+        if world.alone() or not self.training:
+            return super().forward(input)
+        mean_K, variance_K, count = moments(input, (0,))
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean_K, self.momentum)
+            self.running_var.lerp_(variance_K * (count / (count - 1)), self.momentum)
+        normed_BK = (input.float() - mean_K) * (variance_K + self.eps).rsqrt()
+        if self.affine:
+            normed_BK = torch.addcmul(self.bias, normed_BK, self.weight)
+        return normed_BK.to(input.dtype)
+
+
+def moments(x: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance of the batch of all processes, and the number of values that each of them is of.
+
+    Each process tells what it has, from which all work out the whole (Chan, Golub and LeVeque 1979): nothing
+    is lost where a mean is much larger than its deviation. A process may have no rows.
+    """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision does not hold a variance
+    sum_K = x.sum(over, keepdim=True)
+    count = x.numel() // sum_K.numel()
+    mean_K = sum_K / max(1, count)
+    square_K = (x - mean_K).square().sum(over)
+    number, processes = world.share()
+    own_X = torch.cat([x.new_tensor([count]), mean_K.flatten(), square_K.flatten()])
+    others_X = own_X.new_zeros(own_X.shape)
+    # A sum of what each puts into its own row, so that gradients find their way back.
+    every_RX = world.together(torch.stack([own_X if r == number else others_X for r in range(processes)]))
+    count_R1, mean_RK, square_RK = every_RX.split([1, mean_K.numel(), mean_K.numel()], 1)
+    whole = count_R1.sum()
+    mean = (count_R1 * mean_RK).sum(0) / whole
+    variance = (square_RK.sum(0) + (count_R1 * (mean_RK - mean).square()).sum(0)) / whole
+    return mean.view_as(square_K), variance.view_as(square_K), whole

@@ -1,0 +1,160 @@
+"""The processes that train one model together, and what they tell each other.
+
+A process that is alone gets back what it gave. All processes call the same functions in the same order, each
+with what it has of the whole.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+BUNDLED = 2**18  # numbers in a tensor at most, for it to travel together with others
+STRIDE = 0x5851F42D4C957F2D  # between the seeds of two processes
+
+
+class PeerError(ConnectionError):
+    """Another process of the training is gone."""
+
+
+def alone() -> bool:
+    """Whether this process trains by itself."""
+    return not (dist.is_available() and dist.is_initialized())
+
+
+def share() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are."""
+    return (0, 1) if alone() else (dist.get_rank(), dist.get_world_size())
+
+
+def leads() -> bool:
+    """Whether this is the process that writes what was trained."""
+    return share()[0] == 0
+
+
+def together(x: Tensor) -> Tensor:
+    """The sum over all processes; gradients flow back through it to all of them."""
+    if alone():
+        return x
+    summed: Tensor = _Sum.apply(x)
+    return summed
+
+
+def gathered(*parts_N: Tensor) -> list[Tensor]:
+    """The rows of all processes, in the order of the processes; tensors given together are equally long."""
+    if alone():
+        return list(parts_N)
+    size = torch.tensor([len(parts_N[0])], device=parts_N[0].device)
+    sizes = [torch.empty_like(size) for _ in range(share()[1])]
+    with _heard():
+        dist.all_gather(sizes, size)
+        lengths = [int(each) for each in sizes]
+        whole = []
+        for part_N in parts_N:
+            padded = part_N.new_zeros(max(lengths), *part_N.shape[1:])
+            padded[: len(part_N)] = part_N
+            every = [torch.empty_like(padded) for _ in lengths]
+            dist.all_gather(every, padded)
+            whole.append(torch.cat([each[:length] for each, length in zip(every, lengths, strict=True)]))
+    return whole
+
+
+def sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Add up the gradients of all processes: of a sparse one the rows that any of them names."""
+    if alone():
+        return
+    touched = [parameter for parameter in parameters if parameter.grad is not None]
+    dense = [parameter for parameter in touched if not _grad(parameter).is_sparse]
+    for parameter, grad in zip(dense, summed([_grad(p) for p in dense]), strict=True):
+        parameter.grad = grad
+    for parameter in touched:
+        if _grad(parameter).is_sparse:
+            row_N, grad_ND = gathered(_grad(parameter)._indices()[0], _grad(parameter)._values())
+            parameter.grad = torch.sparse_coo_tensor(row_N[None], grad_ND, parameter.shape).coalesce()
+
+
+def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The sums of dense tensors over all processes, which take the place of what was given."""
+    if alone():
+        return list(tensors)
+    sums = [tensor.contiguous() for tensor in tensors]
+    with _heard():
+        for tensor in (each for each in sums if each.numel() > BUNDLED):
+            dist.all_reduce(tensor)
+        small = sorted(
+            (i for i, each in enumerate(sums) if each.numel() <= BUNDLED), key=lambda i: _kind(sums[i])
+        )
+        for _, places in groupby(small, key=lambda i: _kind(sums[i])):
+            bundle = list(places)
+            flat = torch.cat([sums[i].flatten() for i in bundle])
+            dist.all_reduce(flat)
+            for i, part in zip(bundle, flat.split([sums[i].numel() for i in bundle]), strict=True):
+                sums[i] = part.view_as(sums[i])
+    return sums
+
+
+def begin(model: nn.Module) -> None:
+    """Before training: the leader's weights for all, and random numbers of its own for each process."""
+    if not alone():
+        level(model)
+        torch.manual_seed((torch.initial_seed() + share()[0] * STRIDE) % 2**63)
+
+
+def level(model: nn.Module) -> None:
+    """Give every process the weights of the leader."""
+    if not alone():
+        with _heard():
+            for parameter in model.parameters():
+                dist.broadcast(parameter.data, 0)
+
+
+def told(values: Sequence[float]) -> list[float]:
+    """The leader's numbers, so that all processes decide alike."""
+    if alone():
+        return list(values)
+    said = torch.tensor(values, dtype=torch.float64)
+    with _heard():
+        dist.broadcast(said, 0)
+    heard: list[float] = said.tolist()
+    return heard
+
+
+class _Sum(torch.autograd.Function):
+    """All processes need the sum, so that its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _sum(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _sum(grads[0])
+
+
+def _sum(x: Tensor) -> Tensor:
+    x = x.detach().clone(memory_format=torch.contiguous_format)
+    with _heard():
+        dist.all_reduce(x)
+    return x
+
+
+def _grad(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None, "has a gradient"
+    return parameter.grad
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {tensor.device}"
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Raise PeerError where a process does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerError(f"another process of this training has ended: {error}") from error
