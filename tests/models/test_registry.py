@@ -9,11 +9,11 @@ from oracle import PAIRS, ROWS, SCHEMA, SELECTIONS, chosen, hyper_of
 from small import planting, rows_of, tokens
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters, ModelName, TransferName
+from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName, TransferName
 from ctrloom.config.models import OWN, BaselineName
 from ctrloom.models import MODELS, build
 from ctrloom.schema import SchemaMismatchError
-from ctrloom.training.loop import fit, seed_everything
+from ctrloom.training.loop import adam, fit, loss_of, seed_everything
 
 # Built from more than pairs, or trained in a way of their own; tested where that is.
 ELSEWHERE = {"poly2", "gbdt", "gbdtlr", "aim", "optinter", "autopi"}
@@ -122,3 +122,20 @@ def test_interactions_are_learned(
 ) -> None:
     assert 0.55 < linear < 0.75
     assert learned(name) > linear + 0.1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lazy_adam_begins_as_dense_adam_does(name: ModelName) -> None:
+    """Without moments and L2 an untouched row stands still in both, so first steps agree in every model."""
+
+    def after_a_step(tables: EmbeddingOptimizer) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = build(name, chosen(*SELECTIONS["complete"]), SCHEMA, hyper_of(name))
+        optimizer = adam(model, 0.01, tables=tables)
+        loss_of(model, ROWS).backward()
+        optimizer.step()
+        return model.state_dict()
+
+    dense, lazy = after_a_step("adam"), after_a_step("lazy_adam")
+    for key, value in dense.items():
+        torch.testing.assert_close(lazy[key], value, rtol=0, atol=2e-5, msg=key)

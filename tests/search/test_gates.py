@@ -125,7 +125,9 @@ def test_few_rows_make_small_batches(rows: int, size: int) -> None:
 
 @pytest.mark.parametrize("config", [AutoFISConfig(c=0.1, embedding_l2=1e-3), AIMConfig(mu=0.7)])
 def test_a_schedule_takes_what_a_configuration_has(config: AutoFISConfig | AIMConfig) -> None:
-    schedule = Schedule.of(config, warm_up=7)
+    hyper = Hyperparameters(precision="bfloat16", embedding_optimizer="lazy_adam")
+    schedule = Schedule.of(config, hyper, warm_up=7)
+    assert (schedule.precision, schedule.embedding_optimizer) == ("bfloat16", "lazy_adam")
     assert schedule.warm_up == 7
     for name, value in config:
         if name in vars(schedule) and name != "warm_up":

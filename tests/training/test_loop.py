@@ -90,7 +90,9 @@ def test_the_learning_rate_falls_to_a_tenth_before_the_end(
 ) -> None:
     made: list[torch.optim.Optimizer] = []
     build_adam = loop.adam
-    monkeypatch.setattr(loop, "adam", lambda *args: made.append(build_adam(*args)) or made[0])
+    monkeypatch.setattr(
+        loop, "adam", lambda *args, **named: made.append(build_adam(*args, **named)) or made[0]
+    )
     schema, train = noise(1000, 0)
     hyper = HYPER.model_copy(update={"epochs": 40, "patience": 2, "decays": decays, "learning_rate": 0.05})
     history = fit(model_of(schema), train, noise(400, 1)[1], hyper, 0, "test")
@@ -269,6 +271,19 @@ def test_models_of_interactions_learn_what_a_linear_one_cannot(trained: Callable
     assert 0.52 < linear < 0.7
     for name in ("fm", "autofm", "deepfm"):
         assert trained(name) > linear + 0.1, name
+
+
+@pytest.mark.parametrize("tables", ["lazy_adam", "rowwise_adagrad"])
+def test_row_wise_optimizers_learn_as_much_as_dense_adam(tables: str, planted: Planting) -> None:
+    train, valid = halves(planted)
+
+    def reached(**settings: object) -> float:
+        hyper = HYPER.model_copy(update={"epochs": 12, **settings})
+        return fit(model_of(planted.schema, hyper=hyper), train, valid, hyper, 1, "test").best_epoch.valid_auc
+
+    rate = 0.1 if tables == "rowwise_adagrad" else None
+    lazy = reached(embedding_optimizer=tables, embedding_learning_rate=rate)
+    assert lazy == pytest.approx(reached(), abs=0.01)
 
 
 def test_weights_change_what_is_learned(planted: Planting) -> None:

@@ -44,6 +44,9 @@ Widths = tuple[Count, ...]
 SomeWidths = Annotated[Widths, Field(min_length=1)]
 
 
+EmbeddingOptimizer = Literal["adam", "lazy_adam", "rowwise_adagrad"]
+
+
 class Hyperparameters(Section):
     """What every model has."""
 
@@ -56,6 +59,8 @@ class Hyperparameters(Section):
     batch_size: BatchSize = 4096
     learning_rate: Positive = 1e-3
     embedding_l2: NotNegative = 0.0  # adds l2/2 * |table|^2 to the loss
+    embedding_optimizer: EmbeddingOptimizer = "adam"  # all but adam move only the rows that a batch touches
+    embedding_learning_rate: Positive | None = None  # in training; None: learning_rate
     patience: Count = (
         2  # epochs without a better validation score before the learning rate falls, then the end
     )

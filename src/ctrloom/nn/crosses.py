@@ -1,18 +1,18 @@
 """Embeddings of the values that two fields have together.
 
 B batch, C columns of the id matrix, P pairs of fields, D embedding size, K kept values of all pairs, N values
-looked up at once, U rows of the table that a batch touches.
+looked up at once.
 """
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ctrloom.config import MemorizingSettings
+from ctrloom.nn.touched import touched_rows
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 
 _ODD = (-0x61C8864680B583EB, -0x3D4D51C2D82B14B1)  # multipliers that mix bits (Steele et al., SplitMix)
@@ -185,28 +185,7 @@ class CrossEmbedding(nn.Module):
 
     def forward(self, ids_BC: Tensor) -> Tensor:
         """Embeddings emb_BPD."""
-        emb_BPD: Tensor = _TouchedRows.apply(self.weight, self.rows(ids_BC))
-        return emb_BPD
-
-
-class _TouchedRows(torch.autograd.Function):
-    """Rows of a table; the gradient is sparse and has each touched row once, ascending."""
-
-    @staticmethod
-    def forward(ctx: Any, weight_RD: Tensor, row_BP: Tensor) -> Tensor:
-        ctx.save_for_backward(row_BP)
-        ctx.shape = weight_RD.shape
-        return nn.functional.embedding(row_BP, weight_RD)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        row_U, place_BP = torch.unique(ctx.saved_tensors[0], return_inverse=True)
-        grad_ND = grads[0].reshape(-1, ctx.shape[1])
-        grad_UD = grad_ND.new_zeros(len(row_U), ctx.shape[1]).index_add_(0, place_BP.flatten(), grad_ND)
-        grad_RD = torch.sparse_coo_tensor(
-            row_U[None], grad_UD, ctx.shape, is_coalesced=True, check_invariants=False
-        )
-        return grad_RD, None
+        return touched_rows(self.weight, self.rows(ids_BC))
 
 
 def fill_crosses(model: nn.Module, keys: CrossKeys) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ctrloom.nn.touched import touched_rows
 from ctrloom.schema import Schema
 
 
@@ -31,6 +32,7 @@ class FieldEmbedding(nn.Module):
     def __init__(self, schema: Schema, size: int, std: float | None = None) -> None:
         super().__init__()
         self.fields = len(schema.fields)
+        self.row_wise = False  # whether gradients name the touched rows alone; the optimizer says so
         self.row_widths = [size] * self.fields  # weights of one id, by field
         self.weight = nn.Parameter(torch.empty(schema.table_size, size))
         self.register_buffer("field_of_column_C", torch.tensor(schema.field_of_column), persistent=False)
@@ -53,6 +55,8 @@ class FieldEmbedding(nn.Module):
 
     def rows(self, ids_BC: Tensor) -> Tensor:
         """The table's row of each id, emb_BCD."""
+        if self.row_wise:
+            return touched_rows(self.weight, ids_BC)
         return nn.functional.embedding(ids_BC, self.weight)
 
 

@@ -7,9 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import reduce
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vecdot
 from torch.utils.checkpoint import checkpoint
 
 from ctrloom.architecture import Architecture
@@ -22,7 +24,24 @@ CORES = 64  # multiplied with the embeddings at once
 
 def pair_sum(emb_BFD: Tensor) -> Tensor:
     """Sum over all pairs of fields of their inner products, in O(F D) (Rendle 2010, Lemma 3.1)."""
-    return 0.5 * (emb_BFD.sum(1).square() - emb_BFD.square().sum(1)).sum(-1)
+    total_B: Tensor = _PairSum.apply(emb_BFD)
+    return total_B
+
+
+class _PairSum(torch.autograd.Function):
+    """(|s|^2 - sum_f |e_f|^2) / 2 with s = sum_f e_f, whose gradient s - e_f takes one pass over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, emb_BFD: Tensor) -> Tensor:
+        sum_BD, emb_BH = emb_BFD.sum(1), emb_BFD.flatten(1)
+        ctx.save_for_backward(emb_BFD, sum_BD)
+        return 0.5 * (vecdot(sum_BD, sum_BD) - vecdot(emb_BH, emb_BH))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        emb_BFD, sum_BD = ctx.saved_tensors
+        weighted_B1D = (sum_BD * grads[0].unsqueeze(1)).unsqueeze(1)
+        return torch.addcmul(weighted_B1D, emb_BFD, grads[0][:, None, None], value=-1)
 
 
 class PairProducts(nn.Module):

@@ -104,7 +104,7 @@ def _stage(whole: Architecture, order: int, task: Task, config: AIMConfig, hyper
         Group(model.get_parameter(f"gates.{order}_{f}.gate_P"), whole.of_order(order, f), f)
         for f in whole.functions(order)
     ]
-    schedule = Schedule.of(config, gate_warm_up=config.gate_warm_up * (order - 2))
+    schedule = Schedule.of(config, hyper, gate_warm_up=config.gate_warm_up * (order - 2))
     return Stage(model, groups, task.train, schedule, generator)
 
 

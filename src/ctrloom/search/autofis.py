@@ -72,7 +72,7 @@ def _stage(
     gates = model.get_submodule("gates")
     groups = [Group(gates.get_parameter(f"{o}.gate_P"), whole.of_order(o)) for o in searched]
     rows, gate_rows = halves(task.train, generator) if config.bi_level else (task.train, None)
-    schedule = Schedule.of(config, gate_warm_up=config.gate_warm_up * (order - 2))
+    schedule = Schedule.of(config, hyper, gate_warm_up=config.gate_warm_up * (order - 2))
     return Stage(model, groups, rows, schedule, generator, gate_rows)
 
 

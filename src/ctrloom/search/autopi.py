@@ -81,7 +81,7 @@ class _BiLevel:
         ids = {id(gate) for gate in self.gates}
         self.weights = [p for p in self.model.parameters() if id(p) not in ids]
         self.optimizer: torch.optim.Optimizer = (
-            adam(self.model, config.learning_rate, config.embedding_l2, self.gates)
+            adam(self.model, config.learning_rate, config.embedding_l2, self.gates, hyper.embedding_optimizer)
             if config.optimizer == "adam"
             else torch.optim.SGD(
                 self.weights, config.learning_rate, config.momentum, weight_decay=config.weight_decay

@@ -11,19 +11,19 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from ctrloom.architecture import Function, Interaction
-from ctrloom.config import ModelName
+from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName
 from ctrloom.data.rows import Rows
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.progress import progress
 from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.section import Section
-from ctrloom.training.loop import adam, loss_of, run_epoch, shuffled, steps_in_pass
+from ctrloom.training.loop import adam, loss_of, products_in, run_epoch, shuffled, steps_in_pass
 
 PARTS = 5  # parts of a stage after which the learning rates decay
 STEPS = 80  # in a pass at least, for gates to part
@@ -56,12 +56,15 @@ class Schedule:
     embedding_l2: float = 0.0
     warm_up: int = 0  # passes that train the linear part alone
     gate_warm_up: int = 0  # passes with fixed gates
+    embedding_optimizer: EmbeddingOptimizer = "adam"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     @classmethod
-    def of(cls, config: Section, **own: Any) -> Self:
-        """What a method's configuration has under these names, and what is given here."""
+    def of(cls, config: Section, hyper: Hyperparameters, **own: Any) -> Self:
+        """What a method's configuration has under these names, what is given here, and the model's own."""
         names = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in config if name in names} | own)
+        shared = {"embedding_optimizer": hyper.embedding_optimizer, "precision": hyper.precision}
+        return cls(**shared | {name: value for name, value in config if name in names} | own)
 
 
 class Stage:
@@ -100,7 +103,9 @@ class Stage:
 
         for gate_P in self.gates:
             nn.init.uniform_(gate_P, schedule.gate_init - 1e-3, schedule.gate_init + 1e-3)
-        self.adam = adam(model, schedule.learning_rate, schedule.embedding_l2, without=self.gates)
+        self.adam = adam(
+            model, schedule.learning_rate, schedule.embedding_l2, self.gates, schedule.embedding_optimizer
+        )
         rates = [
             schedule.gate_learning_rate * schedule.gate_decay ** self._part(t) for t in range(self.steps)
         ]
@@ -120,8 +125,10 @@ class Stage:
         ]
         if schedule.warm_up:
             linear = _MainEffects(self.model)
-            passes.insert(0, (schedule.warm_up, linear, adam(linear, schedule.learning_rate).step))
-        with progress(title, self.passes * len(self.rows)) as advance:
+            main_effects = adam(linear, schedule.learning_rate, tables=schedule.embedding_optimizer)
+            passes.insert(0, (schedule.warm_up, linear, main_effects.step))
+        precision = products_in(schedule.precision, self.rows.ids_NC.device)
+        with progress(title, self.passes * len(self.rows)) as advance, precision:
             for count, model, step in passes:
                 for _ in range(count):
                     run_epoch(model, self.rows, self.batch_size, self.generator, step, advance)

@@ -123,7 +123,9 @@ class _Course:
             self.train, self.gate_rows = halves(self.train, self.generator)
             self.model.memorized.recount(batch.ids_NC for batch in self.train.batches(SCORING_BATCH))
         logits = [self.model.logit_P3]
-        self.adam = adam(self.model, config.learning_rate, config.embedding_l2, without=logits)
+        self.adam = adam(
+            self.model, config.learning_rate, config.embedding_l2, logits, hyper.embedding_optimizer
+        )
         self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate)
         self.batch_size = config.batch_size or min(2000, max(64, len(self.train) // STEPS))
         self.pass_steps = steps_in_pass(len(self.train), self.batch_size)

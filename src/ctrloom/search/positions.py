@@ -104,6 +104,7 @@ def _stage(
     model = PositionGatedAIM(given, task.schema, hyper).to(pick_device(hyper.device))
     schedule = Schedule.of(
         config,
+        hyper,
         epochs=config.embedding_epochs,
         gate_learning_rate=config.embedding_gate_learning_rate,
         mu=config.embedding_mu,

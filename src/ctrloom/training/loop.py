@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ctrloom.config import Hyperparameters
+from ctrloom.config import EmbeddingOptimizer, Hyperparameters
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.metrics import auc, row_logloss
 from ctrloom.evaluation.results import Epoch
 from ctrloom.nn.crosses import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
-from ctrloom.optim.row_adam import RowAdam
+from ctrloom.optim.row_wise import RowWise
 from ctrloom.progress import Advance, progress
 from ctrloom.section import Section
 
@@ -108,25 +108,39 @@ def run_epoch(
 
 
 def adam(
-    model: nn.Module, learning_rate: float, embedding_l2: float = 0.0, without: Sequence[Tensor] = ()
-) -> RowAdam:
-    """Dense Adam, as the papers' code has it; L2 on embedding tables is part of their gradient.
+    model: nn.Module,
+    learning_rate: float,
+    embedding_l2: float = 0.0,
+    without: Sequence[Tensor] = (),
+    tables: EmbeddingOptimizer = "adam",
+    table_rate: float | None = None,
+) -> RowWise:
+    """Adam for all weights; L2 on embedding tables is part of their gradient.
 
-    Tables of crosses have L2 and learning rate of their own, and only the rows of a batch move.
+    Dense Adam moves whole tables at every step, as the papers' code has it. The row-wise optimizers move
+    the rows of a batch alone, and so does that of crosses, which have L2 and learning rate of their own.
     """
-    tables = {id(p) for m in model.modules() if isinstance(m, FieldEmbedding) for p in m.parameters()}
+    fields = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
+    for table in fields:
+        table.row_wise = tables != "adam"
+    in_tables = {id(p) for table in fields for p in table.parameters()}
     crosses = [m for m in model.modules() if isinstance(m, CrossEmbedding)]
     skipped = {id(p) for p in without} | {id(cross.weight) for cross in crosses}
     chosen = [p for p in model.parameters() if id(p) not in skipped]
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in chosen if id(p) in tables], "weight_decay": embedding_l2},
-        {"params": [p for p in chosen if id(p) not in tables]},
+        {
+            "params": [p for p in chosen if id(p) in in_tables],
+            "weight_decay": embedding_l2,
+            "lr": table_rate or learning_rate,
+            "rows": "adagrad" if tables == "rowwise_adagrad" else "adam",
+        },
+        {"params": [p for p in chosen if id(p) not in in_tables]},
         *(
             {"params": [c.weight], "weight_decay": c.l2, "lr": c.learning_rate or learning_rate}
             for c in crosses
         ),
     ]
-    return RowAdam([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+    return RowWise([group for group in groups if group["params"]], lr=learning_rate, fused=True)
 
 
 @torch.no_grad()
@@ -147,7 +161,13 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
     device = pick_device(hyper.device)
     model.to(device)
     train, valid = train.to(device), valid.to(device)
-    optimizer = adam(model, hyper.learning_rate, hyper.embedding_l2)
+    optimizer = adam(
+        model,
+        hyper.learning_rate,
+        hyper.embedding_l2,
+        tables=hyper.embedding_optimizer,
+        table_rate=hyper.embedding_learning_rate,
+    )
     epochs: list[Epoch] = []
     best, best_score, best_state, waited, decays, seconds = 0, -np.inf, {}, 0, hyper.decays, 0.0
     with progress(title, hyper.epochs * len(train)) as advance:

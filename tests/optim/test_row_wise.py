@@ -1,4 +1,4 @@
-"""Row-wise Adam against dense Adam and against loops over rows and entries."""
+"""Row-wise optimizers against dense Adam and against loops over rows and entries."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctrloom.optim.row_adam import RowAdam
+from ctrloom.optim.row_wise import RowWise
 
 
 def sparse(rows: list[int], values: torch.Tensor, size: int) -> torch.Tensor:
@@ -20,7 +20,7 @@ def test_with_every_row_in_every_batch_it_is_dense_adam(decay: float) -> None:
     start = torch.randn(5, 3, dtype=torch.double)
     rows, dense = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
     settings = {"lr": 0.05, "weight_decay": decay}
-    optimizer, reference = RowAdam([rows], **settings), torch.optim.Adam([dense], **settings)
+    optimizer, reference = RowWise([rows], **settings), torch.optim.Adam([dense], **settings)
     for _ in range(20):
         dense.grad = torch.randn(5, 3, dtype=torch.double)
         rows.grad = sparse([4, 0, 2, 3, 1], dense.grad[[4, 0, 2, 3, 1]], 5)
@@ -36,7 +36,7 @@ def test_untouched_rows_wait_with_their_moments_and_their_l2() -> None:
     lr, l2, b1, b2, eps = 0.1, 0.3, 0.9, 0.999, 1e-8
     table = torch.nn.Parameter(torch.from_numpy(start.copy()))
     beside = torch.nn.Parameter(torch.ones(3, dtype=torch.double))
-    optimizer = RowAdam([{"params": [table], "weight_decay": l2}, {"params": [beside]}], lr=lr)
+    optimizer = RowWise([{"params": [table], "weight_decay": l2}, {"params": [beside]}], lr=lr)
     weight, first, second = start.copy(), np.zeros((6, 2)), np.zeros((6, 2))
     for t in range(1, 15):
         batch = [int(r) for r in rng.integers(0, 5, 4)]  # with repetitions; row 5 never
@@ -60,9 +60,9 @@ def test_a_stopped_training_goes_on_from_its_state() -> None:
     torch.manual_seed(1)
     grads = [torch.randn(2, 3) for _ in range(6)]
     once, first = (torch.nn.Parameter(torch.ones(4, 3)) for _ in range(2))
-    whole, half = RowAdam([once], lr=0.1), RowAdam([first], lr=0.1)
+    whole, half = RowWise([once], lr=0.1), RowWise([first], lr=0.1)
 
-    def step(table: torch.nn.Parameter, optimizer: RowAdam, t: int) -> None:
+    def step(table: torch.nn.Parameter, optimizer: RowWise, t: int) -> None:
         table.grad = sparse([t % 4, (t + 1) % 4], grads[t], 4)
         optimizer.step()
 
@@ -71,8 +71,29 @@ def test_a_stopped_training_goes_on_from_its_state() -> None:
     for t in range(3):
         step(first, half, t)
     second = torch.nn.Parameter(first.detach().clone())
-    resumed = RowAdam([second], lr=0.1)
+    resumed = RowWise([second], lr=0.1)
     resumed.load_state_dict(half.state_dict())
     for t in range(3, 6):
         step(second, resumed, t)
     assert torch.equal(once, second)
+
+
+def test_adagrad_has_one_rate_per_row() -> None:
+    rng = np.random.default_rng(2)
+    start = rng.normal(size=(5, 3))
+    lr, l2, eps = 0.2, 0.1, 1e-8
+    table = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = RowWise([{"params": [table], "weight_decay": l2, "rows": "adagrad"}], lr=lr)
+    weight, squares = start.copy(), np.zeros(5)
+    for _ in range(10):
+        batch = [int(r) for r in rng.integers(0, 4, 3)]  # row 4 never
+        grads = rng.normal(size=(3, 3))
+        table.grad = sparse(batch, torch.from_numpy(grads), 5)
+        optimizer.step()
+        for r in set(batch):
+            g = [sum(grads[n, d] for n in range(3) if batch[n] == r) + l2 * weight[r, d] for d in range(3)]
+            squares[r] += sum(x * x for x in g) / 3
+            for d in range(3):
+                weight[r, d] -= lr * g[d] / (math.sqrt(squares[r]) + eps)
+    np.testing.assert_allclose(table.detach().numpy(), weight, rtol=0, atol=1e-12)
+    assert (table.detach().numpy()[4] == start[4]).all()

@@ -1,0 +1,79 @@
+"""Optimizers for tables of which a batch touches few rows.
+
+R rows of a table, U rows that a batch touches, D width of a row.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class RowWise(torch.optim.Adam):
+    """Adam that moves, of a parameter with a sparse gradient, the rows of that gradient alone.
+
+    Dense Adam moves every row at every step: by what is left of its first moment, and by the L2 of
+    `weight_decay`. Here a row's state and its L2 wait until a batch touches it. A group's `rows` says how
+    touched rows move:
+
+    - `adam` (the default): bias is corrected by the number of steps, not of touches, so that a row which
+      every batch touches moves as in dense Adam (Kingma and Ba, Adam, ICLR 2015, Algorithm 1).
+    - `adagrad`: w -= lr g / (sqrt(s) + eps), with s the sum over the steps of the mean of g^2 over the row:
+      one number of state per row (Duchi et al., JMLR 2011, with one rate per row).
+
+    Parameters with dense gradients are torch's Adam's.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Take one step; sparse gradients are used up."""
+        assert closure is None, "RowWise needs no closure"
+        for group in self.param_groups:
+            move = self._adagrad if group.get("rows") == "adagrad" else self._adam
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.grad.is_sparse:
+                    row_U, grad_UD = _unique(parameter.grad)
+                    weight_UD = parameter.index_select(0, row_U)
+                    if group["weight_decay"]:
+                        grad_UD = grad_UD.add(weight_UD, alpha=group["weight_decay"])
+                    move(parameter, group, row_U, weight_UD, grad_UD)
+                    parameter.index_copy_(0, row_U, weight_UD)
+                    parameter.grad = None  # nothing is left for the dense step
+        super().step()
+
+    def _adam(
+        self, table: Tensor, group: dict[str, Any], row_U: Tensor, weight_UD: Tensor, grad_UD: Tensor
+    ) -> None:
+        state, (beta1, beta2) = self.state[table], group["betas"]
+        if not state:
+            state["step"] = torch.zeros(())
+            # Both moments of a row side by side: memory is read once for both.
+            state["moments"] = table.new_zeros(table.shape[0], 2, *table.shape[1:])
+        state["step"] += 1
+        steps = float(state["step"])
+        moments_U2D = state["moments"].index_select(0, row_U)
+        first_UD, second_UD = moments_U2D.unbind(1)
+        first_UD.lerp_(grad_UD, 1 - beta1)
+        second_UD.mul_(beta2).addcmul_(grad_UD, grad_UD, value=1 - beta2)
+        state["moments"].index_copy_(0, row_U, moments_U2D)
+        scale_UD = (second_UD / (1 - beta2**steps)).sqrt_().add_(group["eps"])
+        weight_UD.addcdiv_(first_UD, scale_UD, value=-group["lr"] / (1 - beta1**steps))
+
+    def _adagrad(
+        self, table: Tensor, group: dict[str, Any], row_U: Tensor, weight_UD: Tensor, grad_UD: Tensor
+    ) -> None:
+        state = self.state[table]
+        if not state:
+            state["squares"] = table.new_zeros(table.shape[0])
+        square_U = state["squares"].index_select(0, row_U).add_(grad_UD.square().mean(1))
+        state["squares"].index_copy_(0, row_U, square_U)
+        weight_UD.addcdiv_(grad_UD, square_U.sqrt_().add_(group["eps"]).unsqueeze(1), value=-group["lr"])
+
+
+def _unique(grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows that a sparse gradient names, each once, and what it says of them."""
+    row_N = grad._indices()[0]
+    if not (row_N[1:] > row_N[:-1]).all():  # torch forgets that a gradient was made of unique rows
+        grad = grad.coalesce()
+    return grad._indices()[0], grad._values()

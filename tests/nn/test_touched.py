@@ -1,0 +1,38 @@
+"""Sparse gradients against torch's dense ones."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctrloom.nn.touched import touched_rows
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(0, 8), min_size=3, max_size=3), min_size=0, max_size=12),
+    width=st.integers(1, 4),
+    dtype=st.sampled_from([torch.int32, torch.int64]),
+)
+def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once(
+    rows: list[list[int]], width: int, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    table = torch.randn(9, width, requires_grad=True)
+    ids_BC = torch.tensor(rows, dtype=dtype).view(-1, 3)
+    weight_BCD = torch.randn(len(ids_BC), 3, width)
+    (dense,) = torch.autograd.grad((torch.nn.functional.embedding(ids_BC, table) * weight_BCD).sum(), table)
+    found = touched_rows(table, ids_BC)
+    assert torch.equal(found, table[ids_BC.long()])
+    (sparse,) = torch.autograd.grad((found * weight_BCD).sum(), table)
+    assert sparse.is_sparse
+    torch.testing.assert_close(sparse.to_dense(), dense)
+    assert sparse._indices()[0].tolist() == sorted({i for row in rows for i in row})
+
+
+def test_second_use_of_a_table_in_one_step_adds_up() -> None:
+    table = torch.nn.Parameter(torch.ones(4, 2))
+    (
+        touched_rows(table, torch.tensor([1, 2])).sum() + 3 * touched_rows(table, torch.tensor([2])).sum()
+    ).backward()
+    assert table.grad is not None
+    assert table.grad.to_dense()[:, 0].tolist() == pytest.approx([0, 1, 4, 0])
