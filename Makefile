@@ -13,7 +13,7 @@ COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 IMAGE_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-containers lint format compile images image-cpu image-gpu manifests clean
+.PHONY: help setup demo test test-long bench test-containers lint format compile images image-cpu image-gpu manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test-long: setup  ## the tests that take minutes
 
 test-containers: setup  ## the pipeline with every step in a container; needs podman or docker, and `make image-cpu`
 	CTRLOOM_IMAGE=$(IMAGE):$(RELEASE) $(BIN)/pytest -m containers tests/containers
+
+bench: setup  ## speed of training and searching; BENCH='--fuxictr CLONE --peer-python PYTHON' measures peers beside
+	$(BIN)/python benchmarks/training $(BENCH)
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

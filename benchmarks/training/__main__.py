@@ -1,0 +1,151 @@
+"""Speed of training and searching beside peers: `python benchmarks/training --help`.
+
+Each case runs in a process of its own, and so does its peer. Both prepare; then they take turns, so that both
+meet the same machine, and the table has the median ratio of neighbours.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+import numpy as np
+from cases import CASES, Case
+from limits import Machine, limit, measure
+from result import write
+from shapes import draw, sizes_of
+
+HERE = Path(__file__).parent
+
+
+class Process:
+    """A worker that was prepared and waits for its turn."""
+
+    def __init__(self, command: list[str], threads: int) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, (HERE, HERE.parent)))
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # open while the process is
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=environment,
+        )
+        self.facts = self._answer()
+
+    def call(self, name: str) -> dict[str, Any]:
+        """Let it do that once, and hear how long it took."""
+        assert self.process.stdin
+        print(name, file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def end(self) -> None:
+        """Let it go."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout
+        if line := self.process.stdout.readline():
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        self.process.wait()
+        self.errors.seek(0)
+        raise RuntimeError("\n".join(self.errors.read().splitlines()[-15:]))
+
+
+def run(case: Case, arguments: argparse.Namespace, home: Path) -> dict[str, Any]:
+    """One line of the table."""
+    sizes = sizes_of(case.shape, None if case.search == "optinter" else case.ids)
+    task = asdict(case) | {
+        "sizes": sizes,
+        "rows": arguments.steps * case.batch,
+        "steps": arguments.steps,
+        "threads": arguments.threads,
+        "data": str(home / "rows.npz"),
+    }
+    ids_NF, label_N = draw(sizes, task["rows"])
+    np.savez(task["data"], ids=ids_NF, label=label_N)
+    processes = {
+        "ours": Process([sys.executable, str(HERE / "ours.py"), json.dumps(task)], arguments.threads)
+    }
+    clone = getattr(arguments, case.peer, None) if case.peer else None
+    if case.peer == "gather":
+        processes["peer"] = Process(
+            [sys.executable, str(HERE / "peers/gather.py"), json.dumps(task)], arguments.threads
+        )
+    elif case.peer and arguments.peer_python and (clone or case.peer == "deepctr"):
+        command = [arguments.peer_python, str(HERE / f"peers/{case.peer}.py"), json.dumps(task)]
+        processes["peer"] = Process([*command, *([str(clone)] if clone else [])], arguments.threads)
+    answers: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for _ in range(arguments.rounds):
+        for who, process in processes.items():
+            for call in process.facts["calls"]:
+                answers.setdefault(call, {}).setdefault(who, []).append(process.call(call))
+    for process in processes.values():
+        process.end()
+    line: dict[str, Any] = {
+        "case": asdict(case),
+        "parameters": processes["ours"].facts["parameters"],
+        "calls": {},
+    }
+    for call, by in answers.items():
+        rates = {who: [a["rows"] / a["seconds"] for a in found] for who, found in by.items()}
+        line["calls"][call] = {who: statistics.median(rate) for who, rate in rates.items()} | {
+            "cpu": {who: statistics.median(a["rows"] / a["cpu_seconds"] for a in f) for who, f in by.items()}
+        }
+        if "peer" in rates:
+            ratios = [mine / theirs for mine, theirs in zip(rates["ours"], rates["peer"], strict=True)]
+            line["calls"][call]["ratio"] = statistics.median(ratios)
+    line["peak_mib"] = {
+        who: max(a["peak_mib"] for f in answers.values() for a in f.get(who, [])) for who in processes
+    }
+    return line
+
+
+def main() -> None:
+    """Measure the machine, then the cases, and write the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--steps", type=int, default=10, help="of a measured call")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each process")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--peer-python", help="an interpreter that has what the peers need")
+    parser.add_argument("--fuxictr", type=Path, help="a clone of github.com/reczoo/FuxiCTR")
+    parser.add_argument("--vega", type=Path, help="a clone of github.com/huawei-noah/vega")
+    parser.add_argument("--optinter", type=Path, help="a clone of github.com/fuyuanlyu/OptInter")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "results")
+    arguments = parser.parse_args()
+    machine: Machine = measure(arguments.threads)
+    print(machine, flush=True)
+    lines = []
+    with tempfile.TemporaryDirectory() as home:
+        for case in CASES:
+            if arguments.only.lower() not in case.name.lower():
+                continue
+            try:
+                line = run(case, arguments, Path(home))
+            except RuntimeError as error:
+                print(f"{case.name}: failed\n{error}", file=sys.stderr, flush=True)
+                continue
+            line["limit"] = limit(case, machine)
+            lines.append(line)
+            print(case.name, json.dumps({k: line[k] for k in ("calls", "limit", "peak_mib")}), flush=True)
+    write(lines, machine, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What is measured: a model or a search on one shape with one batch size, and the figure it is to reach."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+CRITEO_CROSSES = 21_037_504  # kept values of 325 pairs, as OptInter's authors have them
+Peer = Literal["fuxictr", "deepctr", "vega", "optinter", "gather"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table.
+
+    `least` is the ratio to the peer, and `rows_per_second` the rate, that the line is to reach on the CPU.
+    """
+
+    name: str
+    model: str
+    shape: str = "criteo"
+    batch: int = 2000
+    embedding: int = 20
+    ids: int | None = 1_000_000
+    hidden: tuple[int, ...] = (400, 400, 400)
+    orders: tuple[int, ...] = (2,)
+    search: str | None = None  # gates learn beside the weights, as that search has it
+    precision: str = "float32"
+    optimizer: str = "lazy_adam"
+    peer: Peer | None = None
+    least: float | None = None
+    rows_per_second: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)  # of the model, more than the above
+
+
+def criteo(model: str, batch: int, least: float, **more: Any) -> Case:
+    """A model at Criteo's shape beside FuxiCTR's."""
+    name = f"{more.pop('title')}, batch {batch:,}"
+    return Case(name, model, batch=batch, peer="fuxictr", least=least, **more)
+
+
+CASES = (
+    criteo("fm", 2000, 8, title="FM"),
+    criteo("fm", 2000, 1, title="FM, dense Adam", optimizer="adam"),
+    criteo("fm", 2000, 8, title="FM, row-wise Adagrad", optimizer="rowwise_adagrad"),
+    criteo("fm", 10_000, 4, title="FM"),
+    criteo("fm", 10_000, 30, title="FM, 10 million ids", ids=10_000_000),
+    criteo("deepfm", 2000, 3, title="DeepFM", precision="bfloat16"),
+    criteo("deepfm", 10_000, 2, title="DeepFM", precision="bfloat16"),
+    criteo("deepfm", 10_000, 1, title="DeepFM, float32"),
+    criteo("ipnn", 2000, 3, title="IPNN", precision="bfloat16"),
+    criteo("ipnn", 10_000, 2, title="IPNN", precision="bfloat16"),
+    criteo("ipnn", 10_000, 1, title="IPNN, float32"),
+    Case("AutoFM search, 741 gates, batch 2,000", "autofm", search="autofis", rows_per_second=80_000),
+    Case(
+        "AutoFM search, 741 gates, batch 10,000",
+        "autofm",
+        batch=10_000,
+        search="autofis",
+        rows_per_second=80_000,
+    ),
+    Case(
+        "AutoDeepFM search, MLP 700 x 5",
+        "autodeepfm",
+        search="autofis",
+        hidden=(700,) * 5,
+        precision="bfloat16",
+        peer="vega",
+        least=4,
+    ),
+    Case("AutoFM search, 9,139 triples", "autofm", search="autofis", orders=(2, 3), peer="gather", least=5),
+    Case(
+        "OptInter search, 325 crosses, 21 million ids",
+        "optinter",
+        search="optinter",
+        hidden=(700,) * 5,
+        ids=CRITEO_CROSSES,
+        precision="bfloat16",
+        peer="optinter",
+        least=6,
+    ),
+    Case("FM on Frappe", "fm", "frappe", 4096, 10, None, peer="fuxictr", least=2),
+    Case(
+        "DeepFM on Frappe", "deepfm", "frappe", 4096, 10, None, precision="bfloat16", peer="fuxictr", least=2
+    ),
+    Case("IPNN on Frappe", "ipnn", "frappe", 4096, 10, None, precision="bfloat16", peer="fuxictr", least=2),
+    Case(
+        "AutoInt on Frappe, 6 layers of 4 heads, 128",
+        "autoint",
+        "frappe",
+        4096,
+        10,
+        None,
+        precision="bfloat16",
+        peer="fuxictr",
+        least=3,
+        settings={"attention_layers": 6, "heads": 4, "head_size": 32},
+    ),
+    Case(
+        "DeepFM on Frappe beside DeepCTR-Torch",
+        "deepfm",
+        "frappe",
+        4096,
+        10,
+        None,
+        precision="bfloat16",
+        peer="deepctr",
+    ),
+    Case("FM on MovieLens 100k", "fm", "movielens", 4096, 10, None, peer="fuxictr"),
+    Case("FM at Avazu's shape, 0.65 million ids", "fm", "avazu", 2000, 40, 645_195, peer="fuxictr"),
+    Case("FM at Avazu's shape, 1.2 million ids", "fm", "avazu", 2000, 40, 1_200_000, peer="fuxictr"),
+    Case(
+        "AutoDeepFM search at Avazu's shape",
+        "autodeepfm",
+        "avazu",
+        2000,
+        40,
+        645_195,
+        (700,) * 5,
+        search="autofis",
+        precision="bfloat16",
+        peer="vega",
+    ),
+)

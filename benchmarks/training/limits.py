@@ -1,0 +1,108 @@
+"""The machine's limits, measured, and what they allow each case (roofline).
+
+B batch, F fields, D embedding size, P interactions.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from math import comb
+
+import numpy as np
+import torch
+from cases import Case
+from shapes import draw, sizes_of
+
+FLOAT = 4  # bytes
+PASSES = 4  # over activations that torch keeps: written and read, forward and backward
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine reaches on its own."""
+
+    device: str
+    copy_bytes: float  # read and written a second
+    gathered_rows: float  # of 20 floats from a table of a million, a second
+    flops: dict[str, float]  # of matrix products, by precision
+
+
+def measure(threads: int) -> Machine:
+    """Bandwidth, gathers and matrix products of this machine, best of several."""
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    size = 2**26
+    source, target = (torch.ones(size, device=device) for _ in range(2))
+    copied = 2 * FLOAT * size / _best(lambda: target.copy_(source), device)
+    table, row_N = torch.ones(10**6, 20, device=device), torch.randint(10**6, (10**6,), device=device)
+    gathered = len(row_N) / _best(lambda: table.index_select(0, row_N), device)
+    flops = {}
+    for precision in ("float32", "bfloat16"):
+        a, b = (
+            torch.ones(n, m, device=device, dtype=getattr(torch, precision))
+            for n, m in ((4096, 2048), (2048, 2048))
+        )
+        flops[precision] = 2 * 4096 * 2048 * 2048 / _best(lambda a=a, b=b: a @ b, device)  # type: ignore[misc]
+    return Machine(device.type, copied, gathered, flops)
+
+
+def limit(case: Case, machine: Machine) -> dict[str, float | str]:
+    """Rows a second that memory and arithmetic allow, the smaller of the two by name, and their parts.
+
+    Memory: ids; embeddings gathered, and gradients written and read; the optimizer's rows; activations four
+    times. Arithmetic: three times the forward pass. The fraction of rows that are different in a batch is
+    that of the case's own data.
+    """
+    sizes = sizes_of(case.shape, None if case.search == "optinter" else case.ids)
+    fields, size = len(sizes), case.embedding
+    ids_NF, _ = draw(sizes, case.batch)
+    distinct = sum(len(np.unique(ids_NF[:, f])) for f in range(fields)) / (case.batch * fields)
+    pairs = [comb(fields, order) for order in case.orders]
+    gated = 0 if case.model in ("fm", "deepfm") else sum(pairs)
+    row = FLOAT * size
+    state = {"adam": 0, "lazy_adam": 6 * row, "rowwise_adagrad": 2 * row + 2 * FLOAT}[case.optimizer]
+    widths: list[int] = []
+    if case.model not in ("fm", "autofm", "autoint"):
+        widths = [fields * size + (sum(pairs) if case.model == "ipnn" else 0), *case.hidden, 1]
+    moved = fields * (FLOAT + 4 * row + distinct * state) + FLOAT
+    moved += PASSES * FLOAT * (fields * size + gated + sum(widths[1:]))
+    if case.optimizer == "adam":
+        moved += 8 * row * sum(sizes) / case.batch  # the whole table: w, g, m and v, each read and written
+    work = 3 * 2 * sum(n * m for n, m in pairwise(widths))
+    work += 3 * (
+        4 * fields * size if not gated else sum(o * p * size for o, p in zip(case.orders, pairs, strict=True))
+    )
+    if case.search == "optinter":
+        crosses, cross_size = 325, 10
+        work += 3 * 2 * crosses * cross_size * (case.hidden[0] + 2)
+        moved += crosses * FLOAT * cross_size * (4 + 6 * distinct + 3 * PASSES)
+    if case.model == "autoint":
+        dims = [size] + [128] * 6
+        work = 3 * sum(2 * fields * (4 * n * m + 2 * fields * m) for n, m in pairwise(dims))
+        moved += PASSES * FLOAT * 6 * (5 * fields * 128 + 2 * 4 * fields * fields)
+    rates = {"memory": machine.copy_bytes / moved, "compute": machine.flops[case.precision] / max(work, 1)}
+    binding = min(rates, key=rates.__getitem__)
+    return {
+        "binding": binding,
+        "rows_per_second": rates[binding],
+        **rates,
+        "bytes_per_row": moved,
+        "flops_per_row": work,
+    }
+
+
+def describe(machine: Machine) -> dict[str, object]:
+    """For the result file."""
+    return asdict(machine)
+
+
+def _best(work: Callable[[], object], device: torch.device, times: int = 7) -> float:
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)

@@ -1,0 +1,127 @@
+"""One case of ours in a process of its own: `python ours.py '<case as JSON>'`; see worker.py."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from shapes import encoded
+from worker import serve
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import AutoFISConfig, Hyperparameters, OptInterConfig
+from ctrloom.data.rows import Rows
+from ctrloom.models import build
+from ctrloom.schema import CrossKeys, Schema
+from ctrloom.search import optinter
+from ctrloom.search.gates import Group, Schedule, Stage
+from ctrloom.search.task import Task
+from ctrloom.training.loop import adam, loss_of, pick_device, products_in, run_epoch, seed_everything
+
+VALID = 1000  # rows that a search is validated on, which are not counted
+
+
+def main() -> None:
+    """Prepare the case and answer."""
+    case = json.loads(sys.argv[1])
+    torch.set_num_threads(case["threads"])
+    prepare = search if case["search"] else train
+    rows, calls, parameters = prepare(case)
+    serve(rows, calls, parameters=parameters)
+
+
+def settings(case: dict[str, Any]) -> Hyperparameters:
+    """The model's."""
+    own = {
+        "embedding_size": case["embedding"],
+        "hidden": case["hidden"],
+        "precision": case["precision"],
+        "embedding_optimizer": case["optimizer"],
+        **case["settings"],
+    }
+    return Hyperparameters.of({case["model"]: own}, case["model"])
+
+
+Prepared = tuple[dict[str, int], dict[str, Callable[[], object]], int]
+
+
+def train(case: dict[str, Any]) -> Prepared:
+    """A step on a batch at hand, and a pass over shuffled rows."""
+    generator, hyper = seed_everything(0), settings(case)
+    schema, rows = encoded(case["sizes"], case["rows"])
+    device = pick_device("auto")
+    model, rows = build(case["model"], Architecture.complete(schema.names), schema, hyper), rows.to(device)
+    model.to(device)
+    optimizer = adam(model, hyper.learning_rate, tables=hyper.embedding_optimizer)
+    batches = list(rows.batches(case["batch"]))[: case["steps"]]
+
+    def steps() -> None:
+        model.train()
+        with products_in(hyper.precision, device):
+            for batch in batches:
+                model.zero_grad(set_to_none=True)
+                loss_of(model, batch).backward()
+                optimizer.step()
+        wait(device)
+
+    def loop() -> None:
+        with products_in(hyper.precision, device):
+            run_epoch(model, rows, case["batch"], generator, optimizer.step, lambda *_: None)
+
+    @torch.no_grad()
+    def forward() -> None:
+        model.eval()
+        for batch in batches:
+            model(batch.ids_NC)
+        wait(device)
+
+    rows_in = {"step": sum(map(len, batches)), "loop": len(rows), "forward": sum(map(len, batches))}
+    return (
+        rows_in,
+        {"step": steps, "loop": loop, "forward": forward},
+        sum(p.numel() for p in model.parameters()),
+    )
+
+
+def search(case: dict[str, Any]) -> Prepared:
+    """A pass of the search, in which weights and gates learn in the same steps."""
+    hyper = settings(case)
+    if case["search"] == "optinter":
+        schema, rows, crosses = with_crosses(case)
+        config = OptInterConfig(epochs=1, batch_size=case["batch"], random_draws=0)
+        task = Task(rows[VALID:], rows[:VALID], schema, crosses)
+        return {"loop": case["rows"]}, {"loop": lambda: optinter.search(task, config, hyper).trace.seconds}, 0
+    schema, rows = encoded(case["sizes"], case["rows"])
+    whole = Architecture.complete(schema.names, case["orders"])
+    generator, device = seed_everything(0), pick_device("auto")
+    model = build(case["model"], whole, schema, hyper).to(device)
+    groups = [
+        Group(model.get_parameter(f"gates.{order}.gate_P"), whole.of_order(order)) for order in case["orders"]
+    ]
+    auto = AutoFISConfig(epochs=1, batch_size=case["batch"])
+    stage = Stage(model, groups, rows, Schedule.of(auto, hyper, warm_up=0, gate_warm_up=0), generator)
+
+    def loop() -> float:
+        stage.run("search")
+        return stage.seconds
+
+    return {"loop": case["rows"]}, {"loop": loop}, sum(p.numel() for p in model.parameters())
+
+
+def with_crosses(case: dict[str, Any]) -> tuple[Schema, Rows, CrossKeys]:
+    """OptInter's Criteo: 13 numbers, 26 fields of tokens, 325 crosses."""
+    import cross_lookup  # the benchmark beside this folder has the shape
+
+    schema, crosses = cross_lookup.crossed(cross_lookup.schema(), case["ids"])
+    return schema, cross_lookup.draw(schema, VALID + case["rows"], seed=3), crosses
+
+
+def wait(device: torch.device) -> None:
+    """Until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""What every measured process does: prepare, then measure whenever it is told to.
+
+Two processes that are measured side by side take turns, so that both meet the same machine. A process reads
+`step` or `loop` from its input and answers with the seconds that one call took, and ends when its input does.
+Peers import this file, so it needs nothing but Python.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+
+def serve(rows: dict[str, int], calls: dict[str, Callable[[], object]], **facts: object) -> None:
+    """Answer on the standard output until the standard input ends.
+
+    Args:
+        rows: how many rows each call trains on.
+        calls: what to measure, by name.
+        facts: what else the result should say.
+    """
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+
+    def say(**answer: object) -> None:
+        print(json.dumps(answer), file=answers, flush=True)
+
+    for call in calls.values():
+        call()  # the first has allocations and compilations that no later one has
+    say(calls=list(calls), **facts)
+    for line in sys.stdin:
+        name = line.strip()
+        began, cpu = time.perf_counter(), time.process_time()
+        own = calls[name]()
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        if isinstance(own, float):  # the call knows better which of its seconds count
+            seconds = own
+        say(seconds=seconds, cpu_seconds=cpu_seconds, rows=rows[name], peak_mib=peak)
