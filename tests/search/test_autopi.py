@@ -65,6 +65,24 @@ def test_the_graph_is_what_the_strengths_say(found: Found) -> None:
     assert max(learned) > 1.05 * min(learned)
 
 
+def test_a_graph_of_what_is_missed_sees_planted_pairs_too(made: Planting) -> None:
+    task = split(made)
+    config = CONFIG.model_copy(update={"choose_by": "perturbation", "choosing_rows": 1000})
+    found = autopi.search(task, config, HYPER)
+    cells = found.architecture.cells
+    assert cells is not None
+    kept = {(o.cell, o.source, o.target, o.operator) for o in found.trace.operators if o.kept}
+    assert kept == {
+        (name, e.source, e.target, e.operator)
+        for name, edges in (("interaction", cells.interaction), ("ensemble", cells.ensemble))
+        for e in edges
+    }
+    assert all(o.strength is not None and 0 < o.strength < 1 for o in found.trace.operators)
+    lr = Hyperparameters(epochs=6, batch_size=500, learning_rate=0.01)
+    plain = valid_auc("lr", Architecture.complete(made.schema.names), task, lr)
+    assert valid_auc("autopi", found.architecture, task, HYPER) > plain + 0.05
+
+
 def test_the_trace_says_what_it_cost(found: Found) -> None:
     trace = found.trace
     assert (trace.method, trace.base, trace.orders, trace.candidates) == ("autopi", "autopi", (), ())

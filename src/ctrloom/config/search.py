@@ -134,6 +134,9 @@ class AutoPIConfig(Section):
     gate_weight_decay: NotNegative = 1e-3
     anneal: bool = True
     noisy_skip: bool = False
+    # What stays: the strongest operators (section 4.4.1), or those that the mixture misses most
+    choose_by: Literal["strength", "perturbation"] = "strength"
+    choosing_rows: Count = 10_000  # perturbation: of the gates' half, on which the loss is measured
     samples: Count = 20  # random strategy: graphs that are trained and compared on validation rows
     seed: int = 0
     random_draws: Passes = 10

@@ -22,6 +22,7 @@ from ctrloom.nn.cells import MixedCell
 from ctrloom.nn.operators import Skip
 from ctrloom.progress import progress
 from ctrloom.search.graphs import random_graph, strongest
+from ctrloom.search.perturbation import most_missed
 from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import CellName, OperatorStrength, SampledGraph, SearchTrace
 from ctrloom.training.loop import (
@@ -50,10 +51,11 @@ def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
         return _best_of_random(task, config, hyper)
     bilevel = _BiLevel(task, config, hyper)
     bilevel.run()
+    graph = bilevel.choose()
     draws = range(config.seed, config.seed + config.random_draws)
     controls = [_architecture(task, "random", random_graph(config.nodes, draw)) for draw in draws]
-    found = _architecture(task, "autopi", bilevel.graph)
-    return Found(found, bilevel.trace, {"random": controls} if controls else {})
+    found = _architecture(task, "autopi", graph)
+    return Found(found, bilevel.trace(graph), {"random": controls} if controls else {})
 
 
 class _BiLevel:
@@ -134,16 +136,27 @@ class _BiLevel:
             for part in order_N.chunk(self.epoch_steps):
                 yield self.other[part]
 
-    @property
-    def graph(self) -> CellGraph:
-        """The strongest operators."""
-        edges = {name: strongest(cell.edges, self.best[name]) for name, cell in self.cells.items()}
-        return CellGraph(nodes=self.config.nodes, **edges)
+    def choose(self) -> CellGraph:
+        """The strongest operators, or those that are missed most."""
+        if self.config.choose_by == "strength":
+            edges = {name: strongest(cell.edges, self.best[name]) for name, cell in self.cells.items()}
+            return CellGraph(nodes=self.config.nodes, **edges)
+        began, drawing = time.perf_counter(), torch.Generator().manual_seed(self.config.seed)
+        order_N = torch.randperm(len(self.other), generator=drawing)[: self.config.choosing_rows]
+        rows = self.other[order_N.to(self.device)]
+        self.model.eval()
+        graph = most_missed(self.cells, lambda: self._loss_on(rows))
+        self.seconds += time.perf_counter() - began
+        return graph
 
-    @property
-    def trace(self) -> SearchTrace:
-        """Every operator on every edge, and how strong it was."""
-        kept = {(name, *place) for name, place in _places(self.graph)}
+    @torch.no_grad()
+    def _loss_on(self, rows: Rows) -> float:
+        losses = [loss_of(self.model, batch) * len(batch) for batch in rows.batches(self.config.batch_size)]
+        return float(torch.stack(losses).sum()) / len(rows)
+
+    def trace(self, graph: CellGraph) -> SearchTrace:
+        """Every operator on every edge, how strong it was, and whether it is in the graph."""
+        kept = {(name, *place) for name, place in _places(graph)}
         operators = tuple(
             OperatorStrength(
                 cell=name,
