@@ -30,6 +30,7 @@ def aim_search_embeddings(
 
     from ctrloom import stages
     from ctrloom.config import AIMConfig
+    from ctrloom.pipelines import display
 
     found = stages.aim_search_embeddings(
         Path(dataset.path),
@@ -38,10 +39,6 @@ def aim_search_embeddings(
         models,
         Path(search.path),
     )
-    for order in found.orders:
-        summary.log_metric(f"kept_order_{order}", len(found.of_order(order)))
-    if found.positions:
-        sizes = [len(kept.positions) for kept in found.positions]
-        summary.log_metric("mean_size_of_shortened", sum(sizes) / len(sizes))
-    if found.provenance:
-        summary.log_metric("search_seconds", found.provenance.search_seconds)
+    sizes = [len(kept.positions) for kept in found.positions]
+    shortened = {"mean_size_of_shortened": sum(sizes) / len(sizes)} if sizes else {}
+    display.show_search(found, summary, shortened)

@@ -22,17 +22,16 @@ def aim_search_interactions(
         config: Settings of the search (section `search` of a run configuration).
         models: Hyper-parameters per model (section `models` of a run configuration).
     """
+    from collections import Counter
     from pathlib import Path
 
     from ctrloom import stages
     from ctrloom.config import AIMConfig
+    from ctrloom.pipelines import display
 
     found = stages.aim_search_interactions(
         Path(dataset.path), AIMConfig.parse(config, "search"), models, Path(search.path)
     )
-    for order in found.orders:
-        summary.log_metric(f"kept_order_{order}", len(found.of_order(order)))
-        with_functions = sum(interaction.order == order for interaction in found.interactions)
-        summary.log_metric(f"kept_with_functions_order_{order}", with_functions)
-    if found.provenance:
-        summary.log_metric("search_seconds", found.provenance.search_seconds)
+    orders = Counter(interaction.order for interaction in found.interactions)
+    with_functions = {f"kept_with_functions_order_{order}": count for order, count in orders.items()}
+    display.show_search(found, summary, with_functions)

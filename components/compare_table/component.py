@@ -31,10 +31,11 @@ def compare_table(
 
     from ctrloom import stages
     from ctrloom.config import CompareConfig
+    from ctrloom.pipelines import display
 
     config = CompareConfig.parse(comparison, "comparison")
     folders = [Path(job.path) for job in jobs]
     results = stages.tabulate(Path(dataset.path), config, folders, Path(table.path))
     shutil.copy(Path(table.path) / "comparison.html", page.path)
-    for model in results.models:
-        summary.log_metric(f"test_auc_{model.name}", model.summary["test"]["auc"].mean)
+    auc = {f"test_auc_{model.name}": model.summary["test"]["auc"].mean for model in results.models}
+    display.show_metrics(auc, summary)

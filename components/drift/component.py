@@ -29,12 +29,16 @@ def drift(
 
     from ctrloom import stages
     from ctrloom.config.retraining import DriftConfig
+    from ctrloom.pipelines import display
 
     config = DriftConfig.parse(settings, "drift")
     found = stages.drift(Path(dataset.path), Path(champion.path) / "bundle", config, Path(drift.path))
     shutil.copy(Path(drift.path) / "drift.html", page.path)
-    metrics.log_metric("label_rate_before", found.label_rate_before)
-    metrics.log_metric("label_rate_now", found.label_rate_now)
-    metrics.log_metric("alarms", len(found.alarms))
-    metrics.log_metric("largest_stability_index", max(field.stability for field in found.fields))
-    metrics.log_metric("largest_unseen_share", max(field.unseen_now for field in found.fields))
+    told = {
+        "label_rate_before": found.label_rate_before,
+        "label_rate_now": found.label_rate_now,
+        "alarms": len(found.alarms),
+        "largest_stability_index": max(field.stability for field in found.fields),
+        "largest_unseen_share": max(field.unseen_now for field in found.fields),
+    }
+    display.show_metrics(told, metrics)

@@ -56,9 +56,12 @@ def evaluate(
         run,
         output,
     )
-    for model in results.models:
-        for metric in ("auc", "logloss"):
-            metrics.log_metric(f"{model.name}_test_{metric}", model.summary["test"][metric].mean)
+    tested = {
+        f"{model.name}_test_{metric}": model.summary["test"][metric].mean
+        for model in results.models
+        for metric in ("auc", "logloss")
+    }
+    display.show_metrics(tested, metrics)
     display.show_classification(results.shown, curve)
     shutil.copy(output / "summary.md", summary.path)
     shutil.copy(output / "report.html", report.path)

@@ -31,6 +31,7 @@ def gate(
 
     from ctrloom import stages
     from ctrloom.config.gate import GateConfig
+    from ctrloom.pipelines import display
 
     output = Path(verdict.path)
     decided = stages.gate(
@@ -41,9 +42,12 @@ def gate(
         output,
     )
     shutil.copy(output / "verdict.md", summary.path)
-    for name, side in (("challenger", decided.challenger), ("champion", decided.champion)):
-        if side:
-            metrics.log_metric(f"{name}_auc", side.metrics.auc)
-            metrics.log_metric(f"{name}_logloss", side.metrics.logloss)
-            metrics.log_metric(f"{name}_calibration_ratio", side.metrics.calibration_ratio)
+    sides = {"challenger": decided.challenger, "champion": decided.champion}
+    scored = {
+        f"{name}_{metric}": getattr(side.metrics, metric)
+        for name, side in sides.items()
+        if side
+        for metric in ("auc", "logloss", "calibration_ratio")
+    }
+    display.show_metrics(scored, metrics)
     return decided.promote

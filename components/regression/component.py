@@ -27,10 +27,12 @@ def regression(
 
     from ctrloom import stages
     from ctrloom.evaluation.regression import Baseline
+    from ctrloom.pipelines import display
 
     decided = stages.regression(
         Path(table.path) / "metrics.json", Baseline.parse(baseline, "baseline"), Path(verdict.path)
     )
     shutil.copy(Path(verdict.path) / "verdict.md", summary.path)
-    metrics.log_metric("passed", sum(check.passed for check in decided.checks))
-    metrics.log_metric("failed", sum(not check.passed for check in decided.checks) + len(decided.problems))
+    passed = sum(check.passed for check in decided.checks)
+    failed = len(decided.checks) - passed + len(decided.problems)
+    display.show_metrics({"passed": passed, "failed": failed}, metrics)

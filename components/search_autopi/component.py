@@ -27,11 +27,9 @@ def search_autopi(
 
     from ctrloom import stages
     from ctrloom.config import AutoPIConfig
+    from ctrloom.pipelines import display
 
     found = stages.search(Path(dataset.path), AutoPIConfig.parse(config, "search"), models, Path(search.path))
-    if found.cells:
-        kept = (*found.cells.interaction, *found.cells.ensemble)
-        for operator, times in Counter(edge.operator for edge in kept).items():
-            summary.log_metric(f"kept_{operator}", times)
-    if found.provenance:
-        summary.log_metric("search_seconds", found.provenance.search_seconds)
+    kept = (*found.cells.interaction, *found.cells.ensemble) if found.cells else ()
+    times = Counter(f"kept_{edge.operator}" for edge in kept)
+    display.show_search(found, summary, times)

@@ -18,7 +18,7 @@ def search_optinter(
     Args:
         dataset: Manifest of an encoded data set with crosses (vocabulary.crosses).
         search: Folder with architecture.json, search.json and the control selections.
-        summary: Pairs memorized and factorized, and the cost of the search.
+        summary: Pairs kept, memorized and factorized, and the cost of the search.
         config: Settings of the search (section `search` of a run configuration).
         models: Hyper-parameters per model (section `models` of a run configuration).
     """
@@ -26,11 +26,11 @@ def search_optinter(
 
     from ctrloom import stages
     from ctrloom.config import OptInterConfig
+    from ctrloom.pipelines import display
 
     found = stages.search(
         Path(dataset.path), OptInterConfig.parse(config, "search"), models, Path(search.path)
     )
-    summary.log_metric("memorized", len(found.of_order(2, "memorize")))
-    summary.log_metric("factorized", len(found.of_order(2, "hadamard")))
-    if found.provenance:
-        summary.log_metric("search_seconds", found.provenance.search_seconds)
+    functions = {"memorized": "memorize", "factorized": "hadamard"}
+    counts = {name: len(found.of_order(2, function)) for name, function in functions.items()}
+    display.show_search(found, summary, counts)

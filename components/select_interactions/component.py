@@ -26,11 +26,9 @@ def select_interactions(
 
     from ctrloom import stages
     from ctrloom.config import SelectionConfig
+    from ctrloom.pipelines import display
 
     found = stages.search(
         Path(dataset.path), SelectionConfig.parse(config, "search"), models, Path(search.path)
     )
-    for order in found.orders:
-        summary.log_metric(f"kept_order_{order}", len(found.of_order(order)))
-    if found.provenance:
-        summary.log_metric("search_seconds", found.provenance.search_seconds)
+    display.show_search(found, summary)

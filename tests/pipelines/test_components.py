@@ -68,6 +68,10 @@ def test_an_evaluation_is_shown_in_the_ui():
     assert {its.type.partition("@")[0] for its in outputs.values()} >= SHOWN
 
 
+def test_no_component_leaves_an_artifact_without_content(name):
+    assert ".log_" not in (FOLDER / name / "component.py").read_text(), "show it with `display`"
+
+
 def test_component_folders_are_whole():
     for folder in (path for path in FOLDER.iterdir() if path.is_dir() and path.name[0] not in "_."):
         assert {path.name for path in Path(folder).iterdir() if path.name != "__pycache__"} == {

@@ -1,24 +1,31 @@
 """What the Kubeflow UI is given to draw."""
 
 import json
+from pathlib import Path
 
 import pytest
 from made_up_evaluation import made_up
 
 pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
 
-from kfp.dsl import ClassificationMetrics
+from kfp.dsl import ClassificationMetrics, Metrics
 
-from ctrloom.pipelines.display import show_classification
+from ctrloom.pipelines.display import show_classification, show_metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-def test_curve_and_matrix_are_those_of_the_model():
+def test_numbers_are_shown_and_stored(tmp_path):
+    artifact = Metrics(name="numbers", uri=str(tmp_path / "numbers"))
+    show_metrics({"auc": 0.5, "kept": 3}, artifact)
+    assert artifact.metadata == json.loads(Path(artifact.path).read_text()) == {"auc": 0.5, "kept": 3}
+
+
+def test_curve_and_matrix_are_those_of_the_model(tmp_path):
     results, _ = made_up()
-    artifact = ClassificationMetrics(name="curve", uri="x")
+    artifact = ClassificationMetrics(name="curve", uri=str(tmp_path / "curve"))
     show_classification(results.shown, artifact)
-    json.dumps(artifact.metadata, allow_nan=False)
+    assert json.loads(Path(artifact.path).read_text()) == artifact.metadata
     points = artifact.metadata["confidenceMetrics"]
     thresholds = [point["confidenceThreshold"] for point in points]
     assert thresholds == sorted(thresholds, reverse=True)

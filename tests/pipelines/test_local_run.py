@@ -61,6 +61,15 @@ def test_run_directory_has_what_the_contract_says(run):
         assert (folder / "out" / name).exists(), name
 
 
+def test_every_artifact_of_a_step_has_content(run):
+    folder, _ = run
+    ended = list((folder / "out" / "steps").rglob("executor_output.json"))
+    assert len(ended) == 7
+    for step in ended:
+        for artifact in json.loads(step.read_text())["artifacts"].values():
+            assert Path(artifact["artifacts"][0]["uri"]).exists(), artifact
+
+
 def test_planted_pairs_are_found_and_said(run):
     folder, done = run
     truth = json.loads((folder / "truth.json").read_text())["interactions"]

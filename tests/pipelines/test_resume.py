@@ -1,17 +1,13 @@
 """A run that was stopped goes on, and one that changed starts anew."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
-import yaml
+from stopped import RUN, figures, kill, prepare, times_done
 
 from ctrloom.config import RunConfig
-from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.pipelines import local, resume
 
 
@@ -33,38 +29,29 @@ def test_a_changed_file_is_another_request(tmp_path):
     assert resume.states([file]) != before
 
 
-RUN = {
-    "name": "stopped",
-    "data": {"files": "clicks.csv", "columns": {"click": "label", "field_00..field_03": "categorical"}},
-    "search": {"batch_size": 200, "random_draws": 1},
-    "models": {"default": {"hidden": [8], "epochs": 2, "batch_size": 500}},
-    "baselines": ["lr", "fm"],
-    "transfer": ["ipnn"],
-    "seeds": [0],
-    "evaluation": {"base": "fm", "bootstrap": 50},
-}
+COMMAND = (sys.executable, "-m", "ctrloom", "run", "run.yaml", "--output")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder with a run that nobody stopped, in `whole`."""
+    folder = tmp_path_factory.mktemp("stopped")
+    prepare(folder)
+    subprocess.run([*COMMAND, "whole"], cwd=folder, check=True, capture_output=True)
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["vocabulary", "search-autofis", "transfer"])
-def test_a_killed_run_goes_on_where_it_was_with_the_same_metrics(tmp_path, step):
-    synthesize(SynthConfig(rows=6_000, fields=4, sizes=(8,), pairs=1, seed=3), tmp_path)
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(RUN))
-    command = [sys.executable, "-m", "ctrloom", "run", "run.yaml", "--output"]
-    subprocess.run([*command, "whole"], cwd=tmp_path, check=True, capture_output=True)
-    with subprocess.Popen([*command, "out"], cwd=tmp_path, start_new_session=True) as stopped:
-        while not list((tmp_path / "out").glob(f"steps/*/{step}*/**/executor_output.json")):
-            assert stopped.poll() is None
-            time.sleep(0.02)
-        os.killpg(stopped.pid, signal.SIGKILL)
-    subprocess.run([*command, "out"], cwd=tmp_path, check=True, capture_output=True)
-    done = [path.parent.name for path in (tmp_path / "out" / "steps").rglob("executor_output.json")]
-    assert done.count("ingest") == 1
-    assert set(done) >= {"ingest", "vocabulary", "baselines", "retrain", "transfer", "evaluate"}
-    whole, again = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "out"))
-    for each in (whole, again):
-        each["run"] = None
-    assert again["models"] == whole["models"]
+def test_a_killed_run_goes_on_where_it_was_with_the_same_metrics(whole, step):
+    output = whole / step
+    ended = kill([*COMMAND, step], whole, output, after=step)
+    assert "ingest" in ended
+    subprocess.run([*COMMAND, step], cwd=whole, check=True, capture_output=True)
+    times = times_done(output)
+    assert {times[each] for each in ended} == {1}
+    assert set(times) >= {"ingest", "vocabulary", "baselines", "retrain", "transfer", "evaluate"}
+    assert figures(output) == figures(whole / "whole")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,29 @@
-"""What the Kubeflow UI draws by itself."""
+"""What the Kubeflow UI draws by itself.
 
+Numbers are written into their artifacts too: a step one of whose artifacts has no content is never taken from
+the cache of a local run.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 from scipy.special import expit
+
+from ctrloom import storage
+
+
+def show_metrics(values: Mapping[str, float], artifact: Any) -> None:
+    """Put numbers where the Kubeflow UI finds them."""
+    for name, value in values.items():
+        artifact.log_metric(name, value)
+    storage.write_json(artifact.path, dict(values))
+
+
+def show_search(found: Any, artifact: Any, more: Mapping[str, float] | None = None) -> None:
+    """Show how many interactions of each order an Architecture kept, what its search cost, and `more`."""
+    kept = {f"kept_order_{order}": len(found.of_order(order)) for order in found.orders}
+    cost = {"search_seconds": found.provenance.search_seconds} if found.provenance else {}
+    show_metrics({**kept, **(more or {}), **cost}, artifact)
 
 
 def show_classification(model: Any, artifact: Any) -> None:
@@ -13,3 +34,4 @@ def show_classification(model: Any, artifact: Any) -> None:
     )
     matrix = [[found.true_negative, found.false_positive], [found.false_negative, found.true_positive]]
     artifact.log_confusion_matrix(["no click", "click"], matrix)
+    storage.write_json(artifact.path, artifact.metadata)

@@ -51,7 +51,7 @@ def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, 
     """Parameters of the pipeline of a comparison."""
     whole = config.model_dump(mode="json", exclude_none=True)
     entries = [entry.model_dump(mode="json", exclude_none=True) for entry in config.entries]
-    return {name: whole[name] for name in ("data", "vocabulary", "models")} | {
+    return {name: whole[name] for name in ("data", "vocabulary", "models", "engine", "spark")} | {
         "store": str(store),
         "jobs": [{"entry": entry, "seed": seed} for entry in entries for seed in config.seeds],
         "comparison": whole,
@@ -133,7 +133,7 @@ def run_pipeline(
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps), enable_caching=True)
     log_file = output / "log.txt"
     with (
-        open(log_file, "a" if going_on else "w", encoding="utf-8") as log,
+        open(log_file, "a" if going_on else "w", encoding="utf-8", buffering=1) as log,
         redirect_stdout(_Console(log)) as console,
         steps_in(prepared) if prepared else nullcontext(),
     ):

@@ -1,0 +1,60 @@
+"""A small run that is killed in the middle, and what must hold when it is started again."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.evaluation.results import Results
+from ctrloom.pipelines.local import STEPS, done
+
+RUN = {
+    "name": "stopped",
+    "data": {"files": "clicks.csv", "columns": {"click": "label", "field_00..field_03": "categorical"}},
+    "search": {"batch_size": 200, "random_draws": 1},
+    "models": {"default": {"hidden": [8], "epochs": 2, "batch_size": 500}},
+    "baselines": ["lr", "fm"],
+    "transfer": ["ipnn"],
+    "seeds": [0],
+    "evaluation": {"base": "fm", "truth": "truth.json", "bootstrap": 50},
+}
+CLOCKS = {"train_rows_per_second", "inference_rows_per_second", "train_seconds", "search_seconds"}
+
+
+def prepare(folder: Path) -> None:
+    """Make the clicks and `run.yaml`."""
+    synthesize(SynthConfig(rows=6_000, fields=4, sizes=(8,), pairs=1, seed=3), folder)
+    (folder / "run.yaml").write_text(yaml.safe_dump(RUN))
+
+
+def figures(output: Path) -> list[dict[str, Any]]:
+    """Everything that a run says of its models, but how long they took."""
+    models = Results.load(output / "metrics.json").models
+    assert models
+    return [model.model_dump(exclude=CLOCKS) for model in models]
+
+
+def kill(command: Sequence[str], folder: Path, output: Path, after: str) -> set[str]:
+    """Start a run and kill it less than a second after a step; gives the steps that had ended before."""
+    with subprocess.Popen(command, cwd=folder, start_new_session=True) as running:
+        while after not in done(output / STEPS):
+            assert running.poll() is None
+            time.sleep(0.02)
+        ended = set(done(output / STEPS))
+        time.sleep(random.random())
+        os.killpg(running.pid, signal.SIGKILL)
+    assert not (output / "metrics.json").exists(), after
+    return ended - {after}  # the end of this one may not have been noted yet
+
+
+def times_done(output: Path) -> Counter[str]:
+    """How often every step came to its end."""
+    return Counter(path.parent.name for path in (output / STEPS).rglob("executor_output.json"))
