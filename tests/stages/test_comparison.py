@@ -185,6 +185,26 @@ def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Pat
             {"name": "x", "search": {"method": "optinter"}, "controls": ["random", "unpruned"]},
             "x: controls: 'unpruned' is none of this search's: random, all-memorize, all-hadamard",
         ),
+        (
+            {"name": "x", "search": {"method": "autopi", "strategy": "random"}, "controls": ["random"]},
+            "x: controls: 'random' is none of this search's: it has none",
+        ),
+        (
+            {
+                "name": "x",
+                "search": {"method": "statistics_auc", "keep": {2: 3}},
+                "controls": ["statistics-auc"],
+            },
+            "x: controls: 'statistics-auc' is none of this search's: random, unpruned",
+        ),
+        (
+            {
+                "name": "x",
+                "search": {"method": "aim", "search_embeddings": False},
+                "controls": ["whole-embeddings"],
+            },
+            "x: controls: 'whole-embeddings' is none of this search's: random, unpruned",
+        ),
         ({"name": "lr", "model": "fm"}, "entries: two are named 'lr'"),
         (
             {"name": "x", "model": "fm", "settings": {"hiden": [3]}},

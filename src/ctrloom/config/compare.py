@@ -39,10 +39,11 @@ class Entry(Section):
             raise ValueError(f"{self.name}: give either `model` or `search`")
         if self.model is not None and (self.controls or self.transfer):
             raise ValueError(f"{self.name}: controls and transfer need a `search`")
-        known = self.search.CONTROLS if self.search else ()
+        known = self.search.controls if self.search else ()
         if unknown := set(self.controls) - set(known):
             raise ValueError(
-                f"{self.name}: controls: {min(unknown)!r} is none of this search's: {', '.join(known)}"
+                f"{self.name}: controls: {min(unknown)!r} is none of this search's: "
+                f"{', '.join(known) or 'it has none'}"
             )
         if unknown := set(self.published_for) - {*self.controls, *self.transfer}:
             raise ValueError(

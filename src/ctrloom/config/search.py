@@ -1,7 +1,7 @@
-"""Settings of the searches, one section per method; `CONTROLS` are the selections that each must beat."""
+"""Settings of the searches, one section per method; `controls` are the selections that each must beat."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, model_validator
 
@@ -14,7 +14,6 @@ Order = Literal[2, 3, 4]
 class AutoFISConfig(Section):
     """AutoFIS: which interactions of each order a model needs (AutoFIS, section 3.2)."""
 
-    CONTROLS: ClassVar[tuple[str, ...]] = ("random", "unpruned", "statistics-auc")
     method: Literal["autofis"] = "autofis"
     base: Literal["autofm", "autodeepfm"] = "autofm"
     order: Order = 2
@@ -41,11 +40,15 @@ class AutoFISConfig(Section):
     # Control: random selections of the same size; seed number i is trained on draw i modulo their number.
     random_draws: Passes = 10
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Selections that what is found must beat."""
+        return ("random", "unpruned", "statistics-auc")
+
 
 class AIMConfig(Section):
     """AIM: which interactions, with which functions, at which embedding sizes (AIM, section 3)."""
 
-    CONTROLS: ClassVar[tuple[str, ...]] = ("random", "unpruned", "whole-embeddings")
     method: Literal["aim"] = "aim"
     base: Literal["aim"] = "aim"
     order: Order = 2
@@ -88,11 +91,18 @@ class AIMConfig(Section):
             )
         return self
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Selections that what is found must beat."""
+        return (
+            *(("random", "unpruned") if self.search_functions else ()),
+            *(("whole-embeddings",) if self.search_embeddings else ()),
+        )
+
 
 class OptInterConfig(Section):
     """OptInter: memorize, factorize or ignore each pair (OptInter, section II)."""
 
-    CONTROLS: ClassVar[tuple[str, ...]] = ("random", "all-memorize", "all-hadamard")
     method: Literal["optinter"] = "optinter"
     base: Literal["optinter"] = "optinter"
     warm_up: Passes = 0  # passes with fixed logits before those below; 0 in the paper
@@ -112,11 +122,15 @@ class OptInterConfig(Section):
     seed: int = 0
     random_draws: Passes = 10
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Selections that what is found must beat."""
+        return ("random", "all-memorize", "all-hadamard")
+
 
 class AutoPIConfig(Section):
     """AutoPI: a graph of interaction operators (AutoPI, section 4)."""
 
-    CONTROLS: ClassVar[tuple[str, ...]] = ("random",)
     method: Literal["autopi"] = "autopi"
     base: Literal["autopi"] = "autopi"
     strategy: Literal["differentiable", "random"] = "differentiable"  # random: AutoPI-R, the control
@@ -141,17 +155,27 @@ class AutoPIConfig(Section):
     seed: int = 0
     random_draws: Passes = 10
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Selections that what is found must beat; random graphs are a control themselves."""
+        return ("random",) if self.strategy == "differentiable" else ()
+
 
 class SelectionConfig(Section):
     """The top interactions by a statistic, or random ones: a method of its own and a yardstick."""
 
-    CONTROLS: ClassVar[tuple[str, ...]] = ("random", "unpruned", "statistics-auc")
     method: Literal["random", "statistics_auc", "mutual_information"]
     base: Literal["autofm", "autodeepfm"] = "autofm"
     keep: Annotated[dict[Annotated[int, Field(ge=2, le=4)], Count], Field(min_length=1)]  # per order
     corrected: bool = False  # mutual information less that of shuffled labels: fair to fields of few values
     seed: int = 0
     random_draws: Passes = 10
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Selections that what is found must beat: all but the method itself."""
+        own = self.method.replace("_", "-")
+        return tuple(name for name in ("random", "unpruned", "statistics-auc") if name != own)
 
 
 Kinds = AutoFISConfig | AIMConfig | OptInterConfig | AutoPIConfig | SelectionConfig

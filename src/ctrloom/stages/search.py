@@ -55,7 +55,7 @@ def write_found(
         search_seconds=found.trace.seconds,
     )
     architecture = found.architecture.model_copy(update={"provenance": provenance})
-    assert set(found.controls) <= set(config.CONTROLS), "a configuration can name every control"
+    assert set(found.controls) <= set(config.controls), "a configuration can name every control"
     with storage.atomic_directory(output) as aside:
         architecture.save(aside / ARCHITECTURE)
         found.trace.save(aside / TRACE)
