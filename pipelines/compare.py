@@ -26,6 +26,8 @@ def compare(
     vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     revision: str = "",
+    engine: str = "duckdb",
+    spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Compare methods and models on one data set.
 
@@ -37,9 +39,17 @@ def compare(
         vocabulary: Minimum counts, bucketing and crosses.
         models: Hyper-parameters per model; `default` holds for all.
         revision: State of the raw files; with another one they are read again.
+        engine: What counts and encodes: duckdb in a step itself, or spark.
+        spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
-    clean = place(ingest(data=data, store=store, revision=revision)).after(preflight(store))
-    encoded = place(fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary))
+    clean = place(ingest(data=data, store=store, revision=revision, engine=engine, spark=spark)).after(
+        preflight(store)
+    )
+    encoded = place(
+        fit_vocabulary(
+            ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary, engine=engine, spark=spark
+        )
+    )
     dataset = encoded.outputs["dataset"]
     with dsl.ParallelFor(jobs) as job:
         done = place(compare_job(dataset=dataset, job=job, models=models))

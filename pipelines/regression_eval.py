@@ -29,6 +29,8 @@ def regression_eval(
     vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     revision: str = "",
+    engine: str = "duckdb",
+    spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
     strict: bool = True,
 ) -> None:
     """Hold the figures of a comparison against those that were stored when it was accepted.
@@ -42,11 +44,17 @@ def regression_eval(
         vocabulary: Minimum counts, bucketing and crosses.
         models: Hyper-parameters per model; `default` holds for all.
         revision: State of the raw files; with another one they are read again.
+        engine: What counts and encodes: duckdb in a step itself, or spark.
+        spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
         strict: Whether the run fails when figures got worse; otherwise the verdict alone says it.
     """
-    clean = place(ingest(data=data, store=store, revision=revision)).after(preflight(store))
+    clean = place(ingest(data=data, store=store, revision=revision, engine=engine, spark=spark)).after(
+        preflight(store)
+    )
     ingested = clean.outputs["ingested"]
-    encoded = place(fit_vocabulary(ingested=ingested, store=store, vocabulary=vocabulary))
+    encoded = place(
+        fit_vocabulary(ingested=ingested, store=store, vocabulary=vocabulary, engine=engine, spark=spark)
+    )
     dataset = encoded.outputs["dataset"]
     with dsl.ParallelFor(jobs) as job:
         done = place(compare_job(dataset=dataset, job=job, models=models))

@@ -33,6 +33,8 @@ def scheduled_retrain(
     training: dict = {},  # type: ignore[type-arg]  # noqa: B006
     drift: dict = {},  # type: ignore[type-arg]  # noqa: B006
     gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    engine: str = "duckdb",
+    spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Keep the champion fresh: what was searched once is trained on later rows.
 
@@ -47,12 +49,18 @@ def scheduled_retrain(
         training: Warm or cold start, seeds, and hyper-parameters that differ from the champion's.
         drift: Groups and thresholds of the drift report.
         gate: Thresholds of the gate.
+        engine: What counts and encodes: duckdb in a step itself, or spark.
+        spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     checked = preflight(store)
-    window = place(ingest_window(data=data, store=store, until=until, days=days)).after(checked)
+    window = place(
+        ingest_window(data=data, store=store, until=until, days=days, engine=engine, spark=spark)
+    ).after(checked)
     fetched = place(fetch_champion(registry=registry)).after(checked)
     clean, champion = window.outputs["ingested"], fetched.outputs["champion"]
-    dataset = place(grow(ingested=clean, champion=champion, store=store, growth=growth)).outputs["dataset"]
+    dataset = place(
+        grow(ingested=clean, champion=champion, store=store, growth=growth, engine=engine, spark=spark)
+    ).outputs["dataset"]
     changed = place(compare_rows(dataset=dataset, champion=champion, settings=drift)).outputs["drift"]
     challenger = place(refresh(dataset=dataset, champion=champion, training=training)).outputs["bundle"]
     decided = place(decide(ingested=clean, challenger=challenger, champion=champion, gate=gate))

@@ -70,6 +70,8 @@ def search_and_retrain(
     evaluation: dict = {},  # type: ignore[type-arg]  # noqa: B006
     run: dict = {},  # type: ignore[type-arg]  # noqa: B006
     revision: str = "",
+    engine: str = "duckdb",
+    spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Find the feature interactions that a CTR model needs, and prove that they help.
 
@@ -87,9 +89,17 @@ def search_and_retrain(
         evaluation: Base model, bins, resamples and confidence.
         run: The whole run configuration, for the report.
         revision: State of the raw files; with another one they are read again.
+        engine: What counts and encodes: duckdb in a step itself, or spark.
+        spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
-    clean = place(ingest(data=data, store=store, revision=revision)).after(preflight(store))
-    encoded = place(fit_vocabulary(ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary))
+    clean = place(ingest(data=data, store=store, revision=revision, engine=engine, spark=spark)).after(
+        preflight(store)
+    )
+    encoded = place(
+        fit_vocabulary(
+            ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary, engine=engine, spark=spark
+        )
+    )
     dataset = encoded.outputs["dataset"]
     plain = place(train_baselines(dataset=dataset, names=baselines, models=models, seeds=seeds))
 

@@ -11,6 +11,8 @@ def ingest(
     data: dict,  # type: ignore[type-arg]
     store: str,
     revision: str = "",
+    engine: str = "duckdb",
+    spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Read raw files, set malformed rows aside, and write clean, typed, split Parquet.
 
@@ -19,9 +21,14 @@ def ingest(
         data: Files, their columns, the label rule and the split (section `data` of a run configuration).
         store: Directory in which data sets are kept, one folder per fingerprint.
         revision: State of the raw files. An earlier result is reused only where it is the same.
+        engine: What counts and encodes: duckdb in the step itself, or spark.
+        spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     from ctrloom import stages
     from ctrloom.config import DataConfig
+    from ctrloom.config.engine import EngineConfig
     from ctrloom.pipelines import component
 
-    component.publish(stages.ingest(DataConfig.parse(data, "data"), component.folder(store)), ingested)
+    config = DataConfig.parse(data, "data")
+    chosen = EngineConfig.parse({"engine": engine, "spark": spark}, "parameters")
+    component.publish(stages.ingest(config, component.folder(store), chosen), ingested)

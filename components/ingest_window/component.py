@@ -12,6 +12,8 @@ def ingest_window(
     store: str,
     until: str = "yesterday",
     days: int = 1,
+    engine: str = "duckdb",
+    spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Read the files of a window of days, set malformed rows aside, and write clean, typed, split Parquet.
 
@@ -21,11 +23,15 @@ def ingest_window(
         store: Directory in which data sets are kept, one folder per fingerprint.
         until: Last day of the window (2026-11-30, today or yesterday, in UTC).
         days: Days in the window.
+        engine: What counts and encodes: duckdb in the step itself, or spark.
+        spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     from ctrloom import stages
     from ctrloom.config import DataConfig
+    from ctrloom.config.engine import EngineConfig
     from ctrloom.data.window import last_day, windowed
     from ctrloom.pipelines import component
 
     config = windowed(DataConfig.parse(data, "data"), last_day(until), days)
-    component.publish(stages.ingest(config, component.folder(store)), ingested)
+    chosen = EngineConfig.parse({"engine": engine, "spark": spark}, "parameters")
+    component.publish(stages.ingest(config, component.folder(store), chosen), ingested)

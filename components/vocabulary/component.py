@@ -11,6 +11,8 @@ def vocabulary(
     dataset: Output[Dataset],
     store: str,
     vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    engine: str = "duckdb",
+    spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Fit bucket boundaries and vocabularies on the training split, and encode all splits as ids.
 
@@ -19,12 +21,17 @@ def vocabulary(
         dataset: Manifest of the encoded data set; the rows themselves stay in the store.
         store: Directory in which data sets are kept, one folder per fingerprint.
         vocabulary: Minimum counts and bucketing (section `vocabulary` of a run configuration).
+        engine: What counts and encodes: duckdb in the step itself, or spark.
+        spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     from pathlib import Path
 
     from ctrloom import stages
     from ctrloom.config import VocabularyConfig
+    from ctrloom.config.engine import EngineConfig
     from ctrloom.pipelines import component
 
     config = VocabularyConfig.parse(vocabulary, "vocabulary")
-    component.publish(stages.vocabulary(Path(ingested.path), config, component.folder(store)), dataset)
+    chosen = EngineConfig.parse({"engine": engine, "spark": spark}, "parameters")
+    made = stages.vocabulary(Path(ingested.path), config, component.folder(store), chosen)
+    component.publish(made, dataset)

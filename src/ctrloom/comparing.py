@@ -19,8 +19,8 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
 
     The first job that fails ends the comparison; those that were done before are kept.
     """
-    clean = stages.ingest(config.data, output / "data")
-    manifest = stages.vocabulary(clean, config.vocabulary, output / "data")
+    clean = stages.ingest(config.data, output / "data", config)
+    manifest = stages.vocabulary(clean, config.vocabulary, output / "data", config)
     jobs, work = output / "jobs", [(entry, seed) for entry in config.entries for seed in config.seeds]
     with progress("compare", len(work), "jobs") as advance, _pool(workers) as pool:
         futures = {pool.submit(_job, manifest, e, s, config, jobs): f"{e.name}, seed {s}" for e, s in work}

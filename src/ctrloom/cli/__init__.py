@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 
 from ctrloom.cli import cluster, doctor, registry, retraining
-from ctrloom.cli.options import Settings, Store, pairs
+from ctrloom.cli.options import Engine, Settings, Store, pairs
 from ctrloom.config import AIMConfig, RunConfig
 from ctrloom.config_file import load_compare_config, load_run_config
 from ctrloom.section import ConfigError
@@ -36,8 +36,8 @@ Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_
 Search = Annotated[Path, typer.Option("--search", help="Folder that search wrote.", show_default=False)]
 
 
-def _load(config: Path, settings: list[str] | None) -> RunConfig:
-    return load_run_config(config, pairs(settings))
+def _load(config: Path, settings: list[str] | None, engine: str | None = None) -> RunConfig:
+    return load_run_config(config, pairs(settings, engine))
 
 
 def _aim(config: RunConfig) -> AIMConfig:
@@ -73,6 +73,7 @@ def run(
         typer.Option(help="Folder, gs:// or s3:// for data sets; in the run directory by default."),
     ] = None,
     cluster_file: cluster.Where = None,
+    engine: Engine = None,
     settings: Settings = None,
 ) -> None:
     """Run the whole pipeline; on this machine, results go to the run directory (runs/<name>).
@@ -86,9 +87,10 @@ def run(
     from ctrloom.summary import summarise
 
     if runner == "cluster":
-        cluster.submit(config, cluster_file, image=image, wait=True, settings=settings)
+        chosen = ["=".join(pair) for pair in pairs(settings, engine)]
+        cluster.submit(config, cluster_file, image=image, wait=True, settings=chosen)
         return
-    loaded = _load(config, settings)
+    loaded = _load(config, settings, engine)
     output = output or Path("runs") / loaded.name
     image = image or f"ctrloom-python:{version('ctrloom')}"
     request = Request(image, tuple(container_options or ())) if runner == "container" else None
@@ -128,11 +130,14 @@ def compare(
 
 
 @app.command()
-def ingest(config: Config, store: Store = "data/store", settings: Settings = None) -> None:
+def ingest(
+    config: Config, store: Store = "data/store", engine: Engine = None, settings: Settings = None
+) -> None:
     """Read raw files into clean, typed, split Parquet; prints the path of the manifest."""
     from ctrloom import stages
 
-    print(stages.ingest(_load(config, settings).data, store))
+    loaded = _load(config, settings, engine)
+    print(stages.ingest(loaded.data, store, loaded))
 
 
 @app.command()
@@ -140,6 +145,7 @@ def vocabulary(
     config: Config,
     ingested: Annotated[str, typer.Option(help="Manifest that ingest wrote.", show_default=False)],
     store: Store = "data/store",
+    engine: Engine = None,
     settings: Settings = None,
 ) -> None:
     """Fit vocabularies on the training split and encode all splits; prints the path of the manifest."""
@@ -147,8 +153,8 @@ def vocabulary(
     from ctrloom.data.dataset import Dataset
     from ctrloom.expected import compared
 
-    loaded = _load(config, settings)
-    manifest = stages.vocabulary(ingested, loaded.vocabulary, store)
+    loaded = _load(config, settings, engine)
+    manifest = stages.vocabulary(ingested, loaded.vocabulary, store, loaded)
     if loaded.expected:
         dataset = Dataset.open(manifest)
         sizes = [field.size for field in dataset.schema.fields]

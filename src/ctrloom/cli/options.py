@@ -1,6 +1,6 @@
 """Options that many commands have."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,16 @@ Settings = Annotated[
 Store = Annotated[str, typer.Option("--store", help="Folder, gs:// or s3:// where data sets are kept.")]
 
 
-def pairs(settings: list[str] | None) -> list[tuple[str, str]]:
-    """Key and value of each `--set KEY=VALUE`."""
-    return [(key, value) for key, _, value in (setting.partition("=") for setting in settings or [])]
+Engine = Annotated[
+    Literal["duckdb", "spark"] | None,
+    typer.Option(
+        help="What counts and encodes: duckdb, here, or spark; as the configuration says by default.",
+        show_default=False,
+    ),
+]
+
+
+def pairs(settings: list[str] | None, engine: str | None = None) -> list[tuple[str, str]]:
+    """Key and value of each `--set KEY=VALUE`, and of `--engine`."""
+    given = [*(settings or []), *([f"engine={engine}"] if engine else [])]
+    return [(key, value) for key, _, value in (setting.partition("=") for setting in given)]

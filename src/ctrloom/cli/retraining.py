@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ctrloom.cli.options import Settings, Store, pairs
+from ctrloom.cli.options import Engine, Settings, Store, pairs
 from ctrloom.config_file import load_compare_config, load_retraining_config
 
 app = typer.Typer()
@@ -42,14 +42,18 @@ def scheduled_retrain(
 
 @app.command()
 def ingest_window(
-    config: Config, until: Until = "yesterday", store: Store = "data/store", settings: Settings = None
+    config: Config,
+    until: Until = "yesterday",
+    store: Store = "data/store",
+    engine: Engine = None,
+    settings: Settings = None,
 ) -> None:
     """Read the files of a window of days; prints the path of the manifest."""
     from ctrloom import stages, storage
     from ctrloom.data.window import last_day, windowed
 
-    loaded = load_retraining_config(config, pairs(settings))
-    print(stages.ingest(windowed(loaded.data, last_day(until), loaded.days), storage.place(store)))
+    loaded = load_retraining_config(config, pairs(settings, engine))
+    print(stages.ingest(windowed(loaded.data, last_day(until), loaded.days), storage.place(store), loaded))
 
 
 @app.command()
@@ -66,13 +70,14 @@ def grow(
     ingested: Ingested,
     champion: Champion,
     store: Store = "data/store",
+    engine: Engine = None,
     settings: Settings = None,
 ) -> None:
     """Encode rows with the champion's vocabularies, new values at their end; prints the manifest's path."""
     from ctrloom import stages, storage
 
-    loaded = load_retraining_config(config, pairs(settings))
-    print(stages.grow(ingested, champion / "bundle", loaded.growth, storage.place(store)))
+    loaded = load_retraining_config(config, pairs(settings, engine))
+    print(stages.grow(ingested, champion / "bundle", loaded.growth, storage.place(store), loaded))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ctrloom.config.data import DataConfig
+from ctrloom.config.engine import EngineConfig
 from ctrloom.config.gate import GateConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.types import Count, NotNegative
@@ -31,7 +32,7 @@ class DriftConfig(Section):
     label_rate_alarm: NotNegative = 0.25  # change, as a share of the rate before
 
 
-class RetrainingConfig(Section):
+class RetrainingConfig(EngineConfig):
     """One scheduled retraining: data by day, a registry, and when the champion is replaced."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ctrloom.config.data import DataConfig
+from ctrloom.config.engine import EngineConfig
 from ctrloom.config.models import BaselineName, Hyperparameters, ModelName, TransferName
 from ctrloom.config.search import AutoFISConfig, SearchConfig, search_config
 from ctrloom.config.types import SPLITS, Count, Split
@@ -33,8 +34,8 @@ class Expected(Section):
     source: str
 
 
-class Study(Section):
-    """What a run and a comparison have in common: data, settings per model and method, seeds.
+class Study(EngineConfig):
+    """What a run and a comparison have in common: data, their engine, settings per model and method, seeds.
 
     `searches` holds settings per method, for files that several others extend.
     """

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from urllib.parse import quote
 
@@ -13,10 +13,11 @@ from ibis.expr.types import Table
 from numpy.typing import NDArray
 
 from ctrloom.config import Crosses
-from ctrloom.data.engine import engine, kept, parquet
+from ctrloom.config.engine import EngineConfig
+from ctrloom.data.engines import opened
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile
-from ctrloom.data.parts import read_parts, table_writer
+from ctrloom.data.parts import GROUP_ROWS, read_parts, table_writer
 from ctrloom.progress import progress
 from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
@@ -64,7 +65,12 @@ def crossed_pairs(config: Crosses, fields: Sequence[Field]) -> tuple[tuple[str, 
 
 
 def build_crosses(
-    config: Crosses, schema: Schema, train: Sequence[Place], folder: Place, known: CrossKeys = _NONE
+    config: Crosses,
+    schema: Schema,
+    train: Sequence[Place],
+    folder: Place,
+    engine: EngineConfig,
+    known: CrossKeys = _NONE,
 ) -> tuple[tuple[Cross, ...], list[PartFile]]:
     """Count the pairs of `config` in encoded training rows and write `crosses/` into `folder`.
 
@@ -74,15 +80,14 @@ def build_crosses(
     pairs = crossed_pairs(config, schema.fields)
     sizes = {field.name: field.size for field in schema.fields}
     crosses, files = [], []
-    with engine(folder) as (backend, spill), progress("crosses", len(pairs), "pairs") as advance:
-        rows = parquet(backend, train)
+    with opened(engine, folder) as here, progress("crosses", len(pairs), "pairs") as advance:
+        rows = here.rows(train)
         for pair in pairs:
             old = known[pair].key_K if pair in known else None
-            _, counts = kept(backend, _counts(rows, pair, sizes[pair[1]], config.min_count, old), spill)
-            number, digest, written = _write(read_parts([counts]), folder / cross_file(pair))
+            with here.kept(_counts(rows, pair, sizes[pair[1]], config.min_count, old)) as counts:
+                number, digest, written = _write(counts.batches(), folder / cross_file(pair))
             crosses.append(Cross(fields=pair, size=FIRST_KEPT_ID + number, digest=digest))
             files.append(PartFile.of(folder, written, number))
-            counts.unlink()
             advance(1)
     return tuple(crosses), files
 
@@ -124,11 +129,11 @@ def _counts(
     return common.anti_join(old, "key").union(again).order_by("key")
 
 
-def _write(batches: Iterator[pa.RecordBatch], path: Place) -> tuple[int, str, Written]:
+def _write(batches: Iterable[pa.RecordBatch], path: Place) -> tuple[int, str, Written]:
     """Number of keys written, and their digest."""
     number, digest = 0, hashlib.sha256()
     with table_writer(path, _COLUMNS) as (writer, written):
-        for batch in batches:
+        for batch in _in_groups(batches):
             keys = batch.column("key").to_numpy()
             ids = np.arange(FIRST_KEPT_ID + number, FIRST_KEPT_ID + number + len(keys), dtype=np.int32)
             columns = [batch.column("key"), pa.array(ids), batch.column("count")]
@@ -136,6 +141,21 @@ def _write(batches: Iterator[pa.RecordBatch], path: Place) -> tuple[int, str, Wr
             digest.update(keys.astype("<i8").tobytes())
             number += len(keys)
     return number, digest.hexdigest(), written
+
+
+def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of `GROUP_ROWS`, the last one with what is left."""
+    waiting: list[pa.RecordBatch] = []
+    room = GROUP_ROWS
+    for batch in batches:
+        while len(batch):
+            waiting.append(batch.slice(0, room))
+            batch, room = batch.slice(room), room - len(waiting[-1])
+            if not room:
+                yield pa.concat_batches(waiting)
+                waiting, room = [], GROUP_ROWS
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def keys_digest(key_K: NDArray[np.int64]) -> str:

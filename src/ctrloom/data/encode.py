@@ -15,7 +15,9 @@ from ctrloom.config import Keep
 from ctrloom.data.bucketing import bucket_label, codes, scaled
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
-from ctrloom.data.parts import read_table, table_writer
+from ctrloom.data.parts import read_parts, read_table, table_writer
+from ctrloom.data.typed import typed_schema
+from ctrloom.progress import Advance
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
 from ctrloom.storage import Place
 
@@ -132,6 +134,22 @@ class Encoder:
         labels = [bucket_label(field.bucketing, field.boundaries, int(code)) for code in found]
         ids = self.vocabularies[field.name].ids(pa.array(labels, pa.string())).to_numpy()
         return pc.fill_null(_spread(pa.array(ids[place]), present), MISSING_ID)
+
+
+def encode_part(encoder: Encoder, base: Place, folder: Place, part: PartFile, advance: Advance) -> PartFile:
+    """Encode one Parquet file of typed rows in `base`, label and all; it has the same name in `folder`."""
+    source = encoder.schema.source
+    extra = [name for name in ("label", "weight", "timestamp") if source.named(name)]
+    typed = typed_schema(source)
+    schema = pa.schema([*encoder.arrow_schema, *(typed.field(name) for name in extra)])
+    rows = 0
+    with table_writer(folder / part.path, schema) as (writer, written):
+        for batch in read_parts([base / part.path]):
+            columns = encoder.encode(batch).columns + [batch.column(name) for name in extra]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+            rows += len(batch)
+            advance(len(batch))
+    return PartFile.of(folder, written, rows)
 
 
 def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:

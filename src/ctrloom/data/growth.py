@@ -6,16 +6,16 @@ from pathlib import Path
 import ibis
 import numpy as np
 import pyarrow as pa
-from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
+from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
-from ctrloom.data.encode import Encoder, Vocabulary, vocabulary_file
-from ctrloom.data.engine import engine, kept, parquet
+from ctrloom.data.encode import Encoder, Vocabulary
+from ctrloom.data.engines import EMBEDDED, Engine, opened
 from ctrloom.data.manifest import IngestedManifest
 from ctrloom.data.profile import value_counts
-from ctrloom.data.reference import FieldReference, Reference, binned, missing_rows
-from ctrloom.data.vocabulary import buckets, fitted, frequent, total_of, with_vocabulary, write_encoded
+from ctrloom.data.reference import FieldReference, Reference, binned, totals
+from ctrloom.data.vocabulary import buckets, fitted, frequent, with_vocabulary, write_encoded
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, CountedKeys, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
@@ -28,6 +28,7 @@ def grow_vocabulary(
     config: GrowthConfig,
     store: Place,
     crosses: CrossKeys | None = None,
+    engine: EngineConfig = EMBEDDED,
 ) -> Place:
     """Encode ingested rows with the vocabularies of a bundle, new values at their end; the manifest's path.
 
@@ -44,10 +45,10 @@ def grow_vocabulary(
     if unknown := sorted(set(config.fields) - set(old.schema.names)):
         raise ConfigError(f"growth.fields: {unknown[0]!r} is no field of {bundle}")
     store = store.resolve()
-    encoder, reference = _grown(ingested, base, old, before, bundle, config, store)
+    encoder, reference = _grown(ingested, base, old, before, config, store, engine)
     moved = {pair: _moved(keys, old.schema, encoder.schema, pair) for pair, keys in (crosses or {}).items()}
     pairs = tuple((a, b) for a, b in moved)
-    return write_encoded(ingested, base, encoder, reference, config.vocabulary(pairs), store, moved)
+    return write_encoded(ingested, base, encoder, reference, config.vocabulary(pairs), store, engine, moved)
 
 
 def require_same_columns(schema: Schema, ingested: IngestedManifest, what: str) -> None:
@@ -71,48 +72,49 @@ def _grown(
     base: Place,
     old: Encoder,
     before: Reference,
-    bundle: Path,
     config: GrowthConfig,
     store: Place,
+    engine: EngineConfig,
 ) -> tuple[Encoder, Reference]:
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
-    with (
-        engine(store) as (backend, spill),
-        progress("vocabulary", len(old.schema.fields), "fields") as advance,
-    ):
-        train = parquet(backend, ingested.paths(base, "train"))
+    count = len(old.schema.fields)
+    with opened(engine, store) as here, progress("vocabulary", count, "fields") as advance:
+        train = here.rows(ingested.paths(base, "train"))
         for field in old.schema.fields:
-            counts, file = kept(backend, value_counts(train, field.name), spill)
-            total, missing = total_of(counts), missing_rows(train, field.name)
-            if field.kind == "numeric":
-                edges, bins = binned(file, total, before.fields[field.name].edges)
-                references[field.name] = FieldReference(missing=missing, edges=edges, counts=bins)
-            else:
-                if field.bucketing is not None:
-                    counts = ibis.memtable(buckets(file, field.bucketing, field.boundaries))
-                known = parquet(backend, [bundle / vocabulary_file(field.name)])
-                vocabulary = _extended(
-                    backend, counts, known, old.vocabularies[field.name], config.of(field.name)
-                )
-                vocabularies[field.name] = vocabulary
-                references[field.name] = FieldReference(missing=missing, unseen=total - vocabulary.total)
-                field = with_vocabulary(field, vocabulary)
+            with here.kept(value_counts(train, field.name)) as counts:
+                total, missing = totals(train, ingested.rows["train"], field.name, counts)
+                if field.kind == "numeric":
+                    edges, bins = binned(counts, total, before.fields[field.name].edges)
+                    references[field.name] = FieldReference(missing=missing, edges=edges, counts=bins)
+                else:
+                    seen = counts.table
+                    if field.bucketing is not None:
+                        seen = ibis.memtable(buckets(counts, field.bucketing, field.boundaries))
+                    known = old.vocabularies[field.name]
+                    vocabulary = vocabularies[field.name] = _extended(
+                        here, seen, known, config.of(field.name)
+                    )
+                    unseen = total - vocabulary.total
+                    references[field.name] = FieldReference(missing=missing, unseen=unseen)
+                    field = with_vocabulary(field, vocabulary)
             fields.append(field)
             advance(1)
     return fitted(ingested, fields, vocabularies, references)
 
 
-def _extended(backend: Backend, counts: Table, known: Table, old: Vocabulary, min_count: int) -> Vocabulary:
+def _extended(engine: Engine, counts: Table, old: Vocabulary, min_count: int) -> Vocabulary:
     """The old tokens, counted anew, and after them the new ones that are frequent enough."""
-    seen = backend.to_pyarrow(
+    ids = np.arange(FIRST_TOKEN_ID, FIRST_TOKEN_ID + len(old))
+    known = ibis.memtable(pa.table({"token": old.tokens, "id": ids}))
+    seen = engine.backend.to_pyarrow(
         counts.inner_join(known, counts["value"] == known.token).select("id", counts["count"])
     )
     again = np.zeros(len(old), dtype=np.int64)
     again[seen["id"].to_numpy() - FIRST_TOKEN_ID] = seen["count"].to_numpy()
     fresh = counts.filter(counts["count"] >= min_count).anti_join(known, counts["value"] == known.token)
-    new = frequent(backend.to_pyarrow(fresh.select("value", "count")))
+    new = frequent(engine.backend.to_pyarrow(fresh.select("value", "count")))
     return Vocabulary(
         pa.concat_arrays([old.tokens, new.tokens]), pa.concat_arrays([pa.array(again), new.counts])
     )

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from ctrloom import storage
 from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split
+from ctrloom.config.engine import EngineConfig
 from ctrloom.data import splits
-from ctrloom.data.engine import engine, parquet
+from ctrloom.data.engines import EMBEDDED, opened
 from ctrloom.data.errors import DataError
 from ctrloom.data.inputs import Input, gathered
 from ctrloom.data.manifest import IngestedManifest, PartFile, fingerprint
@@ -40,7 +41,7 @@ class _Tally:
     positives: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
 
 
-def ingest(config: DataConfig, store: str | Place) -> Place:
+def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDDED) -> Place:
     """Read all rows once and write them clean; returns the path of the manifest.
 
     The directory `<store>/ingested-<fingerprint>` appears whole or not at all; one that is there already,
@@ -60,7 +61,7 @@ def ingest(config: DataConfig, store: str | Place) -> Place:
         if storage.exists(target / "manifest.json"):
             return target / "manifest.json"
         with storage.new_directory(target) as folder:
-            _write(config, inputs, digest, folder, target)
+            _write(config, inputs, digest, folder, target, engine)
     return target / "manifest.json"
 
 
@@ -76,7 +77,9 @@ def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
     )
 
 
-def _write(config: DataConfig, inputs: list[Input], digest: str, folder: Place, target: Place) -> None:
+def _write(
+    config: DataConfig, inputs: list[Input], digest: str, folder: Place, target: Place, engine: EngineConfig
+) -> None:
     tally, kept_at = _Tally(), target.with_name(f"quarantine-{digest[:16]}.parquet")
     kept = shares_kept(config, inputs)
     thin = Thinning(kept, config.negatives.seed) if config.negatives else None
@@ -106,7 +109,7 @@ def _write(config: DataConfig, inputs: list[Input], digest: str, folder: Place, 
         thinned=tally.thinned,
         negatives_kept=kept,
     )
-    storage.write_json(folder / "profile.json", profile(manifest, folder, quarantine.faults))
+    storage.write_json(folder / "profile.json", profile(manifest, folder, quarantine.faults, engine))
     storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
 
 
@@ -160,8 +163,8 @@ def _write_by_shares(
             for split, batch in clean:
                 writers[split].write(batch)
         written: list[tuple[Split, Path]] = [(s, aside / p.path) for s in SPLITS for p in writers[s].parts]
-        with engine(folder) as (backend, _):
-            train = parquet(backend, [path for split, path in written if split == "train"])
+        with opened(EMBEDDED, folder) as here:  # no other machine sees these files
+            train = here.rows([path for split, path in written if split == "train"])
             assign = splits.by_time(*splits.cuts(train, *shares))
         reread = ((split, batch) for split, path in written for batch in read_parts([path]))
         return _distribute(config, reread, assign, folder, tally, thin)

@@ -1,19 +1,22 @@
-"""What the ingested rows look like: counts per split and per field."""
+"""What the ingested rows look like: counts per split and per field.
 
+Sums are exact before they are rounded, so that they do not depend on who adds in which order.
+"""
+
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import ibis
 import numpy as np
-from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 from ctrloom.config import SPLITS
-from ctrloom.data.engine import engine, kept, parquet
+from ctrloom.config.engine import EngineConfig
+from ctrloom.data.engines import Kept, opened
 from ctrloom.data.manifest import IngestedManifest
-from ctrloom.data.parts import read_parts
 from ctrloom.data.typed import RawField, raw_fields
 from ctrloom.progress import progress
 from ctrloom.storage import Place
@@ -22,26 +25,30 @@ TOP = 10
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
-def profile(manifest: IngestedManifest, base: Place, faults: Counter[str]) -> dict[str, Any]:
+def profile(
+    manifest: IngestedManifest, base: Place, faults: Counter[str], config: EngineConfig
+) -> dict[str, Any]:
     """Counts over all splits of the ingested data in `base`, ready for JSON.
 
     `faults` says what was wrong with the malformed rows, and how often.
     """
-    fields = raw_fields(manifest.source)
+    fields, every = raw_fields(manifest.source), sum(manifest.rows.values())
     report: dict[str, Any] = {
         "splits": {s: _split(manifest.rows[s], manifest.positives[s]) for s in SPLITS},
         "dropped": manifest.dropped,
         "quarantined": dict(faults.most_common()),
         "fields": {},
     }
-    with engine(base) as (backend, spill), progress("profile", len(fields), "fields") as advance:
-        rows = parquet(backend, [path for split in SPLITS for path in manifest.paths(base, split)])
+    with opened(config, base) as engine, progress("profile", len(fields), "fields") as advance:
+        rows = engine.rows([path for split in SPLITS for path in manifest.paths(base, split)])
         for field in fields:
-            report["fields"][field.name] = _field(backend, rows, field, spill)
+            with engine.kept(value_counts(rows, field.name)) as counts:
+                report["fields"][field.name] = _field(rows, every, field, counts)
             advance(1)
         if manifest.source.named("weight"):
-            weight = rows.weight.cast("float64")
-            report["weight"] = _only_row(rows.agg(min=weight.min(), max=weight.max(), sum=weight.sum()))
+            with engine.kept(value_counts(rows, "weight")) as counts:
+                low, high, total = _summed(counts)
+            report["weight"] = {"min": low, "max": high, "sum": total}
         if manifest.source.named("timestamp"):
             report["timestamp"] = _only_row(rows.agg(first=rows.timestamp.min(), last=rows.timestamp.max()))
     return report
@@ -56,18 +63,18 @@ def value_counts(rows: Table, name: str) -> Table:
     return counts.order_by("value") if column.type().is_numeric() else counts
 
 
-def ascending_counts(file: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Chunks of the values of a field that has numbers and of their counts, from a file sorted by value."""
-    for batch in read_parts([file]):
+def ascending_counts(counts: Kept) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Chunks of the values of a field that has numbers and of their counts, ascending."""
+    for batch in counts.batches():
         yield batch["value"].to_numpy(), batch["count"].to_numpy()
 
 
-def quantiles(file: Path, total: int, probabilities: Sequence[float]) -> list[float]:
+def quantiles(counts: Kept, total: int, probabilities: Sequence[float]) -> list[float]:
     """Exact quantiles of `total` numbers: the least value that each share of them does not exceed."""
     wanted, before = [p * total for p in probabilities], 0
     found: list[float] = []
-    for values, counts in ascending_counts(file):
-        upto = before + np.cumsum(counts)
+    for values, numbers in ascending_counts(counts):
+        upto = before + np.cumsum(numbers)
         while len(found) < len(wanted) and wanted[len(found)] <= upto[-1]:
             found.append(float(values[np.searchsorted(upto, wanted[len(found)])]))
         before = int(upto[-1])
@@ -78,24 +85,34 @@ def _split(rows: int, positives: int) -> dict[str, Any]:
     return {"rows": rows, "positives": positives, "label_rate": positives / rows if rows else None}
 
 
-def _field(backend: Backend, rows: Table, field: RawField, spill: Path) -> dict[str, Any]:
-    column = rows[field.name]
-    counts, file = kept(backend, value_counts(rows, field.name), spill)
-    top = counts.order_by([ibis.desc("count"), "value"]).limit(TOP).to_pyarrow().to_pylist()
-    missing = column.length() == 0 if column.type().is_array() else column.isnull()
-    summary = {"rows": rows.count(), "missing": missing.sum()}
-    if field.kind == "numeric":
-        summary |= {"min": column.min(), "max": column.max(), "mean": column.mean()}
+def _summed(counts: Kept) -> tuple[float | None, float | None, float]:
+    """Least and largest of the numbers (None where there is none), and their sum."""
+    low = high = None
+    ends = ((float(v[0]), float(v[-1])) for v, _ in ascending_counts(counts) if len(v))
+    for first, last in ends:
+        low, high = first if low is None else low, last
+    products = (values.astype(np.float64) * numbers for values, numbers in ascending_counts(counts))
+    return low, high, math.fsum(chain.from_iterable(products))
+
+
+def _field(rows: Table, every: int, field: RawField, counts: Kept) -> dict[str, Any]:
+    """What is known of one field of `every` rows."""
+    table = counts.table
+    top = table.order_by([ibis.desc("count"), "value"]).limit(TOP).to_pyarrow().to_pylist()
+    seen = _only_row(table.agg(distinct=table.count(), total=table["count"].sum()))
+    total = seen["total"] or 0
+    found: dict[str, Any] = {"missing": every - total}
     if field.kind == "multivalued":
-        summary |= {"most_values": column.length().max()}
-    found = _only_row(rows.agg(**summary))
-    total = found.pop("rows") - found["missing"]
+        sizes = rows[field.name].length()
+        found = _only_row(rows.agg(missing=(sizes == 0).sum(), most_values=sizes.max()))
     if field.kind == "numeric":
-        values = quantiles(file, total, QUANTILES)
+        low, high, sum_of_all = _summed(counts)
+        found |= {"min": low, "max": high, "mean": sum_of_all / total if total else None}
+        values = quantiles(counts, total, QUANTILES)
         found["quantiles"] = dict(zip(map(str, QUANTILES), values, strict=False))
     return {
         "kind": field.kind,
-        "distinct": counts.count().to_pyarrow().as_py(),
+        "distinct": seen["distinct"],
         **found,
         "top": [
             {"value": t["value"], "count": t["count"], "label_rate": t["positives"] / t["count"]} for t in top

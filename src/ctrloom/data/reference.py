@@ -1,12 +1,12 @@
 """What training rows looked like beside their vocabularies: what later rows are compared with."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from ibis.expr.types import Table
 
 from ctrloom import storage
+from ctrloom.data.engines import Kept
 from ctrloom.data.errors import DataError
 from ctrloom.data.profile import ascending_counts, quantiles
 from ctrloom.section import Section
@@ -48,20 +48,21 @@ class Reference(Section):
         return cls.parse(storage.read_json(path), str(path))
 
 
-def missing_rows(train: Table, name: str) -> int:
-    """Rows in which a field has no value."""
-    column = train[name]
-    missing = column.isnull() | (column.length() == 0) if column.type().is_array() else column.isnull()
-    return int(missing.sum().to_pyarrow().as_py() or 0)
+def totals(train: Table, rows: int, name: str, counts: Kept) -> tuple[int, int]:
+    """Values of a field in the `rows` rows of `train`, and rows in which it has none."""
+    total = int(counts.table["count"].sum().to_pyarrow().as_py() or 0)
+    if not (column := train[name]).type().is_array():
+        return total, rows - total
+    return total, int((column.length() == 0).sum().to_pyarrow().as_py() or 0)
 
 
 def binned(
-    file: Path, total: int, edges: Sequence[float] | None
+    kept: Kept, total: int, edges: Sequence[float] | None
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Bins of a number that is kept, with the rows in each; by deciles where no `edges` are given."""
     if edges is None:
-        edges = np.unique(quantiles(file, total, _DECILES)).tolist() if total else []
+        edges = np.unique(quantiles(kept, total, _DECILES)).tolist() if total else []
     counts = np.zeros(len(edges) + 1, dtype=np.int64)
-    for values, numbers in ascending_counts(file):
+    for values, numbers in ascending_counts(kept):
         counts += np.bincount(np.searchsorted(edges, values, side="right"), numbers, len(counts)).astype(int)
     return tuple(edges), tuple(counts.tolist())

@@ -1,7 +1,7 @@
 """Vocabularies and boundaries, fitted on the training split; every split encoded with them; then crosses."""
 
 import difflib
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -10,15 +10,15 @@ from ibis.expr.types import Table
 
 from ctrloom import storage
 from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, VocabularyConfig
+from ctrloom.config.engine import EngineConfig
 from ctrloom.data import bucketing
 from ctrloom.data.crosses import build_crosses, crossed_pairs, keys_digest
-from ctrloom.data.encode import Encoder, Vocabulary
-from ctrloom.data.engine import engine, kept, parquet
+from ctrloom.data.encode import Encoder, Vocabulary, encode_part
+from ctrloom.data.engines import EMBEDDED, Kept, opened, spread
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
-from ctrloom.data.parts import PartWriter, read_parts
 from ctrloom.data.profile import ascending_counts, value_counts
-from ctrloom.data.reference import REFERENCE, FieldReference, Reference, binned, missing_rows
-from ctrloom.data.typed import RawField, raw_fields, typed_schema
+from ctrloom.data.reference import REFERENCE, FieldReference, Reference, binned, totals
+from ctrloom.data.typed import RawField, raw_fields
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
@@ -29,7 +29,12 @@ LAYOUT = 1  # of the files written; part of the fingerprint
 _COUNTS = {"value": pa.string(), "count": pa.int64()}
 
 
-def build_vocabulary(ingested_manifest: str | Place, config: VocabularyConfig, store: str | Place) -> Place:
+def build_vocabulary(
+    ingested_manifest: str | Place,
+    config: VocabularyConfig,
+    store: str | Place,
+    engine: EngineConfig = EMBEDDED,
+) -> Place:
     """Fit ids and boundaries on the training split and encode all splits; returns the manifest's path.
 
     The directory `<store>/encoded-<fingerprint>` appears whole or not at all; an existing one is used again.
@@ -42,8 +47,8 @@ def build_vocabulary(ingested_manifest: str | Place, config: VocabularyConfig, s
     fields = raw_fields(ingested.source)
     _check(config, fields)
     store = storage.place(store).resolve()
-    encoder, reference = _fit(ingested, base, config, store)
-    return write_encoded(ingested, base, encoder, reference, config, store)
+    encoder, reference = _fit(ingested, base, config, store, engine)
+    return write_encoded(ingested, base, encoder, reference, config, store, engine)
 
 
 def write_encoded(
@@ -53,6 +58,7 @@ def write_encoded(
     reference: Reference,
     config: VocabularyConfig,
     store: Place,
+    engine: EngineConfig,
     known: CrossKeys | None = None,
 ) -> Place:
     """Encode all splits and count crosses, the `known` ones kept; returns the path of the manifest."""
@@ -71,11 +77,13 @@ def write_encoded(
     if storage.exists(target / "manifest.json"):
         return target / "manifest.json"
     with storage.new_directory(target) as folder:
-        files = _encode(ingested, base, encoder, folder)
+        files = _encode(ingested, base, encoder, folder, engine)
         crossed: list[PartFile] = []
         if config.crosses:
             train = [folder / part.path for part in files["train"]]
-            crosses, crossed = build_crosses(config.crosses, encoder.schema, train, folder, known or {})
+            crosses, crossed = build_crosses(
+                config.crosses, encoder.schema, train, folder, engine, known or {}
+            )
             encoder.schema = encoder.schema.model_copy(update={"crosses": crosses})
         manifest = EncodedManifest(
             base=str(target),
@@ -112,26 +120,26 @@ def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
 
 
 def _fit(
-    ingested: IngestedManifest, base: Place, config: VocabularyConfig, store: Place
+    ingested: IngestedManifest, base: Place, config: VocabularyConfig, store: Place, engine: EngineConfig
 ) -> tuple[Encoder, Reference]:
     raw = raw_fields(ingested.source)
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
-    with engine(store) as (backend, spill), progress("vocabulary", len(raw), "fields") as advance:
-        train = parquet(backend, ingested.paths(base, "train"))
+    with opened(engine, store) as here, progress("vocabulary", len(raw), "fields") as advance:
+        train = here.rows(ingested.paths(base, "train"))
         for each in raw:
-            counts, file = kept(backend, value_counts(train, each.name), spill)
-            field, tokens = _fit_field(train, counts, file, each, config)
-            total, missing = total_of(counts), missing_rows(train, each.name)
-            if field.kind != "numeric":
-                vocabulary = vocabularies[each.name] = frequent(tokens)
-                field = with_vocabulary(field, vocabulary)
-                unseen = total - vocabulary.total
-                references[each.name] = FieldReference(missing=missing, unseen=unseen)
-            else:
-                edges, bins = binned(file, total, None)
-                references[each.name] = FieldReference(missing=missing, edges=edges, counts=bins)
+            with here.kept(value_counts(train, each.name)) as counts:
+                total, missing = totals(train, ingested.rows["train"], each.name, counts)
+                field, tokens = _fit_field(train, counts, total, each, config)
+                if field.kind != "numeric":
+                    vocabulary = vocabularies[each.name] = frequent(tokens)
+                    field = with_vocabulary(field, vocabulary)
+                    unseen = total - vocabulary.total
+                    references[each.name] = FieldReference(missing=missing, unseen=unseen)
+                else:
+                    edges, bins = binned(counts, total, None)
+                    references[each.name] = FieldReference(missing=missing, edges=edges, counts=bins)
             fields.append(field)
             advance(1)
     return fitted(ingested, fields, vocabularies, references)
@@ -156,26 +164,22 @@ def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
     return field.model_copy(update=changed)
 
 
-def total_of(counts: Table) -> int:
-    """Values in `value_counts`, each as often as it occurs."""
-    return int(counts["count"].sum().to_pyarrow().as_py() or 0)
-
-
 def _fit_field(
-    train: Table, counts: Table, file: Path, raw: RawField, config: VocabularyConfig
+    train: Table, counts: Kept, total: int, raw: RawField, config: VocabularyConfig
 ) -> tuple[Field, pa.Table]:
     """The field, and its tokens with their counts."""
     special = config.fields.get(raw.name, FieldVocabulary())
     min_count = special.min_count or config.min_count
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
     if raw.kind == "numeric":
-        field, tokens = _fit_numeric(file, total_of(counts), field, special.bucketing or config.bucketing)
+        method = special.bucketing or config.bucketing
+        field, tokens = _fit_numeric(counts, total, field, method)
         return field, tokens.filter(pc.greater_equal(tokens["count"], min_count))
     if raw.kind == "multivalued":
         most = train[raw.name].length().max().to_pyarrow().as_py() or 1
         width = max(1, min(special.max_values or config.max_values, most))
         field = field.model_copy(update={"width": width})
-    common = counts.filter(counts["count"] >= min_count).select("value", "count")
+    common = counts.table.filter(counts.table["count"] >= min_count).select("value", "count")
     return field, common.to_pyarrow()
 
 
@@ -185,19 +189,19 @@ def frequent(counts: pa.Table) -> Vocabulary:
     return Vocabulary(*(pa.concat_arrays([pa.array([], t), *ordered[n].chunks]) for n, t in _COUNTS.items()))
 
 
-def _fit_numeric(file: Path, total: int, field: Field, method: Bucketing) -> tuple[Field, pa.Table]:
+def _fit_numeric(counts: Kept, total: int, field: Field, method: Bucketing) -> tuple[Field, pa.Table]:
     """The field with its boundaries, and its buckets with their counts (none where the numbers are kept)."""
-    boundaries = bucketing.fit(method, ascending_counts(file), total)
+    boundaries = bucketing.fit(method, ascending_counts(counts), total)
     changed = {"bucketing": method, "boundaries": boundaries}
     if isinstance(method, Keep):
         return field.model_copy(update=changed), pa.table([[], []], schema=pa.schema(_COUNTS))
-    return field.model_copy(update={"kind": "categorical", **changed}), buckets(file, method, boundaries)
+    return field.model_copy(update={"kind": "categorical", **changed}), buckets(counts, method, boundaries)
 
 
-def buckets(file: Path, method: Bucketing, boundaries: tuple[float, ...]) -> pa.Table:
-    """The buckets that the values of a file fall into, with their counts."""
+def buckets(counts: Kept, method: Bucketing, boundaries: tuple[float, ...]) -> pa.Table:
+    """The buckets that counted numbers fall into, with their counts."""
     per_code: dict[int, int] = {}
-    for values, numbers in ascending_counts(file):
+    for values, numbers in ascending_counts(counts):
         found, place = np.unique(bucketing.codes(method, boundaries, values), return_inverse=True)
         for code, number in zip(found, np.bincount(place, numbers), strict=True):
             per_code[int(code)] = per_code.get(int(code), 0) + int(number)
@@ -206,18 +210,9 @@ def buckets(file: Path, method: Bucketing, boundaries: tuple[float, ...]) -> pa.
 
 
 def _encode(
-    ingested: IngestedManifest, base: Place, encoder: Encoder, folder: Place
+    ingested: IngestedManifest, base: Place, encoder: Encoder, folder: Place, engine: EngineConfig
 ) -> dict[Split, tuple[PartFile, ...]]:
-    extra = [name for name in ("label", "weight", "timestamp") if ingested.source.named(name)]
-    typed = typed_schema(ingested.source)
-    schema = pa.schema([*encoder.arrow_schema, *(typed.field(name) for name in extra)])
-    files: dict[Split, tuple[PartFile, ...]] = {}
+    parts = [part for split in SPLITS for part in ingested.files[split]]
     with progress("encode", sum(ingested.rows.values())) as advance:
-        for split in SPLITS:
-            with PartWriter(folder, split, schema) as writer:
-                for rows in read_parts(ingested.paths(base, split)):
-                    columns = encoder.encode(rows).columns + [rows.column(name) for name in extra]
-                    writer.write(pa.RecordBatch.from_arrays(columns, schema=schema))
-                    advance(len(rows))
-            files[split] = tuple(writer.parts)
-    return files
+        encoded = iter(spread(engine, partial(encode_part, encoder, base, folder), parts, advance))
+    return {split: tuple(next(encoded) for _ in ingested.files[split]) for split in SPLITS}

@@ -4,10 +4,12 @@ from functools import partial
 from pathlib import Path
 
 from ctrloom import storage
+from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.retraining import DriftConfig, TrainingConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.encode import Encoder
+from ctrloom.data.engines import EMBEDDED
 from ctrloom.data.growth import grow_vocabulary
 from ctrloom.data.reference import Reference
 from ctrloom.evaluation.drift import Drift, FieldDrift, field_drift
@@ -24,14 +26,16 @@ from ctrloom.training.runs import Plan, open_runs, train_runs
 DRIFT, PAGE, REPORT, TEXT = "drift.json", "drift.html", "report.html", "report.md"
 
 
-def grow(ingested: str | Place, bundle: Path, config: GrowthConfig, store: Place) -> Place:
+def grow(
+    ingested: str | Place, bundle: Path, config: GrowthConfig, store: Place, engine: EngineConfig = EMBEDDED
+) -> Place:
     """Encode ingested rows with a bundle's vocabularies, new values at their end; the manifest's path.
 
     Raises:
         ConfigError: the rows have other columns than the bundle.
     """
     keys = cross_keys(load_bundle(bundle).model)
-    return grow_vocabulary(ingested, bundle, config, store, keys)
+    return grow_vocabulary(ingested, bundle, config, store, keys, engine)
 
 
 def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path) -> Drift:

@@ -7,7 +7,7 @@ from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 from ctrloom import storage
-from ctrloom.data.engine import engine
+from ctrloom.data.engines.embedded import embedded
 from ctrloom.data.recipes.recipe import Layout, Original, Recipe
 
 INSTANCE = [
@@ -23,13 +23,13 @@ def _prepare(folder: Path, to: Path) -> list[Path]:
     User 0 stands for an unknown one. The tables of query, keyword, title and description tokens are not
     needed: their ids are the fields.
     """
-    with engine(to) as (backend, _):
-        instances = _table(backend, folder / "training.txt", INSTANCE)
+    with embedded(to) as engine:
+        instances = _table(engine.backend, folder / "training.txt", INSTANCE)
         instances = instances.mutate(user_id=instances.user_id.nullif("0"))
-        users = _table(backend, folder / "userid_profile.txt", USER).drop("row")
+        users = _table(engine.backend, folder / "userid_profile.txt", USER).drop("row")
         rows = instances.left_join(users, "user_id").order_by("row").select(*INSTANCE, *USER[1:])
         with storage.atomic_file(to / "training.parquet") as aside:
-            backend.to_parquet(rows, aside, compression="zstd")
+            engine.backend.to_parquet(rows, aside, compression="zstd")
     return [to / "training.parquet"]
 
 

@@ -1,0 +1,34 @@
+"""What counts values and encodes rows: DuckDB in this process, or Spark."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from ctrloom.section import Section
+
+
+class EngineConfig(Section):
+    """The engine of the data stages; the data sets that they write are the same.
+
+    Options of Spark have its own names, without `spark.`: as sections, or with dots.
+    """
+
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    spark: dict[str, str] = Field(default_factory=dict)  # {master: "local[4]", driver: {memory: 4g}}
+
+    @field_validator("spark", mode="before")
+    @classmethod
+    def _with_dots(cls, raw: Any) -> Any:
+        return dict(_flat(raw, "")) if isinstance(raw, Mapping) else raw
+
+
+def _flat(options: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in options.items():
+        name = f"{prefix}{key}".removeprefix("spark.")
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        elif not isinstance(value, str | int | float):
+            raise ValueError(f"{name}: give text, a number, true or false")
+        else:
+            yield name, str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,56 @@
+"""Engines that Ibis expressions run on: DuckDB in this process, or Spark."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from ctrloom.config.engine import EngineConfig
+from ctrloom.data.engines.embedded import embedded
+from ctrloom.data.engines.engine import Engine, Kept
+from ctrloom.progress import Advance
+from ctrloom.storage import Place
+
+__all__ = ["EMBEDDED", "Engine", "Kept", "opened", "spread"]
+
+EMBEDDED = EngineConfig()
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+
+@contextmanager
+def opened(config: EngineConfig, folder: Place) -> Iterator[Engine]:
+    """The engine of a configuration, for work on data in `folder`.
+
+    Raises:
+        ConfigError: it is Spark, which is not there or does not start.
+        DataError: Spark failed.
+    """
+    if config.engine == "duckdb":
+        with embedded(folder) as engine:
+            yield engine
+    else:
+        from ctrloom.data.engines.spark import spark
+
+        with spark(config.spark) as engine:
+            yield engine
+
+
+def spread(
+    config: EngineConfig,
+    work: Callable[[Item, Advance], Done],
+    items: Sequence[Item],
+    advance: Advance,
+) -> list[Done]:
+    """What `work` gives for each item, in order; on Spark its executors share the items.
+
+    Raises:
+        ConfigError: it is Spark, which is not there or does not start.
+        DataError: Spark failed.
+    """
+    if config.engine == "duckdb":
+        return [work(item, advance) for item in items]
+    from ctrloom.data.engines.spark import spark
+
+    with spark(config.spark) as engine:
+        return engine.spread(work, items, advance)

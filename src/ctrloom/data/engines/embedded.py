@@ -1,0 +1,76 @@
+"""DuckDB in this process, spilling to disk when memory ends."""
+
+import glob
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import ibis
+import pyarrow as pa
+import pyarrow.dataset as dataset
+from ibis.backends.duckdb import Backend
+from ibis.expr.types import Table
+
+from ctrloom import storage
+from ctrloom.data.engines.engine import Kept
+from ctrloom.data.parts import read_parts
+from ctrloom.storage import Location, Place
+
+MEMORY_LIMIT = "256MiB"
+THREADS = 2  # each takes its share of the memory
+
+
+class Embedded:
+    """A connection whose memory is bounded, and the temporary directory that it spills to."""
+
+    def __init__(self, backend: Backend, spill: Path) -> None:
+        self.backend, self.spill = backend, spill
+
+    def rows(self, files: Iterable[Place]) -> Table:
+        """Parquet files as one table; names are taken as they are, not as globs or partitions.
+
+        Of objects in a store only the columns that an expression asks for are read, in place.
+        """
+        files = list(files)
+        remote = [file for file in files if isinstance(file, Location)]
+        if not remote:
+            return self.backend.read_parquet(
+                [glob.escape(str(file)) for file in files], hive_partitioning=False
+            )
+        pages = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+        layout = dataset.ParquetFileFormat(default_fragment_scan_options=pages)
+        system, paths = storage.filesystem(remote[0]), [file.path for file in remote]
+        rows = storage.patiently(remote[0], lambda: dataset.dataset(paths, filesystem=system, format=layout))
+        name = f"objects_{uuid4().hex}"
+        self.backend.con.register(name, rows)
+        return self.backend.table(name)
+
+    @contextmanager
+    def kept(self, table: Table) -> Iterator[Kept]:
+        """Rows of an expression in a Parquet file."""
+        handle, name = tempfile.mkstemp(suffix=".parquet", dir=self.spill)
+        os.close(handle)
+        try:
+            self.backend.to_parquet(table, name)
+            yield Kept(self.rows([Path(name)]), lambda: read_parts([Path(name)]))
+        finally:
+            os.unlink(name)
+
+
+@contextmanager
+def embedded(folder: Place) -> Iterator[Embedded]:
+    """A connection to spill within `folder`, or where this machine has temporary files if that is a URL."""
+    with tempfile.TemporaryDirectory(prefix=".spill.", dir=storage.scratch(folder)) as spill:
+        backend = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=spill, threads=THREADS)
+        try:
+            yield Embedded(backend, Path(spill))
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if isinstance(folder, Location):
+                raise storage.explained(error, folder, "read") from error
+            raise
+        finally:
+            backend.disconnect()

@@ -1,0 +1,51 @@
+"""What executors of Spark do. They load this module, so that it imports little."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctrloom import storage
+from ctrloom.data.errors import DataError
+from ctrloom.data.parts import read_parts
+from ctrloom.progress import Advance
+from ctrloom.storage import Place
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+
+def schema(file: Place) -> pa.Schema:
+    """Columns of a Parquet file, and their types."""
+    if isinstance(file, Path):
+        return pq.read_schema(file)
+    return storage.patiently(file, lambda: pq.read_schema(storage.open_input(file)))
+
+
+def read(files: Sequence[Place], numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Rows of those of the files whose numbers are in the column `id`.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    for number in (number for batch in numbers for number in batch.column("id").to_pylist()):
+        try:
+            yield from read_parts([files[number]])
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{files[number]}: cannot be read: {error}") from error
+
+
+def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Each batch as bytes, in one row."""
+    for batch in batches:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch)
+        yield pa.RecordBatch.from_arrays([pa.array([sink.getvalue().to_pybytes()])], ["packed"])
+
+
+def done(work: Callable[[Item, Advance], Done], counter: Any, item: Item) -> Done:
+    """The result of one item, whose progress is counted."""
+    return work(item, lambda amount, note="": counter.add(amount))
