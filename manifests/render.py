@@ -1,4 +1,4 @@
-"""Write what `kubectl apply` takes: every overlay, and the pipelines for KFP's Kubernetes-native mode.
+"""Write what `kubectl apply` takes: overlays, the training on several GPUs, and the pipelines as resources.
 
 `make manifests`, or `python manifests/render.py <folder>`.
 """
@@ -27,14 +27,31 @@ def overlay(name: str) -> list[dict[str, Any]]:
     Raises:
         ValueError: kubectl is missing, or refuses the overlay.
     """
+    return built(HERE / "overlays" / name)
+
+
+def trainer() -> list[dict[str, Any]]:
+    """Resources of a training on several GPUs.
+
+    Raises:
+        ValueError: kubectl is missing, or refuses them.
+    """
+    return built(HERE / "trainer")
+
+
+def built(folder: Path) -> list[dict[str, Any]]:
+    """What `kubectl kustomize` makes of a folder.
+
+    Raises:
+        ValueError: kubectl is missing, or refuses it.
+    """
     if not (kubectl := shutil.which("kubectl")):
         raise ValueError(
             "kubectl is not on the PATH: overlays are built with `kubectl kustomize` (1.27 or newer)"
         )
-    command = [kubectl, "kustomize", str(HERE / "overlays" / name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{HERE / 'overlays' / name}: {done.stderr.strip()}")
+        raise ValueError(f"{folder}: {done.stderr.strip()}")
     return list(yaml.safe_load_all(done.stdout))
 
 
@@ -70,9 +87,14 @@ def pipelines(namespace: str = NAMESPACE) -> list[dict[str, Any]]:
 
 
 def main(folder: Path) -> None:
-    """Write one file per overlay, and one with all pipelines."""
+    """Write one file per overlay, one for the training on several GPUs, and one with all pipelines."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, resources in {**{name: overlay(name) for name in OVERLAYS}, "pipelines": pipelines()}.items():
+    everything = {
+        **{name: overlay(name) for name in OVERLAYS},
+        "trainer": trainer(),
+        "pipelines": pipelines(),
+    }
+    for name, resources in everything.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump_all(resources, sort_keys=False), encoding="utf-8")
         print(folder / f"{name}.yaml", f"{len(resources)} resources")
 

@@ -59,3 +59,5 @@ def _put(task: dsl.PipelineTask, profile: Any) -> None:
     if profile.accelerator:
         task.set_accelerator_type(profile.accelerator.type).set_accelerator_limit(profile.accelerator.count)
         task.set_env_variable("CTRLOOM_DEVICE", "cuda")  # where there is none, the step fails at once
+        if profile.accelerator.count > 1:
+            task.set_env_variable("CTRLOOM_PROCESSES", str(profile.accelerator.count))

@@ -1,5 +1,6 @@
 """Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -25,10 +26,17 @@ class _Rate(ProgressColumn):
         return Text(_rate(task.speed or 0.0, str(task.fields["unit"])))
 
 
+def follows() -> bool:
+    """Whether another process speaks for this one, of those that torchrun started."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
 @contextmanager
 def progress(title: str, total: int | None, unit: str = "rows") -> Iterator[Advance]:
     """Show the progress of `total` units of work (None when not known beforehand) on standard error."""
-    if sys.stderr.isatty():
+    if follows():
+        yield lambda amount, note="": None
+    elif sys.stderr.isatty():
         with _bar() as bar:
             task = bar.add_task(title, total=total, unit=unit, note="")
             yield lambda amount, note="": bar.update(task, advance=amount, **({"note": note} if note else {}))

@@ -74,7 +74,9 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
     for parameter in touched:
         if _grad(parameter).is_sparse:
             row_N, grad_ND = gathered(_grad(parameter)._indices()[0], _grad(parameter)._values())
-            parameter.grad = torch.sparse_coo_tensor(row_N[None], grad_ND, parameter.shape).coalesce()
+            parameter.grad = torch.sparse_coo_tensor(
+                row_N[None], grad_ND, parameter.shape, check_invariants=False
+            ).coalesce()
 
 
 def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -157,4 +159,6 @@ def _heard() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise PeerError(f"another process of this training has ended: {error}") from error
+        raise PeerError(
+            "another process of this training ended without a word; was it killed for its memory?"
+        ) from error

@@ -1,6 +1,7 @@
 """Manifests: every resource against the schema of its kind, and what the resources mean together."""
 
 import copy
+import shlex
 import shutil
 from datetime import date
 from importlib.metadata import version
@@ -12,9 +13,9 @@ import pytest
 import typer
 import yaml
 
-from ctrloom.cli import app
+from ctrloom.cli import BY_SEVERAL, app
 from ctrloom.config import ClusterConfig
-from ctrloom.config_file import load_retraining_config
+from ctrloom.config_file import load_retraining_config, load_run_config
 from ctrloom.data.window import windowed
 from ctrloom.pipelines.request import Request
 from manifests import render
@@ -133,17 +134,22 @@ def test_the_clock_starts_what_the_command_line_knows(base):
         assert Request.of(given["pipeline"], offered, {}).parameters["registry"] == "gs://b/registry"
 
 
+def little(pod):
+    """Fail where a pod may do more than it must."""
+    assert pod["securityContext"]["runAsNonRoot"]
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"]
+        assert not context["allowPrivilegeEscalation"]
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+
+
 def test_pods_may_do_little(base):
     for job in (each for each in base if each["kind"] == "CronJob"):
         pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-        assert pod["securityContext"]["runAsNonRoot"]
         assert not pod["automountServiceAccountToken"]
-        for container in pod["containers"]:
-            context = container["securityContext"]
-            assert context["readOnlyRootFilesystem"]
-            assert not context["allowPrivilegeEscalation"]
-            assert context["capabilities"] == {"drop": ["ALL"]}
-            assert container["resources"]["limits"]["memory"]
+        little(pod)
 
 
 def test_roles_allow_little_and_are_bound_to_accounts_that_exist(base):
@@ -165,3 +171,65 @@ def test_steps_are_reached_by_nobody_and_reach_no_neighbour(base):
         for block in (to["ipBlock"] for rule in policy["egress"] for to in rule["to"] if "ipBlock" in to):
             private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
             assert block["cidr"].endswith("/32") or set(block["except"]) == private
+
+
+@pytest.fixture(scope="module")
+def training():
+    """The resources of a training on several GPUs, and the pod that its job asks for."""
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not on the PATH, which builds manifests")
+    resources = {named(each): each for each in render.trainer()}
+    spec = resources["TrainJob", "ctrloom-train"]["spec"]
+    (patch,) = spec["runtimePatches"]
+    (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = copy.deepcopy(node["template"]["spec"]["template"]["spec"])
+    (container,) = pod["containers"]
+    trainer = spec["trainer"]
+    container.update({key: trainer[key] for key in ("image", "command", "args", "env")})
+    container["resources"] = trainer["resourcesPerNode"]
+    return resources, trainer, pod
+
+
+def test_the_training_fits_its_schemas(training):
+    resources, _, pod = training
+    for resource in resources.values():
+        validate(resource)
+    validate({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "node"}, "spec": pod})
+    little(pod)
+    wrong = copy.deepcopy(resources["TrainJob", "ctrloom-train"])
+    wrong["spec"]["trainer"]["numNode"] = wrong["spec"]["trainer"].pop("numNodes")
+    with pytest.raises(jsonschema.ValidationError, match="numNode"):
+        validate(wrong)
+
+
+def test_the_training_has_what_it_names(training, base):
+    resources, trainer, pod = training
+    assert ("ServiceAccount", pod["serviceAccountName"]) in map(named, base)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert ("PersistentVolumeClaim", volumes["results"]["persistentVolumeClaim"]["claimName"]) in resources
+    assert ("ConfigMap", volumes["run"]["configMap"]["name"]) in resources
+    assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == set(volumes)
+    settings = resources["ConfigMap", "ctrloom-train-settings"]["data"]
+    assert trainer["image"] == settings["CTRLOOM_GPU_IMAGE"]
+    for each in trainer["env"]:
+        if source := each.get("valueFrom"):
+            assert source["configMapKeyRef"]["key"] in settings
+    for bound in trainer["resourcesPerNode"].values():
+        assert bound["nvidia.com/gpu"] == str(trainer["numProcPerNode"]), "one process a GPU"
+
+
+def test_the_training_runs_commands_that_several_processes_do(training, tmp_path):
+    resources, trainer, _ = training
+    (tmp_path / "run.yaml").write_text(resources["ConfigMap", "ctrloom-train"]["data"]["run.yaml"])
+    assert load_run_config(tmp_path / "run.yaml", []).name == "train"
+    known = typer.main.get_command(app).commands
+    written = []
+    for line in trainer["args"][0].splitlines():
+        run, module, package, command, *arguments = shlex.split(line)
+        assert (run, module, package) == ("torchrun", "-m", "ctrloom")
+        assert command in BY_SEVERAL
+        given = known[command].make_context(command, arguments).params
+        assert str(given["config"]) == "/etc/ctrloom/run.yaml"
+        assert str(given.get("search") or "/results/search") in [*written, "/results/search"]
+        written.append(str(given["output"]))
+    assert written == ["/results/search", "/results/retrain"]

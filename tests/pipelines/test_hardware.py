@@ -107,6 +107,7 @@ def test_another_file_places_steps_elsewhere(tmp_path, monkeypatch):
     spec, platform = yaml.safe_load_all((tmp_path / "alone.yaml").read_text())
     executor = spec["deploymentSpec"]["executors"]["exec-ingest"]["container"]
     assert executor["resources"]["accelerator"]["resourceCount"] == "2"
+    assert {"name": "CTRLOOM_PROCESSES", "value": "2"} in executor["env"]
     labels = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-ingest"][
         "nodeSelector"
     ]["labels"]

@@ -1,5 +1,6 @@
 """The command line: `ctrloom run` for the whole pipeline, and every stage by itself."""
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from ctrloom.cli import cluster, doctor, registry, retraining
 from ctrloom.cli.options import Engine, Settings, Store, pairs
 from ctrloom.config import AIMConfig, RunConfig
 from ctrloom.config_file import load_compare_config, load_run_config
+from ctrloom.progress import follows
 from ctrloom.section import ConfigError
 
 app = typer.Typer(
@@ -34,6 +36,27 @@ Manifest = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
 Search = Annotated[Path, typer.Option("--search", help="Folder that search wrote.", show_default=False)]
+
+# What several processes do together, where torchrun starts the command.
+BY_SEVERAL = (
+    "search",
+    "search-interactions",
+    "search-embeddings",
+    "retrain",
+    "transfer",
+    "baselines",
+    "refresh",
+)
+
+
+@app.callback()
+def _refuse_several(context: typer.Context) -> None:
+    command, processes = context.invoked_subcommand, int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and command not in BY_SEVERAL:
+        raise ConfigError(
+            f"{command} is for one process, and torchrun started {processes}: start it without; "
+            f"several do {', '.join(BY_SEVERAL)}"
+        )
 
 
 def _load(config: Path, settings: list[str] | None, engine: str | None = None) -> RunConfig:
@@ -304,9 +327,16 @@ def data_get(
 
 
 def main() -> None:
-    """Entry point: what users can mend is one message and exit status 2."""
+    """Entry point: what users can mend is one message and exit status 2.
+
+    Of several processes the leader speaks, or the one whose failure has its number as a note.
+    """
+    if follows():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
         app()
     except (ValueError, OSError, yaml.YAMLError) as error:
-        print(f"ctrloom: {error}", file=sys.stderr)
+        notes = getattr(error, "__notes__", [])
+        if notes or not follows():
+            print(f"ctrloom: {error}", *(f"({note})" for note in notes), file=sys.stderr)
         sys.exit(2)

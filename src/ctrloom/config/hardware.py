@@ -35,7 +35,10 @@ class Memory(Span):
 
 
 class Accelerator(Section):
-    """Accelerators of one step: the resource that the node offers, and how many of it."""
+    """Accelerators of one step: the resource that the node offers, and how many of it.
+
+    A step that trains starts as many processes; any other has use for one alone.
+    """
 
     type: Label = "nvidia.com/gpu"
     count: Count = 1

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ctrloom import world
 from ctrloom.config import MemorizingSettings
 from ctrloom.nn.touched import touched_rows
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
@@ -160,6 +161,7 @@ class CrossEmbedding(nn.Module):
         count_R = torch.zeros(len(self.weight), dtype=torch.long, device=self.weight.device)
         for ids_BC in batches:
             count_R += torch.bincount(self._known(ids_BC).flatten(), minlength=len(count_R))
+        count_R = world.together(count_R)
         self.single_R, self.absent_R = count_R == 1, count_R == 0
         self.singles = bool(self.single_R.any())
 

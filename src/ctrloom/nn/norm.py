@@ -26,7 +26,7 @@ class BatchNorm(nn.BatchNorm1d):
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean_K, self.momentum)
             self.running_var.lerp_(variance_K * (count / (count - 1)), self.momentum)
-        normed_BK = (input.float() - mean_K) * (variance_K + self.eps).rsqrt()
+        normed_BK = (input.to(mean_K.dtype) - mean_K) * (variance_K + self.eps).rsqrt()
         if self.affine:
             normed_BK = torch.addcmul(self.bias, normed_BK, self.weight)
         return normed_BK.to(input.dtype)
@@ -44,7 +44,7 @@ def moments(x: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     mean_K = sum_K / max(1, count)
     square_K = (x - mean_K).square().sum(over)
     number, processes = world.share()
-    own_X = torch.cat([x.new_tensor([count]), mean_K.flatten(), square_K.flatten()])
+    own_X = torch.cat([x.new_full((1,), count), mean_K.flatten(), square_K.flatten()])
     others_X = own_X.new_zeros(own_X.shape)
     # A sum of what each puts into its own row, so that gradients find their way back.
     every_RX = world.together(torch.stack([own_X if r == number else others_X for r in range(processes)]))

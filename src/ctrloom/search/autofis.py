@@ -84,7 +84,7 @@ def _refuse_too_many(task: Task, config: AutoFISConfig, hyper: Hyperparameters) 
     else:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     count = math.comb(len(task.schema.fields), config.order)
-    batch = config.batch_size or batch_size(len(task.train))
+    batch = config.batch_size or batch_size(task.train.total)
     if (needed := 4 * COPIES * batch * count) > memory:
         raise ValueError(
             f"search.candidates: all {count:,} interactions of order {config.order} need some "

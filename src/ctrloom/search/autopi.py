@@ -7,12 +7,13 @@ first order; the strongest operators become the graph. Random is the paper's Aut
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from ctrloom import world
 from ctrloom.architecture import OPERATORS, Architecture, CellGraph, Edge, Operator
 from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.rows import Rows
@@ -28,6 +29,7 @@ from ctrloom.search.trace import CellName, OperatorStrength, SampledGraph, Searc
 from ctrloom.training.loop import (
     adam,
     fit,
+    gradients,
     loss_of,
     pick_device,
     products_in,
@@ -73,10 +75,11 @@ class _BiLevel:
             if isinstance(module, Skip) and config.noisy_skip:
                 module.noise = NOISE
 
-        order_N = torch.randperm(len(task.train), generator=self.generator)
-        halves = [task.train[order_N[half::2]].to(self.device) for half in (0, 1)]
+        world.begin(self.model)
+        order_N = torch.randperm(task.train.total, generator=self.generator)
+        halves = [task.train.take(order_N[half::2]).to(self.device) for half in (0, 1)]
         (self.train, self.other), self.valid = halves, task.valid.to(self.device)
-        self.epoch_steps = steps_in_pass(len(self.train), config.batch_size)
+        self.epoch_steps = steps_in_pass(self.train.total, config.batch_size)
         self.frozen = min(config.frozen, config.epochs // 3)
 
         self.gates = [gate for cell in self.cells.values() for gate in (cell.alpha_EO, cell.beta_E)]
@@ -100,7 +103,7 @@ class _BiLevel:
     def run(self) -> None:
         """Search; the strengths of the epoch that scores best on validation rows are kept."""
         began, config = time.perf_counter(), self.config
-        with progress("search", config.epochs * len(self.train)) as advance:
+        with progress("search", config.epochs * self.train.total) as advance:
             for epoch in range(1, config.epochs + 1):
                 for cell in self.cells.values():
                     cell.temperature = temperature(epoch, config.epochs) if config.anneal else 1.0
@@ -125,16 +128,16 @@ class _BiLevel:
     def _weights_and_gates(self) -> None:
         self._weights()
         loss = loss_of(self.model, next(self.batches))
-        for gate, gradient in zip(self.gates, torch.autograd.grad(loss, self.gates), strict=True):
+        for gate, gradient in zip(self.gates, gradients(loss, self.gates), strict=True):
             gate.grad = gradient
         self.adam.step()
 
     def _batches(self) -> Iterator[Rows]:
         """Shuffled batches of the other half, over and over."""
         while True:
-            order_N = torch.randperm(len(self.other), generator=self.generator).to(self.device)
-            for part in order_N.chunk(self.epoch_steps):
-                yield self.other[part]
+            order_N = torch.randperm(self.other.total, generator=self.generator)
+            size = -(-self.other.total // self.epoch_steps)
+            yield from self.other.cut(order_N, [*range(0, self.other.total, size), self.other.total])
 
     def choose(self) -> CellGraph:
         """The strongest operators, or those that are missed most."""
@@ -142,17 +145,18 @@ class _BiLevel:
             edges = {name: strongest(cell.edges, self.best[name]) for name, cell in self.cells.items()}
             return CellGraph(nodes=self.config.nodes, **edges)
         began, drawing = time.perf_counter(), torch.Generator().manual_seed(self.config.seed)
-        order_N = torch.randperm(len(self.other), generator=drawing)[: self.config.choosing_rows]
-        rows = self.other[order_N.to(self.device)]
+        order_N = torch.randperm(self.other.total, generator=drawing)[: self.config.choosing_rows]
+        bounds = [*range(0, len(order_N), self.config.batch_size), len(order_N)]
+        batches = list(self.other.cut(order_N, bounds))
         self.model.eval()
-        graph = most_missed(self.cells, lambda: self._loss_on(rows))
+        graph = most_missed(self.cells, lambda: self._loss_on(batches))
         self.seconds += time.perf_counter() - began
         return graph
 
     @torch.no_grad()
-    def _loss_on(self, rows: Rows) -> float:
-        losses = [loss_of(self.model, batch) * len(batch) for batch in rows.batches(self.config.batch_size)]
-        return float(torch.stack(losses).sum()) / len(rows)
+    def _loss_on(self, batches: Sequence[Rows]) -> float:
+        losses = [loss_of(self.model, batch) * batch.total for batch in batches]
+        return float(world.together(torch.stack(losses).sum())) / sum(batch.total for batch in batches)
 
     def trace(self, graph: CellGraph) -> SearchTrace:
         """Every operator on every edge, how strong it was, and whether it is in the graph."""
@@ -177,7 +181,7 @@ class _BiLevel:
             steps=self.config.epochs * self.epoch_steps,
             epochs=self.config.epochs,
             seconds=self.seconds,
-            rows_per_second=halves * len(self.train) / self.seconds,
+            rows_per_second=halves * self.train.total / self.seconds,
         )
 
 
@@ -195,7 +199,7 @@ def _best_of_random(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> 
         model = build(config.base, _architecture(task, "random", graph), task.schema, hyper)
         title = f"search, graph {number + 1} of {config.samples}"
         history = fit(model, task.train, task.valid, hyper, config.seed, title)
-        epoch, rows = history.best_epoch, rows + len(task.train) * len(history.epochs)
+        epoch, rows = history.best_epoch, rows + task.train.total * len(history.epochs)
         sample = SampledGraph(
             cells=graph, valid_auc=epoch.valid_auc, valid_logloss=epoch.valid_logloss, seconds=history.seconds
         )
@@ -209,7 +213,7 @@ def _best_of_random(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> 
             for name, (i, j, operator) in _places(best.cells)
         ),
         samples=tuple(sample for _, _, sample in tried),
-        steps=epochs * steps_in_pass(len(task.train), hyper.batch_size),
+        steps=epochs * steps_in_pass(task.train.total, hyper.batch_size),
         epochs=epochs,
         seconds=seconds,
         rows_per_second=rows / seconds,

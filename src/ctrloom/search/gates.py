@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from ctrloom import world
 from ctrloom.architecture import Function, Interaction
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName
 from ctrloom.data.rows import Rows
@@ -23,7 +24,15 @@ from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.progress import progress
 from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.section import Section
-from ctrloom.training.loop import adam, loss_of, products_in, run_epoch, shuffled, steps_in_pass
+from ctrloom.training.loop import (
+    adam,
+    gradients,
+    loss_of,
+    products_in,
+    run_epoch,
+    shuffled,
+    steps_in_pass,
+)
 
 PARTS = 5  # parts of a stage after which the learning rates decay
 STEPS = 80  # in a pass at least, for gates to part
@@ -92,11 +101,12 @@ class Stage:
         self.gates = [group.gate_P for group in groups]
         device = self.gates[0].device
         self.rows = rows.to(device)
-        self.batch_size = schedule.batch_size or batch_size(len(rows))
+        self.batch_size = schedule.batch_size or batch_size(rows.total)
         self.gate_batches = None if gate_rows is None else self._endless(gate_rows.to(device))
-        self.steps = schedule.epochs * steps_in_pass(len(rows), self.batch_size)
+        self.steps = schedule.epochs * steps_in_pass(rows.total, self.batch_size)
         self.passes = schedule.warm_up + schedule.gate_warm_up + schedule.epochs
-        self.rows_seen = self.passes * len(rows) + schedule.epochs * len(gate_rows or ())
+        gate_total = 0 if gate_rows is None else gate_rows.total
+        self.rows_seen = self.passes * rows.total + schedule.epochs * gate_total
         self.seconds = 0.0
         self.path: list[tuple[int, list[float], float]] = []  # step, gates, soft threshold
         self.points = max(1, min(POINTS, RECORDED // sum(gate_P.numel() for gate_P in self.gates)))
@@ -119,6 +129,7 @@ class Stage:
             ValueError: a gate ends as no finite number.
         """
         began, schedule = time.perf_counter(), self.schedule
+        world.begin(self.model)
         passes: list[tuple[int, nn.Module, Any]] = [
             (schedule.gate_warm_up, self.model, self.adam.step),
             (schedule.epochs, self.model, self._step),
@@ -128,11 +139,12 @@ class Stage:
             main_effects = adam(linear, schedule.learning_rate, tables=schedule.embedding_optimizer)
             passes.insert(0, (schedule.warm_up, linear, main_effects.step))
         precision = products_in(schedule.precision, self.rows.ids_NC.device)
-        with progress(title, self.passes * len(self.rows)) as advance, precision:
+        with progress(title, self.passes * self.rows.total) as advance, precision:
             for count, model, step in passes:
                 for _ in range(count):
                     run_epoch(model, self.rows, self.batch_size, self.generator, step, advance)
         self.seconds = time.perf_counter() - began
+        world.level(self.model)  # what is kept must be the same for all
         if not all(math.isfinite(gate) for gate in self.final_gates):
             raise ValueError("the search diverged: a gate is not a finite number; lower search.learning_rate")
         self._record()
@@ -172,7 +184,7 @@ class Stage:
         self.adam.step()
         if self.gate_batches is not None:
             loss = loss_of(self.model, next(self.gate_batches))
-            for gate_P, grad_P in zip(self.gates, torch.autograd.grad(loss, self.gates), strict=True):
+            for gate_P, grad_P in zip(self.gates, gradients(loss, self.gates), strict=True):
                 gate_P.grad = grad_P
         self.grda.step()
 
@@ -211,8 +223,8 @@ def batch_size(rows: int) -> int:
 
 def halves(rows: Rows, generator: torch.Generator) -> tuple[Rows, Rows]:
     """The rows cut in two at random: what weights learn from, and what gates learn from."""
-    order_N = torch.randperm(len(rows), generator=generator).to(rows.ids_NC.device)
-    return rows[order_N[: len(rows) // 2]], rows[order_N[len(rows) // 2 :]]
+    order_N = torch.randperm(rows.total, generator=generator)
+    return rows.take(order_N[: rows.total // 2]), rows.take(order_N[rows.total // 2 :])
 
 
 def trace_of(

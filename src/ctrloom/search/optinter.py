@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ctrloom import world
 from ctrloom.architecture import Architecture, Function, Interaction
 from ctrloom.config import OptInterConfig, OptInterSettings
 from ctrloom.data.rows import Rows
@@ -29,6 +30,7 @@ from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.training.loop import (
     SCORING_BATCH,
     adam,
+    gradients,
     loss_of,
     pick_device,
     products_in,
@@ -115,7 +117,7 @@ class _Course:
         own = hyper.model_copy(update={"cross_l2": config.cross_l2})
         self.model = Relaxed(task.schema, self.names, own, config.gumbel)
         fill_crosses(self.model, task.crosses)
-        self.model.to(device)
+        world.begin(self.model.to(device))
         self.train, self.valid = task.train.to(device), task.valid.to(device)
         self.gate_rows: Rows | None = None
         if config.bi_level:
@@ -127,8 +129,8 @@ class _Course:
             self.model, config.learning_rate, config.embedding_l2, logits, hyper.embedding_optimizer
         )
         self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate)
-        self.batch_size = config.batch_size or min(2000, max(64, len(self.train) // STEPS))
-        self.pass_steps = steps_in_pass(len(self.train), self.batch_size)
+        self.batch_size = config.batch_size or min(2000, max(64, self.train.total // STEPS))
+        self.pass_steps = steps_in_pass(self.train.total, self.batch_size)
         decay = config.temperature_decay
         self.decay = (1 - config.temperature_floor) / self.pass_steps if decay is None else decay
         self.gate_batches: Iterator[Rows] = iter(())
@@ -138,14 +140,14 @@ class _Course:
     def run(self) -> SearchTrace:
         """Search until the validation AUC stops rising."""
         began, config, waited, epochs = time.perf_counter(), self.config, 0, 0
-        with progress("search", (config.warm_up + config.epochs) * len(self.train)) as advance:
+        with progress("search", (config.warm_up + config.epochs) * self.train.total) as advance:
             for _ in range(config.warm_up):
                 self._pass(self.adam.step, advance)
             while epochs < config.epochs and waited < config.patience:
                 epochs += 1
                 waited = 0 if self._epoch(advance) else waited + 1
         seconds = time.perf_counter() - began
-        rows = len(self.train) + len(self.gate_rows or ())
+        rows = self.train.total + (0 if self.gate_rows is None else self.gate_rows.total)
         path = self.path[:: -len(self.path) // POINTS][::-1]  # fewer points, the last one among them
         return SearchTrace(
             method="optinter",
@@ -158,7 +160,7 @@ class _Course:
             steps=self.steps,
             epochs=config.warm_up + epochs,
             seconds=seconds,
-            rows_per_second=(config.warm_up * len(self.train) + epochs * rows) / seconds,
+            rows_per_second=(config.warm_up * self.train.total + epochs * rows) / seconds,
             hyperparameters=config.model_dump(mode="json"),
         )
 
@@ -193,7 +195,7 @@ class _Course:
         if batch is None:
             self.gate_batches = shuffled(rows, self.batch_size, self.generator)
             batch = next(self.gate_batches)
-        (self.model.logit_P3.grad,) = torch.autograd.grad(loss_of(self.model, batch), [self.model.logit_P3])
+        (self.model.logit_P3.grad,) = gradients(loss_of(self.model, batch), [self.model.logit_P3])
 
     @torch.no_grad()
     def _probabilities(self) -> np.ndarray:

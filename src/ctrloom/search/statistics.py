@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ctrloom import world
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.mutual_information import mutual_information
 from ctrloom.evaluation.statistics_auc import statistics_auc
@@ -19,9 +20,13 @@ BUCKETS = 20  # of a number, by quantiles of its training values
 
 
 def with_statistics(trace: SearchTrace, task: Task) -> SearchTrace:
-    """Add to each candidate its statistics-AUC and its mutual information with the label."""
-    if not trace.candidates:
+    """Add to each candidate its statistics-AUC and its mutual information with the label.
+
+    Of several processes the leader does, which has to read all rows for it.
+    """
+    if not trace.candidates or not world.leads():
         return trace
+    task = task.whole()
     every = list(dict.fromkeys(candidate.fields for candidate in trace.candidates))
     aucs, nats = statistics_aucs(every, task), information(every, task)
     candidates = tuple(

@@ -1,7 +1,7 @@
 """What every search takes and what it gives back."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ctrloom.architecture import Architecture
 from ctrloom.data.rows import Rows
@@ -11,12 +11,23 @@ from ctrloom.search.trace import SearchTrace
 
 @dataclass(frozen=True)
 class Task:
-    """The data of a search: weights and gates learn from `train`; `valid` is for stopping and choosing."""
+    """The data of a search: weights and gates learn from `train`; `valid` is for stopping and choosing.
+
+    Where several processes search, these are one's parts, and `read` reads both whole.
+    """
 
     train: Rows
     valid: Rows
     schema: Schema
     crosses: CrossKeys = field(default_factory=dict)  # of the pairs that the data set has crosses for
+    read: Callable[[], tuple[Rows, Rows]] | None = None
+
+    def whole(self) -> "Task":
+        """The same with all rows."""
+        if self.read is None:
+            return self
+        train, valid = self.read()
+        return replace(self, train=train, valid=valid, read=None)
 
 
 @dataclass(frozen=True)

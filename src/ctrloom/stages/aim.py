@@ -9,8 +9,10 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.search import aim
 from ctrloom.stages.search import read_found, task_of, write_found
 from ctrloom.storage import Place
+from ctrloom.training.distributed import by_several
 
 
+@by_several
 def aim_search_interactions(
     manifest: str | Place, config: AIMConfig, models: dict[Any, Any], output: Path
 ) -> Architecture:
@@ -20,6 +22,7 @@ def aim_search_interactions(
     return write_found(found, dataset, config, hyper, output)
 
 
+@by_several
 def aim_search_embeddings(
     manifest: str | Place, search: Path, config: AIMConfig, models: dict[Any, Any], output: Path
 ) -> Architecture:

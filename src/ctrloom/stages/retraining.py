@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from ctrloom import storage
+from ctrloom import storage, world
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.retraining import DriftConfig, TrainingConfig
@@ -21,6 +21,7 @@ from ctrloom.models.growth import carry_over, cross_keys, require_grown
 from ctrloom.schema import Field
 from ctrloom.stages.gate import VERDICT
 from ctrloom.storage import Place
+from ctrloom.training.distributed import by_several
 from ctrloom.training.runs import Plan, open_runs, train_runs
 
 DRIFT, PAGE, REPORT, TEXT = "drift.json", "drift.html", "report.html", "report.md"
@@ -67,6 +68,7 @@ def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path
     return found
 
 
+@by_several
 def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: Path, output: Path) -> None:
     """Train the architecture of a bundle on a data set that grew from it; `output` is the new bundle.
 
@@ -89,8 +91,9 @@ def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: P
         begin=begin if config.start == "warm" else None,
     )
     train_runs(dataset, [plan], {name: settings}, config.seeds, runs)
-    (run,) = open_runs(runs)
-    run.export(dataset, output)
+    if world.leads():
+        (run,) = open_runs(runs)
+        run.export(dataset, output)
 
 
 def report(drift: Path, verdict: Path, name: str, output: Path) -> Verdict:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ctrloom import storage
+from ctrloom import storage, world
 from ctrloom.architecture import Architecture, Provenance
 from ctrloom.config import Hyperparameters, SearchConfig
 from ctrloom.data.dataset import Dataset
@@ -12,6 +12,7 @@ from ctrloom.search import aim, autofis, autopi, optinter, selection
 from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import SearchTrace
 from ctrloom.storage import Place
+from ctrloom.training.distributed import by_several, refuse_several
 from ctrloom.version import code_version
 
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
@@ -26,11 +27,14 @@ METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {
 }
 
 
+@by_several
 def search(manifest: str | Place, config: SearchConfig, models: dict[Any, Any], output: Path) -> Architecture:
     """Write `architecture.json`, `search.json` and the control selections into the folder `output`.
 
     Gates are trained on the train split; the validation split is for stopping, and for statistics-AUC.
     """
+    if METHODS[config.method] is selection.search:
+        refuse_several(f"search.method: {config.method} trains nothing, and selects")
     dataset = Dataset.open(manifest)
     hyper = Hyperparameters.of(models, config.base)
     found = METHODS[config.method](task_of(dataset), config, hyper)
@@ -38,8 +42,10 @@ def search(manifest: str | Place, config: SearchConfig, models: dict[Any, Any], 
 
 
 def task_of(dataset: Dataset) -> Task:
-    """The rows that a search may see."""
-    return Task(dataset.rows("train"), dataset.rows("valid"), dataset.schema, dataset.crosses())
+    """The rows that a search may see; of several processes each has its own."""
+    train, valid = (dataset.rows(split, *world.share()) for split in ("train", "valid"))
+    whole = None if world.alone() else lambda: (dataset.rows("train"), dataset.rows("valid"))
+    return Task(train, valid, dataset.schema, dataset.crosses(), whole)
 
 
 def write_found(
@@ -56,6 +62,8 @@ def write_found(
     )
     architecture = found.architecture.model_copy(update={"provenance": provenance})
     assert set(found.controls) <= set(config.controls), "a configuration can name every control"
+    if not world.leads():
+        return architecture
     with storage.atomic_directory(output) as aside:
         architecture.save(aside / ARCHITECTURE)
         found.trace.save(aside / TRACE)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ctrloom import storage
+from ctrloom import storage, world
 from ctrloom.architecture import Architecture
 from ctrloom.config import BaselineName, ModelName
 from ctrloom.data.dataset import Dataset
@@ -13,6 +13,7 @@ from ctrloom.models.trees import lightgbm
 from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.search import ARCHITECTURE, TRACE, read_controls
 from ctrloom.storage import Place
+from ctrloom.training.distributed import by_several
 from ctrloom.training.runs import Plan, open_runs, train_runs
 
 TITLES = {  # of models over a selection: a control, or what a method without training found
@@ -26,6 +27,7 @@ TITLES = {  # of models over a selection: a control, or what a method without tr
 }
 
 
+@by_several
 def retrain(
     manifest: str | Place,
     search: Path,
@@ -58,10 +60,11 @@ def retrain(
             Plan(f"{base}-{name}", _title(name, base), "control", base, every[name], counterpart=base)
         )
     train_runs(dataset, plans, models, seeds, output)
-    if bundle:
+    if bundle and world.leads():
         _export(dataset, output, base, bundle)
 
 
+@by_several
 def transfer(
     manifest: str | Place,
     search: Path,
@@ -79,12 +82,13 @@ def transfer(
         for t in targets
     ]
     train_runs(dataset, plans, models, seeds, output)
-    if bundles:
+    if bundles and world.leads():
         with storage.atomic_directory(bundles) as aside:
             for plan in plans:
                 _export(dataset, output, plan.name, aside / plan.model)
 
 
+@by_several
 def baselines(
     manifest: str | Place,
     names: Sequence[BaselineName],

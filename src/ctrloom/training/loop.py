@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from ctrloom import world
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.metrics import auc, row_logloss
@@ -62,12 +63,22 @@ def seed_everything(seed: int) -> torch.Generator:
 
 
 def loss_of(model: nn.Module, batch: Rows) -> Tensor:
-    """Mean binary cross-entropy of a batch, weighted where rows have weights; a tensor on the device."""
+    """Mean binary cross-entropy of a batch, weighted where rows have weights; a tensor on the device.
+
+    Of several processes, the losses add up to the mean over the batch of all.
+    """
     logit_B = model(batch.ids_NC, batch.factors_NC)
-    if batch.weight_N is None:
+    if batch.weight_N is None and world.alone():
         return binary_cross_entropy_with_logits(logit_B, batch.label_N)
     total = binary_cross_entropy_with_logits(logit_B, batch.label_N, batch.weight_N, reduction="sum")
-    return total / batch.weight_N.sum().clamp_min(1e-12)
+    if batch.weight_N is None:
+        return total / batch.total
+    return total / world.together(batch.weight_N.sum()).clamp_min(1e-12)
+
+
+def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Of a batch's loss by some dense parameters, added up over the processes."""
+    return world.summed(torch.autograd.grad(loss, parameters))
 
 
 def steps_in_pass(rows: int, batch_size: int) -> int:
@@ -77,10 +88,9 @@ def steps_in_pass(rows: int, batch_size: int) -> int:
 
 def shuffled(rows: Rows, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
     """Batches of one pass in random order; every row is in one of them."""
-    order_N = torch.randperm(len(rows), generator=generator).to(rows.ids_NC.device)
-    for start in range(0, steps_in_pass(len(rows), batch_size) * batch_size, batch_size):
-        stop = start + batch_size
-        yield rows[order_N[start : stop + (stop == len(rows) - 1)]]
+    order_N = torch.randperm(rows.total, generator=generator)
+    starts = range(0, steps_in_pass(rows.total, batch_size) * batch_size, batch_size)
+    return rows.cut(order_N, [*starts, rows.total])
 
 
 def run_epoch(
@@ -93,7 +103,8 @@ def run_epoch(
 ) -> float:
     """One shuffled pass: forward, backward, `step`; returns the mean loss.
 
-    Nothing inside a step waits for the device: the loss is summed there and read once, at the end.
+    Nothing inside a step waits for the device: the loss is summed there and read once, at the end. Several
+    processes add up their gradients before `step`.
     """
     model.train()
     total = torch.zeros((), device=rows.ids_NC.device)
@@ -101,10 +112,11 @@ def run_epoch(
         loss = loss_of(model, batch)
         model.zero_grad(set_to_none=True)
         loss.backward()
+        world.sum_gradients(model.parameters())
         step()
-        total += loss.detach() * len(batch)
-        advance(len(batch))
-    return float(total) / len(rows)
+        total += loss.detach() * batch.total
+        advance(batch.total)
+    return float(world.together(total)) / rows.total
 
 
 def adam(
@@ -159,7 +171,7 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
     """
     generator = seed_everything(seed)
     device = pick_device(hyper.device)
-    model.to(device)
+    world.begin(model.to(device))
     train, valid = train.to(device), valid.to(device)
     optimizer = adam(
         model,
@@ -170,7 +182,7 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
     )
     epochs: list[Epoch] = []
     best, best_score, best_state, waited, decays, seconds = 0, -np.inf, {}, 0, hyper.decays, 0.0
-    with progress(title, hyper.epochs * len(train)) as advance:
+    with progress(title, hyper.epochs * train.total) as advance:
         for number in range(1, hyper.epochs + 1):
             began = time.perf_counter()
             with products_in(hyper.precision, device):
@@ -189,7 +201,7 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
                 for group in optimizer.param_groups:
                     group["lr"] *= 0.1
     model.load_state_dict(best_state)
-    rate = len(train) * len(epochs) / seconds
+    rate = train.total * len(epochs) / seconds
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
 
 
@@ -199,17 +211,24 @@ def products_in(precision: str, device: torch.device) -> torch.autocast:
 
 
 def validated(model: nn.Module, valid: Rows, number: int, train_loss: float) -> Epoch:
-    """What an epoch reached on the validation rows.
+    """What an epoch reached on the validation rows, those of all processes.
 
     Raises:
         ValueError: a logit is not finite.
     """
-    logit_N, label_N = score(model, valid).astype(np.float64), valid.label_N.cpu().numpy()
-    weight_N = None if valid.weight_N is None else valid.weight_N.cpu().numpy()
+    logit_N, label_N, weight_N = _whole(score(model, valid), valid)
     if not np.isfinite(logit_N).all():
         raise ValueError(
             f"training diverged in epoch {number}: logits are not finite; lower the learning rate"
         )
     valid_logloss = float(np.average(row_logloss(logit_N, label_N), weights=weight_N))
     valid_auc = auc(logit_N, label_N, weight_N)
+    train_loss, valid_auc, valid_logloss = world.told([train_loss, valid_auc, valid_logloss])
     return Epoch(epoch=number, train_logloss=train_loss, valid_auc=valid_auc, valid_logloss=valid_logloss)
+
+
+def _whole(logit_N: np.ndarray, rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Logits, labels and weights of the rows of all processes, in order."""
+    weights = [] if rows.weight_N is None else [rows.weight_N.cpu()]
+    logit, label, *weight = world.gathered(torch.from_numpy(logit_N), rows.label_N.cpu(), *weights)
+    return logit.double().numpy(), label.numpy(), weight[0].numpy() if weight else None

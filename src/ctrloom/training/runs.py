@@ -6,29 +6,32 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ctrloom import storage
+from ctrloom import storage, world
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelName, ModelSettings
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.rows import Rows
 from ctrloom.evaluation.results import Kind
 from ctrloom.export import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
-from ctrloom.models import build
-from ctrloom.models.trees import GBDT
+from ctrloom.models import MODELS, build
+from ctrloom.models.trees import GBDT, GBDTLR
 from ctrloom.nn.crosses import fill_crosses
 from ctrloom.schema import Schema
 from ctrloom.section import Section
+from ctrloom.training.distributed import refuse_several
 from ctrloom.training.loop import History, fit, pick_device, seed_everything
 from ctrloom.training.trees import fit_trees
 from ctrloom.version import code_version
 
 RECORD = "run.json"
+TREES = {name for name, entry in MODELS.items() if entry.model in (GBDT, GBDTLR)}
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,20 @@ def train_runs(
 ) -> None:
     """Train every plan with every seed; the folder `output` appears whole or not at all.
 
-    Reads the train and valid splits; the test split stays closed.
+    Reads the train and valid splits; the test split stays closed. Several processes train each model
+    together, each on its part of the rows, and the leader writes.
+
+    Raises:
+        ValueError: there are several processes, and trees are to be grown.
     """
-    train, valid = dataset.rows("train"), dataset.rows("valid")
-    with storage.atomic_directory(output) as aside:
+    for plan in plans:
+        if plan.model in TREES:
+            refuse_several(f"{plan.model}: LightGBM grows trees")
+    train, valid = (dataset.rows(split, *world.share()) for split in ("train", "valid"))
+    with storage.atomic_directory(output) if world.leads() else nullcontext() as aside:
         for plan in plans:
             hyper = Hyperparameters.of(models, plan.model)
-            _train(dataset, plan, hyper, seeds, train, valid, aside / plan.name)
+            _train(dataset, plan, hyper, seeds, train, valid, aside and aside / plan.name)
 
 
 def _train(
@@ -93,8 +103,9 @@ def _train(
     seeds: Sequence[int],
     train: Rows,
     valid: Rows,
-    output: Path,
+    output: Path | None,
 ) -> None:
+    """Train a plan with every seed, and keep it if there is a folder for it."""
     records = []
     for i, seed in enumerate(seeds):
         architecture = plan.architectures[i % len(plan.architectures)]
@@ -105,9 +116,12 @@ def _train(
             plan.begin(model)
         fit_model = fit_trees if isinstance(model, GBDT) else fit
         history = fit_model(model, train, valid, hyper, seed, f"{plan.title}, seed {seed}")
-        architecture.save(output / f"seed-{seed}" / "architecture.json")
-        save_weights(model, output / f"seed-{seed}" / WEIGHTS)
         records.append(SeedRecord(seed=seed, history=history))
+        if output:
+            architecture.save(output / f"seed-{seed}" / "architecture.json")
+            save_weights(model, output / f"seed-{seed}" / WEIGHTS)
+    if not output:
+        return
     record = RunRecord(
         name=plan.name,
         title=plan.title,

@@ -1,0 +1,250 @@
+"""Several processes do what one does: the same weights, metrics and choices, written once, or one message."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import yaml
+from data_helpers import CLICKS, HEADER, clicks, data_config
+from small import LITTLE
+from training import together
+from typer.testing import CliRunner
+
+from ctrloom import stages, world
+from ctrloom.architecture import Architecture
+from ctrloom.cli import BY_SEVERAL, app
+from ctrloom.config import SPLITS, SelectionConfig, VocabularyConfig
+from ctrloom.data import parts
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.ingest import ingest
+from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.nn.norm import BatchNorm
+from ctrloom.section import ConfigError
+from ctrloom.training import distributed
+from ctrloom.training.runs import open_runs
+
+ROOT = Path(__file__).parents[2]
+HERE = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "src", ROOT / "tests"])),
+    "OMP_NUM_THREADS": "1",
+}
+MODELS = {"default": {**LITTLE.model_dump(), "device": "cpu"}}
+
+
+def torchrun(processes: int, *command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run(
+        [*start, *command], env=HERE, capture_output=True, text=True, check=False, **settings
+    )
+
+
+def by_several(processes: int, cases: list[str], folder: Path) -> dict[str, dict[str, Any]]:
+    done = torchrun(processes, together.__file__, str(folder), *cases)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert done.stderr.count("epoch 2, valid") == sum("search" not in case for case in cases), "one speaks"
+    assert len(list(folder.glob("*.txt"))) == processes
+    found: dict[str, dict[str, Any]] = json.loads((folder / "results.json").read_text())
+    return found
+
+
+def flat(value: Any) -> list[float]:
+    if isinstance(value, list | tuple):
+        return [number for part in value for number in flat(part)]
+    return [float("nan") if value is None else float(value)]
+
+
+def assert_same(several: Mapping[str, Any], alone: Mapping[str, Any]) -> None:
+    assert several.keys() == alone.keys()
+    for key in ("kept", "controls"):
+        assert several.get(key) == alone.get(key)
+    assert several["weights"].keys() == alone["weights"].keys()
+    for name, weight in alone["weights"].items():
+        np.testing.assert_allclose(several["weights"][name], weight, rtol=0, atol=1e-8, err_msg=name)
+    # Logits are handed on as float32.
+    np.testing.assert_allclose(flat(several["numbers"]), flat(alone["numbers"]), rtol=0, atol=3e-7)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return by_several(2, list(together.CASES), tmp_path_factory.mktemp("two"))
+
+
+@pytest.mark.parametrize("case", together.CASES)
+def test_two_processes_do_what_one_does(case: str, two: Mapping[str, Any]) -> None:
+    assert_same(two[case], together.results([case])[case])
+
+
+def test_the_cases_differ_from_one_another(two: Mapping[str, Any]) -> None:
+    assert len({str(result["numbers"]) for result in two.values()}) == len(two)
+    assert all(result["kept"] for case, result in two.items() if "search" in case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_every_model_and_search_is_the_same_by_several(processes: int, tmp_path: Path) -> None:
+    every = by_several(processes, list(together.MORE), tmp_path)
+    for case, result in together.results(list(together.MORE)).items():
+        assert_same(every[case], result)
+
+
+@pytest.fixture
+def world_of_one() -> Iterator[None]:
+    """A process that talks to itself."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_of_all_processes_is_batch_norm(affine: bool, world_of_one: None) -> None:
+    ours, theirs = BatchNorm(5, affine=affine).double(), torch.nn.BatchNorm1d(5, affine=affine).double()
+    x_BK = torch.randn(40, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.1 + 100
+    results = []
+    for norm in (ours, theirs):
+        for _ in range(2):
+            given = x_BK.clone().requires_grad_()
+            (norm(given) * torch.linspace(-1, 2, 200).view(40, 5)).square().sum().backward()
+        results.append([given.grad, *norm.state_dict().values(), *(p.grad for p in norm.parameters())])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(ours.eval()(x_BK), theirs.eval()(x_BK))
+
+
+def test_gradients_are_summed_whatever_their_kind(world_of_one: None) -> None:
+    table, large = torch.nn.Parameter(torch.ones(9, 2)), torch.nn.Parameter(torch.ones(600, 500))
+    small, unused = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
+    table.grad = torch.sparse_coo_tensor([[4, 1, 4]], torch.ones(3, 2), (9, 2), check_invariants=True)
+    large.grad, small.grad = torch.full((600, 500), 2.0), torch.arange(3.0)
+    world.sum_gradients([table, large, small, unused])
+    assert table.grad._indices().tolist() == [[1, 4]]
+    assert table.grad._values().tolist() == [[1, 1], [2, 2]]
+    assert torch.equal(large.grad, torch.full((600, 500), 2.0))
+    assert small.grad.tolist() == [0, 1, 2]
+    assert unused.grad is None
+
+
+def test_what_one_process_does_alone_says_so(mixed: Dataset, world_of_one: None, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gbdt: LightGBM grows trees in one process only, and here are 1"):
+        stages.baselines(mixed.base, ["lr", "gbdt"], MODELS, [0], tmp_path / "runs")
+    with pytest.raises(ValueError, match=r"search.method: random trains nothing"):
+        stages.search(mixed.base, SelectionConfig(method="random", keep={2: 3}), MODELS, tmp_path / "search")
+    assert not list(tmp_path.iterdir())
+
+
+def test_commands_of_one_process_are_refused_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = {name for name in stages.__all__ if hasattr(getattr(stages, name), "__wrapped__")}
+    assert set(BY_SEVERAL) == {name.removeprefix("aim_").replace("_", "-") for name in shared}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in ("evaluate", "run", "gate", "registry"):
+        result = CliRunner().invoke(app, [command])
+        assert isinstance(result.exception, ConfigError)
+        assert f"{command} is for one process, and torchrun started 2" in str(result.exception)
+
+
+@pytest.mark.parametrize("count", ["two", "0", "-1"])
+def test_a_number_of_processes_that_is_none(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(distributed.PROCESSES, count)
+    with pytest.raises(ValueError, match="CTRLOOM_PROCESSES: a number of processes is needed"):
+        together.dying("never")
+
+
+@pytest.fixture
+def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A data set, and the one of its files that cannot be read; the second of two processes needs it."""
+    monkeypatch.setattr(parts, "GROUP_ROWS", 100)
+    monkeypatch.setattr(parts, "PART_ROWS", 300)
+    for n, split in enumerate(SPLITS):
+        (tmp_path / f"{split}.csv").write_text(HEADER + clicks(800, n))
+    files = {split: [str(tmp_path / f"{split}.csv")] for split in SPLITS}
+    ingested = ingest(data_config(files, CLICKS), tmp_path / "store")
+    manifest = build_vocabulary(ingested, VocabularyConfig(), tmp_path / "store")
+    assert isinstance(manifest, Path)
+    *_, last = Dataset.open(manifest).manifest.paths(manifest.parent, "train")
+    assert isinstance(last, Path)
+    last.write_bytes(last.read_bytes()[:-100])
+    return manifest, last
+
+
+def test_what_one_process_cannot_read_ends_the_stage_with_its_reason(
+    damaged: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(distributed.PROCESSES, "2")
+    manifest, _ = damaged
+    with pytest.raises(ValueError, match=r"Parquet.*\nprocess 1 of 2"):
+        stages.baselines(manifest, ["fm"], MODELS, [0], tmp_path / "out" / "runs")
+    assert not list((tmp_path / "out").glob("*")), "nothing is left half-written"
+    assert capfd.readouterr().err == "", "the reason is all that is said"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "raised", "told"),
+    [
+        ("killed", ValueError, "another process of this training ended without a word"),
+        ("wrong", ChildProcessError, r"one of 2 processes failed \(status 1\); it said why above"),
+    ],
+)
+def test_a_process_that_dies_ends_all(
+    how: str,
+    raised: type[Exception],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(distributed.PROCESSES, "2")
+    with pytest.raises(raised, match=told):
+        together.dying(how)
+    assert capfd.readouterr().err.count("Traceback") == (how == "wrong")
+
+
+@pytest.mark.slow
+def test_commands_under_torchrun_write_what_they_write_without(mixed: Dataset, tmp_path: Path) -> None:
+    config = {
+        "name": "several",
+        "data": {"files": "none.csv", "columns": {"click": "label", "user": "categorical"}},
+        "search": {"epochs": 2, "random_draws": 1, "batch_size": 100},
+        "models": MODELS,
+        "seeds": [0, 1],
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    ways = {
+        "alone": lambda *command: subprocess.run(
+            [sys.executable, "-m", "ctrloom", *command], env=HERE, capture_output=True, text=True, check=True
+        ),
+        "several": lambda *command: torchrun(2, "-m", "ctrloom", *command),
+    }
+    for way, run in ways.items():
+        folder, given = tmp_path / way, [str(tmp_path / "run.yaml"), f"--dataset={mixed.base}"]
+        for command in ("search", "retrain"):
+            more = [] if command == "search" else [f"--search={folder / 'search'}"]
+            done = run(command, *given, *more, f"--output={folder / command}")
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.count(str(folder / command)) == 1, "one speaks"
+    wrong = ways["several"]("search", *given[:1], "--dataset=nowhere", f"--output={tmp_path / 'wrong'}")
+    assert wrong.returncode
+    assert wrong.stderr.count("ctrloom: nowhere") == 1
+    assert not (tmp_path / "wrong").exists()
+    one, two = (tmp_path / way for way in ways)
+    assert sorted(p.relative_to(one) for p in one.rglob("*")) == sorted(
+        p.relative_to(two) for p in two.rglob("*")
+    )
+    found, again = (Architecture.load(way / "search" / "architecture.json") for way in (one, two))
+    assert found.fingerprint == again.fingerprint
+    for ours, theirs in zip(*(open_runs(way / "retrain" / "runs") for way in (one, two)), strict=True):
+        for seed, same in zip(ours.record.seeds, theirs.record.seeds, strict=True):
+            reached, likewise = seed.history.best_epoch, same.history.best_epoch
+            assert reached.valid_auc == pytest.approx(likewise.valid_auc, abs=2e-4)
+            assert reached.valid_logloss == pytest.approx(likewise.valid_logloss, abs=2e-4)

@@ -1,0 +1,199 @@
+"""Trainings and searches that give the same alone as by several processes: run by itself, and under torchrun.
+
+`torchrun --nproc-per-node 2 together.py <folder> <case> ...` writes what the leader has into the folder.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from small import crossed, planting, rows_of, schema_of, tokens
+from torch import nn
+
+from ctrloom import world
+from ctrloom.architecture import Architecture
+from ctrloom.config import (
+    AIMConfig,
+    AIMSettings,
+    AutoFISConfig,
+    AutoPIConfig,
+    AutoPISettings,
+    Hyperparameters,
+    ModelName,
+    OptInterConfig,
+    OptInterSettings,
+)
+from ctrloom.data.rows import Part, Rows
+from ctrloom.models import MODELS, build
+from ctrloom.nn.crosses import fill_crosses
+from ctrloom.search import aim, autofis, autopi, optinter
+from ctrloom.search.task import Found, Task
+from ctrloom.training.distributed import by_several
+from ctrloom.training.loop import fit, seed_everything
+from ctrloom.training.runs import TREES
+
+BATCH = 64
+LAST = 2  # rows of the last batch: of two processes one has none of them, now and then
+SETTINGS = {"embedding_size": 4, "hidden": (8,), "batch_size": BATCH, "learning_rate": 0.01, "epochs": 2}
+MIXED = schema_of(("categorical", 9), ("numeric", 2), ("multivalued", 5, 3), ("categorical", 7))
+CROSSED, KEYS = crossed(tokens(4, 6))
+
+
+def own(rows: Rows) -> Rows:
+    """This process's part of the rows."""
+    number, count = world.share()
+    start, stop = (len(rows) * at // count for at in (number, number + 1))
+    return rows if count == 1 else Part.of(rows[start:stop], start, len(rows))
+
+
+def trained(name: ModelName, weighted: bool = False, **settings: Any) -> dict[str, Any]:
+    """A training of a model on rows of every kind, or of crossed fields where it memorizes."""
+    hyper = Hyperparameters.of({name: SETTINGS | settings}, name)
+    schema = CROSSED if name in ("optinter", "poly2") else MIXED
+    rows = rows_of(schema, 4 * BATCH + LAST + 201)
+    if weighted:
+        weight_N = torch.linspace(0.1, 3, len(rows))
+        rows = Rows(rows.ids_NC, rows.label_N, rows.factors_NC, weight_N)
+    train, valid = own(rows[201:]), own(rows[:201])
+    seed_everything(5)
+    model = build(name, architecture_of(name, schema), schema, hyper)
+    fill_crosses(model, KEYS)
+    history = fit(model, train, valid, hyper, 5, name)
+    return told(model, [list(epoch.model_dump().values()) for epoch in history.epochs])
+
+
+def architecture_of(name: ModelName, schema: Any) -> Architecture:
+    every = Architecture.complete(schema.names)
+    if name == "autopi":
+        return autopi._architecture(Task(None, None, schema), "random", autopi.random_graph(2, 0))  # type: ignore[arg-type]
+    if name == "optinter":
+        kinds = ("memorize", "hadamard")
+        pairs = [i.model_copy(update={"function": kinds[n % 2]}) for n, i in enumerate(every.interactions)]
+        return every.model_copy(update={"interactions": tuple(pairs)})
+    return every
+
+
+def told(model: nn.Module, numbers: Any) -> dict[str, Any]:
+    weights = {key: value.double().flatten().tolist() for key, value in model.state_dict().items()}
+    return {"weights": weights, "numbers": numbers}
+
+
+def searched(run: Callable[[Task], Found], crosses: bool = False) -> dict[str, Any]:
+    """A search on planted clicks: what it kept, and the way of its gates."""
+    made = planting(rows=1000 + LAST, fields=5, sizes=(8,), pairs=3, strength=2.0)
+    schema, keys = crossed(made.schema) if crosses else (made.schema, {})
+    train, valid = made.rows[301:], made.rows[:301]
+    found = run(Task(own(train), own(valid), schema, keys, None if world.alone() else lambda: (train, valid)))
+    trace = found.trace
+    operators = [o.strength for o in trace.operators]
+    statistics = [c.statistics_auc for c in trace.candidates]
+    cells = found.architecture.cells
+    edges = (*cells.interaction, *cells.ensemble) if cells else ()
+    return {
+        "kept": [[*i.fields, i.function] for i in found.architecture.interactions]
+        + [[edge.source, edge.target, edge.operator] for edge in edges],
+        "controls": {n: [a.fingerprint for a in each] for n, each in found.controls.items()},
+        "numbers": [trace.path_gates, [c.gate for c in trace.candidates], operators, statistics],
+        "weights": {},
+    }
+
+
+QUICK = {"epochs": 2, "random_draws": 1, "batch_size": BATCH}
+DEEP = {"dropout": 0.0, "batch_norm": True}
+CASES: dict[str, Callable[[], dict[str, Any]]] = {
+    "fm": lambda: trained("fm", embedding_l2=1e-3),
+    "fm, row by row": lambda: trained("fm", embedding_optimizer="lazy_adam", embedding_l2=1e-3),
+    "fm, weighted": lambda: trained("fm", weighted=True, embedding_optimizer="rowwise_adagrad"),
+    "autodeepfm, batch norm": lambda: trained("autodeepfm", **DEEP),
+    "optinter, memorizing": lambda: trained("optinter", cross_hiding=0.0, cross_l2=1e-3),
+    "search: autofis": lambda: searched(
+        lambda task: autofis.search(
+            task, AutoFISConfig(**QUICK, threshold=0.5), Hyperparameters(**SETTINGS, **DEEP)
+        )
+    ),
+    "search: optinter, halves": lambda: searched(
+        lambda task: optinter.search(
+            task,
+            OptInterConfig(**QUICK, bi_level=True),
+            OptInterSettings(**SETTINGS, cross_hiding=0.0, dropout=0.0),
+        ),
+        crosses=True,
+    ),
+}
+MORE: dict[str, Callable[[], dict[str, Any]]] = {
+    **{
+        f"model: {name}": lambda name=name: trained(name, **DEEP | EXTRA.get(name, {}))  # type: ignore[misc]
+        for name in MODELS
+        if name not in TREES
+    },
+    "search: autofis, halves, triples": lambda: searched(
+        lambda task: autofis.search(
+            task,
+            AutoFISConfig(**QUICK, threshold=0.5, bi_level=True, order=3),
+            Hyperparameters(**SETTINGS, **DEEP),
+        )
+    ),
+    "search: aim": lambda: searched(
+        lambda task: aim.search(
+            task,
+            AIMConfig(**QUICK, threshold=0.5, embedding_epochs=2, embedding_threshold=0.5),
+            AIMSettings(**SETTINGS),
+        )
+    ),
+    "search: autopi": lambda: searched(
+        lambda task: autopi.search(
+            task, AutoPIConfig(**QUICK, nodes=2, noisy_skip=False), AutoPISettings(**SETTINGS, dropout=0.0)
+        )
+    ),
+    "search: autopi, perturbed": lambda: searched(
+        lambda task: autopi.search(
+            task, AutoPIConfig(**QUICK, nodes=2, choose_by="perturbation"), AutoPISettings(**SETTINGS)
+        )
+    ),
+}
+EXTRA: dict[str, dict[str, Any]] = {
+    "optinter": {"cross_hiding": 0.0, "batch_norm": True, "layer_norm": False},
+    "poly2": {"cross_hiding": 0.0},
+    "autointplus": {"attention_dropout": 0.0},
+    "autoint": {"attention_dropout": 0.0},
+}
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Sixteen digits, for Adam makes much of the last of few."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def results(names: list[str]) -> dict[str, dict[str, Any]]:
+    with exact():
+        return {name: {**CASES, **MORE}[name]() for name in names}
+
+
+@by_several
+def dying(how: str) -> None:
+    """Nothing, by processes of which the second dies."""
+    if world.share()[0] == 1:
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise TypeError(how)
+    world.together(torch.zeros(3))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    found = by_several(results)(sys.argv[2:])
+    if os.environ["RANK"] == "0":
+        (Path(sys.argv[1]) / "results.json").write_text(json.dumps(found))
+    np.savetxt(Path(sys.argv[1]) / f"{os.environ['RANK']}.txt", [])
