@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlparse
 
-KINDS = ("lost", "unanswered", "cut", "delayed", "damaged", "429", "503")
+KINDS = ("lost", "unanswered", "cut", "delayed", "damaged", "misread", "429", "503")
 FOREVER = {"401", "403", "500"}
 PATIENCE = 2
 PIECE = 1 << 16
@@ -53,7 +53,7 @@ class Faults(ThreadingHTTPServer):
             if enough or int.from_bytes(digest[:4], "big") / 2**32 >= self.share:
                 return "", number
             kind = self.kinds[int.from_bytes(digest[4:8], "big") % len(self.kinds)]
-            if kind == "damaged" and not content:
+            if (kind in ("damaged", "misread") and not content) or (kind == "misread" and "GET" not in what):
                 return "", number
             self.done[kind] += 1
             return kind, number
@@ -106,7 +106,7 @@ class _Forward(BaseHTTPRequestHandler):
         status, headers, content = self._forwarded(body)
         if kind == "unanswered":
             return
-        if kind == "damaged" and self.command == "GET" and status < 300:
+        if kind in ("damaged", "misread") and self.command == "GET" and status < 300:
             content = _damaged(content, number)
         self._answer(status, headers, content, len(content) // 2 if kind == "cut" else None)
 

@@ -1,7 +1,8 @@
 """A server process of the Google Cloud Storage API for tests: gcp-storage-emulator with what it lacks.
 
 It answers requests side by side (pyarrow keeps a half-read GET open), answers `Expect: 100-continue`,
-enforces generation preconditions, and takes uploads in parts (the XML API's multipart uploads).
+enforces generation preconditions, takes uploads in parts (the XML API's multipart uploads), and says rightly
+how much it has of an upload that was broken off at its beginning.
 """
 
 import base64
@@ -155,6 +156,16 @@ class Handler(RequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text.encode())
+
+
+def incomplete(response: Any, storage: Storage, upload: str, *_: Any, **__: Any) -> None:
+    """How far an upload is; as long as the store has no byte, its answer names no range."""
+    response.status = objects.GoogleHTTPStatus.RESUME_INCOMPLETE
+    if received := storage.get_resumable_byte_count(upload):
+        response["Range"] = f"bytes=0-{received - 1}"
+
+
+objects._resumable_incomplete = incomplete
 
 
 class Server(ThreadingHTTPServer):

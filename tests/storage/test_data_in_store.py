@@ -107,11 +107,11 @@ def test_a_writer_that_dies_leaves_no_data_set_and_the_next_one_finishes(
     with monkeypatch.context() as patch:
         written, original = [], storage.writing
 
-        def dies(at: Place):
+        def dies(at: Place, *sums):
             written.append(at)
             if len(written) > objects:
                 raise StopError
-            return original(at)
+            return original(at, *sums)
 
         patch.setattr(storage, "writing", dies)
         with pytest.raises(StopError):
@@ -122,6 +122,28 @@ def test_a_writer_that_dies_leaves_no_data_set_and_the_next_one_finishes(
         with pytest.raises(StorageError, match="no such object"):
             Dataset.open(storage.place(gs) / name)
     assert_same(Dataset.open(build_vocabulary(clean, vocabulary, gs)), Dataset.open(encode(config, tmp_path)))
+
+
+def reads_on_a_bad_way(
+    config: DataConfig, bucket: str, folder: Path, spoil: Spoil, seed: int, *others: str
+) -> None:
+    clean = ingest(config, bucket)
+    between = spoil(bucket, seed, share=0.3, kinds=["misread", *others])
+    there = build_vocabulary(clean, VocabularyConfig.parse(VOCABULARY, "test"), bucket)
+    assert_same(Dataset.open(there), Dataset.open(encode(config, folder)))
+    assert between.seen["done"]["misread"]
+
+
+def test_what_comes_damaged_is_read_again(config: DataConfig, gs: str, tmp_path: Path, spoil: Spoil) -> None:
+    reads_on_a_bad_way(config, gs, tmp_path, spoil, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_what_comes_damaged_is_read_again_and_again(
+    config: DataConfig, bucket: str, tmp_path: Path, spoil: Spoil, seed: int
+) -> None:
+    reads_on_a_bad_way(config, bucket, tmp_path, spoil, seed, "cut", "lost")
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_what_is_not_there_is_named(bucket: str, tmp_path: Path) -> None:
         lambda: clients.client(nowhere).listed(nowhere),
         lambda: storage.write_json(nowhere, 1),
         lambda: storage.download(storage.place(bucket), tmp_path / "out"),
-        lambda: storage.patiently(nowhere, lambda: storage.open_input(nowhere)),
+        lambda: storage.find(nowhere),
     ):
         with pytest.raises(StorageError, match=r"(no-such-bucket|loom)/.*check the name"):
             task()

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom import storage
+from ctrloom.data import verified
 from ctrloom.data.manifest import PartFile
 from ctrloom.storage import Location, Place, Written
 
@@ -52,11 +51,11 @@ def read_groups(
 
 
 def _part(path: Place, columns: list[str] | None, span: range | None = None) -> Iterator[pa.RecordBatch]:
-    if isinstance(path, Location):
-        yield from _in_place(path, columns, span)
-        return
-    with pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True) as file:
-        yield from read_groups(file, GROUP_ROWS, columns, span)
+    source: Any = verified.opened(path) if isinstance(path, Location) else path
+    ahead = {"pre_buffer": True} if isinstance(path, Location) else {"buffer_size": 1 << 20}
+    with pq.ParquetFile(source, page_checksum_verification=True, **ahead) as file:
+        for batch in read_groups(file, GROUP_ROWS, columns, span):
+            yield batch.replace_schema_metadata()  # checksums
 
 
 def _groups(footer: pq.FileMetaData, span: range | None) -> Iterator[tuple[int, range]]:
@@ -78,56 +77,26 @@ def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.Recor
         start += len(batch)
 
 
-def _in_place(
-    path: Location, columns: list[str] | None, span: range | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Batches of one object; a row group's columns are read by few requests, and again where that fails."""
-    opened: list[pq.ParquetFile] = []  # one at most; what failed may have read a damaged footer
-
-    def footer() -> pq.FileMetaData:
-        if not opened:
-            source = storage.open_input(path)
-            opened.append(pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True))
-        found = opened[0].metadata
-        if sum(found.row_group(n).num_rows for n in range(found.num_row_groups)) != found.num_rows:
-            raise OSError("its footer is damaged")
-        return found
-
-    def read(group: int) -> list[pa.RecordBatch]:
-        try:
-            footer()
-            return list(opened[0].iter_batches(GROUP_ROWS, row_groups=[group], columns=columns))
-        except Exception:
-            opened.clear()
-            raise
-
-    for group, here in _groups(storage.patiently(path, footer), span):
-        yield from _within(storage.patiently(path, partial(read, group)), here)
-
-
 def read_table(path: Place, columns: list[str]) -> pa.Table:
     """Some columns of one Parquet file.
 
     Raises:
         StorageError: an object cannot be read, or arrives damaged.
     """
-
-    def read(source: Any) -> pa.Table:
-        return pq.read_table(source, columns=columns, page_checksum_verification=True)
-
-    if isinstance(path, Path):
-        return read(path)
-    return storage.patiently(path, lambda: read(storage.open_input(path)))
+    source: Any = verified.opened(path) if isinstance(path, Location) else path
+    return pq.read_table(source, columns=columns, page_checksum_verification=True)
 
 
 @contextmanager
 def table_writer(at: Place, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, Written]]:
-    """A writer of one Parquet file whose pages carry checksums, and what is known of the file afterwards."""
+    """A writer of one Parquet file that carries checksums, and what is known of the file afterwards."""
+    blocks = verified.Blocks()
     with (
-        storage.writing(at) as written,
+        storage.writing(at, blocks) as written,
         pq.ParquetWriter(written.sink, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         yield writer, written
+        writer.add_key_value_metadata({verified.KEY: blocks.text()})
 
 
 class PartWriter:

@@ -1,17 +1,16 @@
 """What executors of Spark do. They load this module, so that it imports little."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ctrloom import storage
+from ctrloom.data import verified
 from ctrloom.data.errors import DataError
 from ctrloom.data.parts import read_parts
 from ctrloom.progress import Advance
-from ctrloom.storage import Place
+from ctrloom.storage import Location, Place
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
@@ -19,9 +18,7 @@ Done = TypeVar("Done")
 
 def schema(file: Place) -> pa.Schema:
     """Columns of a Parquet file, and their types."""
-    if isinstance(file, Path):
-        return pq.read_schema(file)
-    return storage.patiently(file, lambda: pq.read_schema(storage.open_input(file)))
+    return pq.read_schema(verified.opened(file) if isinstance(file, Location) else file)
 
 
 def read(files: Sequence[Place], numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

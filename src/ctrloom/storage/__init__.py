@@ -12,7 +12,7 @@ from ctrloom.storage.clients import client
 from ctrloom.storage.errors import ConflictError, StorageError, explained
 from ctrloom.storage.local import atomic_directory, atomic_file, sha256
 from ctrloom.storage.location import Location, Place, place, relative
-from ctrloom.storage.stream import Written, filesystem, open_input, patiently, writing
+from ctrloom.storage.stream import Written, find, patiently, read_range, writing
 from ctrloom.storage.transfer import cached, download, folders, holds, put, upload
 
 __all__ = [
@@ -28,15 +28,15 @@ __all__ = [
     "download",
     "exists",
     "explained",
-    "filesystem",
+    "find",
     "folders",
     "holds",
     "new_directory",
-    "open_input",
     "patiently",
     "place",
     "put",
     "read_json",
+    "read_range",
     "relative",
     "scratch",
     "sha256",

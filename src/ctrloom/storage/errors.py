@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
+
 LOGIN = {
     "gs": "log in with `gcloud auth application-default login`, or give this account the role Storage Object "
     "User on the bucket",
@@ -63,5 +65,5 @@ def explaining(place: object, task: str) -> Iterator[None]:
     """Turn the errors of pyarrow's file systems into StorageError."""
     try:
         yield
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, pa.ArrowException) as error:
         raise explained(error, place, task) from error

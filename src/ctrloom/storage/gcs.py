@@ -78,6 +78,21 @@ class GoogleStorage:
             raise ConflictError(f"{at}: never had the generation {expected!r}")
         return self._persistent(attempt, at, "written")
 
+    def find(self, at: Location) -> Listed | None:
+        """See Remote."""
+
+        def attempt() -> Listed | None:
+            blob = self.client.bucket(at.bucket).get_blob(at.key, retry=self.retry)
+            return Listed(at, blob.size or 0, str(blob.generation)) if blob else None
+
+        return self._persistent(attempt, at, "read")
+
+    def read_range(self, found: Listed, start: int, stop: int) -> bytes:
+        """See Remote."""
+        blob = self._blob(found.at, found.generation)
+        options = {"start": start, "end": stop - 1, "checksum": None, "retry": self.retry}
+        return self._persistent(lambda: bytes(blob.download_as_bytes(**options)), found.at, "read")
+
     def listed(self, under: Location) -> list[Listed]:
         """See Remote."""
 

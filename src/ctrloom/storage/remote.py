@@ -51,6 +51,12 @@ class Remote(Protocol):
             ConflictError: it has another one.
         """
 
+    def find(self, at: Location) -> Listed | None:
+        """An object without its content; None where there is none."""
+
+    def read_range(self, found: Listed, start: int, stop: int) -> bytes:
+        """Bytes of an object if it is still the one that was found; nothing verifies them."""
+
     def listed(self, under: Location) -> list[Listed]:
         """All objects under a prefix."""
 

@@ -70,6 +70,29 @@ class S3:
 
         return self._persistent(attempt, at, "written")
 
+    def find(self, at: Location) -> Listed | None:
+        """See Remote."""
+
+        def attempt() -> Listed | None:
+            try:
+                found = self.client.head_object(Bucket=at.bucket, Key=at.key)
+            except Exception as error:
+                if status(error) == 404:
+                    return None
+                raise
+            return Listed(at, found["ContentLength"], found["ETag"])
+
+        return self._persistent(attempt, at, "read")
+
+    def read_range(self, found: Listed, start: int, stop: int) -> bytes:
+        """See Remote."""
+        key = {"Bucket": found.at.bucket, "Key": found.at.key, "IfMatch": found.generation}
+
+        def attempt() -> bytes:
+            return bytes(self.client.get_object(**key, Range=f"bytes={start}-{stop - 1}")["Body"].read())
+
+        return self._persistent(attempt, found.at, "read")
+
     def listed(self, under: Location) -> list[Listed]:
         """See Remote."""
 
@@ -195,4 +218,6 @@ def _said(error: BaseException) -> str:
 def _damaged(error: Exception) -> bool:
     """Whether bytes or the answer came through wrong, so that the same call may succeed."""
     known = ("FlexibleChecksumError", "ResponseStreamingError", "IncompleteReadError", "ResponseParserError")
-    return type(error).__name__ in known or isinstance(error, OSError) or _said(error) in ("BadDigest", "400")
+    # A number stands where the answer itself came damaged, and its code cannot be read.
+    unread = ("BadDigest", "400", "404")
+    return type(error).__name__ in known or isinstance(error, OSError) or _said(error) in unread

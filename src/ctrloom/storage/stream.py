@@ -18,7 +18,7 @@ from ctrloom.storage import remote
 from ctrloom.storage.clients import client
 from ctrloom.storage.errors import StorageError, explaining, status
 from ctrloom.storage.location import Location, Place, Scheme
-from ctrloom.storage.remote import Done
+from ctrloom.storage.remote import Done, Listed
 
 
 @dataclass
@@ -57,8 +57,10 @@ class _Counting:
 
 
 @contextmanager
-def writing(at: Place) -> Iterator[Written]:
+def writing(at: Place, *sums: Any) -> Iterator[Written]:
     """A new file, whose size and checksum are known at the end; that of an object store was verified there.
+
+    All that is written goes to `sums` too, which have `update` like those of hashlib.
 
     Raises:
         StorageError: it cannot be written, or arrived damaged.
@@ -67,7 +69,7 @@ def writing(at: Place) -> Iterator[Written]:
     if isinstance(at, Path):
         at.parent.mkdir(parents=True, exist_ok=True)
         with open(at, "wb") as file:
-            through = _Counting(file, [digest])
+            through = _Counting(file, [digest, *sums])
             written = Written(at, pa.PythonFile(through, "w"))
             yield written
         written.bytes, written.sha256 = through.bytes, digest.hexdigest()
@@ -76,7 +78,7 @@ def writing(at: Place) -> Iterator[Written]:
     checksum = store.checksum()
     with explaining(at, "written"):
         stream = filesystem(at).open_output_stream(at.path)
-    through = _Counting(stream, [digest, checksum])
+    through = _Counting(stream, [digest, checksum, *sums])
     written = Written(at, pa.PythonFile(through, "w"))
     try:
         yield written
@@ -88,9 +90,27 @@ def writing(at: Place) -> Iterator[Written]:
         raise StorageError(f"{at}: arrived damaged in the store; run the same again")
 
 
-def open_input(at: Location) -> Any:
-    """An object as a file that is read by range; errors are those of pyarrow, see `patiently`."""
-    return filesystem(at).open_input_file(at.path)
+def find(at: Location) -> Listed:
+    """An object, to be read by range.
+
+    Raises:
+        StorageError: there is no such object, or the store cannot be asked.
+    """
+    if found := client(at).find(at):
+        return found
+    raise StorageError(f"{at}: cannot be read: no such object or bucket; check the name")
+
+
+def read_range(found: Listed, start: int, stop: int) -> bytes:
+    """Bytes of an object; whoever reads verifies them.
+
+    Raises:
+        StorageError: it is not the one that was found any more, or cannot be read.
+    """
+    content = client(found.at).read_range(found, start, stop)
+    if len(content) != stop - start:
+        raise OSError(f"{len(content)} bytes came of {stop - start}")
+    return content
 
 
 def patiently(at: Location, read: Callable[[], Done]) -> Done:

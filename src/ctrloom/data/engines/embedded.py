@@ -11,11 +11,11 @@ from uuid import uuid4
 import duckdb
 import ibis
 import pyarrow as pa
-import pyarrow.dataset as dataset
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 from ctrloom import storage
+from ctrloom.data import verified
 from ctrloom.data.engines.engine import Kept
 from ctrloom.data.parts import read_parts
 from ctrloom.storage import Location, Place
@@ -41,12 +41,8 @@ class Embedded:
             return self.backend.read_parquet(
                 [glob.escape(str(file)) for file in files], hive_partitioning=False
             )
-        pages = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
-        layout = dataset.ParquetFileFormat(default_fragment_scan_options=pages)
-        system, paths = storage.filesystem(remote[0]), [file.path for file in remote]
-        rows = storage.patiently(remote[0], lambda: dataset.dataset(paths, filesystem=system, format=layout))
         name = f"objects_{uuid4().hex}"
-        self.backend.con.register(name, rows)
+        self.backend.con.register(name, verified.dataset(remote))
         return self.backend.table(name)
 
     @contextmanager
