@@ -170,15 +170,15 @@ def test_the_fixture_has_what_engines_could_take_for_something_else(stores, raw)
     assert profile["fields"]["n"]["missing"] > 0
 
 
-def test_what_an_executor_cannot_read_is_one_message_and_nothing_is_left(stores, tmp_path):
+@pytest.mark.parametrize("part", ["train/part-00001.parquet", "valid/part-00000.parquet"])
+def test_what_an_executor_cannot_read_is_one_message_and_nothing_is_left(stores, tmp_path, part):
     copied = shutil.copytree(stores[1].clean.parent, tmp_path / "damaged")
     manifest = json.loads((copied / "manifest.json").read_text())
     (copied / "manifest.json").write_text(json.dumps({**manifest, "base": str(copied)}))
-    damaged = copied / "train" / "part-00001.parquet"
-    damaged.write_bytes(damaged.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"^\S+part-00001.parquet: cannot be read: Parquet magic bytes"):
+    (copied / part).write_bytes((copied / part).read_bytes()[:-100])
+    with pytest.raises(DataError, match=rf"^\S+{part}: cannot be read: Parquet magic bytes"):
         build_vocabulary(copied, VocabularyConfig(), tmp_path / "store", SPARK)
-    assert list((tmp_path / "store").iterdir()) == []
+    assert not list(tmp_path.glob("store/*"))
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from ctrloom.config import Keep
 from ctrloom.data.bucketing import bucket_label, codes, scaled
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
-from ctrloom.data.parts import read_parts, read_table, table_writer
+from ctrloom.data.parts import read_part, read_table, table_writer
 from ctrloom.data.typed import typed_schema
 from ctrloom.progress import Advance
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
@@ -144,7 +144,7 @@ def encode_part(encoder: Encoder, base: Place, folder: Place, part: PartFile, ad
     schema = pa.schema([*encoder.arrow_schema, *(typed.field(name) for name in extra)])
     rows = 0
     with table_writer(folder / part.path, schema) as (writer, written):
-        for batch in read_parts([base / part.path]):
+        for batch in read_part(base / part.path):
             columns = encoder.encode(batch).columns + [batch.column(name) for name in extra]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             rows += len(batch)

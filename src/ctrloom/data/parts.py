@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom import storage
-from ctrloom.data import verified
+from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile
 from ctrloom.storage import Location, Place, Written
 
@@ -38,6 +38,19 @@ def read_span(parts: Sequence[tuple[Place, int]], span: range) -> Iterator[pa.Re
         if here := range(max(span.start - start, 0), min(span.stop - start, rows)):
             yield from _part(path, None, here)
         start += rows
+
+
+def read_part(path: Place) -> Iterator[pa.RecordBatch]:
+    """Rows of one part, likewise.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+        DataError: a file cannot be read, or is damaged.
+    """
+    try:
+        yield from read_parts([path])
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read: {error}; make the data set again") from error
 
 
 def read_groups(

@@ -57,7 +57,11 @@ def profile(
 def value_counts(rows: Table, name: str) -> Table:
     """`value`, `count` and `positives` of each value or token of a field, without null; numbers ascend."""
     column = rows[name]
-    values: Table = rows.select(value=column.unnest() if column.type().is_array() else column, label="label")
+    if column.type().is_array():
+        column = column.unnest()
+    elif column.type().is_floating():
+        column = (column == 0).ifelse(0.0, column)  # of -0.0 and 0.0, engines take the one they saw first
+    values: Table = rows.select(value=column, label="label")
     known = values.filter(values["value"].notnull())
     counts: Table = known.group_by("value").agg(count=known.count(), positives=known["label"].sum())
     return counts.order_by("value") if column.type().is_numeric() else counts

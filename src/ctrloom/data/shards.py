@@ -1,16 +1,16 @@
 """What executors of Spark do. They load this module, so that it imports little."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ctrloom.data import verified
-from ctrloom.data.errors import DataError
-from ctrloom.data.parts import read_parts
+from ctrloom import storage
+from ctrloom.data.parts import read_part
 from ctrloom.progress import Advance
-from ctrloom.storage import Location, Place
+from ctrloom.storage import Place
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
@@ -28,10 +28,7 @@ def read(files: Sequence[Place], numbers: Iterable[pa.RecordBatch]) -> Iterator[
         DataError: a file cannot be read.
     """
     for number in (number for batch in numbers for number in batch.column("id").to_pylist()):
-        try:
-            yield from read_parts([files[number]])
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{files[number]}: cannot be read: {error}") from error
+        yield from read_part(files[number])
 
 
 def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -25,7 +25,7 @@ from ctrloom.storage import Place
 
 NEEDED = {"spark.sql.execution.arrow.pyspark.enabled": "true"}
 # Of a Spark that starts with the command; one that was there before says for itself.
-OWN = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
+OWN = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "FATAL"}
 PARTITIONS = "spark.sql.shuffle.partitions"
 OTHERWISE = "or use the engine duckdb"
 RAISED = re.compile(r"^(?:Caused by: )?([\w.$]*(?:Error|Exception)): (.+)$", re.M)
