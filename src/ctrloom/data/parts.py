@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom import storage
+from ctrloom.data import verified
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile
 from ctrloom.storage import Location, Place, Written

@@ -1,16 +1,15 @@
 """What executors of Spark do. They load this module, so that it imports little."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ctrloom import storage
+from ctrloom.data import verified
 from ctrloom.data.parts import read_part
 from ctrloom.progress import Advance
-from ctrloom.storage import Place
+from ctrloom.storage import Location, Place
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
