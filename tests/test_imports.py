@@ -54,7 +54,10 @@ ALLOWED: dict[str, set[str]] = {
 }
 KNOWS_KFP = {"pipelines.containers", "pipelines.local", "pipelines.cluster"}
 # What methods have in common.
-SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates", "positions", "graphs"}
+SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates", "positions"} | {
+    "graphs",
+    "perturbation",
+}
 METHODS = {
     path.stem for path in (SOURCE / "search").iterdir() if path.stem[0] != "_" or path.stem == "__init__"
 } - SHARED

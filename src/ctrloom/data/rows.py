@@ -34,6 +34,8 @@ class Rows:
         return len(self)
 
     def __getitem__(self, index: Tensor | slice) -> "Rows":
+        if isinstance(index, Tensor) and index.dtype is not torch.bool:
+            return Rows(**{k: v.index_select(0, index) for k, v in self._tensors()})  # faster than v[index]
         return Rows(**{k: v[index] for k, v in self._tensors()})
 
     def to(self, device: torch.device) -> "Rows":

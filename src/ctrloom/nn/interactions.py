@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.linalg import vecdot
+from torch.linalg import vector_norm
 from torch.utils.checkpoint import checkpoint
 
 from ctrloom.architecture import Architecture
@@ -35,7 +35,7 @@ class _PairSum(torch.autograd.Function):
     def forward(ctx: Any, emb_BFD: Tensor) -> Tensor:
         sum_BD, emb_BH = emb_BFD.sum(1), emb_BFD.flatten(1)
         ctx.save_for_backward(emb_BFD, sum_BD)
-        return 0.5 * (vecdot(sum_BD, sum_BD) - vecdot(emb_BH, emb_BH))
+        return 0.5 * (vector_norm(sum_BD, dim=1).square() - vector_norm(emb_BH, dim=1).square())
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
