@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.linalg import vector_norm
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from ctrloom.architecture import Architecture
@@ -44,20 +45,41 @@ class _PairSum(torch.autograd.Function):
         return torch.addcmul(weighted_B1D, emb_BFD, grads[0][:, None, None], value=-1)
 
 
+class _PairDots(torch.autograd.Function):
+    """Entries of E E^T, whose gradient is one product too: the entries' own, in both places, times E."""
+
+    @staticmethod
+    def forward(ctx: Any, emb_BFD: Tensor, position_P: Tensor, pair_FF: Tensor) -> Tensor:
+        ctx.save_for_backward(emb_BFD, pair_FF)
+        return torch.bmm(emb_BFD, emb_BFD.mT).flatten(1).index_select(1, position_P)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        emb_BFD, pair_FF = ctx.saved_tensors
+        grad_BFF = pad(grads[0], (0, 1)).index_select(1, pair_FF).unflatten(1, (emb_BFD.shape[1], -1))
+        return torch.bmm(grad_BFF, emb_BFD.to(grad_BFF.dtype)).to(emb_BFD.dtype), None, None
+
+
 class PairProducts(nn.Module):
     """Inner products of selected pairs of fields: emb_BFD -> (B, P)."""
 
     position_P: Tensor
+    pair_FF: Tensor
 
     def __init__(self, pairs: Sequence[tuple[int, ...]], fields: int) -> None:
         super().__init__()
-        self.register_buffer("position_P", torch.tensor([i * fields + j for i, j in pairs]), persistent=False)
+        position_P = torch.tensor([i * fields + j for i, j in pairs], dtype=torch.long)
+        pair_FF = torch.full((fields, fields), len(pairs))  # a pair's number in both its places; else P
+        for p, (i, j) in enumerate(pairs):
+            pair_FF[i, j] = pair_FF[j, i] = p
+        self.register_buffer("position_P", position_P, persistent=False)
+        self.register_buffer("pair_FF", pair_FF.flatten(), persistent=False)
         self.complete = len(pairs) == fields * (fields - 1) // 2
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """<e_i, e_j> for each pair; one batched matrix product, no B x P x D tensor."""
-        gram_BFF = torch.bmm(emb_BFD, emb_BFD.mT)
-        return gram_BFF.flatten(1).index_select(1, self.position_P)
+        dots_BP: Tensor = _PairDots.apply(emb_BFD, self.position_P, self.pair_FF)
+        return dots_BP
 
     def total(self, emb_BFD: Tensor) -> Tensor:
         """Sum over the pairs (B,), in closed form where all pairs are there."""
