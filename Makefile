@@ -13,7 +13,7 @@ COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 IMAGE_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench test-containers lint format compile images image-cpu image-gpu manifests clean
+.PHONY: help setup demo test test-long bench test-spark test-containers lint format compile images image-cpu image-gpu image-spark manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ test: setup lint  ## lint, then all tests but the slow ones
 
 test-long: setup  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+test-spark: setup  ## the data stages on Spark (installs PySpark, 500 MB); needs Java 17 or newer
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[spark]'
+	$(BIN)/pytest tests/data/test_engines.py tests/data/test_spark.py
 
 test-containers: setup  ## the pipeline with every step in a container; needs podman or docker, and `make image-cpu`
 	CTRLOOM_IMAGE=$(IMAGE):$(RELEASE) $(BIN)/pytest -m containers tests/containers
@@ -62,6 +66,11 @@ image-cpu image-gpu: image-%:
 	@test -n "$(ENGINE)" || { echo "make images: neither podman nor docker is on the PATH; install one" >&2; exit 1; }
 	$(ENGINE) build --file docker/Dockerfile.$* --tag $(IMAGE):$(RELEASE)$(if $(filter gpu,$*),-gpu) \
 	  --build-arg VERSION=$(RELEASE)$(if $(COMMIT),+$(COMMIT)) $(IMAGE_OPTIONS) .
+
+image-spark:  ## add Spark to the image for CPUs
+	@test -n "$(ENGINE)" || { echo "make image-spark: neither podman nor docker is on the PATH; install one" >&2; exit 1; }
+	$(ENGINE) build --file docker/Dockerfile.spark --tag $(IMAGE):$(RELEASE)-spark \
+	  --build-arg IMAGE=$(IMAGE):$(RELEASE) $(IMAGE_OPTIONS) .
 
 manifests: setup  ## build the Kubernetes manifests into build/manifests, and validate them; needs kubectl
 	$(BIN)/python manifests/render.py build/manifests

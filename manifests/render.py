@@ -39,6 +39,15 @@ def trainer() -> list[dict[str, Any]]:
     return built(HERE / "trainer")
 
 
+def spark() -> list[dict[str, Any]]:
+    """Resources of a job of the Spark operator.
+
+    Raises:
+        ValueError: kubectl is missing, or refuses them.
+    """
+    return built(HERE / "spark")
+
+
 def built(folder: Path) -> list[dict[str, Any]]:
     """What `kubectl kustomize` makes of a folder.
 
@@ -87,11 +96,12 @@ def pipelines(namespace: str = NAMESPACE) -> list[dict[str, Any]]:
 
 
 def main(folder: Path) -> None:
-    """Write one file per overlay, one for the training on several GPUs, and one with all pipelines."""
+    """Write one file per overlay, one per job that stands beside them, and one with all pipelines."""
     folder.mkdir(parents=True, exist_ok=True)
     everything = {
         **{name: overlay(name) for name in OVERLAYS},
         "trainer": trainer(),
+        "spark": spark(),
         "pipelines": pipelines(),
     }
     for name, resources in everything.items():

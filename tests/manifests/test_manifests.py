@@ -233,3 +233,73 @@ def test_the_training_runs_commands_that_several_processes_do(training, tmp_path
         assert str(given.get("search") or "/results/search") in [*written, "/results/search"]
         written.append(str(given["output"]))
     assert written == ["/results/search", "/results/retrain"]
+
+
+@pytest.fixture(scope="module")
+def encoding():
+    """The resources of a job of the Spark operator, and the job itself."""
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not on the PATH, which builds manifests")
+    resources = {named(each): each for each in render.spark()}
+    return resources, resources["SparkApplication", "ctrloom-encode"]["spec"]
+
+
+def test_the_encoding_fits_its_schemas(encoding):
+    resources, spec = encoding
+    for resource in resources.values():
+        validate(resource)
+    assert "set-by-" not in yaml.safe_dump_all(resources.values())
+    for part in ("driver", "executor"):
+        its = spec[part]
+        assert its["podSecurityContext"]["runAsNonRoot"]
+        mounts = [mount["name"] for mount in its["volumeMounts"]]
+        container = {"name": part, "image": "i", "securityContext": its["securityContext"]}
+        pod = {
+            "serviceAccountName": its["serviceAccount"],
+            "securityContext": its["podSecurityContext"],
+            "volumes": [volume for volume in spec["volumes"] if volume["name"] in mounts],
+            "containers": [{**container, "volumeMounts": its["volumeMounts"]}],
+        }
+        validate({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": part}, "spec": pod})
+        limited = {**pod["containers"][0], "resources": {"limits": {"memory": its["memory"]}}}
+        little({**pod, "containers": [limited]})
+    wrong = copy.deepcopy(resources["SparkApplication", "ctrloom-encode"])
+    wrong["spec"]["executor"]["instanses"] = wrong["spec"]["executor"].pop("instances")
+    with pytest.raises(jsonschema.ValidationError):
+        validate(wrong)
+
+
+def test_the_encoding_has_what_it_names_and_may_do_no_more(encoding):
+    resources, spec = encoding
+    settings = resources["ConfigMap", "ctrloom-spark-settings"]["data"]
+    assert spec["image"] == settings["IMAGE"]
+    assert {volume["name"] for volume in spec["volumes"]} == {"data", "tmp"}
+    assert ("ConfigMap", spec["volumes"][0]["configMap"]["name"]) in resources
+    accounts = {spec[part]["serviceAccount"] for part in ("driver", "executor")}
+    assert all(("ServiceAccount", account) in resources for account in accounts)
+    (rule,) = resources["Role", "ctrloom-spark"]["rules"]
+    assert "*" not in rule["verbs"] + rule["resources"]
+    assert "secrets" not in rule["resources"]
+    policy = resources["NetworkPolicy", "ctrloom-spark"]["spec"]
+    label = policy["podSelector"]["matchLabels"]
+    assert label == spec["driver"]["labels"] == spec["executor"]["labels"]
+    assert policy["ingress"] == [{"from": [{"podSelector": {"matchLabels": label}}]}]
+
+
+def test_the_encoding_is_a_command_that_there_is_in_the_image_that_there_is(encoding, tmp_path):
+    resources, spec = encoding
+    command, *arguments = spec["arguments"]
+    given = typer.main.get_command(app).commands[command].make_context(command, arguments).params
+    settings = resources["ConfigMap", "ctrloom-spark-settings"]["data"]
+    assert (given["engine"], given["store"], given["ingested"]) == ("spark", settings["STORE"], None)
+    (mount,) = [mount for mount in spec["driver"]["volumeMounts"] if mount["name"] == "data"]
+    file = given["config"].relative_to(mount["mountPath"])
+    (tmp_path / file).write_text(resources["ConfigMap", "ctrloom-spark"]["data"][str(file)])
+    assert load_run_config(tmp_path / file).vocabulary.min_count == 10
+    dockerfile = (render.HERE.parent / "docker" / "Dockerfile.spark").read_text()
+    assert (
+        f"COPY src/ctrloom/__main__.py {spec['mainApplicationFile'].removeprefix('local://')}" in dockerfile
+    )
+    pins = (render.HERE.parent / "constraints.txt").read_text().splitlines()
+    assert f"pyspark=={spec['sparkVersion']}" in pins
+    assert settings["IMAGE"].endswith(f"ctrloom-python:{version('ctrloom')}-spark")

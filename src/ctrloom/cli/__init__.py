@@ -166,7 +166,12 @@ def ingest(
 @app.command()
 def vocabulary(
     config: Config,
-    ingested: Annotated[str, typer.Option(help="Manifest that ingest wrote.", show_default=False)],
+    ingested: Annotated[
+        str | None,
+        typer.Option(
+            help="Manifest that ingest wrote; without it, raw files are read first.", show_default=False
+        ),
+    ] = None,
     store: Store = "data/store",
     engine: Engine = None,
     settings: Settings = None,
@@ -177,7 +182,8 @@ def vocabulary(
     from ctrloom.expected import compared
 
     loaded = _load(config, settings, engine)
-    manifest = stages.vocabulary(ingested, loaded.vocabulary, store, loaded)
+    clean = ingested or stages.ingest(loaded.data, store, loaded)
+    manifest = stages.vocabulary(clean, loaded.vocabulary, store, loaded)
     if loaded.expected:
         dataset = Dataset.open(manifest)
         sizes = [field.size for field in dataset.schema.fields]
