@@ -3,35 +3,27 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import yaml
+from stopped import RUN, figures, kill, prepare, times_done
 
-from ctrloom.data.synthetic import SynthConfig, synthesize
-from ctrloom.evaluation.results import Results
+from ctrloom import storage
 from ctrloom.pipelines.containers import LABEL, find_engine, image_id
 
 pytestmark = pytest.mark.containers
 IMAGE = os.environ.get("CTRLOOM_IMAGE", f"ctrloom-python:{version('ctrloom')}")
-RUN = {
-    "name": "contained",
-    "data": {"files": "clicks.csv", "columns": {"click": "label", "field_00..field_03": "categorical"}},
-    "search": {"batch_size": 200, "random_draws": 1},
-    "models": {"default": {"hidden": [8], "epochs": 2, "batch_size": 500}},
-    "baselines": ["lr", "fm"],
-    "transfer": ["ipnn"],
-    "seeds": [0],
-    "evaluation": {"base": "fm", "truth": "truth.json", "bootstrap": 50},
-}
 STEPS = ["ingest", "vocabulary", "baselines", "search-autofis", "retrain", "transfer", "evaluate"]
 FIND = r"find / -xdev \( -path /proc -o -path /sys -o -path /usr/share \) -prune -o "
-ONE_THREAD = "--container-option=--env=OMP_NUM_THREADS=1"  # sums over threads round differently
-COMMAND = (sys.executable, "-m", "ctrloom", "run", "--runner", "container", "--image", IMAGE, ONE_THREAD)
+COMMAND = (
+    *(sys.executable, "-m", "ctrloom", "run", "run.yaml", "--runner", "container", "--image", IMAGE),
+    "--container-option=--env=OMP_NUM_THREADS=1",  # sums over threads round differently
+)
+SERVER = Path(__file__).parents[1] / "storage" / "gcs_server.py"
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +37,18 @@ def engine():
 def folder(engine, tmp_path_factory):
     folder = tmp_path_factory.mktemp("contained")
     folder.chmod(0o755)  # steps are another user
-    synthesize(SynthConfig(rows=6_000, fields=4, sizes=(8,), pairs=1, seed=3), folder)
-    (folder / "run.yaml").write_text(yaml.safe_dump(RUN))
+    prepare(folder)
     return folder
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """URL of a bucket of a server on this machine; the environment leads to it."""
+    command = [sys.executable, str(SERVER), "loom"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.stdout.readline().strip()}")
+        yield "gs://loom"
+        server.terminate()
 
 
 def inside(engine, script, *options):
@@ -56,19 +57,10 @@ def inside(engine, script, *options):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def metrics(output):
-    results = Results.load(output / "metrics.json")
-    return {
-        (model.name, seed.seed): [(m.rows, m.auc, m.logloss) for m in (seed.valid, seed.test)]
-        for model in results.models
-        for seed in model.seeds
-    }
-
-
 @pytest.fixture(scope="module")
 def run(folder):
     done = subprocess.run(
-        [*COMMAND, "run.yaml", "--output", "out"], cwd=folder, capture_output=True, text=True, check=False
+        [*COMMAND, "--output", "out"], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return folder / "out", done.stdout
@@ -77,7 +69,7 @@ def run(folder):
 def test_the_whole_pipeline_runs_in_containers(run):
     output, said = run
     assert "planted and found: 1 of 1" in said
-    assert {"autofm", "ipnn-transfer", "fm", "lr"} <= {name for name, _ in metrics(output)}
+    assert {"autofm", "ipnn-transfer", "fm", "lr"} <= {model["name"] for model in figures(output)}
     assert "<html" in (output / "report.html").read_text()
     assert (output / "bundle" / "model.safetensors").is_file()
 
@@ -87,21 +79,21 @@ def test_steps_ran_as_nobody(run):
     assert owners == {os.getuid() or 65532}
 
 
-def test_a_killed_run_goes_on_where_it_was_with_the_same_metrics(engine, folder, run):
+def test_a_killed_run_in_a_store_goes_on_where_it_was_with_the_same_metrics(engine, folder, run, bucket):
     output, last = folder / "killed", random.choice(STEPS[:-2])
-    command = [*COMMAND, "run.yaml", "--output", str(output)]
-    with subprocess.Popen(command, cwd=folder, start_new_session=True) as killed:
-        while not list(output.glob(f"steps/*/{last}*/**/executor_output.json")):
-            assert killed.poll() is None
-            time.sleep(0.1)
-        time.sleep(random.random())
-        os.killpg(killed.pid, signal.SIGKILL)
-    assert not (output / "metrics.json").exists(), last
+    reach = ("--container-option=--network=host", "--container-option=--env=STORAGE_EMULATOR_HOST")
+    command = [*COMMAND, *reach, "--output", str(output), "--store", f"{bucket}/data"]
+    ended = kill(command, folder, output, after=last)
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    done = [path.parent.name for path in (output / "steps").rglob("executor_output.json")]
-    before = STEPS[: STEPS.index(last)]  # the killed step itself may have ended unnoticed
-    assert [sum(name.startswith(step) for name in done) for step in before] == [1] * len(before), last
-    assert metrics(output) == metrics(run[0]), last
+    times = times_done(output)
+    assert [times[each] for each in ended] == [1] * len(ended), last
+    assert figures(output) == figures(run[0]), last
+    assert not list(output.rglob("part-*")), "rows are in the store alone"
+    kept = storage.place(bucket) / "data"
+    assert [name.split("-")[0] for name in storage.folders(kept)] == ["encoded", "ingested", "runs"]
+    storage.download(kept / "runs" / "killed", folder / "back")
+    assert figures(folder / "back") == figures(output)
+    assert (folder / "back" / "report.html").read_text() == (output / "report.html").read_text()
     left = [engine, "ps", "--all", "--quiet", f"--filter=label={LABEL}={output}"]
     assert subprocess.run(left, capture_output=True, text=True, check=True).stdout == ""
 
@@ -109,7 +101,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_same_metrics(engine, folder,
 def test_a_failing_step_fails_the_run_with_its_message(folder):
     broken = {**RUN, "data": {**RUN["data"], "columns": {"clack": "label", "field_00": "categorical"}}}
     (folder / "broken.yaml").write_text(yaml.safe_dump(broken))
-    command = [*COMMAND, "broken.yaml", "--output", "broken"]
+    command = ["broken.yaml" if word == "run.yaml" else word for word in COMMAND] + ["--output", "broken"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "has no column 'clack'" in done.stderr

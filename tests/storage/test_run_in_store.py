@@ -12,6 +12,7 @@ from ctrloom import storage
 from ctrloom.cli import app
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.results import Results
+from ctrloom.pipelines.local import publish
 from ctrloom.registry import Registry
 
 RUN = {
@@ -34,6 +35,16 @@ def ctrloom(*arguments: object) -> str:
     done = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
     assert done.exit_code == 0
     return done.stdout.strip().splitlines()[-1]
+
+
+def test_results_go_where_the_data_sets_are(store: str, tmp_path: Path) -> None:
+    (tmp_path / "out" / "bundle" / "deep").mkdir(parents=True)
+    names = ("report.html", "bundle/model.json", "bundle/deep/a b.parquet")
+    for name in names:
+        (tmp_path / "out" / name).write_text(name)
+    publish(tmp_path / "out", ["report.html", "bundle"], storage.place(store) / "runs" / "out")
+    storage.download(storage.place(store) / "runs" / "out", tmp_path / "back")
+    assert {name: (tmp_path / "back" / name).read_text() for name in names} == {n: n for n in names}
 
 
 def run(store: str, folder: Path) -> str:

@@ -93,7 +93,7 @@ def run(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="Folder, gs:// or s3:// for data sets; in the run directory by default."),
+        typer.Option(help="Folder, gs:// or s3:// for data sets; results go to a URL, too, as runs/<name>."),
     ] = None,
     cluster_file: cluster.Where = None,
     engine: Engine = None,

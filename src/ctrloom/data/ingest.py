@@ -27,7 +27,7 @@ from ctrloom.progress import progress
 from ctrloom.storage import Place
 from ctrloom.version import code_version
 
-LAYOUT = 1  # of the files written; part of the fingerprint, so that an older layout is not reused
+LAYOUT = 2  # of the files written; part of the fingerprint, so that an older layout is not reused
 
 
 @dataclass

@@ -25,7 +25,7 @@ from ctrloom.section import ConfigError
 from ctrloom.storage import Place
 from ctrloom.version import code_version
 
-LAYOUT = 1  # of the files written; part of the fingerprint
+LAYOUT = 2  # of the files written; part of the fingerprint
 _COUNTS = {"value": pa.string(), "count": pa.int64()}
 
 

@@ -6,7 +6,7 @@ import itertools
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +16,7 @@ from ctrloom.config import CompareConfig, Files, Hyperparameters, RunConfig
 from ctrloom.pipelines import compiled, resume
 from ctrloom.pipelines.containers import Containers, Request, steps_in
 from ctrloom.progress import MARK
+from ctrloom.storage import Place
 
 STEPS = "steps"
 SEARCH_STEPS = {  # per method the steps of its search, in order
@@ -63,11 +64,13 @@ def run_local(
 ) -> None:
     """Run every step in a process or container of its own; gather the results in the run directory `output`.
 
-    A run that was stopped goes on with the steps that it finished, if nothing they depend on changed.
+    With data sets under a URL the results go to `runs/<name of the run directory>` there, too. A run that was
+    stopped goes on with the steps that it finished, if nothing they depend on changed.
 
     Raises:
         RunError: a step failed, or KFP is not installed.
         EngineError: containers cannot be started.
+        StorageError: the store cannot be written.
     """
     searches = SEARCH_STEPS[config.search.method]
     results = {  # place in the run directory -> step and artifact that it comes from
@@ -151,7 +154,19 @@ def run_pipeline(
     for place, (step, artifact) in results.items():
         source, target = folders[step] / artifact, output / place
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    if "://" in store:
+        publish(output, results, storage.place(store) / "runs" / output.name)
     resume.finish(output)
+
+
+def publish(output: Path, results: Iterable[str], to: Place) -> None:
+    """Copy results of a run directory to a place.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    for name in results:
+        (storage.upload if (output / name).is_dir() else storage.put)(output / name, to / name)
 
 
 def done(steps: Path) -> dict[str, Path]:
