@@ -40,7 +40,7 @@ def _page(
         + ".",
         "",
         "`step`: batches at hand; `loop`: a whole pass with shuffling (of the peers: with their loader, "
-        "where they have one). The limit is that of memory or arithmetic, whichever is smaller: see `limits.py`.",
+        "where they have one). The limit is of memory or arithmetic, whichever is less: see `limits.py`.",
         "",
         "| work | rows/s, step | rows/s, loop | peer, step | peer, loop | ratio, step | ratio, loop "
         "| to reach | limit | of the limit | MiB |",
