@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import boto3
 import pytest
 from faults import KINDS, Proxy, Spoil
 
@@ -14,19 +15,6 @@ from ctrloom.storage import clients, remote
 
 HERE = Path(__file__).parent
 BUCKET = "loom"
-MOTO = """
-import logging, os, sys, threading
-from moto.server import ThreadedMotoServer
-logging.getLogger("werkzeug").setLevel("ERROR")
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-host, port = server.get_host_and_port()
-import boto3
-client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-client.create_bucket(Bucket=sys.argv[1])
-print(port, flush=True)
-threading.Event().wait()
-"""
 S3_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "key",
     "AWS_SECRET_ACCESS_KEY": "secret",
@@ -68,7 +56,10 @@ def s3_port() -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in S3_ENVIRONMENT.items():
             patch.setenv(name, value)
-        with process("-c", MOTO, BUCKET) as port:
+        with process(str(HERE / "s3_server.py")) as port:
+            client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+            client.create_bucket(Bucket=BUCKET)
+            client.close()
             yield port
 
 

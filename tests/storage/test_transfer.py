@@ -85,8 +85,15 @@ def test_nothing_is_lost_on_a_bad_way(
 @pytest.mark.parametrize("kinds", FAULTS)
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_lost_on_a_worse_way(
-    bucket: str, folder: Path, tmp_path: Path, spoil: Spoil, kinds: str, seed: int
+    bucket: str,
+    folder: Path,
+    tmp_path: Path,
+    spoil: Spoil,
+    kinds: str,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(remote, "PATIENCE", 90.0)  # what is cut goes on in the middle, and is cut again
     between = spoil(bucket, seed, share=0.6, kinds=kinds.split(","))
     goes_and_comes_back(bucket, folder, tmp_path / "back")
     assert between.seen["done"]

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ctrloom.storage import remote
 from ctrloom.storage.errors import ConflictError, StorageError, status
+from ctrloom.storage.local import sha256
 from ctrloom.storage.location import Location
-from ctrloom.storage.remote import CHUNK, TRIES, WORKERS, Done, Listed, Stored, persistent
+from ctrloom.storage.remote import TRIES, WORKERS, Done, Listed, Stored, persistent
+
+DIGEST = "sha256"  # metadata of objects that were uploaded as files
 
 
 class S3:
@@ -19,6 +23,7 @@ class S3:
     def __init__(self) -> None:
         try:
             import boto3
+            from boto3.exceptions import S3UploadFailedError
             from boto3.s3.transfer import TransferConfig
             from botocore.config import Config
         except ImportError:
@@ -26,8 +31,10 @@ class S3:
         config = Config(retries={"mode": "standard", "total_max_attempts": TRIES})
         self.client = boto3.client("s3", config=config)
         self.transfer = TransferConfig(
-            multipart_threshold=CHUNK, multipart_chunksize=CHUNK, max_concurrency=WORKERS
+            multipart_threshold=remote.CHUNK, multipart_chunksize=remote.CHUNK, max_concurrency=WORKERS
         )
+        self.failed = S3UploadFailedError
+        self.whole = TransferConfig(multipart_threshold=1 << 50)
 
     def read(self, at: Location) -> Stored | None:
         """See Remote."""
@@ -130,11 +137,17 @@ class S3:
 
         def one(pair: tuple[Path, Location]) -> None:
             path, to = pair
-            self._persistent(
-                lambda: self.client.upload_file(str(path), to.bucket, to.key, Config=self.transfer),
-                to,
-                "written",
-            )
+            options = {"Metadata": {DIGEST: sha256(path)}}
+
+            def attempt() -> None:
+                try:
+                    self.client.upload_file(
+                        str(path), to.bucket, to.key, ExtraArgs=options, Config=self.transfer
+                    )
+                except self.failed as error:  # says what happened in words alone
+                    raise error.__context__ or error from None
+
+            self._persistent(attempt, to, "written")
 
         _side_by_side(one, files)
 
@@ -143,14 +156,14 @@ class S3:
 
         def one(pair: tuple[Listed, Path]) -> None:
             found, to = pair
-            options = {"ChecksumMode": "ENABLED"}
+            key, options = {"Bucket": found.at.bucket, "Key": found.at.key}, {"ChecksumMode": "ENABLED"}
 
             def attempt() -> None:
-                self.client.download_file(
-                    found.at.bucket, found.at.key, str(to), ExtraArgs=options, Config=self.transfer
-                )
-                if to.stat().st_size != found.bytes:
-                    raise OSError(f"{to.stat().st_size} bytes came of {found.bytes}")
+                digest = self.client.head_object(**key)["Metadata"].get(DIGEST)
+                config = self.transfer if digest else self.whole  # chunks carry no checksums
+                self.client.download_file(**key, Filename=str(to), ExtraArgs=options, Config=config)
+                if to.stat().st_size != found.bytes or digest not in (None, sha256(to)):
+                    raise OSError("arrived damaged")
 
             self._persistent(attempt, found.at, "read")
 
