@@ -4,9 +4,9 @@ A process that is alone gets back what it gave. All processes call the same func
 with what it has of the whole.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -84,17 +84,14 @@ def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
     if alone():
         return list(tensors)
     sums = [tensor.contiguous() for tensor in tensors]
+    bundles: dict[Any, list[int]] = defaultdict(list)  # of those that can travel as one; a large one is alone
+    for i, each in enumerate(sums):
+        bundles[each.dtype, each.device, i if each.numel() > BUNDLED else None].append(i)
     with _heard():
-        for tensor in (each for each in sums if each.numel() > BUNDLED):
-            dist.all_reduce(tensor)
-        small = sorted(
-            (i for i, each in enumerate(sums) if each.numel() <= BUNDLED), key=lambda i: _kind(sums[i])
-        )
-        for _, places in groupby(small, key=lambda i: _kind(sums[i])):
-            bundle = list(places)
-            flat = torch.cat([sums[i].flatten() for i in bundle])
+        for bundle in bundles.values():
+            flat = torch.cat([sums[i].flatten() for i in bundle]) if len(bundle) > 1 else sums[bundle[0]]
             dist.all_reduce(flat)
-            for i, part in zip(bundle, flat.split([sums[i].numel() for i in bundle]), strict=True):
+            for i, part in zip(bundle, flat.flatten().split([sums[i].numel() for i in bundle]), strict=True):
                 sums[i] = part.view_as(sums[i])
     return sums
 
@@ -147,10 +144,6 @@ def _sum(x: Tensor) -> Tensor:
 def _grad(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None, "has a gradient"
     return parameter.grad
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tensor.device}"
 
 
 @contextmanager

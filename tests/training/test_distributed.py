@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,8 @@ def by_several(processes: int, cases: list[str], folder: Path) -> dict[str, dict
     done = torchrun(processes, together.__file__, str(folder), *cases)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    assert done.stderr.count("epoch 2, valid") == sum("search" not in case for case in cases), "one speaks"
+    ends = re.findall(r"epoch 2, valid AUC \S+, logloss", done.stderr)
+    assert len(ends) == sum("search" not in case for case in cases), "one speaks"
     assert len(list(folder.glob("*.txt"))) == processes
     found: dict[str, dict[str, Any]] = json.loads((folder / "results.json").read_text())
     return found
@@ -244,6 +246,7 @@ def test_commands_under_torchrun_write_what_they_write_without(mixed: Dataset, t
     found, again = (Architecture.load(way / "search" / "architecture.json") for way in (one, two))
     assert found.fingerprint == again.fingerprint
     for ours, theirs in zip(*(open_runs(way / "retrain" / "runs") for way in (one, two)), strict=True):
+        assert (ours.record.processes, theirs.record.processes) == (1, 2)
         for seed, same in zip(ours.record.seeds, theirs.record.seeds, strict=True):
             reached, likewise = seed.history.best_epoch, same.history.best_epoch
             assert reached.valid_auc == pytest.approx(likewise.valid_auc, abs=2e-4)

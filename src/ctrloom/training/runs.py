@@ -66,6 +66,7 @@ class RunRecord(ModelSettings):
     data_fingerprint: str
     schema_fingerprint: str
     code_version: str
+    processes: int = 1  # that trained together
     seeds: tuple[SeedRecord, ...]
 
     @property
@@ -133,6 +134,7 @@ def _train(
         data_fingerprint=dataset.data_fingerprint,
         schema_fingerprint=dataset.schema.fingerprint,
         code_version=code_version(),
+        processes=world.share()[1],
         seeds=tuple(records),
     )
     storage.write_json(output / RECORD, record.model_dump(mode="json"))
