@@ -11,7 +11,6 @@ import argparse
 import datetime
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,16 +19,13 @@ from typing import get_args
 import numpy as np
 import torch
 from machine import describe
+from training.shapes import encoded, sizes_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelName, TransferName
 from ctrloom.models import MODELS, build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import score
-
-sys.path.append(str(Path(__file__).parent / "training"))
-
-from shapes import encoded, sizes_of
 
 SHARES = (1.0, 0.25, 0.1)
 TURNS = 5

@@ -1,0 +1,94 @@
+"""Whether a row costs the same as the work grows: FM over more rows, and over larger vocabularies.
+
+    python benchmarks/growth.py [--rows 1 3 10 30] [--ids 1 3 10] [--threads 2]
+
+Criteo's 39 fields, embedding size 20, batches of 10,000 rows, row-wise Adam. All rows are in memory as one
+matrix and shuffled anew; a million different rows are repeated, which changes nothing for the order in which
+memory is read. Each pass is timed in parts, and sizes take turns, so that other work on the machine meets all of them.
+"""
+
+import argparse
+import datetime
+import os
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from machine import describe
+from training.shapes import encoded, sizes_of
+
+from ctrloom.architecture import Architecture
+from ctrloom.config import Hyperparameters
+from ctrloom.data.rows import Rows
+from ctrloom.models import build
+from ctrloom.training.loop import adam, loss_of, seed_everything, shuffled
+
+BATCH, DIFFERENT, PART, PARTS = 10_000, 10**6, 16, 5
+
+
+class Pass:
+    """A training pass that goes on in parts."""
+
+    def __init__(self, ids: int, rows: int) -> None:
+        schema, drawn = encoded(sizes_of("criteo", ids), DIFFERENT)
+        times = rows // DIFFERENT
+        self.rows = Rows(drawn.ids_NC.repeat(times, 1), drawn.label_N.repeat(times))
+        hyper = Hyperparameters(embedding_size=20, embedding_optimizer="lazy_adam")
+        self.generator = seed_everything(0)
+        self.model = build("fm", Architecture.complete(schema.names), schema, hyper)
+        self.optimizer = adam(self.model, 1e-3, tables="lazy_adam")
+        self.batches = shuffled(self.rows, BATCH, self.generator)
+        self.part()  # the first allocates
+
+    def part(self) -> float:
+        """Rows a second over the next steps."""
+        began = time.perf_counter()
+        for _ in range(PART):
+            self.model.zero_grad(set_to_none=True)
+            loss_of(self.model, next(self.batches)).backward()
+            self.optimizer.step()
+        return PART * BATCH / (time.perf_counter() - began)
+
+
+def table(title: str, unit: str, passes: dict[int, Pass]) -> list[str]:
+    """Rates of passes that took turns."""
+    rates: dict[int, list[float]] = {size: [] for size in passes}
+    for _ in range(PARTS):
+        for size, each in passes.items():
+            rates[size].append(each.part())
+    least = min(rates)
+    lines = ["", f"| {title} | rows/s | against the smallest |", "|--:|--:|--:|"]
+    for size, found in rates.items():
+        ratio = statistics.median(mine / first for mine, first in zip(found, rates[least], strict=True))
+        lines.append(f"| {size} {unit} | {statistics.median(found):,.0f} | {ratio:.2f} |")
+    print("\n".join(lines), flush=True)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 3, 10, 30], help="millions")
+    parser.add_argument("--ids", type=int, nargs="+", default=[1, 3, 10], help="millions")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    date = datetime.date.today().isoformat()
+    page = [
+        "# The cost of a row as the work grows",
+        "",
+        f"`python benchmarks/growth.py --threads {arguments.threads}`, {date}. {describe('torch')}. FM, "
+        f"39 fields, embedding size 20, batch {BATCH:,}, row-wise Adam; median of {PARTS} parts of {PART} steps.",
+    ]
+    page += table("rows", "million", {n: Pass(10**6, n * 10**6) for n in arguments.rows})
+    page += table("ids", "million", {n: Pass(n * 10**6, 10**6) for n in arguments.ids})
+    target = arguments.output / f"growth-{date}.md"
+    target.write_text("\n".join([*page, ""]))
+    print(target)
+
+
+if __name__ == "__main__":
+    main()
