@@ -4,7 +4,7 @@
 
 Criteo's 39 fields, embedding size 20, batches of 10,000 rows, row-wise Adam. All rows are in memory as one
 matrix and shuffled anew; a million different rows are repeated, which changes nothing for the order in which
-memory is read. Each pass is timed in parts, and sizes take turns, so that other work on the machine meets all of them.
+memory is read. Each pass is timed in parts, and sizes take turns: other work on the machine meets all of them.
 """
 
 import argparse
@@ -81,7 +81,8 @@ def main() -> None:
         "# The cost of a row as the work grows",
         "",
         f"`python benchmarks/growth.py --threads {arguments.threads}`, {date}. {describe('torch')}. FM, "
-        f"39 fields, embedding size 20, batch {BATCH:,}, row-wise Adam; median of {PARTS} parts of {PART} steps.",
+        f"39 fields, embedding size 20, batch {BATCH:,}, row-wise Adam; "
+        f"median of {PARTS} parts of {PART} steps.",
     ]
     page += table("rows", "million", {n: Pass(10**6, n * 10**6) for n in arguments.rows})
     page += table("ids", "million", {n: Pass(n * 10**6, 10**6) for n in arguments.ids})
