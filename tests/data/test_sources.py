@@ -117,13 +117,13 @@ def test_globs_on_a_file_system_with_addresses(
     write("bucket/day=2/b.txt", "no")
 
     def local(uri: str) -> tuple[fs.FileSystem, str]:
-        return fs.LocalFileSystem(), str(tmp_path / uri.removeprefix("gs://"))
+        return fs.LocalFileSystem(), str(tmp_path / uri.removeprefix("hdfs://"))
 
     opening = SimpleNamespace(FileSystem=SimpleNamespace(from_uri=local), FileSelector=fs.FileSelector)
     monkeypatch.setattr(files, "fs", opening)
-    found = resolve(["gs://bucket/day=*/*.csv"])
+    found = resolve(["hdfs://bucket/day=*/*.csv"])
     assert [path.rsplit("/", 2)[1:] for path in found] == [["day=1", "a.csv"], ["day=2", "b.csv"]]
-    assert rows(source(), "gs://bucket/day=1/a.csv") == EXPECTED
+    assert rows(source(), "hdfs://bucket/day=1/a.csv") == EXPECTED
 
 
 BAD = {

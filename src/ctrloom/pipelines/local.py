@@ -13,8 +13,10 @@ from typing import TextIO
 
 from ctrloom import storage
 from ctrloom.config import CompareConfig, Files, Hyperparameters, RunConfig
+from ctrloom.data.sources.files import is_stored
 from ctrloom.pipelines import compiled, resume
 from ctrloom.pipelines.containers import Containers, Request, steps_in
+from ctrloom.pipelines.request import revision
 from ctrloom.progress import MARK
 from ctrloom.storage import Place
 
@@ -86,6 +88,8 @@ def run_local(
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = arguments(config, _absolute(store) if store else output / "data")
+    if any(map(is_stored, (*config.data.files.train, *config.data.files.valid, *config.data.files.test))):
+        parameters["revision"] = revision(config.data.files)
     truth = [config.evaluation.truth] if config.evaluation.truth else []
     inputs = local_files(config.data.files, *truth)
     run_pipeline("search_and_retrain", parameters, output, expected, results, inputs, containers)

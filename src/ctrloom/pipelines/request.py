@@ -14,6 +14,7 @@ import fsspec
 import yaml
 
 from ctrloom.config import Files
+from ctrloom.data.sources.files import is_stored, stored
 from ctrloom.pipelines import compiled
 
 PASSWORD = re.compile(r"\w+://[^/\s:@]*:[^/\s@]+@")
@@ -117,6 +118,9 @@ def revision(files: Files) -> str:
     found = []
     try:
         for pattern in (*files.train, *files.valid, *files.test):
+            if is_stored(pattern):
+                found += [(str(each.at), each.bytes, each.generation) for each in stored(pattern)]
+                continue
             system, path = fsspec.url_to_fs(pattern)
             for name in sorted(system.glob(path) if "*" in path else [path]):
                 its = system.info(name)
@@ -124,7 +128,7 @@ def revision(files: Files) -> str:
                 if state is None:
                     raise OSError(name)
                 found.append((name, its.get("size"), str(state)))
-    except (OSError, ImportError, ValueError):
+    except (OSError, ImportError, ValueError):  # StorageError is one
         return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 

@@ -12,11 +12,13 @@ from ctrloom.storage.clients import client
 from ctrloom.storage.errors import ConflictError, StorageError, explained
 from ctrloom.storage.local import atomic_directory, atomic_file, sha256
 from ctrloom.storage.location import Location, Place, place, relative
+from ctrloom.storage.remote import Listed
 from ctrloom.storage.stream import Written, find, patiently, read_range, writing
-from ctrloom.storage.transfer import cached, download, folders, holds, put, upload
+from ctrloom.storage.transfer import cached, download, folders, get, holds, objects_in, put, upload
 
 __all__ = [
     "ConflictError",
+    "Listed",
     "Location",
     "Place",
     "StorageError",
@@ -30,8 +32,10 @@ __all__ = [
     "explained",
     "find",
     "folders",
+    "get",
     "holds",
     "new_directory",
+    "objects_in",
     "patiently",
     "place",
     "put",

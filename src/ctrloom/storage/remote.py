@@ -26,7 +26,7 @@ class Stored:
     generation: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Listed:
     """An object without its content."""
 

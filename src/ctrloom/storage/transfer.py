@@ -69,6 +69,15 @@ def put(file: Path, to: Place) -> None:
         shutil.copyfile(file, aside)
 
 
+def get(found: Listed, to: Path) -> None:
+    """Copy an object to a local file, its checksum verified.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    client(found.at).download([(found, to)])
+
+
 def holds(base: Place, files: Iterable[str]) -> bool:
     """Whether all these files are in a place.
 
@@ -80,6 +89,15 @@ def holds(base: Place, files: Iterable[str]) -> bool:
     return all((base / file).is_file() for file in files)
 
 
+def objects_in(folder: Location) -> list[Listed]:
+    """All objects under a prefix.
+
+    Raises:
+        StorageError: the store cannot be asked.
+    """
+    return [each for each in client(folder).listed(folder) if each.at.name]
+
+
 def folders(place: Place) -> list[str]:
     """Names of the folders in a place; none where there is no such place."""
     if isinstance(place, Location):
@@ -88,7 +106,7 @@ def folders(place: Place) -> list[str]:
 
 
 def _listed(folder: Location) -> list[Listed]:
-    if found := [each for each in client(folder).listed(folder) if each.at.name]:
+    if found := objects_in(folder):
         return found
     raise StorageError(f"{folder}: holds nothing; check the name")
 

@@ -3,6 +3,7 @@
 import fnmatch
 import glob
 import io
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +13,9 @@ import fsspec
 import pyarrow as pa
 from pyarrow import fs
 
+from ctrloom import storage
 from ctrloom.data.errors import DataError
+from ctrloom.storage import Listed, Location
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -20,6 +23,23 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 def is_remote(path: str) -> bool:
     """Whether `path` is a URL of another machine."""
     return "://" in path and not path.startswith("file://")
+
+
+def is_stored(path: str) -> bool:
+    """Whether `path` is a URL of an object store."""
+    return path.startswith(("gs://", "s3://"))
+
+
+def stored(pattern: str) -> list[Listed]:
+    """The object that a URL names, or those that match it, sorted.
+
+    Raises:
+        StorageError: there is no such object, or the store cannot be asked.
+    """
+    if not glob.has_magic(pattern):
+        return [storage.find(_location(pattern))]
+    there = storage.objects_in(_location(_folder(pattern)))
+    return sorted(each for each in there if fnmatch.fnmatchcase(str(each.at), pattern))
 
 
 def resolve(patterns: Sequence[str]) -> list[str]:
@@ -34,7 +54,9 @@ def resolve(patterns: Sequence[str]) -> list[str]:
 def _resolve(pattern: str) -> list[str]:
     if pattern.startswith(("http://", "https://")):
         return [pattern]
-    if "://" in pattern:
+    if is_stored(pattern) and glob.has_magic(pattern):
+        found = [str(each.at) for each in stored(pattern)]
+    elif "://" in pattern:
         found = _matches(pattern) if glob.has_magic(pattern) else [pattern]
     elif Path(pattern).is_dir():
         raise DataError(f"{pattern}: is a directory; name its files, for example {pattern}/*.csv")
@@ -47,12 +69,31 @@ def _resolve(pattern: str) -> list[str]:
 
 def _matches(pattern: str) -> list[str]:
     scheme = pattern.split("://")[0]
-    folder = pattern[: min(pattern.find(c) for c in "*?[" if c in pattern)].rsplit("/", 1)[0]
+    folder = _folder(pattern)
     with _explained(pattern):
         system, base = fs.FileSystem.from_uri(folder)
         paths = [f.path for f in system.get_file_info(fs.FileSelector(base, recursive=True)) if f.is_file]
     wanted = base + pattern[len(folder) :]
     return sorted(f"{scheme}://{path}" for path in paths if fnmatch.fnmatchcase(path, wanted))
+
+
+def _folder(pattern: str) -> str:
+    return pattern[: min(pattern.find(c) for c in "*?[" if c in pattern)].rsplit("/", 1)[0]
+
+
+def _location(url: str) -> Location:
+    at = storage.place(url)
+    assert isinstance(at, Location)
+    return at
+
+
+@contextmanager
+def _fetched(path: str) -> Iterator[BinaryIO]:
+    """A copy of an object, its checksum verified."""
+    with tempfile.NamedTemporaryFile(prefix="ctrloom-") as copy:
+        storage.get(storage.find(_location(path)), Path(copy.name))
+        with open(copy.name, "rb") as stream:
+            yield stream
 
 
 @contextmanager
@@ -65,6 +106,8 @@ def open_bytes(path: str) -> Iterator[BinaryIO]:
     with ExitStack() as stack, _explained(path):
         if path.startswith(("http://", "https://")):
             yield stack.enter_context(_http(path, block_size=0))  # 0: one request, no seeking
+        elif is_stored(path):
+            yield stack.enter_context(_fetched(path))
         elif is_remote(path):
             system, inner = fs.FileSystem.from_uri(path)
             yield stack.enter_context(system.open_input_stream(inner, compression=None))
@@ -82,6 +125,8 @@ def open_seekable(path: str) -> Iterator[Any]:
     with ExitStack() as stack, _explained(path):
         if path.startswith(("http://", "https://")):
             yield stack.enter_context(_http(path))
+        elif is_stored(path):
+            yield stack.enter_context(_fetched(path))
         elif is_remote(path):
             system, inner = fs.FileSystem.from_uri(path)
             yield stack.enter_context(system.open_input_file(inner))
