@@ -21,8 +21,9 @@ class Checked:
         self.to = to
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
+        length = environ.get("CONTENT_LENGTH") or (None if environ.get("wsgi.input_terminated") else 0)
+        body = environ["wsgi.input"].read(*[] if length is None else [int(length)])
+        environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         crc32 = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
         sha256 = hashlib.sha256(body).hexdigest()
         told = environ.get("HTTP_X_AMZ_CONTENT_SHA256", sha256)

@@ -1,13 +1,14 @@
 """Run the whole pipeline on this machine, through KFP's local runner: steps are processes, or containers."""
 
+import builtins
 import glob
 import io
 import itertools
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
@@ -142,6 +143,7 @@ def run_pipeline(
     with (
         open(log_file, "a" if going_on else "w", encoding="utf-8", buffering=1) as log,
         redirect_stdout(_Console(log)) as console,
+        _print_as_before(),
         steps_in(prepared) if prepared else nullcontext(),
     ):
         try:
@@ -190,6 +192,16 @@ def local_files(files: Files, *others: str) -> list[Path]:
     local = [name.removeprefix("file://") for name in named if re.match(r"file://|(?!.*://)", name)]
     found = [[name] if Path(name).exists() else glob.glob(name, recursive=True) for name in local]
     return sorted({Path(path).absolute() for path in [*itertools.chain(*found), *others]})
+
+
+@contextmanager
+def _print_as_before() -> Iterator[None]:
+    """KFP lets `print` indent while a step runs, and forgets to end that where steps run side by side."""
+    before = builtins.print
+    try:
+        yield
+    finally:
+        builtins.print = before
 
 
 class _Console(io.TextIOBase):
