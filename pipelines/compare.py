@@ -7,12 +7,7 @@ from pathlib import Path
 
 from kfp import compiler, dsl
 
-from components.compare_job.component import compare_job
-from components.compare_table.component import compare_table
-from components.ingest.component import ingest
-from components.vocabulary.component import vocabulary as fit_vocabulary
-from pipelines.hardware import place
-from pipelines.preflight import preflight
+from pipelines.comparison import compared
 
 COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "compare.yaml"
 
@@ -42,18 +37,7 @@ def compare(
         engine: What counts and encodes: duckdb in a step itself, or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
-    clean = place(ingest(data=data, store=store, revision=revision, engine=engine, spark=spark)).after(
-        preflight(store)
-    )
-    encoded = place(
-        fit_vocabulary(
-            ingested=clean.outputs["ingested"], store=store, vocabulary=vocabulary, engine=engine, spark=spark
-        )
-    )
-    dataset = encoded.outputs["dataset"]
-    with dsl.ParallelFor(jobs) as job:
-        done = place(compare_job(dataset=dataset, job=job, models=models))
-    place(compare_table(dataset=dataset, jobs=dsl.Collected(done.outputs["done"]), comparison=comparison))
+    compared(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,10 @@ from pathlib import Path
 
 from kfp import compiler, dsl
 
-from components.compare_job.component import compare_job
-from components.compare_table.component import compare_table
-from components.ingest.component import ingest
 from components.regression.component import regression
 from components.require.component import require
-from components.vocabulary.component import vocabulary as fit_vocabulary
+from pipelines.comparison import compared
 from pipelines.hardware import place
-from pipelines.preflight import preflight
 
 COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "regression_eval.yaml"
 
@@ -48,19 +44,7 @@ def regression_eval(
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
         strict: Whether the run fails when figures got worse; otherwise the verdict alone says it.
     """
-    clean = place(ingest(data=data, store=store, revision=revision, engine=engine, spark=spark)).after(
-        preflight(store)
-    )
-    ingested = clean.outputs["ingested"]
-    encoded = place(
-        fit_vocabulary(ingested=ingested, store=store, vocabulary=vocabulary, engine=engine, spark=spark)
-    )
-    dataset = encoded.outputs["dataset"]
-    with dsl.ParallelFor(jobs) as job:
-        done = place(compare_job(dataset=dataset, job=job, models=models))
-    table = place(
-        compare_table(dataset=dataset, jobs=dsl.Collected(done.outputs["done"]), comparison=comparison)
-    )
+    table = compared(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
     verdict = place(regression(table=table.outputs["table"], baseline=baseline)).outputs["verdict"]
     place(require(verdict=verdict, strict=strict))
 
