@@ -39,7 +39,7 @@ test-long: setup  ## the tests that take minutes
 
 test-spark: setup  ## the data stages on Spark (installs PySpark, 500 MB); needs Java 17 or newer
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[spark]'
-	$(BIN)/pytest tests/data/test_engines.py tests/data/test_spark.py
+	$(BIN)/pytest tests/data/test_engines.py tests/data/test_spark.py tests/storage/test_spark_in_store.py
 
 test-containers: setup  ## the pipeline with every step in a container; needs podman or docker, and `make image-cpu`
 	CTRLOOM_IMAGE=$(IMAGE):$(RELEASE) $(BIN)/pytest -m containers tests/containers

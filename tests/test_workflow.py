@@ -61,7 +61,7 @@ def test_what_it_calls_exists():
     targets = set(re.findall(r"^([a-z][a-z -]*):", (ROOT / "Makefile").read_text(), re.M))
     targets = {name for line in targets for name in line.split()}
     called = {name.replace("$KIND", "cpu") for name in re.findall(r'make "?([a-z$A-Z-]+)', RUN)}
-    assert called == {"test", "setup", "compile", "manifests", "image-cpu", "test-containers"}
+    assert called == {"test", "setup", "compile", "manifests", "image-cpu", "test-containers", "test-spark"}
     assert called <= targets
     for script in re.findall(r"(?:^|\s)(\.ci/\w+)", RUN):
         assert (ROOT / script).stat().st_mode & 0o111, script
