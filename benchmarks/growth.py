@@ -4,7 +4,7 @@
 
 Criteo's 39 fields, embedding size 20, batches of 10,000 rows, row-wise Adam. All rows are in memory as one
 matrix and shuffled anew; a million different rows are repeated, which changes nothing for the order in which
-memory is read. Each pass is timed in parts, and sizes take turns: other work on the machine meets all of them.
+memory is read. Passes are timed in parts, and sizes take turns: other work on the machine meets all of them.
 """
 
 import argparse

@@ -4,6 +4,7 @@ Compile with `make compile`, or `python -m pipelines.search_and_retrain`.
 """
 
 from pathlib import Path
+from typing import List  # noqa: UP035  # KFP knows lists of artifacts by this name
 
 from kfp import compiler, dsl
 from kfp.dsl import Artifact, Dataset, Input
@@ -11,6 +12,7 @@ from kfp.dsl import Artifact, Dataset, Input
 from components.aim_search_embeddings.component import aim_search_embeddings
 from components.aim_search_interactions.component import aim_search_interactions
 from components.baselines.component import baselines as train_baselines
+from components.bundle.component import bundle
 from components.evaluate.component import evaluate
 from components.ingest.component import ingest
 from components.retrain.component import retrain
@@ -26,11 +28,24 @@ from pipelines.preflight import preflight
 COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "search_and_retrain.yaml"
 
 
+@dsl.pipeline(name="without-search")
+def without_search(
+    dataset: Input[Dataset],
+    names: list,  # type: ignore[type-arg]
+    models: dict,  # type: ignore[type-arg]
+    seeds: list,  # type: ignore[type-arg]
+) -> List[Artifact]:  # noqa: UP006
+    """Train the models that a search has to beat, beside it."""
+    with dsl.ParallelFor(seeds) as seed:
+        done = place(train_baselines(dataset=dataset, names=names, models=models, seed=seed))
+    return dsl.Collected(done.outputs["runs"])
+
+
 @dsl.pipeline(name="after-search")
 def after_search(
     dataset: Input[Dataset],
     search: Input[Artifact],
-    baselines: Input[Artifact],
+    baselines: Input[List[Artifact]],  # noqa: UP006
     name: str,
     models: dict,  # type: ignore[type-arg]
     transfer: list,  # type: ignore[type-arg]
@@ -39,14 +54,23 @@ def after_search(
     run: dict,  # type: ignore[type-arg]
 ) -> None:
     """Train what a search found and what it is transferred to, and compare them with the baselines."""
-    again = place(retrain(dataset=dataset, search=search, models=models, seeds=seeds))
-    moved = place(transfer_to(dataset=dataset, search=search, targets=transfer, models=models, seeds=seeds))
+    given = {"dataset": dataset, "search": search, "models": models}
+    with dsl.ParallelFor(seeds) as seed:
+        again = place(retrain(**given, seeds=seeds, seed=seed))
+        moved = place(transfer_to(**given, targets=transfer, seed=seed))
+
+    def trained() -> dict[str, dsl.Collected]:  # KFP takes one only once
+        return {
+            "retrained": dsl.Collected(again.outputs["runs"]),
+            "transferred": dsl.Collected(moved.outputs["runs"]),
+        }
+
+    place(bundle(dataset=dataset, **trained()))
     place(
         evaluate(
             dataset=dataset,
             search=search,
-            retrained=again.outputs["runs"],
-            transferred=moved.outputs["runs"],
+            **trained(),
             baselines=baselines,
             name=name,
             settings=evaluation,
@@ -85,7 +109,7 @@ def search_and_retrain(
         models: Hyper-parameters per model; `default` holds for all.
         baselines: Models without a search, such as lr, fm, deepfm.
         transfer: Models to transfer the found interactions to, such as ipnn, deepfm.
-        seeds: Seeds that every model is trained with.
+        seeds: Seeds that every model is trained with, each in steps of its own, side by side.
         evaluation: Base model, bins, resamples and confidence.
         run: The whole run configuration, for the report.
         revision: State of the raw files; with another one they are read again.
@@ -101,7 +125,7 @@ def search_and_retrain(
         )
     )
     dataset = encoded.outputs["dataset"]
-    plain = place(train_baselines(dataset=dataset, names=baselines, models=models, seeds=seeds))
+    plain = without_search(dataset=dataset, names=baselines, models=models, seeds=seeds)
 
     def go_on(found: dsl.PipelineTask) -> None:
         after_search(
@@ -109,7 +133,7 @@ def search_and_retrain(
             search=found.outputs["search"],
             name=name,
             models=models,
-            baselines=plain.outputs["runs"],
+            baselines=plain.output,
             transfer=transfer,
             seeds=seeds,
             evaluation=evaluation,

@@ -23,7 +23,7 @@ RUN = {
     "models": {"default": {"hidden": [8], "epochs": 2, "batch_size": 500}},
     "baselines": ["lr", "fm"],
     "transfer": ["ipnn"],
-    "seeds": [0],
+    "seeds": [0, 1],
     "evaluation": {"base": "fm", "truth": "truth.json", "bootstrap": 50},
 }
 CLOCKS = {"train_rows_per_second", "inference_rows_per_second", "train_seconds", "search_seconds"}
@@ -48,13 +48,15 @@ def kill(command: Sequence[str], folder: Path, output: Path, after: str) -> set[
         while after not in done(output / STEPS):
             assert running.poll() is None
             time.sleep(0.02)
-        ended = set(done(output / STEPS))
+        ended = set(times_done(output))
         time.sleep(random.random())
         os.killpg(running.pid, signal.SIGKILL)
     assert not (output / "metrics.json").exists(), after
-    return ended - {after}  # the end of this one may not have been noted yet
+    # The end of this one may not have been noted yet.
+    return {step for step in ended if Path(step).name != after}
 
 
 def times_done(output: Path) -> Counter[str]:
-    """How often every step came to its end."""
-    return Counter(path.parent.name for path in (output / STEPS).rglob("executor_output.json"))
+    """How often every step came to its end; that of a seed is named with its turn of the loop."""
+    ends = (output / STEPS).rglob("executor_output.json")
+    return Counter(str(Path(*path.parent.relative_to(output / STEPS).parts[1:])) for path in ends)

@@ -11,19 +11,19 @@ def baselines(
     runs: Output[Artifact],
     names: list = ["lr", "fm", "fwfm", "fnn", "deepfm", "ipnn"],  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
-    seeds: list = [0],  # type: ignore[type-arg]  # noqa: B006
+    seed: int = 0,
 ) -> None:
     """Train models that use all pairs of fields, or none.
 
     Args:
         dataset: Manifest of an encoded data set.
-        runs: Weights and histories of every model and seed.
+        runs: Weights and histories of every model.
         names: Models to train: lr, fm, fwfm, fnn, deepfm, ipnn.
         models: Hyper-parameters per model (section `models` of a run configuration).
-        seeds: Seeds to train with.
+        seed: Seed to train with.
     """
     from pathlib import Path
 
     from ctrloom import stages
 
-    stages.baselines(Path(dataset.path), names, models, [int(seed) for seed in seeds], Path(runs.path))
+    stages.baselines(Path(dataset.path), names, models, [int(seed)], Path(runs.path))

@@ -1,5 +1,7 @@
 """Compare all models on the same rows."""
 
+from typing import List  # noqa: UP035  # KFP knows lists of artifacts by this name
+
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Output
 
 from components.step import step
@@ -9,9 +11,9 @@ from components.step import step
 def evaluate(
     dataset: Input[Dataset],
     search: Input[Artifact],
-    retrained: Input[Artifact],
-    transferred: Input[Artifact],
-    baselines: Input[Artifact],
+    retrained: Input[List[Artifact]],  # noqa: UP006
+    transferred: Input[List[Artifact]],  # noqa: UP006
+    baselines: Input[List[Artifact]],  # noqa: UP006
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
     curve: Output[ClassificationMetrics],
@@ -26,9 +28,9 @@ def evaluate(
     Args:
         dataset: Manifest of an encoded data set.
         search: Folder that a search wrote.
-        retrained: Models that retrain wrote.
-        transferred: Models that transfer wrote.
-        baselines: Models that baselines wrote.
+        retrained: Models that retrain wrote, one folder for each seed.
+        transferred: Models that transfer wrote, likewise.
+        baselines: Models that baselines wrote, likewise.
         evaluation: Folder with metrics.json, predictions.parquet, summary.md and report.html.
         metrics: Test AUC and logloss of every model, means over seeds.
         curve: ROC curve and confusion matrix of the model that the search found, on the test rows.
@@ -45,7 +47,7 @@ def evaluate(
     from ctrloom.config import EvaluationConfig
     from ctrloom.pipelines import display
 
-    folders = [Path(artifact.path) for artifact in (retrained, transferred, baselines)]
+    folders = [Path(artifact.path) for artifact in (*retrained, *transferred, *baselines)]
     output = Path(evaluation.path)
     results = stages.evaluate(
         Path(dataset.path),

@@ -1,6 +1,6 @@
 """Retrain what a search found."""
 
-from kfp.dsl import Artifact, Dataset, Input, Model, Output
+from kfp.dsl import Artifact, Dataset, Input, Output
 
 from components.step import step
 
@@ -10,19 +10,19 @@ def retrain(
     dataset: Input[Dataset],
     search: Input[Artifact],
     runs: Output[Artifact],
-    bundle: Output[Model],
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     seeds: list = [0],  # type: ignore[type-arg]  # noqa: B006
+    seed: int = 0,
 ) -> None:
-    """Train the found model from scratch with several seeds, and its controls beside it.
+    """Train the found model from scratch with one seed, and its controls beside it.
 
     Args:
         dataset: Manifest of an encoded data set.
         search: Folder that a search wrote.
-        runs: Weights and histories of every model and seed.
-        bundle: The model of the seed that was best on the validation split; scores raw rows by itself.
+        runs: Weights and histories of every model.
         models: Hyper-parameters per model (section `models` of a run configuration).
-        seeds: Seeds to train with.
+        seeds: All seeds; which random control a seed has depends on its place among them.
+        seed: The one to train with.
     """
     from pathlib import Path
 
@@ -34,5 +34,5 @@ def retrain(
         models,
         [int(seed) for seed in seeds],
         Path(runs.path),
-        Path(bundle.path),
+        only=int(seed),
     )

@@ -1,6 +1,6 @@
 """Train other models over the interactions that a search found."""
 
-from kfp.dsl import Artifact, Dataset, Input, Model, Output
+from kfp.dsl import Artifact, Dataset, Input, Output
 
 from components.step import step
 
@@ -10,21 +10,19 @@ def transfer(
     dataset: Input[Dataset],
     search: Input[Artifact],
     runs: Output[Artifact],
-    bundles: Output[Model],
     targets: list = ["ipnn", "deepfm"],  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
-    seeds: list = [0],  # type: ignore[type-arg]  # noqa: B006
+    seed: int = 0,
 ) -> None:
     """Transfer the found interactions to other models.
 
     Args:
         dataset: Manifest of an encoded data set.
         search: Folder that a search wrote.
-        runs: Weights and histories of every model and seed.
-        bundles: One folder per target, with the seed that was best on the validation split.
+        runs: Weights and histories of every model.
         targets: Models to transfer to: ipnn, deepfm.
         models: Hyper-parameters per model (section `models` of a run configuration).
-        seeds: Seeds to train with.
+        seed: Seed to train with.
     """
     from pathlib import Path
 
@@ -35,7 +33,6 @@ def transfer(
         Path(search.path),
         targets,
         models,
-        [int(seed) for seed in seeds],
+        [int(seed)],
         Path(runs.path),
-        Path(bundles.path),
     )

@@ -17,7 +17,7 @@ from ctrloom.pipelines.containers import LABEL, find_engine, image_id
 
 pytestmark = pytest.mark.containers
 IMAGE = os.environ.get("CTRLOOM_IMAGE", f"ctrloom-python:{version('ctrloom')}")
-STEPS = ["ingest", "vocabulary", "baselines", "search-autofis", "retrain", "transfer", "evaluate"]
+STEPS = ["ingest", "vocabulary", "baselines", "search-autofis", "retrain", "transfer", "bundle", "evaluate"]
 FIND = r"find / -xdev \( -path /proc -o -path /sys -o -path /usr/share \) -prune -o "
 COMMAND = (
     *(sys.executable, "-m", "ctrloom", "run", "run.yaml", "--runner", "container", "--image", IMAGE),

@@ -79,13 +79,13 @@ def run_local(
     results = {  # place in the run directory -> step and artifact that it comes from
         "architecture.json": (searches[-1], "search/architecture.json"),
         "search.json": (searches[-1], "search/search.json"),
-        "bundle": ("retrain", "bundle"),
-        "transfer": ("transfer", "bundles"),
+        "bundle": ("bundle", "best"),
+        "transfer": ("bundle", "others"),
         "metrics.json": ("evaluate", "evaluation/metrics.json"),
         "predictions.parquet": ("evaluate", "evaluation/predictions.parquet"),
         "report.html": ("evaluate", "evaluation/report.html"),
     }
-    expected = ("ingest", "vocabulary", "baselines", *searches, "retrain", "transfer", "evaluate")
+    expected = ("ingest", "vocabulary", "baselines", *searches, "retrain", "transfer", "bundle", "evaluate")
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = arguments(config, _absolute(store) if store else output / "data")

@@ -10,12 +10,13 @@ from ctrloom.stages.gate import gate
 from ctrloom.stages.regression import regression, require
 from ctrloom.stages.retraining import drift, grow, refresh, report
 from ctrloom.stages.search import search
-from ctrloom.stages.training import baselines, retrain, transfer
+from ctrloom.stages.training import baselines, bundle, retrain, transfer
 
 __all__ = [
     "aim_search_embeddings",
     "aim_search_interactions",
     "baselines",
+    "bundle",
     "champion",
     "drift",
     "evaluate",

@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ctrloom import storage
 from ctrloom.config import SPLITS, CompareConfig, Entry
 from ctrloom.data.dataset import Dataset
@@ -23,7 +21,7 @@ from ctrloom.evaluation.results import Results
 from ctrloom.models import MODELS
 from ctrloom.progress import progress
 from ctrloom.search.trace import SearchTrace
-from ctrloom.stages.evaluation import METRICS, described, scored, truth_of
+from ctrloom.stages.evaluation import METRICS, described, joined, scored, truth_of
 from ctrloom.stages.search import TRACE, search
 from ctrloom.stages.training import baselines, retrain, transfer
 from ctrloom.storage import Place
@@ -78,7 +76,7 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
     with progress("compare", len(config.entries), "entries") as advance:
         for entry in config.entries:
             per_seed = [_scores_of(_done(folders, entry, s), entry, dataset, rows) for s in config.seeds]
-            scores += [_joined(same) for same in zip(*per_seed, strict=True)]
+            scores += [joined(same) for same in zip(*per_seed, strict=True)]
             advance(1)
     results = compare(
         scores,
@@ -140,20 +138,3 @@ def _scores_of(folder: Path, entry: Entry, dataset: Dataset, rows: dict[Any, Any
         against = entry.name if run.record.kind == "control" else None
         found.append(replace(scores, name=name, title=told, counterpart=against, search_seconds=searched))
     return found
-
-
-def _joined(seeds: Sequence[ModelScores]) -> ModelScores:
-    """One model's scores over its seeds."""
-    return replace(
-        seeds[0],
-        architectures=tuple(a for each in seeds for a in each.architectures),
-        parameters=round(np.mean([each.parameters for each in seeds])),
-        seeds=tuple(seed for each in seeds for seed in each.seeds),
-        valid_logit_SN=np.concatenate([each.valid_logit_SN for each in seeds]),
-        test_logit_SN=np.concatenate([each.test_logit_SN for each in seeds]),
-        train_rows_per_second=float(np.median([each.train_rows_per_second for each in seeds])),
-        inference_rows_per_second=float(np.median([each.inference_rows_per_second for each in seeds])),
-        train_seconds=sum(each.train_seconds for each in seeds),
-        search_seconds=sum(each.search_seconds for each in seeds),
-        curves=tuple(curve for each in seeds for curve in each.curves),
-    )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ctrloom.stages.attention import attention_of
 from ctrloom.stages.search import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.loop import pick_device, score
-from ctrloom.training.runs import Run, open_runs
+from ctrloom.training.runs import Run, open_by_name
 from ctrloom.version import code_version
 
 METRICS, REPORT, PREDICTIONS = "metrics.json", "report.html", "predictions.parquet"
@@ -44,15 +45,16 @@ def evaluate(
     """Write `metrics.json`, `predictions.parquet`, `summary.md` and `report.html` into the folder `output`.
 
     This is the one place where the test split is read. `runs` are the folders that retrain, transfer and
-    baselines wrote; `config` is what the report shows as the configuration of the whole run.
+    baselines wrote, one for all seeds or one for each; `config` is what the report shows as the configuration
+    of the whole run.
     """
     dataset = Dataset.open(manifest)
     rows = {split: dataset.rows(split) for split in SPLITS[1:]}
-    every = [run for folder in runs for run in open_runs(folder)]
+    every = open_by_name(runs)
     with progress("evaluate", len(every), "models") as advance:
         scores = []
-        for run in every:
-            scores.append(scored(run, dataset, rows["valid"], rows["test"]))
+        for same in every.values():
+            scores.append(joined([scored(run, dataset, rows["valid"], rows["test"]) for run in same]))
             advance(1)
     valid, test = truth_of(rows["valid"]), truth_of(rows["test"])
     summary = described(dataset, rows, name)
@@ -106,6 +108,23 @@ def scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
         curves=tuple(history.epochs for history in histories),
         counterpart=run.record.counterpart,
         attention=attention,
+    )
+
+
+def joined(seeds: Sequence[ModelScores]) -> ModelScores:
+    """One model's scores over seeds that were trained apart."""
+    return replace(
+        seeds[0],
+        architectures=tuple(a for each in seeds for a in each.architectures),
+        parameters=round(np.mean([each.parameters for each in seeds])),
+        seeds=tuple(seed for each in seeds for seed in each.seeds),
+        valid_logit_SN=np.concatenate([each.valid_logit_SN for each in seeds]),
+        test_logit_SN=np.concatenate([each.test_logit_SN for each in seeds]),
+        train_rows_per_second=float(np.median([each.train_rows_per_second for each in seeds])),
+        inference_rows_per_second=float(np.median([each.inference_rows_per_second for each in seeds])),
+        train_seconds=sum(each.train_seconds for each in seeds),
+        search_seconds=sum(each.search_seconds for each in seeds),
+        curves=tuple(curve for each in seeds for curve in each.curves),
     )
 
 

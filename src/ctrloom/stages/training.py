@@ -14,7 +14,7 @@ from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.search import ARCHITECTURE, TRACE, read_controls
 from ctrloom.storage import Place
 from ctrloom.training.distributed import by_several
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.runs import Plan, open_by_name, train_runs
 
 TITLES = {  # of models over a selection: a control, or what a method without training found
     "random": "{}, random selection",
@@ -36,11 +36,12 @@ def retrain(
     output: Path,
     bundle: Path | None = None,
     controls: Sequence[str] | None = None,
+    only: int | None = None,
 ) -> None:
     """Train the model that the search found, from scratch, and its controls (all, or those named).
 
     The gates start afresh and stay as attention weights (AutoFIS, section 3.3). `bundle` receives the seed
-    that was best on the validation split.
+    that was best on the validation split. Where each seed is trained by itself, `only` is this one's.
 
     Raises:
         ValueError: a named control that the search did not write.
@@ -59,9 +60,9 @@ def retrain(
         plans.append(
             Plan(f"{base}-{name}", _title(name, base), "control", base, every[name], counterpart=base)
         )
-    train_runs(dataset, plans, models, seeds, output)
+    train_runs(dataset, plans, models, seeds, output, only)
     if bundle and world.leads():
-        _export(dataset, output, base, bundle)
+        _export(dataset, [output], base, bundle)
 
 
 @by_several
@@ -73,6 +74,7 @@ def transfer(
     seeds: Sequence[int],
     output: Path,
     bundles: Path | None = None,
+    only: int | None = None,
 ) -> None:
     """Train other models over the interactions that the search found; a bundle of each goes to `bundles`."""
     dataset = Dataset.open(manifest)
@@ -81,11 +83,11 @@ def transfer(
         Plan(f"{t}-transfer", f"{MODELS[t].title}, transferred", "transfer", t, (found,), counterpart=t)
         for t in targets
     ]
-    train_runs(dataset, plans, models, seeds, output)
+    train_runs(dataset, plans, models, seeds, output, only)
     if bundles and world.leads():
         with storage.atomic_directory(bundles) as aside:
             for plan in plans:
-                _export(dataset, output, plan.name, aside / plan.model)
+                _export(dataset, [output], plan.name, aside / plan.model)
 
 
 @by_several
@@ -96,6 +98,7 @@ def baselines(
     seeds: Sequence[int],
     output: Path,
     orders: Sequence[int] = (2,),
+    only: int | None = None,
 ) -> None:
     """Train models that use every interaction of the given orders, or none."""
     if {"gbdt", "gbdtlr"} & set(names):
@@ -103,7 +106,22 @@ def baselines(
     dataset = Dataset.open(manifest)
     every = Architecture.complete(dataset.schema.names, orders)
     plans = [Plan(name, MODELS[name].title, "baseline", name, (every,)) for name in names]
-    train_runs(dataset, plans, models, seeds, output)
+    train_runs(dataset, plans, models, seeds, output, only)
+
+
+def bundle(
+    manifest: str | Place, retrained: Sequence[Path], transferred: Sequence[Path], best: Path, others: Path
+) -> None:
+    """Of each model the seed that was best on the validation split: the found one to `best`.
+
+    Those that it was transferred to go to folders in `others`. What is given are folders of seeds.
+    """
+    dataset = Dataset.open(manifest)
+    (found,) = (n for n, runs in open_by_name(retrained).items() if runs[0].record.kind == "retrained")
+    _export(dataset, retrained, found, best)
+    with storage.atomic_directory(others) as aside:
+        for name, runs in open_by_name(transferred).items():
+            _export(dataset, transferred, name, aside / runs[0].record.model)
 
 
 def _title(selection: str, base: ModelName) -> str:
@@ -123,6 +141,6 @@ def _found(search: Path, dataset: Dataset) -> Architecture:
     return found
 
 
-def _export(dataset: Dataset, runs: Path, name: str, bundle: Path) -> None:
-    run = next(run for run in open_runs(runs) if run.record.name == name)
-    run.export(dataset, bundle)
+def _export(dataset: Dataset, folders: Sequence[Path], name: str, bundle: Path) -> None:
+    best = max(open_by_name(folders)[name], key=lambda run: run.record.best_score)
+    best.export(dataset, bundle)

@@ -70,16 +70,28 @@ class RunRecord(ModelSettings):
     seeds: tuple[SeedRecord, ...]
 
     @property
-    def best_seed(self) -> int:
+    def best(self) -> SeedRecord:
         """The seed whose best epoch scored highest on the validation split."""
-        monitored = self.hyperparameters.monitor
-        return max(self.seeds, key=lambda record: record.history.best_epoch.score(monitored)).seed
+        return max(self.seeds, key=self._score)
+
+    @property
+    def best_score(self) -> float:
+        """What it scored."""
+        return self._score(self.best)
+
+    def _score(self, trained: SeedRecord) -> float:
+        return trained.history.best_epoch.score(self.hyperparameters.monitor)
 
 
 def train_runs(
-    dataset: Dataset, plans: Sequence[Plan], models: dict[Any, Any], seeds: Sequence[int], output: Path
+    dataset: Dataset,
+    plans: Sequence[Plan],
+    models: dict[Any, Any],
+    seeds: Sequence[int],
+    output: Path,
+    only: int | None = None,
 ) -> None:
-    """Train every plan with every seed; the folder `output` appears whole or not at all.
+    """Train every plan with every seed, or with one `only`; `output` appears whole or not at all.
 
     Reads the train and valid splits; the test split stays closed. Several processes train each model
     together, each on its part of the rows, and the leader writes.
@@ -94,21 +106,22 @@ def train_runs(
     with storage.atomic_directory(output) if world.leads() else nullcontext() as aside:
         for plan in plans:
             hyper = Hyperparameters.of(models, plan.model)
-            _train(dataset, plan, hyper, seeds, train, valid, aside and aside / plan.name)
+            places = [(i, seed) for i, seed in enumerate(seeds) if only in (None, seed)]
+            _train(dataset, plan, hyper, places, train, valid, aside and aside / plan.name)
 
 
 def _train(
     dataset: Dataset,
     plan: Plan,
     hyper: Hyperparameters,
-    seeds: Sequence[int],
+    seeds: Sequence[tuple[int, int]],
     train: Rows,
     valid: Rows,
     output: Path | None,
 ) -> None:
-    """Train a plan with every seed, and keep it if there is a folder for it."""
+    """Train a plan with seeds, given with their numbers, and keep it if there is a folder for it."""
     records = []
-    for i, seed in enumerate(seeds):
+    for i, seed in seeds:
         architecture = plan.architectures[i % len(plan.architectures)]
         seed_everything(seed)
         model = build(plan.model, architecture, dataset.schema, hyper)
@@ -178,8 +191,7 @@ class Run:
 
     def export(self, dataset: Dataset, output: Path) -> None:
         """Write the bundle of the seed that was best on the validation split."""
-        best = next(entry for entry in self.record.seeds if entry.seed == self.record.best_seed)
-        trained = self._load(best, dataset.schema)
+        trained = self._load(self.record.best, dataset.schema)
         card = ModelCard(
             model=self.record.model,
             title=self.record.title,
@@ -204,3 +216,11 @@ def open_runs(folder: Path) -> list[Run]:
         raise storage.StorageError(f"{folder}: no such folder; give what a training stage wrote")
     paths = sorted(folder.glob(f"*/{RECORD}"))
     return [Run(path.parent, RunRecord.parse(storage.read_json(path), str(path))) for path in paths]
+
+
+def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
+    """The runs of several folders by name; of seeds that were trained apart there is one run each."""
+    found: dict[str, list[Run]] = {}
+    for run in (run for folder in folders for run in open_runs(folder)):
+        found.setdefault(run.record.name, []).append(run)
+    return {name: sorted(runs, key=lambda run: run.record.seeds[0].seed) for name, runs in found.items()}
