@@ -57,9 +57,10 @@ class Process:
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout
-        if line := self.process.stdout.readline():
-            answer: dict[str, Any] = json.loads(line)
-            return answer
+        for line in self.process.stdout:
+            if line.startswith("{"):  # what a peer prints while it prepares is no answer
+                answer: dict[str, Any] = json.loads(line)
+                return answer
         self.process.wait()
         self.errors.seek(0)
         raise RuntimeError("\n".join(self.errors.read().splitlines()[-15:]))
@@ -144,7 +145,7 @@ def main() -> None:
             line["limit"] = limit(case, machine)
             lines.append(line)
             print(case.name, json.dumps({k: line[k] for k in ("calls", "limit", "peak_mib")}), flush=True)
-    write(lines, machine, arguments)
+            write(lines, machine, arguments)  # after each case: what is measured is not lost
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ def write(lines: list[dict[str, Any]], machine: Machine, arguments: argparse.Nam
     stem.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
     stem.with_suffix(".md").write_text(_page(lines, machine, arguments, date, stem))
     _chart(lines, stem.with_suffix(".svg"))
-    print(stem.with_suffix(".md"))
 
 
 def _page(
@@ -87,3 +86,4 @@ def _chart(lines: list[dict[str, Any]], path: Path) -> None:
     axes.legend(loc="lower right", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
