@@ -74,7 +74,6 @@ def transfer(
     seeds: Sequence[int],
     output: Path,
     bundles: Path | None = None,
-    only: int | None = None,
 ) -> None:
     """Train other models over the interactions that the search found; a bundle of each goes to `bundles`."""
     dataset = Dataset.open(manifest)
@@ -83,7 +82,7 @@ def transfer(
         Plan(f"{t}-transfer", f"{MODELS[t].title}, transferred", "transfer", t, (found,), counterpart=t)
         for t in targets
     ]
-    train_runs(dataset, plans, models, seeds, output, only)
+    train_runs(dataset, plans, models, seeds, output)
     if bundles and world.leads():
         with storage.atomic_directory(bundles) as aside:
             for plan in plans:
@@ -98,7 +97,6 @@ def baselines(
     seeds: Sequence[int],
     output: Path,
     orders: Sequence[int] = (2,),
-    only: int | None = None,
 ) -> None:
     """Train models that use every interaction of the given orders, or none."""
     if {"gbdt", "gbdtlr"} & set(names):
@@ -106,7 +104,7 @@ def baselines(
     dataset = Dataset.open(manifest)
     every = Architecture.complete(dataset.schema.names, orders)
     plans = [Plan(name, MODELS[name].title, "baseline", name, (every,)) for name in names]
-    train_runs(dataset, plans, models, seeds, output, only)
+    train_runs(dataset, plans, models, seeds, output)
 
 
 def bundle(
