@@ -14,7 +14,7 @@ from ctrloom.export import load_bundle
 from ctrloom.models import build
 from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import fit, score, seed_everything
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.runs import Plan, open_by_name, open_runs, train_runs
 
 MODELS = {"default": LITTLE.model_dump()}
 
@@ -153,3 +153,9 @@ def test_damaged_runs_are_errors_that_name_the_file(
     damage(folder)
     with pytest.raises(storage.StorageError, match=f"{folder}.*{message}"):
         [list(run.trained(mixed)) for run in open_runs(folder)]
+
+
+def test_one_seed_twice_is_no_second_seed(runs: Path) -> None:
+    assert {len(same) for same in open_by_name([runs]).values()} == {1}
+    with pytest.raises(ValueError, match=r"two models are named .*both have seed"):
+        open_by_name([runs, runs])

@@ -219,8 +219,21 @@ def open_runs(folder: Path) -> list[Run]:
 
 
 def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
-    """The runs of several folders by name; of seeds that were trained apart there is one run each."""
+    """The runs of several folders by name; of seeds that were trained apart there is one run each.
+
+    Raises:
+        ValueError: two runs of a name have a seed in common, or were trained with other settings.
+    """
     found: dict[str, list[Run]] = {}
     for run in (run for folder in folders for run in open_runs(folder)):
-        found.setdefault(run.record.name, []).append(run)
+        same = found.setdefault(run.record.name, [])
+        for other in same:
+            seeds = {entry.seed for entry in run.record.seeds} & {entry.seed for entry in other.record.seeds}
+            if seeds or run.record.hyperparameters != other.record.hyperparameters:
+                why = f"both have seed {min(seeds)}" if seeds else "their settings differ"
+                raise ValueError(
+                    f"two models are named {run.record.name!r}, and {why}: "
+                    f"{other.folder} and {run.folder}; give one of them"
+                )
+        same.append(run)
     return {name: sorted(runs, key=lambda run: run.record.seeds[0].seed) for name, runs in found.items()}
