@@ -144,7 +144,7 @@ def test_rows_hold_ids_of_the_fused_table_and_factors(write: Write, tmp_path: Pa
     dataset = Dataset.open(built(write, tmp_path / "store"))
     rows = dataset.rows("train")
     assert (len(rows), dataset.rows_in("train")) == (4, 4)
-    assert rows.ids_NC.dtype == torch.int32
+    assert rows.ids_NC.dtype == torch.int16
     assert rows.ids_NC.tolist() == [
         [2, 6, 10, 13, 16, 17, 14, 21],
         [2, 4, 11, 13, 16, 14, 14, 22],

@@ -7,6 +7,7 @@ them that are here.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,13 +15,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows; ids point into the fused table, offsets included.
+    """Encoded rows; ids point into the fused table, offsets included. In batches they are int32.
 
     `factors_NC` multiplies the embedding of each id: 1 for a token, the scaled value for a number, 1/n for
     each of a field's n values and 0 for padding. It is None where all factors are 1.
     """
 
-    ids_NC: Tensor  # int32
+    ids_NC: Tensor  # int16 where the table is short enough, else int32
     label_N: Tensor  # float32, 0 or 1
     factors_NC: Tensor | None = None  # float32
     weight_N: Tensor | None = None  # float32
@@ -46,7 +47,7 @@ class Rows:
     def batches(self, size: int) -> Iterator["Rows"]:
         """Consecutive slices of at most `size` rows; no row is left out."""
         for start in range(0, len(self), size):
-            yield self[start : start + size]
+            yield self[start : start + size].widened()
 
     def take(self, order_T: Tensor) -> "Rows":
         """Rows in another order, or some of them."""
@@ -56,7 +57,11 @@ class Rows:
         """Batches of rows in another order; each has those between one bound and the next."""
         order_T = order_T.to(self.ids_NC.device)
         for start, stop in pairwise(bounds):
-            yield self[order_T[start:stop]]
+            yield self[order_T[start:stop]].widened()
+
+    def widened(self) -> Self:
+        """The same rows with ids in int32, as models take them."""
+        return replace(self, ids_NC=self.ids_NC.int())
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield "ids_NC", self.ids_NC
@@ -97,7 +102,7 @@ class Part(Rows):
         at_M, place_M = self._here(order_T)
         stops = torch.searchsorted(at_M, torch.tensor(bounds)).tolist()
         for (first, last), (start, stop) in zip(pairwise(bounds), pairwise(stops), strict=True):
-            yield Part(**dict(self[place_M[start:stop]]._tensors()), total=last - first)
+            yield Part(**dict(self[place_M[start:stop]].widened()._tensors()), total=last - first)
 
     def _here(self, order_T: Tensor) -> tuple[Tensor, Tensor]:
         """Which of an order's rows are here, and where."""

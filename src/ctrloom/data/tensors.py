@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from ctrloom.data.errors import DataError
 from ctrloom.data.rows import Rows
 from ctrloom.schema import MISSING_ID, UNSEEN_ID, Field, Schema
 
@@ -21,14 +22,33 @@ def to_rows(schema: Schema, encoded: pa.RecordBatch) -> Rows:
     return filler.rows()
 
 
+def id_type(schema: Schema) -> type[np.signedinteger]:
+    """The smallest integers that name every row of the fused table and that torch computes with.
+
+    Raises:
+        DataError: int32 is too small.
+    """
+    for smallest in (np.int16, np.int32):
+        if schema.table_size <= np.iinfo(smallest).max + 1:
+            return smallest
+    raise DataError(
+        f"the vocabularies have {schema.table_size:,} values together, and at most {2**31:,} can be trained "
+        "with; raise vocabulary.min_count, or leave out the largest field"
+    )
+
+
 class RowFiller:
     """An id matrix allocated once and filled batch by batch, a column at a time."""
 
     def __init__(self, schema: Schema, rows: int, extra: Sequence[str] = ()) -> None:
-        """`extra` names the columns besides the fields that the batches have: label, weight."""
+        """`extra` names the columns besides the fields that the batches have: label, weight.
+
+        Raises:
+            DataError: the fused table has too many rows.
+        """
         self.schema, self.filled = schema, 0
         columns = len(schema.field_of_column)
-        self.ids_NC = np.empty((rows, columns), dtype=np.int32)
+        self.ids_NC = np.empty((rows, columns), dtype=id_type(schema))
         self.factors_NC = np.ones((rows, columns), dtype=np.float32) if schema.weighted else None
         self.extra = {name: np.empty(rows, dtype=np.float32) for name in extra}
 

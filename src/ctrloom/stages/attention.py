@@ -31,7 +31,7 @@ def attention_of(model: nn.Module, dataset: Dataset, valid: Rows, logit_N: np.nd
     )
     assert isinstance(total_LFF, torch.Tensor), "a validation split has rows"
     best = int(np.argmax(logit_N))
-    row = valid[best : best + 1]
+    row = valid[best : best + 1].widened()
     return Attention(
         fields=dataset.schema.names,
         rows=len(valid),
