@@ -1,10 +1,17 @@
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read where kernels are imported, so before that
+
 from small import COLUMNS, Planting, mixed_csv, planting
 
+from ctrloom import kernels
 from ctrloom.config import DataConfig, VocabularyConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest import ingest
@@ -39,3 +46,23 @@ def mixed(mixed_folder: Path) -> Dataset:
 def planted() -> Planting:
     """30,000 clicks over 6 fields of 20 values with 3 planted pairs."""
     return planting(rows=30_000, fields=6, sizes=(20,), pairs=3)
+
+
+@dataclass(frozen=True)
+class Way:
+    """Which of two twins a test runs, and how near it comes."""
+
+    kernel: bool
+    device: torch.device
+    dtype: torch.dtype
+    near: float
+
+
+@pytest.fixture(params=["plain", "kernel"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
+    """The plain code in double precision, then the kernel: on a GPU, or where there is none interpreted."""
+    if request.param == "plain":
+        return Way(False, torch.device("cpu"), torch.float64, 1e-12)
+    pytest.importorskip("triton")
+    monkeypatch.setattr(kernels, "on_cpu", True)
+    return Way(True, torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.float32, 2e-5)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import Way
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,10 +30,9 @@ def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once(
     assert sparse._indices()[0].tolist() == sorted({i for row in rows for i in row})
 
 
-def test_second_use_of_a_table_in_one_step_adds_up() -> None:
-    table = torch.nn.Parameter(torch.ones(4, 2))
-    (
-        touched_rows(table, torch.tensor([1, 2])).sum() + 3 * touched_rows(table, torch.tensor([2])).sum()
-    ).backward()
+def test_second_use_of_a_table_in_one_step_adds_up(way: Way) -> None:
+    table = torch.nn.Parameter(torch.ones(4, 2, dtype=way.dtype, device=way.device))
+    first, second = (torch.tensor(rows, device=way.device) for rows in ([1, 2], [2]))
+    (touched_rows(table, first).sum() + 3 * touched_rows(table, second).sum()).backward()
     assert table.grad is not None
     assert table.grad.to_dense()[:, 0].tolist() == pytest.approx([0, 1, 4, 0])

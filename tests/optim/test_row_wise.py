@@ -1,47 +1,55 @@
-"""Row-wise optimizers against dense Adam and against loops over rows and entries."""
+"""Row-wise optimizers against dense Adam and against loops over rows and entries, plain and by kernel."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from conftest import Way
 
 from ctrloom.optim.row_wise import RowWise
+
+NAMED = 300  # rows that a gradient names, most of them several times
 
 
 def sparse(rows: list[int], values: torch.Tensor, size: int) -> torch.Tensor:
     shape = (size, values.shape[1])
-    return torch.sparse_coo_tensor(torch.tensor([rows]), values, shape, check_invariants=True)
+    index = torch.tensor([rows], device=values.device)
+    return torch.sparse_coo_tensor(index, values, shape, check_invariants=True)
+
+
+def numbers(way: Way, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, dtype=way.dtype).to(way.device)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_with_every_row_in_every_batch_it_is_dense_adam(decay: float) -> None:
+def test_with_every_row_in_every_batch_it_is_dense_adam(decay: float, way: Way) -> None:
     torch.manual_seed(0)
-    start = torch.randn(5, 3, dtype=torch.double)
+    start = numbers(way, 5, 3)
     rows, dense = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
     settings = {"lr": 0.05, "weight_decay": decay}
     optimizer, reference = RowWise([rows], **settings), torch.optim.Adam([dense], **settings)
     for _ in range(20):
-        dense.grad = torch.randn(5, 3, dtype=torch.double)
+        dense.grad = numbers(way, 5, 3)
         rows.grad = sparse([4, 0, 2, 3, 1], dense.grad[[4, 0, 2, 3, 1]], 5)
         optimizer.step()
         reference.step()
         assert rows.grad is None
-    torch.testing.assert_close(rows.detach(), dense.detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(rows.detach(), dense.detach(), rtol=0, atol=way.near)
 
 
-def test_untouched_rows_wait_with_their_moments_and_their_l2() -> None:
+def test_untouched_rows_wait_with_their_moments_and_their_l2(way: Way) -> None:
     rng = np.random.default_rng(0)
     start = rng.normal(size=(6, 2))
     lr, l2, b1, b2, eps = 0.1, 0.3, 0.9, 0.999, 1e-8
-    table = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    table = torch.nn.Parameter(torch.from_numpy(start).to(way.device, way.dtype))
     beside = torch.nn.Parameter(torch.ones(3, dtype=torch.double))
     optimizer = RowWise([{"params": [table], "weight_decay": l2}, {"params": [beside]}], lr=lr)
     weight, first, second = start.copy(), np.zeros((6, 2)), np.zeros((6, 2))
     for t in range(1, 15):
         batch = [int(r) for r in rng.integers(0, 5, 4)]  # with repetitions; row 5 never
         grads = rng.normal(size=(4, 2))
-        table.grad = sparse(batch, torch.from_numpy(grads), 6)
+        table.grad = sparse(batch, torch.from_numpy(grads).to(way.device, way.dtype), 6)
         beside.grad = torch.ones(3, dtype=torch.double)
         optimizer.step()
         for r in set(batch):
@@ -51,8 +59,8 @@ def test_untouched_rows_wait_with_their_moments_and_their_l2() -> None:
                 second[r, d] = b2 * second[r, d] + (1 - b2) * g * g
                 scale = math.sqrt(second[r, d] / (1 - b2**t)) + eps
                 weight[r, d] -= lr * first[r, d] / (1 - b1**t) / scale
-    np.testing.assert_allclose(table.detach().numpy(), weight, rtol=0, atol=1e-12)
-    assert (table.detach().numpy()[5] == start[5]).all()
+    np.testing.assert_allclose(table.detach().cpu().numpy(), weight, rtol=0, atol=way.near)
+    assert (table.detach().cpu().numpy()[5] == start[5].astype(table.detach().cpu().numpy().dtype)).all()
     torch.testing.assert_close(beside.detach(), torch.full((3,), 1 - 14 * lr, dtype=torch.double))
 
 
@@ -78,22 +86,49 @@ def test_a_stopped_training_goes_on_from_its_state() -> None:
     assert torch.equal(once, second)
 
 
-def test_adagrad_has_one_rate_per_row() -> None:
+def test_adagrad_has_one_rate_per_row(way: Way) -> None:
     rng = np.random.default_rng(2)
     start = rng.normal(size=(5, 3))
     lr, l2, eps = 0.2, 0.1, 1e-8
-    table = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    table = torch.nn.Parameter(torch.from_numpy(start).to(way.device, way.dtype))
     optimizer = RowWise([{"params": [table], "weight_decay": l2, "rows": "adagrad"}], lr=lr)
     weight, squares = start.copy(), np.zeros(5)
     for _ in range(10):
         batch = [int(r) for r in rng.integers(0, 4, 3)]  # row 4 never
         grads = rng.normal(size=(3, 3))
-        table.grad = sparse(batch, torch.from_numpy(grads), 5)
+        table.grad = sparse(batch, torch.from_numpy(grads).to(way.device, way.dtype), 5)
         optimizer.step()
         for r in set(batch):
             g = [sum(grads[n, d] for n in range(3) if batch[n] == r) + l2 * weight[r, d] for d in range(3)]
             squares[r] += sum(x * x for x in g) / 3
             for d in range(3):
                 weight[r, d] -= lr * g[d] / (math.sqrt(squares[r]) + eps)
-    np.testing.assert_allclose(table.detach().numpy(), weight, rtol=0, atol=1e-12)
-    assert (table.detach().numpy()[4] == start[4]).all()
+    np.testing.assert_allclose(table.detach().cpu().numpy(), weight, rtol=0, atol=way.near)
+    assert (table.detach().cpu().numpy()[4] == start[4].astype(table.detach().cpu().numpy().dtype)).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "width"),
+    [(1, "adam", 20), (3, "adagrad", 20), (3, "adam", 70), (200, "adam", 1), (200, "adagrad", 3)],
+)
+def test_rows_that_are_named_all_over_a_batch(
+    size: int, rows: str, width: int, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums over many chunks, over a few, and over none; the reference is the plain code in doubles."""
+    if way.kernel:
+        monkeypatch.setattr("ctrloom.kernels.rows.TOGETHER", 4)
+    rng, settings = np.random.default_rng(size), {"lr": 0.1, "weight_decay": 0.01}
+    start = rng.normal(size=(size, width))
+    found, expected = (
+        torch.nn.Parameter(torch.from_numpy(start).to(device, dtype))
+        for device, dtype in ((way.device, way.dtype), (torch.device("cpu"), torch.float64))
+    )
+    optimizers = [RowWise([{"params": [each], "rows": rows}], **settings) for each in (found, expected)]
+    for _ in range(2):
+        batch = np.minimum(np.exp(rng.random(NAMED) * np.log(size + 1)).astype(int) - 1, size - 1).tolist()
+        grads = torch.from_numpy(rng.normal(size=(NAMED, width)))
+        for table, optimizer in zip((found, expected), optimizers, strict=True):
+            table.grad = sparse(batch, grads.to(table.device, table.dtype), size)
+            optimizer.step()
+    difference = (found.detach().cpu().double() - expected.detach()).abs().max()
+    assert difference < 10 * way.near

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ctrloom import kernels
+
 
 class RowWise(torch.optim.Adam):
     """Adam that moves, of a parameter with a sparse gradient, the rows of that gradient alone.
@@ -22,7 +24,8 @@ class RowWise(torch.optim.Adam):
     - `adagrad`: w -= lr g / (sqrt(s) + eps), with s the sum over the steps of the mean of g^2 over the row:
       one number of state per row (Duchi et al., JMLR 2011, with one rate per row).
 
-    Parameters with dense gradients are torch's Adam's.
+    Parameters with dense gradients are torch's Adam's. On a GPU with Triton, `kernels.rows` moves the rows:
+    then nothing in a step waits for the device, and a step whose learning rates are tensors can be captured.
     """
 
     @torch.no_grad()
@@ -30,9 +33,12 @@ class RowWise(torch.optim.Adam):
         """Take one step; sparse gradients are used up."""
         assert closure is None, "RowWise needs no closure"
         for group in self.param_groups:
-            move = self._adagrad if group.get("rows") == "adagrad" else self._adam
+            adagrad = group.get("rows") == "adagrad"
+            move = self._adagrad if adagrad else self._adam
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
+                    if self._fused(parameter, group, adagrad):
+                        continue
                     row_U, grad_UD = _unique(parameter.grad)
                     weight_UD = parameter.index_select(0, row_U)
                     if group["weight_decay"]:
@@ -45,11 +51,7 @@ class RowWise(torch.optim.Adam):
     def _adam(
         self, table: Tensor, group: dict[str, Any], row_U: Tensor, weight_UD: Tensor, grad_UD: Tensor
     ) -> None:
-        state, (beta1, beta2) = self.state[table], group["betas"]
-        if not state:
-            state["step"] = torch.zeros(())
-            # Both moments of a row side by side: memory is read once for both.
-            state["moments"] = table.new_zeros(table.shape[0], 2, *table.shape[1:])
+        state, (beta1, beta2) = self._state(table, adagrad=False), group["betas"]
         state["step"] += 1
         steps = float(state["step"])
         moments_U2D = state["moments"].index_select(0, row_U)
@@ -63,12 +65,39 @@ class RowWise(torch.optim.Adam):
     def _adagrad(
         self, table: Tensor, group: dict[str, Any], row_U: Tensor, weight_UD: Tensor, grad_UD: Tensor
     ) -> None:
-        state = self.state[table]
-        if not state:
-            state["squares"] = table.new_zeros(table.shape[0])
+        state = self._state(table, adagrad=True)
         square_U = state["squares"].index_select(0, row_U).add_(grad_UD.square().mean(1))
         state["squares"].index_copy_(0, row_U, square_U)
         weight_UD.addcdiv_(grad_UD, square_U.sqrt_().add_(group["eps"]).unsqueeze(1), value=-group["lr"])
+
+    def _fused(self, table: Tensor, group: dict[str, Any], adagrad: bool) -> bool:
+        """Let a kernel move the rows, if there is one for them."""
+        if not kernels.usable(table):
+            return False
+        from ctrloom.kernels.rows import fits, move_rows
+
+        if not fits(table):
+            return False
+        state, rate = self._state(table, adagrad), group["lr"]
+        if not isinstance(rate, Tensor):
+            rate = torch.full((), rate, device=table.device)
+        state["step"] += 1
+        assert table.grad is not None
+        moving = state["squares" if adagrad else "moments"], state["step"], rate, group, adagrad
+        move_rows(table.detach(), table.grad, *moving)
+        table.grad = None
+        return True
+
+    def _state(self, table: Tensor, adagrad: bool) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[table]
+        if not state:
+            # The host reads the counter of the plain steps; a kernel reads its own on the device.
+            state["step"] = torch.zeros((), device=table.device if kernels.usable(table) else None)
+            if adagrad:
+                state["squares"] = table.new_zeros(table.shape[0])
+            else:  # both moments of a row side by side: memory is read once for both
+                state["moments"] = table.new_zeros(table.shape[0], 2, *table.shape[1:])
+        return state
 
 
 def _unique(grad: Tensor) -> tuple[Tensor, Tensor]:
