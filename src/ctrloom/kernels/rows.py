@@ -2,8 +2,9 @@
 
 The twin of `nn.touched` and `optim.row_wise` together. Looked-up rows are sorted and cut into chunks. A row
 whose places lie within one chunk is finished there: its gradients, state and weights are read once and
-written once. Of a row that goes on into the next chunk each chunk leaves its sum, and a second kernel adds these up.
-How many rows there are is never asked, so the host waits for nothing, and every sum has one fixed order.
+written once. Of a row that goes on into the next chunk each chunk leaves its sum, and a second kernel adds
+these up. How many rows there are is never asked, so the host waits for nothing, and every sum has one fixed
+order.
 
 N rows looked up, L of them in a chunk, X chunks, D width of a row, W the power of two that holds it.
 """
