@@ -15,12 +15,14 @@ from ctrloom.config import Keep
 from ctrloom.data.bucketing import bucket_label, codes, scaled
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
-from ctrloom.data.parts import read_part, read_table, table_writer
+from ctrloom.data.parts import GROUP_ROWS, read_part, read_table, table_writer
+from ctrloom.data.threads import in_order
 from ctrloom.data.typed import typed_schema
 from ctrloom.progress import Advance
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
 from ctrloom.storage import Place
 
+SLAB_ROWS = 4 * GROUP_ROWS  # encoded at once: a vocabulary is hashed anew for each slab
 _COLUMN = {"categorical": pa.int32(), "numeric": pa.float32(), "multivalued": pa.list_(pa.int32())}
 
 
@@ -124,16 +126,22 @@ class Encoder:
             flat = self.vocabularies[field.name].ids(pc.list_flatten(values))
             sizes = pc.list_value_length(values).to_numpy()
             return truncated(flat, sizes, field.width)
+        if isinstance(field.bucketing, Keep):
+            numbers = scaled(field.bucketing, field.boundaries, values.drop_null().to_numpy())
+            return _spread(pa.array(numbers), values.is_valid())
+        if not pa.types.is_dictionary(values.type):
+            values = values.dictionary_encode()
+        ids = self._ids(field, values.dictionary).take(values.indices)
+        return pc.fill_null(ids, MISSING_ID)
+
+    def _ids(self, field: Field, values: pa.Array) -> pa.Int32Array:
+        """Ids of different values of a field, tokens or numbers in buckets."""
         if field.bucketing is None:
             return self.vocabularies[field.name].ids(values)
-        present = values.is_valid()
-        numbers = values.drop_null().to_numpy()
-        if isinstance(field.bucketing, Keep):
-            return _spread(pa.array(scaled(field.bucketing, field.boundaries, numbers)), present)
-        found, place = np.unique(codes(field.bucketing, field.boundaries, numbers), return_inverse=True)
+        bucket = codes(field.bucketing, field.boundaries, values.to_numpy())
+        found, place = np.unique(bucket, return_inverse=True)
         labels = [bucket_label(field.bucketing, field.boundaries, int(code)) for code in found]
-        ids = self.vocabularies[field.name].ids(pa.array(labels, pa.string())).to_numpy()
-        return pc.fill_null(_spread(pa.array(ids[place]), present), MISSING_ID)
+        return self.vocabularies[field.name].ids(pa.array(labels, pa.string())).take(pa.array(place))
 
 
 def encode_part(encoder: Encoder, base: Place, folder: Place, part: PartFile, advance: Advance) -> PartFile:
@@ -142,14 +150,20 @@ def encode_part(encoder: Encoder, base: Place, folder: Place, part: PartFile, ad
     extra = [name for name in ("label", "weight", "timestamp") if source.named(name)]
     typed = typed_schema(source)
     schema = pa.schema([*encoder.arrow_schema, *(typed.field(name) for name in extra)])
-    rows = 0
+    tokens = [field.name for field in typed if pa.types.is_string(field.type)]
+
+    def encoded(span: range) -> pa.RecordBatch:
+        rows = pa.Table.from_batches(read_part(base / part.path, span, tokens))
+        (slab,) = rows.unify_dictionaries().combine_chunks().to_batches()
+        columns = encoder.encode(slab).columns + [slab.column(name) for name in extra]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    slabs = (range(at, min(at + SLAB_ROWS, part.rows)) for at in range(0, part.rows, SLAB_ROWS))
     with table_writer(folder / part.path, schema) as (writer, written):
-        for batch in read_part(base / part.path):
-            columns = encoder.encode(batch).columns + [batch.column(name) for name in extra]
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-            rows += len(batch)
-            advance(len(batch))
-    return PartFile.of(folder, written, rows)
+        for slab in in_order(encoded, slabs):
+            writer.write_batch(slab, GROUP_ROWS)
+            advance(len(slab))
+    return PartFile.of(folder, written, part.rows)
 
 
 def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:

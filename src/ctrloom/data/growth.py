@@ -13,6 +13,7 @@ from ctrloom.config.growth import GrowthConfig
 from ctrloom.data.encode import Encoder, Vocabulary
 from ctrloom.data.engines import EMBEDDED, Engine, opened
 from ctrloom.data.manifest import IngestedManifest
+from ctrloom.data.parts import null_counts
 from ctrloom.data.profile import value_counts
 from ctrloom.data.reference import FieldReference, Reference, binned, totals
 from ctrloom.data.vocabulary import buckets, fitted, frequent, with_vocabulary, write_encoded
@@ -80,11 +81,12 @@ def _grown(
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
     count = len(old.schema.fields)
+    nulls = null_counts(ingested.paths(base, "train"))
     with opened(engine, store) as here, progress("vocabulary", count, "fields") as advance:
         train = here.rows(ingested.paths(base, "train"))
         for field in old.schema.fields:
             with here.kept(value_counts(train, field.name)) as counts:
-                total, missing = totals(train, ingested.rows["train"], field.name, counts)
+                total, missing = totals(train, nulls, ingested.rows["train"], field.name)
                 if field.kind == "numeric":
                     edges, bins = binned(counts, total, before.fields[field.name].edges)
                     references[field.name] = FieldReference(missing=missing, edges=edges, counts=bins)

@@ -1,5 +1,6 @@
 """Parquet parts of bounded size, written as rows come."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
@@ -16,6 +17,7 @@ from ctrloom.storage import Location, Place, Written
 
 GROUP_ROWS = 32_768  # rows per row group: what a reader holds at a time
 PART_ROWS = 128 * GROUP_ROWS
+_SPLIT = (pa.int32(), pa.float32())  # ids, factors: smaller and sooner written byte by byte than otherwise
 
 
 def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -41,15 +43,23 @@ def read_span(parts: Sequence[tuple[Place, int]], span: range) -> Iterator[pa.Re
         start += rows
 
 
-def read_part(path: Place) -> Iterator[pa.RecordBatch]:
-    """Rows of one part, likewise.
+def read_part(
+    path: Place, span: range | None = None, dictionaries: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
+    """Rows of one part, or a span of them, likewise; the columns `dictionaries` come with one for each batch.
 
     Raises:
         StorageError: an object cannot be read, or arrives damaged.
         DataError: a file cannot be read, or is damaged.
     """
+    with _explained(path):
+        yield from _part(path, None, span, dictionaries)
+
+
+@contextmanager
+def _explained(path: Place) -> Iterator[None]:
     try:
-        yield from read_parts([path])
+        yield
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read: {error}; make the data set again") from error
 
@@ -64,9 +74,12 @@ def read_groups(
         yield from _within(batches, here)
 
 
-def _part(path: Place, columns: list[str] | None, span: range | None = None) -> Iterator[pa.RecordBatch]:
+def _part(
+    path: Place, columns: list[str] | None, span: range | None = None, dictionaries: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
     source: Any = verified.opened(path) if isinstance(path, Location) else path
-    ahead = {"pre_buffer": True} if isinstance(path, Location) else {"buffer_size": 1 << 20}
+    ahead: dict[str, Any] = {"pre_buffer": True} if isinstance(path, Location) else {"buffer_size": 1 << 20}
+    ahead["read_dictionary"] = list(dictionaries)
     with pq.ParquetFile(source, page_checksum_verification=True, **ahead) as file:
         for batch in read_groups(file, GROUP_ROWS, columns, span):
             yield batch.replace_schema_metadata()  # checksums
@@ -91,6 +104,23 @@ def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.Recor
         start += len(batch)
 
 
+def null_counts(paths: Iterable[Place]) -> Counter[str]:
+    """Rows without a value in each column of Parquet parts, as their footers have it.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+        DataError: a file cannot be read, or is damaged.
+    """
+    nulls: Counter[str] = Counter()
+    for path in paths:
+        with _explained(path):
+            footer = pq.read_metadata(verified.opened(path) if isinstance(path, Location) else path)
+        groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
+        for column in (group.column(place) for group in groups for place in range(group.num_columns)):
+            nulls[column.path_in_schema] += column.statistics.null_count
+    return nulls
+
+
 def read_table(path: Place, columns: list[str]) -> pa.Table:
     """Some columns of one Parquet file.
 
@@ -104,10 +134,13 @@ def read_table(path: Place, columns: list[str]) -> pa.Table:
 @contextmanager
 def table_writer(at: Place, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, Written]]:
     """A writer of one Parquet file that carries checksums, and what is known of the file afterwards."""
+    split = [field.name for field in schema if field.type in _SPLIT]
+    others = [field.name for field in schema if field.name not in split]
+    options = {"use_byte_stream_split": split, "use_dictionary": others, "compression": "zstd"}
     blocks = verified.Blocks()
     with (
         storage.writing(at, blocks) as written,
-        pq.ParquetWriter(written.sink, schema, compression="zstd", write_page_checksum=True) as writer,
+        pq.ParquetWriter(written.sink, schema, write_page_checksum=True, **options) as writer,
     ):
         yield writer, written
         writer.add_key_value_metadata({verified.KEY: blocks.text()})

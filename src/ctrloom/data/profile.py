@@ -15,7 +15,7 @@ from ibis.expr.types import Table
 
 from ctrloom.config import SPLITS
 from ctrloom.config.engine import EngineConfig
-from ctrloom.data.engines import Kept, opened
+from ctrloom.data.engines import Engine, Kept, opened
 from ctrloom.data.manifest import IngestedManifest
 from ctrloom.data.typed import RawField, raw_fields
 from ctrloom.progress import progress
@@ -42,8 +42,7 @@ def profile(
     with opened(config, base) as engine, progress("profile", len(fields), "fields") as advance:
         rows = engine.rows([path for split in SPLITS for path in manifest.paths(base, split)])
         for field in fields:
-            with engine.kept(value_counts(rows, field.name)) as counts:
-                report["fields"][field.name] = _field(rows, every, field, counts)
+            report["fields"][field.name] = _field(engine, rows, every, field)
             advance(1)
         if manifest.source.named("weight"):
             with engine.kept(value_counts(rows, "weight")) as counts:
@@ -99,29 +98,41 @@ def _summed(counts: Kept) -> tuple[float | None, float | None, float]:
     return low, high, math.fsum(chain.from_iterable(products))
 
 
-def _field(rows: Table, every: int, field: RawField, counts: Kept) -> dict[str, Any]:
+def _field(engine: Engine, rows: Table, every: int, field: RawField) -> dict[str, Any]:
     """What is known of one field of `every` rows."""
-    table = counts.table
-    top = table.order_by([ibis.desc("count"), "value"]).limit(TOP).to_pyarrow().to_pylist()
-    seen = _only_row(table.agg(distinct=table.count(), total=table["count"].sum()))
-    total = seen["total"] or 0
-    found: dict[str, Any] = {"missing": every - total}
+    counts = value_counts(rows, field.name)
+    found: dict[str, Any] = {}
+    if field.kind != "numeric":
+        top, distinct, total = _top(counts)
+    else:
+        with engine.kept(counts) as kept:
+            top, distinct, total = _top(kept.table)
+            low, high, sum_of_all = _summed(kept)
+            values = quantiles(kept, total, QUANTILES)
+        found = {"min": low, "max": high, "mean": sum_of_all / total if total else None}
+        found["quantiles"] = dict(zip(map(str, QUANTILES), values, strict=False))
+    missing = {"missing": every - total}
     if field.kind == "multivalued":
         sizes = rows[field.name].length()
-        found = _only_row(rows.agg(missing=(sizes == 0).sum(), most_values=sizes.max()))
-    if field.kind == "numeric":
-        low, high, sum_of_all = _summed(counts)
-        found |= {"min": low, "max": high, "mean": sum_of_all / total if total else None}
-        values = quantiles(counts, total, QUANTILES)
-        found["quantiles"] = dict(zip(map(str, QUANTILES), values, strict=False))
+        missing = _only_row(rows.agg(missing=(sizes == 0).sum(), most_values=sizes.max()))
     return {
         "kind": field.kind,
-        "distinct": seen["distinct"],
+        "distinct": distinct,
+        **missing,
         **found,
         "top": [
             {"value": t["value"], "count": t["count"], "label_rate": t["positives"] / t["count"]} for t in top
         ],
     }
+
+
+def _top(counts: Table) -> tuple[list[dict[str, Any]], int, int]:
+    """The most frequent values, how many there are, and the sum of their counts; rows are read once."""
+    first = counts.order_by([ibis.desc("count"), "value"]).limit(TOP)
+    whole = counts.agg(distinct=counts.count(), total=counts["count"].sum())
+    found = first.cross_join(whole).to_pyarrow().to_pylist()
+    found.sort(key=lambda row: (-row["count"], row["value"]))
+    return found, found[0]["distinct"] if found else 0, found[0]["total"] if found else 0
 
 
 def _only_row(table: Table) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What training rows looked like beside their vocabularies: what later rows are compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ibis.expr.types import Table
@@ -48,12 +48,13 @@ class Reference(Section):
         return cls.parse(storage.read_json(path), str(path))
 
 
-def totals(train: Table, rows: int, name: str, counts: Kept) -> tuple[int, int]:
+def totals(train: Table, nulls: Mapping[str, int], rows: int, name: str) -> tuple[int, int]:
     """Values of a field in the `rows` rows of `train`, and rows in which it has none."""
-    total = int(counts.table["count"].sum().to_pyarrow().as_py() or 0)
     if not (column := train[name]).type().is_array():
-        return total, rows - total
-    return total, int((column.length() == 0).sum().to_pyarrow().as_py() or 0)
+        return rows - nulls[name], nulls[name]
+    sizes = column.length()
+    (found,) = train.agg(total=sizes.sum(), missing=(sizes == 0).sum()).to_pyarrow().to_pylist()
+    return found["total"] or 0, found["missing"] or 0
 
 
 def binned(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from ctrloom.data.errors import DataError
 from ctrloom.data.rules import Rule, label_of
 from ctrloom.data.sources import read_raw
 from ctrloom.data.sources.raw import Malformed, RawBatch
+from ctrloom.data.threads import in_order
 from ctrloom.section import ConfigError
 
 _ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multivalued": pa.list_(pa.string())}
@@ -42,6 +43,11 @@ class TypedBatch:
     rows: int
     dropped: int
     stored_bytes: int
+
+    def after(self, first: int) -> Self:
+        """The batch as one that has `first` rows before it."""
+        malformed = [replace(row, position=row.position + first) for row in self.malformed]
+        return replace(self, positions=self.positions + first, malformed=malformed)
 
 
 def raw_fields(source: SourceConfig) -> list[RawField]:
@@ -86,7 +92,7 @@ def check_rules(source: SourceConfig) -> None:
 
 
 def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = True) -> Iterator[TypedBatch]:
-    """Typed rows of files and URLs in order; nothing but one batch is in memory.
+    """Typed rows of files and URLs in order; nothing but a few batches is in memory.
 
     Without `with_label`, label and weight may be absent and no row is dropped.
 
@@ -96,14 +102,13 @@ def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = Tru
     check_rules(source)
     schema, first = typed_schema(source, with_label), 0
     for path in files:
-        for raw in read_raw(path, source, with_label):
-            yield _typed(raw, source, schema, first, with_label)
-            first += len(raw.lines)
+        pieces = read_raw(path, source, with_label)
+        for batch in in_order(lambda piece: _typed(piece(), source, schema), pieces):
+            yield batch.after(first)
+            first += batch.rows
 
 
-def _typed(
-    raw: RawBatch, source: SourceConfig, schema: pa.Schema, first: int, with_label: bool
-) -> TypedBatch:
+def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch:
     missing = pa.array(source.missing_values, pa.string())
     columns: dict[str, pa.Array] = {}
     faults: list[Fault] = []
@@ -126,11 +131,8 @@ def _typed(
     malformed = raw.malformed + [_reject(raw, faults, int(i)) for i in bad]
     return TypedBatch(
         table=table,
-        positions=raw.positions[keep] + first,
-        malformed=[
-            replace(row, position=row.position + first)
-            for row in sorted(malformed, key=lambda row: row.position)
-        ],
+        positions=raw.positions[keep],
+        malformed=sorted(malformed, key=lambda row: row.position),
         rows=len(raw.lines),
         dropped=int(dropped.sum()),
         stored_bytes=raw.stored_bytes,

@@ -2,6 +2,7 @@
 
 import difflib
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from ctrloom.data.crosses import build_crosses, crossed_pairs, keys_digest
 from ctrloom.data.encode import Encoder, Vocabulary, encode_part
 from ctrloom.data.engines import EMBEDDED, Kept, opened, spread
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
+from ctrloom.data.parts import null_counts
 from ctrloom.data.profile import ascending_counts, value_counts
 from ctrloom.data.reference import REFERENCE, FieldReference, Reference, binned, totals
 from ctrloom.data.typed import RawField, raw_fields
@@ -25,7 +27,7 @@ from ctrloom.section import ConfigError
 from ctrloom.storage import Place
 from ctrloom.version import code_version
 
-LAYOUT = 2  # of the files written; part of the fingerprint
+LAYOUT = 3  # of the files written; part of the fingerprint
 _COUNTS = {"value": pa.string(), "count": pa.int64()}
 
 
@@ -126,20 +128,24 @@ def _fit(
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
+    nulls = null_counts(ingested.paths(base, "train"))
     with opened(engine, store) as here, progress("vocabulary", len(raw), "fields") as advance:
         train = here.rows(ingested.paths(base, "train"))
         for each in raw:
-            with here.kept(value_counts(train, each.name)) as counts:
-                total, missing = totals(train, ingested.rows["train"], each.name, counts)
-                field, tokens = _fit_field(train, counts, total, each, config)
-                if field.kind != "numeric":
-                    vocabulary = vocabularies[each.name] = frequent(tokens)
-                    field = with_vocabulary(field, vocabulary)
-                    unseen = total - vocabulary.total
-                    references[each.name] = FieldReference(missing=missing, unseen=unseen)
-                else:
-                    edges, bins = binned(counts, total, None)
-                    references[each.name] = FieldReference(missing=missing, edges=edges, counts=bins)
+            total, missing = totals(train, nulls, ingested.rows["train"], each.name)
+            bins: dict[str, Any] = {}
+            if each.kind == "numeric":
+                with here.kept(value_counts(train, each.name)) as counts:
+                    field, tokens = _fit_numeric(counts, total, each, config)
+                    if field.kind == "numeric":
+                        bins = dict(zip(("edges", "counts"), binned(counts, total, None), strict=True))
+            else:
+                field, tokens = _fit_tokens(train, each, config)
+            if field.kind != "numeric":
+                vocabulary = vocabularies[each.name] = frequent(tokens)
+                field = with_vocabulary(field, vocabulary)
+                bins = {"unseen": total - vocabulary.total}
+            references[each.name] = FieldReference(missing=missing, **bins)
             fields.append(field)
             advance(1)
     return fitted(ingested, fields, vocabularies, references)
@@ -164,38 +170,43 @@ def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
     return field.model_copy(update=changed)
 
 
-def _fit_field(
-    train: Table, counts: Kept, total: int, raw: RawField, config: VocabularyConfig
-) -> tuple[Field, pa.Table]:
-    """The field, and its tokens with their counts."""
+def _fit_tokens(train: Table, raw: RawField, config: VocabularyConfig) -> tuple[Field, pa.Table]:
+    """The field, and its frequent tokens with their counts."""
     special = config.fields.get(raw.name, FieldVocabulary())
-    min_count = special.min_count or config.min_count
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
-    if raw.kind == "numeric":
-        method = special.bucketing or config.bucketing
-        field, tokens = _fit_numeric(counts, total, field, method)
-        return field, tokens.filter(pc.greater_equal(tokens["count"], min_count))
     if raw.kind == "multivalued":
         most = train[raw.name].length().max().to_pyarrow().as_py() or 1
         width = max(1, min(special.max_values or config.max_values, most))
         field = field.model_copy(update={"width": width})
-    common = counts.table.filter(counts.table["count"] >= min_count).select("value", "count")
-    return field, common.to_pyarrow()
+    counts = value_counts(train, raw.name)
+    common = counts.filter(counts["count"] >= (special.min_count or config.min_count))
+    return field, common.select("value", "count").to_pyarrow()
+
+
+def _fit_numeric(counts: Kept, total: int, raw: RawField, config: VocabularyConfig) -> tuple[Field, pa.Table]:
+    """The field, and its frequent buckets with their counts (none where the numbers are kept)."""
+    special = config.fields.get(raw.name, FieldVocabulary())
+    method = special.bucketing or config.bucketing
+    boundaries = bucketing.fit(method, ascending_counts(counts), total)
+    kept = isinstance(method, Keep)
+    field = Field(
+        name=raw.name,
+        kind="numeric" if kept else "categorical",
+        size=FIRST_TOKEN_ID,
+        column=raw.column,
+        bucketing=method,
+        boundaries=boundaries,
+    )
+    if kept:
+        return field, pa.table([[], []], schema=pa.schema(_COUNTS))
+    tokens = buckets(counts, method, boundaries)
+    return field, tokens.filter(pc.greater_equal(tokens["count"], special.min_count or config.min_count))
 
 
 def frequent(counts: pa.Table) -> Vocabulary:
     """Tokens with their counts, the most frequent first."""
     ordered = counts.sort_by([("count", "descending"), ("value", "ascending")]).combine_chunks()
     return Vocabulary(*(pa.concat_arrays([pa.array([], t), *ordered[n].chunks]) for n, t in _COUNTS.items()))
-
-
-def _fit_numeric(counts: Kept, total: int, field: Field, method: Bucketing) -> tuple[Field, pa.Table]:
-    """The field with its boundaries, and its buckets with their counts (none where the numbers are kept)."""
-    boundaries = bucketing.fit(method, ascending_counts(counts), total)
-    changed = {"bucketing": method, "boundaries": boundaries}
-    if isinstance(method, Keep):
-        return field.model_copy(update=changed), pa.table([[], []], schema=pa.schema(_COUNTS))
-    return field.model_copy(update={"kind": "categorical", **changed}), buckets(counts, method, boundaries)
 
 
 def buckets(counts: Kept, method: Bucketing, boundaries: tuple[float, ...]) -> pa.Table:

@@ -15,13 +15,12 @@ from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 from ctrloom import storage
-from ctrloom.data import verified
+from ctrloom.data import threads, verified
 from ctrloom.data.engines.engine import Kept
 from ctrloom.data.parts import read_parts
 from ctrloom.storage import Location, Place
 
-MEMORY_LIMIT = "256MiB"
-THREADS = 2  # each takes its share of the memory
+MEBIBYTES = 128  # for each thread
 
 
 class Embedded:
@@ -61,7 +60,9 @@ class Embedded:
 def embedded(folder: Place) -> Iterator[Embedded]:
     """A connection to spill within `folder`, or where this machine has temporary files if that is a URL."""
     with tempfile.TemporaryDirectory(prefix=".spill.", dir=storage.scratch(folder)) as spill:
-        backend = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=spill, threads=THREADS)
+        few = max(2, threads.count())
+        memory = f"{few * MEBIBYTES}MiB"
+        backend = ibis.duckdb.connect(memory_limit=memory, temp_directory=spill, threads=few)
         try:
             yield Embedded(backend, Path(spill))
         except (duckdb.Error, pa.ArrowException, OSError) as error:

@@ -1,6 +1,6 @@
 """Files of any supported format as batches of raw columns, in memory bounded by one batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ctrloom.config import SourceConfig
 from ctrloom.data.sources.parquet import read_parquet
@@ -8,8 +8,10 @@ from ctrloom.data.sources.raw import RawBatch
 from ctrloom.data.sources.text import read_text
 
 
-def read_raw(path: str, source: SourceConfig, with_label: bool = True) -> Iterator[RawBatch]:
-    """Batches of one file or URL; without `with_label`, label and weight are not read and may be absent.
+def read_raw(path: str, source: SourceConfig, with_label: bool = True) -> Iterator[Callable[[], RawBatch]]:
+    """Batches of one file or URL, each worked out when it is called.
+
+    Without `with_label`, label and weight are not read and may be absent.
 
     Raises:
         DataError: the file is empty, cannot be read, or does not have the columns.

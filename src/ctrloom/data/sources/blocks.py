@@ -27,7 +27,7 @@ class Block:
         lines = [line.rstrip(b"\r") for line in self.data.split(b"\n")]
         return lines[:-1] if self.data.endswith(b"\n") else lines
 
-    @property
+    @cached_property
     def line_count(self) -> int:
         """Number of lines, empty ones included."""
         return self.data.count(b"\n") + (not self.data.endswith(b"\n"))

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from ctrloom.data.sources.raw import RawBatch
 BATCH_ROWS = 32_768
 
 
-def read_parquet(path: str, source: SourceConfig, with_label: bool) -> Iterator[RawBatch]:
+def read_parquet(path: str, source: SourceConfig, with_label: bool) -> Iterator[Callable[[], RawBatch]]:
     """Batches of one Parquet file; "lines" are its rows."""
     wanted = wanted_columns(source, with_label)
     with open_seekable(path) as stream:
@@ -31,7 +32,7 @@ def read_parquet(path: str, source: SourceConfig, with_label: bool) -> Iterator[
         row, told = 1, 0
         for batch in read_groups(file, BATCH_ROWS, wanted):
             read = size * (row - 1 + len(batch)) // max(file.metadata.num_rows, 1)
-            yield _raw(path, batch, row, read - told)
+            yield partial(_raw, path, batch, row, read - told)
             row, told = row + len(batch), read
 
 

@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -18,8 +19,8 @@ from ctrloom.data.sources.raw import RawBatch
 Fault = tuple[str, str | None]  # what is wrong, and the value that is
 
 
-def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[RawBatch]:
-    """Batches of one text file; a line that does not have the file's columns is in `malformed`.
+def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Callable[[], RawBatch]]:
+    """Batches of one text file, still to be parsed; a line without the file's columns is in `malformed`.
 
     One line is one row: a quoted field cannot hold a line feed. Empty lines are skipped.
     """
@@ -34,8 +35,12 @@ def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Raw
         blocks = chain([first.without_first() if source.header else first], blocks)
     for block in blocks:
         if block.data:
-            batch = _split_columns(block, layout)
-            yield _libsvm_values(batch, source) if source.format == "libsvm" else _decoded(batch)
+            yield partial(_parsed, block, layout, source)
+
+
+def _parsed(block: Block, layout: Layout, source: SourceConfig) -> RawBatch:
+    batch = _split_columns(block, layout)
+    return _libsvm_values(batch, source) if source.format == "libsvm" else _decoded(batch)
 
 
 def _skip_empty(block: Block) -> Block:
@@ -54,7 +59,7 @@ def _split_columns(block: Block, layout: Layout) -> RawBatch:
     rows = table.num_rows + len(refused)
     lines = np.arange(block.first_line, block.first_line + block.line_count)
     reasons = {number - 1: reason for number, reason in refused}
-    if rows != len(lines) or block.data.count(b"\r") != block.data.count(b"\r\n"):
+    if rows != len(lines) or (b"\r" in block.data and block.data.count(b"\r") != block.data.count(b"\r\n")):
         # Empty lines, or line ends where none should be: find out which lines the parser may see.
         table, lines, reasons = _parse_line_by_line(block, layout)
     positions = np.delete(np.arange(len(lines)), sorted(reasons))
