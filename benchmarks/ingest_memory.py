@@ -58,7 +58,7 @@ def measure(path: Path, store: Path) -> dict[str, float]:
     """Ingest and encode one file in this process."""
     from ctrloom.config import DataConfig, VocabularyConfig
     from ctrloom.data.ingest import ingest
-    from ctrloom.data.manifest import EncodedManifest
+    from ctrloom.data.manifest import EncodedManifest, IngestedManifest
     from ctrloom.data.vocabulary import build_vocabulary
 
     config = DataConfig.parse({**CONFIG, "files": str(path)}, "benchmark")
@@ -68,9 +68,11 @@ def measure(path: Path, store: Path) -> dict[str, float]:
     encoded = build_vocabulary(ingested, VocabularyConfig(min_count=MIN_COUNT), store)
     ended = time.perf_counter()
     manifest, _ = EncodedManifest.load(encoded)
+    before, _ = IngestedManifest.load(ingested)
     return {
         "megabytes": path.stat().st_size / 1e6,
         "rows": sum(manifest.rows.values()),
+        "quarantined": before.quarantined,
         "tokens": sum(part.rows for part in manifest.encoder),
         "ingest_seconds": middle - began,
         "vocabulary_seconds": ended - middle,
