@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": {"kernels"},
     "data": BOTTOM | {"schema", "data"},
     "nn": BASE | {"kernels", "nn"},
-    "optim": BASE | {"kernels", "optim"},
+    "optim": BASE | {"kernels", "nn.touched", "optim"},
     "models": BASE | {"nn", "models"},
     "search.trace": BASE,
     "search.controls": BASE | {"search.trace"},

@@ -64,7 +64,7 @@ def gathered(*parts_N: Tensor) -> list[Tensor]:
 
 
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Add up the gradients of all processes: of a sparse one the rows that any of them names."""
+    """Add up the gradients of all processes; a sparse one then names rows as often as all of them do."""
     if alone():
         return
     touched = [parameter for parameter in parameters if parameter.grad is not None]
@@ -76,7 +76,7 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
             row_N, grad_ND = gathered(_grad(parameter)._indices()[0], _grad(parameter)._values())
             parameter.grad = torch.sparse_coo_tensor(
                 row_N[None], grad_ND, parameter.shape, check_invariants=False
-            ).coalesce()
+            )
 
 
 def summed(tensors: Sequence[Tensor]) -> list[Tensor]:

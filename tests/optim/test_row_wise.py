@@ -132,3 +132,35 @@ def test_rows_that_are_named_all_over_a_batch(
             optimizer.step()
     difference = (found.detach().cpu().double() - expected.detach()).abs().max()
     assert difference < 10 * way.near
+
+
+@pytest.mark.parametrize("rows", ["adam", "adagrad"])
+@pytest.mark.parametrize(("size", "width"), [(1, 4), (3, 20), (200, 3)])
+def test_gradients_are_clipped_by_the_length_of_their_row(size: int, width: int, rows: str, way: Way) -> None:
+    """Against a loop over rows that adds, clips and moves each with an optimizer of its own."""
+    rng, lr, l2 = np.random.default_rng(size), 0.01, 0.02
+    start = rng.normal(size=(size, width)) * np.exp(-12 * rng.random((size, 1)))  # some below the floor
+    table = torch.nn.Parameter(torch.from_numpy(start).to(way.device, way.dtype))
+    settings = {"lr": lr, "weight_decay": l2}
+    optimizer = RowWise([{"params": [table], "rows": rows, "cowclip": True}], **settings)
+    single = [torch.nn.Parameter(torch.from_numpy(start[r : r + 1].copy())) for r in range(size)]
+    alone = [RowWise([{"params": [row], "rows": rows}], **settings) for row in single]
+    clipped = 0
+    for _ in range(3):
+        batch = rng.integers(0, size, NAMED).tolist()
+        grads = rng.normal(size=(NAMED, width)) * 0.1
+        table.grad = sparse(batch, torch.from_numpy(grads).to(way.device, way.dtype), size)
+        optimizer.step()
+        for r in range(size):
+            named = [n for n in range(NAMED) if batch[n] == r]
+            total = sum((grads[n] for n in named), np.zeros(width))
+            length = math.sqrt(sum(x * x for x in single[r].detach().numpy()[0]))
+            most = len(named) * max(1.0 * length, 1e-5)
+            if (norm := math.sqrt(sum(x * x for x in total))) > most:
+                total, clipped = total * most / norm, clipped + 1
+            # A row that was not named stays, but its optimizer counts the step.
+            single[r].grad = sparse([0] if named else [], torch.from_numpy(total[None][: bool(named)]), 1)
+            alone[r].step()
+    expected = torch.cat([row.detach() for row in single])
+    assert 0 < clipped < 3 * size or size == 1
+    assert (table.detach().cpu().double() - expected).abs().max() < 10 * way.near

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ctrloom import kernels
+from ctrloom.nn.touched import summed_rows
+from ctrloom.optim.cowclip import FLOOR, RATIO, cowclip
 
 
 class RowWise(torch.optim.Adam):
@@ -23,6 +25,9 @@ class RowWise(torch.optim.Adam):
       every batch touches moves as in dense Adam (Kingma and Ba, Adam, ICLR 2015, Algorithm 1).
     - `adagrad`: w -= lr g / (sqrt(s) + eps), with s the sum over the steps of the mean of g^2 over the row:
       one number of state per row (Duchi et al., JMLR 2011, with one rate per row).
+
+    Where a group's `cowclip` is set, gradients are clipped row by row before L2 joins them (`optim.cowclip`);
+    they must name a row each time that it was looked up.
 
     Parameters with dense gradients are torch's Adam's. On a GPU with Triton, `kernels.rows` moves the rows:
     then nothing in a step waits for the device, and a step whose learning rates are tensors can be captured.
@@ -39,8 +44,10 @@ class RowWise(torch.optim.Adam):
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     if self._fused(parameter, group, adagrad):
                         continue
-                    row_U, grad_UD = _unique(parameter.grad)
+                    row_U, grad_UD, count_U = _unique(parameter.grad)
                     weight_UD = parameter.index_select(0, row_U)
+                    if group.get("cowclip"):
+                        grad_UD = cowclip(grad_UD, weight_UD, count_U)
                     if group["weight_decay"]:
                         grad_UD = grad_UD.add(weight_UD, alpha=group["weight_decay"])
                     move(parameter, group, row_U, weight_UD, grad_UD)
@@ -84,7 +91,8 @@ class RowWise(torch.optim.Adam):
         state["step"] += 1
         assert table.grad is not None
         moving = state["squares" if adagrad else "moments"], state["step"], rate, group, adagrad
-        move_rows(table.detach(), table.grad, *moving)
+        bound = (RATIO, FLOOR) if group.get("cowclip") else None
+        move_rows(table.detach(), table.grad, *moving, bound)
         table.grad = None
         return True
 
@@ -100,9 +108,9 @@ class RowWise(torch.optim.Adam):
         return state
 
 
-def _unique(grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows that a sparse gradient names, each once, and what it says of them."""
-    row_N = grad._indices()[0]
-    if not (row_N[1:] > row_N[:-1]).all():  # torch forgets that a gradient was made of unique rows
-        grad = grad.coalesce()
-    return grad._indices()[0], grad._values()
+def _unique(grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows that a sparse gradient names, each once, what it says of them, and how often."""
+    row_N, grad_ND = grad._indices()[0], grad._values()
+    if (row_N[1:] > row_N[:-1]).all():  # torch forgets that a gradient was made of unique rows
+        return row_N, grad_ND, torch.ones_like(row_N)
+    return summed_rows(row_N, grad_ND)
