@@ -31,7 +31,8 @@ from ctrloom.data.rows import Rows
 from ctrloom.nn.crosses import CrossEmbedding, fill_crosses
 from ctrloom.schema import CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.search.optinter import Relaxed
-from ctrloom.training.loop import adam, loss_of, products_in, seed_everything
+from ctrloom.training.loop import adam, seed_everything
+from ctrloom.training.step import loss_of, products_in
 
 BATCH, STEPS = 2000, 10
 NUMBERS, TOKENS = 13, 26

@@ -22,7 +22,8 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
 from ctrloom.data.rows import Rows
 from ctrloom.models import build
-from ctrloom.training.loop import adam, loss_of, seed_everything, shuffled
+from ctrloom.training.loop import adam, seed_everything, shuffled
+from ctrloom.training.step import loss_of
 
 BATCH, DIFFERENT, PART, PARTS = 10_000, 10**6, 16, 5
 

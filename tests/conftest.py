@@ -64,5 +64,5 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
     if request.param == "plain":
         return Way(False, torch.device("cpu"), torch.float64, 1e-12)
     pytest.importorskip("triton")
-    monkeypatch.setattr(kernels, "on_cpu", True)
+    monkeypatch.setattr(kernels, "on_cpu", not torch.cuda.is_available())
     return Way(True, torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.float32, 2e-5)

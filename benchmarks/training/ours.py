@@ -17,7 +17,8 @@ from ctrloom.schema import CrossKeys, Schema
 from ctrloom.search import optinter
 from ctrloom.search.gates import Group, Schedule, Stage
 from ctrloom.search.task import Task
-from ctrloom.training.loop import adam, loss_of, pick_device, products_in, run_epoch, seed_everything
+from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything
+from ctrloom.training.step import Step, products_in
 
 VALID = 1000  # rows that a search is validated on, which are not counted
 
@@ -54,20 +55,19 @@ def train(case: dict[str, Any]) -> Prepared:
     model, rows = build(case["model"], Architecture.complete(schema.names), schema, hyper), rows.to(device)
     model.to(device)
     optimizer = adam(model, hyper.learning_rate, tables=hyper.embedding_optimizer)
+    step = Step(model, optimizer.step, [optimizer])
     batches = list(rows.batches(case["batch"]))[: case["steps"]]
 
     def steps() -> None:
         model.train()
         with products_in(hyper.precision, device):
             for batch in batches:
-                model.zero_grad(set_to_none=True)
-                loss_of(model, batch).backward()
-                optimizer.step()
+                step(batch)
         wait(device)
 
     def loop() -> None:
         with products_in(hyper.precision, device):
-            run_epoch(model, rows, case["batch"], generator, optimizer.step, lambda *_: None)
+            run_epoch(step, rows, case["batch"], generator, lambda *_: None)
 
     @torch.no_grad()
     def forward() -> None:

@@ -13,7 +13,8 @@ from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName, Trans
 from ctrloom.config.models import OWN, BaselineName
 from ctrloom.models import MODELS, build
 from ctrloom.schema import SchemaMismatchError
-from ctrloom.training.loop import adam, fit, loss_of, seed_everything
+from ctrloom.training.loop import adam, fit, seed_everything
+from ctrloom.training.step import loss_of
 
 # Built from more than pairs, or trained in a way of their own; tested where that is.
 ELSEWHERE = {"poly2", "gbdt", "gbdtlr", "aim", "optinter", "autopi"}

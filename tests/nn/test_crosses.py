@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from conftest import Way
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import crossed, rows_of, schema_of
@@ -31,13 +32,26 @@ def test_any_key_is_found_where_a_dictionary_has_it(keys: list[int], others: lis
     assert found == [places.get(key, -1) for key in asked]
 
 
-def test_full_buckets_are_searched_to_their_end() -> None:
-    table = KeyTable(8)
-    keys = torch.arange(100_000)
+def test_full_buckets_are_searched_to_their_end(way: Way) -> None:
+    table = KeyTable(8).to(way.device)
+    keys = torch.arange(100_000, device=way.device)
     crowded = keys[table._bucket(keys) == 3][:9]
     table.fill(crowded[:8])
     assert sorted(table(crowded[:8]).tolist()) == list(range(8))
     assert table(crowded[8:]).tolist() == [-1]
+
+
+@pytest.mark.parametrize("asked", [0, 1, 700])
+def test_keys_are_found_plain_and_by_kernel(asked: int, way: Way) -> None:
+    generator = torch.Generator().manual_seed(asked)
+    keys = torch.randint(2**62, (500,), generator=generator).unique()
+    table = KeyTable(len(keys)).to(way.device)
+    table.fill(keys.to(way.device))
+    places = {key: place for place, key in enumerate(table.key_K[:-1].tolist())}
+    key_N = torch.cat([keys, torch.randint(2**62, (300,), generator=generator)])[:asked]
+    key_N = key_N[torch.randperm(len(key_N), generator=generator)]
+    found = table(key_N.to(way.device)).tolist()
+    assert found == [places.get(key, -1) for key in key_N.tolist()]
 
 
 def test_lookup_without_keys_is_refused() -> None:

@@ -125,9 +125,9 @@ def test_weights_and_strengths_learn_from_different_rows(
 
     loss, epoch = autopi.loss_of, autopi.run_epoch
 
-    def epoch_noting(model, rows, *rest):  # type: ignore[no-untyped-def]
+    def epoch_noting(step, rows, *rest):  # type: ignore[no-untyped-def]
         seen["weights"] |= set(rows.weight_N.tolist())
-        return epoch(model, rows, *rest)
+        return epoch(step, rows, *rest)
 
     monkeypatch.setattr(autopi, "loss_of", noting)
     monkeypatch.setattr(autopi, "run_epoch", epoch_noting)

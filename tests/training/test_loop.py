@@ -20,13 +20,13 @@ from ctrloom.training.loop import (
     History,
     adam,
     fit,
-    loss_of,
     pick_device,
     run_epoch,
     score,
     seed_everything,
     steps_in_pass,
 )
+from ctrloom.training.step import Step, loss_of
 
 HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=500, learning_rate=0.01, epochs=5)
 
@@ -232,9 +232,8 @@ def test_a_pass_sees_every_row_once_in_another_order(rows: int, steps: int) -> N
     passes = []
     for _ in range(2):
         model.seen = []
-        run_epoch(
-            model, numbered(rows), 10, generator, lambda: None, lambda amount, note="": told.append(amount)
-        )
+        step = Step(model, lambda: None, [])
+        run_epoch(step, numbered(rows), 10, generator, lambda amount, note="": told.append(amount))
         passes.append(model.seen)
     for seen in passes:
         assert len(set(seen)) == len(seen) == rows

@@ -12,10 +12,10 @@ from torch import Tensor
 on_cpu = False  # whether tensors on the CPU take the kernels too: for tests, under Triton's interpreter
 
 
-def usable(*tensors: Tensor) -> bool:
-    """Whether kernels run on these: float32 on a GPU, and Triton is installed."""
-    there = all(x.dtype == torch.float32 and (x.is_cuda or on_cpu) for x in tensors)
-    return there and _installed()
+def usable(x: Tensor) -> bool:
+    """Whether kernels take it: float32 or integers on a GPU, and Triton is installed."""
+    taken = x.dtype == torch.float32 or not x.is_floating_point()
+    return taken and (x.is_cuda or on_cpu) and _installed()
 
 
 @cache

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctrloom import world
+from ctrloom import kernels, world
 from ctrloom.config import MemorizingSettings
 from ctrloom.nn.touched import touched_rows
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
@@ -60,6 +60,10 @@ class KeyTable(nn.Module):
         self.ready = True
         # index_select is several times faster than indexing by a tensor on the CPU.
         bucket_N = self._bucket(key_N)
+        if kernels.usable(key_N):
+            from ctrloom.kernels.keys import places
+
+            return places(bucket_N, key_N, self.start_X, self.key_K)
         at_N, stop_N = (self.start_X.index_select(0, bucket_N + i) for i in (0, 1))
         hit_N = self.key_K.index_select(0, at_N) == key_N
         place_N, left_N = torch.where(hit_N, at_N, -1), torch.arange(len(key_N), device=key_N.device)

@@ -22,26 +22,50 @@ class GRDA(Optimizer):
         for name, value in (("lr", lr), ("c", c), ("mu", mu)):
             if value <= 0:
                 raise ValueError(f"GRDA: {name} must be positive, found {value}")
-        super().__init__(params, {"lr": lr, "c": c, "mu": mu, "steps": 0, "threshold": 0.0})
+        own = {"lr": lr, "c": c, "mu": mu, "steps": 0, "threshold": 0.0, "held_2": None}
+        super().__init__(params, own)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take one step; all gates of a group share one counter and one threshold."""
         assert closure is None, "GRDA needs no closure"
+        self.advance()
+        self.move()
+
+    def hold(self) -> None:
+        """Have learning rate and threshold in tensors on the device, which a captured `move` reads anew."""
+        for group in self.param_groups:
+            group["held_2"] = torch.zeros(2, device=group["params"][0].device)
+
+    def advance(self) -> None:
+        """The part of a step that the host does: count it, and raise the threshold."""
         for group in self.param_groups:
             lr, t = group["lr"], group["steps"]
             group["threshold"] += (
                 group["c"] * lr ** (0.5 + group["mu"]) * ((t + 1) ** group["mu"] - t ** group["mu"])
             )
             group["steps"] = t + 1
+            if group["held_2"] is not None:
+                for place, value in zip(group["held_2"], (lr, group["threshold"]), strict=True):
+                    place.fill_(value)
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """The part that the device does: move the gates."""
+        for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 state: dict[str, Any] = self.state[parameter]
                 if not state:
                     state["accumulator"] = parameter.clone()
-                accumulator = state["accumulator"].sub_(parameter.grad, alpha=lr)
-                parameter.copy_(torch.nn.functional.softshrink(accumulator, group["threshold"]))
+                if group["held_2"] is None:
+                    accumulator = state["accumulator"].sub_(parameter.grad, alpha=group["lr"])
+                    parameter.copy_(torch.nn.functional.softshrink(accumulator, group["threshold"]))
+                else:
+                    rate, threshold = group["held_2"].unbind()
+                    accumulator = state["accumulator"].sub_(rate * parameter.grad)
+                    parameter.copy_(accumulator.sign() * (accumulator.abs() - threshold).relu())
 
     @property
     def steps(self) -> int:

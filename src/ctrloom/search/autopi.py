@@ -29,15 +29,13 @@ from ctrloom.search.trace import CellName, OperatorStrength, SampledGraph, Searc
 from ctrloom.training.loop import (
     adam,
     fit,
-    gradients,
-    loss_of,
     pick_device,
-    products_in,
     run_epoch,
     seed_everything,
     steps_in_pass,
     validated,
 )
+from ctrloom.training.step import Step, gradients, loss_of, products_in
 
 BETAS = (0.5, 0.999)  # of PC-DARTS' Adam for the strengths
 PC_DARTS_RATE, PC_DARTS_STEPS = 6e-4, 3430  # its learning rate, and for how many steps: 35 epochs of 98
@@ -107,9 +105,10 @@ class _BiLevel:
             for epoch in range(1, config.epochs + 1):
                 for cell in self.cells.values():
                     cell.temperature = temperature(epoch, config.epochs) if config.anneal else 1.0
-                step = self._weights if epoch <= self.frozen else self._weights_and_gates
+                move = self._weights if epoch <= self.frozen else self._weights_and_gates
+                step = Step(self.model, move, [self.optimizer], apart=True)
                 with products_in(self.hyper.precision, self.device):
-                    loss = run_epoch(self.model, self.train, config.batch_size, self.generator, step, advance)
+                    loss = run_epoch(step, self.train, config.batch_size, self.generator, advance)
                 self.cosine.step()
                 reached = validated(self.model, self.valid, epoch, loss)
                 advance(0, f"epoch {epoch}, valid AUC {reached.valid_auc:.5f}")

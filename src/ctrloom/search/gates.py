@@ -21,18 +21,12 @@ from ctrloom.architecture import Function, Interaction
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName
 from ctrloom.data.rows import Rows
 from ctrloom.optim.grda import GRDA, threshold_scale
+from ctrloom.optim.rates import set_rate
 from ctrloom.progress import progress
 from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.section import Section
-from ctrloom.training.loop import (
-    adam,
-    gradients,
-    loss_of,
-    products_in,
-    run_epoch,
-    shuffled,
-    steps_in_pass,
-)
+from ctrloom.training.loop import adam, run_epoch, shuffled, steps_in_pass
+from ctrloom.training.step import Step, gradients, loss_of, products_in
 
 PARTS = 5  # parts of a stage after which the learning rates decay
 STEPS = 80  # in a pass at least, for gates to part
@@ -109,6 +103,8 @@ class Stage:
         self.rows_seen = self.passes * rows.total + schedule.epochs * gate_total
         self.seconds = 0.0
         self.path: list[tuple[int, list[float], float]] = []  # step, gates, soft threshold
+        self.noted: list[tuple[int, Tensor, float]] = []  # the same on the device, while it goes on
+        self.part = -1  # of the stage, whose learning rates are set
         self.points = max(1, min(POINTS, RECORDED // sum(gate_P.numel() for gate_P in self.gates)))
 
         for gate_P in self.gates:
@@ -121,6 +117,8 @@ class Stage:
         ]
         c = schedule.c or threshold_scale(schedule.threshold * schedule.gate_init, rates, schedule.mu)
         self.grda = GRDA(self.gates, schedule.gate_learning_rate, c, schedule.mu)
+        both, apart = [self.adam, self.grda], gate_rows is not None
+        self.step = Step(model, self._move, both, before=self._before, apart=apart)
 
     def run(self, title: str) -> None:
         """Warm up and search.
@@ -130,24 +128,25 @@ class Stage:
         """
         began, schedule = time.perf_counter(), self.schedule
         world.begin(self.model)
-        passes: list[tuple[int, nn.Module, Any]] = [
-            (schedule.gate_warm_up, self.model, self.adam.step),
-            (schedule.epochs, self.model, self._step),
+        passes = [
+            (schedule.gate_warm_up, Step(self.model, self.adam.step, [self.adam])),
+            (schedule.epochs, self.step),
         ]
         if schedule.warm_up:
             linear = _MainEffects(self.model)
             main_effects = adam(linear, schedule.learning_rate, tables=schedule.embedding_optimizer)
-            passes.insert(0, (schedule.warm_up, linear, main_effects.step))
+            passes.insert(0, (schedule.warm_up, Step(linear, main_effects.step, [main_effects])))
         precision = products_in(schedule.precision, self.rows.ids_NC.device)
         with progress(title, self.passes * self.rows.total) as advance, precision:
-            for count, model, step in passes:
+            for count, step in passes:
                 for _ in range(count):
-                    run_epoch(model, self.rows, self.batch_size, self.generator, step, advance)
+                    run_epoch(step, self.rows, self.batch_size, self.generator, advance)
         self.seconds = time.perf_counter() - began
         world.level(self.model)  # what is kept must be the same for all
         if not all(math.isfinite(gate) for gate in self.final_gates):
             raise ValueError("the search diverged: a gate is not a finite number; lower search.learning_rate")
         self._record()
+        self.path = [(step, gates.tolist(), threshold) for step, gates, threshold in self.noted]
 
     @property
     def candidates(self) -> list[Interaction]:
@@ -173,26 +172,30 @@ class Stage:
         """GRDA's values before the soft threshold, group after group."""
         return _flat([self.grda.state[gate_P]["accumulator"] for gate_P in self.gates])
 
-    def _step(self) -> None:
+    def _before(self) -> None:
         step, schedule = self.grda.steps, self.schedule
-        for group in self.adam.param_groups:
-            group["lr"] = schedule.learning_rate * schedule.learning_rate_decay ** self._part(step)
-        for group in self.grda.param_groups:
-            group["lr"] = schedule.gate_learning_rate * schedule.gate_decay ** self._part(step)
+        if (part := self._part(step)) != self.part:
+            self.part = part
+            set_rate(self.adam, schedule.learning_rate * schedule.learning_rate_decay**part)
+            set_rate(self.grda, schedule.gate_learning_rate * schedule.gate_decay**part)
         if step * self.points // self.steps != (step - 1) * self.points // self.steps:
             self._record()
+        self.grda.advance()
+
+    def _move(self) -> None:
         self.adam.step()
         if self.gate_batches is not None:
             loss = loss_of(self.model, next(self.gate_batches))
             for gate_P, grad_P in zip(self.gates, gradients(loss, self.gates), strict=True):
                 gate_P.grad = grad_P
-        self.grda.step()
+        self.grda.move()
 
     def _part(self, step: int) -> int:
         return min(step * PARTS // self.steps, PARTS - 1)
 
     def _record(self) -> None:
-        self.path.append((self.grda.steps, self.final_gates, self.grda.threshold))
+        """Note the gates, without waiting for them."""
+        self.noted.append((self.grda.steps, _joined(self.gates), self.grda.threshold))
 
     def _endless(self, rows: Rows) -> Iterator[Rows]:
         while True:
@@ -271,6 +274,10 @@ def trace_of(
     )
 
 
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.detach().flatten() for part in parts])
+
+
 def _flat(parts: Sequence[Tensor]) -> list[float]:
-    joined: list[float] = torch.cat([part.detach().flatten() for part in parts]).cpu().tolist()
-    return joined
+    values: list[float] = _joined(parts).tolist()
+    return values

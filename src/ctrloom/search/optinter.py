@@ -7,7 +7,7 @@ B batch, C columns of the id matrix, F fields, P pairs, D embedding size, N rows
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -30,16 +30,14 @@ from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.training.loop import (
     SCORING_BATCH,
     adam,
-    gradients,
-    loss_of,
     pick_device,
-    products_in,
     run_epoch,
     seed_everything,
     shuffled,
     steps_in_pass,
     validated,
 )
+from ctrloom.training.step import Step, gradients, loss_of, products_in
 
 CHOICES: tuple[Function | None, ...] = ("memorize", "hadamard", None)  # columns of the logits
 STEPS = 1000  # in a pass at least, for the choices to part while the rows are new
@@ -49,8 +47,10 @@ POINTS = 60  # recorded on the path of a pass
 class Relaxed(nn.Module):
     """MLP([v_1 ... v_F, p^m_ij c_ij + p^f_ij a_i * a_j + p^n_ij 0 ...]), p the softmax of the pair's logits.
 
-    OptInter, Eq. 15-17; the published code has no noise. `temperature` is set from outside.
+    OptInter, Eq. 15-17; the published code has no noise. `temperature` is filled from outside.
     """
+
+    temperature: Tensor
 
     def __init__(
         self, schema: Schema, pairs: Sequence[tuple[str, str]], hyper: OptInterSettings, gumbel: bool = False
@@ -64,7 +64,8 @@ class Relaxed(nn.Module):
         inputs = fields * size + len(pairs) * cross_size
         self.mlp = MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm, hyper.layer_norm)
         self.logit_P3 = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(pairs), len(CHOICES))))
-        self.temperature, self.gumbel = 1.0, gumbel
+        self.register_buffer("temperature", torch.ones(()), persistent=False)
+        self.gumbel = gumbel
 
     def probabilities(self) -> Tensor:
         """Probability of each choice for each pair (P, 3)."""
@@ -135,14 +136,23 @@ class _Course:
         self.decay = (1 - config.temperature_floor) / self.pass_steps if decay is None else decay
         self.gate_batches: Iterator[Rows] = iter(())
         self.steps, self.best_score, self.best_P3 = 0, -np.inf, np.empty((0, 3))
-        self.path: list[tuple[int, np.ndarray]] = []
+        self.path: list[tuple[int, Tensor]] = []
+        self.warming = Step(self.model, self.adam.step, [self.adam])
+        self.searching = Step(
+            self.model,
+            self._move,
+            [self.adam, self.gate_adam],
+            before=self._before,
+            after=self._after,
+            apart=self.gate_rows is not None,
+        )
 
     def run(self) -> SearchTrace:
         """Search until the validation AUC stops rising."""
         began, config, waited, epochs = time.perf_counter(), self.config, 0, 0
         with progress("search", (config.warm_up + config.epochs) * self.train.total) as advance:
             for _ in range(config.warm_up):
-                self._pass(self.adam.step, advance)
+                self._pass(self.warming, advance)
             while epochs < config.epochs and waited < config.patience:
                 epochs += 1
                 waited = 0 if self._epoch(advance) else waited + 1
@@ -166,28 +176,32 @@ class _Course:
 
     def _epoch(self, advance: Advance) -> bool:
         """One pass; whether the validation AUC rose."""
-        loss = self._pass(self._step, advance)
+        loss = self._pass(self.searching, advance)
         epoch = validated(self.model, self.valid, self.steps // self.pass_steps, loss)
         advance(0, f"valid AUC {epoch.valid_auc:.5f}")
         self.path.append((self.steps, self._probabilities()))
         if better := epoch.valid_auc > self.best_score:
-            self.best_score, self.best_P3 = epoch.valid_auc, self._probabilities()
+            self.best_score, self.best_P3 = epoch.valid_auc, self._probabilities().cpu().numpy()
         return better
 
-    def _pass(self, step: Callable[[], None], advance: Advance) -> float:
+    def _pass(self, step: Step, advance: Advance) -> float:
         """Mean loss of one pass."""
         with products_in(self.precision, self.train.ids_NC.device):
-            return run_epoch(self.model, self.train, self.batch_size, self.generator, step, advance)
+            return run_epoch(step, self.train, self.batch_size, self.generator, advance)
 
-    def _step(self) -> None:
+    def _before(self) -> None:
         if self.steps % max(1, self.pass_steps // POINTS) == 0:
             self.path.append((self.steps, self._probabilities()))
+
+    def _move(self) -> None:
         self.adam.step()
         if self.gate_rows is not None:
             self._gate_gradient(self.gate_rows)
         self.gate_adam.step()
+
+    def _after(self) -> None:
         self.steps += 1
-        self.model.temperature = max(self.config.temperature_floor, 1 - self.decay * self.steps)
+        self.model.temperature.fill_(max(self.config.temperature_floor, 1 - self.decay * self.steps))
 
     def _gate_gradient(self, rows: Rows) -> None:
         """The logits' gradient on the next batch of the rows that they learn from (DARTS, first order)."""
@@ -198,8 +212,8 @@ class _Course:
         (self.model.logit_P3.grad,) = gradients(loss_of(self.model, batch), [self.model.logit_P3])
 
     @torch.no_grad()
-    def _probabilities(self) -> np.ndarray:
-        p_P3: np.ndarray = (self.model.logit_P3 / self.model.temperature).softmax(1).double().cpu().numpy()
+    def _probabilities(self) -> Tensor:
+        p_P3: Tensor = (self.model.logit_P3 / self.model.temperature).softmax(1).double()
         return p_P3
 
     def _candidates(self) -> tuple[Candidate, ...]:

@@ -6,13 +6,12 @@ B batch, N rows.
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ctrloom import world
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters
@@ -24,6 +23,7 @@ from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.row_wise import RowWise
 from ctrloom.progress import Advance, progress
 from ctrloom.section import Section
+from ctrloom.training.step import Step, products_in
 
 SCORING_BATCH = 65_536
 
@@ -62,25 +62,6 @@ def seed_everything(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def loss_of(model: nn.Module, batch: Rows) -> Tensor:
-    """Mean binary cross-entropy of a batch, weighted where rows have weights; a tensor on the device.
-
-    Of several processes, the losses add up to the mean over the batch of all.
-    """
-    logit_B = model(batch.ids_NC, batch.factors_NC)
-    if batch.weight_N is None and world.alone():
-        return binary_cross_entropy_with_logits(logit_B, batch.label_N)
-    total = binary_cross_entropy_with_logits(logit_B, batch.label_N, batch.weight_N, reduction="sum")
-    if batch.weight_N is None:
-        return total / batch.total
-    return total / world.together(batch.weight_N.sum()).clamp_min(1e-12)
-
-
-def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Of a batch's loss by some dense parameters, added up over the processes."""
-    return world.summed(torch.autograd.grad(loss, parameters))
-
-
 def steps_in_pass(rows: int, batch_size: int) -> int:
     """Steps of one pass; a single row left over joins the last batch, for it has no batch statistics."""
     return max(1, -(-(rows - 1) // batch_size))
@@ -88,33 +69,29 @@ def steps_in_pass(rows: int, batch_size: int) -> int:
 
 def shuffled(rows: Rows, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
     """Batches of one pass in random order; every row is in one of them."""
-    order_N = torch.randperm(rows.total, generator=generator)
     starts = range(0, steps_in_pass(rows.total, batch_size) * batch_size, batch_size)
-    return rows.cut(order_N, [*starts, rows.total])
+    return rows.cut(_order(rows, generator), [*starts, rows.total])
 
 
-def run_epoch(
-    model: nn.Module,
-    rows: Rows,
-    batch_size: int,
-    generator: torch.Generator,
-    step: Callable[[], None],
-    advance: Advance,
-) -> float:
-    """One shuffled pass: forward, backward, `step`; returns the mean loss.
+def _order(rows: Rows, generator: torch.Generator) -> Tensor:
+    """A random order of the rows, drawn where they are; that of several processes is the same for all."""
+    device = rows.ids_NC.device
+    if device.type == "cpu" or not world.alone():
+        return torch.randperm(rows.total, generator=generator)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    drawing = torch.Generator(device).manual_seed(seed)
+    return torch.randperm(rows.total, generator=drawing, device=device)
 
-    Nothing inside a step waits for the device: the loss is summed there and read once, at the end. Several
-    processes add up their gradients before `step`.
+
+def run_epoch(step: Step, rows: Rows, batch_size: int, generator: torch.Generator, advance: Advance) -> float:
+    """One shuffled pass; returns the mean loss.
+
+    Nothing inside a step waits for the device: the loss is summed there and read once, at the end.
     """
-    model.train()
+    step.model.train()
     total = torch.zeros((), device=rows.ids_NC.device)
     for batch in shuffled(rows, batch_size, generator):
-        loss = loss_of(model, batch)
-        model.zero_grad(set_to_none=True)
-        loss.backward()
-        world.sum_gradients(model.parameters())
-        step()
-        total += loss.detach() * batch.total
+        total += step(batch) * batch.total
         advance(batch.total)
     return float(world.together(total)) / rows.total
 
@@ -180,13 +157,14 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
         tables=hyper.embedding_optimizer,
         table_rate=hyper.embedding_learning_rate,
     )
+    step = Step(model, optimizer.step, [optimizer])
     epochs: list[Epoch] = []
     best, best_score, best_state, waited, decays, seconds = 0, -np.inf, {}, 0, hyper.decays, 0.0
     with progress(title, hyper.epochs * train.total) as advance:
         for number in range(1, hyper.epochs + 1):
             began = time.perf_counter()
             with products_in(hyper.precision, device):
-                train_loss = run_epoch(model, train, hyper.batch_size, generator, optimizer.step, advance)
+                train_loss = run_epoch(step, train, hyper.batch_size, generator, advance)
             seconds += time.perf_counter() - began
             epochs.append(epoch := validated(model, valid, number, train_loss))
             advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
@@ -203,11 +181,6 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
     model.load_state_dict(best_state)
     rate = train.total * len(epochs) / seconds
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
-
-
-def products_in(precision: str, device: torch.device) -> torch.autocast:
-    """Matrix products at that precision; no cache, for it would outlive the weights of a step."""
-    return torch.autocast(device.type, torch.bfloat16, precision == "bfloat16", cache_enabled=False)
 
 
 def validated(model: nn.Module, valid: Rows, number: int, train_loss: float) -> Epoch:

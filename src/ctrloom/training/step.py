@@ -1,0 +1,160 @@
+"""One step of a training or a search, which on a GPU is captured as a CUDA graph.
+
+A step launches some hundred kernels, each of which takes the host longer than the GPU takes for its work on a
+small batch. A graph launches them all at once.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim import Optimizer
+
+from ctrloom import world
+from ctrloom.data.rows import Rows
+from ctrloom.optim.rates import hold_rates
+
+WARM = 3  # steps before one is captured: libraries set themselves up, and kernels are compiled
+GRAPHS = "CTRLOOM_CUDA_GRAPHS"  # 0: no step is captured
+Work = Callable[[], Tensor]
+
+
+def loss_of(model: nn.Module, batch: Rows) -> Tensor:
+    """Mean binary cross-entropy of a batch, weighted where rows have weights; a tensor on the device.
+
+    Of several processes, the losses add up to the mean over the batch of all.
+    """
+    logit_B = model(batch.ids_NC, batch.factors_NC)
+    if batch.weight_N is None and world.alone():
+        return binary_cross_entropy_with_logits(logit_B, batch.label_N)
+    total = binary_cross_entropy_with_logits(logit_B, batch.label_N, batch.weight_N, reduction="sum")
+    if batch.weight_N is None:
+        return total / batch.total
+    return total / world.together(batch.weight_N.sum()).clamp_min(1e-12)
+
+
+def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Of a batch's loss by some dense parameters, added up over the processes."""
+    return world.summed(torch.autograd.grad(loss, parameters))
+
+
+@contextmanager
+def products_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Matrix products at that precision; no autocast's cache, for it would outlive the weights of a step."""
+    before = torch.get_float32_matmul_precision()
+    if precision == "tf32" and device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        with torch.autocast(device.type, torch.bfloat16, precision == "bfloat16", cache_enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def as_graph(work: Work) -> Work:
+    """Work on the GPU, recorded once; what is returned does it again, with the tensors it had."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            result = work()
+    except RuntimeError as error:
+        error.add_note(f"this step cannot be captured; set {GRAPHS}=0 to train without CUDA graphs")
+        raise
+
+    def replay() -> Tensor:
+        graph.replay()
+        return result
+
+    return replay
+
+
+class Step:
+    """Forward and backward of a batch, and what `move` makes of the gradients; called, it gives the loss.
+
+    On a GPU the steps on batches of one size are captured: after a few, one is recorded with the batch in
+    tensors that stay, and each later batch of that size is copied there and the record replayed. So `move`
+    works on the device alone. What the host decides from step to step it does in `before` and `after`, and it
+    reaches the device in tensors that stay.
+
+    Args:
+        model: what is trained, on its device.
+        move: does the optimizers' steps.
+        optimizers: those that `move` uses; a captured step has their learning rates in tensors.
+        before: on the host, ahead of each step.
+        after: on the host, behind each step.
+        apart: `move` reads rows of its own, so that the step is not captured.
+        record: captures work and gives what does it again; CUDA graphs, if it is None and there is a GPU.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        move: Callable[[], object],
+        optimizers: Sequence[Optimizer],
+        before: Callable[[], object] | None = None,
+        after: Callable[[], object] | None = None,
+        apart: bool = False,
+        record: Callable[[Work], Work] | None = None,
+    ) -> None:
+        self.model, self.move, self.before, self.after = model, move, before, after
+        on_gpu = any(parameter.is_cuda for parameter in model.parameters())
+        if on_gpu and world.alone() and not apart and os.environ.get(GRAPHS) != "0":
+            record = as_graph
+        self.record, self.size, self.warm = record, 0, 0
+        self.held: Rows | None = None
+        self.replay: Work | None = None
+        if record:
+            for optimizer in optimizers:
+                hold_rates(optimizer)
+
+    def __call__(self, batch: Rows) -> Tensor:
+        """Train on a batch; the loss is on the device, until the next call."""
+        if self.before:
+            self.before()
+        loss = self._step(batch)
+        if self.after:
+            self.after()
+        return loss
+
+    def _step(self, batch: Rows) -> Tensor:
+        self.size = self.size or len(batch)  # that of the first: only the last of a pass has another
+        if not self.record or len(batch) != self.size:
+            return self._work(batch)
+        if self.warm < WARM:
+            self.warm += 1
+            return self._aside(batch)
+        if self.held is None:
+            self.held = held = Rows(*(None if x is None else x.clone() for x in _parts(batch)))  # type: ignore[arg-type]
+            self.replay = self.record(lambda: self._work(held))
+        else:
+            for here, new in zip(_parts(self.held), _parts(batch), strict=True):
+                if here is not None and new is not None:
+                    here.copy_(new)
+        assert self.replay is not None
+        return self.replay()
+
+    def _work(self, batch: Rows) -> Tensor:
+        loss = loss_of(self.model, batch)
+        self.model.zero_grad(set_to_none=True)
+        loss.backward()
+        world.sum_gradients(self.model.parameters())
+        self.move()
+        return loss.detach()
+
+    def _aside(self, batch: Rows) -> Tensor:
+        """On a stream of its own, where what is to be captured must have run (PyTorch's notes on graphs)."""
+        if not batch.ids_NC.is_cuda:
+            return self._work(batch)
+        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            loss = self._work(batch)
+        here.wait_stream(aside)
+        return loss
+
+
+def _parts(batch: Rows) -> tuple[Tensor | None, ...]:
+    return batch.ids_NC, batch.label_N, batch.factors_NC, batch.weight_N
