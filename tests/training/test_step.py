@@ -5,18 +5,26 @@ from typing import Any
 
 import pytest
 import torch
-from small import planting
-from tape import Recorder
+from oracle import hyper_of
+from small import crossed, planting
+from tape import Recorder, WaitsError
 
 from ctrloom import kernels
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters
-from ctrloom.models import build
+from ctrloom.config import AutoFISConfig, Hyperparameters, ModelName, OptInterConfig, OptInterSettings
+from ctrloom.models import MODELS, build
+from ctrloom.nn.crosses import fill_crosses
+from ctrloom.optim.rates import hold_rates
+from ctrloom.search import autofis, gates, optinter
+from ctrloom.search.graphs import random_graph
+from ctrloom.search.task import Found, Task
 from ctrloom.training import loop
-from ctrloom.training.loop import fit, seed_everything
+from ctrloom.training.loop import adam, fit, seed_everything
+from ctrloom.training.runs import TREES
 from ctrloom.training.step import WARM, Step
 
 MADE = planting(rows=1200, fields=4, sizes=(12,), pairs=2)
+SCHEMA, KEYS = crossed(MADE.schema)
 HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=16, epochs=2, learning_rate=0.01)
 
 
@@ -55,3 +63,86 @@ def test_a_training_of_recorded_steps(
     assert again == pytest.approx(losses, rel=1e-4)
     for key, value in weights.items():
         torch.testing.assert_close(replayed[key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def architecture_of(name: str) -> Architecture:
+    whole = Architecture.complete(SCHEMA.names)
+    if name == "autopi":
+        return whole.model_copy(update={"interactions": (), "cells": random_graph(2, 0)})
+    if name == "optinter":
+        memorized = whole.interactions[0].model_copy(update={"function": "memorize"})
+        rest = [i.model_copy(update={"function": "hadamard"}) for i in whole.interactions[1:]]
+        return whole.model_copy(update={"interactions": (memorized, *rest)})
+    return whole
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in TREES])
+def test_no_model_waits_and_all_can_be_replayed(name: ModelName, recorder: Recorder) -> None:
+    batches = list(MADE.rows[:96].batches(16))
+
+    def trained(record: Recorder | None) -> tuple[dict[str, torch.Tensor], list[float]]:
+        seed_everything(0)
+        model = build(name, architecture_of(name), SCHEMA, hyper_of(name))
+        fill_crosses(model, KEYS)
+        optimizer = adam(model.train(), 0.01)
+        hold_rates(optimizer)
+        step = Step(model, optimizer.step, [optimizer], record=record)
+        return model.state_dict(), [float(step(batch)) for batch in batches]
+
+    weights, losses = trained(None)
+    replayed, again = trained(recorder)
+    assert recorder.replays == len(batches) - WARM
+    assert again == losses
+    assert all(torch.equal(replayed[key], value) for key, value in weights.items())
+
+
+def test_waiting_is_noticed(recorder: Recorder) -> None:
+    x, held = torch.arange(4.0), torch.zeros(3)
+    waiting = (
+        lambda: float(x.sum()),
+        lambda: x.nonzero(),
+        lambda: x[x > 1],
+        lambda: bool((x > 1).all()),
+        lambda: x.tolist(),
+        lambda: x.unique(),
+        lambda: x + torch.tensor([1.0, 2, 3, 4]),
+    )
+    for work in waiting:
+        with pytest.raises(WaitsError):
+            recorder(work)  # type: ignore[arg-type]
+    replay = recorder(lambda: held.add_(x[1:].exp()).sum() * 2)
+    assert replay().item() == pytest.approx(2 * x[1:].exp().sum().item())
+    x.fill_(1.0)
+    assert replay().item() == pytest.approx(2 * (torch.arange(1.0, 4).exp().sum().item() + 3 * 2.718281828))
+
+
+def searched(method: str) -> Found:
+    task = Task(MADE.rows[:86], MADE.rows[850:], SCHEMA, KEYS)
+    if method == "optinter":
+        config = OptInterConfig(epochs=2, warm_up=1, batch_size=16, random_draws=0)
+        return optinter.search(task, config, OptInterSettings(embedding_size=4, hidden=(8,)))
+    config = AutoFISConfig(
+        base="autodeepfm", order=3, higher_order="joint", epochs=2, warm_up=1, gate_warm_up=1, batch_size=16
+    )
+    return autofis.search(task, config, Hyperparameters(embedding_size=4, hidden=(8,)))
+
+
+@pytest.mark.parametrize("method", ["autofis", "optinter"])
+def test_a_search_of_recorded_steps(method: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning rates, thresholds and temperatures change, and reach the device in tensors."""
+    plain = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda *args, **named: plain(*args, **(named | {"fused": True})))
+    as_it_is = searched(method)
+    monkeypatch.setattr(optinter if method == "optinter" else gates, "Step", partial(Step, record=recorder))
+    replayed = searched(method)
+    assert recorder.replays > 2 * WARM
+    for one, other in zip(as_it_is.trace.path_gates, replayed.trace.path_gates, strict=True):
+        known = [gate is not None for gate in one]
+        assert [gate is not None for gate in other] == known
+        assert [g for g in other if g is not None] == pytest.approx(
+            [g for g in one if g is not None], abs=1e-3
+        )
+    assert replayed.trace.path_steps == as_it_is.trace.path_steps
+    assert [c.fields for c in replayed.architecture.interactions] == [
+        c.fields for c in as_it_is.architecture.interactions
+    ]

@@ -129,7 +129,8 @@ class _Course:
         self.adam = adam(
             self.model, config.learning_rate, config.embedding_l2, logits, hyper.embedding_optimizer
         )
-        self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate)
+        fused = device.type == "cuda"  # counts its steps there
+        self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate, fused=fused or None)
         self.batch_size = config.batch_size or min(2000, max(64, self.train.total // STEPS))
         self.pass_steps = steps_in_pass(self.train.total, self.batch_size)
         decay = config.temperature_decay
@@ -186,7 +187,7 @@ class _Course:
 
     def _pass(self, step: Step, advance: Advance) -> float:
         """Mean loss of one pass."""
-        with products_in(self.precision, self.train.ids_NC.device):
+        with products_in(self.precision, self.train.device):
             return run_epoch(step, self.train, self.batch_size, self.generator, advance)
 
     def _before(self) -> None:
