@@ -118,8 +118,8 @@ def main() -> None:
         "",
         f"{machine.copy_bytes / 1e9:.0f} GB/s copied, {machine.gathered_rows / 1e6:.0f} million rows of 20 "
         "floats gathered a second. Shares are of the time inside operations, each timed as it runs. "
-        "GFLOP/s are those of the matrix products: within the step, repeated alone with the same numbers, and of large "
-        "square ones; last, those of the whole step as a share of the large ones'.",
+        "GFLOP/s are those of the matrix products: within the step, repeated alone with the same "
+        "numbers, and of large square ones; last, those of the whole step as a share of the large ones'.",
         "",
         f"| work | step, ms | {' | '.join(kinds)} | GFLOP/s in the step | alone | large | step of large |",
         "|---|" + "--:|" * (len(kinds) + 5),
