@@ -1,8 +1,10 @@
+import copy
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
+from conftest import Way
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import rows_of, schema_of, tokens
@@ -106,6 +108,53 @@ def test_the_products_of_cores_are_not_kept_for_the_gradient_from_order_four_on(
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         layer(emb)
     assert sum(kept) < emb.numel() * len(layer.lowest) * 2
+
+
+def learned(way: Way, layer: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """What a layer makes of x, and the gradients of all that, times some numbers."""
+    layer, x = layer.to(way.device, way.dtype), x.detach().to(way.device, way.dtype).requires_grad_()
+    out = layer(x)
+    weights = torch.linspace(-1, 2, out.numel(), dtype=way.dtype, device=way.device)
+    grads = torch.autograd.grad((out.flatten() * weights).sum(), [x, *layer.parameters()])
+    return [each.detach().cpu().double() for each in (out, *grads, *layer.buffers())]
+
+
+def both_near(one: list[torch.Tensor], other: list[torch.Tensor], near: float) -> None:
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=near * (1 + b.abs().max().item()))
+
+
+PLAIN = Way(False, torch.device("cpu"), torch.float64, 0.0)
+SELECTED = [
+    (2, 5, 4, 1),
+    (2, 39, 20, 7),
+    (3, 7, 4, 3),
+    (3, 17, 20, 1),
+    (4, 8, 3, 2),
+]  # the last: every so manieth
+
+
+@pytest.mark.parametrize(("order", "fields", "size", "every"), SELECTED)
+def test_products_and_gradients_by_kernel(order: int, fields: int, size: int, every: int, way: Way) -> None:
+    tuples = list(combinations(range(fields), order))[::every]
+    emb, layer = embeddings(fields, 9, size), products(tuples, fields)
+    found = learned(way, layer, emb)
+    np.testing.assert_allclose(found[0], by_hand(emb.numpy(), tuples), atol=100 * way.near)
+    expected = learned(PLAIN, products(tuples, fields), emb)
+    both_near(found[:2], expected[:2], way.near)
+
+
+@pytest.mark.parametrize(("rows", "count"), [(2, 1), (50, 130)])
+def test_gates_and_gradients_by_kernel(rows: int, count: int, way: Way) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, count, generator=generator, dtype=torch.float64) * 0.3 + 1
+    torch.manual_seed(0)
+    gates = Gates(count)
+    found = learned(way, copy.deepcopy(gates), x)
+    plain = copy.deepcopy(gates).to(way.dtype)
+    expected = learned(PLAIN, plain, x)
+    both_near(found, expected, way.near)
 
 
 def normed(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from ctrloom.training.step import WARM, Step
 
 MADE = planting(rows=1200, fields=4, sizes=(12,), pairs=2)
 SCHEMA, KEYS = crossed(MADE.schema)
-HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=16, epochs=2, learning_rate=0.01)
+HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=8, epochs=2, learning_rate=0.01)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def fitted(name: str, **settings: Any) -> tuple[dict[str, torch.Tensor], list[fl
     hyper = Hyperparameters.of({name: {**HYPER.model_dump(), **settings}}, name)
     seed_everything(0)
     model = build(name, Architecture.complete(MADE.schema.names), MADE.schema, hyper)
-    history = fit(model, MADE.rows[:86], MADE.rows[850:], hyper, 0, "test")
+    history = fit(model, MADE.rows[:46], MADE.rows[850:870], hyper, 0, "test")
     return model.state_dict(), [epoch.train_logloss for epoch in history.epochs]
 
 
@@ -78,7 +78,7 @@ def architecture_of(name: str) -> Architecture:
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in TREES])
 def test_no_model_waits_and_all_can_be_replayed(name: ModelName, recorder: Recorder) -> None:
-    batches = list(MADE.rows[:96].batches(16))
+    batches = list(MADE.rows[:36].batches(6))
 
     def trained(record: Recorder | None) -> tuple[dict[str, torch.Tensor], list[float]]:
         seed_everything(0)
@@ -117,12 +117,12 @@ def test_waiting_is_noticed(recorder: Recorder) -> None:
 
 
 def searched(method: str) -> Found:
-    task = Task(MADE.rows[:86], MADE.rows[850:], SCHEMA, KEYS)
+    task = Task(MADE.rows[:46], MADE.rows[850:870], SCHEMA, KEYS)
     if method == "optinter":
-        config = OptInterConfig(epochs=2, warm_up=1, batch_size=16, random_draws=0)
+        config = OptInterConfig(epochs=2, warm_up=1, batch_size=8, random_draws=0)
         return optinter.search(task, config, OptInterSettings(embedding_size=4, hidden=(8,)))
     config = AutoFISConfig(
-        base="autodeepfm", order=3, higher_order="joint", epochs=2, warm_up=1, gate_warm_up=1, batch_size=16
+        base="autodeepfm", order=3, higher_order="joint", epochs=2, warm_up=1, gate_warm_up=1, batch_size=8
     )
     return autofis.search(task, config, Hyperparameters(embedding_size=4, hidden=(8,)))
 

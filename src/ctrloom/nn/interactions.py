@@ -15,6 +15,7 @@ from torch.linalg import vector_norm
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
+from ctrloom import kernels, world
 from ctrloom.architecture import Architecture
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.norm import BatchNorm
@@ -60,6 +61,36 @@ class _PairDots(torch.autograd.Function):
         return torch.bmm(grad_BFF, emb_BFD.to(grad_BFF.dtype)).to(emb_BFD.dtype), None, None
 
 
+class Selected(nn.Module):
+    """Values of tuples by a kernel, from emb_BFD; None where no kernel takes them.
+
+    Args:
+        cores: fields of each core.
+        places: of each tuple its core's number and its other field.
+        fields: F.
+    """
+
+    def __init__(
+        self, cores: Sequence[tuple[int, ...]], places: Sequence[tuple[int, ...]], fields: int
+    ) -> None:
+        super().__init__()
+        self.cores, self.places, self.fields = list(cores), list(places), fields
+        self.tables: tuple[Tensor, Tensor] | None = None  # where embeddings are, once a kernel needs them
+
+    def forward(self, emb_BFD: Tensor) -> Tensor | None:
+        """x_BP."""
+        if not kernels.usable(emb_BFD):
+            return None
+        from ctrloom.kernels.products import fits, selected, tables
+
+        if not fits(emb_BFD):
+            return None
+        if self.tables is None or self.tables[0].device != emb_BFD.device:
+            core_OQ, number_QG = tables(self.cores, self.places, self.fields)
+            self.tables = core_OQ.to(emb_BFD.device), number_QG.to(emb_BFD.device)
+        return selected(emb_BFD, *self.tables, len(self.places))
+
+
 class PairProducts(nn.Module):
     """Inner products of selected pairs of fields: emb_BFD -> (B, P)."""
 
@@ -75,9 +106,12 @@ class PairProducts(nn.Module):
         self.register_buffer("position_P", position_P, persistent=False)
         self.register_buffer("pair_FF", pair_FF.flatten(), persistent=False)
         self.complete = len(pairs) == fields * (fields - 1) // 2
+        self.selected = Selected([(f,) for f in range(fields)], pairs, fields)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """<e_i, e_j> for each pair; one batched matrix product, no B x P x D tensor."""
+        if (x_BP := self.selected(emb_BFD)) is not None:
+            return x_BP
         dots_BP: Tensor = _PairDots.apply(emb_BFD, self.position_P, self.pair_FF)
         return dots_BP
 
@@ -106,6 +140,8 @@ class TupleProducts(nn.Module):
             core = max(combinations(fields_p, self.order - 1), key=shared.__getitem__)
             extended[core].append((sum(fields_p) - sum(core), p))
         cores, drawn = sorted(extended), []
+        at = {p: (q, field) for q, core in enumerate(cores) for field, p in extended[core]}
+        self.selected = Selected(cores, [at[p] for p in range(len(tuples))], fields)
         self.lowest: list[int] = []  # per block the first field that is joined to a core
         for block, start in enumerate(range(0, len(cores), CORES)):
             here = cores[start : start + CORES]
@@ -121,6 +157,8 @@ class TupleProducts(nn.Module):
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """sum_d e_i e_j e_k ... for each tuple."""
+        if (x_BP := self.selected(emb_BFD)) is not None:
+            return x_BP
         values = self._values if self.order == 3 else self._unkept_values
         x_BP = torch.cat([values(emb_BFD, block) for block in range(len(self.lowest))], 1)
         return x_BP if self.in_order else x_BP.index_select(1, self.place_P)
@@ -163,6 +201,10 @@ class Gates(nn.Module):
 
     def forward(self, x_BP: Tensor) -> Tensor:
         """Sum of gate * BN(x) over the interactions."""
+        if self.training and world.alone() and kernels.usable(x_BP):
+            from ctrloom.kernels.gates import gated_norm
+
+            return gated_norm(x_BP, self.gate_P, self.norm)
         normed_BP: Tensor = self.norm(x_BP)
         return normed_BP @ self.gate_P
 
