@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read where kernels are imported, so before that
@@ -18,6 +19,8 @@ from ctrloom.data.ingest import ingest
 from ctrloom.data.vocabulary import build_vocabulary
 
 torch.set_num_threads(1)
+settings.register_profile("ctrloom", deadline=None)  # machines are shared: no test is one of time
+settings.load_profile("ctrloom")
 
 
 @pytest.fixture(scope="session")

@@ -56,12 +56,14 @@ def train(case: dict[str, Any]) -> Prepared:
     model.to(device)
     optimizer = adam(model, hyper.learning_rate, tables=hyper.embedding_optimizer)
     step = Step(model, optimizer.step, [optimizer])
-    batches = list(rows.batches(case["batch"]))[: case["steps"]]
+
+    def batches() -> list[Rows]:  # new ones each time: what is worked out for a batch serves that batch alone
+        return list(rows.batches(case["batch"]))[: case["steps"]]
 
     def steps() -> None:
         model.train()
         with products_in(hyper.precision, device):
-            for batch in batches:
+            for batch in batches():
                 step(batch)
         wait(device)
 
@@ -72,11 +74,11 @@ def train(case: dict[str, Any]) -> Prepared:
     @torch.no_grad()
     def forward() -> None:
         model.eval()
-        for batch in batches:
+        for batch in batches():
             model(batch.ids_NC)
         wait(device)
 
-    rows_in = {"step": sum(map(len, batches)), "loop": len(rows), "forward": sum(map(len, batches))}
+    rows_in = {"step": sum(map(len, batches())), "loop": len(rows), "forward": sum(map(len, batches()))}
     return (
         rows_in,
         {"step": steps, "loop": loop, "forward": forward},

@@ -6,6 +6,7 @@ from conftest import Way
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctrloom.nn import touched
 from ctrloom.nn.touched import touched_rows
 
 
@@ -36,3 +37,22 @@ def test_second_use_of_a_table_in_one_step_adds_up(way: Way) -> None:
     (touched_rows(table, first).sum() + 3 * touched_rows(table, second).sum()).backward()
     assert table.grad is not None
     assert table.grad.to_dense()[:, 0].tolist() == pytest.approx([0, 1, 4, 0])
+
+
+def test_tables_that_are_asked_for_the_same_rows_share_one_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, sorts = touched._grouped, []
+    monkeypatch.setattr(touched, "_grouped", lambda row_N: sorts.append(row_N.tolist()) or plain(row_N))
+    tables = [torch.nn.Parameter(torch.ones(5, width)) for width in (1, 3)]
+    ids_BC = torch.tensor([[1, 2], [2, 4]], dtype=torch.int32)
+
+    def touched_by_both() -> list[list[int]]:
+        for table in tables:
+            table.grad = None
+        sum(touched_rows(table, ids_BC).sum() for table in tables).backward()
+        return [table.grad._indices()[0].tolist() for table in tables if table.grad is not None]
+
+    assert touched_by_both() == [[1, 2, 4]] * 2
+    assert sorts == [[1, 2, 2, 4]]
+    ids_BC[0, 0] = 3  # as a buffer that the next batch is copied into
+    assert touched_by_both() == [[2, 3, 4]] * 2
+    assert sorts == [[1, 2, 2, 4], [3, 2, 2, 4]]

@@ -6,11 +6,12 @@ and a gradient is left as it came, unsorted.
 N rows looked up in all, R rows of the table, U of them that a batch touches, D width of a row.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ctrloom import kernels
 
@@ -25,17 +26,46 @@ def touched_rows(weight_RD: Tensor, row: Tensor, each_time: bool = False) -> Ten
 
 
 def summed_rows(row_N: Tensor, grad_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each row once, ascending, the sum of its gradients, and how many they are.
+    """Each row once, ascending, the sum of its gradients, and how many they are."""
+    return _summed(_grouped(row_N), grad_ND)
 
-    One sort brings equal rows together, and one pass in that order adds their gradients up.
-    """
+
+class _Groups(NamedTuple):
+    """Places that name the same row, brought together by one sort."""
+
+    row_U: Tensor
+    from_N: Tensor  # places, those of one row in order
+    start_U: Tensor  # where those of a row begin
+
+
+def _grouped(row_N: Tensor) -> _Groups:
     sorted_N, from_N = row_N.sort(stable=True)
     first_N = torch.ones_like(sorted_N, dtype=torch.bool)
     torch.ne(sorted_N[1:], sorted_N[:-1], out=first_N[1:])
     start_U = first_N.nonzero().squeeze(1)
+    return _Groups(sorted_N.index_select(0, start_U).long(), from_N, start_U)
+
+
+def _summed(groups: _Groups, grad_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One pass adds the gradients of equal rows up."""
+    row_U, from_N, start_U = groups
     grad_UD = embedding_bag(from_N, grad_ND, start_U, mode="sum")
-    count_U = torch.diff(start_U, append=start_U.new_full((1,), len(row_N)))
-    return sorted_N.index_select(0, start_U).long(), grad_UD, count_U
+    return row_U, grad_UD, torch.diff(start_U, append=start_U.new_full((1,), len(from_N)))
+
+
+_known = (
+    WeakTensorKeyDictionary()
+)  # of the rows of this step: tables that are asked for the same share the sort
+
+
+def _shared_groups(row: Tensor, rows_of_table: int) -> _Groups:
+    version, groups = _known.get(row, (None, None))
+    if version != row._version:
+        row_N = row.flatten()
+        groups = _grouped(row_N.int() if rows_of_table < 2**31 else row_N)  # half the digits to sort by
+        _known[row] = row._version, groups
+    assert groups is not None
+    return groups
 
 
 class _TouchedRows(torch.autograd.Function):
@@ -47,12 +77,10 @@ class _TouchedRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        row_N, grad_ND = ctx.saved_tensors[0].flatten(), grads[0].reshape(-1, ctx.shape[1])
+        (row,), grad_ND = ctx.saved_tensors, grads[0].reshape(-1, ctx.shape[1])
         if ctx.summed_later:
-            return _sparse(row_N.long(), grad_ND, ctx.shape, False), None, None
-        if ctx.shape[0] < 2**31:
-            row_N = row_N.int()  # half the digits to sort by
-        row_U, grad_UD, _ = summed_rows(row_N, grad_ND)
+            return _sparse(row.flatten().long(), grad_ND, ctx.shape, False), None, None
+        row_U, grad_UD, _ = _summed(_shared_groups(row, ctx.shape[0]), grad_ND)
         return _sparse(row_U, grad_UD, ctx.shape, True), None, None
 
 
