@@ -44,6 +44,7 @@ Widths = tuple[Count, ...]
 SomeWidths = Annotated[Widths, Field(min_length=1)]
 
 
+Precision = Literal["float32", "tf32", "bfloat16"]  # tf32 is float32 where there is no GPU
 EmbeddingOptimizer = Literal["adam", "lazy_adam", "rowwise_adagrad"]
 
 
@@ -57,6 +58,7 @@ class Hyperparameters(Section):
     batch_norm: bool = False
     epochs: Count = 20
     batch_size: BatchSize = 4096
+    base_batch_size: BatchSize | None = None  # that the other settings are for, if not batch_size: CowClip
     learning_rate: Positive = 1e-3
     embedding_l2: NotNegative = 0.0  # adds l2/2 * |table|^2 to the loss
     embedding_optimizer: EmbeddingOptimizer = "adam"  # all but adam move only the rows that a batch touches
@@ -67,7 +69,21 @@ class Hyperparameters(Section):
     decays: Passes = 0  # how often the learning rate falls to a tenth before the end
     monitor: Literal["auc", "logloss"] = "auc"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"  # of matrix products in training
+    precision: Precision = "float32"  # of matrix products in training
+
+    @model_validator(mode="after")
+    def _scales(self) -> Self:
+        if self.base_batch_size and self.base_batch_size > self.batch_size:
+            raise ValueError(
+                f"base_batch_size: {self.base_batch_size} is more than batch_size, {self.batch_size}; a batch "
+                "smaller than the settings are for needs no scaling"
+            )
+        if self.base_batch_size and self.embedding_optimizer == "adam":
+            raise ValueError(
+                "base_batch_size: rows are clipped where they are moved by themselves; set "
+                "embedding_optimizer: lazy_adam (or rowwise_adagrad)"
+            )
+        return self
 
     @classmethod
     def of(cls, models: Mapping[Any, Mapping[str, Any]], name: str) -> "Hyperparameters":

@@ -2,14 +2,18 @@
 
 from typing import Self
 
+import numpy as np
+
 from ctrloom.config import Split
 from ctrloom.data.crosses import StoredCrosses
 from ctrloom.data.encode import Encoder, load_schema
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
-from ctrloom.data.parts import read_span
+from ctrloom.data.parts import read_parts
 from ctrloom.data.rows import Part, Rows
-from ctrloom.data.tensors import RowFiller
+from ctrloom.data.stream import Block, Stream, blocks_of
+from ctrloom.data.tensors import RowFiller, row_bytes
+from ctrloom.data.threads import in_order
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 from ctrloom.storage import Place
 
@@ -72,12 +76,50 @@ class Dataset:
         return self.manifest.rows[split]
 
     def rows(self, split: Split, number: int = 0, of: int = 1) -> Rows:
-        """All rows of one split, on the CPU; or one of several even parts, which alone is read."""
+        """All rows of one split, on the CPU; or one of several even parts, which alone is read.
+
+        Raises:
+            StorageError: an object cannot be read, or arrives damaged.
+            DataError: a file cannot be read, or is damaged.
+        """
         total = self.rows_in(split)
         span = range(total * number // of, total * (number + 1) // of)
-        extra = [kind for kind in ("label", "weight") if self.schema.source.named(kind)]
-        filler = RowFiller(self.schema, len(span), extra)
-        sizes = [part.rows for part in self.manifest.files[split]]
-        for batch in read_span(list(zip(self.manifest.paths(self.base, split), sizes, strict=True)), span):
-            filler.add(batch)
+        filler = RowFiller(self.schema, len(span), self._extra)
+        for batches in in_order(Block.read, self._blocks(split, span)):
+            for batch in batches:
+                filler.add(batch)
         return filler.rows() if of == 1 else Part.of(filler.rows(), span.start, total)
+
+    def stream(self, split: Split) -> Stream:
+        """All rows of one split, read anew whenever they are needed.
+
+        Raises:
+            StorageError: an object cannot be read, or arrives damaged.
+            DataError: a file cannot be read, or is damaged.
+        """
+        return Stream(self.schema, self._extra, self._blocks(split, range(self.rows_in(split))))
+
+    def label_rate(self, split: Split) -> float:
+        """Share of the rows of one split whose label is 1."""
+        total = sum(
+            batch.column("label").to_numpy().sum(dtype=np.float64)
+            for batch in read_parts(self.manifest.paths(self.base, split), ["label"])
+        )
+        return float(total / self.rows_in(split))
+
+    def row_bytes(self) -> int:
+        """What a row takes in memory."""
+        return row_bytes(self.schema, self._extra)
+
+    @property
+    def _extra(self) -> list[str]:
+        return [kind for kind in ("label", "weight") if self.schema.source.named(kind)]
+
+    def _blocks(self, split: Split, span: range) -> list[Block]:
+        """The row groups that have rows of a span, and which of theirs."""
+        found, start = [], 0
+        for part, path in zip(self.manifest.files[split], self.manifest.paths(self.base, split), strict=True):
+            if here := range(max(span.start - start, 0), min(span.stop - start, part.rows)):
+                found += blocks_of(path, start, here)
+            start += part.rows
+        return found

@@ -30,30 +30,34 @@ def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iter
         yield from _part(path, columns)
 
 
-def read_span(parts: Sequence[tuple[Place, int]], span: range) -> Iterator[pa.RecordBatch]:
-    """Consecutive rows of Parquet parts, given with their sizes; parts and row groups without are not read.
-
-    Raises:
-        StorageError: an object cannot be read, or arrives damaged.
-    """
-    start = 0
-    for path, rows in parts:
-        if here := range(max(span.start - start, 0), min(span.stop - start, rows)):
-            yield from _part(path, None, here)
-        start += rows
-
-
 def read_part(
-    path: Place, span: range | None = None, dictionaries: Sequence[str] = ()
+    path: Place,
+    span: range | None = None,
+    dictionaries: Sequence[str] = (),
+    columns: list[str] | None = None,
+    footer: pq.FileMetaData | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of one part, or a span of them, likewise; the columns `dictionaries` come with one for each batch.
+
+    Whoever has the part's footer need not have it read again.
 
     Raises:
         StorageError: an object cannot be read, or arrives damaged.
         DataError: a file cannot be read, or is damaged.
     """
     with _explained(path):
-        yield from _part(path, None, span, dictionaries)
+        yield from _part(path, columns, span, dictionaries, footer)
+
+
+def footer_of(path: Place) -> pq.FileMetaData:
+    """What a Parquet file says of itself.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+        DataError: a file cannot be read, or is damaged.
+    """
+    with _explained(path):
+        return pq.read_metadata(verified.opened(path) if isinstance(path, Location) else path)
 
 
 @contextmanager
@@ -75,11 +79,15 @@ def read_groups(
 
 
 def _part(
-    path: Place, columns: list[str] | None, span: range | None = None, dictionaries: Sequence[str] = ()
+    path: Place,
+    columns: list[str] | None,
+    span: range | None = None,
+    dictionaries: Sequence[str] = (),
+    footer: pq.FileMetaData | None = None,
 ) -> Iterator[pa.RecordBatch]:
     source: Any = verified.opened(path) if isinstance(path, Location) else path
     ahead: dict[str, Any] = {"pre_buffer": True} if isinstance(path, Location) else {"buffer_size": 1 << 20}
-    ahead["read_dictionary"] = list(dictionaries)
+    ahead |= {"read_dictionary": list(dictionaries), "metadata": footer}
     with pq.ParquetFile(source, page_checksum_verification=True, **ahead) as file:
         for batch in read_groups(file, GROUP_ROWS, columns, span):
             yield batch.replace_schema_metadata()  # checksums
@@ -113,8 +121,7 @@ def null_counts(paths: Iterable[Place]) -> Counter[str]:
     """
     nulls: Counter[str] = Counter()
     for path in paths:
-        with _explained(path):
-            footer = pq.read_metadata(verified.opened(path) if isinstance(path, Location) else path)
+        footer = footer_of(path)
         groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
         for column in (group.column(place) for group in groups for place in range(group.num_columns)):
             nulls[column.path_in_schema] += column.statistics.null_count

@@ -7,10 +7,29 @@ them that are here.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+
+
+class Feed(Protocol):
+    """What training asks of rows, wherever they are kept; `label_N` and `weight_N` are theirs in order."""
+
+    @property
+    def total(self) -> int: ...  # noqa: D102
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+    @property
+    def label_N(self) -> Tensor: ...  # noqa: D102, N802
+    @property
+    def weight_N(self) -> Tensor | None: ...  # noqa: D102, N802
+    def __len__(self) -> int: ...
+    def to(self, device: torch.device) -> "Feed": ...  # noqa: D102
+    def batches(self, size: int) -> Iterator["Rows"]: ...  # noqa: D102
+    def shuffled(self, bounds: Sequence[int], generator: torch.Generator) -> Iterator["Rows"]: ...  # noqa: D102
+    def take(self, order_T: Tensor) -> "Feed": ...  # noqa: D102
+    def cut(self, order_T: Tensor, bounds: Sequence[int]) -> Iterator["Rows"]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -34,20 +53,35 @@ class Rows:
         """Number of rows, those of other processes included."""
         return len(self)
 
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        return self.ids_NC.device
+
     def __getitem__(self, index: Tensor | slice) -> "Rows":
         if isinstance(index, Tensor) and index.dtype is not torch.bool:
-            return Rows(**{k: v.index_select(0, index) for k, v in self._tensors()})  # faster than v[index]
-        return Rows(**{k: v[index] for k, v in self._tensors()})
+            return Rows(**{k: v.index_select(0, index) for k, v in self.tensors()})  # faster than v[index]
+        return Rows(**{k: v[index] for k, v in self.tensors()})
 
     def to(self, device: torch.device) -> "Rows":
         """The same rows on another device."""
-        moved = {k: v.to(device, non_blocking=True) for k, v in self._tensors()}
+        moved = {k: v.to(device, non_blocking=True) for k, v in self.tensors()}
         return replace(self, **moved)
 
     def batches(self, size: int) -> Iterator["Rows"]:
         """Consecutive slices of at most `size` rows; no row is left out."""
         for start in range(0, len(self), size):
             yield self[start : start + size].widened()
+
+    def shuffled(self, bounds: Sequence[int], generator: torch.Generator) -> Iterator["Rows"]:
+        """Batches of all rows in random order, each with as many as are between its bounds.
+
+        The order is drawn on the device.
+        """
+        if self.device.type != "cpu":
+            seed = int(torch.randint(2**62, (), generator=generator))
+            generator = torch.Generator(self.device).manual_seed(seed)
+        return self.cut(torch.randperm(self.total, generator=generator, device=generator.device), bounds)
 
     def take(self, order_T: Tensor) -> "Rows":
         """Rows in another order, or some of them."""
@@ -63,13 +97,22 @@ class Rows:
         """The same rows with ids in int32, as models take them."""
         return replace(self, ids_NC=self.ids_NC.int())
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """What there is of a row, by name."""
         yield "ids_NC", self.ids_NC
         yield "label_N", self.label_N
         if self.factors_NC is not None:
             yield "factors_NC", self.factors_NC
         if self.weight_N is not None:
             yield "weight_N", self.weight_N
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of all, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = [dict(part.tensors()) for part in parts]
+    return Rows(**{name: torch.cat([each[name] for each in columns]) for name in columns[0]})
 
 
 @dataclass(frozen=True)
@@ -88,21 +131,25 @@ class Part(Rows):
         """Consecutive rows, the first of them number `start` of all."""
         here_T = torch.full((total,), -1, dtype=torch.int32)
         here_T[start : start + len(rows)] = torch.arange(len(rows), dtype=torch.int32)
-        return cls(**dict(rows._tensors()), total=total, here_T=here_T)
+        return cls(**dict(rows.tensors()), total=total, here_T=here_T)
+
+    def shuffled(self, bounds: Sequence[int], generator: torch.Generator) -> Iterator[Rows]:
+        """Batches of all rows in random order, which is the same for all processes."""
+        return self.cut(torch.randperm(self.total, generator=generator), bounds)
 
     def take(self, order_T: Tensor) -> "Part":
         """Those of the rows that are here."""
         at_M, place_M = self._here(order_T)
         here_T = torch.full((len(order_T),), -1, dtype=torch.int32)
         here_T[at_M] = torch.arange(len(at_M), dtype=torch.int32)
-        return Part(**dict(self[place_M]._tensors()), total=len(order_T), here_T=here_T)
+        return Part(**dict(self[place_M].tensors()), total=len(order_T), here_T=here_T)
 
     def cut(self, order_T: Tensor, bounds: Sequence[int]) -> Iterator[Rows]:
         """Batches, of each the rows that are here; there may be none."""
         at_M, place_M = self._here(order_T)
         stops = torch.searchsorted(at_M, torch.tensor(bounds)).tolist()
         for (first, last), (start, stop) in zip(pairwise(bounds), pairwise(stops), strict=True):
-            yield Part(**dict(self[place_M[start:stop]].widened()._tensors()), total=last - first)
+            yield Part(**dict(self[place_M[start:stop]].widened().tensors()), total=last - first)
 
     def _here(self, order_T: Tensor) -> tuple[Tensor, Tensor]:
         """Which of an order's rows are here, and where."""

@@ -4,6 +4,7 @@ N rows, C columns of the id matrix (a multi-valued field takes several).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,14 +23,14 @@ def to_rows(schema: Schema, encoded: pa.RecordBatch) -> Rows:
     return filler.rows()
 
 
-def id_type(schema: Schema) -> type[np.signedinteger]:
+def id_type(schema: Schema) -> torch.dtype:
     """The smallest integers that name every row of the fused table and that torch computes with.
 
     Raises:
         DataError: int32 is too small.
     """
-    for smallest in (np.int16, np.int32):
-        if schema.table_size <= np.iinfo(smallest).max + 1:
+    for smallest in (torch.int16, torch.int32):
+        if schema.table_size <= torch.iinfo(smallest).max + 1:
             return smallest
     raise DataError(
         f"the vocabularies have {schema.table_size:,} values together, and at most {2**31:,} can be trained "
@@ -37,20 +38,39 @@ def id_type(schema: Schema) -> type[np.signedinteger]:
     )
 
 
+def row_bytes(schema: Schema, extra: Sequence[str] = ()) -> int:
+    """What a row takes in memory."""
+    each = id_type(schema).itemsize + (4 if schema.weighted else 0)
+    return each * len(schema.field_of_column) + 4 * len(extra)
+
+
 class RowFiller:
     """An id matrix allocated once and filled batch by batch, a column at a time."""
 
-    def __init__(self, schema: Schema, rows: int, extra: Sequence[str] = ()) -> None:
+    def __init__(self, schema: Schema, rows: int, extra: Sequence[str] = (), pinned: bool = False) -> None:
         """`extra` names the columns besides the fields that the batches have: label, weight.
+
+        `pinned` memory can be copied to a GPU while it computes.
 
         Raises:
             DataError: the fused table has too many rows.
         """
         self.schema, self.filled = schema, 0
-        columns = len(schema.field_of_column)
-        self.ids_NC = np.empty((rows, columns), dtype=id_type(schema))
-        self.factors_NC = np.ones((rows, columns), dtype=np.float32) if schema.weighted else None
-        self.extra = {name: np.empty(rows, dtype=np.float32) for name in extra}
+        shape = rows, len(schema.field_of_column)
+
+        def room(shape: tuple[int, ...], kind: torch.dtype) -> torch.Tensor:
+            return torch.empty(shape, dtype=kind, pin_memory=pinned)
+
+        extra_N = {name: room((rows,), torch.float32) for name in extra}
+        self.into = Rows(
+            ids_NC=room(shape, id_type(schema)),
+            label_N=extra_N.get("label", torch.empty(0)),
+            factors_NC=room(shape, torch.float32).fill_(1) if schema.weighted else None,
+            weight_N=extra_N.get("weight"),
+        )
+        self.ids_NC = self.into.ids_NC.numpy()
+        self.factors_NC = None if self.into.factors_NC is None else self.into.factors_NC.numpy()
+        self.extra = {name: values_N.numpy() for name, values_N in extra_N.items()}
 
     def add(self, encoded: pa.RecordBatch) -> None:
         """Put the next rows in."""
@@ -69,13 +89,9 @@ class RowFiller:
     def rows(self) -> Rows:
         """The rows, once all of them are in."""
         assert self.filled == len(self.ids_NC), "fewer rows than the manifest says"
-        label = self.extra.get("label")
-        return Rows(
-            ids_NC=torch.from_numpy(self.ids_NC),
-            label_N=torch.full((self.filled,), torch.nan) if label is None else torch.from_numpy(label),
-            factors_NC=None if self.factors_NC is None else torch.from_numpy(self.factors_NC),
-            weight_N=torch.from_numpy(self.extra["weight"]) if "weight" in self.extra else None,
-        )
+        if "label" in self.extra:
+            return self.into
+        return replace(self.into, label_N=torch.full((self.filled,), torch.nan))
 
 
 def _fill(field: Field, values: pa.Array, ids: np.ndarray, factors: np.ndarray | None) -> None:

@@ -127,6 +127,7 @@ class CrossEmbedding(nn.Module):
                 f"set {'vocabulary.crosses.pairs: all' if kept else 'vocabulary.crosses'} and encode it again"
             )
         self.pairs, self.hiding = tuple(pairs), hyper.cross_hiding
+        self.each_time = False  # whether gradients name a row as often as it was looked up
         self.l2, self.learning_rate = hyper.cross_l2, hyper.cross_learning_rate  # for `training.loop.adam`
         self.keys = KeyTable(sum(kept[pair] for pair in self.pairs))
         self.weight = nn.Parameter(torch.empty(len(pairs) + self.keys.count, size).normal_(0.0, std))
@@ -191,7 +192,7 @@ class CrossEmbedding(nn.Module):
 
     def forward(self, ids_BC: Tensor) -> Tensor:
         """Embeddings emb_BPD."""
-        return touched_rows(self.weight, self.rows(ids_BC))
+        return touched_rows(self.weight, self.rows(ids_BC), self.each_time)
 
 
 def fill_crosses(model: nn.Module, keys: CrossKeys) -> None:

@@ -33,6 +33,7 @@ class FieldEmbedding(nn.Module):
         super().__init__()
         self.fields = len(schema.fields)
         self.row_wise = False  # whether gradients name the touched rows alone; the optimizer says so
+        self.each_time = False  # and whether as often as they were looked up
         self.row_widths = [size] * self.fields  # weights of one id, by field
         self.weight = nn.Parameter(torch.empty(schema.table_size, size))
         self.register_buffer("field_of_column_C", torch.tensor(schema.field_of_column), persistent=False)
@@ -56,7 +57,7 @@ class FieldEmbedding(nn.Module):
     def rows(self, ids_BC: Tensor) -> Tensor:
         """The table's row of each id, emb_BCD."""
         if self.row_wise:
-            return touched_rows(self.weight, ids_BC)
+            return touched_rows(self.weight, ids_BC, self.each_time)
         return nn.functional.embedding(ids_BC, self.weight)
 
 

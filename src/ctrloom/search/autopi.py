@@ -134,9 +134,9 @@ class _BiLevel:
     def _batches(self) -> Iterator[Rows]:
         """Shuffled batches of the other half, over and over."""
         while True:
-            order_N = torch.randperm(self.other.total, generator=self.generator)
             size = -(-self.other.total // self.epoch_steps)
-            yield from self.other.cut(order_N, [*range(0, self.other.total, size), self.other.total])
+            bounds = [*range(0, self.other.total, size), self.other.total]
+            yield from self.other.shuffled(bounds, self.generator)
 
     def choose(self) -> CellGraph:
         """The strongest operators, or those that are missed most."""

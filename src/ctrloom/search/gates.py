@@ -11,14 +11,14 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from ctrloom import world
 from ctrloom.architecture import Function, Interaction
-from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName
+from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName, Precision
 from ctrloom.data.rows import Rows
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.optim.rates import set_rate
@@ -60,7 +60,7 @@ class Schedule:
     warm_up: int = 0  # passes that train the linear part alone
     gate_warm_up: int = 0  # passes with fixed gates
     embedding_optimizer: EmbeddingOptimizer = "adam"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
 
     @classmethod
     def of(cls, config: Section, hyper: Hyperparameters, **own: Any) -> Self:
@@ -136,7 +136,7 @@ class Stage:
             linear = _MainEffects(self.model)
             main_effects = adam(linear, schedule.learning_rate, tables=schedule.embedding_optimizer)
             passes.insert(0, (schedule.warm_up, Step(linear, main_effects.step, [main_effects])))
-        precision = products_in(schedule.precision, self.rows.ids_NC.device)
+        precision = products_in(schedule.precision, self.rows.device)
         with progress(title, self.passes * self.rows.total) as advance, precision:
             for count, step in passes:
                 for _ in range(count):

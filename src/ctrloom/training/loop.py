@@ -4,6 +4,7 @@ B batch, N rows.
 """
 
 import copy
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from ctrloom import world
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters
-from ctrloom.data.rows import Rows
+from ctrloom.data.rows import Feed, Rows
 from ctrloom.evaluation.metrics import auc, row_logloss
 from ctrloom.evaluation.results import Epoch
 from ctrloom.nn.crosses import CrossEmbedding
@@ -67,29 +69,19 @@ def steps_in_pass(rows: int, batch_size: int) -> int:
     return max(1, -(-(rows - 1) // batch_size))
 
 
-def shuffled(rows: Rows, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
+def shuffled(rows: Feed, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
     """Batches of one pass in random order; every row is in one of them."""
     starts = range(0, steps_in_pass(rows.total, batch_size) * batch_size, batch_size)
-    return rows.cut(_order(rows, generator), [*starts, rows.total])
+    return rows.shuffled([*starts, rows.total], generator)
 
 
-def _order(rows: Rows, generator: torch.Generator) -> Tensor:
-    """A random order of the rows, drawn where they are; that of several processes is the same for all."""
-    device = rows.ids_NC.device
-    if device.type == "cpu" or not world.alone():
-        return torch.randperm(rows.total, generator=generator)
-    seed = int(torch.randint(2**62, (), generator=generator))
-    drawing = torch.Generator(device).manual_seed(seed)
-    return torch.randperm(rows.total, generator=drawing, device=device)
-
-
-def run_epoch(step: Step, rows: Rows, batch_size: int, generator: torch.Generator, advance: Advance) -> float:
+def run_epoch(step: Step, rows: Feed, batch_size: int, generator: torch.Generator, advance: Advance) -> float:
     """One shuffled pass; returns the mean loss.
 
     Nothing inside a step waits for the device: the loss is summed there and read once, at the end.
     """
     step.model.train()
-    total = torch.zeros((), device=rows.ids_NC.device)
+    total = torch.zeros((), device=rows.device)
     for batch in shuffled(rows, batch_size, generator):
         total += step(batch) * batch.total
         advance(batch.total)
@@ -103,44 +95,69 @@ def adam(
     without: Sequence[Tensor] = (),
     tables: EmbeddingOptimizer = "adam",
     table_rate: float | None = None,
+    times: float | None = None,
 ) -> RowWise:
     """Adam for all weights; L2 on embedding tables is part of their gradient.
 
     Dense Adam moves whole tables at every step, as the papers' code has it. The row-wise optimizers move
     the rows of a batch alone, and so does that of crosses, which have L2 and learning rate of their own.
+
+    With batches that are `times` as large as these settings are for, rows are clipped (`optim.cowclip`) and
+    their learning rates stay, L2 is `times` as strong, and the other learning rates grow by the square root.
     """
     fields = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
     for table in fields:
-        table.row_wise = tables != "adam"
+        table.row_wise, table.each_time = tables != "adam", times is not None
     in_tables = {id(p) for table in fields for p in table.parameters()}
     crosses = [m for m in model.modules() if isinstance(m, CrossEmbedding)]
+    for cross in crosses:
+        cross.each_time = times is not None
     skipped = {id(p) for p in without} | {id(cross.weight) for cross in crosses}
     chosen = [p for p in model.parameters() if id(p) not in skipped]
+    clipped = {"cowclip": times is not None}
     groups: list[dict[str, Any]] = [
         {
             "params": [p for p in chosen if id(p) in in_tables],
-            "weight_decay": embedding_l2,
+            "weight_decay": embedding_l2 * (times or 1),
             "lr": table_rate or learning_rate,
             "rows": "adagrad" if tables == "rowwise_adagrad" else "adam",
+            **clipped,
         },
         {"params": [p for p in chosen if id(p) not in in_tables]},
         *(
-            {"params": [c.weight], "weight_decay": c.l2, "lr": c.learning_rate or learning_rate}
+            {
+                "params": [c.weight],
+                "weight_decay": c.l2 * (times or 1),
+                "lr": c.learning_rate or learning_rate,
+                **clipped,
+            }
             for c in crosses
         ),
     ]
-    return RowWise([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+    rate = learning_rate * math.sqrt(times or 1)
+    return RowWise([group for group in groups if group["params"]], lr=rate, fused=True)
+
+
+def warm_up(optimizer: RowWise, steps: int) -> LambdaLR:
+    """Let the learning rates of dense weights rise over so many steps; to be stepped after each of them."""
+
+    def rising(step: int) -> float:
+        return min(1.0, (step + 1) / steps)
+
+    return LambdaLR(
+        optimizer, [(lambda _: 1.0) if group.get("cowclip") else rising for group in optimizer.param_groups]
+    )
 
 
 @torch.no_grad()
-def score(model: nn.Module, rows: Rows) -> np.ndarray:
+def score(model: nn.Module, rows: Feed) -> np.ndarray:
     """Logits of all rows (N,), float32; the model is left in evaluation mode."""
     model.eval()
     logits = [model(batch.ids_NC, batch.factors_NC) for batch in rows.batches(SCORING_BATCH)]
     return torch.cat(logits).float().cpu().numpy() if logits else np.empty(0, np.float32)
 
 
-def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed: int, title: str) -> History:
+def fit(model: nn.Module, train: Feed, valid: Feed, hyper: Hyperparameters, seed: int, title: str) -> History:
     """Train until the validation score stops rising, then restore the weights of the best epoch.
 
     After `patience` epochs without a better score the learning rate falls to a tenth, `decays` times; then
@@ -156,8 +173,12 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
         hyper.embedding_l2,
         tables=hyper.embedding_optimizer,
         table_rate=hyper.embedding_learning_rate,
+        times=hyper.batch_size / hyper.base_batch_size if hyper.base_batch_size else None,
     )
-    step = Step(model, optimizer.step, [optimizer])
+    warming = None
+    if hyper.base_batch_size:
+        warming = warm_up(optimizer, steps_in_pass(train.total, hyper.batch_size)).step
+    step = Step(model, optimizer.step, [optimizer], after=warming)
     epochs: list[Epoch] = []
     best, best_score, best_state, waited, decays, seconds = 0, -np.inf, {}, 0, hyper.decays, 0.0
     with progress(title, hyper.epochs * train.total) as advance:
@@ -166,6 +187,7 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
             with products_in(hyper.precision, device):
                 train_loss = run_epoch(step, train, hyper.batch_size, generator, advance)
             seconds += time.perf_counter() - began
+            step.after = None  # warm after the first
             epochs.append(epoch := validated(model, valid, number, train_loss))
             advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
             if (gained := epoch.score(hyper.monitor)) > best_score:
@@ -183,7 +205,7 @@ def fit(model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
 
 
-def validated(model: nn.Module, valid: Rows, number: int, train_loss: float) -> Epoch:
+def validated(model: nn.Module, valid: Feed, number: int, train_loss: float) -> Epoch:
     """What an epoch reached on the validation rows, those of all processes.
 
     Raises:
@@ -200,7 +222,7 @@ def validated(model: nn.Module, valid: Rows, number: int, train_loss: float) -> 
     return Epoch(epoch=number, train_logloss=train_loss, valid_auc=valid_auc, valid_logloss=valid_logloss)
 
 
-def _whole(logit_N: np.ndarray, rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _whole(logit_N: np.ndarray, rows: Feed) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Logits, labels and weights of the rows of all processes, in order."""
     weights = [] if rows.weight_N is None else [rows.weight_N.cpu()]
     logit, label, *weight = world.gathered(torch.from_numpy(logit_N), rows.label_N.cpu(), *weights)
