@@ -21,7 +21,7 @@ from ctrloom.search.task import Found, Task
 from ctrloom.training import loop
 from ctrloom.training.loop import adam, fit, seed_everything
 from ctrloom.training.runs import TREES
-from ctrloom.training.step import WARM, Step
+from ctrloom.training.step import WARM, Step, products_in
 
 MADE = planting(rows=1200, fields=4, sizes=(12,), pairs=2)
 SCHEMA, KEYS = crossed(MADE.schema)
@@ -146,3 +146,16 @@ def test_a_search_of_recorded_steps(method: str, recorder: Recorder, monkeypatch
     assert [c.fields for c in replayed.architecture.interactions] == [
         c.fields for c in as_it_is.architecture.interactions
     ]
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_precision_holds_inside_and_no_longer(precision: str) -> None:
+    a = torch.full((4, 4), 1 + 2.0**-12)
+    before = torch.get_float32_matmul_precision()
+    with products_in(precision, torch.device("cpu")):
+        assert (a @ a).dtype == (torch.bfloat16 if precision == "bfloat16" else torch.float32)
+        assert torch.get_float32_matmul_precision() == before  # TF32 is for GPUs
+    if precision != "bfloat16" or torch.cuda.is_available():
+        with products_in(precision, torch.device("cuda")):
+            assert torch.get_float32_matmul_precision() == ("high" if precision == "tf32" else before)
+    assert torch.get_float32_matmul_precision() == before

@@ -42,6 +42,7 @@ from ctrloom.config.models import (
     ModelSettings,
     OptInterSettings,
     PINSettings,
+    Precision,
     TransferName,
 )
 from ctrloom.config.run import EvaluationConfig, Expected, RunConfig
@@ -114,6 +115,7 @@ __all__ = [
     "OptInterConfig",
     "OptInterSettings",
     "PINSettings",
+    "Precision",
     "Published",
     "RandomSplit",
     "RunConfig",

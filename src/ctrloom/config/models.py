@@ -75,8 +75,8 @@ class Hyperparameters(Section):
     def _scales(self) -> Self:
         if self.base_batch_size and self.base_batch_size > self.batch_size:
             raise ValueError(
-                f"base_batch_size: {self.base_batch_size} is more than batch_size, {self.batch_size}; a batch "
-                "smaller than the settings are for needs no scaling"
+                f"base_batch_size: {self.base_batch_size} is more than batch_size, {self.batch_size}; "
+                "leave it out, for batches smaller than the settings are for need no scaling"
             )
         if self.base_batch_size and self.embedding_optimizer == "adam":
             raise ValueError(
