@@ -33,7 +33,6 @@ class Block:
     path: Place
     footer: pq.FileMetaData
     span: range  # in the file
-    start: int  # number of the first of them in the split
     kept: Tensor | None = field(default=None, compare=False)  # which of them count; None: all
 
     def __len__(self) -> int:
@@ -49,8 +48,8 @@ class Block:
         return [batch.filter(pa.array(mask.numpy())) for batch, mask in zip(batches, masks, strict=True)]
 
 
-def blocks_of(path: Place, start: int, span: range) -> list[Block]:
-    """The row groups of a file that have rows of a span; its first row is number `start` of the split.
+def blocks_of(path: Place, span: range) -> list[Block]:
+    """The row groups of a file that have rows of a span, and which of theirs.
 
     Raises:
         StorageError: an object cannot be read, or arrives damaged.
@@ -59,7 +58,7 @@ def blocks_of(path: Place, start: int, span: range) -> list[Block]:
     footer, found, at = footer_of(path), [], 0
     for rows in (footer.row_group(group).num_rows for group in range(footer.num_row_groups)):
         if here := range(max(span.start, at), min(span.stop, at + rows)):
-            found.append(Block(path, footer, here, start + here.start))
+            found.append(Block(path, footer, here))
         at += rows
     return found
 
