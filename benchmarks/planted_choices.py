@@ -39,7 +39,8 @@ def run(seed: int, name: str, dataset: Dataset, made: Planted) -> tuple[Counter,
     """Counts of (kind of pair, choice), and the seconds of the search."""
     config, model = SEARCHES[name]
     settings = OptInterConfig(seed=seed, random_draws=0, **config)
-    found = search(task_of(dataset), settings, OptInterSettings(**SETTINGS, **model))
+    hyper = OptInterSettings(**SETTINGS, **model)
+    found = search(task_of(dataset, hyper), settings, hyper)
     chosen = {i.fields: i.function for i in found.architecture.interactions}
     names = {kind: {tuple(made.names[f] for f in t) for t in ts} for kind, ts in planted(made).items()}
     counts: Counter = Counter()

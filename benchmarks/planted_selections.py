@@ -65,7 +65,7 @@ def main() -> None:
             names = Planted(made).names
             truth = {tuple(names[f] for f in pair) for pair in Planted(made).interactions}
             with tempfile.TemporaryDirectory() as folder:
-                task = task_of(prepared(made, Path(folder)))
+                task = task_of(prepared(made, Path(folder)), Hyperparameters())
                 for name, run in RUNS.items():
                     results[name].append(recover(task, truth, run, seed))
         for name, cells in results.items():

@@ -15,6 +15,7 @@ from ctrloom.models.autoint import AutoInt
 from ctrloom.stages import baselines
 from ctrloom.stages.attention import attention_of, values_of
 from ctrloom.stages.evaluation import scored
+from ctrloom.training.feeding import Feeder
 from ctrloom.training.loop import score
 from ctrloom.training.runs import open_runs
 
@@ -73,8 +74,8 @@ def test_values_are_those_of_the_raw_row(mixed: Dataset, mixed_folder: Path) -> 
 def test_evaluation_asks_models_that_can_tell(mixed: Dataset, tmp_path: Path) -> None:
     settings = {"autointplus": SMALL, "fm": {"epochs": 1}}
     baselines(mixed.directory, ["fm", "autointplus"], settings, [0, 1], tmp_path)
-    valid, test = mixed.rows("valid"), mixed.rows("test")
-    plus, fm = (scored(run, mixed, valid, test) for run in open_runs(tmp_path))
+    valid = mixed.rows("valid")
+    plus, fm = (scored(run, mixed, Feeder(mixed, "valid", "test")) for run in open_runs(tmp_path))
     assert fm.attention is None
     assert plus.attention is not None
     first = next(iter(open_runs(tmp_path)[0].trained(mixed)))

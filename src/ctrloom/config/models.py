@@ -69,6 +69,9 @@ class Hyperparameters(Section):
     decays: Passes = 0  # how often the learning rate falls to a tenth before the end
     monitor: Literal["auc", "logloss"] = "auc"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    rows: Literal["auto", "memory", "stream"] = (
+        "auto"  # stream: read anew in every pass; auto: where they must
+    )
     precision: Precision = "float32"  # of matrix products in training
 
     @model_validator(mode="after")

@@ -5,11 +5,8 @@ trainable gates; searched at once, a triple would absorb a pair that it contains
 """
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-
-import torch
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import AutoFISConfig, Hyperparameters
@@ -20,6 +17,7 @@ from ctrloom.search.pool import extend
 from ctrloom.search.statistics import with_statistics
 from ctrloom.search.task import Found, Task
 from ctrloom.training.loop import pick_device, seed_everything
+from ctrloom.training.memory import memory_of
 
 COPIES = 8  # of a batch's values of all candidates that a step holds in memory at its peak
 
@@ -78,11 +76,7 @@ def _stage(
 
 def _refuse_too_many(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> None:
     """Say at once when memory will not hold all interactions of the highest order."""
-    device = pick_device(hyper.device)
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_of(pick_device(hyper.device))
     count = math.comb(len(task.schema.fields), config.order)
     batch = config.batch_size or batch_size(task.train.total)
     if (needed := 4 * COPIES * batch * count) > memory:

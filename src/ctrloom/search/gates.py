@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ctrloom import world
 from ctrloom.architecture import Function, Interaction
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName, Precision
-from ctrloom.data.rows import Rows
+from ctrloom.data.rows import Feed, Rows
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.optim.rates import set_rate
 from ctrloom.progress import progress
@@ -86,10 +86,10 @@ class Stage:
         self,
         model: nn.Module,
         groups: Sequence[Group],
-        rows: Rows,
+        rows: Feed,
         schedule: Schedule,
         generator: torch.Generator,
-        gate_rows: Rows | None = None,
+        gate_rows: Feed | None = None,
     ) -> None:
         self.model, self.groups, self.schedule, self.generator = model, groups, schedule, generator
         self.gates = [group.gate_P for group in groups]
@@ -197,7 +197,7 @@ class Stage:
         """Note the gates, without waiting for them."""
         self.noted.append((self.grda.steps, _joined(self.gates), self.grda.threshold))
 
-    def _endless(self, rows: Rows) -> Iterator[Rows]:
+    def _endless(self, rows: Feed) -> Iterator[Rows]:
         while True:
             yield from shuffled(rows, self.batch_size, self.generator)
 
@@ -224,7 +224,7 @@ def batch_size(rows: int) -> int:
     return min(2000, max(64, rows // STEPS))
 
 
-def halves(rows: Rows, generator: torch.Generator) -> tuple[Rows, Rows]:
+def halves(rows: Feed, generator: torch.Generator) -> tuple[Feed, Feed]:
     """The rows cut in two at random: what weights learn from, and what gates learn from."""
     order_N = torch.randperm(rows.total, generator=generator)
     return rows.take(order_N[: rows.total // 2]), rows.take(order_N[rows.total // 2 :])

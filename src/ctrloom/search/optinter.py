@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ctrloom import world
 from ctrloom.architecture import Architecture, Function, Interaction
 from ctrloom.config import OptInterConfig, OptInterSettings
-from ctrloom.data.rows import Rows
+from ctrloom.data.rows import Feed, Rows
 from ctrloom.nn.crosses import CrossEmbedding, fill_crosses
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import MLP
@@ -120,7 +120,7 @@ class _Course:
         fill_crosses(self.model, task.crosses)
         world.begin(self.model.to(device))
         self.train, self.valid = task.train.to(device), task.valid.to(device)
-        self.gate_rows: Rows | None = None
+        self.gate_rows: Feed | None = None
         if config.bi_level:
             # Values that the weights' half lacks have rows of the table that nobody trains.
             self.train, self.gate_rows = halves(self.train, self.generator)
@@ -204,7 +204,7 @@ class _Course:
         self.steps += 1
         self.model.temperature.fill_(max(self.config.temperature_floor, 1 - self.decay * self.steps))
 
-    def _gate_gradient(self, rows: Rows) -> None:
+    def _gate_gradient(self, rows: Feed) -> None:
         """The logits' gradient on the next batch of the rows that they learn from (DARTS, first order)."""
         batch = next(self.gate_batches, None)
         if batch is None:

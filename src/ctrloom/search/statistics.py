@@ -38,7 +38,7 @@ def with_statistics(trace: SearchTrace, task: Task) -> SearchTrace:
 
 def statistics_aucs(tuples: Sequence[tuple[str, ...]], task: Task) -> dict[tuple[str, ...], float]:
     """Statistics-AUC: click rates counted on training rows, scored on validation rows."""
-    train, valid, schema = task.train, task.valid, task.schema
+    (train, valid), schema = _held(task), task.schema
     train_NF, valid_MF = field_codes(train, valid, schema)
     aucs = statistics_auc(
         train_NF,
@@ -56,8 +56,8 @@ def information(
     tuples: Sequence[tuple[str, ...]], task: Task, corrected: bool = False
 ) -> dict[tuple[str, ...], float]:
     """Mutual information with the label on training rows, in nats; where `corrected`, less its bias."""
-    train, schema = task.train, task.schema
-    train_NF, _ = field_codes(train, task.valid, schema)
+    (train, valid), schema = _held(task), task.schema
+    train_NF, _ = field_codes(train, valid, schema)
     nats = mutual_information(
         train_NF,
         train.label_N.numpy(),
@@ -66,6 +66,12 @@ def information(
         corrected=corrected,
     )
     return dict(zip(tuples, nats.tolist(), strict=True))
+
+
+def _held(task: Task) -> tuple[Rows, Rows]:
+    assert isinstance(task.train, Rows), "what is counted is in memory: see `Task.whole`"
+    assert isinstance(task.valid, Rows), "and so is what it is scored on"
+    return task.train, task.valid
 
 
 def field_codes(train: Rows, valid: Rows, schema: Schema) -> tuple[NDArray, NDArray]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ctrloom.architecture import Architecture
-from ctrloom.data.rows import Rows
+from ctrloom.data.rows import Feed, Rows
 from ctrloom.schema import CrossKeys, Schema
 from ctrloom.search.trace import SearchTrace
 
@@ -13,17 +13,18 @@ from ctrloom.search.trace import SearchTrace
 class Task:
     """The data of a search: weights and gates learn from `train`; `valid` is for stopping and choosing.
 
-    Where several processes search, these are one's parts, and `read` reads both whole.
+    Where several processes search, these are one's parts, and `read` reads both whole; of streamed rows it
+    reads as many as memory can hold.
     """
 
-    train: Rows
-    valid: Rows
+    train: Feed
+    valid: Feed
     schema: Schema
     crosses: CrossKeys = field(default_factory=dict)  # of the pairs that the data set has crosses for
     read: Callable[[], tuple[Rows, Rows]] | None = None
 
     def whole(self) -> "Task":
-        """The same with all rows."""
+        """The same with all rows that can be held."""
         if self.read is None:
             return self
         train, valid = self.read()

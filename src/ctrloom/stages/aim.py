@@ -18,7 +18,7 @@ def aim_search_interactions(
 ) -> Architecture:
     """Search interactions and their functions; writes what `search` writes into the folder `output`."""
     dataset, hyper = Dataset.open(manifest), _settings(models)
-    found = aim.search_interactions(task_of(dataset), config, hyper)
+    found = aim.search_interactions(task_of(dataset, hyper), config, hyper)
     return write_found(found, dataset, config, hyper, output)
 
 
@@ -44,7 +44,7 @@ def aim_search_embeddings(
             f"{search}: this stage goes on from the first stage of AIM (aim_search_interactions, or search "
             "with search.search_embeddings: false); give the folder that it wrote"
         )
-    found = aim.add_embeddings(first, task_of(dataset), config, hyper)
+    found = aim.add_embeddings(first, task_of(dataset, hyper), config, hyper)
     return write_found(found, dataset, config, hyper, output)
 
 

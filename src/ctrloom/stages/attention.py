@@ -11,7 +11,7 @@ from torch import nn
 
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.encode import Encoder
-from ctrloom.data.rows import Rows
+from ctrloom.data.rows import Feed, Rows
 from ctrloom.evaluation.results import Attention, AttentionMap, AttentionRow
 from ctrloom.nn.attention import ShowsAttention
 from ctrloom.schema import MISSING_ID, Field
@@ -19,7 +19,7 @@ from ctrloom.schema import MISSING_ID, Field
 BATCH = 4096
 
 
-def attention_of(model: nn.Module, dataset: Dataset, valid: Rows, logit_N: np.ndarray) -> Attention | None:
+def attention_of(model: nn.Module, dataset: Dataset, valid: Feed, logit_N: np.ndarray) -> Attention | None:
     """Maps over all validation rows, and of the one that the model holds for the surest click.
 
     None for a model without attention. `logit_N` are the model's scores of `valid`.
@@ -31,7 +31,7 @@ def attention_of(model: nn.Module, dataset: Dataset, valid: Rows, logit_N: np.nd
     )
     assert isinstance(total_LFF, torch.Tensor), "a validation split has rows"
     best = int(np.argmax(logit_N))
-    row = valid[best : best + 1].widened()
+    (row,) = valid.cut(torch.tensor([best]), [0, 1])
     return Attention(
         fields=dataset.schema.names,
         rows=len(valid),

@@ -25,6 +25,7 @@ from ctrloom.stages.evaluation import METRICS, described, joined, scored, truth_
 from ctrloom.stages.search import TRACE, search
 from ctrloom.stages.training import baselines, retrain, transfer
 from ctrloom.storage import Place
+from ctrloom.training.feeding import Feeder
 from ctrloom.training.runs import open_runs
 from ctrloom.version import code_version
 
@@ -71,18 +72,18 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
     for folder in jobs:
         done = storage.read_json(folder / JOB)
         folders[done["entry"]["name"], done["seed"]] = folder
-    rows = {split: dataset.rows(split) for split in SPLITS[1:]}
+    feeder = Feeder(dataset, *SPLITS[1:])
     scores: list[ModelScores] = []
     with progress("compare", len(config.entries), "entries") as advance:
         for entry in config.entries:
-            per_seed = [_scores_of(_done(folders, entry, s), entry, dataset, rows) for s in config.seeds]
+            per_seed = [_scores_of(_done(folders, entry, s), entry, dataset, feeder) for s in config.seeds]
             scores += [joined(same) for same in zip(*per_seed, strict=True)]
             advance(1)
     results = compare(
         scores,
-        truth_of(rows["valid"]),
-        truth_of(rows["test"]),
-        described(dataset, rows, config.name),
+        truth_of(dataset, "valid"),
+        truth_of(dataset, "test"),
+        described(dataset, config.name),
         config.evaluation,
         code_version(),
         config.model_dump(mode="json"),
@@ -116,7 +117,7 @@ def _done(folders: Mapping[tuple[str, int], Path], entry: Entry, seed: int) -> P
     return folders[entry.name, seed]
 
 
-def _scores_of(folder: Path, entry: Entry, dataset: Dataset, rows: dict[Any, Any]) -> list[ModelScores]:
+def _scores_of(folder: Path, entry: Entry, dataset: Dataset, feeder: Feeder) -> list[ModelScores]:
     """Scores of everything that one job trained, named after its entry."""
     trace = folder / "search" / TRACE
     seconds = SearchTrace.load(trace).seconds if trace.is_file() else 0.0
@@ -133,7 +134,7 @@ def _scores_of(folder: Path, entry: Entry, dataset: Dataset, rows: dict[Any, Any
             told = run.record.title.replace(plain, title)
         elif run.record.kind == "transfer":
             name, told = f"{entry.name}-{run.record.model}", f"{title} to {MODELS[run.record.model].title}"
-        scores = scored(run, dataset, rows["valid"], rows["test"])
+        scores = scored(run, dataset, feeder)
         searched = seconds if run.record.kind in ("retrained", "transfer") else 0.0
         against = entry.name if run.record.kind == "control" else None
         found.append(replace(scores, name=name, title=told, counterpart=against, search_seconds=searched))

@@ -1,7 +1,7 @@
 """Score every trained model on the same rows, compare them, and write the report."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from scipy.special import expit
 from ctrloom import storage
 from ctrloom.config import SPLITS, EvaluationConfig, Split
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.rows import Rows
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
 from ctrloom.evaluation.report.markdown import markdown
 from ctrloom.evaluation.report.render import render
@@ -25,6 +24,7 @@ from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.attention import attention_of
 from ctrloom.stages.search import TRACE
 from ctrloom.storage import Place
+from ctrloom.training.feeding import Feeder
 from ctrloom.training.loop import pick_device, score
 from ctrloom.training.runs import Run, open_by_name
 from ctrloom.version import code_version
@@ -49,15 +49,15 @@ def evaluate(
     of the whole run.
     """
     dataset = Dataset.open(manifest)
-    rows = {split: dataset.rows(split) for split in SPLITS[1:]}
+    feeder = Feeder(dataset, *SPLITS[1:])
     every = open_by_name(runs)
     with progress("evaluate", len(every), "models") as advance:
         scores = []
         for same in every.values():
-            scores.append(joined([scored(run, dataset, rows["valid"], rows["test"]) for run in same]))
+            scores.append(joined([scored(run, dataset, feeder) for run in same]))
             advance(1)
-    valid, test = truth_of(rows["valid"]), truth_of(rows["test"])
-    summary = described(dataset, rows, name)
+    valid, test = truth_of(dataset, "valid"), truth_of(dataset, "test")
+    summary = described(dataset, name)
     results = compare(scores, valid, test, summary, evaluation, code_version(), config)
     trace = SearchTrace.load(search / TRACE).model_copy(update={"planted": planted(evaluation)})
     with storage.atomic_directory(output) as aside:
@@ -79,10 +79,10 @@ def planted(evaluation: EvaluationConfig) -> tuple[tuple[str, ...], ...] | None:
     return tuple(tuple(names) for names in truth["interactions"])
 
 
-def scored(run: Run, dataset: Dataset, valid: Rows, test: Rows) -> ModelScores:
-    """A run's models, each with its scores on both splits."""
-    device = pick_device(run.record.hyperparameters.device)
-    valid, test = valid.to(device), test.to(device)
+def scored(run: Run, dataset: Dataset, feeder: Feeder) -> ModelScores:
+    """A run's models, each with its scores on the valid and the test split, which the feeder has."""
+    hyper = run.record.hyperparameters
+    valid, test = (rows.to(pick_device(hyper.device)) for rows in feeder.of(hyper))
     valid_logits, test_logits, architectures, seconds, attention = [], [], [], 0.0, None
     for trained in run.trained(dataset):
         valid_logits.append(score(trained.model, valid))
@@ -128,22 +128,21 @@ def joined(seeds: Sequence[ModelScores]) -> ModelScores:
     )
 
 
-def truth_of(rows: Rows) -> Truth:
+def truth_of(dataset: Dataset, split: Split) -> Truth:
     """Labels and weights of a split."""
+    rows = dataset.stream(split)
     return Truth(rows.label_N.numpy(), None if rows.weight_N is None else rows.weight_N.numpy())
 
 
-def described(dataset: Dataset, rows: Mapping[Split, Rows], name: str) -> DataSummary:
-    """The data set as results show it; `rows` are those of the valid and test split."""
-    label_rate: dict[Split, float] = {"train": float(dataset.rows("train").label_N.mean())}
-    label_rate |= {split: float(each.label_N.mean()) for split, each in rows.items()}
+def described(dataset: Dataset, name: str) -> DataSummary:
+    """The data set as results show it."""
     fields = (FieldSummary(name=f.name, kind=f.kind, size=f.size) for f in dataset.schema.fields)
     return DataSummary(
         name=name,
         data_fingerprint=dataset.data_fingerprint,
         schema_fingerprint=dataset.schema.fingerprint,
         rows={split: dataset.rows_in(split) for split in SPLITS},
-        label_rate=label_rate,
+        label_rate={split: dataset.label_rate(split) for split in SPLITS},
         fields=tuple(fields),
     )
 

@@ -1,6 +1,7 @@
 """Search for the interactions that a model needs."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,17 @@ from ctrloom import storage, world
 from ctrloom.architecture import Architecture, Provenance
 from ctrloom.config import Hyperparameters, SearchConfig
 from ctrloom.data.dataset import Dataset
+from ctrloom.data.rows import Rows
+from ctrloom.data.stream import Stream
 from ctrloom.search import aim, autofis, autopi, optinter, selection
 from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import SearchTrace
 from ctrloom.storage import Place
 from ctrloom.training.distributed import by_several, refuse_several
+from ctrloom.training.feeding import Feeder, refuse_streaming
 from ctrloom.version import code_version
 
+COUNTED = 1_000_000  # streamed rows of a split at most, in which statistics of candidates are counted
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
 METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {
     "autofis": autofis.search,
@@ -33,19 +38,33 @@ def search(manifest: str | Place, config: SearchConfig, models: dict[Any, Any], 
 
     Gates are trained on the train split; the validation split is for stopping, and for statistics-AUC.
     """
+    hyper = Hyperparameters.of(models, config.base)
     if METHODS[config.method] is selection.search:
         refuse_several(f"search.method: {config.method} trains nothing, and selects")
+        refuse_streaming(hyper, f"search.method: {config.method} counts in")
+        hyper = hyper.model_copy(update={"rows": "memory"})
     dataset = Dataset.open(manifest)
-    hyper = Hyperparameters.of(models, config.base)
-    found = METHODS[config.method](task_of(dataset), config, hyper)
+    found = METHODS[config.method](task_of(dataset, hyper), config, hyper)
     return write_found(found, dataset, config, hyper, output)
 
 
-def task_of(dataset: Dataset) -> Task:
+def task_of(dataset: Dataset, hyper: Hyperparameters) -> Task:
     """The rows that a search may see; of several processes each has its own."""
-    train, valid = (dataset.rows(split, *world.share()) for split in ("train", "valid"))
-    whole = None if world.alone() else lambda: (dataset.rows("train"), dataset.rows("valid"))
-    return Task(train, valid, dataset.schema, dataset.crosses(), whole)
+    train, valid = Feeder(dataset, "train", "valid").of(hyper)
+    read: Callable[[], tuple[Rows, Rows]] | None = None
+    if isinstance(train, Stream) and isinstance(valid, Stream):
+        read = partial(_some, train, valid)
+    elif not world.alone():
+        read = partial(_whole, dataset)
+    return Task(train, valid, dataset.schema, dataset.crosses(), read)
+
+
+def _some(train: Stream, valid: Stream) -> tuple[Rows, Rows]:
+    return train.some(COUNTED), valid.some(COUNTED)
+
+
+def _whole(dataset: Dataset) -> tuple[Rows, Rows]:
+    return dataset.rows("train"), dataset.rows("valid")
 
 
 def write_found(

@@ -17,7 +17,7 @@ from ctrloom import storage, world
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelName, ModelSettings
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.rows import Rows
+from ctrloom.data.rows import Feed, Rows
 from ctrloom.evaluation.results import Kind
 from ctrloom.export import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
 from ctrloom.models import MODELS, build
@@ -26,6 +26,7 @@ from ctrloom.nn.crosses import fill_crosses
 from ctrloom.schema import Schema
 from ctrloom.section import Section
 from ctrloom.training.distributed import refuse_several
+from ctrloom.training.feeding import Feeder, refuse_streaming
 from ctrloom.training.loop import History, fit, pick_device, seed_everything
 from ctrloom.training.trees import fit_trees
 from ctrloom.version import code_version
@@ -97,15 +98,17 @@ def train_runs(
     together, each on its part of the rows, and the leader writes.
 
     Raises:
-        ValueError: there are several processes, and trees are to be grown.
+        ValueError: there are several processes or streamed rows, and trees are to be grown.
     """
     for plan in plans:
         if plan.model in TREES:
             refuse_several(f"{plan.model}: LightGBM grows trees")
-    train, valid = (dataset.rows(split, *world.share()) for split in ("train", "valid"))
+            refuse_streaming(Hyperparameters.of(models, plan.model), f"{plan.model}: LightGBM grows trees on")
+    feeder = Feeder(dataset, "train", "valid")
     with storage.atomic_directory(output) if world.leads() else nullcontext() as aside:
         for plan in plans:
             hyper = Hyperparameters.of(models, plan.model)
+            train, valid = feeder.held() if plan.model in TREES else feeder.of(hyper)
             places = [(i, seed) for i, seed in enumerate(seeds) if only in (None, seed)]
             _train(dataset, plan, hyper, places, train, valid, aside and aside / plan.name)
 
@@ -115,8 +118,8 @@ def _train(
     plan: Plan,
     hyper: Hyperparameters,
     seeds: Sequence[tuple[int, int]],
-    train: Rows,
-    valid: Rows,
+    train: Feed,
+    valid: Feed,
     output: Path | None,
 ) -> None:
     """Train a plan with seeds, given with their numbers, and keep it if there is a folder for it."""
@@ -128,8 +131,12 @@ def _train(
         fill_crosses(model, dataset.crosses())
         if plan.begin:
             plan.begin(model)
-        fit_model = fit_trees if isinstance(model, GBDT) else fit
-        history = fit_model(model, train, valid, hyper, seed, f"{plan.title}, seed {seed}")
+        title = f"{plan.title}, seed {seed}"
+        if isinstance(model, GBDT):
+            assert isinstance(train, Rows) and isinstance(valid, Rows), "trees have all rows"
+            history = fit_trees(model, train, valid, hyper, seed, title)
+        else:
+            history = fit(model, train, valid, hyper, seed, title)
         records.append(SeedRecord(seed=seed, history=history))
         if output:
             architecture.save(output / f"seed-{seed}" / "architecture.json")
