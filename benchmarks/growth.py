@@ -1,6 +1,6 @@
 """Whether a row costs the same as the work grows: FM over more rows, and over larger vocabularies.
 
-    python benchmarks/growth.py [--rows 1 3 10 30] [--ids 1 3 10] [--threads 2]
+    python benchmarks/growth.py [--rows 1 3 10 30] [--ids 1 3 10] [--threads 2] [--device cuda]
 
 Criteo's 39 fields, embedding size 20, batches of 10,000 rows, row-wise Adam. All rows are in memory as one
 matrix and shuffled anew; a million different rows are repeated, which changes nothing for the order in which
@@ -22,34 +22,43 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
 from ctrloom.data.rows import Rows
 from ctrloom.models import build
-from ctrloom.training.loop import adam, seed_everything, shuffled
-from ctrloom.training.step import loss_of
+from ctrloom.training.loop import adam, pick_device, seed_everything, shuffled
+from ctrloom.training.step import Step
 
-BATCH, DIFFERENT, PART, PARTS = 10_000, 10**6, 16, 5
+BATCH, DIFFERENT, PARTS = 10_000, 10**6, 5
+PART = {"cpu": 16, "cuda": 90}  # steps that are timed together; a pass over a million rows has 100
 
 
 class Pass:
     """A training pass that goes on in parts."""
 
-    def __init__(self, ids: int, rows: int) -> None:
+    def __init__(self, ids: int, rows: int, device: torch.device) -> None:
         schema, drawn = encoded(sizes_of("criteo", ids), DIFFERENT)
         times = rows // DIFFERENT
+        drawn = drawn.to(device)
         self.rows = Rows(drawn.ids_NC.repeat(times, 1), drawn.label_N.repeat(times))
+        self.steps = PART[device.type]
         hyper = Hyperparameters(embedding_size=20, embedding_optimizer="lazy_adam")
         self.generator = seed_everything(0)
-        self.model = build("fm", Architecture.complete(schema.names), schema, hyper)
-        self.optimizer = adam(self.model, 1e-3, tables="lazy_adam")
+        model = build("fm", Architecture.complete(schema.names), schema, hyper).to(device).train()
+        optimizer = adam(model, 1e-3, tables="lazy_adam")
+        self.step = Step(model, optimizer.step, [optimizer])
         self.batches = shuffled(self.rows, BATCH, self.generator)
         self.part()  # the first allocates
 
     def part(self) -> float:
         """Rows a second over the next steps."""
-        began = time.perf_counter()
-        for _ in range(PART):
-            self.model.zero_grad(set_to_none=True)
-            loss_of(self.model, next(self.batches)).backward()
-            self.optimizer.step()
-        return PART * BATCH / (time.perf_counter() - began)
+        began, loss = time.perf_counter(), torch.zeros(())
+        for _ in range(self.steps):
+            loss = self.step(self._next())
+        float(loss)  # until a GPU is done
+        return self.steps * BATCH / (time.perf_counter() - began)
+
+    def _next(self) -> Rows:
+        if (batch := next(self.batches, None)) is None:
+            self.batches = shuffled(self.rows, BATCH, self.generator)
+            batch = next(self.batches)
+        return batch
 
 
 def table(title: str, unit: str, passes: dict[int, Pass]) -> list[str]:
@@ -74,20 +83,22 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 3, 10, 30], help="millions")
     parser.add_argument("--ids", type=int, nargs="+", default=[1, 3, 10], help="millions")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    date = datetime.date.today().isoformat()
+    device, date = pick_device(arguments.device), datetime.date.today().isoformat()
     page = [
         "# The cost of a row as the work grows",
         "",
-        f"`python benchmarks/growth.py --threads {arguments.threads}`, {date}. {describe('torch')}. FM, "
+        f"`python benchmarks/growth.py --threads {arguments.threads} --device {device.type}`, {date}. "
+        f"{describe('torch')}. FM, "
         f"39 fields, embedding size 20, batch {BATCH:,}, row-wise Adam; "
-        f"median of {PARTS} parts of {PART} steps.",
+        f"median of {PARTS} parts of {PART[device.type]} steps.",
     ]
-    page += table("rows", "million", {n: Pass(10**6, n * 10**6) for n in arguments.rows})
-    page += table("ids", "million", {n: Pass(n * 10**6, 10**6) for n in arguments.ids})
-    target = arguments.output / f"growth-{date}.md"
+    page += table("rows", "million", {n: Pass(10**6, n * 10**6, device) for n in arguments.rows})
+    page += table("ids", "million", {n: Pass(n * 10**6, 10**6, device) for n in arguments.ids})
+    target = arguments.output / f"growth-{'' if device.type == 'cpu' else 'cuda-'}{date}.md"
     target.write_text("\n".join([*page, ""]))
     print(target)
 

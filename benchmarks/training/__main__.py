@@ -12,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parent.parent))
 
 import numpy as np
-from cases import CASES, Case
+import torch
+from cases import CASES, ON_GPU, Case, tiny
 from limits import Machine, limit, measure
 from result import write
 from shapes import draw, sizes_of
@@ -29,8 +31,9 @@ HERE = Path(__file__).parent
 class Process:
     """A worker that was prepared and waits for its turn."""
 
-    def __init__(self, command: list[str], threads: int) -> None:
+    def __init__(self, command: list[str], threads: int, device: str) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+        environment["CTRLOOM_DEVICE"] = device
         environment["PYTHONPATH"] = os.pathsep.join(map(str, (HERE, HERE.parent)))
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # open while the process is
         self.process = subprocess.Popen(
@@ -52,8 +55,11 @@ class Process:
     def end(self) -> None:
         """Let it go."""
         assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout
@@ -76,19 +82,17 @@ def run(case: Case, arguments: argparse.Namespace, home: Path) -> dict[str, Any]
         "threads": arguments.threads,
         "data": str(home / "rows.npz"),
     }
-    ids_NF, label_N = draw(sizes, task["rows"])
-    np.savez(task["data"], ids=ids_NF, label=label_N)
-    processes = {
-        "ours": Process([sys.executable, str(HERE / "ours.py"), json.dumps(task)], arguments.threads)
-    }
+    if case.peer:
+        ids_NF, label_N = draw(sizes, task["rows"])
+        np.savez(task["data"], ids=ids_NF, label=label_N)
+    start = partial(Process, threads=arguments.threads, device=arguments.device)
+    processes = {"ours": start([sys.executable, str(HERE / "ours.py"), json.dumps(task)])}
     clone = getattr(arguments, case.peer, None) if case.peer else None
     if case.peer == "gather":
-        processes["peer"] = Process(
-            [sys.executable, str(HERE / "peers/gather.py"), json.dumps(task)], arguments.threads
-        )
+        processes["peer"] = start([sys.executable, str(HERE / "peers/gather.py"), json.dumps(task)])
     elif case.peer and arguments.peer_python and (clone or case.peer == "deepctr"):
         command = [arguments.peer_python, str(HERE / f"peers/{case.peer}.py"), json.dumps(task)]
-        processes["peer"] = Process([*command, *([str(clone)] if clone else [])], arguments.threads)
+        processes["peer"] = start([*command, *([str(clone)] if clone else [])])
     answers: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for _ in range(arguments.rounds):
         for who, process in processes.items():
@@ -99,6 +103,7 @@ def run(case: Case, arguments: argparse.Namespace, home: Path) -> dict[str, Any]
     line: dict[str, Any] = {
         "case": asdict(case),
         "parameters": processes["ours"].facts["parameters"],
+        "kernels": processes["ours"].facts.get("kernels"),
         "calls": {},
     }
     for call, by in answers.items():
@@ -115,13 +120,25 @@ def run(case: Case, arguments: argparse.Namespace, home: Path) -> dict[str, Any]
     return line
 
 
+def beside(arguments: argparse.Namespace) -> None:
+    """What else is asked of a GPU: how cost grows, and everything from Parquet to a retrained model."""
+    for name, sizes in (("growth", ["--rows", "1", "--ids", "1"]), ("whole", ["--rows", "20000"])):
+        if arguments.only.lower() in name:
+            command = [sys.executable, str(HERE.parent / f"{name}.py"), "--device", arguments.device]
+            command += ["--output", str(arguments.output), "--threads", str(arguments.threads)]
+            subprocess.run([*command, *(sizes if arguments.tiny else [])], check=True)
+
+
 def main() -> None:
     """Measure the machine, then the cases, and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", help="cases whose name has this in it")
-    parser.add_argument("--steps", type=int, default=10, help="of a measured call")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="by default a GPU where there is one")
+    parser.add_argument("--cases", choices=("cpu", "cuda"), help="by default those of the device")
+    parser.add_argument("--tiny", action="store_true", help="hardly any work, to see whether all runs")
+    parser.add_argument("--steps", type=int, help="of a measured call; by default 10, on a GPU 300")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each process")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--peer-python", help="an interpreter that has what the peers need")
@@ -130,22 +147,31 @@ def main() -> None:
     parser.add_argument("--optinter", type=Path, help="a clone of github.com/fuyuanlyu/OptInter")
     parser.add_argument("--output", type=Path, default=HERE.parent / "results")
     arguments = parser.parse_args()
-    machine: Machine = measure(arguments.threads)
+    arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    arguments.cases = arguments.cases or arguments.device
+    arguments.steps = arguments.steps or (300 if arguments.device == "cuda" else 10)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    size = 2**16 if arguments.tiny else 2**28 if arguments.device == "cuda" else 2**26
+    machine: Machine = measure(arguments.threads, torch.device(arguments.device), size)
     print(machine, flush=True)
     lines = []
     with tempfile.TemporaryDirectory() as home:
-        for case in CASES:
+        for case in CASES if arguments.cases == "cpu" else ON_GPU:
             if arguments.only.lower() not in case.name.lower():
                 continue
+            if arguments.tiny:
+                case = tiny(case)
             try:
                 line = run(case, arguments, Path(home))
             except RuntimeError as error:
                 print(f"{case.name}: failed\n{error}", file=sys.stderr, flush=True)
                 continue
-            line["limit"] = limit(case, machine)
+            line["limit"] = limit(case, machine, line["kernels"])
             lines.append(line)
             print(case.name, json.dumps({k: line[k] for k in ("calls", "limit", "peak_mib")}), flush=True)
             write(lines, machine, arguments)  # after each case: what is measured is not lost
+    if arguments.cases == "cuda":
+        beside(arguments)
 
 
 if __name__ == "__main__":

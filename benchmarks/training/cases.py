@@ -1,6 +1,6 @@
 """What is measured: a model or a search on one shape with one batch size, and the figure it is to reach."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 CRITEO_CROSSES = 21_037_504  # kept values of 325 pairs, as OptInter's authors have them
@@ -11,7 +11,7 @@ Peer = Literal["fuxictr", "deepctr", "vega", "optinter", "gather"]
 class Case:
     """One line of the table.
 
-    `least` is the ratio to the peer, and `rows_per_second` the rate, that the line is to reach on the CPU.
+    `least` is the ratio to the peer, and `rows_per_second` the rate, that the line is to reach.
     """
 
     name: str
@@ -129,3 +129,35 @@ CASES = (
         peer="vega",
     ),
 )
+
+
+def large(title: str, model: str, least: float, batch: int = 10_000, **more: Any) -> Case:
+    """A case for a GPU, with the rate that it is to reach."""
+    return Case(f"{title}, batch {batch:,}", model, batch=batch, rows_per_second=least, **more)
+
+
+WIDE = {"hidden": (700,) * 5, "precision": "bfloat16"}
+SEARCH = {"search": "autofis", "precision": "tf32"}
+ON_GPU = (
+    *(large("FM", "fm", 20e6, batch) for batch in (2000, 10_000, 65_536)),
+    large("FM, row-wise Adagrad", "fm", 20e6, optimizer="rowwise_adagrad"),
+    *(large("AutoFM search, 741 gates", "autofm", 20e6, batch, **SEARCH) for batch in (10_000, 65_536)),
+    large("DeepFM, bfloat16", "deepfm", 10e6, precision="bfloat16"),
+    large("DeepFM, TF32", "deepfm", 10e6, precision="tf32"),
+    large("IPNN, bfloat16", "ipnn", 10e6, precision="bfloat16"),
+    large("AutoDeepFM search, MLP 700 x 5", "autodeepfm", 8e6, **(SEARCH | WIDE)),
+    large("AutoFM search, 9,139 triples", "autofm", 3e6, orders=(2, 3), **SEARCH),
+    large(
+        "OptInter search, 325 crosses, 21 million ids",
+        "optinter",
+        3e6,
+        search="optinter",
+        ids=CRITEO_CROSSES,
+        **WIDE,
+    ),
+)
+
+
+def tiny(case: Case) -> Case:
+    """The same with next to nothing to do, to see whether it runs."""
+    return replace(case, batch=32, ids=None if case.ids is None else 3000, hidden=(8,) * len(case.hidden))

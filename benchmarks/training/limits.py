@@ -14,6 +14,8 @@ import torch
 from cases import Case
 from shapes import draw, sizes_of
 
+from ctrloom.training.step import as_graph, products_in
+
 FLOAT = 4  # bytes
 PASSES = 4  # over activations that torch keeps: written and read, forward and backward
 
@@ -26,33 +28,47 @@ class Machine:
     copy_bytes: float  # read and written a second
     gathered_rows: float  # of 20 floats from a table of a million, a second
     flops: dict[str, float]  # of matrix products, by precision
+    launch_seconds: float | None = None  # of a kernel of its own, on a GPU
+    graph_seconds: float | None = None  # of a kernel in a CUDA graph
 
 
-def measure(threads: int) -> Machine:
-    """Bandwidth, gathers and matrix products of this machine, best of several."""
+def measure(threads: int, device: torch.device | None = None, size: int = 2**26) -> Machine:
+    """Bandwidth, gathers and matrix products of this machine, best of several; `size` numbers are copied."""
     torch.set_num_threads(threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    size = 2**26
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source, target = (torch.ones(size, device=device) for _ in range(2))
     copied = 2 * FLOAT * size / _best(lambda: target.copy_(source), device)
     table, row_N = torch.ones(10**6, 20, device=device), torch.randint(10**6, (10**6,), device=device)
     gathered = len(row_N) / _best(lambda: table.index_select(0, row_N), device)
     flops = {}
-    for precision in ("float32", "bfloat16"):
-        a, b = (
-            torch.ones(n, m, device=device, dtype=getattr(torch, precision))
-            for n, m in ((4096, 2048), (2048, 2048))
-        )
-        flops[precision] = 2 * 4096 * 2048 * 2048 / _best(lambda a=a, b=b: a @ b, device)  # type: ignore[misc]
-    return Machine(device.type, copied, gathered, flops)
+    n, m = size // 2**14, size // 2**15
+    for precision in ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32", "bfloat16"):
+        kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        a, b = (torch.ones(rows, m, device=device, dtype=kind) for rows in (n, m))
+        with products_in("tf32" if precision == "tf32" else "float32", device):
+            flops[precision] = 2 * n * m * m / _best(lambda a=a, b=b: a @ b, device)  # type: ignore[misc]
+    launches = _launches(device) if device.type == "cuda" else ()
+    return Machine(device.type, copied, gathered, flops, *launches)
 
 
-def limit(case: Case, machine: Machine) -> dict[str, float | str]:
-    """Rows a second that memory and arithmetic allow, the smaller of the two by name, and their parts.
+def _launches(device: torch.device, count: int = 1000) -> tuple[float, float]:
+    """Seconds that a kernel takes which has nothing to do: by itself, and in a graph."""
+    x = torch.zeros((), device=device)
+
+    def work() -> torch.Tensor:
+        for _ in range(count):
+            x.add_(1)
+        return x
+
+    return tuple(_best(call, device) / count for call in (work, as_graph(work)))  # type: ignore[return-value]
+
+
+def limit(case: Case, machine: Machine, kernels: int | None = None) -> dict[str, float | str]:
+    """Rows a second that memory, arithmetic and launches allow, the least of them by name, and their parts.
 
     Memory: ids; embeddings gathered, and gradients written and read; the optimizer's rows; activations four
-    times. Arithmetic: three times the forward pass. The fraction of rows that are different in a batch is
-    that of the case's own data.
+    times. Arithmetic: three times the forward pass. Launches, on a GPU: the kernels of a step in a graph. The
+    fraction of rows that are different in a batch is that of the case's own data.
     """
     sizes = sizes_of(case.shape, None if case.search == "optinter" else case.ids)
     fields, size = len(sizes), case.embedding
@@ -81,12 +97,19 @@ def limit(case: Case, machine: Machine) -> dict[str, float | str]:
         dims = [size] + [128] * 6
         work = 3 * sum(2 * fields * (4 * n * m + 2 * fields * m) for n, m in pairwise(dims))
         moved += PASSES * FLOAT * 6 * (5 * fields * 128 + 2 * 4 * fields * fields)
-    rates = {"memory": machine.copy_bytes / moved, "compute": machine.flops[case.precision] / max(work, 1)}
+    flops = machine.flops.get(case.precision, machine.flops["float32"])
+    rates = {"memory": machine.copy_bytes / moved, "compute": flops / max(work, 1)}
+    if kernels and machine.graph_seconds and machine.launch_seconds:
+        rates["launch"] = case.batch / (kernels * machine.graph_seconds)
+        unbound = {"launch without graphs": case.batch / (kernels * machine.launch_seconds)}
+    else:
+        unbound = {}
     binding = min(rates, key=rates.__getitem__)
     return {
         "binding": binding,
         "rows_per_second": rates[binding],
         **rates,
+        **unbound,
         "bytes_per_row": moved,
         "flops_per_row": work,
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from shapes import encoded
+from torch.profiler import ProfilerActivity, profile
 from worker import serve
 
 from ctrloom.architecture import Architecture
@@ -29,7 +30,25 @@ def main() -> None:
     torch.set_num_threads(case["threads"])
     prepare = search if case["search"] else train
     rows, calls, parameters = prepare(case)
-    serve(rows, calls, parameters=parameters)
+    if pick_device("auto").type == "cuda":
+        kernels = launched(calls.get("step", calls["loop"])) // case["steps"]
+        serve(rows, calls, on_gpu, parameters=parameters, kernels=kernels)
+    else:
+        serve(rows, calls, parameters=parameters)
+
+
+def launched(call: Callable[[], object]) -> int:
+    """Kernels and copies that a call gives the GPU to do, the second time."""
+    call()
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        call()
+        torch.cuda.synchronize()
+    return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in seen.events() or ())
+
+
+def on_gpu() -> int:
+    """Most memory that tensors took there so far, in MiB."""
+    return torch.cuda.max_memory_allocated() // 2**20
 
 
 def settings(case: dict[str, Any]) -> Hyperparameters:

@@ -36,10 +36,12 @@ def _page(
         f"Measured in the same run: {machine.copy_bytes / 1e9:.0f} GB/s copied (read and written), "
         f"{machine.gathered_rows / 1e6:.0f} million rows of 20 floats gathered a second, "
         + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in machine.flops.items())
+        + _launches(machine)
         + ".",
         "",
         "`step`: batches at hand; `loop`: a whole pass with shuffling (of the peers: with their loader, "
-        "where they have one). The limit is of memory or arithmetic, whichever is less: see `limits.py`.",
+        "where they have one). The limit is of memory, arithmetic or launches, whichever is least: see "
+        "`limits.py`.",
         "",
         "| work | rows/s, step | rows/s, loop | peer, step | peer, loop | ratio, step | ratio, loop "
         "| to reach | limit | of the limit | MiB |",
@@ -56,12 +58,24 @@ def _page(
             *(_rate(call.get(who)) for who in ("ours", "peer") for call in (step, loop)),
             *(f"{call['ratio']:.1f}x" if "ratio" in call else "" for call in (step, loop)),
             goal,
-            f"{bound['binding']}, {bound['rows_per_second']:,.0f}",
+            f"{bound['binding']}, {bound['rows_per_second']:,.0f}" + _kernels(line),
             f"{share:.0%}",
             f"{line['peak_mib']['ours']:,}",
         ]
         text.append("| " + " | ".join(cells) + " |")
     return "\n".join([*text, "", f"![ratio to peers]({stem.name}.svg)", ""])
+
+
+def _launches(machine: Machine) -> str:
+    if machine.launch_seconds is None or machine.graph_seconds is None:
+        return ""
+    return (
+        f", {machine.launch_seconds * 1e6:.2f} us a kernel, {machine.graph_seconds * 1e6:.2f} us in a graph"
+    )
+
+
+def _kernels(line: dict[str, Any]) -> str:
+    return f" ({line['kernels']} kernels a step)" if line.get("kernels") else ""
 
 
 def _rate(rate: float | None) -> str:

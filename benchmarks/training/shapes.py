@@ -38,6 +38,7 @@ AVAZU += (68, 172, 60)
 FRAPPE = (957, 4082, 7, 7, 2, 3, 2, 9, 80, 233)  # of each field, as published
 MOVIELENS = (943, 1682, 61, 2, 21, 795)  # MovieLens 100k: user, item, age, gender, occupation, zip code
 SIZES = {"criteo": CRITEO, "avazu": AVAZU, "frappe": FRAPPE, "movielens": MOVIELENS}
+DIFFERENT = 2**20  # rows at most; more are these over again, which changes nothing for the order of reading
 SMALL = 1000  # fields up to this size stay as they are when a shape is scaled
 
 
@@ -60,13 +61,23 @@ def draw(sizes: Sequence[int], rows: int, seed: int = 0) -> tuple[NDArray[np.int
     return np.maximum(np.stack(columns, 1), 0), (rng.random(rows) < 0.25).astype(np.float32)
 
 
-def encoded(sizes: Sequence[int], rows: int, seed: int = 0) -> tuple[Schema, Rows]:
-    """The same as a data set of ours."""
+def schema_of(sizes: Sequence[int]) -> Schema:
+    """Fields of tokens of those sizes."""
     fields = tuple(
         Field(name=f"f{i}", column=f"f{i}", kind="categorical", size=size) for i, size in enumerate(sizes)
     )
     columns = {"click": "label", **{field.name: "categorical" for field in fields}}
-    schema = Schema(fields=fields, source=SourceConfig.parse({"columns": columns}, "benchmark"))
-    token_NF, label_N = draw(sizes, rows, seed)
+    return Schema(fields=fields, source=SourceConfig.parse({"columns": columns}, "benchmark"))
+
+
+def encoded(sizes: Sequence[int], rows: int, seed: int = 0) -> tuple[Schema, Rows]:
+    """The same as a data set of ours."""
+    schema = schema_of(sizes)
+    token_NF, label_N = draw(sizes, min(rows, DIFFERENT), seed)
     ids_NC = (token_NF + np.array(schema.offsets)).astype(np.int32)
-    return schema, Rows(torch.from_numpy(ids_NC), torch.from_numpy(label_N))
+    return schema, repeated(Rows(torch.from_numpy(ids_NC), torch.from_numpy(label_N)), rows)
+
+
+def repeated(drawn: Rows, rows: int) -> Rows:
+    """So many rows: those that were drawn, over and over."""
+    return drawn if len(drawn) == rows else drawn.take(torch.arange(rows) % len(drawn))

@@ -1,0 +1,120 @@
+"""The benchmarks for a GPU run, with next to nothing to do and on the CPU."""
+
+import importlib
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+OURS = {"cases", "limits", "ours", "result", "shapes", "worker", "machine", "growth", "whole", "cross_lookup"}
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are where they are run: beside each other, with names of their own."""
+    for folder in (BENCHMARKS, BENCHMARKS / "training"):
+        monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("CTRLOOM_DEVICE", "cpu")
+    for name in [name for name in sys.modules if name.split(".")[0] in {*OURS, "training"}]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def module(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def main(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    module(name).main()
+
+
+@pytest.mark.parametrize("number", [*range(11), pytest.param(11, marks=pytest.mark.slow)])
+def test_every_case_of_a_gpu_runs(number: int) -> None:
+    cases, ours, shapes = module("cases"), module("ours"), module("shapes")
+    assert len(cases.ON_GPU) == 12
+    case = cases.tiny(cases.ON_GPU[number])
+    sizes = shapes.sizes_of(case.shape, None if case.search == "optinter" else case.ids)
+    task = asdict(case) | {"sizes": sizes, "rows": 5 * case.batch, "steps": 5}
+    if case.search == "optinter":
+        task["sizes"] = None  # has a shape of its own
+    rows, calls, _ = (ours.search if case.search else ours.train)(task)
+    assert set(calls) <= set(rows)
+    for call in calls.values():
+        call()
+
+
+def test_a_line_names_the_limit_of_launches(tmp_path: Path) -> None:
+    cases, limits, result = module("cases"), module("limits"), module("result")
+    case = replace(cases.tiny(cases.ON_GPU[0]), batch=1000)
+    machine = limits.measure(1, torch.device("cpu"), 2**15)
+    assert set(machine.flops) == {"float32", "bfloat16"}
+    assert min(machine.copy_bytes, machine.gathered_rows, *machine.flops.values()) > 0
+    plain = limits.limit(case, machine)
+    assert plain["binding"] in ("memory", "compute")
+    machine = replace(
+        machine, launch_seconds=4e-6, graph_seconds=1e-6, flops={"float32": 1e15}, copy_bytes=1e15
+    )
+    bound = limits.limit(case, machine, kernels=50)
+    assert (bound["binding"], bound["rows_per_second"]) == ("launch", pytest.approx(1000 / 50e-6))
+    assert bound["launch without graphs"] == pytest.approx(1000 / 200e-6)
+    line = {
+        "case": asdict(case),
+        "kernels": 50,
+        "calls": {"loop": {"ours": 1e6}},
+        "peak_mib": {"ours": 7},
+        "limit": bound,
+    }
+    given = type("Given", (), {"output": tmp_path, "threads": 1, "rounds": 1, "steps": 1})()
+    result.write([line], machine, given)
+    (page,) = (path.read_text() for path in tmp_path.glob("*.md"))
+    assert "4.00 us a kernel, 1.00 us in a graph" in page
+    assert "launch, 20,000,000 (50 kernels a step) | 5% | 7 |" in page
+
+
+def test_the_suite_in_processes_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [
+        "--device",
+        "cpu",
+        "--cases",
+        "cuda",
+        "--tiny",
+        "--steps",
+        "5",
+        "--rounds",
+        "1",
+        "--threads",
+        "1",
+    ]
+    monkeypatch.setattr(
+        sys, "argv", ["training", *arguments, "--only", "FM, batch 2,000", "--output", str(tmp_path)]
+    )
+    module("training.__main__").main()
+    (written,) = (json.loads(path.read_text()) for path in tmp_path.glob("*.json"))
+    (line,) = (line for line in written["lines"] if line["case"]["model"] == "fm")
+    assert line["calls"]["loop"]["ours"] > 0
+
+
+def test_cost_as_work_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    growth = module("growth")
+    for name, value in (("BATCH", 50), ("DIFFERENT", 400), ("PART", {"cpu": 5}), ("PARTS", 1)):
+        monkeypatch.setattr(growth, name, value)
+    passes = {times: growth.Pass(3000, 400 * times, torch.device("cpu")) for times in (1, 2)}
+    assert passes[2].rows.total == 800
+    assert "| 2 thousand |" in growth.table("rows", "thousand", passes)[-1]
+
+
+def test_everything_from_parquet_to_a_retrained_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--rows", "2000", "--ids", "3000", "--batch", "100", "--threads", "1"]
+    main("whole", [*arguments, "--output", str(tmp_path), "--data", str(tmp_path / "data")], monkeypatch)
+    (page,) = (path.read_text() for path in tmp_path.glob("*.md"))
+    assert "1,600 rows for training, 200 for validation, 200 for testing" in page
+    assert "| retrain and validate |" in page
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert sum(manifest["rows"].values()) == 2000
