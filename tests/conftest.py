@@ -51,6 +51,12 @@ def planted() -> Planting:
     return planting(rows=30_000, fields=6, sizes=(20,), pairs=3)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+
+
 @dataclass(frozen=True)
 class Way:
     """Which of two twins a test runs, and how near it comes."""

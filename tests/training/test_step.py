@@ -1,5 +1,6 @@
 """Steps that are recorded and played again do what steps that run do."""
 
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,15 @@ from tape import Recorder, WaitsError
 
 from ctrloom import kernels
 from ctrloom.architecture import Architecture
-from ctrloom.config import AutoFISConfig, Hyperparameters, ModelName, OptInterConfig, OptInterSettings
+from ctrloom.config import (
+    AutoFISConfig,
+    EmbeddingOptimizer,
+    Hyperparameters,
+    ModelName,
+    OptInterConfig,
+    OptInterSettings,
+)
+from ctrloom.data.rows import Rows
 from ctrloom.models import MODELS, build
 from ctrloom.nn.crosses import fill_crosses
 from ctrloom.optim.rates import hold_rates
@@ -94,6 +103,61 @@ def test_no_model_waits_and_all_can_be_replayed(name: ModelName, recorder: Recor
     assert recorder.replays == len(batches) - WARM
     assert again == losses
     assert all(torch.equal(replayed[key], value) for key, value in weights.items())
+
+
+@pytest.fixture(params=["0", "1"], ids=["as they come", "as graphs"])
+def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """On a GPU: a step that waits is an error, once the first ones have set everything up."""
+    monkeypatch.setenv("CTRLOOM_CUDA_GRAPHS", request.param)
+    monkeypatch.setenv("CTRLOOM_DEVICE", "cuda")
+    plain, steps = Step._step, Counter[int]()
+
+    def step(self: Step, batch: Rows) -> torch.Tensor:
+        steps[id(self)] += 1
+        torch.cuda.set_sync_debug_mode("error" if steps[id(self)] > WARM + 1 else "default")
+        try:
+            return plain(self, batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Step, "_step", step)
+    return request.param
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        ("fm", "adam"),
+        ("fm", "rowwise_adagrad"),
+        *((name, "lazy_adam") for name in MODELS if name not in TREES),
+    ],
+)
+def test_on_a_gpu_no_model_waits_and_all_learn_as_on_the_cpu(
+    name: ModelName, tables: EmbeddingOptimizer, watched: str
+) -> None:
+    batches = list(MADE.rows[:400].batches(40))
+
+    def trained(device: str) -> list[float]:
+        seed_everything(0)
+        model = build(name, architecture_of(name), SCHEMA, hyper_of(name, dropout=0.0))
+        fill_crosses(model, KEYS)
+        optimizer = adam(model.train().to(device), 0.01, tables=tables)
+        step = Step(model, optimizer.step, [optimizer])
+        assert (step.record is not None) == (device == "cuda" and watched == "1")
+        return [float(step(batch.to(torch.device(device)))) for batch in batches]
+
+    assert trained("cuda") == pytest.approx(trained("cpu"), rel=2e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["autofis", "optinter"])
+def test_on_a_gpu_no_search_waits(method: str, watched: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = searched(method).trace.path_gates
+    monkeypatch.setenv("CTRLOOM_DEVICE", "cpu")
+    for one, other in zip(on_gpu, searched(method).trace.path_gates, strict=True):
+        known = [gate for gate in other if gate is not None]
+        assert [gate for gate in one if gate is not None] == pytest.approx(known, abs=2e-2)
 
 
 def test_waiting_is_noticed(recorder: Recorder) -> None:

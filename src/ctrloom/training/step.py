@@ -4,6 +4,7 @@ A step launches some hundred kernels, each of which takes the host longer than t
 small batch. A graph launches them all at once.
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ def products_in(precision: str, device: torch.device) -> Iterator[None]:
 
 def as_graph(work: Work) -> Work:
     """Work on the GPU, recorded once; what is returned does it again, with the tensors it had."""
+    gc.collect()  # trainings that are over may hold graphs, and with them much memory
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph):
