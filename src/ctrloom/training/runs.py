@@ -133,7 +133,8 @@ def _train(
             plan.begin(model)
         title = f"{plan.title}, seed {seed}"
         if isinstance(model, GBDT):
-            assert isinstance(train, Rows) and isinstance(valid, Rows), "trees have all rows"
+            assert isinstance(train, Rows), "trees have all rows"
+            assert isinstance(valid, Rows), "and the validation rows"
             history = fit_trees(model, train, valid, hyper, seed, title)
         else:
             history = fit(model, train, valid, hyper, seed, title)

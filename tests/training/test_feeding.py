@@ -1,0 +1,237 @@
+"""Training, searching and scoring from streamed rows beside the same in memory; which it is, and refusals."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from ctrloom import stages
+from ctrloom.architecture import Architecture
+from ctrloom.config import DataConfig, Hyperparameters, VocabularyConfig, search_config
+from ctrloom.data import encode, parts, stream
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.ingest import ingest
+from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
+from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.models import build
+from ctrloom.search.statistics import with_statistics
+from ctrloom.stages.evaluation import described, scored, truth_of
+from ctrloom.stages.search import METHODS, task_of
+from ctrloom.training import feeding, memory
+from ctrloom.training.feeding import Feeder
+from ctrloom.training.loop import fit, score
+from ctrloom.training.runs import open_runs
+
+MADE = SynthConfig(rows=20_000, fields=5, sizes=(12,), pairs=2, strength=1.5, main_effects=0.3)
+HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=500, learning_rate=0.01, epochs=5)
+STREAMED = HYPER.model_copy(update={"rows": "stream"})
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def clicks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
+    """20,000 clicks with two planted pairs and crosses, in row groups of 1,000; windows have three."""
+    folder = tmp_path_factory.mktemp("clicks")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (parts, encode):
+            patch.setattr(module, "GROUP_ROWS", 1000)
+        patch.setattr(parts, "PART_ROWS", 4000)
+        patch.setattr(stream, "WINDOW", 3)
+        columns = {"click": "label", **dict.fromkeys(Planted(MADE).names, "categorical")}
+        data = DataConfig.parse({"files": str(synthesize(MADE, folder)), "columns": columns}, "test")
+        vocabulary = VocabularyConfig.parse({"crosses": {"min_count": 2}}, "test")
+        yield Dataset.open(build_vocabulary(ingest(data, folder), vocabulary, folder))
+
+
+def fitted(dataset: Dataset, hyper: Hyperparameters, seed: int = 0) -> tuple[float, dict[str, torch.Tensor]]:
+    torch.manual_seed(seed)
+    model = build("fm", Architecture.complete(dataset.schema.names), dataset.schema, hyper)
+    history = fit(model, *Feeder(dataset, "train", "valid").of(hyper), hyper, seed, "test")
+    return history.best_epoch.valid_auc, model.state_dict()
+
+
+def test_streamed_rows_teach_as_much_and_always_the_same(clicks: Dataset) -> None:
+    assert len(clicks.stream("train").blocks) > 4 * stream.WINDOW
+    (streamed, weights), (again, same), (memory, _) = (fitted(clicks, h) for h in (STREAMED, STREAMED, HYPER))
+    assert streamed == again
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+    assert memory > 0.7
+    assert streamed == pytest.approx(memory, abs=0.01)
+    assert fitted(clicks, STREAMED, seed=1)[0] != streamed
+
+
+def test_scores_are_those_of_rows_in_memory(clicks: Dataset) -> None:
+    model = build("fm", Architecture.complete(clicks.schema.names), clicks.schema, HYPER)
+    with torch.no_grad():
+        assert np.array_equal(score(model, clicks.stream("test")), score(model, clicks.rows("test")))
+
+
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        ("autofis", {"epochs": 4}),
+        ("autofis", {"epochs": 6, "bi_level": True}),
+        ("aim", {"search_embeddings": False, "functions": ["inner"]}),
+    ],
+)
+def test_searches_find_what_was_planted_in_streamed_rows(
+    method: str, own: dict[str, Any], clicks: Dataset
+) -> None:
+    config = search_config({"method": method, "random_draws": 1, **own})
+    hyper = Hyperparameters.of({config.base: {"embedding_size": 4, "rows": "stream"}}, config.base)
+    found = METHODS[method](task_of(clicks, hyper), config, hyper)
+    kept = {interaction.fields for interaction in found.architecture.interactions}
+    planted = Planted(MADE)
+    assert {tuple(planted.names[f] for f in pair) for pair in planted.interactions} <= kept
+    assert all(candidate.statistics_auc is not None for candidate in found.trace.candidates)
+
+
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        ("optinter", {"epochs": 1, "bi_level": True}),
+        ("autopi", {"epochs": 1, "batch_size": 4000, "choose_by": "perturbation", "choosing_rows": 200}),
+        ("autopi", {"strategy": "random", "samples": 1}),
+    ],
+)
+def test_other_searches_run_on_streamed_rows(method: str, own: dict[str, Any], clicks: Dataset) -> None:
+    config = search_config({"method": method, "random_draws": 0, **own})
+    settings = {"embedding_size": 4, "hidden": [4], "epochs": 1, "rows": "stream"}
+    hyper = Hyperparameters.of({config.base: settings}, config.base)
+    assert METHODS[method](task_of(clicks, hyper), config, hyper).architecture.method[:4] == method[:4]
+
+
+def test_statistics_of_streamed_rows_are_those_of_a_sample(
+    clicks: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = search_config({"method": "autofis", "epochs": 1, "random_draws": 0})
+    task, whole = task_of(clicks, STREAMED), task_of(clicks, HYPER)
+    trace = METHODS["autofis"](whole, config, HYPER).trace
+    assert with_statistics(trace, task) == trace  # a split smaller than a sample is counted whole
+    monkeypatch.setattr(sys.modules["ctrloom.stages.search"], "COUNTED", 4000)
+    sampled = with_statistics(trace, task_of(clicks, STREAMED))
+    for one, other in zip(sampled.candidates, trace.candidates, strict=True):
+        assert one.statistics_auc != other.statistics_auc
+        assert one.statistics_auc == pytest.approx(other.statistics_auc, abs=0.05)
+
+
+def test_stages_stream_from_training_to_evaluation(clicks: Dataset, tmp_path: Path) -> None:
+    for rows in ("memory", "stream"):
+        models = {"default": {**HYPER.model_dump(), "rows": rows, "epochs": 1}}
+        stages.baselines(clicks.base, ["lr"], models, [0], tmp_path / rows)
+    held, streamed = (open_runs(tmp_path / rows)[0] for rows in ("memory", "stream"))
+    assert streamed.record.hyperparameters.rows == "stream"
+    feeder = Feeder(clicks, "valid", "test")
+    one, other = (scored(run, clicks, feeder) for run in (held, streamed))
+    assert one.test_logit_SN.shape == other.test_logit_SN.shape
+    assert truth_of(clicks, "test").label_N.tolist() == clicks.rows("test").label_N.tolist()
+    rates = {split: float(clicks.rows(split).label_N.double().mean()) for split in ("train", "valid", "test")}
+    assert described(clicks, "test").label_rate == pytest.approx(rates)
+
+
+def test_rows_are_streamed_where_they_would_take_half_of_the_memory(
+    clicks: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = clicks.row_bytes() * (clicks.rows_in("train") + clicks.rows_in("valid"))
+    train = clicks.rows("train")
+    assert clicks.row_bytes() * len(train) == sum(tensor.nbytes for _, tensor in train.tensors())
+    feeder = Feeder(clicks, "train", "valid")
+    for there, streams in ((2 * needed, False), (2 * needed - 1, True)):
+        monkeypatch.setattr(feeding, "memory_of", lambda _, there=there: there)
+        assert feeder.streams(HYPER) is streams
+        assert feeder.streams(STREAMED)
+        assert not feeder.streams(HYPER.model_copy(update={"rows": "memory"}))
+    monkeypatch.undo()
+    assert feeder.of(HYPER) is feeder.of(HYPER)  # read once
+
+
+def test_memory_is_the_machines_or_what_a_container_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "LIMITS", (limit, tmp_path / "none"))
+    machine = memory.memory_of(CPU)
+    assert machine > 2**29
+    for text, expected in (("max\n", machine), ("1048576\n", 1048576), (str(2**62), machine)):
+        limit.write_text(text)
+        assert memory.memory_of(CPU) == expected
+
+
+@pytest.fixture
+def world_of_one() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_several_processes_hold_their_rows(
+    clicks: Dataset, world_of_one: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "memory_of", lambda _: 1)
+    assert not Feeder(clicks, "train").streams(HYPER)
+    with pytest.raises(ValueError, match="rows: stream feeds one process"):
+        Feeder(clicks, "train").of(STREAMED)
+
+
+def test_what_needs_all_rows_says_so(clicks: Dataset, tmp_path: Path) -> None:
+    models = {"default": {"rows": "stream"}}
+    with pytest.raises(ValueError, match=r"gbdt: LightGBM grows trees on all rows at once.*rows: memory"):
+        stages.baselines(clicks.base, ["gbdt"], models, [0], tmp_path / "runs")
+    config = search_config({"method": "statistics_auc", "keep": {2: 2}})
+    with pytest.raises(ValueError, match=r"statistics_auc counts in all rows at once.*rows: memory"):
+        stages.search(clicks.base, config, models, tmp_path / "search")
+    assert not list(tmp_path.iterdir())
+
+
+PASS = """
+import resource, sys
+from pathlib import Path
+import torch
+from small import tokens
+from ctrloom.data import stream
+from ctrloom.training.loop import shuffled
+
+stream.WINDOW = 2
+path, rows = Path(sys.argv[1]), int(sys.argv[2])
+schema = tokens(39, 2000)
+blocks = stream.blocks_of(path, range(rows))
+kept = blocks[:4]
+for part in (kept, blocks):
+    streamed, seen = stream.Stream(schema, ["label"], part), 0
+    for batch in shuffled(streamed, 2000, torch.Generator().manual_seed(0)):
+        seen += int(batch.label_N.sum())
+    print(seen, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_windows_whatever_the_rows(tmp_path: Path) -> None:
+    """Eight windows, 80 MB if they were held, after two of them: the peak hardly grows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows, rng = 500_000, np.random.default_rng(0)
+    names = [chr(97 + i) for i in range(39)]
+    group = {name: pa.array(rng.integers(0, 2000, 32_768, dtype=np.int32)) for name in names}
+    table = pa.table({**group, "label": pa.array(np.ones(32_768, np.float32))})
+    with pq.ParquetWriter(tmp_path / "rows.parquet", table.schema, compression="zstd") as writer:
+        for start in range(0, rows, 32_768):
+            writer.write_table(table.slice(0, min(32_768, rows - start)))
+    here = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", PASS, str(tmp_path / "rows.parquet"), str(rows)],
+        env={"PYTHONPATH": f"{here / 'src'}:{here / 'tests'}", "OMP_NUM_THREADS": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (few, before), (every, after) = (map(int, line.split()) for line in done.stdout.splitlines())
+    assert (few, every) == (4 * 32_768, rows)
+    assert after - before < 20
