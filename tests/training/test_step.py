@@ -58,6 +58,7 @@ def fitted(name: str, **settings: Any) -> tuple[dict[str, torch.Tensor], list[fl
         ("fm", {"embedding_optimizer": "adam"}),
         ("deepfm", {"embedding_optimizer": "lazy_adam", "dropout": 0.2, "batch_norm": True}),
         ("autofm", {"embedding_optimizer": "rowwise_adagrad", "decays": 1, "patience": 1, "epochs": 4}),
+        ("autofm", {"embedding_optimizer": "lazy_adam", "precision": "bfloat16"}),  # products by kernel too
     ],
 )
 def test_a_training_of_recorded_steps(

@@ -33,7 +33,7 @@ def _core(emb, core_OQ, b, q_K, d_W, here_W, without: tl.constexpr, F, D, Q, FIE
 
 @triton.jit
 def _forward(emb, core_OQ, number_QG, x_BP, B, F, D, P, Q, FIELDS: tl.constexpr, G: tl.constexpr,
-             W: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+             W: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
     q_K = tl.program_id(1) * K + tl.arange(0, K)
     f_G, d_W = tl.arange(0, G), tl.arange(0, W)
     here_W = d_W < D
@@ -44,13 +44,13 @@ def _forward(emb, core_OQ, number_QG, x_BP, B, F, D, P, Q, FIELDS: tl.constexpr,
             at_GW = (b * F + f_G)[:, None] * D + d_W[None, :]
             emb_GW = tl.load(emb + at_GW, mask=(f_G < F)[:, None] & here_W[None, :], other=0.0)
             core_KW = _core(emb, core_OQ, b, q_K, d_W, here_W, -1, F, D, Q, FIELDS)
-            x_KG = tl.dot(core_KW, tl.trans(emb_GW), input_precision=PRECISION)
+            x_KG = tl.dot(core_KW, tl.trans(emb_GW), input_precision="tf32")
             tl.store(x_BP + b * P + number_KG, x_KG, mask=number_KG >= 0)
 
 
 @triton.jit
 def _backward(emb, core_OQ, number_QG, grad_BP, out, B, F, D, P, Q, FIELDS: tl.constexpr, G: tl.constexpr,
-              W: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+              W: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
     f_G, d_W = tl.arange(0, G), tl.arange(0, W)
     here_W = d_W < D
     for row in range(ROWS):
@@ -65,13 +65,13 @@ def _backward(emb, core_OQ, number_QG, grad_BP, out, B, F, D, P, Q, FIELDS: tl.c
                 number_KG = tl.load(number_QG + q_K[:, None] * G + f_G[None, :])
                 grad_KG = tl.load(grad_BP + b * P + number_KG, mask=number_KG >= 0, other=0.0)
                 core_KW = _core(emb, core_OQ, b, q_K, d_W, here_W, -1, F, D, Q, FIELDS)
-                out_GW += tl.dot(tl.trans(grad_KG), core_KW, input_precision=PRECISION)
-                of_core_KW = tl.dot(grad_KG, emb_GW, input_precision=PRECISION)
+                out_GW += tl.dot(tl.trans(grad_KG), core_KW, input_precision="tf32")
+                of_core_KW = tl.dot(grad_KG, emb_GW, input_precision="tf32")
                 for o in tl.static_range(FIELDS):
                     rest_KW = _core(emb, core_OQ, b, q_K, d_W, here_W, o, F, D, Q, FIELDS)
                     field_K = tl.load(core_OQ + o * Q + q_K)
                     one_hot_GK = (f_G[:, None] == field_K[None, :]).to(tl.float32)
-                    out_GW += tl.dot(one_hot_GK, of_core_KW * rest_KW, input_precision=PRECISION)
+                    out_GW += tl.dot(one_hot_GK, of_core_KW * rest_KW, input_precision="tf32")
             tl.store(out + at_GW, out_GW, mask=here_GW)
 
 
@@ -95,9 +95,14 @@ def tables(
 
 
 def fits(emb_BFD: Tensor) -> bool:
-    """Whether a program can hold a row's embeddings."""
+    """Whether a program can hold a row's embeddings, and products may be rounded to TF32.
+
+    In float32 they take so many registers that cuBLAS is the better choice.
+    """
     _, fields, size = emb_BFD.shape
-    return _tile(fields) * _tile(size) <= LARGEST and _tile(fields) <= 128
+    rounded = torch.is_autocast_enabled(emb_BFD.device.type)
+    rounded |= torch.get_float32_matmul_precision() != "highest"
+    return rounded and _tile(fields) * _tile(size) <= LARGEST and _tile(fields) <= 128
 
 
 def selected(emb_BFD: Tensor, core_OQ: Tensor, number_QG: Tensor, count: int) -> Tensor:
@@ -111,11 +116,10 @@ class _Products(torch.autograd.Function):
     def forward(ctx, emb_BFD, core_OQ, number_QG, count):
         emb_BFD = emb_BFD.contiguous()
         ctx.save_for_backward(emb_BFD, core_OQ, number_QG)
-        ctx.precision = _precision(emb_BFD.device)
         x_BP = emb_BFD.new_empty(len(emb_BFD), count)
         rows, blocks = triton.cdiv(len(emb_BFD), ROWS), core_OQ.shape[1] // BLOCK
         if rows:
-            given, shape = _arguments(emb_BFD, core_OQ, count, number_QG.shape[1], ctx.precision)
+            given, shape = _arguments(emb_BFD, core_OQ, count, number_QG.shape[1])
             _forward[rows, blocks](emb_BFD, core_OQ, number_QG, x_BP, *given, **shape)
         return x_BP
 
@@ -125,23 +129,17 @@ class _Products(torch.autograd.Function):
         grad_BP, out_BFD = grads[0].contiguous(), torch.empty_like(emb_BFD)
         if rows := triton.cdiv(len(emb_BFD), ROWS):
             count, tile = grad_BP.shape[1], number_QG.shape[1]
-            given, shape = _arguments(emb_BFD, core_OQ, count, tile, ctx.precision)
+            given, shape = _arguments(emb_BFD, core_OQ, count, tile)
             _backward[(rows,)](emb_BFD, core_OQ, number_QG, grad_BP, out_BFD, *given, **shape)
         return out_BFD, None, None, None
 
 
-def _arguments(emb_BFD, core_OQ, count, tile, precision):
+def _arguments(emb_BFD, core_OQ, count, tile):
     batch, fields, size = emb_BFD.shape
     shape = {"FIELDS": core_OQ.shape[0], "G": tile, "W": _tile(size), "K": BLOCK, "ROWS": ROWS}
     large = shape["G"] * shape["W"] > 64 * 64
     given = batch, fields, size, count, core_OQ.shape[1]
-    return given, {**shape, "PRECISION": precision, "num_warps": 8 if large else 4}
-
-
-def _precision(device: torch.device) -> str:
-    """Of products: float32 as it is, unless the training asks for less."""
-    less = torch.is_autocast_enabled(device.type) or torch.get_float32_matmul_precision() != "highest"
-    return "tf32" if less else "ieee"
+    return given, {**shape, "num_warps": 8 if large else 4, "num_stages": 1}
 
 
 def _tile(n: int) -> int:

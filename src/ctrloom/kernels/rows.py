@@ -164,7 +164,8 @@ def move_rows(
     left = head_XD, tail_XD, heads_X, tails_X, len(row_N)
     _within[(chunks,)](sorted_N, from_N, grad_ND, *left, *moving, **constants, num_warps=warps)
     if chunks > 1:
-        _across[(chunks - 1,)](sorted_N, *left, *moving, **constants, K=TOGETHER, num_warps=1)
+        together = max(2, min(TOGETHER, 2048 // width))
+        _across[(chunks - 1,)](sorted_N, *left, *moving, **constants, K=together, num_warps=1)
 
 
 def fits(table: Tensor) -> bool:
