@@ -196,3 +196,15 @@ def test_blocks_know_their_rows(dataset: Dataset) -> None:
     assert sum(map(len, blocks)) == ROWS
     half = replace(blocks[0], kept=torch.arange(len(blocks[0])) % 2 == 0)
     assert sum(map(len, half.read())) == len(half) == -(-len(blocks[0]) // 2)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gets_the_batches_that_a_cpu_gets(dataset: Dataset) -> None:
+    """Copies that are under way while the device computes arrive whole, and are kept until they were used."""
+    device, busy = torch.device("cuda"), torch.randn(4096, 4096, device="cuda")
+    streamed, found = dataset.stream("train").to(device), []
+    for batch in shuffled(streamed, 40, torch.Generator().manual_seed(5)):
+        busy = busy @ busy / 4096
+        found.append(batch)
+    assert {batch.ids_NC.device.type for batch in found} == {"cuda"}
+    assert told(batch.to(torch.device("cpu")) for batch in found) == one_pass(dataset.stream("train"), 40, 5)
