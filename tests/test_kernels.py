@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from ctrloom import kernels
 
 COMPILES = """
 import math
@@ -18,7 +21,8 @@ from ctrloom.kernels import gates, keys, products, rows
 KINDS = {"sorted_N": "*i32", "from_N": "*i64", "bucket_N": "*i64", "key_N": "*i64", "start_X": "*i32"}
 KINDS |= {"key_K": "*i64", "place_N": "*i64", "core_OQ": "*i32", "number_QG": "*i32"}
 ADAM = {"BETA1": 0.9, "BETA2": 0.999, "LOG1": math.log(0.9), "LOG2": math.log(0.999)}
-ROWS = ADAM | {"EPS": 1e-8, "DECAY": 0.1} | {"L": 32, "W": 32, "CLIP": True, "RATIO": 1.0, "FLOOR": 1e-5, "ADAGRAD": False}
+ROWS = ADAM | {"EPS": 1e-8, "DECAY": 0.1, "L": 32, "W": 32, "ADAGRAD": False}
+ROWS |= {"CLIP": True, "RATIO": 1.0, "FLOOR": 1e-5}
 TILES = {"FIELDS": 2, "G": 64, "W": 32, "K": 64, "ROWS": 8}
 for kernel, constants in (
     (rows._within, ROWS),
@@ -52,3 +56,11 @@ def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     assert len(found) == 7
     assert all(int(size) > 1000 for _, size, _ in found)
     assert max(int(shared) for _, _, shared in found) <= 64 * 1024  # what every GPU has for a program
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_triton_has_no_gpu_to_work_on_plain_code_takes_its_place() -> None:
+    pytest.importorskip("triton")
+    with pytest.warns(UserWarning, match="install a C compiler"):
+        assert not kernels._works.__wrapped__(True)
+    assert kernels._works(False)

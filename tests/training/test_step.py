@@ -27,7 +27,7 @@ from ctrloom.optim.rates import hold_rates
 from ctrloom.search import autofis, gates, optinter
 from ctrloom.search.graphs import random_graph
 from ctrloom.search.task import Found, Task
-from ctrloom.training import loop
+from ctrloom.training import loop, step
 from ctrloom.training.loop import adam, fit, seed_everything
 from ctrloom.training.runs import TREES
 from ctrloom.training.step import WARM, Step, products_in
@@ -96,8 +96,8 @@ def test_no_model_waits_and_all_can_be_replayed(name: ModelName, recorder: Recor
         fill_crosses(model, KEYS)
         optimizer = adam(model.train(), 0.01)
         hold_rates(optimizer)
-        step = Step(model, optimizer.step, [optimizer], record=record)
-        return model.state_dict(), [float(step(batch)) for batch in batches]
+        train = Step(model, optimizer.step, [optimizer], record=record)
+        return model.state_dict(), [float(train(batch)) for batch in batches]
 
     weights, losses = trained(None)
     replayed, again = trained(recorder)
@@ -113,7 +113,7 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CTRLOOM_DEVICE", "cuda")
     plain, steps = Step._step, Counter[int]()
 
-    def step(self: Step, batch: Rows) -> torch.Tensor:
+    def careful(self: Step, batch: Rows) -> torch.Tensor:
         steps[id(self)] += 1
         torch.cuda.set_sync_debug_mode("error" if steps[id(self)] > WARM + 1 else "default")
         try:
@@ -121,7 +121,7 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(Step, "_step", step)
+    monkeypatch.setattr(Step, "_step", careful)
     return request.param
 
 
@@ -144,9 +144,9 @@ def test_on_a_gpu_no_model_waits_and_all_learn_as_on_the_cpu(
         model = build(name, architecture_of(name), SCHEMA, hyper_of(name, dropout=0.0))
         fill_crosses(model, KEYS)
         optimizer = adam(model.train().to(device), 0.01, tables=tables)
-        step = Step(model, optimizer.step, [optimizer])
-        assert (step.record is not None) == (device == "cuda" and watched == "1")
-        return [float(step(batch.to(torch.device(device)))) for batch in batches]
+        train = Step(model, optimizer.step, [optimizer])
+        assert (train.record is not None) == (device == "cuda" and watched == "1")
+        return [float(train(batch.to(torch.device(device)))) for batch in batches]
 
     assert trained("cuda") == pytest.approx(trained("cpu"), rel=2e-2)
 
@@ -159,6 +159,23 @@ def test_on_a_gpu_no_search_waits(method: str, watched: str, monkeypatch: pytest
     for one, other in zip(on_gpu, searched(method).trace.path_gates, strict=True):
         known = [gate for gate in other if gate is not None]
         assert [gate for gate in one if gate is not None] == pytest.approx(known, abs=2e-2)
+
+
+def test_steps_that_no_kernel_frees_from_waiting_are_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(name: ModelName, tables: EmbeddingOptimizer, size: int = 4) -> bool:
+        model = build(name, architecture_of(name), SCHEMA, hyper_of(name, embedding_size=size))
+        adam(model, 0.01, tables=tables)
+        return step._waits(model)
+
+    assert not waits("deepfm", "adam")
+    assert waits("deepfm", "lazy_adam")
+    assert waits("poly2", "adam")  # the rows of its crosses
+    pytest.importorskip("triton")
+    monkeypatch.setattr(kernels, "on_cpu", not torch.cuda.is_available())
+    if kernels.on_cpu:
+        assert not waits("deepfm", "lazy_adam")
+        assert not waits("poly2", "adam")
+        assert waits("fm", "lazy_adam", size=3000)  # wider than a program can hold
 
 
 def test_waiting_is_noticed(recorder: Recorder) -> None:

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Optimizer
 
-from ctrloom import world
+from ctrloom import kernels, world
 from ctrloom.data.rows import Rows
+from ctrloom.nn.crosses import CrossEmbedding
+from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.rates import hold_rates
 
 WARM = 3  # steps before one is captured: libraries set themselves up, and kernels are compiled
@@ -60,7 +62,8 @@ def as_graph(work: Work) -> Work:
     gc.collect()  # trainings that are over may hold graphs, and with them much memory
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph):
+        # Of this thread alone: another may be reading rows and copying them to the device.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = work()
     except RuntimeError as error:
         error.add_note(f"this step cannot be captured; set {GRAPHS}=0 to train without CUDA graphs")
@@ -88,7 +91,7 @@ class Step:
         before: on the host, ahead of each step.
         after: on the host, behind each step.
         apart: `move` reads rows of its own, so that the step is not captured.
-        record: captures work and gives what does it again; CUDA graphs, if it is None and there is a GPU.
+        record: captures work and gives what does it again; by default CUDA graphs, on a GPU with Triton.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class Step:
     ) -> None:
         self.model, self.move, self.before, self.after = model, move, before, after
         on_gpu = any(parameter.is_cuda for parameter in model.parameters())
-        if on_gpu and world.alone() and not apart and os.environ.get(GRAPHS) != "0":
+        if on_gpu and world.alone() and not apart and os.environ.get(GRAPHS) != "0" and not _waits(model):
             record = as_graph
         self.record, self.size, self.warm = record, 0, 0
         self.held: Rows | None = None
@@ -156,6 +159,20 @@ class Step:
             loss = self._work(batch)
         here.wait_stream(aside)
         return loss
+
+
+def _waits(model: nn.Module) -> bool:
+    """Whether there are tables whose touched rows no kernel moves, so that the host has to count them."""
+    touched = [m.weight for m in model.modules() if isinstance(m, CrossEmbedding)]
+    touched += [m.weight for m in model.modules() if isinstance(m, FieldEmbedding) and m.row_wise]
+    tables = [table for table in touched if table.dim() == 2]
+    if not tables:
+        return False
+    if not kernels.usable(tables[0]):
+        return True
+    from ctrloom.kernels.rows import fits
+
+    return not all(fits(table) for table in tables)
 
 
 def _parts(batch: Rows) -> tuple[Tensor | None, ...]:
