@@ -59,6 +59,7 @@ def fitted(name: str, **settings: Any) -> tuple[dict[str, torch.Tensor], list[fl
         ("deepfm", {"embedding_optimizer": "lazy_adam", "dropout": 0.2, "batch_norm": True}),
         ("autofm", {"embedding_optimizer": "rowwise_adagrad", "decays": 1, "patience": 1, "epochs": 4}),
         ("autofm", {"embedding_optimizer": "lazy_adam", "precision": "bfloat16"}),  # products by kernel too
+        ("fm", {"embedding_optimizer": "lazy_adam", "base_batch_size": 2}),  # rates that rise, rows clipped
     ],
 )
 def test_a_training_of_recorded_steps(
