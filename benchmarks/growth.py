@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from machine import describe
+from machine import describe, on
 from training.shapes import encoded, sizes_of
 
 from ctrloom.architecture import Architecture
@@ -91,7 +91,8 @@ def main() -> None:
     page = [
         "# The cost of a row as the work grows",
         "",
-        f"`python benchmarks/growth.py --threads {arguments.threads} --device {device.type}`, {date}. "
+        f"`python benchmarks/growth.py --threads {arguments.threads} --device {device.type}`, {date}, "
+        f"{on(device.type)}. "
         f"{describe('torch')}. FM, "
         f"39 fields, embedding size 20, batch {BATCH:,}, row-wise Adam; "
         f"median of {PARTS} parts of {PART[device.type]} steps.",

@@ -12,6 +12,15 @@ def describe(*packages: str) -> str:
     return f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
 
 
+def on(device: str) -> str:
+    """What a device is called."""
+    if device != "cuda":
+        return "on the CPU"
+    import torch
+
+    return f"on one {torch.cuda.get_device_name()}"
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from machine import describe
+from machine import describe, on
 from training.shapes import draw, schema_of, sizes_of
 
 from ctrloom import storage
@@ -145,10 +145,9 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
         lines.append(f"| {what} | {took:.1f} | {count / took:,.0f} |")
     lines += [f"| **all** | **{sum(seconds):.1f}** | |", ""]
     have = {split: f"{dataset.rows_in(split):,}" for split in ("train", "valid", "test")}
-    kind = torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
     return [
         f"`python benchmarks/whole.py --rows {given.rows} --device {given.device} --batch {given.batch}`, "
-        f"{datetime.date.today()}, on {kind}. {describe('torch', 'pyarrow')}. "
+        f"{datetime.date.today()}, {on(device.type)}. {describe('torch', 'pyarrow')}. "
         f"{have['train']} rows for training, {have['valid']} for validation, {have['test']} for testing; 39 "
         f"fields, {dataset.schema.table_size:,} ids, embeddings of 20, one pass each, batches of "
         f"{given.batch:,}. The statistics of candidates and the controls of a search are not part of it.",

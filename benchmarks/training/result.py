@@ -30,7 +30,8 @@ def _page(
     text = [
         "# Speed of training and searching",
         "",
-        f"`{command}`, {date}. {hardware.describe('torch', 'numpy')}; {arguments.threads} thread(s). "
+        f"`{command}`, {date}, {hardware.on(machine.device)}. {hardware.describe('torch', 'numpy')}; "
+        f"{arguments.threads} thread(s). "
         f"Median of {arguments.rounds} turns of {arguments.steps} steps; ours and the peer's in turn.",
         "",
         f"Measured in the same run: {machine.copy_bytes / 1e9:.0f} GB/s copied (read and written), "

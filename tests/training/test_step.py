@@ -127,6 +127,7 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("default")  # of what PyTorch says of its own modes
 @pytest.mark.parametrize(
     ("name", "tables"),
     [
@@ -153,6 +154,7 @@ def test_on_a_gpu_no_model_waits_and_all_learn_as_on_the_cpu(
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("default")  # of what PyTorch says of its own modes
 @pytest.mark.parametrize("method", ["autofis", "optinter"])
 def test_on_a_gpu_no_search_waits(method: str, watched: str, monkeypatch: pytest.MonkeyPatch) -> None:
     on_gpu = searched(method).trace.path_gates
