@@ -1,6 +1,7 @@
 """Steps that are recorded and played again do what steps that run do."""
 
 from collections import Counter
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -8,12 +9,16 @@ import pytest
 import torch
 from oracle import hyper_of
 from small import crossed, planting
-from tape import Recorder, WaitsError
+from tape import Recorder, WaitsError, no_waiting
 
 from ctrloom import kernels
 from ctrloom.architecture import Architecture
 from ctrloom.config import (
+    AIMConfig,
+    AIMSettings,
     AutoFISConfig,
+    AutoPIConfig,
+    AutoPISettings,
     EmbeddingOptimizer,
     Hyperparameters,
     ModelName,
@@ -24,7 +29,7 @@ from ctrloom.data.rows import Rows
 from ctrloom.models import MODELS, build
 from ctrloom.nn.crosses import fill_crosses
 from ctrloom.optim.rates import hold_rates
-from ctrloom.search import autofis, gates, optinter
+from ctrloom.search import aim, autofis, autopi, gates, optinter
 from ctrloom.search.graphs import random_graph
 from ctrloom.search.task import Found, Task
 from ctrloom.training import loop, step
@@ -201,15 +206,31 @@ def test_waiting_is_noticed(recorder: Recorder) -> None:
     assert replay().item() == pytest.approx(2 * (torch.arange(1.0, 4).exp().sum().item() + 3 * 2.718281828))
 
 
-def searched(method: str) -> Found:
-    task = Task(MADE.rows[:46], MADE.rows[850:870], SCHEMA, KEYS)
-    if method == "optinter":
-        config = OptInterConfig(epochs=2, warm_up=1, batch_size=8, random_draws=0)
-        return optinter.search(task, config, OptInterSettings(embedding_size=4, hidden=(8,)))
-    config = AutoFISConfig(
-        base="autodeepfm", order=3, higher_order="joint", epochs=2, warm_up=1, gate_warm_up=1, batch_size=8
+def searched(method: str, bi_level: bool = False) -> Found:
+    task, little = (
+        Task(MADE.rows[:46], MADE.rows[850:870], SCHEMA, KEYS),
+        {"embedding_size": 4, "hidden": (8,)},
     )
-    return autofis.search(task, config, Hyperparameters(embedding_size=4, hidden=(8,)))
+    common = {"epochs": 2, "batch_size": 8, "random_draws": 0}
+    lazy = little | {"embedding_optimizer": "lazy_adam"}
+    if method == "optinter":
+        config = OptInterConfig(warm_up=1, bi_level=bi_level, **common)
+        return optinter.search(task, config, OptInterSettings(**little))
+    if method == "aim":
+        return aim.search(task, AIMConfig(order=3, gate_warm_up=1, **common), AIMSettings(**lazy))
+    if method == "autopi":
+        config = AutoPIConfig(nodes=2, frozen=1, **common)
+        return autopi.search(task, config, AutoPISettings(**lazy))
+    config = AutoFISConfig(
+        base="autodeepfm",
+        order=3,
+        higher_order="joint",
+        warm_up=1,
+        gate_warm_up=1,
+        bi_level=bi_level,
+        **common,
+    )
+    return autofis.search(task, config, Hyperparameters(**little))
 
 
 @pytest.mark.parametrize("method", ["autofis", "optinter"])
@@ -244,3 +265,22 @@ def test_precision_holds_inside_and_no_longer(precision: str) -> None:
         with products_in(precision, torch.device("cuda")):
             assert torch.get_float32_matmul_precision() == ("high" if precision == "tf32" else before)
     assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "bi_level"), [("autofis", True), ("optinter", True), ("aim", False), ("autopi", False)]
+)
+def test_steps_that_are_not_captured_do_not_wait_either(
+    method: str, bi_level: bool, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, work, worked = torch.optim.Adam, Step._work, Counter[int]()
+    monkeypatch.setattr(torch.optim, "Adam", lambda *args, **named: plain(*args, **(named | {"fused": True})))
+
+    def careful(self: Step, batch: Rows) -> torch.Tensor:
+        worked[id(self)] += 1
+        with no_waiting() if worked[id(self)] > 1 else nullcontext():
+            return work(self, batch)
+
+    monkeypatch.setattr(Step, "_work", careful)
+    searched(method, bi_level)
+    assert max(worked.values()) >= 3
