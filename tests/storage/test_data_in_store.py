@@ -12,6 +12,7 @@ from ctrloom.config import DataConfig, VocabularyConfig
 from ctrloom.data import parts
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest import ingest
+from ctrloom.data.rows import joined
 from ctrloom.data.vocabulary import build_vocabulary
 from ctrloom.storage import Place, StorageError
 
@@ -40,6 +41,8 @@ def assert_same(one: Dataset, other: Dataset) -> None:
         assert torch.equal(a.ids_NC, b.ids_NC)
         assert torch.equal(a.label_N, b.label_N)
         assert torch.equal(a.factors_NC, b.factors_NC)
+        streamed = joined(list(one.stream(split).batches(250)))
+        assert torch.equal(streamed.ids_NC, b.widened().ids_NC)
     pair = ("user", "age")
     assert (one.crosses()[pair].key_K == other.crosses()[pair].key_K).all()
     for name, vocabulary in one.encoder().vocabularies.items():
