@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device, sizes = pick_device(given.device), sizes_of("criteo", 1_000_000)
@@ -95,8 +96,7 @@ def main() -> None:
         busy = statistics.median(work[name])
         lines.append(f"| {name} | {seconds:.2f} | {rate:,.0f} | {ratio:.2f} | {busy:.2f} |")
     text = "\n".join(lines) + "\n"
-    results = Path(__file__).parent / "results"
-    (results / f"feeding-{given.device}-{datetime.date.today()}.md").write_text(text)
+    (given.output / f"feeding-{given.device}-{datetime.date.today()}.md").write_text(text)
     print(text)
 
 

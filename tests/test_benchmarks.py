@@ -11,7 +11,8 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-OURS = {"cases", "limits", "ours", "result", "shapes", "worker", "machine", "growth", "whole", "cross_lookup"}
+OURS = {"cases", "limits", "ours", "result", "shapes", "worker"}
+OURS |= {"machine", "growth", "whole", "feeding", "cross_lookup"}
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +98,21 @@ def test_the_suite_in_processes_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     (written,) = (json.loads(path.read_text()) for path in tmp_path.glob("*.json"))
     (line,) = (line for line in written["lines"] if line["case"]["model"] == "fm")
     assert line["calls"]["loop"]["ours"] > 0
+
+
+def test_feeding_from_memory_and_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feeding = module("feeding")
+    monkeypatch.setattr(feeding, "TURNS", 1)
+    sizes = module("shapes").sizes_of
+    monkeypatch.setattr(feeding, "sizes_of", lambda shape, _: sizes(shape, 20_000))
+    main(
+        "feeding",
+        ["--rows", "2000", "--batch", "100", "--threads", "1", "--output", str(tmp_path)],
+        monkeypatch,
+    )
+    (page,) = (path.read_text() for path in tmp_path.glob("feeding-cpu-*.md"))
+    assert "1,600 rows for training" in page
+    assert page.count("| in memory |") == page.count("| streamed |") == 1
 
 
 def test_cost_as_work_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
