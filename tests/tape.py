@@ -5,8 +5,7 @@ same places in memory, with the numbers that the host gave when it was recorded.
 wait for, or to send, is an error: no graph can hold that either.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -133,10 +132,3 @@ class Recorder:
             return result
 
         return replay
-
-
-@contextmanager
-def no_waiting() -> Iterator[None]:
-    """Around steps that shall not wait."""
-    with NoReading(), NoWaiting():
-        yield

@@ -140,9 +140,9 @@ def test_frozen_epochs_leave_the_strengths_alone(made: Planting, monkeypatch: py
     steps: list[int] = []
     gates = autopi._BiLevel._weights_and_gates
 
-    def counting(self: autopi._BiLevel) -> None:
+    def counting(self: autopi._BiLevel, batch: Rows) -> None:
         steps.append(len(self.train))
-        gates(self)
+        gates(self, batch)
 
     monkeypatch.setattr(autopi._BiLevel, "_weights_and_gates", counting)
     rows = made.rows[:2000]

@@ -83,17 +83,23 @@ class _BiLevel:
         self.gates = [gate for cell in self.cells.values() for gate in (cell.alpha_EO, cell.beta_E)]
         ids = {id(gate) for gate in self.gates}
         self.weights = [p for p in self.model.parameters() if id(p) not in ids]
+        fused = self.device.type == "cuda" or None  # has rates and counters there
         self.optimizer: torch.optim.Optimizer = (
             adam(self.model, config.learning_rate, config.embedding_l2, self.gates, hyper.embedding_optimizer)
             if config.optimizer == "adam"
             else torch.optim.SGD(
-                self.weights, config.learning_rate, config.momentum, weight_decay=config.weight_decay
+                self.weights,
+                config.learning_rate,
+                config.momentum,
+                weight_decay=config.weight_decay,
+                fused=fused,
             )
         )
         self.cosine = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs)
         gate_steps = self.epoch_steps * (config.epochs - self.frozen)
         rate = config.gate_learning_rate or PC_DARTS_RATE * max(1.0, PC_DARTS_STEPS / gate_steps)
-        self.adam = torch.optim.Adam(self.gates, rate, BETAS, weight_decay=config.gate_weight_decay)
+        decay = config.gate_weight_decay
+        self.adam = torch.optim.Adam(self.gates, rate, BETAS, weight_decay=decay, fused=fused)
         self.batches = self._batches()
         self.best_score, self.best = -math.inf, self._strengths()
         self.seconds = 0.0
@@ -105,8 +111,11 @@ class _BiLevel:
             for epoch in range(1, config.epochs + 1):
                 for cell in self.cells.values():
                     cell.temperature = temperature(epoch, config.epochs) if config.anneal else 1.0
-                move = self._weights if epoch <= self.frozen else self._weights_and_gates
-                step = Step(self.model, move, [self.optimizer], apart=True)
+                if epoch <= self.frozen:
+                    step = Step(self.model, self._weights, [self.optimizer])
+                else:
+                    both = [self.optimizer, self.adam]
+                    step = Step(self.model, self._weights_and_gates, both, also=self.batches)
                 with products_in(self.hyper.precision, self.device):
                     loss = run_epoch(step, self.train, config.batch_size, self.generator, advance)
                 self.cosine.step()
@@ -121,12 +130,14 @@ class _BiLevel:
         return {name: cell.strengths().tolist() for name, cell in self.cells.items()}
 
     def _weights(self) -> None:
-        nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        # Tables whose rows move by themselves have sparse gradients, which have no norm to clip by.
+        dense = [weight for weight in self.weights if weight.grad is None or not weight.grad.is_sparse]
+        nn.utils.clip_grad_norm_(dense, self.config.clip)
         self.optimizer.step()
 
-    def _weights_and_gates(self) -> None:
+    def _weights_and_gates(self, gate_batch: Rows) -> None:
         self._weights()
-        loss = loss_of(self.model, next(self.batches))
+        loss = loss_of(self.model, gate_batch)
         for gate, gradient in zip(self.gates, gradients(loss, self.gates), strict=True):
             gate.grad = gradient
         self.adam.step()

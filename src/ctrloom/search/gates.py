@@ -9,7 +9,7 @@ B batch, C columns of the id matrix, P gates of one vector, N rows.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
@@ -25,7 +25,7 @@ from ctrloom.optim.rates import set_rate
 from ctrloom.progress import progress
 from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.section import Section
-from ctrloom.training.loop import adam, run_epoch, shuffled, steps_in_pass
+from ctrloom.training.loop import adam, endless, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, gradients, loss_of, products_in
 
 PARTS = 5  # parts of a stage after which the learning rates decay
@@ -96,7 +96,9 @@ class Stage:
         device = self.gates[0].device
         self.rows = rows.to(device)
         self.batch_size = schedule.batch_size or batch_size(rows.total)
-        self.gate_batches = None if gate_rows is None else self._endless(gate_rows.to(device))
+        gate_batches = None
+        if gate_rows is not None:
+            gate_batches = endless(gate_rows.to(device), self.batch_size, generator)
         self.steps = schedule.epochs * steps_in_pass(rows.total, self.batch_size)
         self.passes = schedule.warm_up + schedule.gate_warm_up + schedule.epochs
         gate_total = 0 if gate_rows is None else gate_rows.total
@@ -117,8 +119,8 @@ class Stage:
         ]
         c = schedule.c or threshold_scale(schedule.threshold * schedule.gate_init, rates, schedule.mu)
         self.grda = GRDA(self.gates, schedule.gate_learning_rate, c, schedule.mu)
-        both, apart = [self.adam, self.grda], gate_rows is not None
-        self.step = Step(model, self._move, both, before=self._before, apart=apart)
+        both = [self.adam, self.grda]
+        self.step = Step(model, self._move, both, before=self._before, also=gate_batches)
 
     def run(self, title: str) -> None:
         """Warm up and search.
@@ -182,10 +184,10 @@ class Stage:
             self._record()
         self.grda.advance()
 
-    def _move(self) -> None:
+    def _move(self, gate_batch: Rows | None = None) -> None:
         self.adam.step()
-        if self.gate_batches is not None:
-            loss = loss_of(self.model, next(self.gate_batches))
+        if gate_batch is not None:
+            loss = loss_of(self.model, gate_batch)
             for gate_P, grad_P in zip(self.gates, gradients(loss, self.gates), strict=True):
                 gate_P.grad = grad_P
         self.grda.move()
@@ -196,10 +198,6 @@ class Stage:
     def _record(self) -> None:
         """Note the gates, without waiting for them."""
         self.noted.append((self.grda.steps, _joined(self.gates), self.grda.threshold))
-
-    def _endless(self, rows: Feed) -> Iterator[Rows]:
-        while True:
-            yield from shuffled(rows, self.batch_size, self.generator)
 
 
 class _MainEffects(nn.Module):

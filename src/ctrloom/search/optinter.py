@@ -7,7 +7,7 @@ B batch, C columns of the id matrix, F fields, P pairs, D embedding size, N rows
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,10 +30,10 @@ from ctrloom.search.trace import Candidate, SearchTrace
 from ctrloom.training.loop import (
     SCORING_BATCH,
     adam,
+    endless,
     pick_device,
     run_epoch,
     seed_everything,
-    shuffled,
     steps_in_pass,
     validated,
 )
@@ -129,15 +129,17 @@ class _Course:
         self.adam = adam(
             self.model, config.learning_rate, config.embedding_l2, logits, hyper.embedding_optimizer
         )
-        fused = device.type == "cuda"  # counts its steps there
-        self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate, fused=fused or None)
+        fused = device.type == "cuda" or None  # has rates and counters there
+        self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate, fused=fused)
         self.batch_size = config.batch_size or min(2000, max(64, self.train.total // STEPS))
         self.pass_steps = steps_in_pass(self.train.total, self.batch_size)
         decay = config.temperature_decay
         self.decay = (1 - config.temperature_floor) / self.pass_steps if decay is None else decay
-        self.gate_batches: Iterator[Rows] = iter(())
         self.steps, self.best_score, self.best_P3 = 0, -np.inf, np.empty((0, 3))
         self.path: list[tuple[int, Tensor]] = []
+        gate_batches = None
+        if self.gate_rows is not None:
+            gate_batches = endless(self.gate_rows, self.batch_size, self.generator)
         self.warming = Step(self.model, self.adam.step, [self.adam])
         self.searching = Step(
             self.model,
@@ -145,7 +147,7 @@ class _Course:
             [self.adam, self.gate_adam],
             before=self._before,
             after=self._after,
-            apart=self.gate_rows is not None,
+            also=gate_batches,
         )
 
     def run(self) -> SearchTrace:
@@ -194,23 +196,15 @@ class _Course:
         if self.steps % max(1, self.pass_steps // POINTS) == 0:
             self.path.append((self.steps, self._probabilities()))
 
-    def _move(self) -> None:
+    def _move(self, gate_batch: Rows | None = None) -> None:
         self.adam.step()
-        if self.gate_rows is not None:
-            self._gate_gradient(self.gate_rows)
+        if gate_batch is not None:  # DARTS, first order
+            (self.model.logit_P3.grad,) = gradients(loss_of(self.model, gate_batch), [self.model.logit_P3])
         self.gate_adam.step()
 
     def _after(self) -> None:
         self.steps += 1
         self.model.temperature.fill_(max(self.config.temperature_floor, 1 - self.decay * self.steps))
-
-    def _gate_gradient(self, rows: Feed) -> None:
-        """The logits' gradient on the next batch of the rows that they learn from (DARTS, first order)."""
-        batch = next(self.gate_batches, None)
-        if batch is None:
-            self.gate_batches = shuffled(rows, self.batch_size, self.generator)
-            batch = next(self.gate_batches)
-        (self.model.logit_P3.grad,) = gradients(loss_of(self.model, batch), [self.model.logit_P3])
 
     @torch.no_grad()
     def _probabilities(self) -> Tensor:

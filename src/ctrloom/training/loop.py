@@ -76,6 +76,12 @@ def shuffled(rows: Feed, batch_size: int, generator: torch.Generator) -> Iterato
     return rows.shuffled([*starts, rows.total], generator)
 
 
+def endless(rows: Feed, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
+    """Batches of one pass after the other."""
+    while True:
+        yield from shuffled(rows, batch_size, generator)
+
+
 def run_epoch(step: Step, rows: Feed, batch_size: int, generator: torch.Generator, advance: Advance) -> float:
     """One shuffled pass; returns the mean loss.
 

@@ -90,26 +90,27 @@ class Step:
         optimizers: those that `move` uses; a captured step has their learning rates in tensors.
         before: on the host, ahead of each step.
         after: on the host, behind each step.
-        apart: `move` reads rows of its own, so that the step is not captured.
+        also: batches of other rows, of which each step gives one to `move`.
         record: captures work and gives what does it again; by default CUDA graphs, on a GPU with Triton.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        move: Callable[[], object],
+        move: Callable[..., object],
         optimizers: Sequence[Optimizer],
         before: Callable[[], object] | None = None,
         after: Callable[[], object] | None = None,
-        apart: bool = False,
+        also: Iterator[Rows] | None = None,
         record: Callable[[Work], Work] | None = None,
     ) -> None:
-        self.model, self.move, self.before, self.after = model, move, before, after
+        self.model, self.move, self.before, self.after, self.also = model, move, before, after, also
         on_gpu = any(parameter.is_cuda for parameter in model.parameters())
-        if on_gpu and world.alone() and not apart and os.environ.get(GRAPHS) != "0" and not _waits(model):
+        if on_gpu and world.alone() and os.environ.get(GRAPHS) != "0" and not _waits(model):
             record = as_graph
-        self.record, self.size, self.warm = record, 0, 0
-        self.held: Rows | None = None
+        self.record, self.warm = record, 0
+        self.sizes: tuple[int, ...] = ()
+        self.held: tuple[Rows, ...] = ()
         self.replay: Work | None = None
         if record:
             for optimizer in optimizers:
@@ -125,38 +126,40 @@ class Step:
         return loss
 
     def _step(self, batch: Rows) -> Tensor:
-        self.size = self.size or len(batch)  # that of the first: only the last of a pass has another
-        if not self.record or len(batch) != self.size:
-            return self._work(batch)
+        batches = (batch,) if self.also is None else (batch, next(self.also))
+        sizes = tuple(map(len, batches))
+        self.sizes = self.sizes or sizes  # those of the first: only the last of a pass has another
+        if not self.record or sizes != self.sizes:
+            return self._work(*batches)
         if self.warm < WARM:
             self.warm += 1
-            return self._aside(batch)
-        if self.held is None:
-            self.held = held = Rows(*(None if x is None else x.clone() for x in _parts(batch)))  # type: ignore[arg-type]
-            self.replay = self.record(lambda: self._work(held))
+            return self._aside(*batches)
+        if self.replay is None:
+            self.held = held = tuple(map(_copied, batches))
+            self.replay = self.record(lambda: self._work(*held))
         else:
-            for here, new in zip(_parts(self.held), _parts(batch), strict=True):
-                if here is not None and new is not None:
-                    here.copy_(new)
-        assert self.replay is not None
+            for here, new in zip(self.held, batches, strict=True):
+                for to, value in zip(_parts(here), _parts(new), strict=True):
+                    if to is not None and value is not None:
+                        to.copy_(value)
         return self.replay()
 
-    def _work(self, batch: Rows) -> Tensor:
+    def _work(self, batch: Rows, *others: Rows) -> Tensor:
         loss = loss_of(self.model, batch)
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         world.sum_gradients(self.model.parameters())
-        self.move()
+        self.move(*others)
         return loss.detach()
 
-    def _aside(self, batch: Rows) -> Tensor:
+    def _aside(self, batch: Rows, *others: Rows) -> Tensor:
         """On a stream of its own, where what is to be captured must have run (PyTorch's notes on graphs)."""
         if not batch.ids_NC.is_cuda:
-            return self._work(batch)
+            return self._work(batch, *others)
         here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
-            loss = self._work(batch)
+            loss = self._work(batch, *others)
         here.wait_stream(aside)
         return loss
 
@@ -177,3 +180,7 @@ def _waits(model: nn.Module) -> bool:
 
 def _parts(batch: Rows) -> tuple[Tensor | None, ...]:
     return batch.ids_NC, batch.label_N, batch.factors_NC, batch.weight_N
+
+
+def _copied(batch: Rows) -> Rows:
+    return Rows(*(None if x is None else x.clone() for x in _parts(batch)))  # type: ignore[arg-type]
