@@ -75,6 +75,7 @@ def test_a_line_names_the_limit_of_launches(tmp_path: Path) -> None:
     (page,) = (path.read_text() for path in tmp_path.glob("*.md"))
     assert "4.00 us a kernel, 1.00 us in a graph" in page
     assert "launch, 20,000,000 (50 kernels a step) | 5% | 7 |" in page
+    assert ".svg" not in page  # a chart of ratios, and there are none
 
 
 def test_the_suite_in_processes_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

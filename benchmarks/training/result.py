@@ -64,7 +64,9 @@ def _page(
             f"{line['peak_mib']['ours']:,}",
         ]
         text.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*text, "", f"![ratio to peers]({stem.name}.svg)", ""])
+    if any("ratio" in line["calls"]["loop"] for line in lines):
+        text += ["", f"![ratio to peers]({stem.name}.svg)"]
+    return "\n".join([*text, ""])
 
 
 def _launches(machine: Machine) -> str:
