@@ -89,8 +89,8 @@ def tables(
     core_OQ = torch.full((len(cores[0]), padded), -1, dtype=torch.int32)
     core_OQ[:, : len(cores)] = torch.tensor(cores, dtype=torch.int32).T
     number_QG = torch.full((padded, triton.next_power_of_2(max(16, fields))), -1, dtype=torch.int32)
-    for number, (core, field) in enumerate(places):
-        number_QG[core, field] = number
+    core_P, field_P = torch.tensor(places).T
+    number_QG[core_P, field_P] = torch.arange(len(places), dtype=torch.int32)
     return core_OQ, number_QG
 
 

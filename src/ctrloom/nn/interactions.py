@@ -79,7 +79,7 @@ class Selected(nn.Module):
 
     def forward(self, emb_BFD: Tensor) -> Tensor | None:
         """x_BP."""
-        if not kernels.usable(emb_BFD):
+        if not self.places or not kernels.usable(emb_BFD):
             return None
         from ctrloom.kernels.products import fits, selected, tables
 
