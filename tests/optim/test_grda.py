@@ -133,6 +133,24 @@ def test_the_scaled_c_ends_at_the_threshold(threshold: float, mu: float, rates: 
     assert path[-1][1] == pytest.approx(threshold, rel=1e-9)
 
 
+def test_with_rate_and_threshold_in_tensors_it_moves_the_same() -> None:
+    generator = torch.Generator().manual_seed(0)
+    plain, held = (torch.nn.Parameter(torch.linspace(-1, 1, 9)) for _ in range(2))
+    one, other = (GRDA([gate], 0.5, 0.02, 0.8) for gate in (plain, held))
+    other.hold()
+    tensors = [group["held_2"] for group in other.param_groups]
+    for t in range(20):
+        gradient = torch.randn(9, generator=generator)
+        for gate, optimizer in ((plain, one), (held, other)):
+            optimizer.param_groups[0]["lr"] = 0.5 * 0.9**t
+            gate.grad = gradient.clone()
+            optimizer.step()
+        torch.testing.assert_close(held, plain, rtol=0, atol=1e-6)
+        assert torch.equal(held == 0, plain == 0)
+    assert (plain == 0).any()
+    assert one.threshold == other.threshold == pytest.approx(tensors[0][1].item(), rel=1e-6)
+
+
 @pytest.mark.parametrize("name", ["lr", "c", "mu"])
 def test_settings_must_be_positive(name: str) -> None:
     given = {"lr": 1.0, "c": 0.1, "mu": 0.8, name: 0.0}

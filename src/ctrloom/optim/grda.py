@@ -35,7 +35,8 @@ class GRDA(Optimizer):
     def hold(self) -> None:
         """Have learning rate and threshold in tensors on the device, which a captured `move` reads anew."""
         for group in self.param_groups:
-            group["held_2"] = torch.zeros(2, device=group["params"][0].device)
+            if group["held_2"] is None:
+                group["held_2"] = torch.zeros(2, device=group["params"][0].device)
 
     def advance(self) -> None:
         """The part of a step that the host does: count it, and raise the threshold."""
