@@ -136,7 +136,7 @@ def test_the_scaled_c_ends_at_the_threshold(threshold: float, mu: float, rates: 
 def test_with_rate_and_threshold_in_tensors_it_moves_the_same() -> None:
     generator = torch.Generator().manual_seed(0)
     plain, held = (torch.nn.Parameter(torch.linspace(-1, 1, 9)) for _ in range(2))
-    one, other = (GRDA([gate], 0.5, 0.02, 0.8) for gate in (plain, held))
+    one, other = (GRDA([gate], 0.5, 0.2, 0.8) for gate in (plain, held))
     other.hold()
     tensors = [group["held_2"] for group in other.param_groups]
     for t in range(20):
