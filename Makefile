@@ -13,7 +13,7 @@ COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 IMAGE_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench test-spark test-containers lint format compile images image-cpu image-gpu image-spark manifests clean
+.PHONY: help setup demo test test-long test-gpu bench test-spark test-containers lint format compile images image-cpu image-gpu image-spark manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: setup lint  ## lint, then all tests but the slow ones
 
 test-long: setup  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+test-gpu: setup  ## kernels and captured steps on a GPU
+	$(BIN)/pytest tests/test_kernels.py tests/nn tests/optim tests/training/test_step.py
 
 test-spark: setup  ## the data stages on Spark (installs PySpark, 500 MB); needs Java 17 or newer
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[spark]'

@@ -33,10 +33,10 @@ def test_any_key_is_found_where_a_dictionary_has_it(keys: list[int], others: lis
 
 
 def test_full_buckets_are_searched_to_their_end(way: Way) -> None:
-    table = KeyTable(8).to(way.device)
-    keys = torch.arange(100_000, device=way.device)
+    table, keys = KeyTable(8), torch.arange(100_000)
     crowded = keys[table._bucket(keys) == 3][:9]
     table.fill(crowded[:8])
+    table, crowded = table.to(way.device), crowded.to(way.device)
     assert sorted(table(crowded[:8]).tolist()) == list(range(8))
     assert table(crowded[8:]).tolist() == [-1]
 
@@ -45,8 +45,9 @@ def test_full_buckets_are_searched_to_their_end(way: Way) -> None:
 def test_keys_are_found_plain_and_by_kernel(asked: int, way: Way) -> None:
     generator = torch.Generator().manual_seed(asked)
     keys = torch.randint(2**62, (500,), generator=generator).unique()
-    table = KeyTable(len(keys)).to(way.device)
-    table.fill(keys.to(way.device))
+    table = KeyTable(len(keys))
+    table.fill(keys)
+    table = table.to(way.device)
     places = {key: place for place, key in enumerate(table.key_K[:-1].tolist())}
     key_N = torch.cat([keys, torch.randint(2**62, (300,), generator=generator)])[:asked]
     key_N = key_N[torch.randperm(len(key_N), generator=generator)]
