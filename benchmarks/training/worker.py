@@ -41,6 +41,10 @@ def serve(
     say(calls=list(calls), **facts)
     for line in sys.stdin:
         name = line.strip()
+        if (
+            name == "step"
+        ):  # first of a turn: memory that lay idle during the other's may be cold, or taken away
+            calls[name]()
         began, cpu = time.perf_counter(), time.process_time()
         own = calls[name]()
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
