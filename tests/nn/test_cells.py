@@ -1,5 +1,7 @@
 """Operators and cells against their equations in loops (`operator_oracle`)."""
 
+import math
+
 import numpy as np
 import operator_oracle as oracle
 import pytest
@@ -66,6 +68,21 @@ def test_the_norm_is_batch_norm_of_each_edge_times_its_strength() -> None:
     torch.testing.assert_close(one(x[:, :1], strength)[:, 1], 2 * FieldNorm(1, 5).double()(x[:, :1])[:, 0])
 
 
+@pytest.mark.parametrize(("norms", "edges", "strong"), [(2, 2, True), (1, 3, True), (1, 1, False)])
+def test_the_gradient_of_the_norm_is_that_of_its_terms(norms: int, edges: int, strong: bool) -> None:
+    torch.manual_seed(norms + edges)
+    x = (2 + 3 * torch.randn(6, norms, 5, 4)).double().requires_grad_()
+    strength = torch.rand(edges).double().requires_grad_() if strong else None
+    given = (x,) if strength is None else (x, strength)
+    norm = FieldNorm(norms, 5).double()
+    assert torch.autograd.gradcheck(norm, given)
+    weight = torch.randn(6, edges, 5, 4).double()
+    mean, variance = x.mean((0, 3), keepdim=True), x.var((0, 3), keepdim=True, unbiased=False)
+    terms = (x - mean) / (variance + norm.eps).sqrt() * (1 if strength is None else strength.view(-1, 1, 1))
+    expected = torch.autograd.grad((terms * weight).sum(), given)
+    torch.testing.assert_close(torch.autograd.grad((norm(*given) * weight).sum(), given), expected)
+
+
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("inputs", [1, 2])
@@ -95,6 +112,27 @@ def test_a_mixed_cell_weighs_every_operator_of_every_edge(inputs: int) -> None:
     cell.temperature = 1.7
     x = [values(seed) for seed in range(inputs)]
     expected = oracle.mixed_cell([each.numpy() for each in x], 3, state_of(cell), 1.7)
+    for node, reference in zip(cell(x), expected, strict=True):
+        np.testing.assert_allclose(node.detach().numpy(), reference, rtol=0, atol=1e-10)
+
+
+def test_operators_that_no_edge_has_are_not_computed_outside_of_training() -> None:
+    torch.manual_seed(3)
+    cell = MixedCell(2, 3, SHAPE).double()
+    asked: list[tuple[int, str]] = []
+    for source, mixture in enumerate(cell.mixtures):
+        for name, one in zip(OPERATORS, mixture.operators, strict=True):  # type: ignore[arg-type]
+            one.register_forward_hook(lambda *_, at=(source, name): asked.append(at))
+    with torch.no_grad():
+        cell.alpha_EO[:, 1:] = -math.inf  # skips stay
+        cell.beta_E[[source == 1 for source, _ in cell.edges]] = -math.inf
+    x = [values(seed) for seed in (0, 1)]
+    cell.eval()(x)
+    assert asked == [(source, "skip") for source in range(len(cell.mixtures)) if source != 1]
+    asked.clear()
+    cell.train()(x)
+    assert len(asked) == 6 * len(cell.mixtures)
+    expected = oracle.mixed_cell([each.numpy() for each in x], 3, state_of(cell), 1.0)
     for node, reference in zip(cell(x), expected, strict=True):
         np.testing.assert_allclose(node.detach().numpy(), reference, rtol=0, atol=1e-10)
 

@@ -151,9 +151,21 @@ class AutoPIConfig(Section):
     # What stays: the strongest operators (section 4.4.1), or those that the mixture misses most
     choose_by: Literal["strength", "perturbation"] = "strength"
     choosing_rows: Count = 10_000  # perturbation: of the gates' half, on which the loss is measured
+    # perturbation: graphs that are chosen, each by rows of its own, then trained briefly and compared on
+    # validation rows; 1: the graph is not compared with others
+    finalists: Count = 1
+    finalist_epochs: Count = 4  # of that training
     samples: Count = 20  # random strategy: graphs that are trained and compared on validation rows
     seed: int = 0
     random_draws: Passes = 10
+
+    @model_validator(mode="after")
+    def _compares(self) -> "AutoPIConfig":
+        if self.finalists > 1 and self.choose_by != "perturbation":
+            raise ValueError(
+                "finalists: strengths give one graph; with choose_by: perturbation there can be several"
+            )
+        return self
 
     @property
     def controls(self) -> tuple[str, ...]:

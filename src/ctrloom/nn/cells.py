@@ -110,8 +110,10 @@ class Mixture(nn.Module):
     def forward(self, x_BFD: Tensor, strength_EO: Tensor) -> Tensor:
         """sum_o strength_o norm(o(x)), for each edge."""
         each = zip(self.operators, self.norms, strength_EO.unbind(1), strict=True)
+        if not self.training:  # those that no edge has any more need not be computed
+            each = (one for one in list(each) if one[2].any())  # type: ignore[assignment]
         terms = [norm(operator(x_BFD), strength_E) for operator, norm, strength_E in each]
-        return _sum(terms)
+        return _sum(terms) if terms else x_BFD.new_zeros(len(x_BFD), len(strength_EO), *x_BFD.shape[1:])
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:

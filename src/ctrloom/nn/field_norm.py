@@ -3,6 +3,9 @@
 B batch, E edges, F fields, D embedding size, K = F D.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -34,28 +37,77 @@ class FieldNorm(nn.Module):
 
     def forward(self, x_BEFD: Tensor, strength_E: Tensor | None = None) -> Tensor:
         """Normalise by the batch in training, by running statistics otherwise (Eq. 8)."""
-        mean_EF, variance_EF = self._of(x_BEFD) if self.training else (self.mean_EF, self.variance_EF)
-        scale_EF = (variance_EF + self.eps).rsqrt()
-        if strength_E is not None:
-            scale_EF = scale_EF * strength_E.unsqueeze(1)
-        # With one factor per entry a product takes half the time that it takes with factors (E, F, 1).
-        both_2EK = torch.stack([scale_EF, -scale_EF * mean_EF]).repeat_interleave(x_BEFD.shape[3], 2)
-        scale_EK, shift_EK = both_2EK.to(x_BEFD.dtype)
-        return torch.addcmul(shift_EK, x_BEFD.flatten(2), scale_EK).unflatten(2, x_BEFD.shape[2:])
-
-    def _of(self, x_BEFD: Tensor) -> tuple[Tensor, Tensor]:
-        count: Tensor | int
-        if world.alone():
-            whole = torch.promote_types(
-                x_BEFD.dtype, torch.float32
-            )  # half precision does not hold a variance
-            mean_EF = x_BEFD.mean(0, dtype=whole).mean(-1)
-            square_EF = x_BEFD.square().mean(0, dtype=whole).mean(-1)
-            variance_EF = (square_EF - mean_EF.square()).clamp_min(0)
-            count = x_BEFD.shape[0] * x_BEFD.shape[3]
-        else:
-            mean_EF, variance_EF, count = moments(x_BEFD, (0, 3))
+        if not self.training:
+            return _scaled(x_BEFD, self.mean_EF, (self.variance_EF + self.eps).rsqrt(), strength_E)
+        if not world.alone():
+            mean_EF, variance_EF, whole = moments(x_BEFD, (0, 3))
+            self._remember(mean_EF, variance_EF, whole)
+            return _scaled(x_BEFD, mean_EF, (variance_EF + self.eps).rsqrt(), strength_E)
         with torch.no_grad():
-            self.mean_EF.lerp_(mean_EF, self.momentum)
-            self.variance_EF.lerp_(variance_EF * (count / (count - 1)), self.momentum)
-        return mean_EF, variance_EF
+            # Half precision does not hold a variance.
+            dtype = torch.promote_types(x_BEFD.dtype, torch.float32)
+            mean_EF = x_BEFD.mean(0, dtype=dtype).mean(-1)
+            square_EF = x_BEFD.square().mean(0, dtype=dtype).mean(-1)
+            variance_EF = (square_EF - mean_EF.square()).clamp_min(0)
+            self._remember(mean_EF, variance_EF, x_BEFD.shape[0] * x_BEFD.shape[3])
+        strength_E = mean_EF.new_ones(len(mean_EF)) if strength_E is None else strength_E
+        normed: Tensor = _Normalised.apply(x_BEFD, strength_E, mean_EF, variance_EF, self.eps)
+        return normed
+
+    @torch.no_grad()
+    def _remember(self, mean_EF: Tensor, variance_EF: Tensor, count: Tensor | int) -> None:
+        self.mean_EF.lerp_(mean_EF, self.momentum)
+        self.variance_EF.lerp_(variance_EF * (count / (count - 1)), self.momentum)
+
+
+def _scaled(x_BEFD: Tensor, mean_EF: Tensor, rate_EF: Tensor, strength_E: Tensor | None) -> Tensor:
+    """(x - mean) * rate, times the strength, with the bytes of x passed once."""
+    scale_EF = rate_EF if strength_E is None else rate_EF * strength_E.unsqueeze(1)
+    # With one factor per entry a product takes half the time that it takes with factors (E, F, 1).
+    scale_EK, shift_EK = _per_entry(x_BEFD, scale_EF, -scale_EF * mean_EF)
+    return torch.addcmul(shift_EK, x_BEFD.flatten(2), scale_EK).unflatten(2, x_BEFD.shape[2:])
+
+
+def _per_entry(x_BEFD: Tensor, *factors_EF: Tensor) -> Sequence[Tensor]:
+    """Factors of fields as factors (E, K) of entries, of the type of x."""
+    return torch.stack(factors_EF).repeat_interleave(x_BEFD.shape[3], 2).to(x_BEFD.dtype).unbind()
+
+
+class _Normalised(torch.autograd.Function):
+    """s (x - m) r with r = (v + eps)^-1/2, where m and v are the mean and the variance of the batch itself.
+
+    Written down once, its gradient takes half the passes over x that those of its terms take: with g of the
+    output, n entries to a mean, and sums over all of them and over the edges that share x,
+
+        ds = r sum g (x - m)
+        dx = s r g + a (x - m) - r sum(s g) / n    with a = -r^3 sum(s g (x - m)) / n
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_BEFD: Tensor, strength_E: Tensor, mean_EF: Tensor, variance_EF: Tensor, eps: float
+    ) -> Tensor:
+        rate_EF = (variance_EF + eps).rsqrt()
+        ctx.save_for_backward(x_BEFD, strength_E, mean_EF, variance_EF, rate_EF)
+        return _scaled(x_BEFD, mean_EF, rate_EF, strength_E)
+
+    @staticmethod
+    def backward(ctx: Any, grad_BEFD: Tensor) -> Any:
+        x_BEFD, strength_E, mean_EF, variance_EF, rate_EF = ctx.saved_tensors
+        sum_EF, product_EF = (
+            each.sum(0, dtype=mean_EF.dtype).sum(-1) for each in (grad_BEFD, grad_BEFD * x_BEFD)
+        )
+        centred_EF = product_EF - mean_EF * sum_EF
+        strength_E1, count = strength_E.unsqueeze(1), x_BEFD.shape[0] * x_BEFD.shape[3]
+        shift_EF, slope_EF = -rate_EF * strength_E1 * sum_EF, -(rate_EF**3) * strength_E1 * centred_EF
+        if len(mean_EF) == 1:
+            shift_EF, slope_EF = shift_EF.sum(0, keepdim=True), slope_EF.sum(0, keepdim=True)
+        slope_EF = slope_EF.where(variance_EF > 0, 0.0) / count
+        constant_EK, slope_EK = _per_entry(x_BEFD, shift_EF / count - slope_EF * mean_EF, slope_EF)
+        (scale_EK,) = _per_entry(x_BEFD, rate_EF * strength_E1)
+        grad_BEK = grad_BEFD.flatten(2)
+        if len(mean_EF) == 1 < len(strength_E):
+            grad_BEK, scale_EK = (grad_BEK * scale_EK).sum(1, keepdim=True), torch.ones_like(constant_EK)
+        own_BEK = torch.addcmul(constant_EK, x_BEFD.flatten(2), slope_EK)
+        grad_x = own_BEK.addcmul_(grad_BEK, scale_EK).unflatten(2, x_BEFD.shape[2:])
+        return grad_x, (rate_EF * centred_EF).sum(1), None, None, None

@@ -5,19 +5,20 @@ on one half of the training rows, the strengths of operators and edges on the ot
 first order; the strongest operators become the graph. Random is the paper's AutoPI-R.
 """
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from ctrloom import world
-from ctrloom.architecture import OPERATORS, Architecture, CellGraph, Edge, Operator
+from ctrloom.architecture import OPERATORS, CellGraph, Edge, Operator
 from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.rows import Rows
-from ctrloom.models import build
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
 from ctrloom.nn.cells import MixedCell
 from ctrloom.nn.operators import Skip
@@ -25,7 +26,9 @@ from ctrloom.progress import progress
 from ctrloom.search.graphs import random_graph, strongest
 from ctrloom.search.perturbation import most_missed
 from ctrloom.search.task import Found, Task
-from ctrloom.search.trace import CellName, OperatorStrength, SampledGraph, SearchTrace
+from ctrloom.search.trace import CellName, OperatorStrength, SearchTrace
+from ctrloom.search.trials import Trial, architecture, best_of, trials
+from ctrloom.training.brief import fit_briefly
 from ctrloom.training.loop import (
     adam,
     fit,
@@ -49,13 +52,18 @@ def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
     """
     if config.strategy == "random":
         return _best_of_random(task, config, hyper)
+    began = time.perf_counter()
     bilevel = _BiLevel(task, config, hyper)
     bilevel.run()
-    graph = bilevel.choose()
+    graphs, tried = bilevel.choose(), list[Trial]()
+    if len(graphs) > 1:
+        brief = {"epochs": config.finalist_epochs, "batch_size": config.batch_size}
+        tried = trials(graphs, fit_briefly, task, config, hyper.model_copy(update=brief))
+    graph = best_of(tried) if tried else graphs[0]
     draws = range(config.seed, config.seed + config.random_draws)
-    controls = [_architecture(task, "random", random_graph(config.nodes, draw)) for draw in draws]
-    found = _architecture(task, "autopi", graph)
-    return Found(found, bilevel.trace(graph), {"random": controls} if controls else {})
+    controls = [architecture(task, "random", random_graph(config.nodes, draw)) for draw in draws]
+    trace = bilevel.trace(graph, tried, time.perf_counter() - began)
+    return Found(architecture(task, "autopi", graph), trace, {"random": controls} if controls else {})
 
 
 class _BiLevel:
@@ -102,11 +110,10 @@ class _BiLevel:
         self.adam = torch.optim.Adam(self.gates, rate, BETAS, weight_decay=decay, fused=fused)
         self.batches = self._batches()
         self.best_score, self.best = -math.inf, self._strengths()
-        self.seconds = 0.0
 
     def run(self) -> None:
         """Search; the strengths of the epoch that scores best on validation rows are kept."""
-        began, config = time.perf_counter(), self.config
+        config = self.config
         with progress("search", config.epochs * self.train.total) as advance:
             for epoch in range(1, config.epochs + 1):
                 for cell in self.cells.values():
@@ -124,7 +131,6 @@ class _BiLevel:
                 score = reached.score(self.hyper.monitor)
                 if epoch > self.frozen and score > self.best_score:
                     self.best_score, self.best = score, self._strengths()
-        self.seconds = time.perf_counter() - began
 
     def _strengths(self) -> dict[CellName, list[list[float]]]:
         return {name: cell.strengths().tolist() for name, cell in self.cells.items()}
@@ -149,26 +155,29 @@ class _BiLevel:
             bounds = [*range(0, self.other.total, size), self.other.total]
             yield from self.other.shuffled(bounds, self.generator)
 
-    def choose(self) -> CellGraph:
-        """The strongest operators, or those that are missed most."""
+    def choose(self) -> list[CellGraph]:
+        """The graph of the strongest operators, or those that are missed most, each by other rows."""
         if self.config.choose_by == "strength":
             edges = {name: strongest(cell.edges, self.best[name]) for name, cell in self.cells.items()}
-            return CellGraph(nodes=self.config.nodes, **edges)
-        began, drawing = time.perf_counter(), torch.Generator().manual_seed(self.config.seed)
-        order_N = torch.randperm(self.other.total, generator=drawing)[: self.config.choosing_rows]
-        bounds = [*range(0, len(order_N), self.config.batch_size), len(order_N)]
-        batches = list(self.other.cut(order_N, bounds))
+            return [CellGraph(nodes=self.config.nodes, **edges)]
+        drawing, learned = torch.Generator().manual_seed(self.config.seed), copy.deepcopy(self.gates)
         self.model.eval()
-        graph = most_missed(self.cells, lambda: self._loss_on(batches))
-        self.seconds += time.perf_counter() - began
-        return graph
+        graphs = []
+        for _ in range(self.config.finalists):
+            order_N = torch.randperm(self.other.total, generator=drawing)[: self.config.choosing_rows]
+            bounds = [*range(0, len(order_N), self.config.batch_size), len(order_N)]
+            batches = list(self.other.cut(order_N, bounds))
+            for gate, value in zip(self.gates, learned, strict=True):
+                gate.data.copy_(value)
+            graphs.append(most_missed(self.cells, partial(self._loss_on, batches)))
+        return list(dict.fromkeys(graphs))
 
     @torch.no_grad()
     def _loss_on(self, batches: Sequence[Rows]) -> float:
         losses = [loss_of(self.model, batch) * batch.total for batch in batches]
         return float(world.together(torch.stack(losses).sum())) / sum(batch.total for batch in batches)
 
-    def trace(self, graph: CellGraph) -> SearchTrace:
+    def trace(self, graph: CellGraph, tried: Sequence[Trial], seconds: float) -> SearchTrace:
         """Every operator on every edge, how strong it was, and whether it is in the graph."""
         kept = {(name, *place) for name, place in _places(graph)}
         operators = tuple(
@@ -188,10 +197,11 @@ class _BiLevel:
         return _trace(
             self.config,
             operators=operators,
+            samples=tuple(trial.sample for trial in tried),
             steps=self.config.epochs * self.epoch_steps,
             epochs=self.config.epochs,
-            seconds=self.seconds,
-            rows_per_second=halves * self.train.total / self.seconds,
+            seconds=seconds,
+            rows_per_second=halves * self.train.total / seconds,
         )
 
 
@@ -202,33 +212,24 @@ def temperature(epoch: int, epochs: int) -> float:
 
 def _best_of_random(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
     """AutoPI-R (section 5.1): train random graphs from scratch, all with one seed, and keep the best."""
-    began, tried, rows = time.perf_counter(), [], 0
-    for number in range(config.samples):
-        graph = random_graph(config.nodes, config.seed + number)
-        seed_everything(config.seed)
-        model = build(config.base, _architecture(task, "random", graph), task.schema, hyper)
-        title = f"search, graph {number + 1} of {config.samples}"
-        history = fit(model, task.train, task.valid, hyper, config.seed, title)
-        epoch, rows = history.best_epoch, rows + task.train.total * len(history.epochs)
-        sample = SampledGraph(
-            cells=graph, valid_auc=epoch.valid_auc, valid_logloss=epoch.valid_logloss, seconds=history.seconds
-        )
-        tried.append((epoch.score(hyper.monitor), len(history.epochs), sample))
-    _, _, best = max(tried, key=lambda entry: entry[0])
-    seconds, epochs = time.perf_counter() - began, sum(count for _, count, _ in tried)
+    began = time.perf_counter()
+    graphs = [random_graph(config.nodes, config.seed + number) for number in range(config.samples)]
+    tried = trials(graphs, fit, task, config, hyper)
+    best, seconds = best_of(tried), time.perf_counter() - began
+    epochs = sum(len(trial.history.epochs) for trial in tried)
     trace = _trace(
         config,
         operators=tuple(
             OperatorStrength(cell=name, source=i, target=j, operator=operator, kept=True)
-            for name, (i, j, operator) in _places(best.cells)
+            for name, (i, j, operator) in _places(best)
         ),
-        samples=tuple(sample for _, _, sample in tried),
+        samples=tuple(trial.sample for trial in tried),
         steps=epochs * steps_in_pass(task.train.total, hyper.batch_size),
         epochs=epochs,
         seconds=seconds,
-        rows_per_second=rows / seconds,
+        rows_per_second=epochs * task.train.total / seconds,
     )
-    return Found(_architecture(task, "autopi-r", best.cells), trace)
+    return Found(architecture(task, "autopi-r", best), trace)
 
 
 def _places(graph: CellGraph) -> list[tuple[CellName, tuple[int, int, Operator]]]:
@@ -237,10 +238,6 @@ def _places(graph: CellGraph) -> list[tuple[CellName, tuple[int, int, Operator]]
         ("ensemble", graph.ensemble),
     )
     return [(name, (e.source, e.target, e.operator)) for name, edges in cells for e in edges]
-
-
-def _architecture(task: Task, method: str, graph: CellGraph) -> Architecture:
-    return Architecture(method=method, fields=task.schema.names, interactions=(), cells=graph)
 
 
 def _trace(config: AutoPIConfig, **found: Any) -> SearchTrace:

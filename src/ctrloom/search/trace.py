@@ -54,7 +54,7 @@ class OperatorStrength(Section):
 
 
 class SampledGraph(Section):
-    """AutoPI-R: a random graph, and what it reached when trained from scratch."""
+    """AutoPI-R's random graphs and a search's finalists: what one reached when trained from scratch."""
 
     cells: CellGraph
     valid_auc: float

@@ -1,0 +1,59 @@
+"""A training short enough to compare many models by."""
+
+import math
+import time
+
+import torch
+from torch import nn
+
+from ctrloom import world
+from ctrloom.config import Hyperparameters
+from ctrloom.data.rows import Feed
+from ctrloom.evaluation.results import Epoch
+from ctrloom.progress import progress
+from ctrloom.training.loop import (
+    History,
+    adam,
+    pick_device,
+    run_epoch,
+    seed_everything,
+    steps_in_pass,
+    validated,
+)
+from ctrloom.training.step import Step, products_in
+
+
+def fit_briefly(
+    model: nn.Module, train: Feed, valid: Feed, hyper: Hyperparameters, seed: int, title: str
+) -> History:
+    """Train for all of `epochs`, while the learning rate falls to nothing along half a cosine.
+
+    Most of what a training gains it gains when its learning rate falls, so models are compared after that.
+    The weights of the last epoch stay, and no validation row had a say in them.
+    """
+    generator = seed_everything(seed)
+    device = pick_device(hyper.device)
+    world.begin(model.to(device))
+    train, valid = train.to(device), valid.to(device)
+    optimizer = adam(
+        model,
+        hyper.learning_rate,
+        hyper.embedding_l2,
+        tables=hyper.embedding_optimizer,
+        table_rate=hyper.embedding_learning_rate,
+    )
+    steps = hyper.epochs * steps_in_pass(train.total, hyper.batch_size)
+    cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: (1 + math.cos(math.pi * n / steps)) / 2)
+    step = Step(model, optimizer.step, [optimizer], after=cosine.step)
+    epochs: list[Epoch] = []
+    seconds = 0.0
+    with progress(title, hyper.epochs * train.total) as advance:
+        for number in range(1, hyper.epochs + 1):
+            began = time.perf_counter()
+            with products_in(hyper.precision, device):
+                loss = run_epoch(step, train, hyper.batch_size, generator, advance)
+            seconds += time.perf_counter() - began
+            epochs.append(epoch := validated(model, valid, number, loss))
+            advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
+    rate = train.total * len(epochs) / seconds
+    return History(epochs=tuple(epochs), best=len(epochs), seconds=seconds, rows_per_second=rate)
