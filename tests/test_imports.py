@@ -59,6 +59,8 @@ KNOWS_KFP = {"pipelines.containers", "pipelines.local", "pipelines.cluster"}
 SHARED = {"__init__", "trace", "controls", "task", "statistics", "pool", "gates", "positions"} | {
     "graphs",
     "perturbation",
+    "trials",
+    "one_shot",
 }
 METHODS = {
     path.stem for path in (SOURCE / "search").iterdir() if path.stem[0] != "_" or path.stem == "__init__"

@@ -60,6 +60,19 @@ def test_the_graph_is_drawn_and_nothing_is_said_of_pairs(random: bool, tmp_path:
     assert ("validation AUC from 0.9100 to 0.9500" in source) is random
 
 
+def test_what_the_numbers_of_shared_weights_are_is_said(tmp_path: Path) -> None:
+    results, _ = made_up()
+    samples = made_up_search(True).samples
+    trace = made_up_search().model_copy(
+        update={"hyperparameters": {"strategy": "one_shot"}, "samples": samples}
+    )
+    render(results, trace, tmp_path / "report.html")
+    source = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "How often each operator is in the best tenth of the candidates" in source
+    assert "Strengths of all operators" not in source
+    assert "The best of 3 finalists, each trained briefly from scratch" in source
+
+
 def test_planted_interactions_are_not_held_against_a_graph(tmp_path: Path) -> None:
     results, _ = made_up()
     trace = made_up_search().model_copy(update={"planted": (("user", "item"),)})

@@ -14,8 +14,6 @@ from ctrloom.search import autopi
 from ctrloom.search.autopi import temperature
 from ctrloom.search.graphs import random_graph, strongest
 from ctrloom.search.task import Found, Task
-from ctrloom.section import ConfigError
-from ctrloom.training.brief import fit_briefly
 from ctrloom.training.loop import fit, seed_everything
 
 CONFIG = AutoPIConfig(nodes=2, epochs=4, batch_size=500, random_draws=2)
@@ -83,33 +81,6 @@ def test_a_graph_of_what_is_missed_sees_planted_pairs_too(made: Planting) -> Non
     lr = Hyperparameters(epochs=6, batch_size=500, learning_rate=0.01)
     plain = valid_auc("lr", Architecture.complete(made.schema.names), task, lr)
     assert valid_auc("autopi", found.architecture, task, HYPER) > plain + 0.05
-
-
-def test_finalists_are_trained_briefly_and_the_best_on_validation_rows_stays(made: Planting) -> None:
-    rows = made.rows[:6000]
-    task = Task(rows[:5000], rows[5000:], made.schema)
-    changed = {"choose_by": "perturbation", "choosing_rows": 100, "epochs": 2, "seed": 3}
-    alone = autopi.search(task, CONFIG.model_copy(update=changed), HYPER)
-    assert alone.trace.samples == ()
-    changed |= {"finalists": 3, "finalist_epochs": 2}
-    hyper = HYPER.model_copy(update={"monitor": "logloss"})
-    found = autopi.search(task, CONFIG.model_copy(update=changed), hyper)
-    samples = found.trace.samples
-    graphs = [sample.cells for sample in samples]
-    assert graphs[0] == alone.architecture.cells  # the same search, asked once more of other rows
-    assert 1 < len(samples) == len(set(graphs)) <= 3
-    best = min(samples, key=lambda sample: sample.valid_logloss)
-    assert found.architecture.cells == best.cells
-    seed_everything(3)
-    model = build("autopi", found.architecture, task.schema, hyper)
-    short = hyper.model_copy(update={"epochs": 2, "batch_size": CONFIG.batch_size})
-    again = fit_briefly(model, task.train, task.valid, short, 3, "again")
-    assert again.best_epoch.valid_logloss == best.valid_logloss
-
-
-def test_strengths_have_no_finalists() -> None:
-    with pytest.raises(ConfigError, match="finalists: strengths give one graph"):
-        AutoPIConfig.parse({"method": "autopi", "finalists": 2}, "search")
 
 
 def test_the_trace_says_what_it_cost(found: Found) -> None:

@@ -98,6 +98,10 @@ def test_searches_find_what_was_planted_in_streamed_rows(
         ("optinter", {"epochs": 1, "bi_level": True}),
         ("autopi", {"epochs": 1, "batch_size": 4000, "choose_by": "perturbation", "choosing_rows": 200}),
         ("autopi", {"strategy": "random", "samples": 1}),
+        (
+            "autopi",
+            {"strategy": "one_shot", "epochs": 1, "candidates": 3, "finalists": 1, "finalist_epochs": 1},
+        ),
     ],
 )
 def test_other_searches_run_on_streamed_rows(method: str, own: dict[str, Any], clicks: Dataset) -> None:

@@ -157,6 +157,13 @@ MORE: dict[str, Callable[[], dict[str, Any]]] = {
             task, AutoPIConfig(**QUICK, nodes=2, choose_by="perturbation"), AutoPISettings(**SETTINGS)
         )
     ),
+    "search: autopi, one shot": lambda: searched(
+        lambda task: autopi.search(
+            task,
+            AutoPIConfig(**QUICK, nodes=2, strategy="one_shot", candidates=9, finalists=2, finalist_epochs=1),
+            AutoPISettings(**SETTINGS, dropout=0.0),
+        )
+    ),
 }
 EXTRA: dict[str, dict[str, Any]] = {
     "optinter": {"cross_hiding": 0.0, "batch_norm": True, "layer_norm": False},

@@ -133,7 +133,8 @@ class AutoPIConfig(Section):
 
     method: Literal["autopi"] = "autopi"
     base: Literal["autopi"] = "autopi"
-    strategy: Literal["differentiable", "random"] = "differentiable"  # random: AutoPI-R, the control
+    # one_shot: graphs share weights, and the best of many by these; random: AutoPI-R, the control
+    strategy: Literal["differentiable", "one_shot", "random"] = "differentiable"
     nodes: Count = 4  # intermediate nodes of each cell
     epochs: Count = 50
     frozen: Passes = 15  # first epochs in which only weights learn; at most a third of all
@@ -150,27 +151,19 @@ class AutoPIConfig(Section):
     noisy_skip: bool = False
     # What stays: the strongest operators (section 4.4.1), or those that the mixture misses most
     choose_by: Literal["strength", "perturbation"] = "strength"
-    choosing_rows: Count = 10_000  # perturbation: of the gates' half, on which the loss is measured
-    # perturbation: graphs that are chosen, each by rows of its own, then trained briefly and compared on
-    # validation rows; 1: the graph is not compared with others
-    finalists: Count = 1
-    finalist_epochs: Count = 4  # of that training
+    # perturbation: of the gates' half, one_shot: of the validation rows, on which the loss is measured
+    choosing_rows: Count = 10_000
+    candidates: Count = 600  # one_shot: graphs that are compared by the weights they share
+    finalists: Count = 5  # one_shot: the best of these, which are trained briefly from scratch
+    finalist_epochs: Count = 4
     samples: Count = 20  # random strategy: graphs that are trained and compared on validation rows
     seed: int = 0
     random_draws: Passes = 10
 
-    @model_validator(mode="after")
-    def _compares(self) -> "AutoPIConfig":
-        if self.finalists > 1 and self.choose_by != "perturbation":
-            raise ValueError(
-                "finalists: strengths give one graph; with choose_by: perturbation there can be several"
-            )
-        return self
-
     @property
     def controls(self) -> tuple[str, ...]:
         """Selections that what is found must beat; random graphs are a control themselves."""
-        return ("random",) if self.strategy == "differentiable" else ()
+        return () if self.strategy == "random" else ("random",)
 
 
 class SelectionConfig(Section):

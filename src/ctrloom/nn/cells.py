@@ -48,12 +48,36 @@ class Cell(nn.Module):
 
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
         """x_j = sum over the edges (i, j) of norm(operator(x_i))."""
-        x = list(inputs)
+        x, parts = list(inputs), list(self.parts())
         for node in self.nodes:
-            incoming = zip(self.edges, self.operators, self.norms, strict=True)
-            terms = [n(op(x[e.source])) for e, op, n in incoming if e.target == node]
+            terms = [n(op(x[e.source])) for e, op, n in parts if e.target == node]
             x.append(self.dropout(_sum(terms)).squeeze(1))
         return x[self.nodes.start :]
+
+    def parts(self) -> Iterable[tuple[Edge, nn.Module, nn.Module]]:
+        """Edges with their operators and norms."""
+        return zip(self.edges, self.operators, self.norms, strict=True)
+
+
+class SharedCell(Cell):
+    """A cell with every operator on every edge, of which those in `present` are there.
+
+    So graphs that have an operator on the same edge share its weights.
+    """
+
+    def __init__(self, inputs: int, nodes: int, shape: Shape) -> None:
+        edges = [
+            Edge(source=source, target=target, operator=name)
+            for target in range(inputs, inputs + nodes)
+            for source in range(target)
+            for name in OPERATORS
+        ]
+        super().__init__(inputs, nodes, edges, shape)
+        self.present = frozenset(edges)
+
+    def parts(self) -> Iterable[tuple[Edge, nn.Module, nn.Module]]:
+        """Those of the edges that are present."""
+        return [part for part in super().parts() if part[0] in self.present]
 
 
 class MixedCell(nn.Module):

@@ -1,34 +1,32 @@
-"""AutoPI: a graph of interaction operators, found by gradients or by trying random ones.
+"""AutoPI: a graph of interaction operators, found by gradients, by shared weights, or at random.
 
 Differentiable (AutoPI, section 4.3): every edge of both cells is a mixture of all operators. Weights learn
 on one half of the training rows, the strengths of operators and edges on the other half, in turn and to
-first order; the strongest operators become the graph. Random is the paper's AutoPI-R.
+first order; the strongest operators become the graph. Random is the paper's AutoPI-R; for one shot see
+`one_shot`.
 """
 
-import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 
 from ctrloom import world
-from ctrloom.architecture import OPERATORS, CellGraph, Edge, Operator
+from ctrloom.architecture import OPERATORS, CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.rows import Rows
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
 from ctrloom.nn.cells import MixedCell
 from ctrloom.nn.operators import Skip
 from ctrloom.progress import progress
-from ctrloom.search.graphs import random_graph, strongest
+from ctrloom.search import one_shot
+from ctrloom.search.graphs import places, random_graph, strongest
 from ctrloom.search.perturbation import most_missed
 from ctrloom.search.task import Found, Task
 from ctrloom.search.trace import CellName, OperatorStrength, SearchTrace
-from ctrloom.search.trials import Trial, architecture, best_of, trials
-from ctrloom.training.brief import fit_briefly
+from ctrloom.search.trials import architecture, best_of, mean_loss, random_controls, trace_of, trials
 from ctrloom.training.loop import (
     adam,
     fit,
@@ -46,24 +44,19 @@ NOISE = 0.03  # of a noisy skip, in standard deviations (AutoPI, section 5.1)
 
 
 def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
-    """The graph that gradients find with random ones as its controls, or the best of random ones.
+    """The graph that is found with random ones as its controls, or the best of random ones.
 
     The validation rows choose the epoch whose strengths count, or the graph.
     """
     if config.strategy == "random":
         return _best_of_random(task, config, hyper)
-    began = time.perf_counter()
+    if config.strategy == "one_shot":
+        return one_shot.search(task, config, hyper)
     bilevel = _BiLevel(task, config, hyper)
     bilevel.run()
-    graphs, tried = bilevel.choose(), list[Trial]()
-    if len(graphs) > 1:
-        brief = {"epochs": config.finalist_epochs, "batch_size": config.batch_size}
-        tried = trials(graphs, fit_briefly, task, config, hyper.model_copy(update=brief))
-    graph = best_of(tried) if tried else graphs[0]
-    draws = range(config.seed, config.seed + config.random_draws)
-    controls = [architecture(task, "random", random_graph(config.nodes, draw)) for draw in draws]
-    trace = bilevel.trace(graph, tried, time.perf_counter() - began)
-    return Found(architecture(task, "autopi", graph), trace, {"random": controls} if controls else {})
+    graph = bilevel.choose()
+    found = architecture(task, "autopi", graph)
+    return Found(found, bilevel.trace(graph), random_controls(task, config))
 
 
 class _BiLevel:
@@ -110,10 +103,11 @@ class _BiLevel:
         self.adam = torch.optim.Adam(self.gates, rate, BETAS, weight_decay=decay, fused=fused)
         self.batches = self._batches()
         self.best_score, self.best = -math.inf, self._strengths()
+        self.seconds = 0.0
 
     def run(self) -> None:
         """Search; the strengths of the epoch that scores best on validation rows are kept."""
-        config = self.config
+        began, config = time.perf_counter(), self.config
         with progress("search", config.epochs * self.train.total) as advance:
             for epoch in range(1, config.epochs + 1):
                 for cell in self.cells.values():
@@ -131,6 +125,7 @@ class _BiLevel:
                 score = reached.score(self.hyper.monitor)
                 if epoch > self.frozen and score > self.best_score:
                     self.best_score, self.best = score, self._strengths()
+        self.seconds = time.perf_counter() - began
 
     def _strengths(self) -> dict[CellName, list[list[float]]]:
         return {name: cell.strengths().tolist() for name, cell in self.cells.items()}
@@ -155,31 +150,23 @@ class _BiLevel:
             bounds = [*range(0, self.other.total, size), self.other.total]
             yield from self.other.shuffled(bounds, self.generator)
 
-    def choose(self) -> list[CellGraph]:
-        """The graph of the strongest operators, or those that are missed most, each by other rows."""
+    def choose(self) -> CellGraph:
+        """The strongest operators, or those that are missed most."""
         if self.config.choose_by == "strength":
             edges = {name: strongest(cell.edges, self.best[name]) for name, cell in self.cells.items()}
-            return [CellGraph(nodes=self.config.nodes, **edges)]
-        drawing, learned = torch.Generator().manual_seed(self.config.seed), copy.deepcopy(self.gates)
+            return CellGraph(nodes=self.config.nodes, **edges)
+        began, drawing = time.perf_counter(), torch.Generator().manual_seed(self.config.seed)
+        order_N = torch.randperm(self.other.total, generator=drawing)[: self.config.choosing_rows]
+        bounds = [*range(0, len(order_N), self.config.batch_size), len(order_N)]
+        batches = list(self.other.cut(order_N, bounds))
         self.model.eval()
-        graphs = []
-        for _ in range(self.config.finalists):
-            order_N = torch.randperm(self.other.total, generator=drawing)[: self.config.choosing_rows]
-            bounds = [*range(0, len(order_N), self.config.batch_size), len(order_N)]
-            batches = list(self.other.cut(order_N, bounds))
-            for gate, value in zip(self.gates, learned, strict=True):
-                gate.data.copy_(value)
-            graphs.append(most_missed(self.cells, partial(self._loss_on, batches)))
-        return list(dict.fromkeys(graphs))
+        graph = most_missed(self.cells, lambda: mean_loss(self.model, batches))
+        self.seconds += time.perf_counter() - began
+        return graph
 
-    @torch.no_grad()
-    def _loss_on(self, batches: Sequence[Rows]) -> float:
-        losses = [loss_of(self.model, batch) * batch.total for batch in batches]
-        return float(world.together(torch.stack(losses).sum())) / sum(batch.total for batch in batches)
-
-    def trace(self, graph: CellGraph, tried: Sequence[Trial], seconds: float) -> SearchTrace:
+    def trace(self, graph: CellGraph) -> SearchTrace:
         """Every operator on every edge, how strong it was, and whether it is in the graph."""
-        kept = {(name, *place) for name, place in _places(graph)}
+        kept = set(places(graph))
         operators = tuple(
             OperatorStrength(
                 cell=name,
@@ -194,14 +181,13 @@ class _BiLevel:
             for operator, strength in zip(OPERATORS, strength_O, strict=True)
         )
         halves = 2 * self.config.epochs - self.frozen
-        return _trace(
+        return trace_of(
             self.config,
             operators=operators,
-            samples=tuple(trial.sample for trial in tried),
             steps=self.config.epochs * self.epoch_steps,
             epochs=self.config.epochs,
-            seconds=seconds,
-            rows_per_second=halves * self.train.total / seconds,
+            seconds=self.seconds,
+            rows_per_second=halves * self.train.total / self.seconds,
         )
 
 
@@ -217,11 +203,11 @@ def _best_of_random(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> 
     tried = trials(graphs, fit, task, config, hyper)
     best, seconds = best_of(tried), time.perf_counter() - began
     epochs = sum(len(trial.history.epochs) for trial in tried)
-    trace = _trace(
+    trace = trace_of(
         config,
         operators=tuple(
             OperatorStrength(cell=name, source=i, target=j, operator=operator, kept=True)
-            for name, (i, j, operator) in _places(best)
+            for name, i, j, operator in places(best)
         ),
         samples=tuple(trial.sample for trial in tried),
         steps=epochs * steps_in_pass(task.train.total, hyper.batch_size),
@@ -230,19 +216,3 @@ def _best_of_random(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> 
         rows_per_second=epochs * task.train.total / seconds,
     )
     return Found(architecture(task, "autopi-r", best), trace)
-
-
-def _places(graph: CellGraph) -> list[tuple[CellName, tuple[int, int, Operator]]]:
-    cells: tuple[tuple[CellName, tuple[Edge, ...]], ...] = (
-        ("interaction", graph.interaction),
-        ("ensemble", graph.ensemble),
-    )
-    return [(name, (e.source, e.target, e.operator)) for name, edges in cells for e in edges]
-
-
-def _trace(config: AutoPIConfig, **found: Any) -> SearchTrace:
-    """A trace without candidates: the method does not choose single interactions."""
-    settings = config.model_dump(mode="json")
-    return SearchTrace(
-        method="autopi", base=config.base, orders=(), candidates=(), hyperparameters=settings, **found
-    )

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ctrloom.architecture import OPERATORS, CellGraph, Edge
+from ctrloom.architecture import OPERATORS, CellGraph, Edge, Operator
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS
+from ctrloom.search.trace import CellName
 
 KEPT = 2  # edges that lead to a node
 
@@ -31,9 +32,22 @@ def strongest(edges: Sequence[tuple[int, int]], strength_EO: Sequence[Sequence[f
 
 def random_graph(nodes: int, seed: int) -> CellGraph:
     """Two cells in which every node hears two earlier ones, or the one there is, drawn uniformly."""
-    rng = np.random.default_rng(seed)
+    return drawn_graph(nodes, np.random.default_rng(seed))
+
+
+def drawn_graph(nodes: int, rng: np.random.Generator) -> CellGraph:
+    """The next such graph of a generator."""
     interaction, ensemble = (_random_cell(n, nodes, rng) for n in (INTERACTION_INPUTS, ENSEMBLE_INPUTS))
     return CellGraph(nodes=nodes, interaction=interaction, ensemble=ensemble)
+
+
+def places(graph: CellGraph) -> list[tuple[CellName, int, int, Operator]]:
+    """Cell, source, target and operator of every edge."""
+    cells: tuple[tuple[CellName, tuple[Edge, ...]], ...] = (
+        ("interaction", graph.interaction),
+        ("ensemble", graph.ensemble),
+    )
+    return [(name, e.source, e.target, e.operator) for name, edges in cells for e in edges]
 
 
 def _random_cell(inputs: int, nodes: int, rng: np.random.Generator) -> tuple[Edge, ...]:

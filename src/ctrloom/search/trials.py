@@ -1,28 +1,29 @@
-"""Graphs of operators that are compared by training each: AutoPI-R's random ones, or a search's finalists."""
+"""Graphs that are compared by training each: AutoPI-R's random ones, or the finalists of a search."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import torch
+from torch import nn
+
+from ctrloom import world
 from ctrloom.architecture import Architecture, CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
+from ctrloom.data.rows import Rows
 from ctrloom.models import build
+from ctrloom.search.graphs import random_graph
 from ctrloom.search.task import Task
-from ctrloom.search.trace import SampledGraph
+from ctrloom.search.trace import SampledGraph, SearchTrace
 from ctrloom.training.loop import History, seed_everything
+from ctrloom.training.step import loss_of
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):
     """A graph that was trained, and what came of it."""
 
     sample: SampledGraph
     history: History
     score: float
-
-
-def architecture(task: Task, method: str, graph: CellGraph) -> Architecture:
-    """What a model is built from when it is that graph."""
-    return Architecture(method=method, fields=task.schema.names, interactions=(), cells=graph)
 
 
 def trials(
@@ -50,3 +51,30 @@ def trials(
 def best_of(tried: Sequence[Trial]) -> CellGraph:
     """The graph that reached most; of equals the first."""
     return max(tried, key=lambda trial: trial.score).sample.cells
+
+
+def architecture(task: Task, method: str, graph: CellGraph) -> Architecture:
+    """What a model is built from when it is that graph."""
+    return Architecture(method=method, fields=task.schema.names, interactions=(), cells=graph)
+
+
+def random_controls(task: Task, config: AutoPIConfig) -> dict[str, list[Architecture]]:
+    """Random graphs of the same size, which what is found must beat."""
+    draws = range(config.seed, config.seed + config.random_draws)
+    graphs = [architecture(task, "random", random_graph(config.nodes, draw)) for draw in draws]
+    return {"random": graphs} if graphs else {}
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, batches: Sequence[Rows]) -> float:
+    """Of batches, those of all processes; the model stays in the mode that it is in."""
+    losses = [loss_of(model, batch) * batch.total for batch in batches]
+    return float(world.together(torch.stack(losses).sum())) / sum(batch.total for batch in batches)
+
+
+def trace_of(config: AutoPIConfig, **found: Any) -> SearchTrace:
+    """A trace without candidates: the method does not choose single interactions."""
+    settings = config.model_dump(mode="json")
+    return SearchTrace(
+        method="autopi", base=config.base, orders=(), candidates=(), hyperparameters=settings, **found
+    )

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from ctrloom import kernels, world
 from ctrloom.data.rows import Rows
+from ctrloom.nn.cells import SharedCell
 from ctrloom.nn.crosses import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.rates import hold_rates
@@ -165,7 +166,9 @@ class Step:
 
 
 def _waits(model: nn.Module) -> bool:
-    """Whether there are tables whose touched rows no kernel moves, so that the host has to count them."""
+    """Whether the host has a part in a step: counts touched rows that no kernel moves, or draws a graph."""
+    if any(isinstance(m, SharedCell) for m in model.modules()):
+        return True
     touched = [m.weight for m in model.modules() if isinstance(m, CrossEmbedding)]
     touched += [m.weight for m in model.modules() if isinstance(m, FieldEmbedding) and m.row_wise]
     tables = [table for table in touched if table.dim() == 2]

@@ -1,0 +1,117 @@
+"""One set of weights for all of AutoPI's graphs, by which thousands can be compared without training any.
+
+Each step trains the weights of a graph drawn at random; what graphs have in common they share. Then
+candidates are drawn and scored on validation rows with those weights (Guo et al., Single path one-shot neural
+architecture search with uniform sampling, ECCV 2020, section 3). The best of them are trained briefly from
+scratch, and the best of these stays, as DARTS chooses among its restarts.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ctrloom.architecture import CellGraph
+from ctrloom.config import AutoPIConfig, AutoPISettings
+from ctrloom.data.rows import Rows
+from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
+from ctrloom.nn.cells import SharedCell
+from ctrloom.search.graphs import drawn_graph, places
+from ctrloom.search.task import Found, Task
+from ctrloom.search.trace import CellName, OperatorStrength
+from ctrloom.search.trials import architecture, best_of, mean_loss, random_controls, trace_of, trials
+from ctrloom.training.brief import falling, fit_briefly
+from ctrloom.training.loop import pick_device, seed_everything, steps_in_pass
+from ctrloom.training.step import products_in
+
+BEST = 10  # one in so many candidates tells what good graphs have in common
+
+
+def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
+    """The best of the finalists; weights are trained as `hyper` says but for batches and epochs."""
+    began = time.perf_counter()
+    rng = np.random.default_rng(config.seed)
+    shared = _Shared(task, config, hyper)
+    shared.learn(rng)
+    candidates = [drawn_graph(config.nodes, rng) for _ in range(config.candidates)]
+    loss_C = shared.losses(candidates)
+    ranked = list(dict.fromkeys(candidates[c] for c in np.argsort(loss_C, kind="stable")))
+    brief = hyper.model_copy(
+        update={"epochs": config.finalist_epochs, "batch_size": config.batch_size, "base_batch_size": None}
+    )
+    tried = trials(ranked[: config.finalists], fit_briefly, task, config, brief)
+    graph, seconds = best_of(tried), time.perf_counter() - began
+    trace = trace_of(
+        config,
+        operators=frequencies(shared.cells, ranked[: -(-len(ranked) // BEST)], graph),
+        samples=tuple(trial.sample for trial in tried),
+        steps=config.epochs * steps_in_pass(task.train.total, config.batch_size),
+        epochs=config.epochs,
+        seconds=seconds,
+        rows_per_second=config.epochs * task.train.total / seconds,
+    )
+    return Found(architecture(task, "autopi", graph), trace, random_controls(task, config))
+
+
+class _Shared:
+    """Both cells with all that a graph can have."""
+
+    def __init__(self, task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> None:
+        seed_everything(config.seed)
+        self.task, self.config = task, config
+        self.hyper = hyper.model_copy(update={"epochs": config.epochs, "batch_size": config.batch_size})
+        shape = shape_of(task.schema, hyper)
+        interaction = SharedCell(INTERACTION_INPUTS, config.nodes, shape)
+        ensemble = SharedCell(ENSEMBLE_INPUTS, config.nodes, shape)
+        self.cells: dict[CellName, SharedCell] = {"interaction": interaction, "ensemble": ensemble}
+        self.model = TwoCells(interaction, ensemble, task.schema, hyper)
+
+    def become(self, graph: CellGraph) -> None:
+        """Let the model be that graph."""
+        self.cells["interaction"].present = frozenset(graph.interaction)
+        self.cells["ensemble"].present = frozenset(graph.ensemble)
+
+    def learn(self, rng: np.random.Generator) -> None:
+        """Train the weights, those of another graph at every step."""
+        another = lambda: self.become(drawn_graph(self.config.nodes, rng))  # noqa: E731
+        for _ in falling(self.model, self.task.train, self.hyper, self.config.seed, "search", another):
+            pass
+
+    def losses(self, graphs: Sequence[CellGraph]) -> np.ndarray:
+        """What each graph loses on some validation rows (C,)."""
+        valid = self.task.valid.to(pick_device(self.hyper.device))
+        order_N = torch.randperm(valid.total, generator=torch.Generator().manual_seed(self.config.seed))
+        order_N = order_N[: self.config.choosing_rows]
+        bounds = [*range(0, len(order_N), self.hyper.batch_size), len(order_N)]
+        batches = list(valid.cut(order_N, bounds))
+        self.model.train()  # what a node holds differs from graph to graph: norms go by the rows at hand
+        return np.array([self._loss(graph, batches) for graph in graphs])
+
+    def _loss(self, graph: CellGraph, batches: Sequence[Rows]) -> float:
+        self.become(graph)
+        with products_in(self.hyper.precision, batches[0].device):
+            return mean_loss(self.model, batches)
+
+
+def frequencies(
+    cells: Mapping[CellName, SharedCell], graphs: Sequence[CellGraph], kept: CellGraph
+) -> tuple[OperatorStrength, ...]:
+    """How often an operator is in these graphs; the shares of those that lead to one node sum to 1."""
+    stay, counts = set(places(kept)), Counter(place for graph in graphs for place in places(graph))
+    into = Counter((name, target) for graph in graphs for name, _, target, _ in places(graph))
+    possible = [
+        (name, edge.source, edge.target, edge.operator) for name, cell in cells.items() for edge in cell.edges
+    ]
+    return tuple(
+        OperatorStrength(
+            cell=place[0],
+            source=place[1],
+            target=place[2],
+            operator=place[3],
+            strength=counts[place] / into[place[0], place[2]],
+            kept=place in stay,
+        )
+        for place in possible
+    )
