@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ctrloom.nn.mlp import Dropout, linear
+from ctrloom.nn.precision import of_products
 
 # Backward steps of torch's own layers.
 threshold_backward = torch.ops.aten.threshold_backward
@@ -73,7 +74,7 @@ class SelfAttention(nn.Module):
         if self.training and self.dropout.dropped:
             kept_BAFF = self.dropout(x_BFI.new_ones(len(x_BFI), self.heads, fields, fields))
         given = x_BFI, torch.cat(weights), torch.cat(biases) if self.relu else None, kept_BAFF
-        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weights[0].dtype
+        kind = of_products(weights[0])
         with torch.autocast(device, enabled=False):
             cast = (x if x is None else x.to(kind) for x in given)
             out_BFO = _Attended.apply(*cast, len(weights), self.heads, self.scale)
