@@ -126,7 +126,7 @@ def test_dropped_weights_take_no_part_in_gradients() -> None:
     layer = SelfAttention(4, 6, 2, dropout=0.5).double()
     x = torch.randn(6, 5, 4, dtype=torch.float64, requires_grad=True)
     torch.manual_seed(1)
-    kept = layer.dropout(torch.ones(6, 2, 5, 5, dtype=torch.float64))
+    kept = layer.dropout(torch.ones(2, 6, 5, 5, dtype=torch.float64)).transpose(0, 1)
     torch.manual_seed(1)
     out, expected = layer(x), plainly(layer, x, kept)
     torch.testing.assert_close(out, expected)
@@ -134,14 +134,15 @@ def test_dropped_weights_take_no_part_in_gradients() -> None:
         torch.testing.assert_close(got, true)
 
 
+@pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize(("kinds", "bias"), [(3, False), (4, False), (3, True), (4, True)])
-def test_the_written_gradient_is_that_of_finite_differences(kinds: int, bias: bool) -> None:
+def test_the_written_gradient_is_that_of_finite_differences(kinds: int, bias: bool, heads: int) -> None:
     torch.manual_seed(0)
     shapes = [(2, 3, 5), (kinds * 4, 5), *([(kinds * 4,)] if bias else [])]
     given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    kept = torch.randint(3, (2, 2, 3, 3)).double()
+    kept = torch.randint(3, (heads, 2, 3, 3)).double()
     torch.autograd.gradcheck(
-        lambda x, weight, bias=None: _Attended.apply(x, weight, bias, kept, kinds, 2, 0.7), given
+        lambda x, weight, bias=None: _Attended.apply(x, weight, bias, kept, kinds, heads, 0.7), given
     )
 
 

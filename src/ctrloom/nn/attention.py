@@ -1,7 +1,7 @@
 """Multi-head self-attention over the fields of a row.
 
 B batch, C columns of the id matrix, F fields, L layers, I input size, O output size, A heads, S head size,
-O = A S, K kinds of projection (query, key, value and, if there is one, residual), X = K O, N = B F, M = B A.
+O = A S, K kinds of projection (query, key, value and, if there is one, residual), X = K O, N = B F, M = A B.
 """
 
 import math
@@ -70,10 +70,10 @@ class SelfAttention(nn.Module):
         """Every field as a mixture of all fields, (B, F, O)."""
         state = [(layer.weight, layer.bias) for layer in map(self.projections.get_submodule, self.kinds)]
         weights, biases = zip(*state, strict=True)
-        kept_BAFF, device, fields = None, x_BFI.device.type, x_BFI.shape[1]
+        kept_ABFF, device, fields = None, x_BFI.device.type, x_BFI.shape[1]
         if self.training and self.dropout.dropped:
-            kept_BAFF = self.dropout(x_BFI.new_ones(len(x_BFI), self.heads, fields, fields))
-        given = x_BFI, torch.cat(weights), torch.cat(biases) if self.relu else None, kept_BAFF
+            kept_ABFF = self.dropout(x_BFI.new_ones(self.heads, len(x_BFI), fields, fields))
+        given = x_BFI, torch.cat(weights), torch.cat(biases) if self.relu else None, kept_ABFF
         kind = of_products(weights[0])
         with torch.autocast(device, enabled=False):
             cast = (x if x is None else x.to(kind) for x in given)
@@ -112,7 +112,7 @@ class _Attended(torch.autograd.Function):
         x_BFI: Tensor,
         weight_XI: Tensor,
         bias_X: Tensor | None,
-        kept_BAFF: Tensor | None,  # what dropout multiplies attention weights by
+        kept_ABFF: Tensor | None,  # what dropout multiplies attention weights by
         kinds: int,
         heads: int,
         scale: float,
@@ -120,30 +120,30 @@ class _Attended(torch.autograd.Function):
         x_NI = x_BFI.flatten(0, 1)
         all_NX = x_NI @ weight_XI.T if bias_X is None else torch.addmm(bias_X, x_NI, weight_XI.T).relu_()
         all_BFKAS = all_NX.unflatten(1, (kinds, heads, -1)).unflatten(0, x_BFI.shape[:2])
-        all_KMFS = all_BFKAS.permute(2, 0, 3, 1, 4).flatten(1, 2)
+        all_KMFS = all_BFKAS.permute(2, 3, 0, 1, 4).flatten(1, 2)  # heads first: a copy in long runs
         query_MFS, key_MFS, value_MFS, *residual_MFS = all_KMFS
         share_FFM = torch.softmax(_rows_last(query_MFS @ key_MFS.mT).mul_(scale), 1)
         used_MFF = _rows_first(share_FFM)
-        if kept_BAFF is not None:
-            used_MFF *= kept_BAFF.flatten(0, 1)
+        if kept_ABFF is not None:
+            used_MFF *= kept_ABFF.flatten(0, 1)
         mixed_MFS = torch.bmm(used_MFF, value_MFS)
         for to_add_MFS in residual_MFS:
             mixed_MFS += to_add_MFS
-        out_BFO = mixed_MFS.relu_().unflatten(0, (len(x_BFI), heads)).transpose(1, 2).flatten(2)
-        ctx.save_for_backward(x_BFI, weight_XI, kept_BAFF, all_KMFS, share_FFM, used_MFF, out_BFO)
+        out_BFO = mixed_MFS.relu_().unflatten(0, (heads, len(x_BFI))).permute(1, 2, 0, 3).flatten(2)
+        ctx.save_for_backward(x_BFI, weight_XI, kept_ABFF, all_KMFS, share_FFM, used_MFF, out_BFO)
         ctx.relu, ctx.heads, ctx.scale = bias_X is not None, heads, scale
         return out_BFO
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
-        x_BFI, weight_XI, kept_BAFF, all_KMFS, share_FFM, used_MFF, out_BFO = ctx.saved_tensors
+        x_BFI, weight_XI, kept_ABFF, all_KMFS, share_FFM, used_MFF, out_BFO = ctx.saved_tensors
         query_MFS, key_MFS, value_MFS = all_KMFS[:3]
         grad_BFO = threshold_backward(grads[0], out_BFO, 0)
-        grad_MFS = grad_BFO.unflatten(2, (ctx.heads, -1)).transpose(1, 2).flatten(0, 1)
+        grad_MFS = grad_BFO.unflatten(2, (ctx.heads, -1)).permute(2, 0, 1, 3).flatten(0, 1)
         grad_MFF = grad_MFS @ value_MFS.mT
-        if kept_BAFF is not None:
-            grad_MFF *= kept_BAFF.flatten(0, 1)
+        if kept_ABFF is not None:
+            grad_MFF *= kept_ABFF.flatten(0, 1)
         score_FFM = softmax_backward(_rows_last(grad_MFF), share_FFM, 1, share_FFM.dtype)
         score_MFF = _rows_first(score_FFM.mul_(ctx.scale))
         grad_KMFS = torch.empty_like(all_KMFS)
@@ -153,8 +153,8 @@ class _Attended(torch.autograd.Function):
         grad_KMFS[3:] = grad_MFS
         if ctx.relu:
             threshold_backward.grad_input(grad_KMFS, all_KMFS, 0, grad_input=grad_KMFS)
-        grad_KBAFS = grad_KMFS.unflatten(1, (len(x_BFI), ctx.heads))
-        grad_NX = grad_KBAFS.permute(1, 3, 0, 2, 4).flatten(0, 1).flatten(1)
+        grad_KABFS = grad_KMFS.unflatten(1, (ctx.heads, len(x_BFI)))
+        grad_NX = grad_KABFS.permute(2, 3, 0, 1, 4).flatten(0, 1).flatten(1)
         grad_x_BFI = (grad_NX @ weight_XI).view(x_BFI.shape)
         grad_weight_XI = (x_BFI.flatten(0, 1).T @ grad_NX).T
         return grad_x_BFI, grad_weight_XI, grad_NX.sum(0) if ctx.relu else None, None, None, None, None
