@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctrloom.nn.attention import SelfAttention
+from ctrloom.nn.attention import SelfAttention, _Attended
 
 Reading = Literal["code", "paper"]
 
@@ -85,3 +85,76 @@ def test_dropout_acts_in_training_alone_and_keeps_the_mean() -> None:
 def test_heads_that_do_not_divide_the_output_are_refused() -> None:
     with pytest.raises(ValueError, match="3 attention heads cannot share an output of size 10"):
         SelfAttention(10, 10, 3)
+
+
+def plainly(layer: SelfAttention, x: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
+    """The layer in torch's own operations, one after the other."""
+    parts = {name: projection(x) for name, projection in layer.projections.items()}
+    if layer.relu:
+        parts = {name: part.relu() for name, part in parts.items()}
+    query, key, value = (
+        parts[name].unflatten(2, (layer.heads, -1)).transpose(1, 2) for name in ("query", "key", "value")
+    )
+    weights = torch.softmax(query @ key.mT * layer.scale, -1)
+    out = ((weights if kept is None else weights * kept) @ value).transpose(1, 2).flatten(2)
+    normed: torch.Tensor = layer.norm((out + parts.get("residual", 0)).relu())
+    return normed
+
+
+def gradients(layer: SelfAttention, out: torch.Tensor, x: torch.Tensor) -> list[torch.Tensor]:
+    weighted = out.double() @ torch.linspace(-1, 2, out.shape[2], dtype=torch.float64)
+    return list(torch.autograd.grad(weighted.square().sum(), [x, *layer.parameters()]))
+
+
+@pytest.mark.parametrize("reading", ["code", "paper"])
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("rows", [0, 1, 6])
+def test_gradients_are_those_of_the_plain_formula(reading: Reading, residual: bool, rows: int) -> None:
+    torch.manual_seed(rows)
+    layer = SelfAttention(4, 6, 2, residual, reading=reading).double()
+    for parameter in layer.parameters():
+        parameter.data = torch.randn(parameter.shape, dtype=torch.float64)
+    x = torch.randn(rows, 5, 4, dtype=torch.float64, requires_grad=True)
+    out, expected = layer(x), plainly(layer, x)
+    torch.testing.assert_close(out, expected)
+    for got, true in zip(gradients(layer, out, x), gradients(layer, expected, x), strict=True):
+        torch.testing.assert_close(got, true)
+
+
+def test_dropped_weights_take_no_part_in_gradients() -> None:
+    torch.manual_seed(0)
+    layer = SelfAttention(4, 6, 2, dropout=0.5).double()
+    x = torch.randn(6, 5, 4, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(1)
+    kept = layer.dropout(torch.ones(2, 6, 5, 5, dtype=torch.float64)).transpose(0, 1)
+    torch.manual_seed(1)
+    out, expected = layer(x), plainly(layer, x, kept)
+    torch.testing.assert_close(out, expected)
+    for got, true in zip(gradients(layer, out, x), gradients(layer, expected, x), strict=True):
+        torch.testing.assert_close(got, true)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize(("kinds", "bias"), [(3, False), (4, False), (3, True), (4, True)])
+def test_the_written_gradient_is_that_of_finite_differences(kinds: int, bias: bool, heads: int) -> None:
+    torch.manual_seed(0)
+    shapes = [(2, 3, 5), (kinds * 4, 5), *([(kinds * 4,)] if bias else [])]
+    given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    kept = torch.randint(3, (heads, 2, 3, 3)).double()
+    torch.autograd.gradcheck(
+        lambda x, weight, bias=None: _Attended.apply(x, weight, bias, kept, kinds, heads, 0.7), given
+    )
+
+
+def test_half_precision_is_as_near_as_the_plain_formula() -> None:
+    torch.manual_seed(0)
+    layer = SelfAttention(16, 32, 4)
+    x = torch.randn(64, 10, 16, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        out, plain = layer(x), plainly(layer, x)
+    true = plainly(layer, x)
+    assert out.dtype == plain.dtype == torch.bfloat16
+    for one, other, exact in zip(*(gradients(layer, y, x) for y in (out, plain, true)), strict=True):
+        assert one.dtype == torch.float32
+        assert float((one - exact).norm()) <= 1.2 * float((other - exact).norm())
+    assert float((out - true).detach().norm()) <= 1.2 * float((plain - true).detach().norm())

@@ -81,6 +81,24 @@ def test_gradients_of_products(chosen: Tuples) -> None:
     assert torch.autograd.gradcheck(layer.total, (emb,))
 
 
+def test_products_of_pairs_in_half_precision_are_as_near_as_the_plain_formula() -> None:
+    torch.manual_seed(0)
+    chosen = [(0, 3), (1, 2), (1, 5), (4, 5)]
+    emb = torch.randn(50, 6, 8, requires_grad=True)
+    side = torch.linspace(-1, 2, 4)
+    left, right = (emb[:, list(fields)] for fields in zip(*chosen, strict=True))
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        got = PairProducts(chosen, 6)(emb)
+    true = (left * right).sum(2)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, true, rtol=2**-7, atol=0.1)
+    grad, exact = (
+        torch.autograd.grad((x_BP @ side).sum(), emb, retain_graph=True)[0] for x_BP in (got, true)
+    )
+    assert grad.dtype == torch.float32
+    torch.testing.assert_close(grad, exact, rtol=2**-7, atol=0.05)
+
+
 @pytest.mark.parametrize("order", [3, 4])
 def test_products_of_every_tuple_take_many_blocks(order: int) -> None:
     emb, every = embeddings(14, 2, 2), list(combinations(range(14), order))

@@ -1,6 +1,5 @@
 """OptInter: each pair of fields memorized, factorized or left out."""
 
-import torch
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
@@ -8,6 +7,7 @@ from ctrloom.config import OptInterSettings
 from ctrloom.nn.crosses import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import MLP
+from ctrloom.nn.precision import joined
 from ctrloom.nn.slots import HadamardProducts, slot_std
 from ctrloom.schema import Schema
 
@@ -40,5 +40,5 @@ class OptInter(nn.Module):
             self.memorized(ids_BC),
             self.factorized(ids_BC, factors_BC),
         )
-        logit_B: Tensor = self.mlp(torch.cat([slot.flatten(1) for slot in slots], 1))
+        logit_B: Tensor = self.mlp(joined(slots))
         return logit_B

@@ -3,7 +3,6 @@
 Qu et al., Product-based neural networks, ICDM 2016 and TOIS 2018.
 """
 
-import torch
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
@@ -12,6 +11,7 @@ from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.interactions import Interactions
 from ctrloom.nn.mlp import perceptron
 from ctrloom.nn.pairs import KernelProducts, PairNetworks
+from ctrloom.nn.precision import joined
 from ctrloom.schema import Schema
 
 
@@ -32,7 +32,7 @@ class IPNN(nn.Module):
         """Logits (B,)."""
         emb_BFD = self.embedding(ids_BC, factors_BC)
         x = self.interactions(emb_BFD, ids_BC, factors_BC)
-        logit_B: Tensor = self.mlp(torch.cat([emb_BFD.flatten(1), *x.values()], 1))
+        logit_B: Tensor = self.mlp(joined([emb_BFD, *x.values()]))
         return logit_B
 
 
@@ -53,7 +53,7 @@ class OPNN(nn.Module):
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
         emb_BFD = self.embedding(ids_BC, factors_BC)
-        logit_B: Tensor = self.mlp(torch.cat([emb_BFD.flatten(1), self.products(emb_BFD)], 1))
+        logit_B: Tensor = self.mlp(joined([emb_BFD, self.products(emb_BFD)]))
         return logit_B
 
 
@@ -74,5 +74,5 @@ class PIN(nn.Module):
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
         emb_BFD = self.embedding(ids_BC, factors_BC)
-        logit_B: Tensor = self.mlp(torch.cat([emb_BFD.flatten(1), self.networks(emb_BFD).flatten(1)], 1))
+        logit_B: Tensor = self.mlp(joined([emb_BFD, self.networks(emb_BFD)]))
         return logit_B

@@ -19,6 +19,7 @@ from ctrloom import kernels, world
 from ctrloom.architecture import Architecture
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.norm import BatchNorm
+from ctrloom.nn.precision import of_products
 from ctrloom.schema import Schema
 
 CORES = 64  # multiplied with the embeddings at once
@@ -47,18 +48,22 @@ class _PairSum(torch.autograd.Function):
 
 
 class _PairDots(torch.autograd.Function):
-    """Entries of E E^T, whose gradient is one product too: the entries' own, in both places, times E."""
+    """Entries of E E^T, whose gradient is one product too: the entries' own, in both places, times E.
+
+    Entries are picked at the precision of E, which on a CPU is several times as fast as in halves.
+    """
 
     @staticmethod
     def forward(ctx: Any, emb_BFD: Tensor, position_P: Tensor, pair_FF: Tensor) -> Tensor:
-        ctx.save_for_backward(emb_BFD, pair_FF)
-        return torch.bmm(emb_BFD, emb_BFD.mT).flatten(1).index_select(1, position_P)
+        cast_BFD = emb_BFD.to(of_products(emb_BFD))
+        ctx.save_for_backward(cast_BFD, pair_FF)
+        return torch.bmm(cast_BFD, cast_BFD.mT).flatten(1).to(emb_BFD.dtype).index_select(1, position_P)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        emb_BFD, pair_FF = ctx.saved_tensors
-        grad_BFF = pad(grads[0], (0, 1)).index_select(1, pair_FF).unflatten(1, (emb_BFD.shape[1], -1))
-        return torch.bmm(grad_BFF, emb_BFD.to(grad_BFF.dtype)).to(emb_BFD.dtype), None, None
+        cast_BFD, pair_FF = ctx.saved_tensors
+        grad_BFF = pad(grads[0], (0, 1)).index_select(1, pair_FF).unflatten(1, (cast_BFD.shape[1], -1))
+        return torch.bmm(grad_BFF.to(cast_BFD.dtype), cast_BFD).to(grads[0].dtype), None, None
 
 
 class Selected(nn.Module):

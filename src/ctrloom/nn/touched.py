@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, embedding_bag
+from torch.nn.functional import embedding_bag
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ctrloom import kernels
@@ -23,6 +23,13 @@ def touched_rows(weight_RD: Tensor, row: Tensor, each_time: bool = False) -> Ten
     """
     rows: Tensor = _TouchedRows.apply(weight_RD, row, each_time)
     return rows
+
+
+def rows_of(table: Tensor, row_N: Tensor) -> Tensor:
+    """The table's rows; single weights are picked from a vector, which is several times as fast on a CPU."""
+    if table.shape[1:] == (1,):
+        return table.view(-1).index_select(0, row_N).unsqueeze(1)
+    return table.index_select(0, row_N)
 
 
 def summed_rows(row_N: Tensor, grad_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,7 +80,7 @@ class _TouchedRows(torch.autograd.Function):
     def forward(ctx: Any, weight_RD: Tensor, row: Tensor, each_time: bool) -> Tensor:
         ctx.save_for_backward(row)
         ctx.shape, ctx.summed_later = weight_RD.shape, each_time or kernels.usable(weight_RD)
-        return embedding(row, weight_RD)
+        return rows_of(weight_RD, row.flatten()).view(*row.shape, ctx.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:

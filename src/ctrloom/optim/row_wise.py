@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ctrloom import kernels
-from ctrloom.nn.touched import summed_rows
+from ctrloom.nn.touched import rows_of, summed_rows
 from ctrloom.optim.cowclip import FLOOR, RATIO, cowclip
 
 
@@ -45,7 +45,7 @@ class RowWise(torch.optim.Adam):
                     if self._fused(parameter, group, adagrad):
                         continue
                     row_U, grad_UD, count_U = _unique(parameter.grad)
-                    weight_UD = parameter.index_select(0, row_U)
+                    weight_UD = rows_of(parameter, row_U)
                     if group.get("cowclip"):
                         grad_UD = cowclip(grad_UD, weight_UD, count_U)
                     if group["weight_decay"]:

@@ -20,6 +20,7 @@ from ctrloom.data.rows import Feed, Rows
 from ctrloom.nn.crosses import CrossEmbedding, fill_crosses
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import MLP
+from ctrloom.nn.precision import joined
 from ctrloom.nn.slots import HadamardProducts, slot_std
 from ctrloom.progress import Advance, progress
 from ctrloom.schema import Schema
@@ -82,8 +83,7 @@ class Relaxed(nn.Module):
             p_P[:, None].expand(emb_BPD.shape[1:]) for p_P in self.probabilities()[:, :2].unbind(1)
         )
         slot_BPD = memorize_PD * emb_BPD + factorize_PD * self.factorized(ids_BC, factors_BC)
-        x_BX = torch.cat([self.embedding(ids_BC, factors_BC).flatten(1), slot_BPD.flatten(1)], 1)
-        logit_B: Tensor = self.mlp(x_BX)
+        logit_B: Tensor = self.mlp(joined([self.embedding(ids_BC, factors_BC), slot_BPD]))
         return logit_B
 
 
