@@ -7,7 +7,8 @@ from functools import cached_property
 from ctrloom.data.errors import DataError
 from ctrloom.data.sources.files import open_text
 
-BLOCK_BYTES = 4 << 20  # bounds the memory of all later steps
+BLOCK_BYTES = 16 << 20  # bounds the memory of all later steps
+PIECE_BYTES = 4 << 20  # parsed at once: what the processor keeps near
 MAX_LINE_BYTES = 16 << 20
 _BOM = b"\xef\xbb\xbf"
 
@@ -38,6 +39,16 @@ class Block:
         return Block(self.file, self.first_line + 1, rest, self.stored_bytes)
 
 
+def pieces(data: bytes, size: int = PIECE_BYTES) -> Iterator[memoryview]:
+    """Whole lines of about `size` bytes each."""
+    view, start = memoryview(data), 0
+    while start < len(data):
+        cut = data.rfind(b"\n", start, start + size) + 1 or data.find(b"\n", start + size) + 1
+        stop = len(data) if start + size >= len(data) or not cut else cut
+        yield view[start:stop]
+        start = stop
+
+
 def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
     """Blocks of about `size` decompressed bytes.
 
@@ -57,7 +68,7 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
                 rest += chunk
                 _check_line(path, line, rest)
                 continue
-            data, rest = rest + chunk[:cut], chunk[cut:]
+            data, rest = b"".join([rest, memoryview(chunk)[:cut]]), chunk[cut:]
             yield Block(path, line, data if parts else _text(path, data), stored)
             line, stored, parts = line + data.count(b"\n"), 0, parts + 1
     if rest:
