@@ -96,7 +96,6 @@ def test_counts_of_ingested_rows_are_those_of_their_files(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int
 ) -> None:
     monkeypatch.setattr(counts, "MOST_BYTES", most_bytes)
-    monkeypatch.setattr(counts, "_MERGED_BY", 8)
     monkeypatch.setattr(blocks.read_blocks, "__defaults__", (700,))
     path = ingest(data_config(write("a.csv", text(900)), COLUMNS), tmp_path / "store")
     manifest, base = IngestedManifest.load(path)

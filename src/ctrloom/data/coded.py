@@ -22,7 +22,7 @@ def coded(values: pa.Array) -> pa.Array:
 def spread(values: pa.Array, places: pa.Array) -> pa.Array:
     """The column whose rows have the values at `places`, by a dictionary where `coded` gives one."""
     if is_coded(values.type):
-        return pa.DictionaryArray.from_arrays(values.indices.take(places), values.dictionary)
+        return pa.DictionaryArray.from_arrays(values.indices.take(places), values.dictionary, safe=False)
     if not (pa.types.is_string(values.type) or pa.types.is_float64(values.type)):
         return values.take(places)
     if values.null_count:
@@ -30,7 +30,7 @@ def spread(values: pa.Array, places: pa.Array) -> pa.Array:
         upto = np.cumsum(known.to_numpy(zero_copy_only=False), dtype=np.int32)
         places = pc.if_else(known, pa.array(upto - 1, pa.int32()), None).take(places)
         values = values.drop_null()
-    return pa.DictionaryArray.from_arrays(places, values)
+    return pa.DictionaryArray.from_arrays(places, values, safe=False)
 
 
 def plain(column: pa.Array) -> pa.Array:

@@ -3,8 +3,8 @@
 What is counted of a value: rows of all splits, clicks among them, and rows to train. N values, K = 3 counts.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +21,7 @@ COUNTS = ("count", "positives", "train")
 KINDS: dict[CountedKind, pa.DataType] = {"tokens": pa.string(), "numbers": pa.float64()}
 MOST_BYTES = (
     256 << 20
-)  # of values and counts in memory; past that they are written, and merged when they are read
-_MERGED_BY = 1 << 16  # values of one field that wait at least before they are merged
+)  # of values and counts in memory; past that they are merged, and written if that is in vain
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Counted:
     """Values of one field, each of them once, and how often they were seen."""
 
     values: pa.Array
-    counts_NK: NDArray[np.int64]
+    counts_NK: NDArray[np.int32 | np.int64]
 
     @property
     def bytes(self) -> int:
@@ -48,8 +47,11 @@ def count_values(column: pa.Array, labels: np.ndarray, training: np.ndarray) -> 
     number = len(column.dictionary)
     places = column.indices.fill_null(number).to_numpy()
     seen = np.bincount(places * np.int64(4) + kind_N, minlength=4 * number + 4).reshape(-1, 4)[:number]
-    count = seen.sum(1)
-    counts_NK = np.stack([count, seen[:, 1] + seen[:, 3], seen[:, 2] + seen[:, 3]], axis=1)
+    no, yes, no_train, yes_train = seen.T
+    count = no + yes + no_train + yes_train
+    counts_NK = np.stack(
+        [count, yes + yes_train, no_train + yes_train], axis=1, dtype=np.int32, casting="unsafe"
+    )
     values = column.dictionary
     if not count.all():
         values, counts_NK = values.filter(pa.array(count > 0)), counts_NK[count > 0]
@@ -71,39 +73,6 @@ def merged(parts: Sequence[Counted]) -> Counted:
     return Counted(values, np.stack(sums, axis=1))
 
 
-@dataclass
-class _Field:
-    """Values of one field: those that were merged, and those that came since."""
-
-    parts: list[Counted] = field(default_factory=list)
-    bytes: int = 0
-    waiting: int = 0
-
-    def add(self, part: Counted) -> None:
-        if len(part.values):
-            self.parts.append(part)
-            self.bytes += part.bytes
-            self.waiting += len(part.values)
-            if self.waiting > max(_MERGED_BY, len(self.parts[0].values)):
-                self.merge()
-
-    def merge(self) -> None:
-        if self.parts:
-            self.parts = [merged(self.parts)]
-            self.bytes, self.waiting = self.parts[0].bytes, 0
-
-    def table(self, number: int, kind: pa.DataType) -> pa.Table:
-        """Its rows in a file; numbers ascend."""
-        self.merge()
-        (all_of_it,) = self.parts
-        values, counts_NK = all_of_it.values, all_of_it.counts_NK
-        if pa.types.is_floating(kind):
-            order = np.argsort(values.to_numpy())
-            values, counts_NK = values.take(pa.array(order)), counts_NK[order]
-        fields = np.full(len(values), number, dtype=np.int32)
-        return pa.table([fields, values, *counts_NK.T], schema=counts_schema(kind))
-
-
 def counts_schema(kind: pa.DataType) -> pa.Schema:
     """Columns of a file of counts."""
     return pa.schema([("field", pa.int32()), ("value", kind), *((name, pa.int64()) for name in COUNTS)])
@@ -112,33 +81,50 @@ def counts_schema(kind: pa.DataType) -> pa.Schema:
 class CountWriter:
     """Counts fields of one kind, each under its number, into `<base>/counts/<kind>-00000.parquet` and on.
 
-    In a file, each value of a field stands once, and the fields one after the other.
+    In a file, each value of a field stands once, and the fields one after the other; numbers ascend.
     """
 
     def __init__(self, base: Place, kind: CountedKind) -> None:
         self.base, self.kind, self.type = base, kind, KINDS[kind]
-        self.fields: dict[int, _Field] = {}
+        self.parts: dict[int, list[Counted]] = {}
+        self.bytes = 0
         self.files: list[PartFile] = []
 
     def add(self, counted: Iterable[tuple[int, Counted]]) -> None:
         """Take what was counted of some rows."""
         for number, part in counted:
-            self.fields.setdefault(number, _Field()).add(part)
-        if sum(each.bytes for each in self.fields.values()) > MOST_BYTES:
-            self.finish()
+            if len(part.values):
+                self.parts.setdefault(number, []).append(part)
+                self.bytes += part.bytes
+        if self.bytes > MOST_BYTES:
+            self.parts = {number: [whole] for number, whole in self._merged()}
+            self.bytes = sum(part.bytes for (part,) in self.parts.values())
+            if self.bytes > MOST_BYTES // 2:  # to merge again and again would be most of the work
+                self.finish()
 
     def finish(self) -> list[PartFile]:
         """Write what is in memory; returns all files."""
-        fields = [number for number in sorted(self.fields) if self.fields[number].parts]
-        if not fields:
+        if not self.parts:
             return self.files
         at = self.base / "counts" / f"{self.kind}-{len(self.files):05d}.parquet"
-        tables = in_order(lambda number: self.fields.pop(number).table(number, self.type), fields)
         rows = 0
         with table_writer(at, counts_schema(self.type), ["value"]) as (writer, written):
-            for table in tables:
-                writer.write_table(table, 4 * GROUP_ROWS)
-                rows += len(table)
-        self.fields = {}
+            for number, whole in self._merged():
+                writer.write_table(self._table(number, whole), 4 * GROUP_ROWS)
+                rows += len(whole.values)
+        self.bytes = 0
         self.files.append(PartFile.of(self.base, written, rows))
         return self.files
+
+    def _merged(self) -> Iterator[tuple[int, Counted]]:
+        """What was counted of each field, which is forgotten here."""
+        fields = sorted(self.parts)
+        return zip(fields, in_order(lambda number: merged(self.parts.pop(number)), fields), strict=True)
+
+    def _table(self, number: int, whole: Counted) -> pa.Table:
+        values, counts_NK = whole.values, whole.counts_NK
+        if pa.types.is_floating(self.type):
+            order = np.argsort(values.to_numpy())
+            values, counts_NK = values.take(pa.array(order)), counts_NK[order]
+        fields = np.full(len(values), number, dtype=np.int32)
+        return pa.table([fields, values, *counts_NK.T.astype(np.int64)], schema=counts_schema(self.type))

@@ -1,6 +1,6 @@
 """Clean rows to the files of their splits, their values counted on the way."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ from ctrloom.data.manifest import CountedKind, PartFile
 from ctrloom.data.negatives import Thinning
 from ctrloom.data.parts import PartWriter, packed
 from ctrloom.data.splits import Assign
-from ctrloom.data.threads import in_order
+from ctrloom.data.threads import Beside, in_order
 from ctrloom.data.typed import counted_fields, typed_schema
 from ctrloom.storage import Place
 
@@ -55,14 +55,19 @@ def distribute(
     """Write rows to where `assign` has them; those of files given for validation or test go there."""
     schema, fields = typed_schema(config.source), counted_fields(config.source)
     counts = {kind: CountWriter(folder, kind) for kind in KINDS}
+
+    def count(counted: Mapping[CountedKind, list[tuple[int, Counted]]]) -> None:
+        for kind, writer in counts.items():
+            writer.add(counted[kind])
+
     with ExitStack() as stack:
+        counting = stack.enter_context(Beside())
         writers = {s: stack.enter_context(PartWriter(folder, s, schema)) for s in SPLITS}
         assigned = _assigned(config, clean, assign, tally, thin)
-        for each in in_order(partial(_divided, fields), assigned):
+        for each in in_order(partial(_divided, fields), assigned, threads=1):
+            counting.do(count, each.counted)
             for split, rows in each.rows.items():
                 writers[split].write(rows)
-            for kind, counted in each.counted.items():
-                counts[kind].add(counted)
     return Distributed(
         {split: tuple(writer.parts) for split, writer in writers.items()},
         {kind: tuple(writer.finish()) for kind, writer in counts.items()},

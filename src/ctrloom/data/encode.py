@@ -13,16 +13,24 @@ import pyarrow.compute as pc
 from ctrloom import storage
 from ctrloom.config import Keep
 from ctrloom.data.bucketing import bucket_label, codes, scaled
+from ctrloom.data.coded import plain
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
-from ctrloom.data.parts import GROUP_ROWS, read_part, read_table, table_writer
+from ctrloom.data.parts import (
+    GROUP_ROWS,
+    footer_of,
+    group_spans,
+    in_groups,
+    read_part,
+    read_table,
+    table_writer,
+)
 from ctrloom.data.threads import in_order
 from ctrloom.data.typed import typed_schema
 from ctrloom.progress import Advance
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
 from ctrloom.storage import Place
 
-SLAB_ROWS = 4 * GROUP_ROWS  # encoded at once: a vocabulary is hashed anew for each slab
 _COLUMN = {"categorical": pa.int32(), "numeric": pa.float32(), "multivalued": pa.list_(pa.int32())}
 
 
@@ -127,6 +135,7 @@ class Encoder:
             sizes = pc.list_value_length(values).to_numpy()
             return truncated(flat, sizes, field.width)
         if isinstance(field.bucketing, Keep):
+            values = plain(values)
             numbers = scaled(field.bucketing, field.boundaries, values.drop_null().to_numpy())
             return _spread(pa.array(numbers), values.is_valid())
         if not pa.types.is_dictionary(values.type):
@@ -153,16 +162,16 @@ def encode_part(encoder: Encoder, base: Place, folder: Place, part: PartFile, ad
     tokens = [field.name for field in typed if pa.types.is_string(field.type)]
 
     def encoded(span: range) -> pa.RecordBatch:
-        rows = pa.Table.from_batches(read_part(base / part.path, span, tokens))
-        (slab,) = rows.unify_dictionaries().combine_chunks().to_batches()
-        columns = encoder.encode(slab).columns + [slab.column(name) for name in extra]
+        rows = pa.Table.from_batches(read_part(base / part.path, span, tokens, footer=footer))
+        (group,) = rows.unify_dictionaries().combine_chunks().to_batches()
+        columns = encoder.encode(group).columns + [group.column(name) for name in extra]
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
-    slabs = (range(at, min(at + SLAB_ROWS, part.rows)) for at in range(0, part.rows, SLAB_ROWS))
+    footer = footer_of(base / part.path)
     with table_writer(folder / part.path, schema) as (writer, written):
-        for slab in in_order(encoded, slabs):
-            writer.write_batch(slab, GROUP_ROWS)
-            advance(len(slab))
+        for group in in_groups(in_order(encoded, filter(len, group_spans(footer))), GROUP_ROWS):
+            writer.write_batch(group)
+            advance(len(group))
     return PartFile.of(folder, written, part.rows)
 
 

@@ -15,7 +15,7 @@ from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile
 from ctrloom.storage import Location, Place, Written
 
-GROUP_ROWS = 32_768  # rows per row group: what a reader holds at a time
+GROUP_ROWS = 32_768  # rows per row group, or up to twice as many: what a reader holds at a time
 PART_ROWS = 128 * GROUP_ROWS
 _CODED = {pa.string(): pa.dictionary(pa.int32(), pa.string())}
 _SPLIT = (pa.int32(), pa.float32())  # ids, factors: smaller and sooner written byte by byte than otherwise
@@ -89,19 +89,28 @@ def _part(
     source: Any = verified.opened(path) if isinstance(path, Location) else path
     ahead: dict[str, Any] = {"pre_buffer": True} if isinstance(path, Location) else {"buffer_size": 1 << 20}
     ahead |= {"read_dictionary": list(dictionaries), "metadata": footer}
+    rows = (
+        2 * GROUP_ROWS if dictionaries else GROUP_ROWS
+    )  # a row group that `PartWriter` wrote is shorter than this
     with pq.ParquetFile(source, page_checksum_verification=True, **ahead) as file:
-        for batch in read_groups(file, GROUP_ROWS, columns, span):
+        for batch in read_groups(file, rows, columns, span):
             yield batch.replace_schema_metadata()  # checksums
+
+
+def group_spans(footer: pq.FileMetaData) -> Iterator[range]:
+    """The rows of each row group."""
+    start = 0
+    for group in range(footer.num_row_groups):
+        yield range(start, start + footer.row_group(group).num_rows)
+        start += footer.row_group(group).num_rows
 
 
 def _groups(footer: pq.FileMetaData, span: range | None) -> Iterator[tuple[int, range]]:
     """Row groups that have rows of the span, and which."""
-    span, start = range(footer.num_rows) if span is None else span, 0
-    for group in range(footer.num_row_groups):
-        rows = footer.row_group(group).num_rows
-        if here := range(max(span.start - start, 0), min(span.stop - start, rows)):
+    span = range(footer.num_rows) if span is None else span
+    for group, rows in enumerate(group_spans(footer)):
+        if here := range(max(span.start - rows.start, 0), min(span.stop - rows.start, len(rows))):
             yield group, here
-        start += rows
 
 
 def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.RecordBatch]:
@@ -151,6 +160,21 @@ def table_writer(
     ):
         yield writer, written
         writer.add_key_value_metadata({verified.KEY: blocks.text()})
+
+
+def in_groups(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of so many, the last one with what is left."""
+    waiting: list[pa.RecordBatch] = []
+    room = rows
+    for batch in batches:
+        while len(batch):
+            waiting.append(batch.slice(0, room))
+            batch, room = batch.slice(room), room - len(waiting[-1])
+            if not room:
+                yield pa.concat_batches(waiting)
+                waiting, room = [], rows
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def packed(rows: pa.RecordBatch) -> pa.RecordBatch:

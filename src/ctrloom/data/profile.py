@@ -114,8 +114,9 @@ def _top(counts: FieldCounts) -> tuple[list[dict[str, Any]], int, int]:
         numbers = batch.column("count").to_numpy()
         distinct, total = distinct + len(numbers), total + int(numbers.sum())
         # Only what is as frequent as the last of the top so far, and of this batch, can come into it.
+        batch = batch.filter(pa.array(numbers >= (top[-1]["count"] if len(top) == TOP else 0)))
+        numbers = batch.column("count").to_numpy()
         least = np.partition(numbers, -TOP)[-TOP] if len(numbers) > TOP else 0
-        least = max(least, top[-1]["count"] if len(top) == TOP else 0)
         top += batch.filter(pa.array(numbers >= least)).to_pylist()
         top = sorted(top, key=lambda row: (-row["count"], row["value"]))[:TOP]
     return top, distinct, total

@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -51,7 +52,7 @@ def _skip_empty(block: Block) -> Block:
 
 def _trimmed(block: Block) -> Block:
     data = re.sub(rb"[ \t]+(?=\r?\n|\Z)", b"", block.data)
-    return Block(block.file, block.first_line, data, block.stored_bytes)
+    return replace(block, data=data)
 
 
 def _split_columns(block: Block, layout: Layout) -> RawBatch:
@@ -152,7 +153,7 @@ def _decoded(batch: RawBatch) -> RawBatch:
                 int(i): (f"{name} is not UTF-8", None)
                 for i in np.flatnonzero(np.array(bad)[column.indices.to_numpy()])
             }
-        columns[name] = pa.DictionaryArray.from_arrays(column.indices, texts)
+        columns[name] = pa.DictionaryArray.from_arrays(column.indices, texts, safe=False)
     return _without(batch, columns, faults)
 
 
