@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ctrloom.config import SPLITS, VocabularyConfig
 from ctrloom.data import coded, counts
-from ctrloom.data.counts import COUNTS, Counted, count_values, merged
+from ctrloom.data.counts import COUNTS, Counted, count_values, kinds, merged
 from ctrloom.data.engines import EMBEDDED, opened
 from ctrloom.data.errors import DataError
 from ctrloom.data.field_counts import field_counts
@@ -59,7 +59,7 @@ def test_values_of_rows_are_counted(by_dictionary: bool, values: list[Any], seed
     if by_dictionary:
         column = coded.coded(column)
     labels, training = np.random.default_rng(seed).integers(0, 2, (2, len(values)))
-    found = count_values(column, labels.astype(np.int8), training.astype(bool))
+    found = count_values(column, kinds(labels.astype(np.int8), training.astype(bool)))
     assert as_dict(merged([found])) == counter(values, labels, training)
 
 

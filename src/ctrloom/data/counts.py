@@ -37,9 +37,13 @@ class Counted:
         return int(self.values.nbytes) + self.counts_NK.nbytes
 
 
-def count_values(column: pa.Array, labels: np.ndarray, training: np.ndarray) -> Counted:
+def kinds(labels: np.ndarray, training: np.ndarray) -> NDArray[np.int64]:
+    """What `count_values` tells rows apart by: whether each is a click, and is to train."""
+    return labels + 2 * training.astype(np.int64)
+
+
+def count_values(column: pa.Array, kind_N: NDArray[np.int64]) -> Counted:
     """Count the values of some rows, or what is in their lists; -0.0 is 0.0."""
-    kind_N = labels + 2 * training.astype(np.int64)
     if pa.types.is_list(column.type):
         kind_N = np.repeat(kind_N, pc.list_value_length(column).to_numpy())
         column = pc.list_flatten(column)

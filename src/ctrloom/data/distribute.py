@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ctrloom.config import SPLITS, DataConfig, Split
-from ctrloom.data.counts import KINDS, Counted, CountWriter, count_values
+from ctrloom.data.counts import KINDS, Counted, CountWriter, count_values, kinds
 from ctrloom.data.manifest import CountedKind, PartFile
 from ctrloom.data.negatives import Thinning
 from ctrloom.data.parts import PartWriter, packed
@@ -98,8 +98,8 @@ def _divided(fields: Sequence[tuple[str, CountedKind]], given: tuple[pa.RecordBa
     of_split = {split: batch.filter(pa.array(chosen == number)) for number, split in enumerate(SPLITS)}
     if (chosen == _OUT).any():
         batch, chosen = batch.filter(pa.array(chosen != _OUT)), chosen[chosen != _OUT]
-    labels, training = batch["label"].to_numpy(), chosen == SPLITS.index("train")
+    kind_N = kinds(batch["label"].to_numpy(), chosen == SPLITS.index("train"))
     counted: dict[CountedKind, list[tuple[int, Counted]]] = {kind: [] for kind in KINDS}
     for number, (name, kind) in enumerate(fields):
-        counted[kind].append((number, count_values(batch[name], labels, training)))
+        counted[kind].append((number, count_values(batch[name], kind_N)))
     return _Divided({split: packed(rows) for split, rows in of_split.items()}, counted)

@@ -18,7 +18,11 @@ from ctrloom.storage import Location, Place, Written
 GROUP_ROWS = 32_768  # rows per row group, or up to twice as many: what a reader holds at a time
 PART_ROWS = 128 * GROUP_ROWS
 _CODED = {pa.string(): pa.dictionary(pa.int32(), pa.string())}
-_SPLIT = (pa.int32(), pa.float32())  # ids, factors: smaller and sooner written byte by byte than otherwise
+_SPLIT = (
+    pa.int32(),
+    pa.int64(),
+    pa.float32(),
+)  # ids, counts, factors: smaller and sooner written byte by byte than otherwise
 
 
 def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
