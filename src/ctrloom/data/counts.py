@@ -122,8 +122,10 @@ class CountWriter:
 
     def _merged(self) -> Iterator[tuple[int, Counted]]:
         """What was counted of each field, which is forgotten here."""
+        pa.default_memory_pool().release_unused()  # of the blocks of text, whose memory is needed here
         fields = sorted(self.parts)
-        return zip(fields, in_order(lambda number: merged(self.parts.pop(number)), fields), strict=True)
+        wholes = in_order(lambda number: merged(self.parts.pop(number)), fields, threads=1)
+        return zip(fields, wholes, strict=True)
 
     def _table(self, number: int, whole: Counted) -> pa.Table:
         values, counts_NK = whole.values, whole.counts_NK
