@@ -128,6 +128,8 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(measure(*arguments.child)))
         return
+    from ctrloom.data.counts import MOST_BYTES
+
     arguments.folder.mkdir(parents=True, exist_ok=True)
     results = []
     for times in (1, 10):
@@ -139,8 +141,8 @@ def main() -> None:
     name = f"ingest-memory-{datetime.date.today().isoformat()}.md"
     (Path(__file__).parent / "results" / name).write_text(text)
     print(text)
-    if results[1]["peak_mib"] > 1.3 * results[0]["peak_mib"]:
-        sys.exit("ten times the input took more than 30% more memory")
+    if results[1]["peak_mib"] > 1.3 * results[0]["peak_mib"] + MOST_BYTES / 2**20:
+        sys.exit("ten times the input took more than 30% more memory, and what values may take to be counted")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import hashlib
 import io
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +24,7 @@ from ingest_memory import MIN_COUNT, generate
 from machine import describe
 from pyarrow import csv
 
-BLOCK = 4 << 20
+PIECE, PIECES = 4 << 20, 4  # bytes parsed at once; pieces that share a dictionary
 GROUP = 32_768
 NUMBERS, TOKENS = [f"I{i}" for i in range(1, 14)], [f"C{i}" for i in range(1, 27)]
 NAMES = ["label", *NUMBERS, *TOKENS]
@@ -39,7 +39,7 @@ def main() -> None:
     pa.set_cpu_count(1)
     lines: list[str] = []
 
-    def timed(what: str, work: Callable[[], object], rows: int) -> object:
+    def timed(what: str, work: Callable[[], Any], rows: int) -> Any:
         """Best of three, after one to warm up."""
         found, best = work(), float("inf")
         for _ in range(3):
@@ -54,37 +54,29 @@ def main() -> None:
         path, typed_file = Path(folder) / "rows.tsv", Path(folder) / "typed.parquet"
         generate(path, given.rows)
         data = path.read_bytes()
-        blocks = _blocks(data)
         timed("checksum of the text", lambda: hashlib.sha256(data).digest(), given.rows)
-        cells = timed("lines to cells (Arrow)", lambda: [_cells(block) for block in blocks], given.rows)
-        typed = timed(
-            "cells to text and numbers, missing ones found", lambda: [_typed(t) for t in cells], given.rows
-        )
-        whole = pa.concat_tables(typed).combine_chunks()
-        train = pa.array(np.random.default_rng(0).random(given.rows) < 0.8)
-        timed(
-            "rows to their splits", lambda: (whole.filter(train), whole.filter(pc.invert(train))), given.rows
-        )
-        timed("typed Parquet written (zstd)", lambda: _written(whole, typed_file), given.rows)
-        connection = duckdb.connect()
-        connection.execute("SET threads = 1")
-        timed(
-            "values counted, over all rows and over those to train (DuckDB)",
-            lambda: [_counted(connection, typed_file, name) for name in NUMBERS + TOKENS for _ in range(2)],
-            given.rows,
-        )
-        read = lambda: pq.ParquetFile(typed_file, read_dictionary=TOKENS).read(use_threads=False)  # noqa: E731
-        again = timed("typed Parquet read", read, given.rows).unify_dictionaries().combine_chunks()  # type: ignore[attr-defined]
-        known = {name: _frequent(again[name]) for name in TOKENS}
-        ids = timed("tokens to ids", lambda: [_ids(again[name], known[name]) for name in TOKENS], given.rows)
-        encoded = pa.table([*ids, *ids[: len(NUMBERS)]], TOKENS + NUMBERS)  # type: ignore[index]
-        timed("encoded Parquet written (zstd)", lambda: _ids_written(encoded), given.rows)
+        cells = timed("lines to cells (Arrow)", lambda: list(map(_cells, _blocks(data, PIECE))), given.rows)
+        slabs = [pa.concat_tables(cells[at : at + PIECES]) for at in range(0, len(cells), PIECES)]
+        coded = timed("cells to dictionaries", lambda: list(map(_coded, slabs)), given.rows)
+        train = [np.random.default_rng(0).random(len(slab)) < 0.8 for slab in coded]
+        timed("rows to their splits", lambda: list(map(_divided, coded, train)), given.rows)
+        counted = timed("values counted", lambda: list(map(_counted, coded, train)), given.rows)
+        whole = timed("counts merged", lambda: _merged(counted), given.rows)
+        timed("counts written (zstd)", lambda: _counts_written(whole), given.rows)
+        timed("typed Parquet written (zstd)", lambda: _written(coded, typed_file), given.rows)
+        read = lambda: list(_groups(typed_file))  # noqa: E731
+        again = timed("typed Parquet read", read, given.rows)
+        known = {name: _frequent(*whole[name]) for name in TOKENS}
+        ids = timed("tokens to ids", lambda: [_ids(rows, known) for rows in again], given.rows)
+        buckets = timed("numbers to ids", lambda: list(map(_buckets, again)), given.rows)
+        encoded = [pa.table({**a, **b}) for a, b in zip(ids, buckets, strict=True)]
+        timed("encoded Parquet written (zstd)", lambda: _ids_written(pa.concat_tables(encoded)), given.rows)
     total = sum(float(line.split("|")[2]) for line in lines)
     text = [
         "# What each part of ingest costs by itself",
         "",
         f"`python benchmarks/ingest_parts.py`, {datetime.date.today().isoformat()}. "
-        f"{describe('pyarrow', 'duckdb', 'numpy')}; "
+        f"{describe('pyarrow', 'numpy')}; "
         f"one thread, {given.rows:,} rows of `benchmarks/ingest.py`.",
         "",
         "| part | microseconds a row |",
@@ -96,10 +88,10 @@ def main() -> None:
     (Path(__file__).parent / "results" / name).write_text("\n".join(text) + "\n")
 
 
-def _blocks(data: bytes) -> list[bytes]:
+def _blocks(data: bytes, size: int) -> list[bytes]:
     found, start = [], 0
     while start < len(data):
-        stop = data.rfind(b"\n", start, start + BLOCK) + 1
+        stop = data.rfind(b"\n", start, start + size) + 1
         found.append(data[start:stop])
         start = stop
     return found
@@ -114,36 +106,92 @@ def _cells(block: bytes) -> pa.Table:
     )
 
 
-def _typed(cells: pa.Table) -> pa.Table:
-    missing, columns = pa.array([""]), {}
+def _coded(cells: pa.Table) -> pa.RecordBatch:
+    """Cells of all pieces over one dictionary for each column, of text or numbers."""
+    columns = []
     for name in NAMES:
-        text = cells[name].combine_chunks().cast(pa.string())
-        known = pc.if_else(pc.is_in(text, missing), None, text)
-        columns[name] = known if name in TOKENS else known.cast(pa.float64())
-    return pa.table(columns)
+        chunks = cells[name].dictionary_encode().chunks
+        values = chunks[-1].dictionary.cast(pa.string())
+        if name not in TOKENS:
+            values = pc.if_else(pc.equal(values, ""), "0", values).cast(pa.float64())
+        indices = pa.concat_arrays([chunk.indices for chunk in chunks])
+        columns.append(pa.DictionaryArray.from_arrays(indices, values, safe=False))
+    return pa.RecordBatch.from_arrays(columns, NAMES)
 
 
-def _written(rows: pa.Table, path: Path) -> None:
-    pq.write_table(rows, path, row_group_size=GROUP, compression="zstd", write_page_checksum=True)
+def _divided(rows: pa.RecordBatch, train: np.ndarray) -> list[pa.RecordBatch]:
+    return [rows.filter(pa.array(train)), rows.filter(pa.array(~train))]
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> int:
-    counts = f"SELECT {name}, count(*) AS n, sum(label) FROM '{path}' WHERE {name} IS NOT NULL GROUP BY 1"
-    (found,) = connection.execute(f"SELECT count(*) FROM ({counts}) WHERE n >= {MIN_COUNT}").fetchone() or (
-        0,
-    )
-    return int(found)
+def _counted(rows: pa.RecordBatch, train: np.ndarray) -> dict[str, tuple[pa.Array, np.ndarray]]:
+    """Values of each column, and how often they are in rows of each split and label."""
+    label = rows["label"].dictionary.to_numpy()[rows["label"].indices.to_numpy()]
+    kind = label.astype(np.int64) + 2 * train
+    found = {}
+    for name in NUMBERS + TOKENS:
+        values = rows[name].dictionary
+        seen = np.bincount(rows[name].indices.to_numpy() * np.int64(4) + kind, minlength=4 * len(values))
+        found[name] = values, seen.reshape(-1, 4)
+    return found
 
 
-def _frequent(column: pa.ChunkedArray) -> pa.Array:
-    counts = pc.value_counts(column.combine_chunks().cast(pa.string()))
-    return counts.field("values").filter(pc.greater_equal(counts.field("counts"), MIN_COUNT))
+def _merged(parts: list[dict[str, tuple[pa.Array, np.ndarray]]]) -> dict[str, tuple[pa.Array, np.ndarray]]:
+    found = {}
+    for name in NUMBERS + TOKENS:
+        column = pa.chunked_array([part[name][0] for part in parts]).dictionary_encode()
+        places = np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
+        counts = np.concatenate([part[name][1] for part in parts])
+        values = column.chunks[-1].dictionary
+        sums = [np.bincount(places, counts[:, kind], len(values)).astype(np.int64) for kind in range(3)]
+        found[name] = values, np.stack(sums, axis=1)
+    return found
 
 
-def _ids(column: pa.ChunkedArray, known: pa.Array) -> pa.Array:
-    coded = column.combine_chunks()
-    coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
-    return pc.fill_null(pc.index_in(coded.dictionary, value_set=known).take(coded.indices), -1)
+def _counts_written(counts: dict[str, tuple[pa.Array, np.ndarray]]) -> None:
+    for name in NUMBERS + TOKENS:
+        values, sums = counts[name]
+        table = pa.table([values, *sums.T], ["value", "a", "b", "c"])
+        pq.write_table(table, io.BytesIO(), use_dictionary=["a", "b", "c"], compression="zstd")
+
+
+def _written(slabs: list[pa.RecordBatch], path: Path) -> None:
+    """Tokens by their dictionaries, numbers without."""
+    options = {"compression": "zstd", "store_schema": False, "write_statistics": False}
+    plain = [
+        [c.dictionary.take(c.indices) if c.type.value_type == pa.float64() else c for c in slab.columns]
+        for slab in slabs
+    ]
+    tables = [pa.Table.from_arrays(columns, NAMES) for columns in plain]
+    with pq.ParquetWriter(path, tables[0].schema, write_page_checksum=True, **options) as writer:
+        for table in tables:
+            writer.write_table(table, len(table))
+
+
+def _groups(path: Path) -> Iterator[pa.Table]:
+    file = pq.ParquetFile(path, read_dictionary=TOKENS, page_checksum_verification=True)
+    for group in range(file.num_row_groups):
+        yield file.read_row_group(group, use_threads=False)
+
+
+def _frequent(values: pa.Array, counts: np.ndarray) -> pa.Array:
+    return values.filter(pa.array(counts.sum(1) >= MIN_COUNT))
+
+
+def _ids(rows: pa.Table, known: dict[str, pa.Array]) -> dict[str, pa.Array]:
+    found = {}
+    for name in TOKENS:
+        (column,) = rows[name].chunks
+        found[name] = pc.fill_null(pc.index_in(column.dictionary, known[name]).take(column.indices), -1)
+    return found
+
+
+def _buckets(rows: pa.Table) -> dict[str, pa.Array]:
+    found = {}
+    for name in NUMBERS:
+        (column,) = rows[name].dictionary_encode().chunks
+        bucket = np.floor(np.log(np.maximum(column.dictionary.to_numpy(), 1.0)) ** 2).astype(np.int32)
+        found[name] = pa.array(bucket).take(column.indices)
+    return found
 
 
 def _ids_written(rows: pa.Table) -> None:

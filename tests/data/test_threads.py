@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrloom.data import threads
-from ctrloom.data.threads import in_order
+from ctrloom.data.threads import Beside, in_order
 
 
 @given(st.lists(st.integers(0, 3), max_size=30))
@@ -54,3 +54,33 @@ def test_several_threads_work_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(threads, "count", lambda: 2)
     together = threading.Barrier(2, timeout=30)  # neither gets past it alone
     assert sorted(in_order(lambda _: together.wait(), range(4))) == [0, 0, 1, 1]
+
+
+def test_work_beside_keeps_its_order_one_item_at_a_time():
+    done: list[int] = []
+    with Beside() as beside:
+        for item in range(20):
+            beside.do(done.append, item)
+            assert len(done) >= item  # all before it are done
+    assert done == list(range(20))
+
+
+@pytest.mark.parametrize(("items", "taken"), [((0, 1), [0, 1]), ((1, 0, 0), [1])])
+def test_an_error_of_work_beside_comes_with_the_next_item_or_at_the_end(
+    items: tuple[int, ...], taken: list[int]
+) -> None:
+    def work(item: int) -> None:
+        if item:
+            raise ValueError(item)
+
+    given_out: list[int] = []
+
+    def give_all_out() -> None:
+        with Beside() as beside:
+            for item in items:
+                beside.do(work, item)
+                given_out.append(item)
+
+    with pytest.raises(ValueError, match="1"):
+        give_all_out()
+    assert given_out == taken

@@ -29,8 +29,6 @@ def fault_of(column: str, rows: pa.Array | np.ndarray, what: str) -> list[Fault]
 
 def text(values: pa.Array) -> pa.Array:
     """Any column as text; whole numbers without a decimal point."""
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
     if pa.types.is_floating(values.type):
         whole = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), 2.0**53))
         as_whole = pc.if_else(whole, values, None).cast(pa.int64()).cast(pa.string())

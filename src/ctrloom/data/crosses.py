@@ -17,7 +17,7 @@ from ctrloom.config.engine import EngineConfig
 from ctrloom.data.engines import opened
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile
-from ctrloom.data.parts import GROUP_ROWS, read_parts, table_writer
+from ctrloom.data.parts import GROUP_ROWS, in_groups, read_parts, table_writer
 from ctrloom.progress import progress
 from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
@@ -133,7 +133,7 @@ def _write(batches: Iterable[pa.RecordBatch], path: Place) -> tuple[int, str, Wr
     """Number of keys written, and their digest."""
     number, digest = 0, hashlib.sha256()
     with table_writer(path, _COLUMNS) as (writer, written):
-        for batch in _in_groups(batches):
+        for batch in in_groups(batches, GROUP_ROWS):
             keys = batch.column("key").to_numpy()
             ids = np.arange(FIRST_KEPT_ID + number, FIRST_KEPT_ID + number + len(keys), dtype=np.int32)
             columns = [batch.column("key"), pa.array(ids), batch.column("count")]
@@ -141,21 +141,6 @@ def _write(batches: Iterable[pa.RecordBatch], path: Place) -> tuple[int, str, Wr
             digest.update(keys.astype("<i8").tobytes())
             number += len(keys)
     return number, digest.hexdigest(), written
-
-
-def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `GROUP_ROWS`, the last one with what is left."""
-    waiting: list[pa.RecordBatch] = []
-    room = GROUP_ROWS
-    for batch in batches:
-        while len(batch):
-            waiting.append(batch.slice(0, room))
-            batch, room = batch.slice(room), room - len(waiting[-1])
-            if not room:
-                yield pa.concat_batches(waiting)
-                waiting, room = [], GROUP_ROWS
-    if waiting:
-        yield pa.concat_batches(waiting)
 
 
 def keys_digest(key_K: NDArray[np.int64]) -> str:

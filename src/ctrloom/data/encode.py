@@ -1,8 +1,9 @@
 """Typed rows to ids, with the schema and vocabularies that were fitted on the training split."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 from urllib.parse import quote
 
@@ -13,16 +14,25 @@ import pyarrow.compute as pc
 from ctrloom import storage
 from ctrloom.config import Keep
 from ctrloom.data.bucketing import bucket_label, codes, scaled
+from ctrloom.data.coded import coded, plain
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
-from ctrloom.data.parts import GROUP_ROWS, read_part, read_table, table_writer
+from ctrloom.data.parts import (
+    GROUP_ROWS,
+    footer_of,
+    group_spans,
+    in_groups,
+    read_part,
+    read_table,
+    table_writer,
+)
 from ctrloom.data.threads import in_order
 from ctrloom.data.typed import typed_schema
 from ctrloom.progress import Advance
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
 from ctrloom.storage import Place
 
-SLAB_ROWS = 4 * GROUP_ROWS  # encoded at once: a vocabulary is hashed anew for each slab
+SLAB_GROUPS = 4  # row groups encoded at once, for which a vocabulary is hashed once
 _COLUMN = {"categorical": pa.int32(), "numeric": pa.float32(), "multivalued": pa.list_(pa.int32())}
 
 
@@ -118,23 +128,39 @@ class Encoder:
 
         A missing number stays null; a row of a multi-valued field has at most the field's `width` ids.
         """
-        columns = [self._column(field, rows.column(field.name)) for field in self.schema.fields]
-        return pa.RecordBatch.from_arrays(columns, schema=self.arrow_schema)
+        (encoded,) = self.encode_all([rows])
+        return encoded
 
-    def _column(self, field: Field, values: pa.Array) -> pa.Array:
+    def encode_all(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """Each batch likewise; a vocabulary is hashed once for all of them."""
+        columns = [
+            self._columns(field, [batch.column(field.name) for batch in batches])
+            for field in self.schema.fields
+        ]
+        return [
+            pa.RecordBatch.from_arrays(list(each), schema=self.arrow_schema)
+            for each in zip(*columns, strict=True)
+        ]
+
+    def _columns(self, field: Field, columns: Sequence[pa.Array]) -> list[pa.Array]:
         if field.kind == "multivalued":
-            flat = self.vocabularies[field.name].ids(pc.list_flatten(values))
-            sizes = pc.list_value_length(values).to_numpy()
-            return truncated(flat, sizes, field.width)
+            sizes = [pc.list_value_length(values).to_numpy() for values in columns]
+            flat = self._ids(field, [pc.list_flatten(values) for values in columns])
+            return [truncated(ids, size, field.width) for ids, size in zip(flat, sizes, strict=True)]
         if isinstance(field.bucketing, Keep):
-            numbers = scaled(field.bucketing, field.boundaries, values.drop_null().to_numpy())
-            return _spread(pa.array(numbers), values.is_valid())
-        if not pa.types.is_dictionary(values.type):
-            values = values.dictionary_encode()
-        ids = self._ids(field, values.dictionary).take(values.indices)
-        return pc.fill_null(ids, MISSING_ID)
+            return [_kept(field.bucketing, field.boundaries, plain(values)) for values in columns]
+        columns = [coded(values) for values in columns]
+        found = self._ids(field, [values.dictionary for values in columns])
+        pairs = zip(found, columns, strict=True)
+        return [pc.fill_null(ids.take(values.indices), MISSING_ID) for ids, values in pairs]
 
-    def _ids(self, field: Field, values: pa.Array) -> pa.Int32Array:
+    def _ids(self, field: Field, groups: Sequence[pa.Array]) -> list[pa.Int32Array]:
+        """Ids of the tokens or numbers of each group, which are looked up together."""
+        ids = self._ids_of(field, pa.concat_arrays(groups))
+        stops = np.cumsum([len(group) for group in groups])
+        return [ids.slice(stop - len(group), len(group)) for group, stop in zip(groups, stops, strict=True)]
+
+    def _ids_of(self, field: Field, values: pa.Array) -> pa.Int32Array:
         """Ids of different values of a field, tokens or numbers in buckets."""
         if field.bucketing is None:
             return self.vocabularies[field.name].ids(values)
@@ -152,17 +178,26 @@ def encode_part(encoder: Encoder, base: Place, folder: Place, part: PartFile, ad
     schema = pa.schema([*encoder.arrow_schema, *(typed.field(name) for name in extra)])
     tokens = [field.name for field in typed if pa.types.is_string(field.type)]
 
-    def encoded(span: range) -> pa.RecordBatch:
-        rows = pa.Table.from_batches(read_part(base / part.path, span, tokens))
-        (slab,) = rows.unify_dictionaries().combine_chunks().to_batches()
-        columns = encoder.encode(slab).columns + [slab.column(name) for name in extra]
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
+    def group(span: range) -> pa.RecordBatch:
+        rows = pa.Table.from_batches(read_part(base / part.path, span, tokens, footer=footer))
+        (batch,) = rows.unify_dictionaries().combine_chunks().to_batches()
+        return batch
 
-    slabs = (range(at, min(at + SLAB_ROWS, part.rows)) for at in range(0, part.rows, SLAB_ROWS))
+    def encoded(spans: Sequence[range]) -> list[pa.RecordBatch]:
+        groups = [group(span) for span in spans]
+        return [
+            pa.RecordBatch.from_arrays(ids.columns + [rows.column(name) for name in extra], schema=schema)
+            for ids, rows in zip(encoder.encode_all(groups), groups, strict=True)
+        ]
+
+    footer = footer_of(base / part.path)
+    spans = list(filter(len, group_spans(footer)))
+    slabs = (spans[at : at + SLAB_GROUPS] for at in range(0, len(spans), SLAB_GROUPS))
     with table_writer(folder / part.path, schema) as (writer, written):
-        for slab in in_order(encoded, slabs):
-            writer.write_batch(slab, GROUP_ROWS)
-            advance(len(slab))
+        batches = chain.from_iterable(in_order(encoded, slabs))
+        for batch in in_groups(batches, GROUP_ROWS):
+            writer.write_batch(batch)
+            advance(len(batch))
     return PartFile.of(folder, written, part.rows)
 
 
@@ -176,10 +211,11 @@ def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), flat)
 
 
-def _spread(present_values: pa.Array, present: pa.Array) -> pa.Array:
-    """Values at the places that are present, null elsewhere."""
-    places = np.cumsum(present.to_numpy(zero_copy_only=False)) - 1
-    return present_values.take(pc.if_else(present, pa.array(places), None))
+def _kept(method: Keep, boundaries: tuple[float, ...], values: pa.Array) -> pa.Array:
+    """Scaled numbers where there are any, null elsewhere."""
+    numbers = scaled(method, boundaries, values.drop_null().to_numpy())
+    places = np.cumsum(values.is_valid().to_numpy(zero_copy_only=False)) - 1
+    return pa.array(numbers).take(pc.if_else(values.is_valid(), pa.array(places), None))
 
 
 def _load(directory: Place, field: Field) -> Vocabulary:

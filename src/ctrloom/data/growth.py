@@ -1,24 +1,22 @@
 """Vocabularies that grow: later rows encoded so that every id keeps its meaning."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import ibis
 import numpy as np
 import pyarrow as pa
-from ibis.expr.types import Table
+import pyarrow.compute as pc
 
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.data.encode import Encoder, Vocabulary
-from ctrloom.data.engines import EMBEDDED, Engine, opened
+from ctrloom.data.engines import EMBEDDED, opened
+from ctrloom.data.field_counts import COUNTED, field_counts
 from ctrloom.data.manifest import IngestedManifest
-from ctrloom.data.parts import null_counts
-from ctrloom.data.profile import value_counts
 from ctrloom.data.reference import FieldReference, Reference, binned, totals
 from ctrloom.data.vocabulary import buckets, fitted, frequent, with_vocabulary, write_encoded
 from ctrloom.progress import progress
-from ctrloom.schema import FIRST_TOKEN_ID, CountedKeys, CrossKeys, Field, Schema
+from ctrloom.schema import CountedKeys, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
 from ctrloom.storage import Place
 
@@ -81,45 +79,56 @@ def _grown(
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
     count = len(old.schema.fields)
-    nulls = null_counts(ingested.paths(base, "train"))
-    with opened(engine, store) as here, progress("vocabulary", count, "fields") as advance:
+    with (
+        opened(engine, store) as here,
+        field_counts(ingested, base, here, store) as every,
+        progress("vocabulary", count, "fields") as advance,
+    ):
         train = here.rows(ingested.paths(base, "train"))
         for field in old.schema.fields:
-            with here.kept(value_counts(train, field.name)) as counts:
-                total, missing = totals(train, nulls, ingested.rows["train"], field.name)
-                if field.kind == "numeric":
-                    edges, bins = binned(counts, total, before.fields[field.name].edges)
-                    references[field.name] = FieldReference(missing=missing, edges=edges, counts=bins)
-                else:
-                    seen = counts.table
-                    if field.bucketing is not None:
-                        seen = ibis.memtable(buckets(counts, field.bucketing, field.boundaries))
-                    known = old.vocabularies[field.name]
-                    vocabulary = vocabularies[field.name] = _extended(
-                        here, seen, known, config.of(field.name)
-                    )
-                    unseen = total - vocabulary.total
-                    references[field.name] = FieldReference(missing=missing, unseen=unseen)
-                    field = with_vocabulary(field, vocabulary)
+            counts = every[field.name]
+            total, missing = totals(counts, train, ingested.rows["train"], field.name)
+            if field.kind == "numeric":
+                edges, bins = binned(counts, total, before.fields[field.name].edges)
+                references[field.name] = FieldReference(missing=missing, edges=edges, counts=bins)
+            else:
+                seen = counts.training()
+                if field.bucketing is not None:
+                    seen = iter(buckets(counts, field.bucketing, field.boundaries).to_batches())
+                known = old.vocabularies[field.name]
+                vocabulary = vocabularies[field.name] = _extended(seen, known, config.of(field.name))
+                references[field.name] = FieldReference(missing=missing, unseen=total - vocabulary.total)
+                field = with_vocabulary(field, vocabulary)
             fields.append(field)
             advance(1)
     return fitted(ingested, fields, vocabularies, references)
 
 
-def _extended(engine: Engine, counts: Table, old: Vocabulary, min_count: int) -> Vocabulary:
+def _extended(seen: Iterator[pa.RecordBatch], old: Vocabulary, min_count: int) -> Vocabulary:
     """The old tokens, counted anew, and after them the new ones that are frequent enough."""
-    ids = np.arange(FIRST_TOKEN_ID, FIRST_TOKEN_ID + len(old))
-    known = ibis.memtable(pa.table({"token": old.tokens, "id": ids}))
-    seen = engine.backend.to_pyarrow(
-        counts.inner_join(known, counts["value"] == known.token).select("id", counts["count"])
-    )
-    again = np.zeros(len(old), dtype=np.int64)
-    again[seen["id"].to_numpy() - FIRST_TOKEN_ID] = seen["count"].to_numpy()
-    fresh = counts.filter(counts["count"] >= min_count).anti_join(known, counts["value"] == known.token)
-    new = frequent(engine.backend.to_pyarrow(fresh.select("value", "count")))
+    again, fresh = np.zeros(len(old), dtype=np.int64), [pa.table([[], []], schema=COUNTED)]
+    for some in _gathered(seen, len(old)):
+        place = pc.index_in(some["value"], value_set=old.tokens).combine_chunks()
+        known = place.is_valid()
+        again[place.drop_null().to_numpy()] = some["count"].filter(known).to_numpy()
+        enough = pc.greater_equal(some["count"], min_count).combine_chunks()
+        fresh.append(some.filter(pc.and_not(enough, known)))
+    new = frequent(pa.concat_tables(fresh))
     return Vocabulary(
         pa.concat_arrays([old.tokens, new.tokens]), pa.concat_arrays([pa.array(again), new.counts])
     )
+
+
+def _gathered(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """As many batches together as make it worth to look for their values among `rows` others."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= rows:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
 
 
 def _moved(keys: CountedKeys, old: Schema, new: Schema, pair: tuple[str, ...]) -> CountedKeys:

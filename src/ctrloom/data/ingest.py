@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,13 @@ from ctrloom import storage
 from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split
 from ctrloom.config.engine import EngineConfig
 from ctrloom.data import splits
+from ctrloom.data.distribute import Batches, Distributed, Tally, distribute
 from ctrloom.data.engines import EMBEDDED, opened
 from ctrloom.data.errors import DataError
 from ctrloom.data.inputs import Input, gathered
-from ctrloom.data.manifest import IngestedManifest, PartFile, fingerprint
+from ctrloom.data.manifest import IngestedManifest, fingerprint
 from ctrloom.data.negatives import Thinning, shares_kept
-from ctrloom.data.parts import PartWriter, read_parts
+from ctrloom.data.parts import PartWriter, read_part
 from ctrloom.data.profile import profile
 from ctrloom.data.quarantine import Quarantine
 from ctrloom.data.typed import check_rules, typed_schema
@@ -27,18 +28,7 @@ from ctrloom.progress import progress
 from ctrloom.storage import Place
 from ctrloom.version import code_version
 
-LAYOUT = 2  # of the files written; part of the fingerprint, so that an older layout is not reused
-
-
-@dataclass
-class _Tally:
-    """What happened to the rows."""
-
-    read: int = 0
-    dropped: int = 0
-    thinned: int = 0
-    rows: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
-    positives: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+LAYOUT = 3  # of the files written; part of the fingerprint, so that an older layout is not reused
 
 
 def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDDED) -> Place:
@@ -80,14 +70,16 @@ def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
 def _write(
     config: DataConfig, inputs: list[Input], digest: str, folder: Place, target: Place, engine: EngineConfig
 ) -> None:
-    tally, kept_at = _Tally(), target.with_name(f"quarantine-{digest[:16]}.parquet")
+    tally, kept_at = Tally(), target.with_name(f"quarantine-{digest[:16]}.parquet")
     kept = shares_kept(config, inputs)
     thin = Thinning(kept, config.negatives.seed) if config.negatives else None
     with _aside(folder) as aside:
         malformed = aside / "quarantine.parquet"
         try:
             with Quarantine(malformed, config.max_malformed, str(kept_at)) as quarantine:
-                files = _write_splits(config, _clean(config, inputs, quarantine, tally), folder, tally, thin)
+                written = _write_splits(
+                    config, _clean(config, inputs, quarantine, tally), folder, tally, thin
+                )
         except DataError:
             if malformed.is_file() and pq.read_metadata(malformed).num_rows:
                 storage.put(malformed, kept_at)
@@ -101,7 +93,8 @@ def _write(
         split=config.split,
         sources=tuple(each.record for each in inputs),
         rows=tally.rows,
-        files=files,
+        files=written.files,
+        counts=written.counts,
         source=config.source,
         positives=tally.positives,
         quarantined=quarantine.rows,
@@ -113,10 +106,7 @@ def _write(
     storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
 
 
-Batches = Iterator[tuple[Split, pa.RecordBatch]]
-
-
-def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tally: _Tally) -> Batches:
+def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tally: Tally) -> Batches:
     """Clean rows of all files with the split that their file stands for."""
     total, done = sum(each.record.bytes for each in inputs), 0
     with progress("ingest", total, "bytes") as advance:
@@ -128,13 +118,13 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
                 done += batch.stored_bytes
                 advance(batch.stored_bytes)
                 quarantine.check(tally.read, min(done / total, 0.999))
-                yield each.record.split, batch.table
+                yield each.record.split, batch.coded
     quarantine.check(tally.read, 1)
 
 
 def _write_splits(
-    config: DataConfig, clean: Batches, folder: Place, tally: _Tally, thin: Thinning | None
-) -> dict[Split, tuple[PartFile, ...]]:
+    config: DataConfig, clean: Batches, folder: Place, tally: Tally, thin: Thinning | None
+) -> Distributed:
     valid, test = splits.shares(config)
     if isinstance(config.split, RandomSplit):
         assign = splits.at_random(config.split, valid, test)
@@ -145,17 +135,17 @@ def _write_splits(
     else:
         # Where the cuts lie is known only when all rows were seen, so they are written twice.
         return _write_by_shares(config, clean, folder, tally, thin, (valid, test))
-    return _distribute(config, clean, assign, folder, tally, thin)
+    return distribute(config, clean, assign, folder, tally, thin)
 
 
 def _write_by_shares(
     config: DataConfig,
     clean: Batches,
     folder: Place,
-    tally: _Tally,
+    tally: Tally,
     thin: Thinning | None,
     shares: tuple[float, float],
-) -> dict[Split, tuple[PartFile, ...]]:
+) -> Distributed:
     schema = typed_schema(config.source)
     with _aside(folder) as aside:
         with ExitStack() as stack:
@@ -166,8 +156,9 @@ def _write_by_shares(
         with opened(EMBEDDED, folder) as here:  # no other machine sees these files
             train = here.rows([path for split, path in written if split == "train"])
             assign = splits.by_time(*splits.cuts(train, *shares))
-        reread = ((split, batch) for split, path in written for batch in read_parts([path]))
-        return _distribute(config, reread, assign, folder, tally, thin)
+        tokens = [field.name for field in schema if pa.types.is_string(field.type)]
+        reread = ((split, batch) for split, path in written for batch in read_part(path, dictionaries=tokens))
+        return distribute(config, reread, assign, folder, tally, thin)
 
 
 @contextmanager
@@ -177,32 +168,7 @@ def _aside(folder: Place) -> Iterator[Path]:
         yield Path(aside)
 
 
-def _distribute(
-    config: DataConfig,
-    clean: Batches,
-    assign: splits.Assign,
-    folder: Place,
-    tally: _Tally,
-    thin: Thinning | None,
-) -> dict[Split, tuple[PartFile, ...]]:
-    schema = typed_schema(config.source)
-    with ExitStack() as stack:
-        writers = {s: stack.enter_context(PartWriter(folder, s, schema)) for s in SPLITS}
-        for given, batch in clean:
-            labels = batch["label"].to_numpy()
-            times = batch["timestamp"].to_numpy() if config.named("timestamp") else None
-            chosen = assign(labels, times) if given == "train" else np.full(len(labels), SPLITS.index(given))
-            stays = thin(labels, chosen) if thin else np.True_
-            tally.thinned += int(np.sum(~stays))
-            for number, split in enumerate(SPLITS):
-                mine = (chosen == number) & stays
-                tally.rows[split] += int(mine.sum())
-                tally.positives[split] += int(labels[mine].sum())
-                writers[split].write(batch if mine.all() else batch.filter(pa.array(mine)))
-    return {split: tuple(writers[split].parts) for split in SPLITS}
-
-
-def _check_classes(config: DataConfig, tally: _Tally) -> None:
+def _check_classes(config: DataConfig, tally: Tally) -> None:
     """Raise DataError for a split that cannot serve its purpose."""
     valid, test = splits.shares(config)
     wanted = {"train": True, "valid": valid or config.files.valid, "test": test or config.files.test}

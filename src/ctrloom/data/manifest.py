@@ -13,6 +13,8 @@ from ctrloom.data.errors import DataError
 from ctrloom.section import Section
 from ctrloom.storage import Place, Written
 
+CountedKind = Literal["tokens", "numbers"]
+
 
 class SourceFile(Section):
     """One file that rows were read from."""
@@ -94,6 +96,7 @@ class IngestedManifest(Manifest):
     quarantined: int
     dropped: int
     thinned: int = 0  # negative rows left out, see `negatives_kept`
+    counts: dict[CountedKind, tuple[PartFile, ...]] | None = None  # see `data.counts`; an older one has none
     negatives_kept: dict[Split, float] = Field(default_factory=dict)  # share of them; all where none is given
 
     @classmethod

@@ -1,23 +1,28 @@
 """Parquet parts of bounded size, written as rows come."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom import storage
 from ctrloom.data import verified
+from ctrloom.data.coded import is_coded, lean
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile
 from ctrloom.storage import Location, Place, Written
 
-GROUP_ROWS = 32_768  # rows per row group: what a reader holds at a time
+GROUP_ROWS = 32_768  # rows per row group, or up to twice as many: what a reader holds at a time
 PART_ROWS = 128 * GROUP_ROWS
-_SPLIT = (pa.int32(), pa.float32())  # ids, factors: smaller and sooner written byte by byte than otherwise
+_CODED = {pa.string(): pa.dictionary(pa.int32(), pa.string())}
+_SPLIT = (
+    pa.int32(),
+    pa.int64(),
+    pa.float32(),
+)  # ids, counts, factors: smaller and sooner written byte by byte than otherwise
 
 
 def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -88,19 +93,28 @@ def _part(
     source: Any = verified.opened(path) if isinstance(path, Location) else path
     ahead: dict[str, Any] = {"pre_buffer": True} if isinstance(path, Location) else {"buffer_size": 1 << 20}
     ahead |= {"read_dictionary": list(dictionaries), "metadata": footer}
+    rows = (
+        2 * GROUP_ROWS if dictionaries else GROUP_ROWS
+    )  # a row group that `PartWriter` wrote is shorter than this
     with pq.ParquetFile(source, page_checksum_verification=True, **ahead) as file:
-        for batch in read_groups(file, GROUP_ROWS, columns, span):
+        for batch in read_groups(file, rows, columns, span):
             yield batch.replace_schema_metadata()  # checksums
+
+
+def group_spans(footer: pq.FileMetaData) -> Iterator[range]:
+    """The rows of each row group."""
+    start = 0
+    for group in range(footer.num_row_groups):
+        yield range(start, start + footer.row_group(group).num_rows)
+        start += footer.row_group(group).num_rows
 
 
 def _groups(footer: pq.FileMetaData, span: range | None) -> Iterator[tuple[int, range]]:
     """Row groups that have rows of the span, and which."""
-    span, start = range(footer.num_rows) if span is None else span, 0
-    for group in range(footer.num_row_groups):
-        rows = footer.row_group(group).num_rows
-        if here := range(max(span.start - start, 0), min(span.stop - start, rows)):
+    span = range(footer.num_rows) if span is None else span
+    for group, rows in enumerate(group_spans(footer)):
+        if here := range(max(span.start - rows.start, 0), min(span.stop - rows.start, len(rows))):
             yield group, here
-        start += rows
 
 
 def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.RecordBatch]:
@@ -110,22 +124,6 @@ def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.Recor
         if here := range(max(span.start - start, 0), min(span.stop - start, len(batch))):
             yield batch.slice(here.start, len(here))
         start += len(batch)
-
-
-def null_counts(paths: Iterable[Place]) -> Counter[str]:
-    """Rows without a value in each column of Parquet parts, as their footers have it.
-
-    Raises:
-        StorageError: an object cannot be read, or arrives damaged.
-        DataError: a file cannot be read, or is damaged.
-    """
-    nulls: Counter[str] = Counter()
-    for path in paths:
-        footer = footer_of(path)
-        groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
-        for column in (group.column(place) for group in groups for place in range(group.num_columns)):
-            nulls[column.path_in_schema] += column.statistics.null_count
-    return nulls
 
 
 def read_table(path: Place, columns: list[str]) -> pa.Table:
@@ -139,11 +137,26 @@ def read_table(path: Place, columns: list[str]) -> pa.Table:
 
 
 @contextmanager
-def table_writer(at: Place, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, Written]]:
-    """A writer of one Parquet file that carries checksums, and what is known of the file afterwards."""
+def table_writer(
+    at: Place, schema: pa.Schema, unlike: Sequence[str] = ()
+) -> Iterator[tuple[pq.ParquetWriter, Written]]:
+    """A writer of one Parquet file that carries checksums, and what is known of the file afterwards.
+
+    Values of the columns `unlike` hardly come twice.
+    """
     split = [field.name for field in schema if field.type in _SPLIT]
-    others = [field.name for field in schema if field.name not in split]
-    options = {"use_byte_stream_split": split, "use_dictionary": others, "compression": "zstd"}
+    others = [field.name for field in schema if field.name not in {*split, *unlike}]
+    options: dict[str, Any] = {
+        "use_byte_stream_split": split,
+        "use_dictionary": others,
+        "compression": "zstd",
+    }
+    # Rows may come with dictionaries, which are not to come back with: the file keeps no Arrow schema.
+    options |= {"store_schema": not any(is_coded(field.type) for field in schema)}
+    # Least and greatest texts would take as long as all else that is written, and nobody asks for them.
+    options |= {
+        "write_statistics": [f.name for f in schema if not (is_coded(f.type) or pa.types.is_string(f.type))]
+    }
     blocks = verified.Blocks()
     with (
         storage.writing(at, blocks) as written,
@@ -153,11 +166,32 @@ def table_writer(at: Place, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWrite
         writer.add_key_value_metadata({verified.KEY: blocks.text()})
 
 
+def in_groups(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of so many, the last one with what is left."""
+    waiting: list[pa.RecordBatch] = []
+    room = rows
+    for batch in batches:
+        while len(batch):
+            waiting.append(batch.slice(0, room))
+            batch, room = batch.slice(room), room - len(waiting[-1])
+            if not room:
+                yield pa.concat_batches(waiting)
+                waiting, room = [], rows
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def packed(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows as they are written soonest: tokens by short dictionaries, which are not hashed again."""
+    return pa.RecordBatch.from_arrays([lean(column) for column in rows.columns], rows.schema.names)
+
+
 class PartWriter:
     """Writes record batches to `<folder>/part-00000.parquet` and onwards; use as a context manager."""
 
     def __init__(self, base: Place, folder: str, schema: pa.Schema) -> None:
-        self.base, self.folder, self.schema = base, base / folder, schema
+        self.base, self.folder = base, base / folder
+        self.schema = pa.schema([(field.name, _CODED.get(field.type, field.type)) for field in schema])
         self.parts: list[PartFile] = []
         self.waiting: list[pa.RecordBatch] = []
         self.waiting_rows = 0
@@ -170,7 +204,7 @@ class PartWriter:
 
     def __exit__(self, failure: object, *_: object) -> None:
         if failure is None:
-            self._flush(everything=True)
+            self._flush()
             if not self.parts and self.writer is None:
                 self._write(self.schema.empty_table())
         self._end_part(record=failure is None)
@@ -178,28 +212,26 @@ class PartWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
         if len(batch):
-            self.waiting.append(batch)
+            self.waiting.append(pa.RecordBatch.from_arrays(packed(batch).columns, schema=self.schema))
             self.waiting_rows += len(batch)
             if self.waiting_rows >= GROUP_ROWS:
                 self._flush()
 
-    def _flush(self, everything: bool = False) -> None:
+    def _flush(self) -> None:
+        """Write what waits in groups of `GROUP_ROWS`, of which the last has the rest too."""
         if not self.waiting:
             return
-        table = pa.Table.from_batches(self.waiting, schema=self.schema)
-        whole = len(table) if everything else len(table) - len(table) % GROUP_ROWS
-        for start in range(0, whole, GROUP_ROWS):
-            self._write(table.slice(start, min(GROUP_ROWS, whole - start)))
-        # The rest is copied: a slice would keep the memory of the whole table alive.
-        rest = table.take(pa.array(np.arange(whole, len(table))))
-        self.waiting = rest.combine_chunks().to_batches() if len(rest) else []
-        self.waiting_rows = len(rest)
+        table = pa.Table.from_batches(self.waiting, schema=self.schema).unify_dictionaries().combine_chunks()
+        self.waiting, self.waiting_rows = [], 0
+        starts = range(0, max(len(table) - GROUP_ROWS, 0) + 1, GROUP_ROWS)
+        for start, stop in pairwise([*starts, len(table)]):
+            self._write(table.slice(start, stop - start))
 
     def _write(self, table: pa.Table) -> None:
         if self.writer is None:
             at = self.folder / f"part-{len(self.parts):05d}.parquet"
             self.writer, self.written = self.part.enter_context(table_writer(at, self.schema))
-        self.writer.write_table(table)
+        self.writer.write_table(table, len(table) or None)
         self.part_rows += len(table)
         if self.part_rows >= PART_ROWS:
             self._end_part()

@@ -5,17 +5,18 @@ Sums are exact before they are rounded, so that they do not depend on who adds i
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-import ibis
 import numpy as np
+import pyarrow as pa
 from ibis.expr.types import Table
 
 from ctrloom.config import SPLITS
 from ctrloom.config.engine import EngineConfig
-from ctrloom.data.engines import Engine, Kept, opened
+from ctrloom.data.engines import opened
+from ctrloom.data.field_counts import FieldCounts, field_counts
 from ctrloom.data.manifest import IngestedManifest
 from ctrloom.data.typed import RawField, raw_fields
 from ctrloom.progress import progress
@@ -39,44 +40,28 @@ def profile(
         "quarantined": dict(faults.most_common()),
         "fields": {},
     }
-    with opened(config, base) as engine, progress("profile", len(fields), "fields") as advance:
+    with (
+        opened(config, base) as engine,
+        field_counts(manifest, base, engine, base) as counts,
+        progress("profile", len(fields), "fields") as advance,
+    ):
         rows = engine.rows([path for split in SPLITS for path in manifest.paths(base, split)])
         for field in fields:
-            report["fields"][field.name] = _field(engine, rows, every, field)
+            report["fields"][field.name] = _field(counts[field.name], rows, every, field)
             advance(1)
         if manifest.source.named("weight"):
-            with engine.kept(value_counts(rows, "weight")) as counts:
-                low, high, total = _summed(counts)
+            low, high, total = _summed(counts["weight"])
             report["weight"] = {"min": low, "max": high, "sum": total}
         if manifest.source.named("timestamp"):
             report["timestamp"] = _only_row(rows.agg(first=rows.timestamp.min(), last=rows.timestamp.max()))
     return report
 
 
-def value_counts(rows: Table, name: str) -> Table:
-    """`value`, `count` and `positives` of each value or token of a field, without null; numbers ascend."""
-    column = rows[name]
-    if column.type().is_array():
-        column = column.unnest()
-    elif column.type().is_floating():
-        column = (column == 0).ifelse(0.0, column)  # of -0.0 and 0.0, engines take the one they saw first
-    values: Table = rows.select(value=column, label="label")
-    known = values.filter(values["value"].notnull())
-    counts: Table = known.group_by("value").agg(count=known.count(), positives=known["label"].sum())
-    return counts.order_by("value") if column.type().is_numeric() else counts
-
-
-def ascending_counts(counts: Kept) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Chunks of the values of a field that has numbers and of their counts, ascending."""
-    for batch in counts.batches():
-        yield batch["value"].to_numpy(), batch["count"].to_numpy()
-
-
-def quantiles(counts: Kept, total: int, probabilities: Sequence[float]) -> list[float]:
-    """Exact quantiles of `total` numbers: the least value that each share of them does not exceed."""
+def quantiles(counts: FieldCounts, count: str, total: int, probabilities: Sequence[float]) -> list[float]:
+    """Exact quantiles of `total` numbers, of one count: the least that each share of them does not exceed."""
     wanted, before = [p * total for p in probabilities], 0
     found: list[float] = []
-    for values, numbers in ascending_counts(counts):
+    for values, numbers in counts.chunks(count):
         upto = before + np.cumsum(numbers)
         while len(found) < len(wanted) and wanted[len(found)] <= upto[-1]:
             found.append(float(values[np.searchsorted(upto, wanted[len(found)])]))
@@ -88,27 +73,22 @@ def _split(rows: int, positives: int) -> dict[str, Any]:
     return {"rows": rows, "positives": positives, "label_rate": positives / rows if rows else None}
 
 
-def _summed(counts: Kept) -> tuple[float | None, float | None, float]:
+def _summed(counts: FieldCounts) -> tuple[float | None, float | None, float]:
     """Least and largest of the numbers (None where there is none), and their sum."""
     low = high = None
-    ends = ((float(v[0]), float(v[-1])) for v, _ in ascending_counts(counts) if len(v))
-    for first, last in ends:
-        low, high = first if low is None else low, last
-    products = (values.astype(np.float64) * numbers for values, numbers in ascending_counts(counts))
+    for values, _ in counts.chunks("count"):
+        low, high = float(values[0]) if low is None else low, float(values[-1])
+    products = (values * numbers for values, numbers in counts.chunks("count"))
     return low, high, math.fsum(chain.from_iterable(products))
 
 
-def _field(engine: Engine, rows: Table, every: int, field: RawField) -> dict[str, Any]:
+def _field(counts: FieldCounts, rows: Table, every: int, field: RawField) -> dict[str, Any]:
     """What is known of one field of `every` rows."""
-    counts = value_counts(rows, field.name)
+    top, distinct, total = _top(counts)
     found: dict[str, Any] = {}
-    if field.kind != "numeric":
-        top, distinct, total = _top(counts)
-    else:
-        with engine.kept(counts) as kept:
-            top, distinct, total = _top(kept.table)
-            low, high, sum_of_all = _summed(kept)
-            values = quantiles(kept, total, QUANTILES)
+    if field.kind == "numeric":
+        low, high, sum_of_all = _summed(counts)
+        values = quantiles(counts, "count", total, QUANTILES)
         found = {"min": low, "max": high, "mean": sum_of_all / total if total else None}
         found["quantiles"] = dict(zip(map(str, QUANTILES), values, strict=False))
     missing = {"missing": every - total}
@@ -126,13 +106,20 @@ def _field(engine: Engine, rows: Table, every: int, field: RawField) -> dict[str
     }
 
 
-def _top(counts: Table) -> tuple[list[dict[str, Any]], int, int]:
-    """The most frequent values, how many there are, and the sum of their counts; rows are read once."""
-    first = counts.order_by([ibis.desc("count"), "value"]).limit(TOP)
-    whole = counts.agg(distinct=counts.count(), total=counts["count"].sum())
-    found = first.cross_join(whole).to_pyarrow().to_pylist()
-    found.sort(key=lambda row: (-row["count"], row["value"]))
-    return found, found[0]["distinct"] if found else 0, found[0]["total"] if found else 0
+def _top(counts: FieldCounts) -> tuple[list[dict[str, Any]], int, int]:
+    """The most frequent values, how many there are, and the sum of their counts."""
+    top: list[dict[str, Any]] = []
+    distinct = total = 0
+    for batch in counts.batches():
+        numbers = batch.column("count").to_numpy()
+        distinct, total = distinct + len(numbers), total + int(numbers.sum())
+        # Only what is as frequent as the last of the top so far, and of this batch, can come into it.
+        batch = batch.filter(pa.array(numbers >= (top[-1]["count"] if len(top) == TOP else 0)))
+        numbers = batch.column("count").to_numpy()
+        least = np.partition(numbers, -TOP)[-TOP] if len(numbers) > TOP else 0
+        top += batch.filter(pa.array(numbers >= least)).to_pylist()
+        top = sorted(top, key=lambda row: (-row["count"], row["value"]))[:TOP]
+    return top, distinct, total
 
 
 def _only_row(table: Table) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """What training rows looked like beside their vocabularies: what later rows are compared with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from ibis.expr.types import Table
 
 from ctrloom import storage
-from ctrloom.data.engines import Kept
 from ctrloom.data.errors import DataError
-from ctrloom.data.profile import ascending_counts, quantiles
+from ctrloom.data.field_counts import FieldCounts
+from ctrloom.data.profile import quantiles
 from ctrloom.section import Section
 from ctrloom.storage import Place
 
@@ -48,22 +48,22 @@ class Reference(Section):
         return cls.parse(storage.read_json(path), str(path))
 
 
-def totals(train: Table, nulls: Mapping[str, int], rows: int, name: str) -> tuple[int, int]:
+def totals(counts: FieldCounts, train: Table, rows: int, name: str) -> tuple[int, int]:
     """Values of a field in the `rows` rows of `train`, and rows in which it has none."""
-    if not (column := train[name]).type().is_array():
-        return rows - nulls[name], nulls[name]
-    sizes = column.length()
-    (found,) = train.agg(total=sizes.sum(), missing=(sizes == 0).sum()).to_pyarrow().to_pylist()
-    return found["total"] or 0, found["missing"] or 0
+    total, column = counts.total("train"), train[name]
+    if not column.type().is_array():
+        return total, rows - total
+    (missing,) = train.agg(missing=(column.length() == 0).sum()).to_pyarrow().to_pylist()
+    return total, missing["missing"] or 0
 
 
 def binned(
-    kept: Kept, total: int, edges: Sequence[float] | None
+    train: FieldCounts, total: int, edges: Sequence[float] | None
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Bins of a number that is kept, with the rows in each; by deciles where no `edges` are given."""
     if edges is None:
-        edges = np.unique(quantiles(kept, total, _DECILES)).tolist() if total else []
+        edges = np.unique(quantiles(train, "train", total, _DECILES)).tolist() if total else []
     counts = np.zeros(len(edges) + 1, dtype=np.int64)
-    for values, numbers in ascending_counts(kept):
+    for values, numbers in train.chunks("train"):
         counts += np.bincount(np.searchsorted(edges, values, side="right"), numbers, len(counts)).astype(int)
     return tuple(edges), tuple(counts.tolist())

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ctrloom.data.parts import footer_of, read_part
+from ctrloom.data.parts import footer_of, group_spans, read_part
 from ctrloom.data.rows import Rows, joined
 from ctrloom.data.tensors import RowFiller
 from ctrloom.data.threads import in_order
@@ -55,12 +55,9 @@ def blocks_of(path: Place, span: range) -> list[Block]:
         StorageError: an object cannot be read, or arrives damaged.
         DataError: a file cannot be read, or is damaged.
     """
-    footer, found, at = footer_of(path), [], 0
-    for rows in (footer.row_group(group).num_rows for group in range(footer.num_row_groups)):
-        if here := range(max(span.start, at), min(span.stop, at + rows)):
-            found.append(Block(path, footer, here))
-        at += rows
-    return found
+    footer = footer_of(path)
+    within = (range(max(span.start, rows.start), min(span.stop, rows.stop)) for rows in group_spans(footer))
+    return [Block(path, footer, here) for here in within if here]
 
 
 class Stream:

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Self, TypeVar
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
@@ -19,12 +19,14 @@ def count() -> int:
     )
 
 
-def in_order(work: Callable[[Item], Done], items: Iterable[Item]) -> Iterator[Done]:
+def in_order(
+    work: Callable[[Item], Done], items: Iterable[Item], threads: int | None = None
+) -> Iterator[Done]:
     """What `work` gives for each item, in their order, worked out ahead of who asks for it.
 
     Items are drawn one at a time, a few ahead. The first error ends it, at the place of its item.
     """
-    threads = count()
+    threads = threads or count()
     with ThreadPoolExecutor(threads, "ctrloom-data") as pool:
         ahead: deque[Future[Done]] = deque()
         try:
@@ -37,3 +39,33 @@ def in_order(work: Callable[[Item], Done], items: Iterable[Item]) -> Iterator[Do
         finally:
             for each in ahead:
                 each.cancel()
+
+
+class Beside:
+    """One thread for work whose result nobody waits for; use as a context manager, which ends with the work.
+
+    One item is under way at a time. The first error comes with the item after it, or at the end.
+    """
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(1, "ctrloom-beside")
+        self.under_way: Future[object] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failure: object, *_: object) -> None:
+        self.pool.shutdown()
+        if failure is None:
+            self.wait()
+
+    def do(self, work: Callable[[Item], object], item: Item) -> None:
+        """Begin the next item when the one before is done."""
+        self.wait()
+        self.under_way = self.pool.submit(work, item)
+
+    def wait(self) -> None:
+        """Return when nothing is under way."""
+        if self.under_way is not None:
+            self.under_way.result()
+            self.under_way = None

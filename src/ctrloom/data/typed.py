@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -9,8 +10,10 @@ import pyarrow as pa
 
 from ctrloom.config import Column, Label, Multivalued, Numeric, SourceConfig, Timestamp, Weight
 from ctrloom.data import convert
+from ctrloom.data.coded import coded, plain_rows, spread
 from ctrloom.data.convert import Fault, Part
 from ctrloom.data.errors import DataError
+from ctrloom.data.manifest import CountedKind
 from ctrloom.data.rules import Rule, label_of
 from ctrloom.data.sources import read_raw
 from ctrloom.data.sources.raw import Malformed, RawBatch
@@ -37,12 +40,19 @@ class TypedBatch:
     they cover `rows` consecutive places.
     """
 
-    table: pa.RecordBatch
+    coded: (
+        pa.RecordBatch
+    )  # tokens and numbers by dictionaries; a token stands there once, a number may more often
     positions: np.ndarray  # int64
     malformed: list[Malformed]
     rows: int
     dropped: int
     stored_bytes: int
+
+    @cached_property
+    def table(self) -> pa.RecordBatch:
+        """The rows as `typed_schema` has them."""
+        return plain_rows(self.coded)
 
     def after(self, first: int) -> Self:
         """The batch as one that has `first` rows before it."""
@@ -68,6 +78,14 @@ def raw_fields(source: SourceConfig) -> list[RawField]:
             raise ConfigError(f"data.columns: {field.name!r} is taken; rename the column or derive less")
         taken.add(field.name)
     return fields
+
+
+def counted_fields(source: SourceConfig) -> list[tuple[str, CountedKind]]:
+    """Columns whose values are counted: the fields, and the weight where there is one."""
+    fields: list[tuple[str, CountedKind]] = [
+        (field.name, "numbers" if field.kind == "numeric" else "tokens") for field in raw_fields(source)
+    ]
+    return fields + [("weight", "numbers") for _ in source.named("weight")]
 
 
 def typed_schema(source: SourceConfig, with_label: bool = True) -> pa.Schema:
@@ -122,7 +140,7 @@ def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch
         columns |= converted
         dropped = dropped if drop is None else drop
         faults += found
-    table = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+    table = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema.names)
     bad = _rows_with(faults, dropped)
     keep = ~dropped
     keep[bad] = False
@@ -130,7 +148,7 @@ def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch
         table = table.filter(pa.array(keep))
     malformed = raw.malformed + [_reject(raw, faults, int(i)) for i in bad]
     return TypedBatch(
-        table=table,
+        coded=table,
         positions=raw.positions[keep],
         malformed=sorted(malformed, key=lambda row: row.position),
         rows=len(raw.lines),
@@ -143,12 +161,29 @@ def _converted(
     name: str, column: Column, values: pa.Array, missing: pa.Array
 ) -> tuple[dict[str, pa.Array], list[Fault], np.ndarray | None]:
     """Typed columns made from one raw column, its unusable rows, and the rows to be dropped."""
+    if not pa.types.is_dictionary(values.type):
+        made, faults, dropped = _converted_values(name, column, values, missing)
+        return {n: coded(v) for n, v in made.items()}, faults, dropped
+    made, faults, dropped = _converted_values(name, column, values.dictionary, missing)
+    at = values.indices.to_numpy()
+    faults = [fault._replace(rows=fault.rows[at]) for fault in faults]
+    return (
+        {n: spread(v, values.indices) for n, v in made.items()},
+        faults,
+        dropped if dropped is None else dropped[at],
+    )
+
+
+def _converted_values(
+    name: str, column: Column, values: pa.Array, missing: pa.Array
+) -> tuple[dict[str, pa.Array], list[Fault], np.ndarray | None]:
+    """Likewise, for values that stand for themselves."""
     if isinstance(column, Label):
         labels, faults, dropped = label_of(name, column, values, missing)
         return {"label": labels}, faults, dropped
     if isinstance(column, Timestamp):
         instants, faults = convert.seconds(name, values, column.format, missing)
-        parts = {f"{name}_{part}": convert.part_of(instants, part) for part in column.derive}
+        parts = {f"{name}_{part}": coded(convert.part_of(instants, part)) for part in column.derive}
         return {"timestamp": instants, **parts}, faults, None
     if isinstance(column, Weight):
         weights, faults = convert.weights(name, values, missing)

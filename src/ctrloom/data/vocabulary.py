@@ -15,10 +15,9 @@ from ctrloom.config.engine import EngineConfig
 from ctrloom.data import bucketing
 from ctrloom.data.crosses import build_crosses, crossed_pairs, keys_digest
 from ctrloom.data.encode import Encoder, Vocabulary, encode_part
-from ctrloom.data.engines import EMBEDDED, Kept, opened, spread
+from ctrloom.data.engines import EMBEDDED, opened, spread
+from ctrloom.data.field_counts import COUNTED, FieldCounts, field_counts
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
-from ctrloom.data.parts import null_counts
-from ctrloom.data.profile import ascending_counts, value_counts
 from ctrloom.data.reference import REFERENCE, FieldReference, Reference, binned, totals
 from ctrloom.data.typed import RawField, raw_fields
 from ctrloom.progress import progress
@@ -27,8 +26,7 @@ from ctrloom.section import ConfigError
 from ctrloom.storage import Place
 from ctrloom.version import code_version
 
-LAYOUT = 3  # of the files written; part of the fingerprint
-_COUNTS = {"value": pa.string(), "count": pa.int64()}
+LAYOUT = 4  # of the files written; part of the fingerprint
 
 
 def build_vocabulary(
@@ -128,19 +126,22 @@ def _fit(
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
-    nulls = null_counts(ingested.paths(base, "train"))
-    with opened(engine, store) as here, progress("vocabulary", len(raw), "fields") as advance:
+    with (
+        opened(engine, store) as here,
+        field_counts(ingested, base, here, store) as every,
+        progress("vocabulary", len(raw), "fields") as advance,
+    ):
         train = here.rows(ingested.paths(base, "train"))
         for each in raw:
-            total, missing = totals(train, nulls, ingested.rows["train"], each.name)
+            counts = every[each.name]
+            total, missing = totals(counts, train, ingested.rows["train"], each.name)
             bins: dict[str, Any] = {}
             if each.kind == "numeric":
-                with here.kept(value_counts(train, each.name)) as counts:
-                    field, tokens = _fit_numeric(counts, total, each, config)
-                    if field.kind == "numeric":
-                        bins = dict(zip(("edges", "counts"), binned(counts, total, None), strict=True))
+                field, tokens = _fit_numeric(counts, total, each, config)
+                if field.kind == "numeric":
+                    bins = dict(zip(("edges", "counts"), binned(counts, total, None), strict=True))
             else:
-                field, tokens = _fit_tokens(train, each, config)
+                field, tokens = _fit_tokens(counts, train, each, config)
             if field.kind != "numeric":
                 vocabulary = vocabularies[each.name] = frequent(tokens)
                 field = with_vocabulary(field, vocabulary)
@@ -170,7 +171,9 @@ def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
     return field.model_copy(update=changed)
 
 
-def _fit_tokens(train: Table, raw: RawField, config: VocabularyConfig) -> tuple[Field, pa.Table]:
+def _fit_tokens(
+    counts: FieldCounts, train: Table, raw: RawField, config: VocabularyConfig
+) -> tuple[Field, pa.Table]:
     """The field, and its frequent tokens with their counts."""
     special = config.fields.get(raw.name, FieldVocabulary())
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
@@ -178,16 +181,17 @@ def _fit_tokens(train: Table, raw: RawField, config: VocabularyConfig) -> tuple[
         most = train[raw.name].length().max().to_pyarrow().as_py() or 1
         width = max(1, min(special.max_values or config.max_values, most))
         field = field.model_copy(update={"width": width})
-    counts = value_counts(train, raw.name)
-    common = counts.filter(counts["count"] >= (special.min_count or config.min_count))
-    return field, common.select("value", "count").to_pyarrow()
+    common = counts.training(special.min_count or config.min_count)
+    return field, pa.Table.from_batches(common, schema=COUNTED)
 
 
-def _fit_numeric(counts: Kept, total: int, raw: RawField, config: VocabularyConfig) -> tuple[Field, pa.Table]:
+def _fit_numeric(
+    counts: FieldCounts, total: int, raw: RawField, config: VocabularyConfig
+) -> tuple[Field, pa.Table]:
     """The field, and its frequent buckets with their counts (none where the numbers are kept)."""
     special = config.fields.get(raw.name, FieldVocabulary())
     method = special.bucketing or config.bucketing
-    boundaries = bucketing.fit(method, ascending_counts(counts), total)
+    boundaries = bucketing.fit(method, counts.chunks("train"), total)
     kept = isinstance(method, Keep)
     field = Field(
         name=raw.name,
@@ -198,7 +202,7 @@ def _fit_numeric(counts: Kept, total: int, raw: RawField, config: VocabularyConf
         boundaries=boundaries,
     )
     if kept:
-        return field, pa.table([[], []], schema=pa.schema(_COUNTS))
+        return field, pa.table([[], []], schema=COUNTED)
     tokens = buckets(counts, method, boundaries)
     return field, tokens.filter(pc.greater_equal(tokens["count"], special.min_count or config.min_count))
 
@@ -206,18 +210,23 @@ def _fit_numeric(counts: Kept, total: int, raw: RawField, config: VocabularyConf
 def frequent(counts: pa.Table) -> Vocabulary:
     """Tokens with their counts, the most frequent first."""
     ordered = counts.sort_by([("count", "descending"), ("value", "ascending")]).combine_chunks()
-    return Vocabulary(*(pa.concat_arrays([pa.array([], t), *ordered[n].chunks]) for n, t in _COUNTS.items()))
+    return Vocabulary(
+        *(
+            pa.concat_arrays([pa.array([], t), *ordered[n].chunks])
+            for n, t in zip(COUNTED.names, COUNTED.types, strict=True)
+        )
+    )
 
 
-def buckets(counts: Kept, method: Bucketing, boundaries: tuple[float, ...]) -> pa.Table:
+def buckets(counts: FieldCounts, method: Bucketing, boundaries: tuple[float, ...]) -> pa.Table:
     """The buckets that counted numbers fall into, with their counts."""
     per_code: dict[int, int] = {}
-    for values, numbers in ascending_counts(counts):
+    for values, numbers in counts.chunks("train"):
         found, place = np.unique(bucketing.codes(method, boundaries, values), return_inverse=True)
         for code, number in zip(found, np.bincount(place, numbers), strict=True):
             per_code[int(code)] = per_code.get(int(code), 0) + int(number)
     labels = [bucketing.bucket_label(method, boundaries, code) for code in per_code]
-    return pa.table([labels, list(per_code.values())], schema=pa.schema(_COUNTS))
+    return pa.table([labels, list(per_code.values())], schema=COUNTED)
 
 
 def _encode(

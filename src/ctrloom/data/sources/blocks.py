@@ -7,7 +7,8 @@ from functools import cached_property
 from ctrloom.data.errors import DataError
 from ctrloom.data.sources.files import open_text
 
-BLOCK_BYTES = 4 << 20  # bounds the memory of all later steps
+BLOCK_BYTES = 16 << 20  # bounds the memory of all later steps
+PIECE_BYTES = 4 << 20  # parsed at once: what the processor keeps near
 MAX_LINE_BYTES = 16 << 20
 _BOM = b"\xef\xbb\xbf"
 
@@ -20,6 +21,7 @@ class Block:
     first_line: int  # counted from 1
     data: bytes
     stored_bytes: int  # read from storage for this block
+    feeds: int  # line feeds in it
 
     @cached_property
     def lines(self) -> list[bytes]:
@@ -30,12 +32,22 @@ class Block:
     @cached_property
     def line_count(self) -> int:
         """Number of lines, empty ones included."""
-        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+        return self.feeds + (not self.data.endswith(b"\n"))
 
     def without_first(self) -> "Block":
         """The block from its second line on."""
         rest = self.data[self.data.find(b"\n") + 1 :] if b"\n" in self.data else b""
-        return Block(self.file, self.first_line + 1, rest, self.stored_bytes)
+        return Block(self.file, self.first_line + 1, rest, self.stored_bytes, max(self.feeds - 1, 0))
+
+
+def pieces(data: bytes, size: int = PIECE_BYTES) -> Iterator[memoryview]:
+    """Whole lines of about `size` bytes each."""
+    view, start = memoryview(data), 0
+    while start < len(data):
+        cut = data.rfind(b"\n", start, start + size) + 1 or data.find(b"\n", start + size) + 1
+        stop = len(data) if start + size >= len(data) or not cut else cut
+        yield view[start:stop]
+        start = stop
 
 
 def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -57,11 +69,12 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
                 rest += chunk
                 _check_line(path, line, rest)
                 continue
-            data, rest = rest + chunk[:cut], chunk[cut:]
-            yield Block(path, line, data if parts else _text(path, data), stored)
-            line, stored, parts = line + data.count(b"\n"), 0, parts + 1
+            data, rest = b"".join([rest, memoryview(chunk)[:cut]]), chunk[cut:]
+            feeds = data.count(b"\n")
+            yield Block(path, line, data if parts else _text(path, data), stored, feeds)
+            line, stored, parts = line + feeds, 0, parts + 1
     if rest:
-        yield Block(path, line, rest if parts else _text(path, rest), stored)
+        yield Block(path, line, rest if parts else _text(path, rest), stored, feeds=0)
     elif not parts:
         raise DataError(f"{path}: the file is empty; remove it from `files` or write it again")
 

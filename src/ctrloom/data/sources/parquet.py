@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom.config import SourceConfig
+from ctrloom.data.coded import plain
 from ctrloom.data.errors import DataError
 from ctrloom.data.parts import read_groups
 from ctrloom.data.sources.files import open_seekable
@@ -40,7 +41,7 @@ def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int) -> RawBa
     return RawBatch(
         file=path,
         lines=np.arange(row, row + len(batch)),
-        columns=dict(zip(batch.schema.names, batch.columns, strict=True)),
+        columns=dict(zip(batch.schema.names, map(plain, batch.columns), strict=True)),
         positions=np.arange(len(batch)),
         stored_bytes=stored_bytes,
         text_of=lambda line: json.dumps(batch.slice(line - row, 1).to_pylist()[0], default=str),

@@ -31,7 +31,8 @@ class Malformed:
 class RawBatch:
     """Some rows of one file.
 
-    `columns` hold the rows that could be split into columns; `positions` says which of the `len(lines)`
+    `columns` hold the rows that could be split into columns, those of a text file by a dictionary in which
+    each value stands once; `positions` says which of the `len(lines)`
     rows of the batch each of them is. The others are in `malformed`, their positions counted in the batch.
     """
 

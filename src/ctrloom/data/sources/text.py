@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from ctrloom.config import SourceConfig
-from ctrloom.data.sources.blocks import Block, read_blocks
+from ctrloom.data.sources.blocks import Block, pieces, read_blocks
 from ctrloom.data.sources.layout import Layout, delimited, indexed
 from ctrloom.data.sources.raw import RawBatch
 
@@ -51,7 +52,7 @@ def _skip_empty(block: Block) -> Block:
 
 def _trimmed(block: Block) -> Block:
     data = re.sub(rb"[ \t]+(?=\r?\n|\Z)", b"", block.data)
-    return Block(block.file, block.first_line, data, block.stored_bytes)
+    return replace(block, data=data)
 
 
 def _split_columns(block: Block, layout: Layout) -> RawBatch:
@@ -66,7 +67,7 @@ def _split_columns(block: Block, layout: Layout) -> RawBatch:
     batch = RawBatch(
         file=block.file,
         lines=lines,
-        columns={name: table[str(at)].combine_chunks() for name, at in layout.place.items()},
+        columns={name: _coded(table[str(at)]) for name, at in layout.place.items()},
         positions=positions,
         stored_bytes=block.stored_bytes,
         text_of=lambda line: block.lines[line - block.first_line].decode(errors="backslashreplace"),
@@ -101,16 +102,18 @@ def _line_problem(line: bytes, layout: Layout) -> str | None:
 def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, list[tuple[int, str]]]:
     """Split rows at the delimiter; also the number (from 1, among all rows) and fault of each row refused."""
     refused: list[tuple[int, str]] = []
+    every, wanted = [str(i) for i in range(layout.width)], [str(i) for i in sorted({*layout.place.values()})]
+    tables, before = [pa.table({name: pa.array([], pa.binary()) for name in wanted})], 0
 
     def refuse(row: arrow_csv.InvalidRow) -> str:
-        refused.append((row.number, f"has {row.actual_columns} columns instead of {row.expected_columns}"))
+        reason = f"has {row.actual_columns} columns instead of {row.expected_columns}"
+        refused.append((before + row.number, reason))
         return "skip"
 
-    every, wanted = [str(i) for i in range(layout.width)], sorted(set(layout.place.values()))
-    table = (
-        arrow_csv.read_csv(
-            pa.BufferReader(data),
-            arrow_csv.ReadOptions(column_names=every, use_threads=False, block_size=max(len(data), 1) + 1),
+    for piece in pieces(data):
+        table = arrow_csv.read_csv(
+            pa.BufferReader(piece),
+            arrow_csv.ReadOptions(column_names=every, use_threads=False, block_size=len(piece) + 1),
             arrow_csv.ParseOptions(
                 delimiter=layout.delimiter,
                 quote_char='"' if layout.quoting else False,
@@ -118,14 +121,21 @@ def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, list[tuple[int, str]]
             ),
             arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(every, pa.binary()),
-                include_columns=[str(i) for i in wanted],
+                include_columns=wanted,
                 strings_can_be_null=False,
             ),
         )
-        if data
-        else pa.table({str(i): pa.array([], pa.binary()) for i in wanted})
+        tables.append(table)
+        before = sum(map(len, tables)) + len(refused)
+    return pa.concat_tables(tables), refused
+
+
+def _coded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """The cells of all pieces over one dictionary, in which each value stands once."""
+    chunks = column.dictionary_encode().chunks  # that of each chunk goes on where the one before ended
+    return pa.DictionaryArray.from_arrays(
+        pa.concat_arrays([c.indices for c in chunks]), chunks[-1].dictionary
     )
-    return table, refused
 
 
 def _decoded(batch: RawBatch) -> RawBatch:
@@ -134,11 +144,16 @@ def _decoded(batch: RawBatch) -> RawBatch:
     faults: dict[int, Fault] = {}
     for name, column in batch.columns.items():
         try:
-            columns[name] = column.cast(pa.string())
+            texts = column.dictionary.cast(pa.string())
         except pa.ArrowInvalid:
-            texts = [_text_or_none(value) for value in column.to_pylist()]
-            columns[name] = pa.array(texts, pa.string())
-            faults |= {i: (f"{name} is not UTF-8", None) for i, text in enumerate(texts) if text is None}
+            readable = [_text_or_none(value) for value in column.dictionary.to_pylist()]
+            texts = pa.array(readable, pa.string())
+            bad = [text is None for text in readable]
+            faults |= {
+                int(i): (f"{name} is not UTF-8", None)
+                for i in np.flatnonzero(np.array(bad)[column.indices.to_numpy()])
+            }
+        columns[name] = pa.DictionaryArray.from_arrays(column.indices, texts, safe=False)
     return _without(batch, columns, faults)
 
 
@@ -158,6 +173,7 @@ def _libsvm_values(batch: RawBatch, source: SourceConfig) -> RawBatch:
         kind = source.columns[name].kind
         if kind == "label":
             continue
+        column = column.dictionary_decode()
         pair = pc.extract_regex(column, r"^(?P<index>[^:]+):(?P<value>.+)$")
         columns[name] = pc.struct_field(pair, "index" if kind in ("categorical", "multivalued") else "value")
         for i in np.flatnonzero(pair.is_null().to_numpy(zero_copy_only=False)):
@@ -180,9 +196,10 @@ def _moved(name: str, index: pa.Array) -> dict[int, Fault]:
 
 def _without(batch: RawBatch, columns: dict[str, pa.Array], faults: dict[int, Fault]) -> RawBatch:
     """The batch with new columns, less the rows that have a fault."""
-    keep = np.setdiff1d(np.arange(len(batch.positions)), list(faults))
+    keep = np.ones(len(batch.positions), dtype=bool)
+    keep[list(faults)] = False
     if faults:
-        columns = {name: column.take(pa.array(keep)) for name, column in columns.items()}
+        columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
     malformed = [batch.reject(int(batch.positions[i]), *faults[i]) for i in sorted(faults)]
     return RawBatch(
         batch.file,

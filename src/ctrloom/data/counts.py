@@ -1,0 +1,136 @@
+"""How often each value of a field occurs, counted while rows are written; later stages start from it.
+
+What is counted of a value: rows of all splits, clicks among them, and rows to train. N values, K = 3 counts.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ctrloom.data.coded import coded
+from ctrloom.data.manifest import CountedKind, PartFile
+from ctrloom.data.parts import GROUP_ROWS, table_writer
+from ctrloom.data.threads import in_order
+from ctrloom.storage import Place
+
+COUNTS = ("count", "positives", "train")
+KINDS: dict[CountedKind, pa.DataType] = {"tokens": pa.string(), "numbers": pa.float64()}
+MOST_BYTES = (
+    256 << 20
+)  # of values and counts in memory; past that they are merged, and written if that is in vain
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Values of one field, each of them once, and how often they were seen."""
+
+    values: pa.Array
+    counts_NK: NDArray[np.int32 | np.int64]
+
+    @property
+    def bytes(self) -> int:
+        """What they take in memory."""
+        return int(self.values.nbytes) + self.counts_NK.nbytes
+
+
+def kinds(labels: np.ndarray, training: np.ndarray) -> NDArray[np.int64]:
+    """What `count_values` tells rows apart by: whether each is a click, and is to train."""
+    return labels + 2 * training.astype(np.int64)
+
+
+def count_values(column: pa.Array, kind_N: NDArray[np.int64]) -> Counted:
+    """Count the values of some rows, or what is in their lists; -0.0 is 0.0."""
+    if pa.types.is_list(column.type):
+        kind_N = np.repeat(kind_N, pc.list_value_length(column).to_numpy())
+        column = pc.list_flatten(column)
+    column = coded(column.cast(pa.float64()) if pa.types.is_float32(column.type) else column)
+    number = len(column.dictionary)
+    places = column.indices.fill_null(number).to_numpy()
+    seen = np.bincount(places * np.int64(4) + kind_N, minlength=4 * number + 4).reshape(-1, 4)[:number]
+    no, yes, no_train, yes_train = seen.T
+    count = no + yes + no_train + yes_train
+    counts_NK = np.stack(
+        [count, yes + yes_train, no_train + yes_train], axis=1, dtype=np.int32, casting="unsafe"
+    )
+    values = column.dictionary
+    if not count.all():
+        values, counts_NK = values.filter(pa.array(count > 0)), counts_NK[count > 0]
+    if pa.types.is_floating(values.type):
+        values = pa.array(values.to_numpy() + 0.0)
+    return Counted(values, counts_NK)
+
+
+def merged(parts: Sequence[Counted]) -> Counted:
+    """The values of all, each of them once again, in the order in which they came."""
+    if len(parts) == 1 and not pa.types.is_floating(parts[0].values.type):
+        return parts[0]
+    column = pa.chunked_array([part.values for part in parts]).dictionary_encode()
+    places = np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
+    values = column.chunks[-1].dictionary
+    counts_NK = np.concatenate([part.counts_NK for part in parts])
+    # Sums of whole numbers in float64 are exact as far as any count of rows goes.
+    sums = [np.bincount(places, counts_N, len(values)).astype(np.int64) for counts_N in counts_NK.T]
+    return Counted(values, np.stack(sums, axis=1))
+
+
+def counts_schema(kind: pa.DataType) -> pa.Schema:
+    """Columns of a file of counts."""
+    return pa.schema([("field", pa.int32()), ("value", kind), *((name, pa.int64()) for name in COUNTS)])
+
+
+class CountWriter:
+    """Counts fields of one kind, each under its number, into `<base>/counts/<kind>-00000.parquet` and on.
+
+    In a file, each value of a field stands once, and the fields one after the other; numbers ascend.
+    """
+
+    def __init__(self, base: Place, kind: CountedKind) -> None:
+        self.base, self.kind, self.type = base, kind, KINDS[kind]
+        self.parts: dict[int, list[Counted]] = {}
+        self.bytes = 0
+        self.files: list[PartFile] = []
+
+    def add(self, counted: Iterable[tuple[int, Counted]]) -> None:
+        """Take what was counted of some rows."""
+        for number, part in counted:
+            if len(part.values):
+                self.parts.setdefault(number, []).append(part)
+                self.bytes += part.bytes
+        if self.bytes > MOST_BYTES:
+            self.parts = {number: [whole] for number, whole in self._merged()}
+            self.bytes = sum(part.bytes for (part,) in self.parts.values())
+            if self.bytes > MOST_BYTES // 2:  # to merge again and again would be most of the work
+                self.finish()
+
+    def finish(self) -> list[PartFile]:
+        """Write what is in memory; returns all files."""
+        if not self.parts:
+            return self.files
+        at = self.base / "counts" / f"{self.kind}-{len(self.files):05d}.parquet"
+        rows = 0
+        with table_writer(at, counts_schema(self.type), ["value"]) as (writer, written):
+            for number, whole in self._merged():
+                writer.write_table(self._table(number, whole), 4 * GROUP_ROWS)
+                rows += len(whole.values)
+        self.bytes = 0
+        self.files.append(PartFile.of(self.base, written, rows))
+        return self.files
+
+    def _merged(self) -> Iterator[tuple[int, Counted]]:
+        """What was counted of each field, which is forgotten here."""
+        pa.default_memory_pool().release_unused()  # of the blocks of text, whose memory is needed here
+        fields = sorted(self.parts)
+        wholes = in_order(lambda number: merged(self.parts.pop(number)), fields, threads=1)
+        return zip(fields, wholes, strict=True)
+
+    def _table(self, number: int, whole: Counted) -> pa.Table:
+        values, counts_NK = whole.values, whole.counts_NK
+        if pa.types.is_floating(self.type):
+            order = np.argsort(values.to_numpy())
+            values, counts_NK = values.take(pa.array(order)), counts_NK[order]
+        fields = np.full(len(values), number, dtype=np.int32)
+        return pa.table([fields, values, *counts_NK.T.astype(np.int64)], schema=counts_schema(self.type))

@@ -1,0 +1,142 @@
+"""Counts kept with ingested rows, against a count of the rows themselves."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_helpers import Write, data_config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctrloom.config import SPLITS, VocabularyConfig
+from ctrloom.data import coded, counts
+from ctrloom.data.counts import COUNTS, Counted, count_values, kinds, merged
+from ctrloom.data.engines import EMBEDDED, opened
+from ctrloom.data.errors import DataError
+from ctrloom.data.field_counts import field_counts
+from ctrloom.data.ingest import ingest
+from ctrloom.data.manifest import IngestedManifest
+from ctrloom.data.sources import blocks
+from ctrloom.data.vocabulary import build_vocabulary
+
+TOKENS = st.lists(st.one_of(st.none(), st.text("ab", max_size=2)), max_size=40)
+NUMBERS = st.lists(st.one_of(st.none(), st.sampled_from([-1.5, -0.0, 0.0, 1e300])), max_size=40)
+LISTS = st.lists(st.lists(st.text("ab", max_size=1), max_size=3), max_size=40)
+COLUMNS = {
+    "click": "label",
+    "user": "categorical",
+    "age": "numeric",
+    "tags": "multivalued",
+    "w": "weight",
+}
+
+
+def counter(values: list[Any], labels: np.ndarray, training: np.ndarray) -> dict[Any, tuple[int, int, int]]:
+    """Rows, clicks and rows to train of each value, counted one by one."""
+    found = [Counter[Any]() for _ in COUNTS]
+    for value, label, train in zip(values, labels, training, strict=True):
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None:
+                for count, one in zip(found, (1, int(label), int(train)), strict=True):
+                    count[each] += one
+    return {value: tuple(count[value] for count in found) for value in found[0]}  # type: ignore[misc]
+
+
+def as_dict(counted: Counted) -> dict[Any, tuple[int, ...]]:
+    return dict(zip(counted.values.to_pylist(), map(tuple, counted.counts_NK.tolist()), strict=True))
+
+
+@pytest.mark.parametrize("by_dictionary", [False, True])
+@given(values=st.one_of(TOKENS, NUMBERS, LISTS), seed=st.integers(0, 9))
+def test_values_of_rows_are_counted(by_dictionary: bool, values: list[Any], seed: int) -> None:
+    first = next((value for value in values if value is not None), "")
+    kind = {str: pa.string(), float: pa.float64(), list: pa.list_(pa.string())}[type(first)]
+    column = pa.array(values, kind)
+    if by_dictionary:
+        column = coded.coded(column)
+    labels, training = np.random.default_rng(seed).integers(0, 2, (2, len(values)))
+    found = count_values(column, kinds(labels.astype(np.int8), training.astype(bool)))
+    assert as_dict(merged([found])) == counter(values, labels, training)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), min_size=1, max_size=20), st.integers(1, 6)
+)
+def test_merged_counts_are_those_of_all_parts(rows: list[tuple[str, int]], size: int) -> None:
+    parts = []
+    for start in range(0, len(rows), size):
+        some = Counter[str]()
+        for token, number in rows[start : start + size]:
+            some[token] += number
+        numbers = np.array([[n, 0, 2 * n] for n in some.values()], dtype=np.int64)
+        parts.append(Counted(pa.array(list(some), pa.string()), numbers))
+    expected = Counter[str]()
+    for token, number in rows:
+        expected[token] += number
+    assert as_dict(merged(parts)) == {token: (n, 0, 2 * n) for token, n in expected.items()}
+
+
+def text(rows: int) -> str:
+    rng, lines = np.random.default_rng(0), ["click,user,age,tags,w"]
+    for row in range(rows):
+        user, age = (
+            f"u{rng.zipf(1.5) % 50}" if row % 9 else "",
+            rng.choice(["", "0", "-0.0", "3", "3.0", "7"]),
+        )
+        lines.append(f"{row % 3 // 2},{user},{age},{'|'.join(rng.choice(list('xyz'), row % 3))},{row % 4}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("most_bytes", [counts.MOST_BYTES, 500])
+def test_counts_of_ingested_rows_are_those_of_their_files(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    monkeypatch.setattr(counts, "MOST_BYTES", most_bytes)
+    monkeypatch.setattr(blocks.read_blocks, "__defaults__", (700,))
+    path = ingest(data_config(write("a.csv", text(900)), COLUMNS), tmp_path / "store")
+    manifest, base = IngestedManifest.load(path)
+    assert manifest.counts is not None
+    assert (len(manifest.counts["tokens"]) > 1) == (most_bytes == 500)
+    splits = {split: pa.concat_tables(map(pq.read_table, manifest.paths(base, split))) for split in SPLITS}
+    rows = pa.concat_tables(splits.values())
+    training = np.arange(len(rows)) < len(splits["train"])
+    with opened(EMBEDDED, tmp_path) as engine, field_counts(manifest, base, engine, tmp_path) as every:
+        assert list(every) == ["user", "age", "tags", "weight"]
+        for name, found in every.items():
+            expected = counter(rows[name].to_pylist(), rows["label"].to_numpy(), training)
+            read = pa.Table.from_batches(found.batches()).to_pylist()
+            assert {row["value"]: tuple(row[name] for name in COUNTS) for row in read} == expected
+            assert len(read) == len(expected)
+            if name in ("age", "weight"):
+                assert [row["value"] for row in read] == sorted(expected)
+            assert found.total("train") == sum(count for _, _, count in expected.values())
+
+
+def test_what_did_not_fit_into_memory_at_once_gives_the_same_data_set(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = data_config(write("a.csv", text(900)), COLUMNS)
+    monkeypatch.setattr(blocks.read_blocks, "__defaults__", (700,))
+    made = []
+    for most_bytes in (counts.MOST_BYTES, 500):
+        monkeypatch.setattr(counts, "MOST_BYTES", most_bytes)
+        store = tmp_path / str(most_bytes)
+        clean = ingest(config, store)
+        encoded = build_vocabulary(clean, VocabularyConfig(min_count=3), store)
+        files = [clean.parent / "profile.json", *(p for p in encoded.parent.rglob("*") if p.is_file())]
+        made.append({p.name: p.read_bytes() for p in files if p.name != "manifest.json"})
+    assert made[0] == made[1]
+
+
+def test_rows_without_counts_are_to_be_ingested_again(write: Write, tmp_path: Path) -> None:
+    path = ingest(data_config(write("a.csv", text(200)), COLUMNS), tmp_path / "store")
+    manifest, base = IngestedManifest.load(path)
+    old = manifest.model_copy(update={"counts": None})
+    with opened(EMBEDDED, tmp_path) as engine:
+        with pytest.raises(DataError, match="older ctrloom, without counts; ingest the rows again"):
+            with field_counts(old, base, engine, tmp_path):
+                pass
