@@ -38,9 +38,7 @@ def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
     candidates = [drawn_graph(config.nodes, rng) for _ in range(config.candidates)]
     loss_C = shared.losses(candidates)
     ranked = list(dict.fromkeys(candidates[c] for c in np.argsort(loss_C, kind="stable")))
-    brief = hyper.model_copy(
-        update={"epochs": config.finalist_epochs, "batch_size": config.batch_size, "base_batch_size": None}
-    )
+    brief = shared.hyper.model_copy(update={"epochs": config.finalist_epochs})
     tried = trials(ranked[: config.finalists], fit_briefly, task, config, brief)
     graph, seconds = best_of(tried), time.perf_counter() - began
     trace = trace_of(
@@ -61,7 +59,8 @@ class _Shared:
     def __init__(self, task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> None:
         seed_everything(config.seed)
         self.task, self.config = task, config
-        self.hyper = hyper.model_copy(update={"epochs": config.epochs, "batch_size": config.batch_size})
+        changed = {"epochs": config.epochs, "batch_size": config.batch_size, "base_batch_size": None}
+        self.hyper = hyper.model_copy(update=changed)
         shape = shape_of(task.schema, hyper)
         interaction = SharedCell(INTERACTION_INPUTS, config.nodes, shape)
         ensemble = SharedCell(ENSEMBLE_INPUTS, config.nodes, shape)

@@ -14,7 +14,7 @@ from ctrloom.evaluation.results import Epoch
 from ctrloom.progress import progress
 from ctrloom.training.loop import (
     History,
-    adam,
+    adam_of,
     pick_device,
     run_epoch,
     seed_everything,
@@ -58,13 +58,7 @@ def falling(
     device = pick_device(hyper.device)
     world.begin(model.to(device))
     train = train.to(device)
-    optimizer = adam(
-        model,
-        hyper.learning_rate,
-        hyper.embedding_l2,
-        tables=hyper.embedding_optimizer,
-        table_rate=hyper.embedding_learning_rate,
-    )
+    optimizer = adam_of(model, hyper)
     steps = hyper.epochs * steps_in_pass(train.total, hyper.batch_size)
     cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: (1 + math.cos(math.pi * n / steps)) / 2)
     step = Step(model, optimizer.step, [optimizer], before=before, after=cosine.step)

@@ -145,6 +145,18 @@ def adam(
     return RowWise([group for group in groups if group["params"]], lr=rate, fused=True)
 
 
+def adam_of(model: nn.Module, hyper: Hyperparameters) -> RowWise:
+    """Adam with the settings of a model."""
+    return adam(
+        model,
+        hyper.learning_rate,
+        hyper.embedding_l2,
+        tables=hyper.embedding_optimizer,
+        table_rate=hyper.embedding_learning_rate,
+        times=hyper.batch_size / hyper.base_batch_size if hyper.base_batch_size else None,
+    )
+
+
 def warm_up(optimizer: RowWise, steps: int) -> LambdaLR:
     """Let the learning rates of dense weights rise over so many steps; to be stepped after each of them."""
 
@@ -174,14 +186,7 @@ def fit(model: nn.Module, train: Feed, valid: Feed, hyper: Hyperparameters, seed
     device = pick_device(hyper.device)
     world.begin(model.to(device))
     train, valid = train.to(device), valid.to(device)
-    optimizer = adam(
-        model,
-        hyper.learning_rate,
-        hyper.embedding_l2,
-        tables=hyper.embedding_optimizer,
-        table_rate=hyper.embedding_learning_rate,
-        times=hyper.batch_size / hyper.base_batch_size if hyper.base_batch_size else None,
-    )
+    optimizer = adam_of(model, hyper)
     warming = None
     if hyper.base_batch_size:
         warming = warm_up(optimizer, steps_in_pass(train.total, hyper.batch_size)).step
