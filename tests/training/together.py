@@ -72,7 +72,7 @@ def trained(name: ModelName, weighted: bool = False, **settings: Any) -> dict[st
 def architecture_of(name: ModelName, schema: Any) -> Architecture:
     every = Architecture.complete(schema.names)
     if name == "autopi":
-        return autopi._architecture(Task(None, None, schema), "random", autopi.random_graph(2, 0))  # type: ignore[arg-type]
+        return autopi.architecture(Task(None, None, schema), "random", autopi.random_graph(2, 0))  # type: ignore[arg-type]
     if name == "optinter":
         kinds = ("memorize", "hadamard")
         pairs = [i.model_copy(update={"function": kinds[n % 2]}) for n, i in enumerate(every.interactions)]
