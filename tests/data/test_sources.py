@@ -133,6 +133,8 @@ BAD = {
     "infinite": ("0,bob,inf", "size is not a number: 'inf'"),
     "nan": ("0,bob,nan", "size is not a number: 'nan'"),
     "utf-8": (b"0,b\xffb,2", "name is not UTF-8"),
+    "columns that are not utf-8": (b"0,b\xff", "has 2 columns instead of 3"),
+    "quote that is not utf-8": (b'0,"b\xff,2', "has a quoted field that does not end on its line"),
     "quote": ('0,"bob,2', "has a quoted field that does not end on its line"),
     "return": ("0,b\rb,2", "has a carriage return within the line"),
 }
@@ -158,6 +160,14 @@ def test_a_malformed_row_is_named_by_its_line(
     assert malformed.text == bad.decode(errors="backslashreplace")
     assert batch.table["name"].to_pylist() == ["ann", "cy", "dee"]
     assert sorted([malformed.position, *batch.positions]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("quote", [b"", b'"'])
+def test_a_long_row_of_other_bytes_is_malformed_like_any_other(write: Write, quote: bytes) -> None:
+    cell = quote + b"\xff" * 200_000 + quote
+    path = write("a.csv", GOOD.encode() + b"0," + cell + b"\n1," + cell + b",4\n")
+    expected = [(5, "has 2 columns instead of 3"), (6, "name is not UTF-8")]
+    assert bad_lines(source(), path) == expected
 
 
 def test_lines_and_positions_hold_over_many_blocks(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

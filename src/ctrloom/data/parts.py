@@ -18,11 +18,8 @@ from ctrloom.storage import Location, Place, Written
 GROUP_ROWS = 32_768  # rows per row group, or up to twice as many: what a reader holds at a time
 PART_ROWS = 128 * GROUP_ROWS
 _CODED = {pa.string(): pa.dictionary(pa.int32(), pa.string())}
-_SPLIT = (
-    pa.int32(),
-    pa.int64(),
-    pa.float32(),
-)  # ids, counts, factors: smaller and sooner written byte by byte than otherwise
+# Ids, counts, factors: smaller and sooner written byte by byte than otherwise.
+_SPLIT = (pa.int32(), pa.int64(), pa.float32())
 
 
 def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -93,9 +90,8 @@ def _part(
     source: Any = verified.opened(path) if isinstance(path, Location) else path
     ahead: dict[str, Any] = {"pre_buffer": True} if isinstance(path, Location) else {"buffer_size": 1 << 20}
     ahead |= {"read_dictionary": list(dictionaries), "metadata": footer}
-    rows = (
-        2 * GROUP_ROWS if dictionaries else GROUP_ROWS
-    )  # a row group that `PartWriter` wrote is shorter than this
+    # A row group that `PartWriter` wrote is shorter than twice that.
+    rows = 2 * GROUP_ROWS if dictionaries else GROUP_ROWS
     with pq.ParquetFile(source, page_checksum_verification=True, **ahead) as file:
         for batch in read_groups(file, rows, columns, span):
             yield batch.replace_schema_metadata()  # checksums
@@ -146,16 +142,15 @@ def table_writer(
     """
     split = [field.name for field in schema if field.type in _SPLIT]
     others = [field.name for field in schema if field.name not in {*split, *unlike}]
+    tokens = [field.name for field in schema if is_coded(field.type) or pa.types.is_string(field.type)]
     options: dict[str, Any] = {
         "use_byte_stream_split": split,
         "use_dictionary": others,
         "compression": "zstd",
-    }
-    # Rows may come with dictionaries, which are not to come back with: the file keeps no Arrow schema.
-    options |= {"store_schema": not any(is_coded(field.type) for field in schema)}
-    # Least and greatest texts would take as long as all else that is written, and nobody asks for them.
-    options |= {
-        "write_statistics": [f.name for f in schema if not (is_coded(f.type) or pa.types.is_string(f.type))]
+        # Rows may come with dictionaries, which they are not to come back with.
+        "store_schema": not any(is_coded(field.type) for field in schema),
+        # Least and greatest texts would take as long as all else that is written, and nobody asks for them.
+        "write_statistics": [field.name for field in schema if field.name not in tokens],
     }
     blocks = verified.Blocks()
     with (

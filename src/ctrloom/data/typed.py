@@ -42,7 +42,7 @@ class TypedBatch:
 
     coded: (
         pa.RecordBatch
-    )  # tokens and numbers by dictionaries; a token stands there once, a number may more often
+    )  # tokens and numbers by dictionaries: a token is there once, a number may be more often
     positions: np.ndarray  # int64
     malformed: list[Malformed]
     rows: int

@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from ctrloom.config import SourceConfig
-from ctrloom.data.sources.blocks import Block, pieces, read_blocks
+from ctrloom.data.sources.blocks import MAX_LINE_BYTES, Block, pieces, read_blocks
 from ctrloom.data.sources.layout import Layout, delimited, indexed
 from ctrloom.data.sources.raw import RawBatch
+
+csv.field_size_limit(MAX_LINE_BYTES)  # a field is no longer than its line
 
 Fault = tuple[str, str | None]  # what is wrong, and the value that is
 
@@ -56,11 +58,13 @@ def _trimmed(block: Block) -> Block:
 
 
 def _split_columns(block: Block, layout: Layout) -> RawBatch:
-    table, refused = _parse(block.data, layout)
-    rows = table.num_rows + len(refused)
     lines = np.arange(block.first_line, block.first_line + block.line_count)
-    reasons = {number - 1: reason for number, reason in refused}
-    if rows != len(lines) or (b"\r" in block.data and block.data.count(b"\r") != block.data.count(b"\r\n")):
+    table, reasons = None, dict[int, str]()
+    if _is_text(block.data):  # of a row that it refuses, Arrow wants to read the text
+        table, refused = _parse(block.data, layout)
+        reasons = {number - 1: reason for number, reason in refused}
+    strays = b"\r" in block.data and block.data.count(b"\r") != block.data.count(b"\r\n")
+    if table is None or strays or table.num_rows + len(reasons) != len(lines):
         # Empty lines, or line ends where none should be: find out which lines the parser may see.
         table, lines, reasons = _parse_line_by_line(block, layout)
     positions = np.delete(np.arange(len(lines)), sorted(reasons))
@@ -96,7 +100,29 @@ def _line_problem(line: bytes, layout: Layout) -> str | None:
         except csv.Error as error:
             if "end of data" in str(error):
                 return "has a quoted field that does not end on its line"
+    if not _is_text(line):
+        (cells,) = csv.reader(
+            [line.decode("latin-1")],
+            delimiter=layout.delimiter,
+            quoting=csv.QUOTE_MINIMAL if layout.quoting else csv.QUOTE_NONE,
+        )
+        if len(cells) != layout.width:
+            return _width_problem(len(cells), layout.width)
     return None
+
+
+def _width_problem(actual: int | None, expected: int | None) -> str:
+    return f"has {actual} columns instead of {expected}"
+
+
+def _is_text(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, list[tuple[int, str]]]:
@@ -106,7 +132,7 @@ def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, list[tuple[int, str]]
     tables, before = [pa.table({name: pa.array([], pa.binary()) for name in wanted})], 0
 
     def refuse(row: arrow_csv.InvalidRow) -> str:
-        reason = f"has {row.actual_columns} columns instead of {row.expected_columns}"
+        reason = _width_problem(row.actual_columns, row.expected_columns)
         refused.append((before + row.number, reason))
         return "skip"
 
