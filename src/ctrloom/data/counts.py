@@ -19,7 +19,7 @@ from ctrloom.storage import Place
 
 COUNTS = ("count", "positives", "train")
 KINDS: dict[CountedKind, pa.DataType] = {"tokens": pa.string(), "numbers": pa.float64()}
-MOST_BYTES = 256 << 20  # of counts in memory; past that they are merged, and written if that is in vain
+MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and written if that is in vain
 
 
 @dataclass(frozen=True)
