@@ -10,7 +10,6 @@ import argparse
 import datetime
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from machine import describe
+from memory import peak_mib
 from torch import nn
 
 from ctrloom.config import MemorizingSettings, OptInterSettings, SourceConfig
@@ -105,11 +105,6 @@ def timed(step: Callable[[int], Any]) -> dict[str, float]:
     return {"seconds": min(clock), "cpu": min(processor)}
 
 
-def memory() -> float:
-    """Most memory that this process had so far, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
 def measure(way: str, rows: int, keys: int) -> dict[str, float]:
     """One way, measured in a process of its own."""
     seed_everything(0)
@@ -135,7 +130,7 @@ def measure(way: str, rows: int, keys: int) -> dict[str, float]:
             loss.backward()
             optimizer.step()
 
-        return {**timed(step), "memory": memory()}
+        return {**timed(step), "memory": peak_mib() * 2**20 / 1e9}
     layer = CrossEmbedding(made, pairs, 1, 0.0, MemorizingSettings())
     began = time.perf_counter()
     layer.fill(kept)

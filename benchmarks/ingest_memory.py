@@ -11,7 +11,6 @@ import argparse
 import datetime
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from machine import describe
+from memory import peak_mib
 from pyarrow import csv
 
 TOKENS = [1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194]
@@ -64,7 +64,7 @@ def measure(path: Path, store: Path) -> dict[str, float]:
     config = DataConfig.parse({**CONFIG, "files": str(path)}, "benchmark")
     began = time.perf_counter()
     ingested = ingest(config, store)
-    middle, peak = time.perf_counter(), _peak_mib()
+    middle, peak = time.perf_counter(), peak_mib()
     encoded = build_vocabulary(ingested, VocabularyConfig(min_count=MIN_COUNT), store)
     ended = time.perf_counter()
     manifest, _ = EncodedManifest.load(encoded)
@@ -77,12 +77,8 @@ def measure(path: Path, store: Path) -> dict[str, float]:
         "ingest_seconds": middle - began,
         "vocabulary_seconds": ended - middle,
         "ingest_peak_mib": peak,
-        "peak_mib": _peak_mib(),
+        "peak_mib": peak_mib(),
     }
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def in_child(path: Path, store: Path, counts: int) -> dict[str, float]:

@@ -7,11 +7,11 @@ values, there is no split and no validation, and a line that is out of shape end
 """
 
 import json
-import resource
 import sys
 import time
 
 import polars as pl
+from memory import peak_mib
 
 NUMBERS = [f"I{i}" for i in range(1, 14)]
 TOKENS = [f"C{i}" for i in range(1, 27)]
@@ -58,7 +58,7 @@ def main() -> None:
         "threads": pl.thread_pool_size(),
         "seconds": seconds,
         "tokens": sum(map(len, ordered.values())),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
     }
     print(json.dumps(figures))
 

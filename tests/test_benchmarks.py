@@ -12,7 +12,7 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 OURS = {"cases", "limits", "ours", "result", "shapes", "worker"}
-OURS |= {"machine", "growth", "whole", "feeding", "cross_lookup"}
+OURS |= {"machine", "memory", "growth", "whole", "feeding", "cross_lookup"}
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_a_line_names_the_limit_of_launches(tmp_path: Path) -> None:
     line = {
         "case": asdict(case),
         "kernels": 50,
-        "calls": {"loop": {"ours": 1e6}},
+        "calls": {"loop": {"ours": 1e6, "of_limit": 0.05}},
         "peak_mib": {"ours": 7},
         "limit": bound,
     }
@@ -74,7 +74,7 @@ def test_a_line_names_the_limit_of_launches(tmp_path: Path) -> None:
     result.write([line], machine, given)
     (page,) = (path.read_text() for path in tmp_path.glob("*.md"))
     assert "4.00 us a kernel, 1.00 us in a graph" in page
-    assert "launch, 20,000,000 (50 kernels a step) | 5% | 7 |" in page
+    assert "launch, 20,000,000 (50 kernels a step) |  | 5% | 7 |" in page
     assert ".svg" not in page  # a chart of ratios, and there are none
 
 
@@ -98,7 +98,8 @@ def test_the_suite_in_processes_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     module("training.__main__").main()
     (written,) = (json.loads(path.read_text()) for path in tmp_path.glob("*.json"))
     (line,) = (line for line in written["lines"] if line["case"]["model"] == "fm")
-    assert line["calls"]["loop"]["ours"] > 0
+    loop = line["calls"]["loop"]
+    assert loop["of_limit"] == pytest.approx(loop["ours"] / line["limit"]["rows_per_second"])  # of one round
 
 
 def test_feeding_from_memory_and_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Speed of training and searching beside peers: `python benchmarks/training --help`.
 
-Each case runs in a process of its own, and so does its peer. Both prepare; then they take turns, so that both
-meet the same machine, and the table has the median ratio of neighbours.
+Each case runs in a process of its own, and so does its peer. Both prepare; then they take turns, and the
+machine's limits are measured in every turn too, so that all meet the same machine: the table has median
+ratios of neighbours.
 """
 
 import argparse
@@ -11,8 +12,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +75,9 @@ class Process:
         raise RuntimeError("\n".join(self.errors.read().splitlines()[-15:]))
 
 
-def run(case: Case, arguments: argparse.Namespace, home: Path) -> dict[str, Any]:
+def run(
+    case: Case, arguments: argparse.Namespace, home: Path, measured: Callable[[], Machine]
+) -> dict[str, Any]:
     """One line of the table."""
     sizes = sizes_of(case.shape, None if case.search == "optinter" else case.ids)
     task = asdict(case) | {
@@ -94,10 +99,12 @@ def run(case: Case, arguments: argparse.Namespace, home: Path) -> dict[str, Any]
         command = [arguments.peer_python, str(HERE / f"peers/{case.peer}.py"), json.dumps(task)]
         processes["peer"] = start([*command, *([str(clone)] if clone else [])])
     answers: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    bounds: list[dict[str, Any]] = []
     for _ in range(arguments.rounds):
         for who, process in processes.items():
             for call in process.facts["calls"]:
                 answers.setdefault(call, {}).setdefault(who, []).append(process.call(call))
+        bounds.append(limit(case, measured(), processes["ours"].facts.get("kernels")))
     for process in processes.values():
         process.end()
     line: dict[str, Any] = {
@@ -105,11 +112,14 @@ def run(case: Case, arguments: argparse.Namespace, home: Path) -> dict[str, Any]
         "parameters": processes["ours"].facts["parameters"],
         "kernels": processes["ours"].facts.get("kernels"),
         "calls": {},
+        "limit": sorted(bounds, key=itemgetter("rows_per_second"))[len(bounds) // 2],
     }
+    limits = [bound["rows_per_second"] for bound in bounds]
     for call, by in answers.items():
         rates = {who: [a["rows"] / a["seconds"] for a in found] for who, found in by.items()}
         line["calls"][call] = {who: statistics.median(rate) for who, rate in rates.items()} | {
-            "cpu": {who: statistics.median(a["rows"] / a["cpu_seconds"] for a in f) for who, f in by.items()}
+            "cpu": {who: statistics.median(a["rows"] / a["cpu_seconds"] for a in f) for who, f in by.items()},
+            "of_limit": statistics.median(a / b for a, b in zip(rates["ours"], limits, strict=True)),
         }
         if "peer" in rates:
             ratios = [mine / theirs for mine, theirs in zip(rates["ours"], rates["peer"], strict=True)]
@@ -152,7 +162,8 @@ def main() -> None:
     arguments.steps = arguments.steps or (300 if arguments.device == "cuda" else 10)
     arguments.output.mkdir(parents=True, exist_ok=True)
     size = 2**16 if arguments.tiny else 2**28 if arguments.device == "cuda" else 2**26
-    machine: Machine = measure(arguments.threads, torch.device(arguments.device), size)
+    measured = partial(measure, arguments.threads, torch.device(arguments.device), size)
+    machine = measured()
     print(machine, flush=True)
     lines = []
     with tempfile.TemporaryDirectory() as home:
@@ -162,11 +173,10 @@ def main() -> None:
             if arguments.tiny:
                 case = tiny(case)
             try:
-                line = run(case, arguments, Path(home))
+                line = run(case, arguments, Path(home), measured)
             except RuntimeError as error:
                 print(f"{case.name}: failed\n{error}", file=sys.stderr, flush=True)
                 continue
-            line["limit"] = limit(case, machine, line["kernels"])
             lines.append(line)
             print(case.name, json.dumps({k: line[k] for k in ("calls", "limit", "peak_mib")}), flush=True)
             write(lines, machine, arguments)  # after each case: what is measured is not lost

@@ -34,33 +34,32 @@ def _page(
         f"{arguments.threads} thread(s). "
         f"Median of {arguments.rounds} turns of {arguments.steps} steps; ours and the peer's in turn.",
         "",
-        f"Measured in the same run: {machine.copy_bytes / 1e9:.0f} GB/s copied (read and written), "
+        f"Measured at the start: {machine.copy_bytes / 1e9:.0f} GB/s copied (read and written), "
         f"{machine.gathered_rows / 1e6:.0f} million rows of 20 floats gathered a second, "
         + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in machine.flops.items())
         + _launches(machine)
         + ".",
         "",
         "`step`: batches at hand; `loop`: a whole pass with shuffling (of the peers: with their loader, "
-        "where they have one). The limit is of memory, arithmetic or launches, whichever is least: see "
-        "`limits.py`.",
+        "where they have one). The limit is of memory, arithmetic or launches, whichever is least (see "
+        "`limits.py`), measured in every turn: its median is shown, and the median share of it.",
         "",
         "| work | rows/s, step | rows/s, loop | peer, step | peer, loop | ratio, step | ratio, loop "
-        "| to reach | limit | of the limit | MiB |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|",
+        "| to reach | limit | step of it | loop of it | MiB |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|",
     ]
     for line in lines:
         case, calls, bound = line["case"], line["calls"], line["limit"]
         step, loop = calls.get("step", {}), calls["loop"]
         goal = f">= {case['least']:g}x" if case["least"] else ""
         goal = f">= {case['rows_per_second']:,.0f}" if case["rows_per_second"] else goal
-        share = loop["ours"] / bound["rows_per_second"]
         cells = [
             case["name"],
             *(_rate(call.get(who)) for who in ("ours", "peer") for call in (step, loop)),
             *(f"{call['ratio']:.1f}x" if "ratio" in call else "" for call in (step, loop)),
             goal,
             f"{bound['binding']}, {bound['rows_per_second']:,.0f}" + _kernels(line),
-            f"{share:.0%}",
+            *(f"{call['of_limit']:.0%}" if call else "" for call in (step, loop)),
             f"{line['peak_mib']['ours']:,}",
         ]
         text.append("| " + " | ".join(cells) + " |")

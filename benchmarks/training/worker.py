@@ -6,21 +6,17 @@ Peers import this file, so it needs nothing but Python.
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
 
-
-def memory() -> int:
-    """Most memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+from memory import peak_mib
 
 
 def serve(
     rows: dict[str, int],
     calls: dict[str, Callable[[], object]],
-    peak: Callable[[], int] = memory,
+    peak: Callable[[], float] = peak_mib,
     **facts: object,
 ) -> None:
     """Answer on the standard output until the standard input ends.
@@ -50,4 +46,4 @@ def serve(
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
         if isinstance(own, float):  # the call knows better which of its seconds count
             seconds = own
-        say(seconds=seconds, cpu_seconds=cpu_seconds, rows=rows[name], peak_mib=peak())
+        say(seconds=seconds, cpu_seconds=cpu_seconds, rows=rows[name], peak_mib=round(peak()))

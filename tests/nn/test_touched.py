@@ -56,3 +56,22 @@ def test_tables_that_are_asked_for_the_same_rows_share_one_sort(monkeypatch: pyt
     ids_BC[0, 0] = 3  # as a buffer that the next batch is copied into
     assert touched_by_both() == [[2, 3, 4]] * 2
     assert sorts == [[1, 2, 2, 4], [3, 2, 2, 4]]
+
+
+@pytest.mark.parametrize("warns", [False, True])
+def test_rows_are_overwritten_whatever_the_order_and_determinism_stays_as_it_was(warns: bool) -> None:
+    table, generator = torch.zeros(50_000, 3), torch.Generator().manual_seed(0)
+    row_U = torch.randperm(len(table), generator=generator)[:40_000]
+    put = torch.randn(len(row_U), 3, generator=generator)
+    try:
+        torch.use_deterministic_algorithms(True, warn_only=warns)
+        touched.put_rows(table, row_U, put)
+        with pytest.raises(IndexError):
+            touched.put_rows(table, torch.tensor([50_000]), put[:1])
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled() == warns
+    finally:
+        torch.use_deterministic_algorithms(False)
+    expected = torch.zeros(50_000, 3).numpy()
+    expected[row_U.numpy()] = put.numpy()
+    assert (table.numpy() == expected).all()

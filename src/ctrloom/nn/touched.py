@@ -6,6 +6,8 @@ and a gradient is left as it came, unsorted.
 N rows looked up in all, R rows of the table, U of them that a batch touches, D width of a row.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -30,6 +32,24 @@ def rows_of(table: Tensor, row_N: Tensor) -> Tensor:
     if table.shape[1:] == (1,):
         return table.view(-1).index_select(0, row_N).unsqueeze(1)
     return table.index_select(0, row_N)
+
+
+def put_rows(table: Tensor, row_U: Tensor, put: Tensor) -> None:
+    """Overwrite rows of a table, of which each is named once."""
+    with _in_any_order():
+        table.index_copy_(0, row_U, put)
+
+
+@contextmanager
+def _in_any_order() -> Iterator[None]:
+    """Let threads share what torch, which cannot know that rows are unique, has one thread do in order."""
+    asked = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(asked, warn_only=warns)
 
 
 def summed_rows(row_N: Tensor, grad_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ctrloom import kernels
-from ctrloom.nn.touched import rows_of, summed_rows
+from ctrloom.nn.touched import put_rows, rows_of, summed_rows
 from ctrloom.optim.cowclip import FLOOR, RATIO, cowclip
 
 
@@ -51,7 +51,7 @@ class RowWise(torch.optim.Adam):
                     if group["weight_decay"]:
                         grad_UD = grad_UD.add(weight_UD, alpha=group["weight_decay"])
                     move(parameter, group, row_U, weight_UD, grad_UD)
-                    parameter.index_copy_(0, row_U, weight_UD)
+                    put_rows(parameter, row_U, weight_UD)
                     parameter.grad = None  # nothing is left for the dense step
         super().step()
 
@@ -65,7 +65,7 @@ class RowWise(torch.optim.Adam):
         first_UD, second_UD = moments_U2D.unbind(1)
         first_UD.lerp_(grad_UD, 1 - beta1)
         second_UD.mul_(beta2).addcmul_(grad_UD, grad_UD, value=1 - beta2)
-        state["moments"].index_copy_(0, row_U, moments_U2D)
+        put_rows(state["moments"], row_U, moments_U2D)
         scale_UD = (second_UD / (1 - beta2**steps)).sqrt_().add_(group["eps"])
         weight_UD.addcdiv_(first_UD, scale_UD, value=-group["lr"] / (1 - beta1**steps))
 
@@ -74,7 +74,7 @@ class RowWise(torch.optim.Adam):
     ) -> None:
         state = self._state(table, adagrad=True)
         square_U = state["squares"].index_select(0, row_U).add_(grad_UD.square().mean(1))
-        state["squares"].index_copy_(0, row_U, square_U)
+        put_rows(state["squares"], row_U, square_U)
         weight_UD.addcdiv_(grad_UD, square_U.sqrt_().add_(group["eps"]).unsqueeze(1), value=-group["lr"])
 
     def _fused(self, table: Tensor, group: dict[str, Any], adagrad: bool) -> bool:
