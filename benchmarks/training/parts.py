@@ -17,16 +17,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import torch
 from cases import CASES, Case
 from limits import Machine, measure
+from machine import describe
 from ours import train
 from shapes import sizes_of
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-
-sys.path.append(str(Path(__file__).parents[1]))
-from machine import describe
 
 KINDS = {
     "matrix products": ("mm", "addmm", "bmm", "baddbmm"),
