@@ -217,11 +217,14 @@ for part in (kept, blocks):
 
 @pytest.mark.slow
 def test_memory_is_that_of_windows_whatever_the_rows(tmp_path: Path) -> None:
-    """23 windows, 240 MB if they were held, after four of them: the peak hardly grows."""
+    """46 windows, 480 MB if they were held, after four of them: the peak grows by less than a quarter.
+
+    How threads meet moves it by tens of MB, however many windows there are.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows, rng = 1_500_000, np.random.default_rng(0)
+    rows, rng = 3_000_000, np.random.default_rng(0)
     names = [chr(97 + i) for i in range(39)]
     group = {name: pa.array(rng.integers(0, 2000, 32_768, dtype=np.int32)) for name in names}
     table = pa.table({**group, "label": pa.array(np.ones(32_768, np.float32))})
@@ -239,4 +242,4 @@ def test_memory_is_that_of_windows_whatever_the_rows(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (few, before), (every, after) = (map(int, line.split()) for line in done.stdout.splitlines())
     assert (few, every) == (8 * 32_768, rows)
-    assert after - before < 40
+    assert after - before < 120
