@@ -1,6 +1,7 @@
 """Counts kept with ingested rows, against a count of the rows themselves."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ctrloom.data import coded, counts
 from ctrloom.data.counts import COUNTS, Counted, count_values, kinds, merged
 from ctrloom.data.engines import EMBEDDED, opened
 from ctrloom.data.errors import DataError
-from ctrloom.data.field_counts import field_counts
+from ctrloom.data.field_counts import FieldCounts, field_counts
 from ctrloom.data.ingest import ingest
 from ctrloom.data.manifest import IngestedManifest
 from ctrloom.data.sources import blocks
@@ -108,7 +109,7 @@ def test_counts_of_ingested_rows_are_those_of_their_files(
         assert list(every) == ["user", "age", "tags", "weight"]
         for name, found in every.items():
             expected = counter(rows[name].to_pylist(), rows["label"].to_numpy(), training)
-            read = pa.Table.from_batches(found.batches()).to_pylist()
+            read = pa.Table.from_batches(found.where("count", 1, ["value", *COUNTS])).to_pylist()
             assert {row["value"]: tuple(row[name] for name in COUNTS) for row in read} == expected
             assert len(read) == len(expected)
             if name in ("age", "weight"):
@@ -130,6 +131,36 @@ def test_what_did_not_fit_into_memory_at_once_gives_the_same_data_set(
         files = [clean.parent / "profile.json", *(p for p in encoded.parent.rglob("*") if p.is_file())]
         made.append({p.name: p.read_bytes() for p in files if p.name != "manifest.json"})
     assert made[0] == made[1]
+
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from("abcdefg"), st.integers(1, 9)), max_size=60, unique_by=lambda r: r[0]
+)
+
+
+@given(rows=ROWS, size=st.integers(1, 4), start=st.integers(0, 3), least=st.integers(1, 10))
+def test_values_that_came_often_are_found_without_reading_the_others(
+    rows: list[tuple[str, int]], size: int, start: int, least: int
+) -> None:
+    columns = {"value": [v for v, _ in rows], **{name: [n for _, n in rows] for name in COUNTS}}
+    table = pa.table(columns, pa.schema([("value", pa.string()), *((name, pa.int64()) for name in COUNTS)]))
+    read_values: set[int] = set()
+
+    def read(span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        if "value" in columns:
+            read_values.update(place - start for place in span)
+        for place in range(span.start, span.stop, size):
+            some = table.slice(place - start, min(size, span.stop - place)).select(columns)
+            yield from some.combine_chunks().to_batches()
+
+    found = FieldCounts(read, range(start, start + len(rows)))
+    often = [row for batch in found.training(least) for row in batch.to_pylist()]
+    assert often == [{"value": value, "count": number} for value, number in rows if number >= least]
+    near = [number >= least for _, number in rows]
+    assert read_values == {
+        place for place in range(len(rows)) if any(near[place // size * size : place // size * size + size])
+    }
+    assert found.total("count") == sum(number for _, number in rows)
 
 
 def test_rows_without_counts_are_to_be_ingested_again(write: Write, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What an engine is asked for, and what is said where it is not there; test_spark.py has what Spark does."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ctrloom.config import RunConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config_file import load_run_config
 from ctrloom.data.engines import opened, spread
+from ctrloom.progress import Advance
 from ctrloom.section import ConfigError
 
 RUN = "name: a\ndata:\n  files: a.csv\n  columns: {click: label, user: categorical}\n"
@@ -49,10 +51,13 @@ def test_the_command_line_says_it_over_the_configuration(tmp_path: Path):
 
 def test_the_embedded_engine_takes_items_in_order():
     told: list[int] = []
-    assert spread(EngineConfig(), lambda item, advance: advance(item) or -item, [1, 2], told.append) == [
-        -1,
-        -2,
-    ]
+
+    def work(items: Sequence[int], advance: Advance) -> list[int]:
+        for item in items:
+            advance(item)
+        return [-item for item in items]
+
+    assert spread(EngineConfig(), work, [1, 2], told.append) == [-1, -2]
     assert told == [1, 2]
 
 

@@ -19,23 +19,28 @@ def coded(values: pa.Array) -> pa.Array:
     return values.dictionary_encode() if by_dictionary else values
 
 
+def taken(values: pa.Array, places: pa.Array) -> pa.Array:
+    """The values at `places`, which must be there: nobody looks."""
+    return pc.take(values, places, boundscheck=False)
+
+
 def spread(values: pa.Array, places: pa.Array) -> pa.Array:
     """The column whose rows have the values at `places`, by a dictionary where `coded` gives one."""
     if is_coded(values.type):
-        return pa.DictionaryArray.from_arrays(values.indices.take(places), values.dictionary, safe=False)
+        return pa.DictionaryArray.from_arrays(taken(values.indices, places), values.dictionary, safe=False)
     if not (pa.types.is_string(values.type) or pa.types.is_float64(values.type)):
-        return values.take(places)
+        return taken(values, places)
     if values.null_count:
         known = values.is_valid()
         upto = np.cumsum(known.to_numpy(zero_copy_only=False), dtype=np.int32)
-        places = pc.if_else(known, pa.array(upto - 1, pa.int32()), None).take(places)
+        places = taken(pc.if_else(known, pa.array(upto - 1, pa.int32()), None), places)
         values = values.drop_null()
     return pa.DictionaryArray.from_arrays(places, values, safe=False)
 
 
 def plain(column: pa.Array) -> pa.Array:
     """The same values without a dictionary."""
-    return column.dictionary.take(column.indices) if is_coded(column.type) else column
+    return taken(column.dictionary, column.indices) if is_coded(column.type) else column
 
 
 def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:

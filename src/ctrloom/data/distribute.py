@@ -1,6 +1,6 @@
 """Clean rows to the files of their splits, their values counted on the way."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -60,6 +60,10 @@ def distribute(
         for kind, writer in counts.items():
             writer.add(counted[kind])
 
+    def finish(writers: Iterable[CountWriter]) -> None:
+        for writer in writers:
+            writer.finish()
+
     with ExitStack() as stack:
         counting = stack.enter_context(Beside())
         writers = {s: stack.enter_context(PartWriter(folder, s, schema)) for s in SPLITS}
@@ -68,9 +72,10 @@ def distribute(
             counting.do(count, each.counted)
             for split, rows in each.rows.items():
                 writers[split].write(rows)
+        counting.do(finish, counts.values())  # while the writers of rows end
     return Distributed(
         {split: tuple(writer.parts) for split, writer in writers.items()},
-        {kind: tuple(writer.finish()) for kind, writer in counts.items()},
+        {kind: tuple(writer.files) for kind, writer in counts.items()},
     )
 
 

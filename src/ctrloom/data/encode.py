@@ -1,20 +1,22 @@
 """Typed rows to ids, with the schema and vocabularies that were fitted on the training split."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Self
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import NamedTuple, Self
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ctrloom import storage
 from ctrloom.config import Keep
 from ctrloom.data.bucketing import bucket_label, codes, scaled
-from ctrloom.data.coded import coded, plain
+from ctrloom.data.coded import coded, plain, taken
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
 from ctrloom.data.parts import (
@@ -87,6 +89,14 @@ def load_schema(directory: Place) -> Schema:
     return Schema.parse(storage.read_json(directory / "schema.json"), str(directory / "schema.json"))
 
 
+class _Slab(NamedTuple):
+    """Row groups of a part that are encoded at once."""
+
+    part: PartFile
+    footer: pq.FileMetaData
+    spans: list[range]
+
+
 class Encoder:
     """Turns typed rows (see `data.typed`) into ids; any text has one."""
 
@@ -152,7 +162,7 @@ class Encoder:
         columns = [coded(values) for values in columns]
         found = self._ids(field, [values.dictionary for values in columns])
         pairs = zip(found, columns, strict=True)
-        return [pc.fill_null(ids.take(values.indices), MISSING_ID) for ids, values in pairs]
+        return [pc.fill_null(taken(ids, values.indices), MISSING_ID) for ids, values in pairs]
 
     def _ids(self, field: Field, groups: Sequence[pa.Array]) -> list[pa.Int32Array]:
         """Ids of the tokens or numbers of each group, which are looked up together."""
@@ -170,35 +180,45 @@ class Encoder:
         return self.vocabularies[field.name].ids(pa.array(labels, pa.string())).take(pa.array(place))
 
 
-def encode_part(encoder: Encoder, base: Place, folder: Place, part: PartFile, advance: Advance) -> PartFile:
-    """Encode one Parquet file of typed rows in `base`, label and all; it has the same name in `folder`."""
+def encode_parts(
+    encoder: Encoder, base: Place, folder: Place, parts: Sequence[PartFile], advance: Advance
+) -> list[PartFile]:
+    """Encode Parquet files of typed rows in `base`, label and all; each has the same name in `folder`."""
     source = encoder.schema.source
     extra = [name for name in ("label", "weight", "timestamp") if source.named(name)]
     typed = typed_schema(source)
     schema = pa.schema([*encoder.arrow_schema, *(typed.field(name) for name in extra)])
     tokens = [field.name for field in typed if pa.types.is_string(field.type)]
 
-    def group(span: range) -> pa.RecordBatch:
-        rows = pa.Table.from_batches(read_part(base / part.path, span, tokens, footer=footer))
+    def group(slab: _Slab, span: range) -> pa.RecordBatch:
+        rows = pa.Table.from_batches(read_part(base / slab.part.path, span, tokens, footer=slab.footer))
         (batch,) = rows.unify_dictionaries().combine_chunks().to_batches()
         return batch
 
-    def encoded(spans: Sequence[range]) -> list[pa.RecordBatch]:
-        groups = [group(span) for span in spans]
-        return [
+    def encoded(slab: _Slab) -> tuple[PartFile, list[pa.RecordBatch]]:
+        groups = [group(slab, span) for span in slab.spans]
+        return slab.part, [
             pa.RecordBatch.from_arrays(ids.columns + [rows.column(name) for name in extra], schema=schema)
             for ids, rows in zip(encoder.encode_all(groups), groups, strict=True)
         ]
 
-    footer = footer_of(base / part.path)
-    spans = list(filter(len, group_spans(footer)))
-    slabs = (spans[at : at + SLAB_GROUPS] for at in range(0, len(spans), SLAB_GROUPS))
-    with table_writer(folder / part.path, schema) as (writer, written):
-        batches = chain.from_iterable(in_order(encoded, slabs))
-        for batch in in_groups(batches, GROUP_ROWS):
-            writer.write_batch(batch)
-            advance(len(batch))
-    return PartFile.of(folder, written, part.rows)
+    done: list[PartFile] = []
+    for part, slabs in groupby(in_order(encoded, _slabs(base, parts)), key=itemgetter(0)):
+        with table_writer(folder / part.path, schema) as (writer, written):
+            for batch in in_groups(chain.from_iterable(batches for _, batches in slabs), GROUP_ROWS):
+                writer.write_batch(batch)
+                advance(len(batch))
+        done.append(PartFile.of(folder, written, part.rows))
+    return done
+
+
+def _slabs(base: Place, parts: Sequence[PartFile]) -> Iterator[_Slab]:
+    """All row groups of all parts; a part without rows is there too."""
+    for part in parts:
+        footer = footer_of(base / part.path)
+        spans = list(filter(len, group_spans(footer)))
+        for at in range(0, max(len(spans), 1), SLAB_GROUPS):
+            yield _Slab(part, footer, spans[at : at + SLAB_GROUPS])
 
 
 def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:

@@ -1,7 +1,7 @@
 """What was counted of each field, read again; the engine merges what did not fit into memory at once."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from ctrloom.data.counts import COUNTS, KINDS, counts_schema
 from ctrloom.data.engines import Engine
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import CountedKind, IngestedManifest
-from ctrloom.data.parts import read_part, read_parts, table_writer
+from ctrloom.data.parts import footer_of, read_part, read_parts, table_writer
 from ctrloom.data.typed import counted_fields
 from ctrloom.storage import Place
 
@@ -24,30 +24,50 @@ COUNTED = pa.schema([("value", pa.string()), ("count", pa.int64())])
 
 @dataclass(frozen=True)
 class FieldCounts:
-    """The values of one field with their counts; numbers ascend, tokens come in any order."""
+    """The values of one field with their counts; numbers ascend, tokens come in any order.
 
-    batches: Callable[[], Iterator[pa.RecordBatch]]  # `value`, and the columns of COUNTS
+    The values are most of what there is to read, so those that are not asked for are not read.
+    """
 
-    def chunks(self, count: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Values that one of the counts has, and how often."""
-        for batch in self.batches():
-            numbers = batch.column(count).to_numpy()
-            seen = numbers > 0
-            if seen.any():
-                yield (
-                    batch.column("value").filter(pa.array(seen)).to_numpy(zero_copy_only=False),
-                    numbers[seen],
-                )
+    read: Callable[[range, list[str]], Iterator[pa.RecordBatch]]  # of a span: `value`, or some of COUNTS
+    span: range
+
+    def numbers(self, count: str) -> Iterator[np.ndarray]:
+        """One of the counts of all values."""
+        for batch in self.read(self.span, [count]):
+            yield batch.column(count).to_numpy()
 
     def total(self, count: str) -> int:
         """Sum of one of the counts."""
-        return sum(int(batch.column(count).to_numpy().sum()) for batch in self.batches())
+        return sum(int(numbers.sum()) for numbers in self.numbers(count))
+
+    def where(self, count: str, least: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Values of which one of the counts is at least so much: `value` and some of COUNTS."""
+        for span in self._spans(count, least):
+            for batch in self.read(span, list({count: None, **dict.fromkeys(columns)})):
+                yield batch.filter(pc.greater_equal(batch.column(count), least)).select(list(columns))
+
+    def chunks(self, count: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values that one of the counts has, and how often."""
+        for batch in self.where(count, 1, ["value", count]):
+            yield batch.column("value").to_numpy(zero_copy_only=False), batch.column(count).to_numpy()
 
     def training(self, least: int = 1) -> Iterator[pa.RecordBatch]:
         """Tokens that came so often in rows to train, and how often, as COUNTED has them."""
-        for batch in self.batches():
-            pair = pa.RecordBatch.from_arrays([batch.column("value"), batch.column("train")], schema=COUNTED)
-            yield pair.filter(pc.greater_equal(batch.column("train"), least))
+        for batch in self.where("train", least, ["value", "train"]):
+            yield batch.rename_columns(COUNTED.names)
+
+    def _spans(self, count: str, least: int) -> list[range]:
+        """Where one of the counts is at least so much somewhere."""
+        found: list[range] = []
+        start = self.span.start
+        for numbers in self.numbers(count):
+            if len(numbers) and numbers.max() >= least:
+                if not found or found[-1].stop < start:
+                    found.append(range(start, start))
+                found[-1] = range(found[-1].start, start + len(numbers))
+            start += len(numbers)
+        return found
 
 
 @contextmanager
@@ -83,12 +103,11 @@ def _spans(
             sizes += np.bincount(batch.column("field").to_numpy(), minlength=len(sizes))
         stops = np.cumsum(sizes)
 
-        def found(number: int) -> FieldCounts:
-            span = range(int(stops[number] - sizes[number]), int(stops[number]))
-            columns = ["value", *COUNTS]
-            return FieldCounts(lambda: read_part(files[0], span, columns=columns) if span else iter(()))
+        def read(span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
+            return read_part(files[0], span, columns=columns, footer=footer) if span else iter(())
 
-        yield found
+        footer = footer_of(files[0]) if files else None
+        yield lambda number: FieldCounts(read, range(int(stops[number] - sizes[number]), int(stops[number])))
 
 
 def _merged(files: list[Place], engine: Engine, at: Path, kind: CountedKind) -> Place:

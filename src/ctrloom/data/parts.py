@@ -120,6 +120,8 @@ def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.Recor
         if here := range(max(span.start - start, 0), min(span.stop - start, len(batch))):
             yield batch.slice(here.start, len(here))
         start += len(batch)
+        if start >= span.stop:
+            return
 
 
 def read_table(path: Place, columns: list[str]) -> pa.Table:

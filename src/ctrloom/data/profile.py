@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 from ibis.expr.types import Table
 
 from ctrloom.config import SPLITS
@@ -23,6 +23,7 @@ from ctrloom.progress import progress
 from ctrloom.storage import Place
 
 TOP = 10
+_FIRST = [("count", "descending"), ("value", "ascending")]
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -108,16 +109,16 @@ def _field(counts: FieldCounts, rows: Table, every: int, field: RawField) -> dic
 
 def _top(counts: FieldCounts) -> tuple[list[dict[str, Any]], int, int]:
     """The most frequent values, how many there are, and the sum of their counts."""
-    top: list[dict[str, Any]] = []
     distinct = total = 0
-    for batch in counts.batches():
-        numbers = batch.column("count").to_numpy()
+    largest = np.zeros(0, dtype=np.int64)
+    for numbers in counts.numbers("count"):
         distinct, total = distinct + len(numbers), total + int(numbers.sum())
-        # Only what is as frequent as the last of the top so far, and of this batch, can come into it.
-        batch = batch.filter(pa.array(numbers >= (top[-1]["count"] if len(top) == TOP else 0)))
-        numbers = batch.column("count").to_numpy()
-        least = np.partition(numbers, -TOP)[-TOP] if len(numbers) > TOP else 0
-        top += batch.filter(pa.array(numbers >= least)).to_pylist()
+        floor = largest[0] if len(largest) == TOP else 0
+        largest = np.sort(np.concatenate([largest, numbers[numbers > floor]]))[-TOP:]
+    least = int(largest[0]) if len(largest) else 1
+    top: list[dict[str, Any]] = []
+    for batch in counts.where("count", least, ["value", "count", "positives"]):
+        top += pc.take(batch, pc.select_k_unstable(batch, TOP, _FIRST)).to_pylist()
         top = sorted(top, key=lambda row: (-row["count"], row["value"]))[:TOP]
     return top, distinct, total
 

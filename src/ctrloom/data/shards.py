@@ -39,6 +39,7 @@ def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays([pa.array([sink.getvalue().to_pybytes()])], ["packed"])
 
 
-def done(work: Callable[[Item, Advance], Done], counter: Any, item: Item) -> Done:
+def done(work: Callable[[Sequence[Item], Advance], list[Done]], counter: Any, item: Item) -> Done:
     """The result of one item, whose progress is counted."""
-    return work(item, lambda amount, note="": counter.add(amount))
+    (result,) = work([item], lambda amount, note="": counter.add(amount))
+    return result

@@ -14,7 +14,7 @@ from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, Voca
 from ctrloom.config.engine import EngineConfig
 from ctrloom.data import bucketing
 from ctrloom.data.crosses import build_crosses, crossed_pairs, keys_digest
-from ctrloom.data.encode import Encoder, Vocabulary, encode_part
+from ctrloom.data.encode import Encoder, Vocabulary, encode_parts
 from ctrloom.data.engines import EMBEDDED, opened, spread
 from ctrloom.data.field_counts import COUNTED, FieldCounts, field_counts
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
@@ -234,5 +234,5 @@ def _encode(
 ) -> dict[Split, tuple[PartFile, ...]]:
     parts = [part for split in SPLITS for part in ingested.files[split]]
     with progress("encode", sum(ingested.rows.values())) as advance:
-        encoded = iter(spread(engine, partial(encode_part, encoder, base, folder), parts, advance))
+        encoded = iter(spread(engine, partial(encode_parts, encoder, base, folder), parts, advance))
     return {split: tuple(next(encoded) for _ in ingested.files[split]) for split in SPLITS}

@@ -38,18 +38,18 @@ def opened(config: EngineConfig, folder: Place) -> Iterator[Engine]:
 
 def spread(
     config: EngineConfig,
-    work: Callable[[Item, Advance], Done],
+    work: Callable[[Sequence[Item], Advance], list[Done]],
     items: Sequence[Item],
     advance: Advance,
 ) -> list[Done]:
-    """What `work` gives for each item, in order; on Spark its executors share the items.
+    """What `work` gives for the items, in order; on Spark its executors share them, and do one at a time.
 
     Raises:
         ConfigError: it is Spark, which is not there or does not start.
         DataError: Spark failed.
     """
     if config.engine == "duckdb":
-        return [work(item, advance) for item in items]
+        return work(items, advance)
     from ctrloom.data.engines.spark import spark
 
     with spark(config.spark) as engine:

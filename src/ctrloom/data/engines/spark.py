@@ -61,9 +61,9 @@ class Spark:
             yield Kept(view, partial(self._batches, name))
 
     def spread(
-        self, work: Callable[[Item, Advance], Done], items: Sequence[Item], advance: Advance
+        self, work: Callable[[Sequence[Item], Advance], list[Done]], items: Sequence[Item], advance: Advance
     ) -> list[Done]:
-        """Results of `work`, of which every item is a task."""
+        """Results of `work`, for which every item is a task."""
         context = self.session.sparkContext
         counter = context.accumulator(0)
         tasks = context.parallelize(items, len(items)).map(partial(shards.done, work, counter))
