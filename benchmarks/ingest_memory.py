@@ -125,9 +125,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.child:
-        from ctrloom.data import counts
+        from ctrloom.data import count_writer
 
-        counts.MOST_BYTES = arguments.counts << 20
+        count_writer.MOST_BYTES = arguments.counts << 20
         print(json.dumps(measure(*arguments.child)))
         return
     arguments.folder.mkdir(parents=True, exist_ok=True)

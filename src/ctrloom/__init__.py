@@ -2,10 +2,16 @@
 
 import ctypes
 import os
+import sys
 
 # Threads that spin while they wait make training ten times slower wherever another process wants the same
 # cores. This has an effect only before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Ingest of many rows peaks at an eighth less with this one of Arrow's allocators, and is as fast. This has an
+# effect only before pyarrow is loaded.
+if sys.platform == "linux":
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
 
 # A step's large tensors are as large in the next step. Given back to the system in between, their pages are
 # faulted in and zeroed again and again, a third of the time of a step of FM: so keep them, in large pages.

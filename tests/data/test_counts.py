@@ -1,5 +1,6 @@
 """Counts kept with ingested rows, against a count of the rows themselves."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_helpers import Write, data_config
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctrloom.config import SPLITS, VocabularyConfig
-from ctrloom.data import coded, counts
-from ctrloom.data.counts import COUNTS, Counted, count_values, kinds, merged
-from ctrloom.data.engines import EMBEDDED, opened
+from ctrloom.data import coded, count_writer
+from ctrloom.data.counts import COUNTS, Counted, count_values, counts_writer, kinds, merged, table_of
 from ctrloom.data.errors import DataError
 from ctrloom.data.field_counts import FieldCounts, field_counts
 from ctrloom.data.ingest import ingest
@@ -92,29 +92,68 @@ def text(rows: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("most_bytes", [counts.MOST_BYTES, 500])
+@pytest.mark.parametrize("most_bytes", [count_writer.MOST_BYTES, 3000, 500])
 def test_counts_of_ingested_rows_are_those_of_their_files(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int
 ) -> None:
-    monkeypatch.setattr(counts, "MOST_BYTES", most_bytes)
+    spilled: list[int] = []
+    merge = count_writer.merged_files
+    monkeypatch.setattr(
+        count_writer, "merged_files", lambda files, *rest: spilled.append(len(files)) or merge(files, *rest)
+    )
+    monkeypatch.setattr(count_writer, "MOST_BYTES", most_bytes)
     monkeypatch.setattr(blocks.read_blocks, "__defaults__", (700,))
     path = ingest(data_config(write("a.csv", text(900)), COLUMNS), tmp_path / "store")
+    assert bool(spilled) == (most_bytes <= 3000)
     manifest, base = IngestedManifest.load(path)
-    assert manifest.counts is not None
-    assert (len(manifest.counts["tokens"]) > 1) == (most_bytes == 500)
     splits = {split: pa.concat_tables(map(pq.read_table, manifest.paths(base, split))) for split in SPLITS}
     rows = pa.concat_tables(splits.values())
     training = np.arange(len(rows)) < len(splits["train"])
-    with opened(EMBEDDED, tmp_path) as engine, field_counts(manifest, base, engine, tmp_path) as every:
-        assert list(every) == ["user", "age", "tags", "weight"]
-        for name, found in every.items():
-            expected = counter(rows[name].to_pylist(), rows["label"].to_numpy(), training)
-            read = pa.Table.from_batches(found.where("count", 1, ["value", *COUNTS])).to_pylist()
-            assert {row["value"]: tuple(row[name] for name in COUNTS) for row in read} == expected
-            assert len(read) == len(expected)
-            if name in ("age", "weight"):
-                assert [row["value"] for row in read] == sorted(expected)
-            assert found.total("train") == sum(count for _, _, count in expected.values())
+    every = field_counts(manifest, base)
+    assert list(every) == ["user", "age", "tags", "weight"]
+    for name, found in every.items():
+        expected = counter(rows[name].to_pylist(), rows["label"].to_numpy(), training)
+        read = pa.Table.from_batches(found.where("count", 1, ["value", *COUNTS])).to_pylist()
+        assert {row["value"]: tuple(row[name] for name in COUNTS) for row in read} == expected
+        assert len(read) == len(expected)
+        if name in ("age", "weight"):
+            assert [row["value"] for row in read] == sorted(expected)
+        assert found.total("train") == sum(count for _, _, count in expected.values())
+    assert [path.name for path in base.iterdir() if path.name.startswith(".")] == []
+
+
+FILE = st.dictionaries(
+    st.integers(0, 3),
+    st.dictionaries(st.text("ab", max_size=2), st.integers(1, 5), min_size=1),
+    min_size=1,
+)
+
+
+@pytest.mark.parametrize("by_duckdb", [False, True])
+@settings(max_examples=25)
+@given(files=st.lists(FILE, min_size=1, max_size=4))
+def test_files_of_counts_are_merged_field_by_field(
+    by_duckdb: bool, files: list[dict[int, dict[str, int]]]
+) -> None:
+    expected: dict[int, Counter[str]] = {}
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        paths = [Path(folder) / f"{i}.parquet" for i in range(len(files))]
+        for path, fields in zip(paths, files, strict=True):
+            with counts_writer(path, "tokens") as (write, _):
+                for number, values in sorted(fields.items()):
+                    expected.setdefault(number, Counter()).update(values)
+                    counts_NK = np.array([[n, 0, 2 * n] for n in values.values()])
+                    write(table_of(number, Counted(pa.array(list(values), pa.string()), counts_NK)))
+        if by_duckdb:
+            patch.setattr(count_writer, "MOST_BYTES", 0)
+        tables = list(count_writer.merged_files(paths, "tokens", Path(folder)))
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert [row["field"] for row in rows] == sorted(row["field"] for row in rows)
+    found = {(row["field"], row["value"]): tuple(row[name] for name in COUNTS) for row in rows}
+    assert len(found) == len(rows)
+    assert found == {
+        (number, value): (n, 0, 2 * n) for number, values in expected.items() for value, n in values.items()
+    }
 
 
 def test_what_did_not_fit_into_memory_at_once_gives_the_same_data_set(
@@ -123,8 +162,8 @@ def test_what_did_not_fit_into_memory_at_once_gives_the_same_data_set(
     config = data_config(write("a.csv", text(900)), COLUMNS)
     monkeypatch.setattr(blocks.read_blocks, "__defaults__", (700,))
     made = []
-    for most_bytes in (counts.MOST_BYTES, 500):
-        monkeypatch.setattr(counts, "MOST_BYTES", most_bytes)
+    for most_bytes in (count_writer.MOST_BYTES, 500):
+        monkeypatch.setattr(count_writer, "MOST_BYTES", most_bytes)
         store = tmp_path / str(most_bytes)
         clean = ingest(config, store)
         encoded = build_vocabulary(clean, VocabularyConfig(min_count=3), store)
@@ -163,11 +202,14 @@ def test_values_that_came_often_are_found_without_reading_the_others(
     assert found.total("count") == sum(number for _, number in rows)
 
 
-def test_rows_without_counts_are_to_be_ingested_again(write: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("counts", ["none", "several"])
+def test_rows_without_whole_counts_are_to_be_ingested_again(
+    write: Write, tmp_path: Path, counts: str
+) -> None:
     path = ingest(data_config(write("a.csv", text(200)), COLUMNS), tmp_path / "store")
     manifest, base = IngestedManifest.load(path)
-    old = manifest.model_copy(update={"counts": None})
-    with opened(EMBEDDED, tmp_path) as engine:
-        with pytest.raises(DataError, match="older ctrloom, without counts; ingest the rows again"):
-            with field_counts(old, base, engine, tmp_path):
-                pass
+    assert manifest.counts is not None
+    twice = {kind: 2 * parts for kind, parts in manifest.counts.items()}
+    old = manifest.model_copy(update={"counts": None if counts == "none" else twice})
+    with pytest.raises(DataError, match="older ctrloom, without whole counts; ingest the rows again"):
+        field_counts(old, base)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ctrloom.data import counts
+from ctrloom.data import count_writer
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "ingest_memory.py"
 
@@ -20,4 +20,4 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
 
     # Already the smaller file has all that is bounded at its bound.
     assert peak(5_000_000, 32) < 1.3 * peak(500_000, 32)
-    assert peak(1_000_000, counts.MOST_BYTES >> 20) < 1024
+    assert peak(1_000_000, count_writer.MOST_BYTES >> 20) < 1024

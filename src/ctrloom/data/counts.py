@@ -3,23 +3,23 @@
 What is counted of a value: rows of all splits, clicks among them, and rows to train. N values, K = 3 counts.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ctrloom.data.coded import coded
-from ctrloom.data.manifest import CountedKind, PartFile
-from ctrloom.data.parts import GROUP_ROWS, table_writer
-from ctrloom.data.threads import in_order
-from ctrloom.storage import Place
+from ctrloom.data.manifest import CountedKind
+from ctrloom.data.parts import GROUP_ROWS, group_spans, table_writer
+from ctrloom.storage import Place, Written
 
 COUNTS = ("count", "positives", "train")
 KINDS: dict[CountedKind, pa.DataType] = {"tokens": pa.string(), "numbers": pa.float64()}
-MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and written if that is in vain
 
 
 @dataclass(frozen=True)
@@ -80,54 +80,32 @@ def counts_schema(kind: pa.DataType) -> pa.Schema:
     return pa.schema([("field", pa.int32()), ("value", kind), *((name, pa.int64()) for name in COUNTS)])
 
 
-class CountWriter:
-    """Counts fields of one kind, each under its number, into `<base>/counts/<kind>-00000.parquet` and on.
+def table_of(number: int, whole: Counted) -> pa.Table:
+    """What was counted of the field of that number, as a file has it: numbers ascend, tokens stay."""
+    values, counts_NK = whole.values, whole.counts_NK
+    if pa.types.is_floating(values.type):
+        order = np.argsort(values.to_numpy())
+        values, counts_NK = values.take(pa.array(order)), counts_NK[order]
+    fields = np.full(len(values), number, dtype=np.int32)
+    return pa.table([fields, values, *counts_NK.T.astype(np.int64)], schema=counts_schema(values.type))
 
-    In a file, each value of a field stands once, and the fields one after the other; numbers ascend.
-    """
 
-    def __init__(self, base: Place, kind: CountedKind) -> None:
-        self.base, self.kind, self.type = base, kind, KINDS[kind]
-        self.parts: dict[int, list[Counted]] = {}
-        self.bytes = 0
-        self.files: list[PartFile] = []
+@contextmanager
+def counts_writer(at: Place, kind: CountedKind) -> Iterator[tuple[Callable[[pa.Table], None], Written]]:
+    """Writes a file of counts, a table at a time; none has more than one field, and no row group then has."""
+    with table_writer(at, counts_schema(KINDS[kind]), ["value"]) as (writer, written):
+        yield lambda table: writer.write_table(table, 4 * GROUP_ROWS), written
 
-    def add(self, counted: Iterable[tuple[int, Counted]]) -> None:
-        """Take what was counted of some rows."""
-        for number, part in counted:
-            if len(part.values):
-                self.parts.setdefault(number, []).append(part)
-                self.bytes += part.bytes
-        if self.bytes > MOST_BYTES:
-            self.parts = {number: [whole] for number, whole in self._merged()}
-            self.bytes = sum(part.bytes for (part,) in self.parts.values())
-            if self.bytes > MOST_BYTES // 2:  # to merge again and again would be most of the work
-                self.finish()
 
-    def finish(self) -> None:
-        """Write what is in memory."""
-        if not self.parts:
-            return
-        at = self.base / "counts" / f"{self.kind}-{len(self.files):05d}.parquet"
-        rows = 0
-        with table_writer(at, counts_schema(self.type), ["value"]) as (writer, written):
-            for number, whole in self._merged():
-                writer.write_table(self._table(number, whole), 4 * GROUP_ROWS)
-                rows += len(whole.values)
-        self.bytes = 0
-        self.files.append(PartFile.of(self.base, written, rows))
+def field_of(footer: pq.FileMetaData, group: int) -> int:
+    """The number of the field that a row group of a file of counts is about."""
+    return int(footer.row_group(group).column(0).statistics.min)
 
-    def _merged(self) -> Iterator[tuple[int, Counted]]:
-        """What was counted of each field, which is forgotten here."""
-        fields = sorted(self.parts)
-        # Some fields take a hundred times as long as others: those after them need not wait.
-        wholes = in_order(lambda number: merged(self.parts.pop(number)), fields, lead=4)
-        return zip(fields, wholes, strict=True)
 
-    def _table(self, number: int, whole: Counted) -> pa.Table:
-        values, counts_NK = whole.values, whole.counts_NK
-        if pa.types.is_floating(self.type):
-            order = np.argsort(values.to_numpy())
-            values, counts_NK = values.take(pa.array(order)), counts_NK[order]
-        fields = np.full(len(values), number, dtype=np.int32)
-        return pa.table([fields, values, *counts_NK.T.astype(np.int64)], schema=counts_schema(self.type))
+def field_spans(footer: pq.FileMetaData) -> dict[int, range]:
+    """The rows of each field of a file of counts that has any."""
+    spans: dict[int, range] = {}
+    for group, rows in enumerate(group_spans(footer)):
+        number = field_of(footer, group)
+        spans[number] = range(spans.get(number, rows).start, rows.stop)
+    return spans

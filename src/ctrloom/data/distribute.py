@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from ctrloom.config import SPLITS, DataConfig, Split
-from ctrloom.data.counts import KINDS, Counted, CountWriter, count_values, kinds
+from ctrloom.data.count_writer import CountWriter
+from ctrloom.data.counts import KINDS, Counted, count_values, kinds
 from ctrloom.data.manifest import CountedKind, PartFile
 from ctrloom.data.negatives import Thinning
 from ctrloom.data.parts import PartWriter, packed
@@ -50,11 +52,17 @@ class _Divided:
 
 
 def distribute(
-    config: DataConfig, clean: Batches, assign: Assign, folder: Place, tally: Tally, thin: Thinning | None
+    config: DataConfig,
+    clean: Batches,
+    assign: Assign,
+    folder: Place,
+    aside: Path,
+    tally: Tally,
+    thin: Thinning | None,
 ) -> Distributed:
     """Write rows to where `assign` has them; those of files given for validation or test go there."""
     schema, fields = typed_schema(config.source), counted_fields(config.source)
-    counts = {kind: CountWriter(folder, kind) for kind in KINDS}
+    counts = {kind: CountWriter(folder, kind, aside) for kind in KINDS}
 
     def count(counted: Mapping[CountedKind, list[tuple[int, Counted]]]) -> None:
         for kind, writer in counts.items():
@@ -75,7 +83,7 @@ def distribute(
         counting.do(finish, counts.values())  # while the writers of rows end
     return Distributed(
         {split: tuple(writer.parts) for split, writer in writers.items()},
-        {kind: tuple(writer.files) for kind, writer in counts.items()},
+        {kind: writer.files for kind, writer in counts.items()},
     )
 
 

@@ -1,24 +1,22 @@
-"""What was counted of each field, read again; the engine merges what did not fit into memory at once."""
+"""What was counted of each field, read again."""
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from ctrloom import storage
-from ctrloom.data.counts import COUNTS, KINDS, counts_schema
-from ctrloom.data.engines import Engine
+from ctrloom.data.counts import KINDS, field_spans
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import CountedKind, IngestedManifest
-from ctrloom.data.parts import footer_of, read_part, read_parts, table_writer
+from ctrloom.data.parts import footer_of, read_part
 from ctrloom.data.typed import counted_fields
 from ctrloom.storage import Place
 
+Read = Callable[[range, list[str]], Iterator[pa.RecordBatch]]  # of a span: `value`, or some of COUNTS
 COUNTED = pa.schema([("value", pa.string()), ("count", pa.int64())])
 
 
@@ -29,7 +27,7 @@ class FieldCounts:
     The values are most of what there is to read, so those that are not asked for are not read.
     """
 
-    read: Callable[[range, list[str]], Iterator[pa.RecordBatch]]  # of a span: `value`, or some of COUNTS
+    read: Read
     span: range
 
     def numbers(self, count: str) -> Iterator[np.ndarray]:
@@ -70,52 +68,31 @@ class FieldCounts:
         return found
 
 
-@contextmanager
-def field_counts(
-    manifest: IngestedManifest, base: Place, engine: Engine, folder: Place
-) -> Iterator[Mapping[str, FieldCounts]]:
-    """What was counted of every field, until the context ends; there may be a copy in `folder` meanwhile.
+def field_counts(manifest: IngestedManifest, base: Place) -> dict[str, FieldCounts]:
+    """What was counted of every field.
 
     Raises:
-        DataError: the rows were ingested before values were counted with them, or a file is damaged.
+        DataError: the rows were ingested before values were counted so, or a file is damaged.
     """
-    if manifest.counts is None:
-        raise DataError(f"{base}: was ingested by an older ctrloom, without counts; ingest the rows again")
-    with ExitStack() as stack:
-        spans = {kind: stack.enter_context(_spans(manifest, base, engine, folder, kind)) for kind in KINDS}
-        yield {
-            name: spans[kind](number) for number, (name, kind) in enumerate(counted_fields(manifest.source))
-        }
+    if manifest.counts is None or any(len(parts) > 1 for parts in manifest.counts.values()):
+        raise DataError(
+            f"{base}: was ingested by an older ctrloom, without whole counts; ingest the rows again"
+        )
+    found: dict[CountedKind, tuple[Read, dict[int, range]]] = {kind: (_nothing, {}) for kind in KINDS}
+    for kind, parts in manifest.counts.items():
+        for part in parts:
+            footer = footer_of(base / part.path)
+            found[kind] = partial(_read, base / part.path, footer), field_spans(footer)
+    counts: dict[str, FieldCounts] = {}
+    for number, (name, kind) in enumerate(counted_fields(manifest.source)):
+        read, spans = found[kind]
+        counts[name] = FieldCounts(read, spans.get(number, range(0)))
+    return counts
 
 
-@contextmanager
-def _spans(
-    manifest: IngestedManifest, base: Place, engine: Engine, folder: Place, kind: CountedKind
-) -> Iterator[Callable[[int], FieldCounts]]:
-    """Finds the counts of a field of one kind by its number."""
-    assert manifest.counts is not None
-    files: list[Place] = [base / part.path for part in manifest.counts[kind]]
-    with tempfile.TemporaryDirectory(prefix=".counts.", dir=storage.scratch(folder)) as aside:
-        if len(files) > 1:
-            files = [_merged(files, engine, Path(aside) / f"{kind}.parquet", kind)]
-        sizes = np.zeros(len(counted_fields(manifest.source)), dtype=np.int64)
-        for batch in read_parts(files, ["field"]):
-            sizes += np.bincount(batch.column("field").to_numpy(), minlength=len(sizes))
-        stops = np.cumsum(sizes)
-
-        def read(span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
-            return read_part(files[0], span, columns=columns, footer=footer) if span else iter(())
-
-        footer = footer_of(files[0]) if files else None
-        yield lambda number: FieldCounts(read, range(int(stops[number] - sizes[number]), int(stops[number])))
+def _nothing(span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    return iter(())
 
 
-def _merged(files: list[Place], engine: Engine, at: Path, kind: CountedKind) -> Place:
-    """One file in which each value of a field stands once."""
-    rows = engine.rows(files)
-    sums = {name: rows[name].sum() for name in COUNTS}
-    whole = rows.group_by(["field", "value"]).agg(**sums).order_by(["field", "value"])
-    with engine.kept(whole) as kept, table_writer(at, counts_schema(KINDS[kind]), ["value"]) as (writer, _):
-        for batch in kept.batches():
-            writer.write_batch(batch.cast(writer.schema))
-    return at
+def _read(path: Place, footer: pq.FileMetaData, span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    return read_part(path, span, columns=columns, footer=footer)

@@ -79,11 +79,8 @@ def _grown(
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
     count = len(old.schema.fields)
-    with (
-        opened(engine, store) as here,
-        field_counts(ingested, base, here, store) as every,
-        progress("vocabulary", count, "fields") as advance,
-    ):
+    every = field_counts(ingested, base)
+    with opened(engine, store) as here, progress("vocabulary", count, "fields") as advance:
         train = here.rows(ingested.paths(base, "train"))
         for field in old.schema.fields:
             counts = every[field.name]

@@ -28,7 +28,7 @@ from ctrloom.progress import progress
 from ctrloom.storage import Place
 from ctrloom.version import code_version
 
-LAYOUT = 3  # of the files written; part of the fingerprint, so that an older layout is not reused
+LAYOUT = 4  # of the files written; part of the fingerprint, so that an older layout is not reused
 
 
 def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDDED) -> Place:
@@ -77,9 +77,8 @@ def _write(
         malformed = aside / "quarantine.parquet"
         try:
             with Quarantine(malformed, config.max_malformed, str(kept_at)) as quarantine:
-                written = _write_splits(
-                    config, _clean(config, inputs, quarantine, tally), folder, tally, thin
-                )
+                clean = _clean(config, inputs, quarantine, tally)
+                written = _write_splits(config, clean, folder, aside, tally, thin)
         except DataError:
             if malformed.is_file() and pq.read_metadata(malformed).num_rows:
                 storage.put(malformed, kept_at)
@@ -123,7 +122,7 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
 
 
 def _write_splits(
-    config: DataConfig, clean: Batches, folder: Place, tally: Tally, thin: Thinning | None
+    config: DataConfig, clean: Batches, folder: Place, aside: Path, tally: Tally, thin: Thinning | None
 ) -> Distributed:
     valid, test = splits.shares(config)
     if isinstance(config.split, RandomSplit):
@@ -134,31 +133,31 @@ def _write_splits(
         assign = splits.by_time(*given)
     else:
         # Where the cuts lie is known only when all rows were seen, so they are written twice.
-        return _write_by_shares(config, clean, folder, tally, thin, (valid, test))
-    return distribute(config, clean, assign, folder, tally, thin)
+        return _write_by_shares(config, clean, folder, aside, tally, thin, (valid, test))
+    return distribute(config, clean, assign, folder, aside, tally, thin)
 
 
 def _write_by_shares(
     config: DataConfig,
     clean: Batches,
     folder: Place,
+    aside: Path,
     tally: Tally,
     thin: Thinning | None,
     shares: tuple[float, float],
 ) -> Distributed:
     schema = typed_schema(config.source)
-    with _aside(folder) as aside:
-        with ExitStack() as stack:
-            writers = {s: stack.enter_context(PartWriter(aside, s, schema)) for s in SPLITS}
-            for split, batch in clean:
-                writers[split].write(batch)
-        written: list[tuple[Split, Path]] = [(s, aside / p.path) for s in SPLITS for p in writers[s].parts]
-        with opened(EMBEDDED, folder) as here:  # no other machine sees these files
-            train = here.rows([path for split, path in written if split == "train"])
-            assign = splits.by_time(*splits.cuts(train, *shares))
-        tokens = [field.name for field in schema if pa.types.is_string(field.type)]
-        reread = ((split, batch) for split, path in written for batch in read_part(path, dictionaries=tokens))
-        return distribute(config, reread, assign, folder, tally, thin)
+    with ExitStack() as stack:
+        writers = {s: stack.enter_context(PartWriter(aside, s, schema)) for s in SPLITS}
+        for split, batch in clean:
+            writers[split].write(batch)
+    written: list[tuple[Split, Path]] = [(s, aside / p.path) for s in SPLITS for p in writers[s].parts]
+    with opened(EMBEDDED, folder) as here:  # no other machine sees these files
+        train = here.rows([path for split, path in written if split == "train"])
+        assign = splits.by_time(*splits.cuts(train, *shares))
+    tokens = [field.name for field in schema if pa.types.is_string(field.type)]
+    reread = ((split, batch) for split, path in written for batch in read_part(path, dictionaries=tokens))
+    return distribute(config, reread, assign, folder, aside, tally, thin)
 
 
 @contextmanager

@@ -41,11 +41,8 @@ def profile(
         "quarantined": dict(faults.most_common()),
         "fields": {},
     }
-    with (
-        opened(config, base) as engine,
-        field_counts(manifest, base, engine, base) as counts,
-        progress("profile", len(fields), "fields") as advance,
-    ):
+    counts = field_counts(manifest, base)
+    with opened(config, base) as engine, progress("profile", len(fields), "fields") as advance:
         rows = engine.rows([path for split in SPLITS for path in manifest.paths(base, split)])
         for field in fields:
             report["fields"][field.name] = _field(counts[field.name], rows, every, field)

@@ -126,11 +126,8 @@ def _fit(
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
-    with (
-        opened(engine, store) as here,
-        field_counts(ingested, base, here, store) as every,
-        progress("vocabulary", len(raw), "fields") as advance,
-    ):
+    every = field_counts(ingested, base)
+    with opened(engine, store) as here, progress("vocabulary", len(raw), "fields") as advance:
         train = here.rows(ingested.paths(base, "train"))
         for each in raw:
             counts = every[each.name]

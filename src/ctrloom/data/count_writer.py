@@ -1,0 +1,122 @@
+"""Counts gathered over all rows: in memory, and in files where it does not hold them."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ctrloom.data.counts import (
+    COUNTS,
+    KINDS,
+    Counted,
+    counts_schema,
+    counts_writer,
+    field_of,
+    field_spans,
+    merged,
+    table_of,
+)
+from ctrloom.data.engines import EMBEDDED, Engine, opened
+from ctrloom.data.manifest import CountedKind, PartFile
+from ctrloom.data.parts import footer_of, read_part
+from ctrloom.data.threads import in_order
+from ctrloom.storage import Place
+
+MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and spilled if that is in vain
+
+
+class CountWriter:
+    """Counts fields of one kind, each under its number, into `<base>/counts/<kind>.parquet`.
+
+    In the file, each value of a field stands once, and the fields one after the other; numbers ascend.
+    What memory does not hold is spilled to the directory `aside` of this machine.
+    """
+
+    def __init__(self, base: Place, kind: CountedKind, aside: Path) -> None:
+        self.base, self.kind, self.aside = base, kind, aside
+        self.parts: dict[int, list[Counted]] = {}
+        self.bytes = 0
+        self.spilled: list[Path] = []
+        self.files: tuple[PartFile, ...] = ()  # one, or none where there are no such fields
+
+    def add(self, counted: Iterable[tuple[int, Counted]]) -> None:
+        """Take what was counted of some rows."""
+        for number, part in counted:
+            if len(part.values):
+                self.parts.setdefault(number, []).append(part)
+                self.bytes += part.bytes
+        if self.bytes > MOST_BYTES:
+            self.parts = {number: [whole] for number, whole in self._merged(threads=1)}
+            self.bytes = sum(part.bytes for (part,) in self.parts.values())
+            if self.bytes > MOST_BYTES // 2:  # to merge again and again would be most of the work
+                self._spill()
+
+    def finish(self) -> None:
+        """Write the file."""
+        if not self.parts and not self.spilled:
+            return
+        pa.default_memory_pool().release_unused()  # of the blocks of text, whose memory is needed here
+        rows = 0
+        with counts_writer(self.base / "counts" / f"{self.kind}.parquet", self.kind) as (write, written):
+            for table in self._tables():
+                write(table)
+                rows += len(table)
+        self.files = (PartFile.of(self.base, written, rows),)
+
+    def _tables(self) -> Iterator[pa.Table]:
+        if not self.spilled:
+            return (table_of(number, whole) for number, whole in self._merged())
+        self._spill()
+        return merged_files(self.spilled, self.kind, self.aside)
+
+    def _spill(self) -> None:
+        """Write what is in memory."""
+        at = self.aside / f"{self.kind}-{len(self.spilled):05d}.parquet"
+        with counts_writer(at, self.kind) as (write, _):
+            for number, whole in self._merged(threads=1):
+                write(table_of(number, whole))
+        self.bytes = 0
+        self.spilled.append(at)
+
+    def _merged(self, threads: int | None = None) -> Iterator[tuple[int, Counted]]:
+        """What was counted of each field, which is forgotten here."""
+        fields = sorted(self.parts)
+        # Some fields take a hundred times as long as others: those after them need not wait.
+        lead = None if threads else 4
+        wholes = in_order(lambda number: merged(self.parts.pop(number)), fields, threads, lead)
+        return zip(fields, wholes, strict=True)
+
+
+def merged_files(files: Sequence[Path], kind: CountedKind, aside: Path) -> Iterator[pa.Table]:
+    """The counts of all files, field by field; DuckDB merges a field that is too much for memory."""
+    spans: dict[int, dict[Path, range]] = {}
+    sizes = Counter[int]()
+    for file in files:
+        footer = footer_of(file)
+        for number, span in field_spans(footer).items():
+            spans.setdefault(number, {})[file] = span
+        for group in range(footer.num_row_groups):
+            sizes[field_of(footer, group)] += footer.row_group(group).total_byte_size
+    with opened(EMBEDDED, aside) as engine:  # no other machine sees these files
+        for number, here in sorted(spans.items()):
+            if sizes[number] <= MOST_BYTES // 2:
+                yield table_of(number, merged([_read(file, span) for file, span in here.items()]))
+            else:
+                yield from _merged_by(engine, number, list(here), kind)
+
+
+def _read(file: Path, span: range) -> Counted:
+    table = pa.Table.from_batches(read_part(file, span, columns=["value", *COUNTS])).combine_chunks()
+    counts = [table[name].to_numpy() for name in COUNTS]
+    return Counted(table["value"].combine_chunks(), np.stack(counts, axis=1))
+
+
+def _merged_by(engine: Engine, number: int, files: list[Path], kind: CountedKind) -> Iterator[pa.Table]:
+    rows = engine.rows(files)
+    rows = rows.filter(rows.field == number)
+    whole = rows.group_by(["field", "value"]).agg(**{name: rows[name].sum() for name in COUNTS})
+    with engine.kept(whole.order_by("value")) as kept:
+        for batch in kept.batches():
+            yield pa.Table.from_batches([batch]).cast(counts_schema(KINDS[kind]))
