@@ -98,6 +98,20 @@ def test_a_parquet_type_that_fits_no_kind_is_refused(tmp_path: Path) -> None:
         list(read_rows(source(format="parquet"), [str(tmp_path / "a.parquet")]))
 
 
+def test_a_parquet_file_whose_dictionary_lacks_values_is_damaged(tmp_path: Path) -> None:
+    names = pa.array([f"u{i * 7 % 3}" for i in range(1000)]).dictionary_encode()
+    table = pa.table({"label": [i % 2 for i in range(1000)], "name": names, "size": [1.0] * 1000})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, compression="none")
+    chunk = pq.read_metadata(path).row_group(0).column(1)
+    content = bytearray(path.read_bytes())
+    end = chunk.dictionary_page_offset + chunk.total_compressed_size
+    content[end - 100 : end] = b"\xff" * 100  # two bits a row: the fourth value of three
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.parquet: is damaged: Index 3 out of bounds.*write it again"):
+        list(read_rows(source(format="parquet"), [str(path)]))
+
+
 def test_many_files_globs_and_urls(write: Write, tmp_path: Path, served: str) -> None:
     for i, line in enumerate(GOOD.splitlines()[1:]):
         write(f"many/part-{i}.csv", "label,name,size\n" + line)

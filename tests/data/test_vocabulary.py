@@ -114,6 +114,18 @@ def test_manifest_names_every_file_and_both_fingerprints(write: Write, tmp_path:
     assert EncodedManifest.load(other)[0].data_fingerprint != loaded.data_fingerprint
 
 
+@pytest.mark.parametrize("shares", [{"valid": 0, "test": 0}, {"valid": 0.2, "test": 0}])
+def test_a_split_without_rows_is_encoded_too(write: Write, tmp_path: Path, shares: dict[str, float]) -> None:
+    config = data_config(write("a.csv", HEADER + clicks(300)), CLICKS, split={"by": "random", **shares})
+    path = build_vocabulary(ingest(config, tmp_path), VocabularyConfig(), tmp_path)
+    manifest, base = EncodedManifest.load(path)
+    assert manifest.rows["test"] == 0
+    for split, rows in manifest.rows.items():
+        table = pa.concat_tables(map(pq.read_table, manifest.paths(base, split)))
+        assert len(table) == rows
+        assert table.schema.names == ["user", "age", "label"]
+
+
 def test_rare_tokens_share_an_id(write: Write, tmp_path: Path) -> None:
     fields = {**KEPT["fields"], "tags": {"min_count": 1, "max_values": 2}, "tag": {"min_count": 9}}
     with pytest.raises(ConfigError, match="'tag' is no field; did you mean 'tags'"):

@@ -14,7 +14,7 @@ Store = Annotated[str, typer.Option("--store", help="Folder, gs:// or s3:// wher
 Engine = Annotated[
     Literal["duckdb", "spark"] | None,
     typer.Option(
-        help="What counts and encodes: duckdb, here, or spark; as the configuration says by default.",
+        help="What counts crosses and encodes: duckdb, here, or spark; as the configuration says by default.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""What counts values and encodes rows: DuckDB in this process, or Spark."""
+"""What counts crosses and encodes rows: DuckDB in this process, or Spark."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal

@@ -20,7 +20,7 @@ def coded(values: pa.Array) -> pa.Array:
 
 
 def taken(values: pa.Array, places: pa.Array) -> pa.Array:
-    """The values at `places`, which must be there: nobody looks."""
+    """The values at `places` that this code made itself: nobody looks whether they are there."""
     return pc.take(values, places, boundscheck=False)
 
 

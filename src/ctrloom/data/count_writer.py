@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ctrloom.data import threads
 from ctrloom.data.counts import (
     COUNTS,
     KINDS,
@@ -20,8 +21,7 @@ from ctrloom.data.counts import (
 )
 from ctrloom.data.engines import EMBEDDED, Engine, opened
 from ctrloom.data.manifest import CountedKind, PartFile
-from ctrloom.data.parts import footer_of, read_part
-from ctrloom.data.threads import in_order
+from ctrloom.data.parts import GROUP_ROWS, footer_of, in_groups, read_part
 from ctrloom.storage import Place
 
 MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and spilled if that is in vain
@@ -48,7 +48,7 @@ class CountWriter:
                 self.parts.setdefault(number, []).append(part)
                 self.bytes += part.bytes
         if self.bytes > MOST_BYTES:
-            self.parts = {number: [whole] for number, whole in self._merged(threads=1)}
+            self.parts = {number: [whole] for number, whole in self._merged()}
             self.bytes = sum(part.bytes for (part,) in self.parts.values())
             if self.bytes > MOST_BYTES // 2:  # to merge again and again would be most of the work
                 self._spill()
@@ -58,6 +58,8 @@ class CountWriter:
         if not self.parts and not self.spilled:
             return
         pa.default_memory_pool().release_unused()  # of the blocks of text, whose memory is needed here
+        if self.spilled and self.parts:
+            self._spill()
         rows = 0
         with counts_writer(self.base / "counts" / f"{self.kind}.parquet", self.kind) as (write, written):
             for table in self._tables():
@@ -66,26 +68,25 @@ class CountWriter:
         self.files = (PartFile.of(self.base, written, rows),)
 
     def _tables(self) -> Iterator[pa.Table]:
-        if not self.spilled:
-            return (table_of(number, whole) for number, whole in self._merged())
-        self._spill()
-        return merged_files(self.spilled, self.kind, self.aside)
+        if self.spilled:
+            return merged_files(self.spilled, self.kind, self.aside)
+        # Some fields take a hundred times as long as others: those after them need not wait.
+        lead = max(4, threads.count())
+        return (table_of(number, whole) for number, whole in self._merged(threads.count(), lead))
 
     def _spill(self) -> None:
         """Write what is in memory."""
         at = self.aside / f"{self.kind}-{len(self.spilled):05d}.parquet"
         with counts_writer(at, self.kind) as (write, _):
-            for number, whole in self._merged(threads=1):
+            for number, whole in self._merged():
                 write(table_of(number, whole))
         self.bytes = 0
         self.spilled.append(at)
 
-    def _merged(self, threads: int | None = None) -> Iterator[tuple[int, Counted]]:
-        """What was counted of each field, which is forgotten here."""
+    def _merged(self, workers: int = 1, lead: int = 1) -> Iterator[tuple[int, Counted]]:
+        """What was counted of each field, which is forgotten here; by one thread while others need memory."""
         fields = sorted(self.parts)
-        # Some fields take a hundred times as long as others: those after them need not wait.
-        lead = None if threads else 4
-        wholes = in_order(lambda number: merged(self.parts.pop(number)), fields, threads, lead)
+        wholes = threads.in_order(lambda number: merged(self.parts.pop(number)), fields, workers, lead)
         return zip(fields, wholes, strict=True)
 
 
@@ -104,7 +105,7 @@ def merged_files(files: Sequence[Path], kind: CountedKind, aside: Path) -> Itera
             if sizes[number] <= MOST_BYTES // 2:
                 yield table_of(number, merged([_read(file, span) for file, span in here.items()]))
             else:
-                yield from _merged_by(engine, number, list(here), kind)
+                yield from _merged_by_engine(engine, number, list(here), kind)
 
 
 def _read(file: Path, span: range) -> Counted:
@@ -113,10 +114,12 @@ def _read(file: Path, span: range) -> Counted:
     return Counted(table["value"].combine_chunks(), np.stack(counts, axis=1))
 
 
-def _merged_by(engine: Engine, number: int, files: list[Path], kind: CountedKind) -> Iterator[pa.Table]:
+def _merged_by_engine(
+    engine: Engine, number: int, files: list[Path], kind: CountedKind
+) -> Iterator[pa.Table]:
     rows = engine.rows(files)
     rows = rows.filter(rows.field == number)
     whole = rows.group_by(["field", "value"]).agg(**{name: rows[name].sum() for name in COUNTS})
     with engine.kept(whole.order_by("value")) as kept:
-        for batch in kept.batches():
+        for batch in in_groups(kept.batches(), 4 * GROUP_ROWS):
             yield pa.Table.from_batches([batch]).cast(counts_schema(KINDS[kind]))

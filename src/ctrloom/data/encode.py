@@ -196,6 +196,8 @@ def encode_parts(
         return batch
 
     def encoded(slab: _Slab) -> tuple[PartFile, list[pa.RecordBatch]]:
+        if not slab.spans:
+            return slab.part, []
         groups = [group(slab, span) for span in slab.spans]
         return slab.part, [
             pa.RecordBatch.from_arrays(ids.columns + [rows.column(name) for name in extra], schema=schema)

@@ -3,20 +3,24 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ctrloom.data import verified
 from ctrloom.data.counts import KINDS, field_spans
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import CountedKind, IngestedManifest
 from ctrloom.data.parts import footer_of, read_part
 from ctrloom.data.typed import counted_fields
-from ctrloom.storage import Place
+from ctrloom.storage import Location, Place
 
-Read = Callable[[range, list[str]], Iterator[pa.RecordBatch]]  # of a span: `value`, or some of COUNTS
+Read = Callable[
+    [range, list[str]], Iterator[pa.RecordBatch]
+]  # of a span: `value` and COUNTS, or some of them
 COUNTED = pa.schema([("value", pa.string()), ("count", pa.int64())])
 
 
@@ -43,7 +47,9 @@ class FieldCounts:
         """Values of which one of the counts is at least so much: `value` and some of COUNTS."""
         for span in self._spans(count, least):
             for batch in self.read(span, list({count: None, **dict.fromkeys(columns)})):
-                yield batch.filter(pc.greater_equal(batch.column(count), least)).select(list(columns))
+                often = batch.filter(pc.greater_equal(batch.column(count), least))
+                if len(often):
+                    yield often.select(list(columns))
 
     def chunks(self, count: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Values that one of the counts has, and how often."""
@@ -56,7 +62,9 @@ class FieldCounts:
             yield batch.rename_columns(COUNTED.names)
 
     def _spans(self, count: str, least: int) -> list[range]:
-        """Where one of the counts is at least so much somewhere."""
+        """Where one of the counts is at least so much somewhere; where all are wanted, nobody looks."""
+        if least <= 1:
+            return [self.span]
         found: list[range] = []
         start = self.span.start
         for numbers in self.numbers(count):
@@ -81,8 +89,11 @@ def field_counts(manifest: IngestedManifest, base: Place) -> dict[str, FieldCoun
     found: dict[CountedKind, tuple[Read, dict[int, range]]] = {kind: (_nothing, {}) for kind in KINDS}
     for kind, parts in manifest.counts.items():
         for part in parts:
-            footer = footer_of(base / part.path)
-            found[kind] = partial(_read, base / part.path, footer), field_spans(footer)
+            path = base / part.path
+            footer = footer_of(path)
+            # An object in a store is asked for once what it is, not once a field.
+            source = verified.opened(path) if isinstance(path, Location) else None
+            found[kind] = partial(_read, path, footer, source), field_spans(footer)
     counts: dict[str, FieldCounts] = {}
     for number, (name, kind) in enumerate(counted_fields(manifest.source)):
         read, spans = found[kind]
@@ -94,5 +105,7 @@ def _nothing(span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
     return iter(())
 
 
-def _read(path: Place, footer: pq.FileMetaData, span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    return read_part(path, span, columns=columns, footer=footer)
+def _read(
+    path: Place, footer: pq.FileMetaData, source: Any, span: range, columns: list[str]
+) -> Iterator[pa.RecordBatch]:
+    return read_part(path, span, columns=columns, footer=footer, source=source)

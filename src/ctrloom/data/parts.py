@@ -38,17 +38,18 @@ def read_part(
     dictionaries: Sequence[str] = (),
     columns: list[str] | None = None,
     footer: pq.FileMetaData | None = None,
+    source: Any = None,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of one part, or a span of them, likewise; the columns `dictionaries` come with one for each batch.
 
-    Whoever has the part's footer need not have it read again.
+    Whoever has the part's footer need not have it parsed again, nor one `verified.opened` opened again.
 
     Raises:
         StorageError: an object cannot be read, or arrives damaged.
         DataError: a file cannot be read, or is damaged.
     """
     with _explained(path):
-        yield from _part(path, columns, span, dictionaries, footer)
+        yield from _part(path, columns, span, dictionaries, footer, source)
 
 
 def footer_of(path: Place) -> pq.FileMetaData:
@@ -86,8 +87,9 @@ def _part(
     span: range | None = None,
     dictionaries: Sequence[str] = (),
     footer: pq.FileMetaData | None = None,
+    source: Any = None,
 ) -> Iterator[pa.RecordBatch]:
-    source: Any = verified.opened(path) if isinstance(path, Location) else path
+    source = source or (verified.opened(path) if isinstance(path, Location) else path)
     ahead: dict[str, Any] = {"pre_buffer": True} if isinstance(path, Location) else {"buffer_size": 1 << 20}
     ahead |= {"read_dictionary": list(dictionaries), "metadata": footer}
     # A row group that `PartWriter` wrote is shorter than twice that.
@@ -152,6 +154,7 @@ def table_writer(
         # Rows may come with dictionaries, which they are not to come back with.
         "store_schema": not any(is_coded(field.type) for field in schema),
         # Least and greatest texts would take as long as all else that is written, and nobody asks for them.
+        # The least number of a field tells which one a row group of counts is about.
         "write_statistics": [field.name for field in schema if field.name not in tokens],
     }
     blocks = verified.Blocks()

@@ -23,7 +23,7 @@ from ctrloom.progress import progress
 from ctrloom.storage import Place
 
 TOP = 10
-_FIRST = [("count", "descending"), ("value", "ascending")]
+_BY_COUNT = [("count", "descending"), ("value", "ascending")]
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -107,7 +107,9 @@ def _field(counts: FieldCounts, rows: Table, every: int, field: RawField) -> dic
 def _top(counts: FieldCounts) -> tuple[list[dict[str, Any]], int, int]:
     """The most frequent values, how many there are, and the sum of their counts."""
     distinct = total = 0
-    largest = np.zeros(0, dtype=np.int64)
+    largest = np.zeros(
+        0, dtype=np.int64
+    )  # counts of the top, ascending; which of equal ones come is told below
     for numbers in counts.numbers("count"):
         distinct, total = distinct + len(numbers), total + int(numbers.sum())
         floor = largest[0] if len(largest) == TOP else 0
@@ -115,7 +117,7 @@ def _top(counts: FieldCounts) -> tuple[list[dict[str, Any]], int, int]:
     least = int(largest[0]) if len(largest) else 1
     top: list[dict[str, Any]] = []
     for batch in counts.where("count", least, ["value", "count", "positives"]):
-        top += pc.take(batch, pc.select_k_unstable(batch, TOP, _FIRST)).to_pylist()
+        top += pc.take(batch, pc.select_k_unstable(batch, TOP, _BY_COUNT)).to_pylist()
         top = sorted(top, key=lambda row: (-row["count"], row["value"]))[:TOP]
     return top, distinct, total
 

@@ -42,7 +42,7 @@ def spread(
     items: Sequence[Item],
     advance: Advance,
 ) -> list[Done]:
-    """What `work` gives for the items, in order; on Spark its executors share them, and do one at a time.
+    """What `work` gives for the items, in order; on Spark each item is a task by itself.
 
     Raises:
         ConfigError: it is Spark, which is not there or does not start.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom.config import SourceConfig
-from ctrloom.data.coded import plain
+from ctrloom.data.coded import is_coded
 from ctrloom.data.errors import DataError
 from ctrloom.data.parts import read_groups
 from ctrloom.data.sources.files import open_seekable
@@ -41,8 +41,16 @@ def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int) -> RawBa
     return RawBatch(
         file=path,
         lines=np.arange(row, row + len(batch)),
-        columns=dict(zip(batch.schema.names, map(plain, batch.columns), strict=True)),
+        columns={name: _plain(path, batch.column(name)) for name in batch.schema.names},
         positions=np.arange(len(batch)),
         stored_bytes=stored_bytes,
         text_of=lambda line: json.dumps(batch.slice(line - row, 1).to_pylist()[0], default=str),
     )
+
+
+def _plain(path: str, column: pa.Array) -> pa.Array:
+    """The column without a dictionary; one that is damaged may have places that are not in it."""
+    try:
+        return column.dictionary.take(column.indices) if is_coded(column.type) else column
+    except pa.ArrowIndexError as error:
+        raise DataError(f"{path}: is damaged: {error}; write it again") from None
