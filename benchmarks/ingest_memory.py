@@ -1,6 +1,6 @@
 """Peak memory and speed of ingest and vocabulary on a text file and on one ten times larger.
 
-    python benchmarks/ingest_memory.py [--rows 500000] [--folder /tmp/ingest-memory]
+    python benchmarks/ingest_memory.py [--rows 1000000] [--folder /tmp/ingest-memory]
 
 Each run is a process of its own, so that its peak resident size is its own. The data have the shape of the
 Criteo display-advertising logs: a label, 13 skewed integers with gaps, 26 tokens whose frequencies fall as
@@ -117,7 +117,7 @@ def report(results: list[dict[str, float]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=500_000, help="of the smaller file")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the smaller file")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/ingest-memory"))
     parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument(
