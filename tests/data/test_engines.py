@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import ibis
 import pytest
 
 from ctrloom import cli
@@ -11,6 +12,7 @@ from ctrloom.config import RunConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config_file import load_run_config
 from ctrloom.data.engines import opened, spread
+from ctrloom.data.errors import DataError
 from ctrloom.progress import Advance
 from ctrloom.section import ConfigError
 
@@ -59,6 +61,15 @@ def test_the_embedded_engine_takes_items_in_order():
 
     assert spread(EngineConfig(), work, [1, 2], told.append) == [-1, -2]
     assert told == [1, 2]
+
+
+def test_a_file_that_duckdb_cannot_write_is_a_clear_error(tmp_path: Path):
+    with pytest.raises(
+        DataError, match=r"DuckDB stopped: IO Error: .*nowhere.*; is there room on the disk\?"
+    ):
+        with opened(EngineConfig(), tmp_path) as engine:
+            engine.backend.to_parquet(ibis.memtable({"a": [1]}), tmp_path / "nowhere" / "a.parquet")
+    assert list(tmp_path.iterdir()) == []
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:

@@ -11,6 +11,7 @@ from ctrloom.data import threads
 from ctrloom.data.counts import (
     COUNTS,
     KINDS,
+    ROWS,
     Counted,
     counts_schema,
     counts_writer,
@@ -21,7 +22,7 @@ from ctrloom.data.counts import (
 )
 from ctrloom.data.engines import EMBEDDED, Engine, opened
 from ctrloom.data.manifest import CountedKind, PartFile
-from ctrloom.data.parts import GROUP_ROWS, footer_of, in_groups, read_part
+from ctrloom.data.parts import footer_of, in_groups, read_part
 from ctrloom.storage import Place
 
 MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and spilled if that is in vain
@@ -121,5 +122,5 @@ def _merged_by_engine(
     rows = rows.filter(rows.field == number)
     whole = rows.group_by(["field", "value"]).agg(**{name: rows[name].sum() for name in COUNTS})
     with engine.kept(whole.order_by("value")) as kept:
-        for batch in in_groups(kept.batches(), 4 * GROUP_ROWS):
+        for batch in in_groups(kept.batches(), ROWS):
             yield pa.Table.from_batches([batch]).cast(counts_schema(KINDS[kind]))

@@ -19,6 +19,7 @@ from ctrloom.data.parts import GROUP_ROWS, group_spans, table_writer
 from ctrloom.storage import Place, Written
 
 COUNTS = ("count", "positives", "train")
+ROWS = 4 * GROUP_ROWS  # of a row group of counts
 KINDS: dict[CountedKind, pa.DataType] = {"tokens": pa.string(), "numbers": pa.float64()}
 
 
@@ -94,7 +95,7 @@ def table_of(number: int, whole: Counted) -> pa.Table:
 def counts_writer(at: Place, kind: CountedKind) -> Iterator[tuple[Callable[[pa.Table], None], Written]]:
     """Writes a file of counts, a table at a time; none has more than one field, and no row group then has."""
     with table_writer(at, counts_schema(KINDS[kind]), ["value"]) as (writer, written):
-        yield lambda table: writer.write_table(table, 4 * GROUP_ROWS), written
+        yield lambda table: writer.write_table(table, ROWS), written
 
 
 def field_of(footer: pq.FileMetaData, group: int) -> int:

@@ -107,9 +107,8 @@ def _field(counts: FieldCounts, rows: Table, every: int, field: RawField) -> dic
 def _top(counts: FieldCounts) -> tuple[list[dict[str, Any]], int, int]:
     """The most frequent values, how many there are, and the sum of their counts."""
     distinct = total = 0
-    largest = np.zeros(
-        0, dtype=np.int64
-    )  # counts of the top, ascending; which of equal ones come is told below
+    # The counts of the top, ascending; which values of equal counts are in it is settled below.
+    largest = np.zeros(0, dtype=np.int64)
     for numbers in counts.numbers("count"):
         distinct, total = distinct + len(numbers), total + int(numbers.sum())
         floor = largest[0] if len(largest) == TOP else 0

@@ -17,6 +17,7 @@ from ibis.expr.types import Table
 from ctrloom import storage
 from ctrloom.data import threads, verified
 from ctrloom.data.engines.engine import Kept
+from ctrloom.data.errors import DataError
 from ctrloom.data.parts import read_parts
 from ctrloom.storage import Location, Place
 
@@ -58,7 +59,12 @@ class Embedded:
 
 @contextmanager
 def embedded(folder: Place) -> Iterator[Embedded]:
-    """A connection to spill within `folder`, or where this machine has temporary files if that is a URL."""
+    """A connection to spill within `folder`, or where this machine has temporary files if that is a URL.
+
+    Raises:
+        StorageError: an object cannot be read.
+        DataError: a file cannot be read or written; the disk is full, say.
+    """
     with tempfile.TemporaryDirectory(prefix=".spill.", dir=storage.scratch(folder)) as spill:
         few = max(2, threads.count())
         memory = f"{few * MEBIBYTES}MiB"
@@ -68,6 +74,9 @@ def embedded(folder: Place) -> Iterator[Embedded]:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             if isinstance(folder, Location):
                 raise storage.explained(error, folder, "read") from error
+            if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):  # a full disk, above all
+                said = str(error).splitlines()[0][:300]
+                raise DataError(f"{folder}: DuckDB stopped: {said}; is there room on the disk?") from error
             raise
         finally:
             backend.disconnect()
