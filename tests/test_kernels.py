@@ -16,22 +16,33 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from ctrloom.kernels import gates, keys, products, rows
+from ctrloom.kernels import gates, keys, linear, mixture, pair_sum, products, rows
 
-KINDS = {"sorted_N": "*i32", "from_N": "*i64", "bucket_N": "*i64", "key_N": "*i64", "start_X": "*i32"}
-KINDS |= {"key_K": "*i64", "place_N": "*i64", "core_OQ": "*i32", "number_QG": "*i32"}
-ADAM = {"BETA1": 0.9, "BETA2": 0.999, "LOG1": math.log(0.9), "LOG2": math.log(0.999)}
-ROWS = ADAM | {"EPS": 1e-8, "DECAY": 0.1, "L": 32, "W": 32, "ADAGRAD": False}
-ROWS |= {"CLIP": True, "RATIO": 1.0, "FLOOR": 1e-5}
-TILES = {"FIELDS": 2, "G": 64, "W": 32, "K": 64, "ROWS": 8}
+INT16, INT32, INT64 = "number_TX", "sorted_N row_N start_X core_CQ first_T ids_BC", "from_N key_K row_BP"
+INT64 += " left_P right_P size_P shift_P number_FF"
+KINDS = {name: "*i16" for name in INT16.split()} | {name: "*i32" for name in INT32.split()}
+KINDS |= {name: "*i64" for name in INT64.split()} | {"out_BX": "*bf16", "STRIDE": "i32", "STEP": "i32"}
+ROWS = {"BETA1": 0.9, "BETA2": 0.999, "EPS": 1e-8, "DECAY": 0.1, "L": 16, "D": 20, "W": 32}
+ROWS |= {"ADAGRAD": False, "CLIP": True, "RATIO": 1.0, "FLOOR": 1e-5}
+TILES = {"F": 39, "D": 20, "C": 2, "W": 32}
+SLOTS = {"F": 26, "D": 10, "BLOCK": 1024, "ROWS": 32}
+EMB = {"F": 39, "D": 20, "G": 64, "W": 32}
 for kernel, constants in (
+    (rows._gather, {"D": 20, "L": 51, "BLOCK": 1024}),
+    (rows._begin, {"LOG1": math.log(0.9), "LOG2": math.log(0.999)}),
     (rows._within, ROWS),
     (rows._within, ROWS | {"ADAGRAD": True, "CLIP": False}),
     (rows._across, ROWS | {"K": 32}),
-    (keys._places, {"BLOCK": 256}),
+    (keys._rows, {"P": 325, "ODD1": -7, "ODD2": -(2**62) - 1, "BITS": 25, "BLOCK": 256}),
     (gates._gradient, {"TILE_B": 16, "TILE_P": 128}),
-    (products._forward, TILES),
-    (products._backward, TILES),
+    (linear._widen, {"BLOCK": 1024}),
+    (pair_sum._forward, EMB),
+    (pair_sum._backward, EMB),
+    (mixture._forward, SLOTS),
+    (mixture._backward, SLOTS),
+    (mixture._fields, EMB),
+    (products._forward, TILES | {"K": products.CORES, "G": products.FIELDS}),
+    (products._backward, TILES | {"K": products.CORES, "G": products.MOST_FIELDS}),
 ):
     kinds = {}
     for name in kernel.arg_names:
@@ -53,7 +64,7 @@ def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = [line.split() for line in done.stdout.splitlines()]
-    assert len(found) == 7
+    assert len(found) == 15
     assert all(int(size) > 1000 for _, size, _ in found)
     assert max(int(shared) for _, _, shared in found) <= 64 * 1024  # what every GPU has for a program
 

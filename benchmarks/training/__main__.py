@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,11 @@ class Process:
             text=True,
             env=environment,
         )
-        self.facts = self._answer()
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What it says once it has prepared; ours begins to when it is told, a peer at once."""
+        return self.call("prepare")
 
     def call(self, name: str) -> dict[str, Any]:
         """Let it do that once, and hear how long it took."""
@@ -75,10 +79,8 @@ class Process:
         raise RuntimeError("\n".join(self.errors.read().splitlines()[-15:]))
 
 
-def run(
-    case: Case, arguments: argparse.Namespace, home: Path, measured: Callable[[], Machine]
-) -> dict[str, Any]:
-    """One line of the table."""
+def ready(case: Case, arguments: argparse.Namespace, home: Path) -> dict[str, Process]:
+    """The processes of a case, which have not prepared yet."""
     sizes = sizes_of(case.shape, None if case.search == "optinter" else case.ids)
     task = asdict(case) | {
         "sizes": sizes,
@@ -98,9 +100,16 @@ def run(
     elif case.peer and arguments.peer_python and (clone or case.peer == "deepctr"):
         command = [arguments.peer_python, str(HERE / f"peers/{case.peer}.py"), json.dumps(task)]
         processes["peer"] = start([*command, *([str(clone)] if clone else [])])
+    return processes
+
+
+def run(
+    case: Case, processes: dict[str, Process], rounds: int, measured: Callable[[], Machine]
+) -> dict[str, Any]:
+    """One line of the table."""
     answers: dict[str, dict[str, list[dict[str, Any]]]] = {}
     bounds: list[dict[str, Any]] = []
-    for _ in range(arguments.rounds):
+    for _ in range(rounds):
         for who, process in processes.items():
             for call in process.facts["calls"]:
                 answers.setdefault(call, {}).setdefault(who, []).append(process.call(call))
@@ -167,13 +176,15 @@ def main() -> None:
     print(machine, flush=True)
     lines = []
     with tempfile.TemporaryDirectory() as home:
-        for case in CASES if arguments.cases == "cpu" else ON_GPU:
-            if arguments.only.lower() not in case.name.lower():
-                continue
-            if arguments.tiny:
-                case = tiny(case)
+        every = CASES if arguments.cases == "cpu" else ON_GPU
+        chosen = [case for case in every if arguments.only.lower() in case.name.lower()]
+        chosen = [tiny(case) for case in chosen] if arguments.tiny else chosen
+        start = partial(ready, arguments=arguments, home=Path(home))
+        # Of a GPU's cases all load their libraries at once, which takes longer than they are measured for.
+        begun = [start(case) for case in chosen] if arguments.cases == "cuda" else map(start, chosen)
+        for case, processes in zip(chosen, begun, strict=True):
             try:
-                line = run(case, arguments, Path(home), measured)
+                line = run(case, processes, arguments.rounds, measured)
             except RuntimeError as error:
                 print(f"{case.name}: failed\n{error}", file=sys.stderr, flush=True)
                 continue

@@ -28,6 +28,8 @@ def main() -> None:
     """Prepare the case and answer."""
     case = json.loads(sys.argv[1])
     torch.set_num_threads(case["threads"])
+    torch.zeros((), device=pick_device("auto"))  # so that a GPU's libraries are there
+    sys.stdin.readline()
     prepare = search if case["search"] else train
     rows, calls, parameters = prepare(case)
     if pick_device("auto").type == "cuda":
@@ -111,8 +113,13 @@ def search(case: dict[str, Any]) -> Prepared:
     if case["search"] == "optinter":
         schema, rows, crosses = with_crosses(case)
         config = OptInterConfig(epochs=1, batch_size=case["batch"], random_draws=0)
-        task = Task(rows[VALID:], rows[:VALID], schema, crosses)
-        return {"loop": case["rows"]}, {"loop": lambda: optinter.search(task, config, hyper).trace.seconds}, 0
+        course = optinter.Course(Task(rows[VALID:], rows[:VALID], schema, crosses), config, hyper)
+        count = sum(p.numel() for p in course.model.parameters())
+
+        def one_pass() -> None:
+            course.one_pass(course.searching, lambda *_: None)
+
+        return {"loop": case["rows"]}, {"loop": one_pass}, count
     schema, rows = encoded(case["sizes"], case["rows"])
     whole = Architecture.complete(schema.names, case["orders"])
     generator, device = seed_everything(0), pick_device("auto")

@@ -1,7 +1,8 @@
 """What every measured process does: prepare, then measure whenever it is told to.
 
-Two processes that are measured side by side take turns, so that both meet the same machine. A process reads
-`step` or `loop` from its input and answers with the seconds that one call took, and ends when its input does.
+Two processes that are measured side by side take turns, so that both meet the same machine. A process says
+what it is once it has prepared, for which ours waits to be told `prepare`. Then it reads `step` or `loop`
+from its input and answers with the seconds that one call took, and ends when its input does.
 Peers import this file, so it needs nothing but Python.
 """
 
@@ -37,9 +38,9 @@ def serve(
     say(calls=list(calls), **facts)
     for line in sys.stdin:
         name = line.strip()
-        if (
-            name == "step"
-        ):  # first of a turn: memory that lay idle during the other's may be cold, or taken away
+        if name == "prepare":
+            continue  # it has
+        if name == "step":  # first of a turn: memory that lay idle meanwhile may be cold, or taken away
             calls[name]()
         began, cpu = time.perf_counter(), time.process_time()
         own = calls[name]()

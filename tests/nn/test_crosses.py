@@ -32,27 +32,39 @@ def test_any_key_is_found_where_a_dictionary_has_it(keys: list[int], others: lis
     assert found == [places.get(key, -1) for key in asked]
 
 
-def test_full_buckets_are_searched_to_their_end(way: Way) -> None:
+def test_full_buckets_are_searched_to_their_end() -> None:
     table, keys = KeyTable(8), torch.arange(100_000)
     crowded = keys[table._bucket(keys) == 3][:9]
     table.fill(crowded[:8])
-    table, crowded = table.to(way.device), crowded.to(way.device)
     assert sorted(table(crowded[:8]).tolist()) == list(range(8))
     assert table(crowded[8:]).tolist() == [-1]
 
 
-@pytest.mark.parametrize("asked", [0, 1, 700])
-def test_keys_are_found_plain_and_by_kernel(asked: int, way: Way) -> None:
-    generator = torch.Generator().manual_seed(asked)
-    keys = torch.randint(2**62, (500,), generator=generator).unique()
-    table = KeyTable(len(keys))
-    table.fill(keys)
-    table = table.to(way.device)
-    places = {key: place for place, key in enumerate(table.key_K[:-1].tolist())}
-    key_N = torch.cat([keys, torch.randint(2**62, (300,), generator=generator)])[:asked]
-    key_N = key_N[torch.randperm(len(key_N), generator=generator)]
-    found = table(key_N.to(way.device)).tolist()
-    assert found == [places.get(key, -1) for key in key_N.tolist()]
+@pytest.mark.parametrize("asked", [0, 1, 300])
+def test_rows_are_found_by_kernel_too(asked: int, way: Way) -> None:
+    schema, keys = crossed(SCHEMA)
+    layer = CrossEmbedding(schema, PAIRS, 4, 0.1, HYPER)
+    layer.fill(keys)
+    ids = rows_of(schema, asked, seed=asked).ids_NC
+    expected = loop_rows(layer, schema, keys, ids.numpy())
+    assert layer.to(way.device).rows(ids.to(way.device)).tolist() == expected
+
+
+def test_kernels_search_full_buckets_to_their_end(way: Way) -> None:
+    """Eight of nine keys that share a bucket are in the table."""
+    schema = schema_of(("categorical", 3), ("categorical", 5), ("categorical", 3), ("categorical", 3))
+    schema, _ = crossed(schema)
+    layer = CrossEmbedding(schema, (("a", "b"),), 4, 0.1, HYPER)
+    layer.keys = KeyTable(8)
+    every = torch.arange(2**31 - 200_000, 2**31)
+    crowded = every[layer.keys._bucket(every) == 3][:9]
+    layer.keys.fill(crowded[:8])
+    # With left ids of zero a key is the right id, and what is added to all of them.
+    ids_BC = torch.stack([torch.zeros_like(crowded), crowded], 1) - layer.shift_P
+    layer, ids_BC = layer.to(way.device), (ids_BC * torch.tensor([0, 1])).int().to(way.device)
+    found = layer.rows(ids_BC).flatten().tolist()
+    assert sorted(found[:8]) == list(range(1, 9))
+    assert found[8:] == [0]
 
 
 def test_lookup_without_keys_is_refused() -> None:

@@ -173,6 +173,23 @@ def test_products_and_gradients_by_kernel(
     both_near(found[:2], expected[:2], way.near if way.device.type == "cpu" else 2e-3)
 
 
+@pytest.mark.parametrize(("rows", "fields", "size"), [(0, 3, 4), (1, 2, 1), (9, 39, 20), (5, 40, 33)])
+def test_the_sum_of_pairs_and_its_gradient_by_kernel(rows: int, fields: int, size: int, way: Way) -> None:
+    emb = embeddings(fields, rows, size).to(way.device, way.dtype).requires_grad_()
+    total = pair_sum(emb)
+    (grad,) = torch.autograd.grad((total * torch.arange(rows, device=way.device)).sum(), emb)
+    e = emb.detach().cpu().double().numpy()
+    expected, slope = np.zeros(rows), np.zeros(e.shape)
+    for b in range(rows):
+        for i, j in combinations(range(fields), 2):
+            expected[b] += e[b, i] @ e[b, j]
+            slope[b, i] += b * e[b, j]
+            slope[b, j] += b * e[b, i]
+    size = 1 + abs(expected).max(initial=0)
+    np.testing.assert_allclose(total.detach().cpu(), expected, rtol=0, atol=way.near * size)
+    np.testing.assert_allclose(grad.cpu(), slope, rtol=0, atol=way.near * (1 + abs(slope).max(initial=0)))
+
+
 @pytest.mark.parametrize(("rows", "count"), [(2, 1), (50, 130)])
 def test_gates_and_gradients_by_kernel(rows: int, count: int, way: Way) -> None:
     generator = torch.Generator().manual_seed(rows)

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from conftest import Way
 from torch import nn
 
-from ctrloom.nn.mlp import MLP, Dropout
+from ctrloom.nn.mlp import MLP, Dropout, linear
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
@@ -102,3 +103,46 @@ def test_no_hidden_layer_is_a_linear_model() -> None:
     mlp, x = MLP(4, ()), inputs().float()
     (linear,) = [layer for layer in mlp.modules() if isinstance(layer, nn.Linear)]
     torch.testing.assert_close(mlp(x), linear(x)[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "hidden", "norm"),
+    [((9, 13), (7, 16, 5), False), ((3, 8), (), False), ((40, 33), (24, 9), True), ((0, 5), (4,), False)],
+)
+def test_in_halves_layers_come_as_near_by_kernel(
+    shape: tuple[int, int], hidden: tuple[int, ...], norm: bool, way: Way
+) -> None:
+    """With widths that are multiples of eight and others, and with every gradient."""
+    torch.manual_seed(0)
+    layer, x = MLP(shape[1], hidden, layer_norm=norm), torch.randn(shape)
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -0.5, 0.5)
+
+    def learned(device: torch.device, dtype: torch.dtype, halves: bool) -> list[torch.Tensor]:
+        here = layer.to(device, dtype)
+        mine = x.to(device, dtype).requires_grad_()
+        with torch.autocast(device.type, torch.bfloat16, enabled=halves):
+            out = here(mine)
+        weights = torch.linspace(1, 2, len(out), device=device)
+        grads = torch.autograd.grad((out * weights).sum(), [mine, *here.parameters()])
+        assert all(grad.dtype == dtype for grad in grads)
+        return [each.detach().double().cpu() for each in (out, *grads)]
+
+    near = (
+        0.12 if way.kernel and way.device.type == "cpu" else 0.05
+    )  # the interpreter cuts off, and does not round
+    exact = learned(torch.device("cpu"), torch.float64, False)
+    for found, expected in zip(learned(way.device, torch.float32, True), exact, strict=True):
+        assert found.shape == expected.shape
+        assert (found - expected).norm() <= near * expected.norm()
+
+
+def test_a_linear_map_that_nobody_learns_the_inputs_of(way: Way) -> None:
+    torch.manual_seed(0)
+    layer, x = linear(5, 3).to(way.device), torch.randn(4, 5, device=way.device)
+    with torch.autocast(way.device.type, torch.bfloat16):
+        layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    expected = x.sum(0).expand(3, 5)
+    torch.testing.assert_close(layer.weight.grad, expected, rtol=0.02, atol=0.02)
+    assert layer.bias.grad.tolist() == [4, 4, 4]

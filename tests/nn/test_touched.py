@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrloom.nn import touched
-from ctrloom.nn.touched import touched_rows
+from ctrloom.nn.touched import all_rows, touched_rows
 
 
 @given(
@@ -29,6 +29,28 @@ def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once(
     assert sparse.is_sparse
     torch.testing.assert_close(sparse.to_dense(), dense)
     assert sparse._indices()[0].tolist() == sorted({i for row in rows for i in row})
+
+
+@pytest.mark.parametrize("width", [1, 3, 20, 700, 1500])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_rows_of_any_width_are_looked_up_plain_and_by_kernel(
+    width: int, dtype: torch.dtype, way: Way
+) -> None:
+    generator = torch.Generator().manual_seed(width)
+    table = torch.randn(30, width, generator=generator).to(way.device, way.dtype).requires_grad_()
+    row = torch.randint(30, (7, 5), generator=generator)
+    weight = torch.randn(7, 5, width, generator=generator).to(way.device, way.dtype)
+    expected = torch.zeros(30, width, dtype=torch.float64)
+    for b in range(7):
+        for c in range(5):
+            expected[row[b, c]] += weight[b, c].cpu().double()
+    for look_up in (all_rows, touched_rows):
+        found = look_up(table, row.to(way.device, dtype))
+        assert torch.equal(found.cpu(), table.detach().cpu()[row])
+        (grad,) = torch.autograd.grad((found * weight).sum(), table)
+        grad = grad.to_dense() if grad.is_sparse else grad
+        torch.testing.assert_close(grad.cpu().double(), expected, rtol=0, atol=way.near)
+    assert look_up(table, row[:0].to(way.device, dtype)).shape == (0, 5, width)
 
 
 def test_second_use_of_a_table_in_one_step_adds_up(way: Way) -> None:

@@ -159,13 +159,13 @@ def test_the_temperature_falls_with_training_steps(
     monkeypatch: pytest.MonkeyPatch, decay: float | None, passes: float | None
 ) -> None:
     temperatures: list[float] = []
-    after = optinter._Course._after
+    after = optinter.Course._after
 
-    def recorded(course: optinter._Course) -> None:
+    def recorded(course: optinter.Course) -> None:
         after(course)
         temperatures.append(float(course.model.temperature))
 
-    monkeypatch.setattr(optinter._Course, "_after", recorded)
+    monkeypatch.setattr(optinter.Course, "_after", recorded)
     trace = little(epochs=3, patience=3, batch_size=64, temperature_decay=decay).trace
     a_pass = trace.steps // 3
     assert len(temperatures) == trace.steps
@@ -214,7 +214,7 @@ def test_bi_level_logits_learn_from_rows_of_their_own(monkeypatch: pytest.Monkey
     schema, keys = with_crosses(made)
     monkeypatch.setattr(optinter, "loss_of", of_logits)
     config = OptInterConfig(bi_level=True, epochs=2, random_draws=0, batch_size=64)
-    course = optinter._Course(Task(made.rows[:1200], made.rows[1200:], schema, keys), config, HYPER)
+    course = optinter.Course(Task(made.rows[:1200], made.rows[1200:], schema, keys), config, HYPER)
     seen["weights"] = {hash(tuple(row)) for row in course.train.ids_NC.tolist()}
     course.run()
     assert len(seen["logits"]) >= 590

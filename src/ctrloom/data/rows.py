@@ -65,7 +65,8 @@ class Rows:
 
     def to(self, device: torch.device) -> "Rows":
         """The same rows on another device."""
-        moved = {k: v.to(device, non_blocking=True) for k, v in self.tensors()}
+        beside = device.type != "cpu"  # memory of the host can be read as soon as it is there
+        moved = {k: v.to(device, non_blocking=beside) for k, v in self.tensors()}
         return replace(self, **moved)
 
     def batches(self, size: int) -> Iterator["Rows"]:

@@ -1,9 +1,11 @@
-"""Looking keys up in a static hash table: the twin of `nn.crosses.KeyTable.forward`.
+"""Rows of crosses, found by key: the twin of `nn.crosses.CrossEmbedding`'s search in a static hash table.
 
 There the host asks again and again whether keys are left to be found; here each program looks on by itself.
 
-N keys looked up, X buckets of K stored keys.
+B batch, C columns of ids, P pairs of fields, N = B P, X buckets of K stored keys.
 """
+
+from typing import Any
 
 import torch
 import triton
@@ -14,28 +16,45 @@ BLOCK = 256
 
 
 @triton.jit
-def _places(bucket_N, key_N, start_X, key_K, place_N, N, BLOCK: tl.constexpr):
+def _rows(ids_BC, left_P, right_P, size_P, shift_P, start_X, key_K, row_BP, N, C, P: tl.constexpr,
+          ODD1: tl.constexpr, ODD2: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there = n < N
-    bucket = tl.load(bucket_N + n, mask=there, other=0)
-    key = tl.load(key_N + n, mask=there, other=0)
+    ids, p = ids_BC + (n // P).to(tl.int64) * C, n % P
+    left = tl.load(ids + tl.load(left_P + p), mask=there, other=0).to(tl.int64)
+    right = tl.load(ids + tl.load(right_P + p), mask=there, other=0).to(tl.int64)
+    key = left * tl.load(size_P + p) + right + tl.load(shift_P + p)
+    mixed = key * ODD1
+    mixed ^= mixed >> 32
+    mixed *= ODD2
+    bucket = (mixed >> (64 - BITS)) & ((1 << BITS) - 1)
     at = tl.load(start_X + bucket, mask=there, other=0).to(tl.int64)
     stop = tl.load(start_X + bucket + 1, mask=there, other=0).to(tl.int64)
-    place = tl.full([BLOCK], -1, tl.int64)
-    left = tl.max((stop - at).to(tl.int32), 0)
-    while left > 0:
-        looking = (at < stop) & (place < 0)
+    row = p.to(tl.int64)
+    left_over = tl.max((stop - at).to(tl.int32), 0)
+    while left_over > 0:
+        looking = (at < stop) & (row < P)
         stored = tl.load(key_K + at, mask=looking, other=-1)
-        place = tl.where(looking & (stored == key), at, place)
+        row = tl.where(looking & (stored == key), at + P, row)
         at += 1
-        left -= 1
-    tl.store(place_N + n, place, mask=there)
+        left_over -= 1
+    tl.store(row_BP + n, row, mask=there)
 
 
-def places(bucket_N: Tensor, key_N: Tensor, start_X: Tensor, key_K: Tensor) -> Tensor:
-    """The place of each key among the stored ones, which lie bucket by bucket; -1 where it has none."""
-    place_N = torch.empty_like(key_N)
-    if len(key_N):
-        grid = (triton.cdiv(len(key_N), BLOCK),)
-        _places[grid](bucket_N, key_N, start_X, key_K, place_N, len(key_N), BLOCK=BLOCK)
-    return place_N
+def rows(ids_BC: Tensor, pairs: Any, table: Any, odd: tuple[int, int]) -> Tensor:
+    """The row of each pair's value (B, P): P and its place among the stored keys, or that of the unseen.
+
+    Args:
+        ids_BC: as a batch has them.
+        pairs: has `left_P`, `right_P`, `size_P` and `shift_P`, of which a value's key is made.
+        table: has `start_X`, `key_K` and `bits`.
+        odd: multipliers that mix the bits of a key.
+    """
+    ids_BC, count = ids_BC.contiguous(), len(pairs.left_P)
+    row_BP = torch.empty(len(ids_BC), count, dtype=torch.long, device=ids_BC.device)
+    if row_BP.numel():
+        given = pairs.left_P, pairs.right_P, pairs.size_P, pairs.shift_P, table.start_X, table.key_K, row_BP
+        constants = {"P": count, "ODD1": odd[0], "ODD2": odd[1], "BITS": table.bits, "BLOCK": BLOCK}
+        grid = (triton.cdiv(row_BP.numel(), BLOCK),)
+        _rows[grid](ids_BC, *given, row_BP.numel(), ids_BC.shape[1], **constants)
+    return row_BP

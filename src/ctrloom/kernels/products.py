@@ -1,146 +1,186 @@
 """Inner products of selected tuples of fields, forward and backward: the twin of `nn.interactions`' layers.
 
-A tuple is a core, all its fields but one, and that one; of a pair the core is a single field. A program takes
-rows one by one. It multiplies a block of cores with all fields at once, and of that product only what was
-selected leaves it: there is no B x F x F, no B x Q x D, and no addition whose order could change.
+A tuple is a core, all its fields but one, and that one; of a pair the core is a single field. What is
+selected is cut into tiles of some cores and some neighbouring fields: a program multiplies the cores of a
+tile with its fields, and of that product only what was selected leaves it. So there is no B x F x F, no
+B x Q x D, and no addition whose order could change. Values need each tuple once, with one of its cores; the
+gradient of a field needs every tuple with it, each with the core that the field completes.
 
-B batch, F fields in a tile of G, D embedding size in a tile of W, P tuples, Q cores of FIELDS fields (O).
+B batch, F fields, D embedding size in a tile of W, P tuples, T tiles of K cores (of C fields each) and G
+fields, X of them that one program takes, Q = T K.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 64  # cores at once
-ROWS = 8  # of a program, which find what they share in its cache
-LARGEST = 64 * 128  # entries of a tile
+CORES, FIELDS, MOST_FIELDS = 16, 16, 64  # of a tile; one of gradients has as many fields as there are
+TOGETHER = 64  # tiles of values that a program works on, one after the other
+WIDEST = 128  # embedding size that a program holds
+
+Entry = tuple[tuple[int, ...], int, int]  # a core's fields, the other field, the tuple's number
+
+
+class Tiles(NamedTuple):
+    """What a kernel looks up."""
+
+    core_CQ: Tensor  # fields of the cores; -1 where a tile has fewer
+    number_TX: Tensor  # the tuple of each core and field of a tile (K G), or the other way round
+    first_T: Tensor  # the first field of each tile
+    start_X: Tensor  # where the tiles of each group of fields begin, and where the last ones end
+    wide: int  # G
+
+    def to(self, device: torch.device) -> "Tiles":
+        """The same there."""
+        core_CQ, number_TX, first_T, start_X = (x.to(device) for x in self[:-1])
+        return Tiles(core_CQ, number_TX, first_T, start_X, self.wide)
+
+
+def tiles_of_values(entries: Iterable[Entry], fields: int) -> Tiles:
+    """Tiles that have each tuple once."""
+    return _tiles(entries, fields, FIELDS)
+
+
+def tiles_of_gradients(tuples: Iterable[Sequence[int]], fields: int) -> Tiles:
+    """Tiles that have every tuple with each of its fields, and the core of the others."""
+    entries = [
+        (tuple(g for g in chosen if g != field), field, number)
+        for number, chosen in enumerate(tuples)
+        for field in chosen
+    ]
+    wide = min(MOST_FIELDS, triton.next_power_of_2(max(FIELDS, fields)))
+    tiles = _tiles(sorted(entries), fields, wide)  # cores with most fields in common are neighbours
+    by_field_TX = tiles.number_TX.view(-1, CORES, wide).mT.flatten(1)
+    return tiles._replace(number_TX=by_field_TX)
+
+
+def _tiles(entries: Iterable[Entry], fields: int, wide: int) -> Tiles:
+    """Tiles that cover all entries, group of fields by group of fields; -1 stands where there is none."""
+    groups: list[dict[tuple[int, ...], list[int]]] = [{} for _ in range(0, fields, wide)]
+    for core, field, number in entries:
+        group, place = divmod(field, wide)
+        groups[group].setdefault(core, [-1] * wide)[place] = number
+    cores: list[tuple[int, ...]] = []
+    numbers: list[list[int]] = []
+    first, start = [], [0]
+    for group, of_core in enumerate(groups):
+        missing = -len(of_core) % CORES
+        cores += [*of_core, *[(-1,) * len(next(iter(of_core), ()))] * missing]
+        numbers += [*of_core.values(), *[[-1] * wide] * missing]
+        start.append(len(cores) // CORES)
+        first += [group * wide] * (start[-1] - start[-2])
+    number_QG = torch.tensor(numbers)
+    short = torch.int16 if int(number_QG.max()) < 2**15 else torch.int32
+    return Tiles(
+        torch.tensor(cores, dtype=torch.int32).T.contiguous(),
+        number_QG.to(short).view(-1, CORES * wide),
+        torch.tensor(first, dtype=torch.int32),
+        torch.tensor(start, dtype=torch.int32),
+        wide,
+    )
 
 
 @triton.jit
-def _core(emb, core_OQ, b, q_K, d_W, here_W, without: tl.constexpr, F, D, Q, FIELDS: tl.constexpr):
-    """Product of the fields of each core, one of them left out."""
+def _core(row, core_CQ, q_K, d_W, Q, C: tl.constexpr, D: tl.constexpr):
+    """Product of the fields of each core."""
     core_KW = tl.full([q_K.shape[0], d_W.shape[0]], 1.0, tl.float32)
-    for o in tl.static_range(FIELDS):
-        if o != without:
-            field_K = tl.load(core_OQ + o * Q + q_K)
-            at_KW = (b * F + field_K)[:, None] * D + d_W[None, :]
-            core_KW *= tl.load(emb + at_KW, mask=here_W[None, :] & (field_K >= 0)[:, None], other=0.0)
+    for c in tl.static_range(C):
+        field_K = tl.load(core_CQ + c * Q + q_K)
+        here_KW = (d_W < D)[None, :] & (field_K >= 0)[:, None]
+        core_KW *= tl.load(row + field_K[:, None] * D + d_W[None, :], mask=here_KW, other=0.0)
     return core_KW
 
 
 @triton.jit
-def _forward(emb, core_OQ, number_QG, x_BP, B, F, D, P, Q, FIELDS: tl.constexpr, G: tl.constexpr,
-             W: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
-    q_K = tl.program_id(1) * K + tl.arange(0, K)
-    f_G, d_W = tl.arange(0, G), tl.arange(0, W)
-    here_W = d_W < D
-    number_KG = tl.load(number_QG + q_K[:, None] * G + f_G[None, :])
-    for row in range(ROWS):
-        b = (tl.program_id(0) * ROWS + row).to(tl.int64)
-        if b < B:
-            at_GW = (b * F + f_G)[:, None] * D + d_W[None, :]
-            emb_GW = tl.load(emb + at_GW, mask=(f_G < F)[:, None] & here_W[None, :], other=0.0)
-            core_KW = _core(emb, core_OQ, b, q_K, d_W, here_W, -1, F, D, Q, FIELDS)
-            x_KG = tl.dot(core_KW, tl.trans(emb_GW), input_precision="tf32")
-            tl.store(x_BP + b * P + number_KG, x_KG, mask=number_KG >= 0)
+def _forward(emb, core_CQ, number_TX, first_T, x_BP, P, Q, T, X, F: tl.constexpr, D: tl.constexpr,
+             C: tl.constexpr, K: tl.constexpr, G: tl.constexpr, W: tl.constexpr):  # fmt: skip
+    b = tl.program_id(0).to(tl.int64)
+    row, values, d_W = emb + b * (F * D), x_BP + b * P, tl.arange(0, W)
+    at_KG = tl.arange(0, K)[:, None] * G + tl.arange(0, G)[None, :]
+    begin = tl.program_id(1) * X
+    for t in range(begin, tl.minimum(begin + X, T)):
+        f_G = tl.load(first_T + t) + tl.arange(0, G)
+        here_GW = (f_G < F)[:, None] & (d_W < D)[None, :]
+        emb_GW = tl.load(row + f_G[:, None] * D + d_W[None, :], mask=here_GW, other=0.0)
+        core_KW = _core(row, core_CQ, t * K + tl.arange(0, K), d_W, Q, C, D)
+        x_KG = tl.dot(core_KW, tl.trans(emb_GW), input_precision="tf32")
+        number_KG = tl.load(number_TX + t * (K * G) + at_KG).to(tl.int32)
+        tl.store(values + number_KG, x_KG, mask=number_KG >= 0)
 
 
 @triton.jit
-def _backward(emb, core_OQ, number_QG, grad_BP, out, B, F, D, P, Q, FIELDS: tl.constexpr, G: tl.constexpr,
-              W: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
-    f_G, d_W = tl.arange(0, G), tl.arange(0, W)
-    here_W = d_W < D
-    for row in range(ROWS):
-        b = (tl.program_id(0) * ROWS + row).to(tl.int64)
-        if b < B:
-            at_GW = (b * F + f_G)[:, None] * D + d_W[None, :]
-            here_GW = (f_G < F)[:, None] & here_W[None, :]
-            emb_GW = tl.load(emb + at_GW, mask=here_GW, other=0.0)
-            out_GW = tl.zeros([G, W], tl.float32)
-            for block in range(Q // K):
-                q_K = block * K + tl.arange(0, K)
-                number_KG = tl.load(number_QG + q_K[:, None] * G + f_G[None, :])
-                grad_KG = tl.load(grad_BP + b * P + number_KG, mask=number_KG >= 0, other=0.0)
-                core_KW = _core(emb, core_OQ, b, q_K, d_W, here_W, -1, F, D, Q, FIELDS)
-                out_GW += tl.dot(tl.trans(grad_KG), core_KW, input_precision="tf32")
-                of_core_KW = tl.dot(grad_KG, emb_GW, input_precision="tf32")
-                for o in tl.static_range(FIELDS):
-                    rest_KW = _core(emb, core_OQ, b, q_K, d_W, here_W, o, F, D, Q, FIELDS)
-                    field_K = tl.load(core_OQ + o * Q + q_K)
-                    one_hot_GK = (f_G[:, None] == field_K[None, :]).to(tl.float32)
-                    out_GW += tl.dot(one_hot_GK, of_core_KW * rest_KW, input_precision="tf32")
-            tl.store(out + at_GW, out_GW, mask=here_GW)
-
-
-def tables(
-    cores: Sequence[tuple[int, ...]], places: Sequence[tuple[int, ...]], fields: int
-) -> tuple[Tensor, Tensor]:
-    """What the kernels look up: fields of cores (O, Q), and number of a tuple by core and other field (Q, G).
-
-    Args:
-        cores: fields of each core.
-        places: of each tuple its core's number and its other field.
-        fields: F.
-    """
-    padded = -(-len(cores) // BLOCK) * BLOCK
-    core_OQ = torch.full((len(cores[0]), padded), -1, dtype=torch.int32)
-    core_OQ[:, : len(cores)] = torch.tensor(cores, dtype=torch.int32).T
-    number_QG = torch.full((padded, triton.next_power_of_2(max(16, fields))), -1, dtype=torch.int32)
-    core_P, field_P = torch.tensor(places).T
-    number_QG[core_P, field_P] = torch.arange(len(places), dtype=torch.int32)
-    return core_OQ, number_QG
+def _backward(emb, core_CQ, number_TX, start_X, grad_BP, out, P, Q, F: tl.constexpr, D: tl.constexpr,
+              C: tl.constexpr, K: tl.constexpr, G: tl.constexpr, W: tl.constexpr):  # fmt: skip
+    b, group = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    row, grads, d_W = emb + b * (F * D), grad_BP + b * P, tl.arange(0, W)
+    at_GK = tl.arange(0, G)[:, None] * K + tl.arange(0, K)[None, :]
+    out_GW = tl.zeros([G, W], tl.float32)
+    for t in range(tl.load(start_X + group), tl.load(start_X + group + 1)):
+        number_GK = tl.load(number_TX + t * (K * G) + at_GK).to(tl.int32)
+        grad_GK = tl.load(grads + number_GK, mask=number_GK >= 0, other=0.0)
+        core_KW = _core(row, core_CQ, t * K + tl.arange(0, K), d_W, Q, C, D)
+        out_GW += tl.dot(grad_GK, core_KW, input_precision="tf32")
+    f_G = group * G + tl.arange(0, G)
+    here_GW = (f_G < F)[:, None] & (d_W < D)[None, :]
+    tl.store(out + b * (F * D) + f_G[:, None] * D + d_W[None, :], out_GW, mask=here_GW)
 
 
 def fits(emb_BFD: Tensor) -> bool:
-    """Whether a program can hold a row's embeddings, and products may be rounded to TF32.
+    """Whether a program can hold the embeddings of a tile, and products may be rounded to TF32.
 
     In float32 they take so many registers that cuBLAS is the better choice.
     """
-    _, fields, size = emb_BFD.shape
     rounded = torch.is_autocast_enabled(emb_BFD.device.type)
     rounded |= torch.get_float32_matmul_precision() != "highest"
-    return rounded and _tile(fields) * _tile(size) <= LARGEST and _tile(fields) <= 128
+    return rounded and emb_BFD.shape[2] <= WIDEST
 
 
-def selected(emb_BFD: Tensor, core_OQ: Tensor, number_QG: Tensor, count: int) -> Tensor:
-    """Values x_BP of `count` tuples, with what `tables` gives."""
-    x_BP: Tensor = _Products.apply(emb_BFD, core_OQ, number_QG, count)
+def selected(emb_BFD: Tensor, values: Tiles, gradients: Tiles, count: int) -> Tensor:
+    """Values x_BP of `count` tuples.
+
+    Args:
+        emb_BFD: embeddings.
+        values: tiles with each tuple once.
+        gradients: tiles with each tuple once for each of its fields.
+        count: P.
+    """
+    x_BP: Tensor = _Products.apply(emb_BFD, values, gradients, count)
     return x_BP
 
 
 class _Products(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, emb_BFD, core_OQ, number_QG, count):
+    def forward(ctx, emb_BFD, values, gradients, count):
         emb_BFD = emb_BFD.contiguous()
-        ctx.save_for_backward(emb_BFD, core_OQ, number_QG)
+        ctx.save_for_backward(emb_BFD)
+        ctx.gradients = gradients
         x_BP = emb_BFD.new_empty(len(emb_BFD), count)
-        rows, blocks = triton.cdiv(len(emb_BFD), ROWS), core_OQ.shape[1] // BLOCK
-        if rows:
-            given, shape = _arguments(emb_BFD, core_OQ, count, number_QG.shape[1])
-            _forward[rows, blocks](emb_BFD, core_OQ, number_QG, x_BP, *given, **shape)
+        core_CQ, number_TX, first_T, _, wide = values
+        constants = _constants(emb_BFD, core_CQ, wide, warps=2)
+        if len(emb_BFD):
+            grid = len(emb_BFD), triton.cdiv(len(first_T), TOGETHER)
+            given = count, core_CQ.shape[1], len(first_T), TOGETHER
+            _forward[grid](emb_BFD, core_CQ, number_TX, first_T, x_BP, *given, **constants)
         return x_BP
 
     @staticmethod
     def backward(ctx, *grads):
-        emb_BFD, core_OQ, number_QG = ctx.saved_tensors
+        (emb_BFD,), (core_CQ, number_TX, _, start_X, wide) = ctx.saved_tensors, ctx.gradients
         grad_BP, out_BFD = grads[0].contiguous(), torch.empty_like(emb_BFD)
-        if rows := triton.cdiv(len(emb_BFD), ROWS):
-            count, tile = grad_BP.shape[1], number_QG.shape[1]
-            given, shape = _arguments(emb_BFD, core_OQ, count, tile)
-            _backward[(rows,)](emb_BFD, core_OQ, number_QG, grad_BP, out_BFD, *given, **shape)
+        if len(emb_BFD):
+            grid = len(emb_BFD), len(start_X) - 1
+            given = grad_BP.shape[1], core_CQ.shape[1]
+            constants = _constants(emb_BFD, core_CQ, wide, warps=1)
+            _backward[grid](emb_BFD, core_CQ, number_TX, start_X, grad_BP, out_BFD, *given, **constants)
         return out_BFD, None, None, None
 
 
-def _arguments(emb_BFD, core_OQ, count, tile):
-    batch, fields, size = emb_BFD.shape
-    shape = {"FIELDS": core_OQ.shape[0], "G": tile, "W": _tile(size), "K": BLOCK, "ROWS": ROWS}
-    large = shape["G"] * shape["W"] > 64 * 64
-    given = batch, fields, size, count, core_OQ.shape[1]
-    return given, {**shape, "num_warps": 8 if large else 4, "num_stages": 1}
-
-
-def _tile(n: int) -> int:
-    return triton.next_power_of_2(max(16, n))
+def _constants(emb_BFD, core_CQ, wide, warps):
+    _, fields, size = emb_BFD.shape
+    width = triton.next_power_of_2(max(16, size))
+    of_tile = {"C": len(core_CQ), "K": CORES, "G": wide, "W": width}
+    return {"F": fields, "D": size, **of_tile, "num_warps": warps if width <= 32 else 4}

@@ -47,23 +47,27 @@ class KeyTable(nn.Module):
         self.key_K[:-1] = key_K[order_K]
         return order_K
 
-    def forward(self, key_N: Tensor) -> Tensor:
-        """The place of each key, from 0; -1 for one that is not in the table.
+    def check(self) -> None:
+        """Ask once whether the keys are there.
 
         Raises:
-            ValueError: the keys were never put in.
+            ValueError: they were never put in.
         """
         if not self.ready and int(self.start_X[-1]) != self.count:
             raise ValueError(
                 "the crosses of this model have no keys yet: call fill_crosses after building it"
             )
         self.ready = True
-        # index_select is several times faster than indexing by a tensor on the CPU.
-        bucket_N = self._bucket(key_N)
-        if kernels.usable(key_N):
-            from ctrloom.kernels.keys import places
 
-            return places(bucket_N, key_N, self.start_X, self.key_K)
+    def forward(self, key_N: Tensor) -> Tensor:
+        """The place of each key, from 0; -1 for one that is not in the table.
+
+        Raises:
+            ValueError: the keys were never put in.
+        """
+        self.check()
+        bucket_N = self._bucket(key_N)
+        # index_select is several times faster than indexing by a tensor on the CPU.
         at_N, stop_N = (self.start_X.index_select(0, bucket_N + i) for i in (0, 1))
         hit_N = self.key_K.index_select(0, at_N) == key_N
         place_N, left_N = torch.where(hit_N, at_N, -1), torch.arange(len(key_N), device=key_N.device)
@@ -183,6 +187,11 @@ class CrossEmbedding(nn.Module):
         return torch.where(hidden_BP, torch.arange(len(self.pairs), device=row_BP.device), row_BP)
 
     def _known(self, ids_BC: Tensor) -> Tensor:
+        if kernels.usable(ids_BC):
+            from ctrloom.kernels.keys import rows
+
+            self.keys.check()
+            return rows(ids_BC, self, self.keys, _ODD)
         ids_BC = ids_BC.long()
         key_BP = ids_BC.index_select(1, self.left_P) * self.size_P
         key_BP += ids_BC.index_select(1, self.right_P) + self.shift_P

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ctrloom.nn.touched import touched_rows
+from ctrloom.nn.touched import all_rows, touched_rows
 from ctrloom.schema import Schema
 
 
@@ -58,7 +58,7 @@ class FieldEmbedding(nn.Module):
         """The table's row of each id, emb_BCD."""
         if self.row_wise:
             return touched_rows(self.weight, ids_BC, self.each_time)
-        return nn.functional.embedding(ids_BC, self.weight)
+        return all_rows(self.weight, ids_BC)
 
 
 class KeptEmbedding(FieldEmbedding):

@@ -27,6 +27,11 @@ CORES = 64  # multiplied with the embeddings at once
 
 def pair_sum(emb_BFD: Tensor) -> Tensor:
     """Sum over all pairs of fields of their inner products, in O(F D) (Rendle 2010, Lemma 3.1)."""
+    if kernels.usable(emb_BFD):
+        from ctrloom.kernels import pair_sum as kernel
+
+        if kernel.fits(emb_BFD):
+            return kernel.pair_sum(emb_BFD)
     total_B: Tensor = _PairSum.apply(emb_BFD)
     return total_B
 
@@ -70,30 +75,35 @@ class Selected(nn.Module):
     """Values of tuples by a kernel, from emb_BFD; None where no kernel takes them.
 
     Args:
-        cores: fields of each core.
-        places: of each tuple its core's number and its other field.
+        tuples: fields of each tuple.
+        places: of each tuple its core's fields and its other field.
         fields: F.
     """
 
     def __init__(
-        self, cores: Sequence[tuple[int, ...]], places: Sequence[tuple[int, ...]], fields: int
+        self,
+        tuples: Sequence[tuple[int, ...]],
+        places: Sequence[tuple[tuple[int, ...], int]],
+        fields: int,
     ) -> None:
         super().__init__()
-        self.cores, self.places, self.fields = list(cores), list(places), fields
-        self.tables: tuple[Tensor, Tensor] | None = None  # where embeddings are, once a kernel needs them
+        self.tuples, self.places, self.fields = list(tuples), list(places), fields
+        self.tiles: tuple[Any, Any] | None = None  # where embeddings are, once a kernel needs them
 
     def forward(self, emb_BFD: Tensor) -> Tensor | None:
         """x_BP."""
         if not self.places or not kernels.usable(emb_BFD):
             return None
-        from ctrloom.kernels.products import fits, selected, tables
+        from ctrloom.kernels.products import fits, selected, tiles_of_gradients, tiles_of_values
 
         if not fits(emb_BFD):
             return None
-        if self.tables is None or self.tables[0].device != emb_BFD.device:
-            core_OQ, number_QG = tables(self.cores, self.places, self.fields)
-            self.tables = core_OQ.to(emb_BFD.device), number_QG.to(emb_BFD.device)
-        return selected(emb_BFD, *self.tables, len(self.places))
+        if self.tiles is None or self.tiles[0].core_CQ.device != emb_BFD.device:
+            once = [(core, field, p) for p, (core, field) in enumerate(self.places)]
+            values = tiles_of_values(once, self.fields).to(emb_BFD.device)
+            self.tiles = values, tiles_of_gradients(self.tuples, self.fields).to(emb_BFD.device)
+        values, gradients = self.tiles
+        return selected(emb_BFD, values, gradients, len(self.places))
 
 
 class PairProducts(nn.Module):
@@ -111,7 +121,7 @@ class PairProducts(nn.Module):
         self.register_buffer("position_P", position_P, persistent=False)
         self.register_buffer("pair_FF", pair_FF.flatten(), persistent=False)
         self.complete = len(pairs) == fields * (fields - 1) // 2
-        self.selected = Selected([(f,) for f in range(fields)], pairs, fields)
+        self.selected = Selected(pairs, [((i,), j) for i, j in pairs], fields)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """<e_i, e_j> for each pair; one batched matrix product, no B x P x D tensor."""
@@ -145,8 +155,8 @@ class TupleProducts(nn.Module):
             core = max(combinations(fields_p, self.order - 1), key=shared.__getitem__)
             extended[core].append((sum(fields_p) - sum(core), p))
         cores, drawn = sorted(extended), []
-        at = {p: (q, field) for q, core in enumerate(cores) for field, p in extended[core]}
-        self.selected = Selected(cores, [at[p] for p in range(len(tuples))], fields)
+        at = {p: (core, field) for core in cores for field, p in extended[core]}
+        self.selected = Selected(tuples, [at[p] for p in range(len(tuples))], fields)
         self.lowest: list[int] = []  # per block the first field that is joined to a core
         for block, start in enumerate(range(0, len(cores), CORES)):
             here = cores[start : start + CORES]

@@ -5,13 +5,35 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ctrloom import kernels
 from ctrloom.config import Hyperparameters
 from ctrloom.nn.norm import BatchNorm
+from ctrloom.nn.precision import of_products
+
+
+class Linear(nn.Linear):
+    """torch's linear map; in halves on a GPU, with widths that tensor cores take."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Outputs, (..., M)."""
+        return super().forward(input) if (y := _by_kernel([self], input)) is None else y
+
+
+def _by_kernel(layers: Sequence[nn.Module], x: Tensor) -> Tensor | None:
+    """Linear maps with ReLU between them; None where no kernel takes them."""
+    linear = [layer for layer in layers if isinstance(layer, Linear)]
+    if x.dim() != 2 or of_products(x) is not torch.bfloat16 or not kernels.usable(linear[0].weight):
+        return None
+    if any(layer.bias is None for layer in linear):
+        return None
+    from ctrloom.kernels.linear import chain
+
+    return chain(x, [(layer.weight, layer.bias) for layer in linear])
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     """A linear map with Xavier's uniform initialisation."""
-    layer = nn.Linear(inputs, outputs, bias=bias)
+    layer = Linear(inputs, outputs, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     return layer
 
@@ -52,10 +74,13 @@ class MLP(nn.Module):
         super().__init__()
         layers = hidden_layers(inputs, hidden, dropout, batch_norm, layer_norm)
         self.layers = nn.Sequential(*layers, linear(hidden[-1] if hidden else inputs, 1))
+        self.plain = all(isinstance(layer, Linear | nn.ReLU) for layer in self.layers)
 
     def forward(self, x_BH: Tensor) -> Tensor:
         """One logit per row."""
-        logit_B1: Tensor = self.layers(x_BH)
+        logit_B1 = _by_kernel(list(self.layers), x_BH) if self.plain else None
+        if logit_B1 is None:
+            logit_B1 = self.layers(x_BH)
         return logit_B1.squeeze(-1)
 
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ctrloom import kernels
 from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.precision import of_products
 from ctrloom.schema import Schema
 
 
@@ -30,6 +32,7 @@ class HadamardProducts(nn.Module):
 
     left_P: Tensor
     right_P: Tensor
+    number_FF: Tensor  # the pair of two fields; -1 where there is none
 
     def __init__(self, schema: Schema, pairs: Sequence[tuple[str, ...]], size: int, std: float) -> None:
         super().__init__()
@@ -39,9 +42,31 @@ class HadamardProducts(nn.Module):
         self.register_buffer("left_P", torch.tensor([i for i, _ in fields], dtype=torch.long), False)
         self.register_buffer("right_P", torch.tensor([j for _, j in fields], dtype=torch.long), False)
 
+        number_FF = torch.full((len(schema.fields), len(schema.fields)), -1)
+        for number, (i, j) in enumerate(fields):
+            number_FF[i, j] = number_FF[j, i] = number
+        self.register_buffer("number_FF", number_FF, False)
+
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Products of all pairs."""
         if self.table is None:
             return torch.empty(len(ids_BC), 0, self.size, device=ids_BC.device)
+        return self._products(self.table(ids_BC, factors_BC))
+
+    def mixed(
+        self, own_BPD: Tensor, weight_P2: Tensor, ids_BC: Tensor, factors_BC: Tensor | None = None
+    ) -> Tensor:
+        """A vector of each pair and its product, each times its weight, added up (B, P, D)."""
+        assert self.table is not None, "there are pairs"
         emb_BFD = self.table(ids_BC, factors_BC)
+        if kernels.usable(own_BPD):
+            from ctrloom.kernels.mixture import mixture
+
+            pairs = self.left_P, self.right_P, self.number_FF
+            return mixture(own_BPD, emb_BFD, weight_P2, pairs, of_products(own_BPD))
+        # As wide as the slots already here: the gradient of a mere factor per pair takes torch much longer.
+        own_PD, product_PD = (w_P[:, None].expand(own_BPD.shape[1:]) for w_P in weight_P2.unbind(1))
+        return own_PD * own_BPD + product_PD * self._products(emb_BFD)
+
+    def _products(self, emb_BFD: Tensor) -> Tensor:
         return emb_BFD.index_select(1, self.left_P) * emb_BFD.index_select(1, self.right_P)

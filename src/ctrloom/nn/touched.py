@@ -6,16 +6,18 @@ and a gradient is left as it came, unsorted.
 N rows looked up in all, R rows of the table, U of them that a batch touches, D width of a row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import embedding, embedding_bag
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ctrloom import kernels
+
+_Shared = TypeVar("_Shared")
 
 
 def touched_rows(weight_RD: Tensor, row: Tensor, each_time: bool = False) -> Tensor:
@@ -27,8 +29,20 @@ def touched_rows(weight_RD: Tensor, row: Tensor, each_time: bool = False) -> Ten
     return rows
 
 
+def all_rows(weight_RD: Tensor, row: Tensor) -> Tensor:
+    """The table's rows, (*row.shape, D); the gradient names every row of the table."""
+    if not kernels.usable(weight_RD):
+        return embedding(row, weight_RD)
+    rows: Tensor = _AllRows.apply(weight_RD, row)
+    return rows
+
+
 def rows_of(table: Tensor, row_N: Tensor) -> Tensor:
     """The table's rows; single weights are picked from a vector, which is several times as fast on a CPU."""
+    if table.dim() == 2 and kernels.usable(table):
+        from ctrloom.kernels.rows import gathered
+
+        return gathered(table, row_N)
     if table.shape[1:] == (1,):
         return table.view(-1).index_select(0, row_N).unsqueeze(1)
     return table.index_select(0, row_N)
@@ -80,19 +94,31 @@ def _summed(groups: _Groups, grad_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return row_U, grad_UD, torch.diff(start_U, append=start_U.new_full((1,), len(from_N)))
 
 
-_known = (
-    WeakTensorKeyDictionary()
-)  # of the rows of this step: tables that are asked for the same share the sort
+_known = WeakTensorKeyDictionary()  # of the rows of this step: tables that are asked for the same share it
 
 
-def _shared_groups(row: Tensor, rows_of_table: int) -> _Groups:
-    version, groups = _known.get(row, (None, None))
+def _shared(row: Tensor, work: Callable[[Tensor], _Shared]) -> _Shared:
+    """What is worked out of rows, once for all tables that are asked for them."""
+    version, result = _known.get(row, (None, None))
     if version != row._version:
-        row_N = row.flatten()
-        groups = _grouped(row_N.int() if rows_of_table < 2**31 else row_N)  # half the digits to sort by
-        _known[row] = row._version, groups
-    assert groups is not None
-    return groups
+        result = work(row.flatten())
+        _known[row] = row._version, result
+    assert result is not None
+    return cast(_Shared, result)
+
+
+class _AllRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight_RD: Tensor, row: Tensor) -> Tensor:
+        ctx.save_for_backward(row)
+        ctx.count = len(weight_RD)
+        return rows_of(weight_RD, row.flatten()).view(*row.shape, weight_RD.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return torch.ops.aten.embedding_dense_backward(
+            grads[0], ctx.saved_tensors[0], ctx.count, -1, False
+        ), None
 
 
 class _TouchedRows(torch.autograd.Function):
@@ -106,8 +132,10 @@ class _TouchedRows(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         (row,), grad_ND = ctx.saved_tensors, grads[0].reshape(-1, ctx.shape[1])
         if ctx.summed_later:
-            return _sparse(row.flatten().long(), grad_ND, ctx.shape, False), None, None
-        row_U, grad_UD, _ = _summed(_shared_groups(row, ctx.shape[0]), grad_ND)
+            return _sparse(_shared(row, Tensor.long), grad_ND, ctx.shape, False), None, None
+        short = ctx.shape[0] < 2**31  # half the digits to sort by
+        groups = _shared(row, lambda row_N: _grouped(row_N.int() if short else row_N))
+        row_U, grad_UD, _ = _summed(groups, grad_ND)
         return _sparse(row_U, grad_UD, ctx.shape, True), None, None
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ctrloom import kernels
 from ctrloom.nn.touched import put_rows, rows_of, summed_rows
+from ctrloom.optim.beside import beside
 from ctrloom.optim.cowclip import FLOOR, RATIO, cowclip
 
 
@@ -37,23 +38,31 @@ class RowWise(torch.optim.Adam):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take one step; sparse gradients are used up."""
         assert closure is None, "RowWise needs no closure"
+        sparse: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
         for group in self.param_groups:
-            adagrad = group.get("rows") == "adagrad"
-            move = self._adagrad if adagrad else self._adam
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
-                    if self._fused(parameter, group, adagrad):
-                        continue
-                    row_U, grad_UD, count_U = _unique(parameter.grad)
-                    weight_UD = rows_of(parameter, row_U)
-                    if group.get("cowclip"):
-                        grad_UD = cowclip(grad_UD, weight_UD, count_U)
-                    if group["weight_decay"]:
-                        grad_UD = grad_UD.add(weight_UD, alpha=group["weight_decay"])
-                    move(parameter, group, row_U, weight_UD, grad_UD)
-                    put_rows(parameter, row_U, weight_UD)
+                    sparse.append((parameter, parameter.grad, group))
                     parameter.grad = None  # nothing is left for the dense step
-        super().step()
+        orders: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        with beside(sparse[0][0].device if sparse else None) as dense:
+            with dense:
+                super().step()
+            for table, grad, group in sparse:
+                adagrad = group.get("rows") == "adagrad"
+                if not self._fused(table, grad, group, adagrad, orders):
+                    self._plain(table, grad, group, adagrad)
+
+    def _plain(self, table: Tensor, grad: Tensor, group: dict[str, Any], adagrad: bool) -> None:
+        row_U, grad_UD, count_U = _unique(grad)
+        weight_UD = rows_of(table, row_U)
+        if group.get("cowclip"):
+            grad_UD = cowclip(grad_UD, weight_UD, count_U)
+        if group["weight_decay"]:
+            grad_UD = grad_UD.add(weight_UD, alpha=group["weight_decay"])
+        move = self._adagrad if adagrad else self._adam
+        move(table, group, row_U, weight_UD, grad_UD)
+        put_rows(table, row_U, weight_UD)
 
     def _adam(
         self, table: Tensor, group: dict[str, Any], row_U: Tensor, weight_UD: Tensor, grad_UD: Tensor
@@ -77,23 +86,30 @@ class RowWise(torch.optim.Adam):
         put_rows(state["squares"], row_U, square_U)
         weight_UD.addcdiv_(grad_UD, square_U.sqrt_().add_(group["eps"]).unsqueeze(1), value=-group["lr"])
 
-    def _fused(self, table: Tensor, group: dict[str, Any], adagrad: bool) -> bool:
-        """Let a kernel move the rows, if there is one for them."""
+    def _fused(
+        self,
+        table: Tensor,
+        grad: Tensor,
+        group: dict[str, Any],
+        adagrad: bool,
+        orders: dict[tuple[int, int], tuple[Tensor, Tensor]],
+    ) -> bool:
+        """Let a kernel move the rows, if one can; tables with the same rows share their order."""
         if not kernels.usable(table):
             return False
-        from ctrloom.kernels.rows import fits, move_rows
+        from ctrloom.kernels.rows import fits, in_order, move_rows
 
         if not fits(table):
             return False
         state, rate = self._state(table, adagrad), group["lr"]
         if not isinstance(rate, Tensor):
             rate = torch.full((), rate, device=table.device)
-        state["step"] += 1
-        assert table.grad is not None
+        same = grad._indices().data_ptr(), len(grad._values())  # all gradients of a step are there at once
+        if same not in orders:
+            orders[same] = in_order(grad)
         moving = state["squares" if adagrad else "moments"], state["step"], rate, group, adagrad
         bound = (RATIO, FLOOR) if group.get("cowclip") else None
-        move_rows(table.detach(), table.grad, *moving, bound)
-        table.grad = None
+        move_rows(table.detach(), grad, orders[same], *moving, bound)
         return True
 
     def _state(self, table: Tensor, adagrad: bool) -> dict[str, Any]:

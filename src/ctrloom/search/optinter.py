@@ -77,12 +77,8 @@ class Relaxed(nn.Module):
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
-        emb_BPD = self.memorized(ids_BC)
-        # As wide as the slots already here: the gradient of a mere factor per pair takes torch much longer.
-        memorize_PD, factorize_PD = (
-            p_P[:, None].expand(emb_BPD.shape[1:]) for p_P in self.probabilities()[:, :2].unbind(1)
-        )
-        slot_BPD = memorize_PD * emb_BPD + factorize_PD * self.factorized(ids_BC, factors_BC)
+        weight_P2 = self.probabilities()[:, :2]
+        slot_BPD = self.factorized.mixed(self.memorized(ids_BC), weight_P2, ids_BC, factors_BC)
         logit_B: Tensor = self.mlp(joined([self.embedding(ids_BC, factors_BC), slot_BPD]))
         return logit_B
 
@@ -101,13 +97,13 @@ def search(task: Task, config: OptInterConfig, hyper: OptInterSettings) -> Found
             "search.method: optinter chooses which pairs to memorize, and the data set has no crosses; "
             "set vocabulary.crosses and encode it again"
         )
-    course = _Course(task, config, hyper)
+    course = Course(task, config, hyper)
     trace = with_statistics(course.run(), task)
     found = _architecture(course.names, task.schema, course.best_P3, "optinter")
     return Found(found, trace, _controls(found, course, config))
 
 
-class _Course:
+class Course:
     """One search as it goes."""
 
     def __init__(self, task: Task, config: OptInterConfig, hyper: OptInterSettings) -> None:
@@ -155,7 +151,7 @@ class _Course:
         began, config, waited, epochs = time.perf_counter(), self.config, 0, 0
         with progress("search", (config.warm_up + config.epochs) * self.train.total) as advance:
             for _ in range(config.warm_up):
-                self._pass(self.warming, advance)
+                self.one_pass(self.warming, advance)
             while epochs < config.epochs and waited < config.patience:
                 epochs += 1
                 waited = 0 if self._epoch(advance) else waited + 1
@@ -179,7 +175,7 @@ class _Course:
 
     def _epoch(self, advance: Advance) -> bool:
         """One pass; whether the validation AUC rose."""
-        loss = self._pass(self.searching, advance)
+        loss = self.one_pass(self.searching, advance)
         epoch = validated(self.model, self.valid, self.steps // self.pass_steps, loss)
         advance(0, f"valid AUC {epoch.valid_auc:.5f}")
         self.path.append((self.steps, self._probabilities()))
@@ -187,7 +183,7 @@ class _Course:
             self.best_score, self.best_P3 = epoch.valid_auc, self._probabilities().cpu().numpy()
         return better
 
-    def _pass(self, step: Step, advance: Advance) -> float:
+    def one_pass(self, step: Step, advance: Advance) -> float:
         """Mean loss of one pass."""
         with products_in(self.precision, self.train.device):
             return run_epoch(step, self.train, self.batch_size, self.generator, advance)
@@ -232,7 +228,7 @@ def _architecture(
 
 
 def _controls(
-    found: Architecture, course: _Course, config: OptInterConfig
+    found: Architecture, course: Course, config: OptInterConfig
 ) -> dict[str, Sequence[Architecture]]:
     """OptInter-M, OptInter-F, and the argmax of uniform draws (OptInter, section III; its code)."""
     shape, schema = course.best_P3.shape, course.schema
