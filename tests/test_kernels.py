@@ -34,6 +34,7 @@ for kernel, constants in (
     (rows._within, ROWS | {"ADAGRAD": True, "CLIP": False}),
     (rows._across, ROWS | {"K": 32}),
     (keys._rows, {"P": 325, "ODD1": -7, "ODD2": -(2**62) - 1, "BITS": 25, "BLOCK": 256}),
+    (gates._sums, {"ROWS": 128, "TILE_B": 16, "TILE_P": 128}),
     (gates._gradient, {"TILE_B": 16, "TILE_P": 128}),
     (linear._widen, {"BLOCK": 1024}),
     (pair_sum._forward, EMB),
@@ -64,7 +65,7 @@ def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = [line.split() for line in done.stdout.splitlines()]
-    assert len(found) == 15
+    assert len(found) == 16
     assert all(int(size) > 1000 for _, size, _ in found)
     assert max(int(shared) for _, _, shared in found) <= 64 * 1024  # what every GPU has for a program
 

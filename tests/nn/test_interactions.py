@@ -190,7 +190,7 @@ def test_the_sum_of_pairs_and_its_gradient_by_kernel(rows: int, fields: int, siz
     np.testing.assert_allclose(grad.cpu(), slope, rtol=0, atol=way.near * (1 + abs(slope).max(initial=0)))
 
 
-@pytest.mark.parametrize(("rows", "count"), [(2, 1), (50, 130)])
+@pytest.mark.parametrize(("rows", "count"), [(2, 1), (50, 130), (300, 3)])
 def test_gates_and_gradients_by_kernel(rows: int, count: int, way: Way) -> None:
     generator = torch.Generator().manual_seed(rows)
     x = torch.randn(rows, count, generator=generator, dtype=torch.float64) * 0.3 + 1

@@ -4,7 +4,7 @@ With mean m, deviation s and gate a of each interaction, the sum over interactio
 product of x with a / s, less a number. So the normalised values are never written down: x is read for its
 moments, for the sum, for the gates' gradient and for its own.
 
-B batch, P interactions.
+B batch, P interactions, Y blocks of rows.
 """
 
 import torch
@@ -14,6 +14,36 @@ from torch import Tensor
 from torch.nn import BatchNorm1d
 
 TILE_B, TILE_P = 16, 128
+ROWS = 128  # of a block
+
+
+@triton.jit
+def _sums(x_BP, sum_Y2P, B, P, ROWS: tl.constexpr, TILE_B: tl.constexpr, TILE_P: tl.constexpr):
+    """Sums over a block of rows of x and its square, both less the first row's x, which is of their size."""
+    block, p = tl.program_id(0), tl.program_id(1) * TILE_P + tl.arange(0, TILE_P)
+    first = tl.load(x_BP + p, mask=p < P, other=0.0)
+    total = tl.zeros([TILE_P], tl.float32)
+    square = tl.zeros([TILE_P], tl.float32)
+    for start in range(0, ROWS, TILE_B):
+        b = (block * ROWS + start + tl.arange(0, TILE_B)).to(tl.int64)
+        here = (b < B)[:, None] & (p < P)[None, :]
+        x = tl.load(x_BP + b[:, None] * P + p[None, :], mask=here, other=0.0)
+        off = tl.where(here, x - first[None, :], 0.0)
+        total += tl.sum(off, 0)
+        square += tl.sum(off * off, 0)
+    at = sum_Y2P + block.to(tl.int64) * (2 * P) + p
+    tl.store(at, total, mask=p < P)
+    tl.store(at + P, square, mask=p < P)
+
+
+def _moments(x_BP: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance and mean of each column (P,); torch's own take two to three times as long."""
+    batch, count = x_BP.shape
+    grid = triton.cdiv(batch, ROWS), triton.cdiv(count, TILE_P)
+    sum_Y2P = x_BP.new_empty(grid[0], 2, count)
+    _sums[grid](x_BP, sum_Y2P, batch, count, ROWS=ROWS, TILE_B=TILE_B, TILE_P=TILE_P)
+    off_P, square_P = sum_Y2P.sum(0).div_(batch).unbind()
+    return (square_P - off_P.square()).clamp_min_(0), x_BP[0] + off_P
 
 
 @triton.jit
@@ -46,7 +76,7 @@ class _GatedNorm(torch.autograd.Function):
     def forward(ctx, x_BP, gate_P, running_mean_P, running_variance_P, momentum, eps):
         x_BP = x_BP.contiguous()
         with torch.autocast(x_BP.device.type, enabled=False):
-            variance_P, mean_P = torch.var_mean(x_BP, 0, correction=0)
+            variance_P, mean_P = _moments(x_BP)
             running_mean_P.lerp_(mean_P, momentum)
             running_variance_P.lerp_(variance_P * (len(x_BP) / (len(x_BP) - 1)), momentum)
             inverse_P = (variance_P + eps).rsqrt()
