@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property, partial
 from operator import itemgetter
@@ -37,7 +38,8 @@ class Process:
     def __init__(self, command: list[str], threads: int, device: str) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
         environment["CTRLOOM_DEVICE"] = device
-        environment["PYTHONPATH"] = os.pathsep.join(map(str, (HERE, HERE.parent)))
+        paths = [str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # open while the process is
         self.process = subprocess.Popen(
             command,
@@ -56,7 +58,8 @@ class Process:
     def call(self, name: str) -> dict[str, Any]:
         """Let it do that once, and hear how long it took."""
         assert self.process.stdin
-        print(name, file=self.process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it ended, and said why
+            print(name, file=self.process.stdin, flush=True)
         return self._answer()
 
     def end(self) -> None:
