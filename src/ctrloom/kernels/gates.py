@@ -18,7 +18,7 @@ ROWS = 128  # of a block
 
 
 @triton.jit
-def _sums(x_BP, sum_Y2P, B, P, ROWS: tl.constexpr, TILE_B: tl.constexpr, TILE_P: tl.constexpr):
+def _gate_sums(x_BP, sum_Y2P, B, P, ROWS: tl.constexpr, TILE_B: tl.constexpr, TILE_P: tl.constexpr):
     """Sums over a block of rows of x and its square, both less the first row's x, which is of their size."""
     block, p = tl.program_id(0), tl.program_id(1) * TILE_P + tl.arange(0, TILE_P)
     first = tl.load(x_BP + p, mask=p < P, other=0.0)
@@ -41,13 +41,13 @@ def _moments(x_BP: Tensor) -> tuple[Tensor, Tensor]:
     batch, count = x_BP.shape
     grid = triton.cdiv(batch, ROWS), triton.cdiv(count, TILE_P)
     sum_Y2P = x_BP.new_empty(grid[0], 2, count)
-    _sums[grid](x_BP, sum_Y2P, batch, count, ROWS=ROWS, TILE_B=TILE_B, TILE_P=TILE_P)
+    _gate_sums[grid](x_BP, sum_Y2P, batch, count, ROWS=ROWS, TILE_B=TILE_B, TILE_P=TILE_P)
     off_P, square_P = sum_Y2P.sum(0).div_(batch).unbind()
     return (square_P - off_P.square()).clamp_min_(0), x_BP[0] + off_P
 
 
 @triton.jit
-def _gradient(x_BP, grad_B, scale_P, slope_P, shift_P, out_BP, B, P, TILE_B: tl.constexpr,
+def _gate_gradient(x_BP, grad_B, scale_P, slope_P, shift_P, out_BP, B, P, TILE_B: tl.constexpr,
               TILE_P: tl.constexpr):  # fmt: skip
     """Out = grad * scale - x * slope + shift."""
     b = (tl.program_id(0) * TILE_B + tl.arange(0, TILE_B)).to(tl.int64)
@@ -95,5 +95,5 @@ class _GatedNorm(torch.autograd.Function):
             shift_P = mean_P * slope_P - scale_P * grad_B.mean()
             out_BP = torch.empty_like(x_BP)
             grid = triton.cdiv(batch, TILE_B), triton.cdiv(count, TILE_P)
-            _gradient[grid](x_BP, grad_B, scale_P, slope_P, shift_P, out_BP, batch, count, TILE_B, TILE_P)
+            _gate_gradient[grid](x_BP, grad_B, scale_P, slope_P, shift_P, out_BP, batch, count, TILE_B, TILE_P)
         return out_BP, gate_grad_P, None, None, None, None

@@ -16,7 +16,7 @@ BLOCK = 256
 
 
 @triton.jit
-def _rows(ids_BC, left_P, right_P, size_P, shift_P, start_X, key_K, row_BP, N, C, P: tl.constexpr,
+def _cross_rows(ids_BC, left_P, right_P, size_P, shift_P, start_X, key_K, row_BP, N, C, P: tl.constexpr,
           ODD1: tl.constexpr, ODD2: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there = n < N
@@ -56,5 +56,5 @@ def rows(ids_BC: Tensor, pairs: Any, table: Any, odd: tuple[int, int]) -> Tensor
         given = pairs.left_P, pairs.right_P, pairs.size_P, pairs.shift_P, table.start_X, table.key_K, row_BP
         constants = {"P": count, "ODD1": odd[0], "ODD2": odd[1], "BITS": table.bits, "BLOCK": BLOCK}
         grid = (triton.cdiv(row_BP.numel(), BLOCK),)
-        _rows[grid](ids_BC, *given, row_BP.numel(), ids_BC.shape[1], **constants)
+        _cross_rows[grid](ids_BC, *given, row_BP.numel(), ids_BC.shape[1], **constants)
     return row_BP

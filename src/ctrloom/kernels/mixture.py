@@ -26,7 +26,7 @@ def _factors(at, emb, left_P, right_P, here, D: tl.constexpr):
 
 
 @triton.jit
-def _forward(own, emb, weight_P2, left_P, right_P, out, B, P, F: tl.constexpr, D: tl.constexpr,
+def _mixture(own, emb, weight_P2, left_P, right_P, out, B, P, F: tl.constexpr, D: tl.constexpr,
              BLOCK: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     here = at < P * D
@@ -41,7 +41,7 @@ def _forward(own, emb, weight_P2, left_P, right_P, out, B, P, F: tl.constexpr, D
 
 
 @triton.jit
-def _backward(own, emb, weight_P2, left_P, right_P, grad, own_grad, part, B, P, F: tl.constexpr,
+def _mixture_gradient(own, emb, weight_P2, left_P, right_P, grad, own_grad, part, B, P, F: tl.constexpr,
               D: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
     """Gradients of the vectors, and of the weights what a group of rows adds to them, number by number."""
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -64,7 +64,7 @@ def _backward(own, emb, weight_P2, left_P, right_P, grad, own_grad, part, B, P, 
 
 
 @triton.jit
-def _fields(emb, weight_P2, number_FF, grad, out, P, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr,
+def _mixture_fields(emb, weight_P2, number_FF, grad, out, P, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr,
             W: tl.constexpr):  # fmt: skip
     """Gradients of a row's embeddings: sums over a field's pairs of grad times the other factor."""
     b = tl.program_id(0).to(tl.int64)
@@ -105,7 +105,7 @@ class _Mixture(torch.autograd.Function):
         out_BPD = torch.empty_like(own_BPD, dtype=dtype)
         if own_BPD.numel():
             given = *pairs[:2], out_BPD, *own_BPD.shape[:2]
-            _forward[_grid(own_BPD)](own_BPD, emb_BFD, weight_P2, *given, **_constants(own_BPD, emb_BFD))
+            _mixture[_grid(own_BPD)](own_BPD, emb_BFD, weight_P2, *given, **_constants(own_BPD, emb_BFD))
         return out_BPD
 
     @staticmethod
@@ -118,10 +118,10 @@ class _Mixture(torch.autograd.Function):
         part_Y2PD = own_BPD.new_empty(grid[0], 2, count, size)
         if own_BPD.numel():
             given = left_P, right_P, grad_BPD, own_grad_BPD, part_Y2PD, batch, count
-            _backward[grid](own_BPD, emb_BFD, weight_P2, *given, **_constants(own_BPD, emb_BFD))
+            _mixture_gradient[grid](own_BPD, emb_BFD, weight_P2, *given, **_constants(own_BPD, emb_BFD))
             tile = {"G": triton.next_power_of_2(fields), "W": triton.next_power_of_2(size)}
             given = number_FF, grad_BPD, out_BFD, count
-            _fields[(batch,)](emb_BFD, weight_P2, *given, F=fields, D=size, **tile, num_warps=1)
+            _mixture_fields[(batch,)](emb_BFD, weight_P2, *given, F=fields, D=size, **tile, num_warps=1)
         return own_grad_BPD, out_BFD, part_Y2PD.sum(0).sum(-1).T, None, None
 
 

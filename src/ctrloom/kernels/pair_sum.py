@@ -21,7 +21,7 @@ def _row(emb, b, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr, W: tl.conste
 
 
 @triton.jit
-def _forward(emb, total_B, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr, W: tl.constexpr):
+def _pair_sum(emb, total_B, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr, W: tl.constexpr):
     b = tl.program_id(0).to(tl.int64)
     emb_GW, _, _ = _row(emb, b, F, D, G, W)
     sum_W = tl.sum(emb_GW, 0)
@@ -29,7 +29,7 @@ def _forward(emb, total_B, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr, W:
 
 
 @triton.jit
-def _backward(emb, grad_B, out, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr, W: tl.constexpr):
+def _pair_sum_gradient(emb, grad_B, out, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr, W: tl.constexpr):
     b = tl.program_id(0).to(tl.int64)
     emb_GW, at_GW, here_GW = _row(emb, b, F, D, G, W)
     grad_GW = tl.load(grad_B + b) * (tl.sum(emb_GW, 0)[None, :] - emb_GW)
@@ -55,7 +55,7 @@ class _PairSum(torch.autograd.Function):
         ctx.save_for_backward(emb_BFD)
         total_B = emb_BFD.new_empty(len(emb_BFD))
         if len(emb_BFD):
-            _forward[(len(emb_BFD),)](emb_BFD, total_B, **_constants(emb_BFD))
+            _pair_sum[(len(emb_BFD),)](emb_BFD, total_B, **_constants(emb_BFD))
         return total_B
 
     @staticmethod
@@ -63,7 +63,7 @@ class _PairSum(torch.autograd.Function):
         (emb_BFD,) = ctx.saved_tensors
         out_BFD = torch.empty_like(emb_BFD)
         if len(emb_BFD):
-            _backward[(len(emb_BFD),)](emb_BFD, grads[0].contiguous(), out_BFD, **_constants(emb_BFD))
+            _pair_sum_gradient[(len(emb_BFD),)](emb_BFD, grads[0].contiguous(), out_BFD, **_constants(emb_BFD))
         return out_BFD
 
 

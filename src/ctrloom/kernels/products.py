@@ -96,7 +96,7 @@ def _core(row, core_CQ, q_K, d_W, Q, C: tl.constexpr, D: tl.constexpr):
 
 
 @triton.jit
-def _forward(emb, core_CQ, number_TX, first_T, x_BP, P, Q, T, X, F: tl.constexpr, D: tl.constexpr,
+def _values(emb, core_CQ, number_TX, first_T, x_BP, P, Q, T, X, F: tl.constexpr, D: tl.constexpr,
              C: tl.constexpr, K: tl.constexpr, G: tl.constexpr, W: tl.constexpr):  # fmt: skip
     b = tl.program_id(0).to(tl.int64)
     row, values, d_W = emb + b * (F * D), x_BP + b * P, tl.arange(0, W)
@@ -113,7 +113,7 @@ def _forward(emb, core_CQ, number_TX, first_T, x_BP, P, Q, T, X, F: tl.constexpr
 
 
 @triton.jit
-def _backward(emb, core_CQ, number_TX, start_X, grad_BP, out, P, Q, F: tl.constexpr, D: tl.constexpr,
+def _gradients(emb, core_CQ, number_TX, start_X, grad_BP, out, P, Q, F: tl.constexpr, D: tl.constexpr,
               C: tl.constexpr, K: tl.constexpr, G: tl.constexpr, W: tl.constexpr):  # fmt: skip
     b, group = tl.program_id(0).to(tl.int64), tl.program_id(1)
     row, grads, d_W = emb + b * (F * D), grad_BP + b * P, tl.arange(0, W)
@@ -164,7 +164,7 @@ class _Products(torch.autograd.Function):
         if len(emb_BFD):
             grid = len(emb_BFD), triton.cdiv(len(first_T), TOGETHER)
             given = count, core_CQ.shape[1], len(first_T), TOGETHER
-            _forward[grid](emb_BFD, core_CQ, number_TX, first_T, x_BP, *given, **constants)
+            _values[grid](emb_BFD, core_CQ, number_TX, first_T, x_BP, *given, **constants)
         return x_BP
 
     @staticmethod
@@ -175,7 +175,7 @@ class _Products(torch.autograd.Function):
             grid = len(emb_BFD), len(start_X) - 1
             given = grad_BP.shape[1], core_CQ.shape[1]
             constants = _constants(emb_BFD, core_CQ, wide, warps=1)
-            _backward[grid](emb_BFD, core_CQ, number_TX, start_X, grad_BP, out_BFD, *given, **constants)
+            _gradients[grid](emb_BFD, core_CQ, number_TX, start_X, grad_BP, out_BFD, *given, **constants)
         return out_BFD, None, None, None
 
 
