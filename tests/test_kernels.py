@@ -20,8 +20,11 @@ from ctrloom.kernels import gates, keys, linear, mixture, pair_sum, products, ro
 
 INT16, INT32, INT64 = "number_TX", "sorted_N row_N start_X core_CQ first_T ids_BC", "from_N key_K row_BP"
 INT64 += " left_P right_P size_P shift_P number_FF"
+HALF = ("out_BX", "out_BY", "y_BY", "grad_BY", "own_BY")
+NUMBERS = {"STRIDE": "i32", "STEP": "i32", "EPS": "fp32", "FACTOR": "fp32", "byte_BM": "*u8"}
 KINDS = {name: "*i16" for name in INT16.split()} | {name: "*i32" for name in INT32.split()}
-KINDS |= {name: "*i64" for name in INT64.split()} | {"out_BX": "*bf16", "STRIDE": "i32", "STEP": "i32"}
+KINDS |= {name: "*i64" for name in INT64.split()} | {name: "*bf16" for name in HALF}
+KINDS |= NUMBERS
 ROWS = {"BETA1": 0.9, "BETA2": 0.999, "EPS": 1e-8, "DECAY": 0.1, "L": 16, "D": 20, "W": 32}
 ROWS |= {"ADAGRAD": False, "CLIP": True, "RATIO": 1.0, "FLOOR": 1e-5}
 TILES = {"F": 39, "D": 20, "C": 2, "W": 32}
@@ -37,6 +40,8 @@ for kernel, constants in (
     (gates._gate_sums, {"ROWS": 128, "TILE_B": 16, "TILE_P": 128}),
     (gates._gate_gradient, {"TILE_B": 16, "TILE_P": 128}),
     (linear._widen, {"BLOCK": 1024}),
+    (linear._activate, {"NORM": True, "DROPPED": 77, "W": 1024}),
+    (linear._activate_gradient, {"NORM": True, "ROWS": 16, "W": 1024}),
     (pair_sum._pair_sum, EMB),
     (pair_sum._pair_sum_gradient, EMB),
     (mixture._mixture, SLOTS),
@@ -65,7 +70,7 @@ def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = [line.split() for line in done.stdout.splitlines()]
-    assert len(found) == 16
+    assert len(found) == 18
     assert all(int(size) > 1000 for _, size, _ in found)
     assert max(int(shared) for _, _, shared in found) <= 64 * 1024  # what every GPU has for a program
 

@@ -137,6 +137,35 @@ def test_in_halves_layers_come_as_near_by_kernel(
         assert (found - expected).norm() <= near * expected.norm()
 
 
+@pytest.mark.parametrize("norm", [False, True])
+def test_dropout_in_halves_zeroes_a_share_and_its_gradients_too(norm: bool, way: Way) -> None:
+    """Of positive outputs the share of zeros shows in the gradient of the last weights."""
+    torch.manual_seed(0)
+    mlp, x = MLP(9, (501,), dropout=0.25, layer_norm=norm), torch.rand(64, 9)
+    with torch.no_grad():
+        first, last = (layer for layer in mlp.layers if isinstance(layer, nn.Linear))
+        first.weight.zero_()
+        first.bias.copy_(torch.linspace(1, 2, 501))
+        last.weight.fill_(1)
+        if norm:
+            mlp.get_parameter("layers.1.weight").fill_(0.1)
+            mlp.get_parameter("layers.1.bias").fill_(2)
+    mlp, x = mlp.to(way.device), x.to(way.device)
+    hidden = (torch.linspace(-1.73, 1.73, 501) * 0.1 + 2 if norm else first.bias).detach().to(way.device)
+    with torch.autocast(way.device.type, torch.bfloat16):
+        out, again = mlp(x), mlp(x)
+        still = mlp.eval()(x)
+    assert not torch.equal(out, again)
+    torch.testing.assert_close(still.float(), (hidden.sum() + last.bias).expand(64), rtol=0.01, atol=0)
+    out.sum().backward()
+    scale = 256 / 192
+    kept = last.weight.grad[0] / hidden / scale  # in how many rows each output was there
+    assert kept.mean().item() == pytest.approx(48, abs=0.5)
+    assert 0 < kept.std().item() < 6
+    if not norm:  # what is there passes the gradient on
+        torch.testing.assert_close(first.bias.grad, kept * scale, rtol=0.02, atol=0.02)
+
+
 def test_a_linear_map_that_nobody_learns_the_inputs_of(way: Way) -> None:
     torch.manual_seed(0)
     layer, x = linear(5, 3).to(way.device), torch.randn(4, 5, device=way.device)

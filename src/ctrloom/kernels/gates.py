@@ -95,5 +95,7 @@ class _GatedNorm(torch.autograd.Function):
             shift_P = mean_P * slope_P - scale_P * grad_B.mean()
             out_BP = torch.empty_like(x_BP)
             grid = triton.cdiv(batch, TILE_B), triton.cdiv(count, TILE_P)
-            _gate_gradient[grid](x_BP, grad_B, scale_P, slope_P, shift_P, out_BP, batch, count, TILE_B, TILE_P)
+            _gate_gradient[grid](
+                x_BP, grad_B, scale_P, slope_P, shift_P, out_BP, batch, count, TILE_B, TILE_P
+            )
         return out_BP, gate_grad_P, None, None, None, None

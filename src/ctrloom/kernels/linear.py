@@ -1,14 +1,15 @@
-"""Perceptrons in half precision whose widths suit tensor cores: the twin of `nn.mlp` under autocast.
+"""Perceptrons in half precision whose widths suit tensor cores: the twin of `nn.mlp.MLP` under autocast.
 
 Tensor cores read eight numbers at once, so matrices whose rows are no multiple of eight long take two to four
 times as long. Here all are. Behind the inputs stands a one, whose weight is the bias: the bias' gradient, a
 sum over the batch, is part of the weights' product then. One more row of weights brings that one to the
-outputs, which with ReLU taken in place are the next layer's inputs as they are.
+outputs, which after ReLU are the next layer's inputs as they are.
 
-B batch, N inputs, M outputs, X and Y multiples of eight that hold N + 1 and M + 1.
+B batch, N inputs, M outputs, X and Y multiples of eight that hold N + 1 and M + 1, Z blocks of rows.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import triton
@@ -18,6 +19,19 @@ from torch.nn.functional import pad
 
 EIGHT = 8
 BLOCK = 1024
+WIDEST = 4096  # outputs that a program holds
+ROWS = 16  # of a program, one after the other
+
+
+class Layer(NamedTuple):
+    """A linear map and what follows it, if more than ReLU does: a layer norm before it, dropout behind it."""
+
+    weight_MN: Tensor
+    bias_M: Tensor
+    scale_M: Tensor | None = None  # of the norm
+    shift_M: Tensor | None = None
+    eps: float = 0.0
+    dropped: int = 0  # of 256 outputs
 
 
 @triton.jit
@@ -30,6 +44,60 @@ def _widen(x_BN, last_B, out_BX, B, N, X, STRIDE, STEP, BLOCK: tl.constexpr):
     last = tl.where(b == B, 1.0, last)
     value = tl.where(column == N, last, value)
     tl.store(out_BX + b * X + column, value.to(tl.bfloat16), mask=column < X)
+
+
+@triton.jit
+def _activate(y_BY, scale_M, shift_M, byte_BM, out_BY, mean_B, rate_B, M, Y, EPS, FACTOR,
+              NORM: tl.constexpr, DROPPED: tl.constexpr, W: tl.constexpr):  # fmt: skip
+    """Norm, ReLU and dropout of the outputs, and the one behind them."""
+    b, column = tl.program_id(0).to(tl.int64), tl.arange(0, W)
+    here = column < M
+    y = tl.load(y_BY + b * Y + column, mask=here, other=0.0).to(tl.float32)
+    if NORM:
+        mean = tl.sum(y, 0) / M
+        off = tl.where(here, y - mean, 0.0)
+        rate = tl.rsqrt(tl.sum(off * off, 0) / M + EPS)
+        tl.store(mean_B + b, mean)
+        tl.store(rate_B + b, rate)
+        y = off * rate * tl.load(scale_M + column, mask=here, other=0.0)
+        y += tl.load(shift_M + column, mask=here, other=0.0)
+    y = tl.maximum(y, 0.0)
+    if DROPPED:
+        kept = tl.load(byte_BM + b * M + column, mask=here, other=0).to(tl.int32) >= DROPPED
+        y = tl.where(kept, y * FACTOR, 0.0)
+    y = tl.where(column == M, 1.0, y)
+    tl.store(out_BY + b * Y + column, y.to(tl.bfloat16), mask=column < Y)
+
+
+@triton.jit
+def _activate_gradient(grad_BY, out_BY, y_BY, scale_M, mean_B, rate_B, own_BY, part_Z2M, B, M, Y, FACTOR,
+                       NORM: tl.constexpr, ROWS: tl.constexpr, W: tl.constexpr):  # fmt: skip
+    """Gradient of the outputs, and of scale and shift what a block of rows adds to them."""
+    column = tl.arange(0, W)
+    here = column < M
+    of_scale = tl.zeros([W], tl.float32)
+    of_shift = tl.zeros([W], tl.float32)
+    for row in range(ROWS):
+        b = (tl.program_id(0) * ROWS + row).to(tl.int64)
+        there = here & (b < B)
+        grad = tl.load(grad_BY + b * Y + column, mask=there, other=0.0).to(tl.float32) * FACTOR
+        out = tl.load(out_BY + b * Y + column, mask=there, other=0.0)
+        grad = tl.where(out > 0, grad, 0.0)  # nothing where ReLU or dropout left nothing
+        if NORM:
+            y = tl.load(y_BY + b * Y + column, mask=there, other=0.0).to(tl.float32)
+            rate = tl.load(rate_B + b, mask=b < B, other=0.0)
+            normed = tl.where(there, (y - tl.load(mean_B + b, mask=b < B, other=0.0)) * rate, 0.0)
+            of_scale += grad * normed
+            of_shift += grad
+            grad *= tl.load(scale_M + column, mask=here, other=0.0)
+            along = tl.sum(grad * normed, 0) / M
+            grad = rate * (grad - tl.sum(grad, 0) / M - normed * along)
+        grad = tl.where(there, grad, 0.0)
+        tl.store(own_BY + b * Y + column, grad.to(tl.bfloat16), mask=(column < Y) & (b < B))
+    if NORM:
+        at = part_Z2M + tl.program_id(0).to(tl.int64) * (2 * M) + column
+        tl.store(at, of_scale, mask=here)
+        tl.store(at + M, of_shift, mask=here)
 
 
 def widened(x_BN: Tensor, last_B: Tensor, more: bool = False) -> Tensor:
@@ -57,45 +125,106 @@ def up(n: int) -> int:
     return -(-n // EIGHT) * EIGHT
 
 
-def chain(x_BN: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Linear maps with ReLU between them: the outputs of the last (B, M), bfloat16.
+def fits(layers: Sequence[Layer]) -> bool:
+    """Whether a program can hold the outputs of every hidden layer."""
+    return all(len(layer.weight_MN) < WIDEST for layer in layers[:-1])
+
+
+def chain(x_BN: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """Linear maps with ReLU between them, norms and dropout: the outputs of the last (B, M), bfloat16.
 
     Args:
         x_BN: float32 or bfloat16.
-        layers: weights (M, N) and bias (M,) of each map.
+        layers: the last has neither norm nor dropout.
     """
-    y_BM: Tensor = _Chain.apply(x_BN, *(x for layer in layers for x in layer))
+    tensors = [x for layer in layers for x in layer[:4]]
+    y_BM: Tensor = _Chain.apply(x_BN, [layer[4:] for layer in layers], *tensors)
     return y_BM
 
 
 class _Chain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x_BN, *parameters):
-        weights, biases = parameters[::2], parameters[1::2]
+    def forward(ctx, x_BN, settings, *tensors):
+        layers = [Layer(*tensors[4 * i : 4 * i + 4], *own) for i, own in enumerate(settings)]
+        saved = []
         with torch.autocast(x_BN.device.type, enabled=False):
-            inputs = [widened(x_BN, x_BN.new_ones((), dtype=torch.float32))]
-            wide = [widened(w_MN, b_M, more=True) for w_MN, b_M in zip(weights, biases, strict=True)]
-            for w_YX in wide[:-1]:
-                inputs.append((inputs[-1] @ w_YX.T).relu_())
-            y_BY = inputs[-1] @ wide[-1].T
-        ctx.save_for_backward(*inputs, *wide)
-        ctx.kind, ctx.shapes = x_BN.dtype, [w_MN.shape for w_MN in weights]
-        return y_BY[:, : len(weights[-1])]
+            input_BX = widened(x_BN, x_BN.new_ones((), dtype=torch.float32))
+            for layer in layers:
+                weight_YX = widened(layer.weight_MN, layer.bias_M, more=True)
+                y_BY = input_BX @ weight_YX.T
+                out_BY, norm = (y_BY, (None,) * 3) if layer is layers[-1] else _activated(y_BY, layer)
+                saved += [input_BX, weight_YX, layer.scale_M, *norm]
+                input_BX = out_BY
+        ctx.save_for_backward(*saved)
+        ctx.kind, ctx.layers = x_BN.dtype, [(*layer.weight_MN.shape, layer.dropped) for layer in layers]
+        return out_BY[:, : ctx.layers[-1][0]]
 
     @staticmethod
     def backward(ctx, *grads):
-        count = len(ctx.shapes)
-        inputs, wide = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
-        found = []
+        saved, found = ctx.saved_tensors, []
         with torch.autocast(grads[0].device.type, enabled=False):
-            grad_BY = pad(grads[0], (0, len(wide[-1]) - grads[0].shape[1]))
-            for layer in reversed(range(count)):
-                outputs, width = ctx.shapes[layer]
-                grad_YX = grad_BY.T @ inputs[layer]
-                found += [grad_YX[:outputs, width].float(), grad_YX[:outputs, :width].float()]
-                if layer or ctx.needs_input_grad[0]:
-                    grad_BY = grad_BY @ wide[layer]
-                if layer:  # what ReLU let pass; the ones' own gradient reaches nothing but ones
-                    grad_BY = torch.ops.aten.threshold_backward(grad_BY, inputs[layer], 0)
-        grad_BN = grad_BY[:, : ctx.shapes[0][1]].to(ctx.kind) if ctx.needs_input_grad[0] else None
-        return grad_BN, *reversed(found)
+            grad_BY = pad(grads[0], (0, saved[-5].shape[0] - grads[0].shape[1]))
+            of_norm = None, None
+            for number in reversed(range(len(ctx.layers))):
+                input_BX, weight_YX = saved[6 * number : 6 * number + 2]
+                outputs, inputs, _ = ctx.layers[number]
+                grad_YX = grad_BY.T @ input_BX
+                found = [
+                    grad_YX[:outputs, :inputs].float(),
+                    grad_YX[:outputs, inputs].float(),
+                    *of_norm,
+                    *found,
+                ]
+                if number:  # the ones' own gradient reaches nothing but ones
+                    before = saved[6 * number - 4 : 6 * number]
+                    outputs, _, dropped = ctx.layers[number - 1]
+                    grad_BY, *of_norm = _through(grad_BY @ weight_YX, input_BX, outputs, dropped, *before)
+            grad_BN = None
+            if ctx.needs_input_grad[0]:
+                grad_BN = (grad_BY @ weight_YX)[:, :inputs].to(ctx.kind)
+        return grad_BN, None, *found
+
+
+def _activated(y_BY, layer):
+    """What follows a hidden layer's map, and what its gradient needs of a norm: inputs, means and rates."""
+    if layer.scale_M is None and not layer.dropped:
+        return y_BY.relu_(), (None,) * 3
+    batch, outputs, norm = len(y_BY), len(layer.weight_MN), layer.scale_M is not None
+    byte_BM, (mean_B, rate_B) = y_BY, y_BY.new_empty(2, batch, dtype=torch.float32).unbind()
+    if layer.dropped:
+        words = torch.empty(-(-batch * outputs // 8), dtype=torch.int64, device=y_BY.device)
+        byte_BM = words.random_(-(2**63), None).view(torch.uint8)
+    out_BY = torch.empty_like(y_BY) if norm else y_BY
+    scale_M, shift_M = (layer.scale_M, layer.shift_M) if norm else (y_BY, y_BY)
+    if batch:
+        given = outputs, y_BY.shape[1], layer.eps, _factor(layer.dropped)
+        _activate[(batch,)](
+            y_BY, scale_M, shift_M, byte_BM, out_BY, mean_B, rate_B, *given,
+            NORM=norm, DROPPED=layer.dropped, **_width(y_BY),
+        )  # fmt: skip
+    return out_BY, (y_BY, mean_B, rate_B) if norm else (None,) * 3
+
+
+def _through(grad_BY, out_BY, outputs, dropped, scale_M, y_BY, mean_B, rate_B):
+    """The gradient of a hidden layer's map, and those of its norm's scale and shift."""
+    norm = scale_M is not None
+    if not norm and not dropped:
+        return torch.ops.aten.threshold_backward(grad_BY, out_BY, 0), None, None
+    batch, width = grad_BY.shape
+    blocks, own_BY = triton.cdiv(batch, ROWS), torch.empty_like(grad_BY)
+    part_Z2M = grad_BY.new_empty(blocks, 2, outputs, dtype=torch.float32)
+    looked_up = (y_BY, scale_M, mean_B, rate_B) if norm else (grad_BY,) * 4
+    if batch:
+        given = own_BY, part_Z2M, batch, outputs, width, _factor(dropped)
+        constants = {"NORM": norm, "ROWS": ROWS, **_width(grad_BY)}
+        _activate_gradient[(blocks,)](grad_BY, out_BY, *looked_up, *given, **constants)
+    return own_BY, *(part_Z2M.sum(0) if norm else (None, None))
+
+
+def _factor(dropped):
+    return 256 / (256 - dropped)
+
+
+def _width(y_BY):
+    width = triton.next_power_of_2(y_BY.shape[1])
+    return {"W": width, "num_warps": 4 if width <= 1024 else 8}

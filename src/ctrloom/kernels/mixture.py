@@ -64,8 +64,8 @@ def _mixture_gradient(own, emb, weight_P2, left_P, right_P, grad, own_grad, part
 
 
 @triton.jit
-def _mixture_fields(emb, weight_P2, number_FF, grad, out, P, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr,
-            W: tl.constexpr):  # fmt: skip
+def _mixture_fields(emb, weight_P2, number_FF, grad, out, P, F: tl.constexpr, D: tl.constexpr,
+                    G: tl.constexpr, W: tl.constexpr):  # fmt: skip
     """Gradients of a row's embeddings: sums over a field's pairs of grad times the other factor."""
     b = tl.program_id(0).to(tl.int64)
     row, grads, f_G, d_W = emb + b * (F * D), grad + b * P * D, tl.arange(0, G), tl.arange(0, W)

@@ -63,7 +63,9 @@ class _PairSum(torch.autograd.Function):
         (emb_BFD,) = ctx.saved_tensors
         out_BFD = torch.empty_like(emb_BFD)
         if len(emb_BFD):
-            _pair_sum_gradient[(len(emb_BFD),)](emb_BFD, grads[0].contiguous(), out_BFD, **_constants(emb_BFD))
+            _pair_sum_gradient[(len(emb_BFD),)](
+                emb_BFD, grads[0].contiguous(), out_BFD, **_constants(emb_BFD)
+            )
         return out_BFD
 
 

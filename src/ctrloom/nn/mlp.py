@@ -1,6 +1,6 @@
 """The multi-layer perceptron of the deep models."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +19,27 @@ class Linear(nn.Linear):
         return super().forward(input) if (y := _by_kernel([self], input)) is None else y
 
 
-def _by_kernel(layers: Sequence[nn.Module], x: Tensor) -> Tensor | None:
-    """Linear maps with ReLU between them; None where no kernel takes them."""
-    linear = [layer for layer in layers if isinstance(layer, Linear)]
-    if x.dim() != 2 or of_products(x) is not torch.bfloat16 or not kernels.usable(linear[0].weight):
+def _by_kernel(modules: Iterable[nn.Module], x: Tensor) -> Tensor | None:
+    """Linear maps and what stands between them; None where no kernel takes it."""
+    first, *others = modules
+    if x.dim() != 2 or of_products(x) is not torch.bfloat16 or not kernels.usable(next(first.parameters())):
         return None
-    if any(layer.bias is None for layer in linear):
-        return None
-    from ctrloom.kernels.linear import chain
+    from ctrloom.kernels.linear import Layer, chain, fits
 
-    return chain(x, [(layer.weight, layer.bias) for layer in linear])
+    layers: list[Layer] = []
+    for module in (first, *others):
+        match module:
+            case Linear() if module.bias is not None:
+                layers.append(Layer(module.weight, module.bias))
+            case nn.LayerNorm():
+                layers[-1] = layers[-1]._replace(scale_M=module.weight, shift_M=module.bias, eps=module.eps)
+            case Dropout():
+                layers[-1] = layers[-1]._replace(dropped=module.dropped if module.training else 0)
+            case nn.ReLU():
+                pass
+            case _:
+                return None
+    return chain(x, layers) if fits(layers) else None
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
@@ -74,11 +85,10 @@ class MLP(nn.Module):
         super().__init__()
         layers = hidden_layers(inputs, hidden, dropout, batch_norm, layer_norm)
         self.layers = nn.Sequential(*layers, linear(hidden[-1] if hidden else inputs, 1))
-        self.plain = all(isinstance(layer, Linear | nn.ReLU) for layer in self.layers)
 
     def forward(self, x_BH: Tensor) -> Tensor:
         """One logit per row."""
-        logit_B1 = _by_kernel(list(self.layers), x_BH) if self.plain else None
+        logit_B1 = _by_kernel(self.layers, x_BH)
         if logit_B1 is None:
             logit_B1 = self.layers(x_BH)
         return logit_B1.squeeze(-1)
