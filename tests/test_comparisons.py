@@ -7,7 +7,7 @@ import pytest
 from ctrloom.config_file import load_compare_config
 
 FILES = sorted((Path(__file__).parents[1] / "configs" / "compare").glob("*.yaml"))
-OWN = {"frappe", "fast-frappe", "fast-planted"}  # comparisons of no paper
+OWN = {"frappe", "fast-frappe", "fast-planted", "fast-gpu"}  # comparisons of no paper
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
