@@ -37,8 +37,8 @@ test: setup lint  ## lint, then all tests but the slow ones
 test-long: setup  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-test-gpu: setup  ## kernels and captured steps on a GPU
-	$(BIN)/pytest tests/test_kernels.py tests/nn tests/optim tests/training/test_step.py
+test-gpu: setup  ## kernels, captured steps and streams on a GPU
+	$(BIN)/pytest tests/test_kernels.py tests/nn tests/optim tests/training/test_step.py tests/data/test_stream.py
 
 test-spark: setup  ## the data stages on Spark (installs PySpark, 500 MB); needs Java 17 or newer
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[spark]'
