@@ -1,6 +1,8 @@
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +59,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("there is no GPU")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Way:
     """Which of two twins a test runs, and how near it comes."""
 
@@ -65,13 +67,28 @@ class Way:
     device: torch.device
     dtype: torch.dtype
     near: float
+    launched: set[str] = field(default_factory=set)  # kernels
+    nothing: bool = False  # whether there is nothing for a kernel to do
 
 
 @pytest.fixture(params=["plain", "kernel"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
-    """The plain code in double precision, then the kernel: on a GPU, or where there is none interpreted."""
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
+    """The plain code in double precision, then the kernel: on a GPU, or where there is none interpreted.
+
+    A test whose kernels were not asked for fails: it would compare plain code with itself.
+    """
     if request.param == "plain":
-        return Way(False, torch.device("cpu"), torch.float64, 1e-12)
-    pytest.importorskip("triton")
+        yield Way(False, torch.device("cpu"), torch.float64, 1e-12)
+        return
+    jit = pytest.importorskip("triton.runtime.jit")
     monkeypatch.setattr(kernels, "on_cpu", not torch.cuda.is_available())
-    return Way(True, torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.float32, 2e-5)
+    found = Way(True, torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.float32, 2e-5)
+    launcher = jit.KernelInterface.__getitem__
+
+    def noted(kernel: Any, grid: Any) -> Any:
+        found.launched.add(kernel.fn.__name__)
+        return launcher(kernel, grid)
+
+    monkeypatch.setattr(jit.KernelInterface, "__getitem__", noted)
+    yield found
+    assert found.launched or found.nothing, "no kernel ran"

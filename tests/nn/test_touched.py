@@ -1,5 +1,8 @@
 """Sparse gradients against torch's dense ones."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from conftest import Way
@@ -59,6 +62,30 @@ def test_second_use_of_a_table_in_one_step_adds_up(way: Way) -> None:
     (touched_rows(table, first).sum() + 3 * touched_rows(table, second).sum()).backward()
     assert table.grad is not None
     assert table.grad.to_dense()[:, 0].tolist() == pytest.approx([0, 1, 4, 0])
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_rows_of_a_step_are_not_kept(dtype: torch.dtype, way: Way) -> None:
+    table = torch.nn.Parameter(torch.ones(5, 2, dtype=way.dtype, device=way.device))
+    kept = []
+    for each_time in (False, True):
+        row = torch.tensor([[1, 2], [2, 4]], dtype=dtype, device=way.device)
+        touched_rows(table, row, each_time).sum().backward()
+        kept.append(weakref.ref(row))
+        table.grad = None
+        del row
+    gc.collect()
+    assert [each() for each in kept] == [None, None]
+
+
+def test_tables_may_differ_in_what_they_make_of_the_same_rows() -> None:
+    one, other = (torch.nn.Parameter(torch.ones(5, 2)) for _ in range(2))
+    row = torch.tensor([3, 1, 3], dtype=torch.int32)
+    (touched_rows(one, row, True).sum() + touched_rows(other, row, False).sum()).backward()
+    assert one.grad is not None
+    assert other.grad is not None
+    assert one.grad._indices()[0].tolist() == [3, 1, 3]
+    assert other.grad._indices()[0].tolist() == [1, 3]
 
 
 def test_tables_that_are_asked_for_the_same_rows_share_one_sort(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,7 @@ class _Chain(torch.autograd.Function):
                 input_BX = out_BY
         ctx.save_for_backward(*saved)
         ctx.kind, ctx.layers = x_BN.dtype, [(*layer.weight_MN.shape, layer.dropped) for layer in layers]
-        return out_BY[:, : ctx.layers[-1][0]]
+        return out_BY[:, : ctx.layers[-1][0]].contiguous()  # no view: it may be changed in place
 
     @staticmethod
     def backward(ctx, *grads):

@@ -195,26 +195,24 @@ def move_rows(
         grad: sparse; a row named several times has the sum of its gradients.
         order: the rows that it names, as `in_order` has them.
         state: both moments of each row side by side, or the sums of squares.
-        step: number of steps so far, on the device, which is one more afterwards.
+        step: number of Adam's steps so far, on the device, which is one more afterwards.
         rate: the learning rate, on the device.
         group: the optimizer's settings.
         adagrad: move as Adagrad, not as Adam.
         bound: ratio and floor of `optim.cowclip`, if gradients are to be clipped.
     """
-    grad_ND = grad._values().contiguous()
+    grad_ND, (sorted_N, from_N), (beta1, beta2) = grad._values().contiguous(), order, group["betas"]
+    rates = rate.reshape(1)
+    if not adagrad:
+        rates = grad_ND.new_empty(2)
+        _begin[(1,)](step, rate, rates, LOG1=math.log(beta1), LOG2=math.log(beta2), num_warps=1)
     if not len(grad_ND):
         return
-    sorted_N, from_N = order
     width = 1 if table.shape[1] == 1 else triton.next_power_of_2(max(16, table.shape[1]))
     length, warps = SHAPES.get(width, (16, 4 if width <= 256 else 8))
     chunks = triton.cdiv(len(grad_ND), length)
     head_XD, tail_XD = (grad_ND.new_empty(chunks, table.shape[1]) for _ in range(2))
     heads_X, tails_X = (grad_ND.new_empty(chunks) for _ in range(2))  # how many gradients these are sums of
-    beta1, beta2 = group["betas"]
-    rates = rate.reshape(1)
-    if not adagrad:
-        rates = grad_ND.new_empty(2)
-        _begin[(1,)](step, rate, rates, LOG1=math.log(beta1), LOG2=math.log(beta2), num_warps=1)
     constants = {"L": length, "D": table.shape[1], "W": width, "ADAGRAD": adagrad}
     constants |= {"BETA1": beta1, "BETA2": beta2, "EPS": group["eps"], "DECAY": group["weight_decay"]}
     constants |= {"CLIP": bound is not None, "RATIO": (bound or (0, 0))[0], "FLOOR": (bound or (0, 0))[1]}

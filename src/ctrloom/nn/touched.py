@@ -8,7 +8,7 @@ N rows looked up in all, R rows of the table, U of them that a batch touches, D 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ctrloom import kernels
 
-_Shared = TypeVar("_Shared")
+Made = TypeVar("Made")
 
 
 def touched_rows(weight_RD: Tensor, row: Tensor, each_time: bool = False) -> Tensor:
@@ -94,17 +94,28 @@ def _summed(groups: _Groups, grad_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return row_U, grad_UD, torch.diff(start_U, append=start_U.new_full((1,), len(from_N)))
 
 
-_known = WeakTensorKeyDictionary()  # of the rows of this step: tables that are asked for the same share it
+class _Shared(Generic[Made]):
+    """What is made of the rows of this step, once for all tables that are asked for them.
+
+    It must not hold the rows themselves, or they would never be freed.
+    """
+
+    def __init__(self, make: Callable[[Tensor], Made]) -> None:
+        self.make, self.known = make, WeakTensorKeyDictionary()
+
+    def __call__(self, row: Tensor) -> Made:
+        version, made = self.known.get(row, (None, None))
+        if version != row._version:
+            made = self.make(row.flatten())
+            self.known[row] = row._version, made
+        return cast(Made, made)
 
 
-def _shared(row: Tensor, work: Callable[[Tensor], _Shared]) -> _Shared:
-    """What is worked out of rows, once for all tables that are asked for them."""
-    version, result = _known.get(row, (None, None))
-    if version != row._version:
-        result = work(row.flatten())
-        _known[row] = row._version, result
-    assert result is not None
-    return cast(_Shared, result)
+_widened = _Shared(Tensor.long)
+_groups = {  # by whether 32 bits name every row: half the digits to sort by
+    True: _Shared(lambda row_N: _grouped(row_N.int())),
+    False: _Shared(lambda row_N: _grouped(row_N)),
+}
 
 
 class _AllRows(torch.autograd.Function):
@@ -132,10 +143,9 @@ class _TouchedRows(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         (row,), grad_ND = ctx.saved_tensors, grads[0].reshape(-1, ctx.shape[1])
         if ctx.summed_later:
-            return _sparse(_shared(row, Tensor.long), grad_ND, ctx.shape, False), None, None
-        short = ctx.shape[0] < 2**31  # half the digits to sort by
-        groups = _shared(row, lambda row_N: _grouped(row_N.int() if short else row_N))
-        row_U, grad_UD, _ = _summed(groups, grad_ND)
+            row_N = row.flatten() if row.dtype == torch.long else _widened(row)
+            return _sparse(row_N, grad_ND, ctx.shape, False), None, None
+        row_U, grad_UD, _ = _summed(_groups[ctx.shape[0] < 2**31](row), grad_ND)
         return _sparse(row_U, grad_UD, ctx.shape, True), None, None
 
 
