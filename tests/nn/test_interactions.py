@@ -171,11 +171,11 @@ def test_products_and_gradients_by_kernel(
     found = learned(way, layer, emb)
     expected = learned(PLAIN, products(tuples, fields), emb)
     both_near(found[:2], expected[:2], way.near if way.device.type == "cpu" else 2e-3)
+    way.ran("_values", "_gradients")
 
 
 @pytest.mark.parametrize(("rows", "fields", "size"), [(0, 3, 4), (1, 2, 1), (9, 39, 20), (5, 40, 33)])
 def test_the_sum_of_pairs_and_its_gradient_by_kernel(rows: int, fields: int, size: int, way: Way) -> None:
-    way.nothing = rows == 0
     emb = embeddings(fields, rows, size).to(way.device, way.dtype).requires_grad_()
     total = pair_sum(emb)
     (grad,) = torch.autograd.grad((total * torch.arange(rows, device=way.device)).sum(), emb)
@@ -189,6 +189,8 @@ def test_the_sum_of_pairs_and_its_gradient_by_kernel(rows: int, fields: int, siz
     size = 1 + abs(expected).max(initial=0)
     np.testing.assert_allclose(total.detach().cpu(), expected, rtol=0, atol=way.near * size)
     np.testing.assert_allclose(grad.cpu(), slope, rtol=0, atol=way.near * (1 + abs(slope).max(initial=0)))
+    if rows:
+        way.ran("_pair_sum", "_pair_sum_gradient")
 
 
 @pytest.mark.parametrize(("rows", "count"), [(2, 1), (50, 130), (300, 3)])
@@ -201,6 +203,7 @@ def test_gates_and_gradients_by_kernel(rows: int, count: int, way: Way) -> None:
     plain = copy.deepcopy(gates).to(way.dtype)
     expected = learned(PLAIN, plain, x)
     both_near(found, expected, way.near)
+    way.ran("_gate_sums", "_gate_gradient")
 
 
 def normed(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:

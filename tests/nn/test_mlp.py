@@ -135,6 +135,7 @@ def test_in_halves_layers_come_as_near_by_kernel(
     for found, expected in zip(learned(way.device, torch.float32, True), exact, strict=True):
         assert found.shape == expected.shape
         assert (found - expected).norm() <= near * expected.norm()
+    way.ran("_widen", *(["_activate", "_activate_gradient"] if norm else []))
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -162,6 +163,7 @@ def test_dropout_in_halves_zeroes_a_share_and_its_gradients_too(norm: bool, way:
     kept = last.weight.grad[0] / hidden / scale  # in how many rows each output was there
     assert kept.mean().item() == pytest.approx(48, abs=0.5)
     assert 0 < kept.std().item() < 6
+    way.ran("_activate", "_activate_gradient")
     if not norm:  # what is there passes the gradient on
         torch.testing.assert_close(first.bias.grad, kept * scale, rtol=0.02, atol=0.02)
 
@@ -175,3 +177,4 @@ def test_a_linear_map_that_nobody_learns_the_inputs_of(way: Way) -> None:
     expected = x.sum(0).expand(3, 5)
     torch.testing.assert_close(layer.weight.grad, expected, rtol=0.02, atol=0.02)
     assert layer.bias.grad.tolist() == [4, 4, 4]
+    way.ran("_widen")

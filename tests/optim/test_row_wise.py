@@ -1,6 +1,7 @@
 """Row-wise optimizers against dense Adam and against loops over rows and entries, plain and by kernel."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +11,13 @@ from conftest import Way
 from ctrloom.optim.row_wise import RowWise
 
 NAMED = 300  # rows that a gradient names, most of them several times
+
+
+@pytest.fixture(autouse=True)
+def moved(way: Way) -> Iterator[None]:
+    """Where kernels are asked for, they moved the rows."""
+    yield
+    way.ran("_within")
 
 
 def sparse(rows: list[int], values: torch.Tensor, size: int) -> torch.Tensor:
