@@ -176,8 +176,7 @@ def test_on_a_gpu_no_search_waits(
     method: str, own: dict[str, Any], watched: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Rows, "shuffled", in_the_order_of_a_cpu)
-    undrawn = {"optinter": {"cross_hiding": 0.0}, "autopi": {"noisy_skip": False}}
-    own |= undrawn.get(method, {})
+    own |= {"cross_hiding": 0.0} if method == "optinter" else {}  # else values are hidden by the device
     on_gpu = numbers_of(searched(method, **own))
     monkeypatch.setenv("CTRLOOM_DEVICE", "cpu")
     assert on_gpu == pytest.approx(numbers_of(searched(method, **own)), abs=5e-2)
@@ -278,10 +277,13 @@ def test_a_search_of_recorded_steps(
 def test_precision_holds_inside_and_no_longer(precision: str) -> None:
     a = torch.full((4, 4), 1 + 2.0**-12)
     before = torch.get_float32_matmul_precision()
+    loop.pick_device("auto")
     with products_in(precision, torch.device("cpu")):
         assert (a @ a).dtype == (torch.bfloat16 if precision == "bfloat16" else torch.float32)
         assert torch.get_float32_matmul_precision() == before  # TF32 is for GPUs
     if precision != "bfloat16" or torch.cuda.is_available():
         with products_in(precision, torch.device("cuda")):
             assert torch.get_float32_matmul_precision() == ("high" if precision == "tf32" else before)
+            assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")  # of convolutions
     assert torch.get_float32_matmul_precision() == before
+    assert not torch.backends.cudnn.allow_tf32

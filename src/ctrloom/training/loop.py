@@ -47,12 +47,15 @@ class History(Section):
 def pick_device(name: str) -> torch.device:
     """The device that a configuration names; `auto` is CTRLOOM_DEVICE, or else the GPU where there is one.
 
+    From then on float32 is float32 in convolutions too, which PyTorch would round to TF32 on a GPU.
+
     Raises:
         ValueError: cuda is asked for and there is none.
     """
     name = os.environ.get("CTRLOOM_DEVICE", name) if name == "auto" else name
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda was asked for, but torch sees no GPU; use device: cpu, or auto")
+    torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

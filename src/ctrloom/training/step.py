@@ -47,15 +47,20 @@ def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
 
 @contextmanager
 def products_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Matrix products at that precision; no autocast's cache, for it would outlive the weights of a step."""
-    before = torch.get_float32_matmul_precision()
+    """Matrix products at that precision; no autocast's cache, for it would outlive the weights of a step.
+
+    Convolutions too: PyTorch rounds those to TF32 unless it is told not to (see `training.loop.pick_device`).
+    """
+    before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     if precision == "tf32" and device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
     try:
         with torch.autocast(device.type, torch.bfloat16, precision == "bfloat16", cache_enabled=False):
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def as_graph(work: Work) -> Work:
