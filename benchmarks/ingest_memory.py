@@ -17,10 +17,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from machine import describe
 from memory import peak_mib
-from pyarrow import csv
 
 TOKENS = [1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194]
 TOKENS += [27, 14_992, 5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572]
@@ -36,6 +34,9 @@ MIN_COUNT = 10
 
 def generate(path: Path, rows: int) -> None:
     """Write a file of `rows` rows."""
+    import pyarrow as pa  # not above: ctrloom, imported first, chooses how Arrow allocates
+    from pyarrow import csv
+
     rng = np.random.default_rng(7)
     with open(path, "wb") as file:
         for start in range(0, rows, CHUNK):

@@ -6,6 +6,7 @@ What is counted of a value: rows of all splits, clicks among them, and rows to t
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ class Counted:
     """Values of one field, each of them once, and how often they were seen."""
 
     values: pa.Array
-    counts_NK: NDArray[np.int32 | np.int64]
+    counts_NK: NDArray[np.integer[Any]]  # of as few bytes as hold them: there are many
 
     @property
     def bytes(self) -> int:
@@ -52,9 +53,7 @@ def count_values(column: pa.Array, kind_N: NDArray[np.int64]) -> Counted:
     seen = np.bincount(places * np.int64(4) + kind_N, minlength=4 * number + 4).reshape(-1, 4)[:number]
     no, yes, no_train, yes_train = seen.T
     count = no + yes + no_train + yes_train
-    counts_NK = np.stack(
-        [count, yes + yes_train, no_train + yes_train], axis=1, dtype=np.int32, casting="unsafe"
-    )
+    counts_NK = _stacked([count, yes + yes_train, no_train + yes_train])
     values = column.dictionary
     if not count.all():
         values, counts_NK = values.filter(pa.array(count > 0)), counts_NK[count > 0]
@@ -72,8 +71,13 @@ def merged(parts: Sequence[Counted]) -> Counted:
     values = column.chunks[-1].dictionary
     counts_NK = np.concatenate([part.counts_NK for part in parts])
     # Sums of whole numbers in float64 are exact as far as any count of rows goes.
-    sums = [np.bincount(places, counts_N, len(values)).astype(np.int64) for counts_N in counts_NK.T]
-    return Counted(values, np.stack(sums, axis=1))
+    sums = [np.bincount(places, counts_N, len(values)) for counts_N in counts_NK.T]
+    return Counted(values, _stacked(sums))
+
+
+def _stacked(counts: Sequence[np.ndarray]) -> NDArray[np.integer[Any]]:
+    least = np.min_scalar_type(int(counts[0].max(initial=0)))  # the first is the count of all rows
+    return np.stack(counts, axis=1, dtype=least, casting="unsafe")
 
 
 def counts_schema(kind: pa.DataType) -> pa.Schema:

@@ -10,12 +10,13 @@ import pyarrow.compute as pc
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.data.encode import Encoder, Vocabulary
-from ctrloom.data.engines import EMBEDDED, opened
+from ctrloom.data.engines import EMBEDDED
 from ctrloom.data.field_counts import COUNTED, field_counts
+from ctrloom.data.lists import lists_in
 from ctrloom.data.manifest import IngestedManifest
-from ctrloom.data.reference import FieldReference, Reference, binned, totals
-from ctrloom.data.vocabulary import buckets, fitted, frequent, with_vocabulary, write_encoded
-from ctrloom.progress import progress
+from ctrloom.data.reference import FieldReference, Reference, binned
+from ctrloom.data.typed import raw_fields
+from ctrloom.data.vocabulary import Fitted, buckets, fitted, frequent, with_vocabulary, write_encoded
 from ctrloom.schema import CountedKeys, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
 from ctrloom.storage import Place
@@ -75,30 +76,24 @@ def _grown(
     store: Place,
     engine: EngineConfig,
 ) -> tuple[Encoder, Reference]:
-    fields: list[Field] = []
-    vocabularies: dict[str, Vocabulary] = {}
-    references: dict[str, FieldReference] = {}
-    count = len(old.schema.fields)
-    every = field_counts(ingested, base)
-    with opened(engine, store) as here, progress("vocabulary", count, "fields") as advance:
-        train = here.rows(ingested.paths(base, "train"))
-        for field in old.schema.fields:
-            counts = every[field.name]
-            total, missing = totals(counts, train, ingested.rows["train"], field.name)
-            if field.kind == "numeric":
-                edges, bins = binned(counts, total, before.fields[field.name].edges)
-                references[field.name] = FieldReference(missing=missing, edges=edges, counts=bins)
-            else:
-                seen = counts.training()
-                if field.bucketing is not None:
-                    seen = iter(buckets(counts, field.bucketing, field.boundaries).to_batches())
-                known = old.vocabularies[field.name]
-                vocabulary = vocabularies[field.name] = _extended(seen, known, config.of(field.name))
-                references[field.name] = FieldReference(missing=missing, unseen=total - vocabulary.total)
-                field = with_vocabulary(field, vocabulary)
-            fields.append(field)
-            advance(1)
-    return fitted(ingested, fields, vocabularies, references)
+    every, rows = field_counts(ingested, base), ingested.rows["train"]
+    lists = lists_in(ingested.paths(base, "train"), raw_fields(ingested.source), engine, store)
+
+    def grown(field: Field) -> Fitted:
+        counts, known = every[field.name], before.fields[field.name]
+        total = counts.total("train")
+        missing = lists[field.name].empty if field.name in lists else rows - total
+        if field.kind == "numeric":
+            edges, bins = binned(counts, total, known.edges)
+            return Fitted(field, None, FieldReference(missing=missing, edges=edges, counts=bins))
+        seen = counts.training()
+        if field.bucketing is not None:
+            seen = iter(buckets(counts, field.bucketing, field.boundaries).to_batches())
+        vocabulary = _extended(seen, old.vocabularies[field.name], config.of(field.name))
+        reference = FieldReference(missing=missing, unseen=total - vocabulary.total)
+        return Fitted(with_vocabulary(field, vocabulary), vocabulary, reference)
+
+    return fitted(ingested, grown, old.schema.fields)
 
 
 def _extended(seen: Iterator[pa.RecordBatch], old: Vocabulary, min_count: int) -> Vocabulary:

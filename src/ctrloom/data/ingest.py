@@ -15,7 +15,7 @@ from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split
 from ctrloom.config.engine import EngineConfig
 from ctrloom.data import splits
 from ctrloom.data.distribute import Batches, Distributed, Tally, distribute
-from ctrloom.data.engines import EMBEDDED, opened
+from ctrloom.data.engines import EMBEDDED, opened, require
 from ctrloom.data.errors import DataError
 from ctrloom.data.inputs import Input, gathered
 from ctrloom.data.manifest import IngestedManifest, fingerprint
@@ -38,13 +38,14 @@ def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDD
     made from the same bytes in the same way, is used again.
 
     Raises:
-        ConfigError: label rules, names or the split cannot work.
+        ConfigError: label rules, names or the split cannot work, or the engine is not there.
         DataError: files that are missing, empty or lack a column; too many malformed rows; a split that is
             empty or has one class.
     """
     check_rules(config.source)
     splits.shares(config)
     store = storage.place(store).resolve()
+    require(engine, store)
     with gathered(config.files, storage.scratch(store)) as inputs:
         digest = _fingerprint(config, inputs)
         target = store / f"ingested-{digest[:16]}"

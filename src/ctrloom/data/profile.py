@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from ibis.expr.types import Table
 
 from ctrloom.config import SPLITS
 from ctrloom.config.engine import EngineConfig
 from ctrloom.data.engines import opened
 from ctrloom.data.field_counts import FieldCounts, field_counts
+from ctrloom.data.lists import Lists, lists_in
 from ctrloom.data.manifest import IngestedManifest
+from ctrloom.data.threads import in_order
 from ctrloom.data.typed import RawField, raw_fields
 from ctrloom.progress import progress
 from ctrloom.storage import Place
@@ -42,16 +43,21 @@ def profile(
         "fields": {},
     }
     counts = field_counts(manifest, base)
-    with opened(config, base) as engine, progress("profile", len(fields), "fields") as advance:
-        rows = engine.rows([path for split in SPLITS for path in manifest.paths(base, split)])
-        for field in fields:
-            report["fields"][field.name] = _field(counts[field.name], rows, every, field)
+    files = [path for split in SPLITS for path in manifest.paths(base, split)]
+    lists = lists_in(files, fields, config, base)
+    with progress("profile", len(fields), "fields") as advance:
+        found = in_order(lambda f: _field(counts[f.name], lists.get(f.name), every, f), fields)
+        for field, known in zip(fields, found, strict=True):
+            report["fields"][field.name] = known
             advance(1)
-        if manifest.source.named("weight"):
-            low, high, total = _summed(counts["weight"])
-            report["weight"] = {"min": low, "max": high, "sum": total}
-        if manifest.source.named("timestamp"):
-            report["timestamp"] = _only_row(rows.agg(first=rows.timestamp.min(), last=rows.timestamp.max()))
+    if manifest.source.named("weight"):
+        low, high, total = _summed(counts["weight"])
+        report["weight"] = {"min": low, "max": high, "sum": total}
+    if manifest.source.named("timestamp"):
+        with opened(config, base) as engine:
+            instants = engine.rows(files).timestamp
+            ends = instants.as_table().agg(first=instants.min(), last=instants.max())
+            (report["timestamp"],) = ends.to_pyarrow().to_pylist()
     return report
 
 
@@ -80,7 +86,7 @@ def _summed(counts: FieldCounts) -> tuple[float | None, float | None, float]:
     return low, high, math.fsum(chain.from_iterable(products))
 
 
-def _field(counts: FieldCounts, rows: Table, every: int, field: RawField) -> dict[str, Any]:
+def _field(counts: FieldCounts, lists: Lists | None, every: int, field: RawField) -> dict[str, Any]:
     """What is known of one field of `every` rows."""
     top, distinct, total = _top(counts)
     found: dict[str, Any] = {}
@@ -89,10 +95,7 @@ def _field(counts: FieldCounts, rows: Table, every: int, field: RawField) -> dic
         values = quantiles(counts, "count", total, QUANTILES)
         found = {"min": low, "max": high, "mean": sum_of_all / total if total else None}
         found["quantiles"] = dict(zip(map(str, QUANTILES), values, strict=False))
-    missing = {"missing": every - total}
-    if field.kind == "multivalued":
-        sizes = rows[field.name].length()
-        missing = _only_row(rows.agg(missing=(sizes == 0).sum(), most_values=sizes.max()))
+    missing = {"missing": lists.empty, "most_values": lists.longest} if lists else {"missing": every - total}
     return {
         "kind": field.kind,
         "distinct": distinct,
@@ -119,8 +122,3 @@ def _top(counts: FieldCounts) -> tuple[list[dict[str, Any]], int, int]:
         top += pc.take(batch, pc.select_k_unstable(batch, TOP, _BY_COUNT)).to_pylist()
         top = sorted(top, key=lambda row: (-row["count"], row["value"]))[:TOP]
     return top, distinct, total
-
-
-def _only_row(table: Table) -> dict[str, Any]:
-    row: dict[str, Any] = table.to_pyarrow().to_pylist()[0]
-    return row

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from ibis.expr.types import Table
 
 from ctrloom import storage
 from ctrloom.data.errors import DataError
@@ -46,15 +45,6 @@ class Reference(Section):
                 "such files were written: remove it from the store and train once more"
             )
         return cls.parse(storage.read_json(path), str(path))
-
-
-def totals(counts: FieldCounts, train: Table, rows: int, name: str) -> tuple[int, int]:
-    """Values of a field in the `rows` rows of `train`, and rows in which it has none."""
-    total, column = counts.total("train"), train[name]
-    if not column.type().is_array():
-        return total, rows - total
-    (missing,) = train.agg(missing=(column.length() == 0).sum()).to_pyarrow().to_pylist()
-    return total, missing["missing"] or 0
 
 
 def binned(

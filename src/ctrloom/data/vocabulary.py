@@ -1,13 +1,13 @@
 """Vocabularies and boundaries, fitted on the training split; every split encoded with them; then crosses."""
 
 import difflib
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ibis.expr.types import Table
 
 from ctrloom import storage
 from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, VocabularyConfig
@@ -15,16 +15,20 @@ from ctrloom.config.engine import EngineConfig
 from ctrloom.data import bucketing
 from ctrloom.data.crosses import build_crosses, crossed_pairs, keys_digest
 from ctrloom.data.encode import Encoder, Vocabulary, encode_parts
-from ctrloom.data.engines import EMBEDDED, opened, spread
+from ctrloom.data.engines import EMBEDDED, spread
 from ctrloom.data.field_counts import COUNTED, FieldCounts, field_counts
+from ctrloom.data.lists import Lists, lists_in
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
-from ctrloom.data.reference import REFERENCE, FieldReference, Reference, binned, totals
+from ctrloom.data.reference import REFERENCE, FieldReference, Reference, binned
+from ctrloom.data.threads import in_order
 from ctrloom.data.typed import RawField, raw_fields
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError
 from ctrloom.storage import Place
 from ctrloom.version import code_version
+
+Item = TypeVar("Item")
 
 LAYOUT = 4  # of the files written; part of the fingerprint
 
@@ -119,47 +123,57 @@ def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
     bucketing.check(config.bucketing, "*")
 
 
+class Fitted(NamedTuple):
+    """A field, its vocabulary if it has one, and what else to know of it in rows to train."""
+
+    field: Field
+    vocabulary: Vocabulary | None
+    reference: FieldReference
+
+
 def _fit(
     ingested: IngestedManifest, base: Place, config: VocabularyConfig, store: Place, engine: EngineConfig
 ) -> tuple[Encoder, Reference]:
-    raw = raw_fields(ingested.source)
-    fields: list[Field] = []
-    vocabularies: dict[str, Vocabulary] = {}
-    references: dict[str, FieldReference] = {}
-    every = field_counts(ingested, base)
-    with opened(engine, store) as here, progress("vocabulary", len(raw), "fields") as advance:
-        train = here.rows(ingested.paths(base, "train"))
-        for each in raw:
-            counts = every[each.name]
-            total, missing = totals(counts, train, ingested.rows["train"], each.name)
-            bins: dict[str, Any] = {}
-            if each.kind == "numeric":
-                field, tokens = _fit_numeric(counts, total, each, config)
-                if field.kind == "numeric":
-                    bins = dict(zip(("edges", "counts"), binned(counts, total, None), strict=True))
-            else:
-                field, tokens = _fit_tokens(counts, train, each, config)
-            if field.kind != "numeric":
-                vocabulary = vocabularies[each.name] = frequent(tokens)
-                field = with_vocabulary(field, vocabulary)
-                bins = {"unseen": total - vocabulary.total}
-            references[each.name] = FieldReference(missing=missing, **bins)
-            fields.append(field)
-            advance(1)
-    return fitted(ingested, fields, vocabularies, references)
+    raw, counts, rows = raw_fields(ingested.source), field_counts(ingested, base), ingested.rows["train"]
+    lists = lists_in(ingested.paths(base, "train"), raw, engine, store)
+    return fitted(ingested, lambda f: _fit_field(counts[f.name], lists.get(f.name), rows, f, config), raw)
 
 
 def fitted(
-    ingested: IngestedManifest,
-    fields: list[Field],
-    vocabularies: dict[str, Vocabulary],
-    references: dict[str, FieldReference],
+    ingested: IngestedManifest, fit: Callable[[Item], Fitted], items: Sequence[Item]
 ) -> tuple[Encoder, Reference]:
-    """The encoder of fields that were fitted on ingested rows, and what to compare later rows with."""
+    """The encoder of fields, each fitted by itself on ingested rows, and what to compare later rows with."""
+    fields: list[Field] = []
+    vocabularies: dict[str, Vocabulary] = {}
+    references: dict[str, FieldReference] = {}
+    with progress("vocabulary", len(items), "fields") as advance:
+        for field, vocabulary, reference in in_order(fit, items):
+            fields.append(field)
+            references[field.name] = reference
+            if vocabulary is not None:
+                vocabularies[field.name] = vocabulary
+            advance(1)
     negatives = ingested.negatives_kept.get("train", 1.0)
     schema = Schema(fields=tuple(fields), source=ingested.source, negatives_kept=negatives)
     rows, positives = ingested.rows["train"], ingested.positives["train"]
     return Encoder(schema, vocabularies), Reference(rows=rows, positives=positives, fields=references)
+
+
+def _fit_field(
+    counts: FieldCounts, lists: Lists | None, rows: int, raw: RawField, config: VocabularyConfig
+) -> Fitted:
+    total = counts.total("train")
+    missing = lists.empty if lists else rows - total
+    if raw.kind == "numeric":
+        field, tokens = _fit_numeric(counts, total, raw, config)
+        if field.kind == "numeric":
+            edges, bins = binned(counts, total, None)
+            return Fitted(field, None, FieldReference(missing=missing, edges=edges, counts=bins))
+    else:
+        field, tokens = _fit_tokens(counts, lists, raw, config)
+    vocabulary = frequent(tokens)
+    reference = FieldReference(missing=missing, unseen=total - vocabulary.total)
+    return Fitted(with_vocabulary(field, vocabulary), vocabulary, reference)
 
 
 def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
@@ -169,14 +183,13 @@ def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
 
 
 def _fit_tokens(
-    counts: FieldCounts, train: Table, raw: RawField, config: VocabularyConfig
+    counts: FieldCounts, lists: Lists | None, raw: RawField, config: VocabularyConfig
 ) -> tuple[Field, pa.Table]:
     """The field, and its frequent tokens with their counts."""
     special = config.fields.get(raw.name, FieldVocabulary())
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
-    if raw.kind == "multivalued":
-        most = train[raw.name].length().max().to_pyarrow().as_py() or 1
-        width = max(1, min(special.max_values or config.max_values, most))
+    if lists:
+        width = max(1, min(special.max_values or config.max_values, lists.longest))
         field = field.model_copy(update={"width": width})
     common = counts.training(special.min_count or config.min_count)
     return field, pa.Table.from_batches(common, schema=COUNTED)

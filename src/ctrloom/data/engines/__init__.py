@@ -10,7 +10,7 @@ from ctrloom.data.engines.engine import Engine, Kept
 from ctrloom.progress import Advance
 from ctrloom.storage import Place
 
-__all__ = ["EMBEDDED", "Engine", "Kept", "opened", "spread"]
+__all__ = ["EMBEDDED", "Engine", "Kept", "opened", "require", "spread"]
 
 EMBEDDED = EngineConfig()
 
@@ -34,6 +34,13 @@ def opened(config: EngineConfig, folder: Place) -> Iterator[Engine]:
 
         with spark(config.spark) as engine:
             yield engine
+
+
+def require(config: EngineConfig, folder: Place) -> None:
+    """Raise ConfigError if the engine is not there: now, and not after all rows were read."""
+    if config.engine != "duckdb":
+        with opened(config, folder):
+            pass
 
 
 def spread(

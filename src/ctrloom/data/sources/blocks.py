@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from ctrloom.data.errors import DataError
 from ctrloom.data.sources.files import open_text
 
 BLOCK_BYTES = 16 << 20  # bounds the memory of all later steps
 PIECE_BYTES = 4 << 20  # parsed at once: what the processor keeps near
 MAX_LINE_BYTES = 16 << 20
+_FEED = ord("\n")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -70,7 +73,9 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
                 _check_line(path, line, rest)
                 continue
             data, rest = b"".join([rest, memoryview(chunk)[:cut]]), chunk[cut:]
-            feeds = data.count(b"\n")
+            feeds = int(
+                np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+            )  # sooner than bytes.count
             yield Block(path, line, data if parts else _text(path, data), stored, feeds)
             line, stored, parts = line + feeds, 0, parts + 1
     if rest:
