@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import pyarrow as pa
 import pytest
 
 from ctrloom import storage
-from ctrloom.data import parts, verified
+from ctrloom.data import part_reader, parts, verified
 from ctrloom.storage import Location, StorageError
 from ctrloom.storage.remote import Listed
 
@@ -69,7 +70,7 @@ def flipped(place: int, mask: int, times: int) -> Callable[[int, bytes], bytes]:
 
 
 def read() -> pa.Table:
-    return pa.Table.from_batches(parts.read_parts([AT]))
+    return pa.Table.from_batches(part_reader.read_parts([AT]))
 
 
 def test_a_wrong_byte_anywhere_is_read_again(rows: pa.Table, content: bytes, serve: Serve) -> None:
@@ -90,13 +91,34 @@ def test_a_byte_that_stays_wrong_is_an_error(rows: pa.Table, content: bytes, ser
 
 def test_any_part_of_the_file_can_be_read(content: bytes, serve: Serve) -> None:
     serve(lambda _, content: content)
-    file, rng = verified.opened(AT), random.Random(3)
+    file, rng = verified.Verified(AT).opened(), random.Random(3)
     for _ in range(200):
         start, size = rng.randrange(len(content) + 10), rng.randrange(2000)
         file.seek(start)
         assert file.read(size) == content[start : start + size]
     file.seek(-8, 2)
     assert (file.tell(), file.read()) == (len(content) - 8, content[-8:])
+
+
+def test_what_is_known_of_an_object_is_asked_once(
+    rows: pa.Table, content: bytes, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(lambda _, content: content)
+    asked: list[str] = []
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    find, read_range = storage.find, storage.read_range
+    monkeypatch.setattr(storage, "find", lambda at: asked.append("object") or find(at))
+    monkeypatch.setattr(
+        storage,
+        "read_range",
+        lambda at, start, stop: (stop > footer and asked.append("footer")) or read_range(at, start, stop),
+    )
+    part = part_reader.PartReader(AT)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda span: pa.Table.from_batches(part.rows(span)), part.spans * 8))
+    assert found == [rows.slice(span.start, len(span)) for span in part.spans] * 8
+    assert asked.count("object") == 1
+    assert asked.count("footer") <= 4  # it must come twice alike, and may need two requests
 
 
 def test_queries_see_damage_no_more_than_readers(rows: pa.Table, content: bytes, serve: Serve) -> None:

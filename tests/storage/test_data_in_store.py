@@ -9,7 +9,7 @@ from small import COLUMNS
 
 from ctrloom import storage
 from ctrloom.config import DataConfig, VocabularyConfig
-from ctrloom.data import parts
+from ctrloom.data import part_reader, parts
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest import ingest
 from ctrloom.data.rows import joined
@@ -91,7 +91,7 @@ def test_only_the_columns_asked_for_travel(bucket: str, spoil: Spoil) -> None:
     with parts.table_writer(at, table.schema) as (writer, written):
         writer.write_table(table, row_group_size=100_000)
     between = spoil(bucket, seed=0, share=0)
-    got = pa.Table.from_batches(parts.read_parts([at], ["c3"]))
+    got = pa.Table.from_batches(part_reader.read_parts([at], ["c3"]))
     assert got.equals(table.select(["c3"]))
     # pyarrow asks Google's store for all that follows and hangs up when it has enough.
     assert between.seen["carried"] < written.bytes / (8 if bucket.startswith("s3") else 2)

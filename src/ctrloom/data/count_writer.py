@@ -22,7 +22,8 @@ from ctrloom.data.counts import (
 )
 from ctrloom.data.engines import EMBEDDED, Engine, opened
 from ctrloom.data.manifest import CountedKind, PartFile
-from ctrloom.data.parts import footer_of, in_groups, read_part
+from ctrloom.data.part_reader import PartReader
+from ctrloom.data.parts import in_groups
 from ctrloom.storage import Place
 
 MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and spilled if that is in vain
@@ -93,30 +94,29 @@ class CountWriter:
 
 def merged_files(files: Sequence[Path], kind: CountedKind, aside: Path) -> Iterator[pa.Table]:
     """The counts of all files, field by field; DuckDB merges a field that is too much for memory."""
-    spans: dict[int, dict[Path, range]] = {}
+    spans: dict[int, list[tuple[PartReader, range]]] = {}
     sizes = Counter[int]()
-    for file in files:
-        footer = footer_of(file)
-        for number, span in field_spans(footer).items():
-            spans.setdefault(number, {})[file] = span
-        for group in range(footer.num_row_groups):
-            sizes[field_of(footer, group)] += footer.row_group(group).total_byte_size
+    for part in map(PartReader, files):
+        for number, span in field_spans(part.footer).items():
+            spans.setdefault(number, []).append((part, span))
+        for group in range(part.footer.num_row_groups):
+            sizes[field_of(part.footer, group)] += part.footer.row_group(group).total_byte_size
     with opened(EMBEDDED, aside) as engine:  # no other machine sees these files
         for number, here in sorted(spans.items()):
             if sizes[number] <= MOST_BYTES // 2:
-                yield table_of(number, merged([_read(file, span) for file, span in here.items()]))
+                yield table_of(number, merged([_read(part, span) for part, span in here]))
             else:
-                yield from _merged_by_engine(engine, number, list(here), kind)
+                yield from _merged_by_engine(engine, number, [part.path for part, _ in here], kind)
 
 
-def _read(file: Path, span: range) -> Counted:
-    table = pa.Table.from_batches(read_part(file, span, columns=["value", *COUNTS])).combine_chunks()
+def _read(part: PartReader, span: range) -> Counted:
+    table = pa.Table.from_batches(part.rows(span, columns=["value", *COUNTS])).combine_chunks()
     counts = [table[name].to_numpy() for name in COUNTS]
     return Counted(table["value"].combine_chunks(), np.stack(counts, axis=1))
 
 
 def _merged_by_engine(
-    engine: Engine, number: int, files: list[Path], kind: CountedKind
+    engine: Engine, number: int, files: list[Place], kind: CountedKind
 ) -> Iterator[pa.Table]:
     rows = engine.rows(files)
     rows = rows.filter(rows.field == number)

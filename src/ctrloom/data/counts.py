@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ctrloom.data.coded import coded
 from ctrloom.data.manifest import CountedKind
-from ctrloom.data.parts import GROUP_ROWS, group_spans, table_writer
+from ctrloom.data.part_reader import group_spans
+from ctrloom.data.parts import GROUP_ROWS, table_writer
 from ctrloom.storage import Place, Written
 
 COUNTS = ("count", "positives", "train")

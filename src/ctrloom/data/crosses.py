@@ -17,7 +17,8 @@ from ctrloom.config.engine import EngineConfig
 from ctrloom.data.engines import opened
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile
-from ctrloom.data.parts import GROUP_ROWS, in_groups, read_parts, table_writer
+from ctrloom.data.part_reader import read_parts
+from ctrloom.data.parts import GROUP_ROWS, in_groups, table_writer
 from ctrloom.progress import progress
 from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.section import ConfigError

@@ -9,7 +9,7 @@ from ctrloom.data.crosses import StoredCrosses
 from ctrloom.data.encode import Encoder, load_schema
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
-from ctrloom.data.parts import read_parts
+from ctrloom.data.part_reader import read_parts
 from ctrloom.data.rows import Part, Rows
 from ctrloom.data.stream import Block, Stream, blocks_of
 from ctrloom.data.tensors import RowFiller, row_bytes

@@ -11,7 +11,6 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ctrloom import storage
 from ctrloom.config import Keep
@@ -19,13 +18,10 @@ from ctrloom.data.bucketing import bucket_label, codes, scaled
 from ctrloom.data.coded import coded, plain, taken
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
+from ctrloom.data.part_reader import PartReader, read_table
 from ctrloom.data.parts import (
     GROUP_ROWS,
-    footer_of,
-    group_spans,
     in_groups,
-    read_part,
-    read_table,
     table_writer,
 )
 from ctrloom.data.threads import in_order
@@ -93,7 +89,7 @@ class _Slab(NamedTuple):
     """Row groups of a part that are encoded at once."""
 
     part: PartFile
-    footer: pq.FileMetaData
+    reader: PartReader
     spans: list[range]
 
 
@@ -191,7 +187,7 @@ def encode_parts(
     tokens = [field.name for field in typed if pa.types.is_string(field.type)]
 
     def group(slab: _Slab, span: range) -> pa.RecordBatch:
-        rows = pa.Table.from_batches(read_part(base / slab.part.path, span, tokens, footer=slab.footer))
+        rows = pa.Table.from_batches(slab.reader.rows(span, tokens))
         (batch,) = rows.unify_dictionaries().combine_chunks().to_batches()
         return batch
 
@@ -217,10 +213,10 @@ def encode_parts(
 def _slabs(base: Place, parts: Sequence[PartFile]) -> Iterator[_Slab]:
     """All row groups of all parts; a part without rows is there too."""
     for part in parts:
-        footer = footer_of(base / part.path)
-        spans = list(filter(len, group_spans(footer)))
+        reader = PartReader(base / part.path)
+        spans = list(filter(len, reader.spans))
         for at in range(0, max(len(spans), 1), SLAB_GROUPS):
-            yield _Slab(part, footer, spans[at : at + SLAB_GROUPS])
+            yield _Slab(part, reader, spans[at : at + SLAB_GROUPS])
 
 
 def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:

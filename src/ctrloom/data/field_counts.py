@@ -3,20 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from ctrloom.data import verified
 from ctrloom.data.counts import KINDS, field_spans
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import CountedKind, IngestedManifest
-from ctrloom.data.parts import footer_of, read_part
+from ctrloom.data.part_reader import PartReader
 from ctrloom.data.typed import counted_fields
-from ctrloom.storage import Location, Place
+from ctrloom.storage import Place
 
 Read = Callable[
     [range, list[str]], Iterator[pa.RecordBatch]
@@ -89,11 +86,8 @@ def field_counts(manifest: IngestedManifest, base: Place) -> dict[str, FieldCoun
     found: dict[CountedKind, tuple[Read, dict[int, range]]] = {kind: (_nothing, {}) for kind in KINDS}
     for kind, parts in manifest.counts.items():
         for part in parts:
-            path = base / part.path
-            footer = footer_of(path)
-            # An object in a store is asked for once what it is, not once a field.
-            source = verified.opened(path) if isinstance(path, Location) else None
-            found[kind] = partial(_read, path, footer, source), field_spans(footer)
+            reader = PartReader(base / part.path)
+            found[kind] = partial(_read, reader), field_spans(reader.footer)
     counts: dict[str, FieldCounts] = {}
     for number, (name, kind) in enumerate(counted_fields(manifest.source)):
         read, spans = found[kind]
@@ -105,7 +99,5 @@ def _nothing(span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
     return iter(())
 
 
-def _read(
-    path: Place, footer: pq.FileMetaData, source: Any, span: range, columns: list[str]
-) -> Iterator[pa.RecordBatch]:
-    return read_part(path, span, columns=columns, footer=footer, source=source)
+def _read(reader: PartReader, span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    return reader.rows(span, columns=columns)

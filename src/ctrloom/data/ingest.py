@@ -20,7 +20,8 @@ from ctrloom.data.errors import DataError
 from ctrloom.data.inputs import Input, gathered
 from ctrloom.data.manifest import IngestedManifest, fingerprint
 from ctrloom.data.negatives import Thinning, shares_kept
-from ctrloom.data.parts import PartWriter, read_part
+from ctrloom.data.part_reader import PartReader
+from ctrloom.data.parts import PartWriter
 from ctrloom.data.profile import profile
 from ctrloom.data.quarantine import Quarantine
 from ctrloom.data.typed import check_rules, typed_schema
@@ -157,7 +158,9 @@ def _write_by_shares(
         train = here.rows([path for split, path in written if split == "train"])
         assign = splits.by_time(*splits.cuts(train, *shares))
     tokens = [field.name for field in schema if pa.types.is_string(field.type)]
-    reread = ((split, batch) for split, path in written for batch in read_part(path, dictionaries=tokens))
+    reread = (
+        (split, batch) for split, path in written for batch in PartReader(path).rows(dictionaries=tokens)
+    )
     return distribute(config, reread, assign, folder, aside, tally, thin)
 
 

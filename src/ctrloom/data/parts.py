@@ -11,129 +11,14 @@ import pyarrow.parquet as pq
 from ctrloom import storage
 from ctrloom.data import verified
 from ctrloom.data.coded import is_coded, lean
-from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile
-from ctrloom.storage import Location, Place, Written
+from ctrloom.storage import Place, Written
 
 GROUP_ROWS = 32_768  # rows per row group, or up to twice as many: what a reader holds at a time
 PART_ROWS = 128 * GROUP_ROWS
 _CODED = {pa.string(): pa.dictionary(pa.int32(), pa.string())}
 # Ids, counts, factors: smaller and sooner written byte by byte than otherwise.
 _SPLIT = (pa.int32(), pa.int64(), pa.float32())
-
-
-def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Rows of Parquet parts in order, a row group's worth at a time; checksums of pages are verified.
-
-    Raises:
-        StorageError: an object cannot be read, or arrives damaged.
-    """
-    for path in paths:
-        yield from _part(path, columns)
-
-
-def read_part(
-    path: Place,
-    span: range | None = None,
-    dictionaries: Sequence[str] = (),
-    columns: list[str] | None = None,
-    footer: pq.FileMetaData | None = None,
-    source: Any = None,
-) -> Iterator[pa.RecordBatch]:
-    """Rows of one part, or a span of them, likewise; the columns `dictionaries` come with one for each batch.
-
-    Whoever has the part's footer need not have it parsed again, nor one `verified.opened` opened again.
-
-    Raises:
-        StorageError: an object cannot be read, or arrives damaged.
-        DataError: a file cannot be read, or is damaged.
-    """
-    with _explained(path):
-        yield from _part(path, columns, span, dictionaries, footer, source)
-
-
-def footer_of(path: Place) -> pq.FileMetaData:
-    """What a Parquet file says of itself.
-
-    Raises:
-        StorageError: an object cannot be read, or arrives damaged.
-        DataError: a file cannot be read, or is damaged.
-    """
-    with _explained(path):
-        return pq.read_metadata(verified.opened(path) if isinstance(path, Location) else path)
-
-
-@contextmanager
-def _explained(path: Place) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {error}; make the data set again") from error
-
-
-def read_groups(
-    file: pq.ParquetFile, rows: int, columns: list[str] | None = None, span: range | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Batches of at most `rows` rows of one Parquet file, or of a span of its rows."""
-    for group, here in _groups(file.metadata, span):
-        # One call for all groups would hold on to what it has read of earlier ones.
-        batches = file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
-        yield from _within(batches, here)
-
-
-def _part(
-    path: Place,
-    columns: list[str] | None,
-    span: range | None = None,
-    dictionaries: Sequence[str] = (),
-    footer: pq.FileMetaData | None = None,
-    source: Any = None,
-) -> Iterator[pa.RecordBatch]:
-    source = source or (verified.opened(path) if isinstance(path, Location) else path)
-    ahead: dict[str, Any] = {"pre_buffer": True} if isinstance(path, Location) else {"buffer_size": 1 << 20}
-    ahead |= {"read_dictionary": list(dictionaries), "metadata": footer}
-    # A row group that `PartWriter` wrote is shorter than twice that.
-    rows = 2 * GROUP_ROWS if dictionaries else GROUP_ROWS
-    with pq.ParquetFile(source, page_checksum_verification=True, **ahead) as file:
-        for batch in read_groups(file, rows, columns, span):
-            yield batch.replace_schema_metadata()  # checksums
-
-
-def group_spans(footer: pq.FileMetaData) -> Iterator[range]:
-    """The rows of each row group."""
-    start = 0
-    for group in range(footer.num_row_groups):
-        yield range(start, start + footer.row_group(group).num_rows)
-        start += footer.row_group(group).num_rows
-
-
-def _groups(footer: pq.FileMetaData, span: range | None) -> Iterator[tuple[int, range]]:
-    """Row groups that have rows of the span, and which."""
-    span = range(footer.num_rows) if span is None else span
-    for group, rows in enumerate(group_spans(footer)):
-        if here := range(max(span.start - rows.start, 0), min(span.stop - rows.start, len(rows))):
-            yield group, here
-
-
-def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.RecordBatch]:
-    """Rows of a span of what the batches have together."""
-    start = 0
-    for batch in batches:
-        if here := range(max(span.start - start, 0), min(span.stop - start, len(batch))):
-            yield batch.slice(here.start, len(here))
-        start += len(batch)
-        if start >= span.stop:
-            return
-
-
-def read_table(path: Place, columns: list[str]) -> pa.Table:
-    """Some columns of one Parquet file.
-
-    Raises:
-        StorageError: an object cannot be read, or arrives damaged.
-    """
-    source: Any = verified.opened(path) if isinstance(path, Location) else path
-    return pq.read_table(source, columns=columns, page_checksum_verification=True)
 
 
 @contextmanager

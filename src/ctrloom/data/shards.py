@@ -4,12 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ctrloom.data import verified
-from ctrloom.data.parts import read_part
+from ctrloom.data.part_reader import PartReader
 from ctrloom.progress import Advance
-from ctrloom.storage import Location, Place
+from ctrloom.storage import Place
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
@@ -17,7 +15,7 @@ Done = TypeVar("Done")
 
 def schema(file: Place) -> pa.Schema:
     """Columns of a Parquet file, and their types."""
-    return pq.read_schema(verified.opened(file) if isinstance(file, Location) else file)
+    return PartReader(file).footer.schema.to_arrow_schema()
 
 
 def read(files: Sequence[Place], numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -27,7 +25,7 @@ def read(files: Sequence[Place], numbers: Iterable[pa.RecordBatch]) -> Iterator[
         DataError: a file cannot be read.
     """
     for number in (number for batch in numbers for number in batch.column("id").to_pylist()):
-        yield from read_part(files[number])
+        yield from PartReader(files[number]).rows()
 
 
 def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -12,11 +12,10 @@ from itertools import pairwise
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ctrloom.data.parts import footer_of, group_spans, read_part
+from ctrloom.data.part_reader import PartReader
 from ctrloom.data.rows import Rows, joined
 from ctrloom.data.tensors import RowFiller
 from ctrloom.data.threads import in_order
@@ -30,8 +29,7 @@ WINDOW = 16  # row groups whose rows are shuffled together; two windows lie in m
 class Block:
     """Rows of one row group of a Parquet file."""
 
-    path: Place
-    footer: pq.FileMetaData
+    part: PartReader
     span: range  # in the file
     kept: Tensor | None = field(default=None, compare=False)  # which of them count; None: all
 
@@ -40,7 +38,7 @@ class Block:
 
     def read(self, columns: list[str] | None = None) -> list[pa.RecordBatch]:
         """The rows."""
-        batches = list(read_part(self.path, self.span, columns=columns, footer=self.footer))
+        batches = list(self.part.rows(self.span, columns=columns))
         if self.kept is None:
             return batches
         sizes = [len(batch) for batch in batches]
@@ -55,9 +53,9 @@ def blocks_of(path: Place, span: range) -> list[Block]:
         StorageError: an object cannot be read, or arrives damaged.
         DataError: a file cannot be read, or is damaged.
     """
-    footer = footer_of(path)
-    within = (range(max(span.start, rows.start), min(span.stop, rows.stop)) for rows in group_spans(footer))
-    return [Block(path, footer, here) for here in within if here]
+    part = PartReader(path)
+    within = (range(max(span.start, rows.start), min(span.stop, rows.stop)) for rows in part.spans)
+    return [Block(part, here) for here in within if here]
 
 
 class Stream:

@@ -48,15 +48,6 @@ class Blocks:
         return base64.b64encode(self.sums.tobytes()).decode()
 
 
-def opened(at: Location) -> Any:
-    """A Parquet file as pyarrow reads it; columns are read by few requests.
-
-    Raises:
-        StorageError: there is no such object, it cannot be read, or arrives damaged every time.
-    """
-    return pa.PythonFile(_File(at), "r")
-
-
 def dataset(files: Sequence[Location]) -> pyarrow.dataset.Dataset:
     """Parquet files as one data set.
 
@@ -67,11 +58,15 @@ def dataset(files: Sequence[Location]) -> pyarrow.dataset.Dataset:
     return pyarrow.dataset.dataset([str(file) for file in files], filesystem=system, format="parquet")
 
 
-class _File(io.RawIOBase):
-    """An object as a file; what it was when it was opened, it is until it is closed."""
+class Verified:
+    """A Parquet file in a store, as it was when it was asked for; any number of readers share what is known.
+
+    Raises:
+        StorageError: there is no such object, it cannot be read, or arrives damaged every time.
+    """
 
     def __init__(self, at: Location) -> None:
-        self.object, self.place = storage.find(at), 0
+        self.object = storage.find(at)
         self.footer = self._footer()
         self.data = self.object.bytes - len(self.footer)  # where the footer begins
         written = (pq.read_metadata(pa.BufferReader(self.footer)).metadata or {}).get(KEY.encode(), b"")
@@ -79,24 +74,16 @@ class _File(io.RawIOBase):
         if len(self.sums) != -(-self.data // BLOCK):
             raise StorageError(f"{at}: has no checksums to verify it by; make the data set again")
 
-    def readable(self) -> bool:
-        return True
+    def opened(self) -> Any:
+        """The file as pyarrow reads it; columns are read by few requests."""
+        return pa.PythonFile(_File(self), "r")
 
-    def seekable(self) -> bool:
-        return True
+    def read(self, start: int, stop: int) -> bytes:
+        """Some bytes of the file.
 
-    def tell(self) -> int:
-        return self.place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = offset + (0, self.place, self.object.bytes)[whence]
-        return self.place
-
-    def read(self, size: int | None = -1) -> bytes:
-        start, stop = self.place, self.object.bytes
-        if size is not None and size >= 0:
-            stop = min(stop, start + size)
-        self.place = max(start, stop)
+        Raises:
+            StorageError: they cannot be read, or arrive damaged every time.
+        """
         before = self._verified(start, min(stop, self.data)) if start < min(stop, self.data) else b""
         return before + self.footer[max(start - self.data, 0) : max(stop - self.data, 0)]
 
@@ -135,6 +122,31 @@ class _File(io.RawIOBase):
         return storage.patiently(self.object.at, attempt)
 
 
+class _File(io.RawIOBase):
+    def __init__(self, known: Verified) -> None:
+        self.known, self.place = known, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.place = offset + (0, self.place, self.known.object.bytes)[whence]
+        return self.place
+
+    def read(self, size: int | None = -1) -> bytes:
+        start, stop = self.place, self.known.object.bytes
+        if size is not None and size >= 0:
+            stop = min(stop, start + size)
+        self.place = max(start, stop)
+        return self.known.read(start, stop)
+
+
 class _Files(fsspec.AbstractFileSystem):
     """What pyarrow asks of a file system to read files that it is given the names of."""
 
@@ -151,4 +163,4 @@ class _Files(fsspec.AbstractFileSystem):
         return True
 
     def open(self, path: str, *_: Any, **__: Any) -> _File:
-        return _File(self.files[path])
+        return _File(Verified(self.files[path]))

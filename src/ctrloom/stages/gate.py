@@ -11,7 +11,7 @@ from ctrloom.config.gate import GateConfig
 from ctrloom.data.encode import Encoder
 from ctrloom.data.growth import require_same_columns
 from ctrloom.data.manifest import IngestedManifest
-from ctrloom.data.parts import read_parts
+from ctrloom.data.part_reader import read_parts
 from ctrloom.evaluation.gate import Scores, Verdict, decide
 from ctrloom.evaluation.verdict import gate_markdown
 from ctrloom.export import Bundle, load_bundle

@@ -18,7 +18,7 @@ from ctrloom import storage
 from ctrloom.data import threads, verified
 from ctrloom.data.engines.engine import Kept
 from ctrloom.data.errors import DataError
-from ctrloom.data.parts import read_parts
+from ctrloom.data.part_reader import read_parts
 from ctrloom.storage import Location, Place
 
 MEBIBYTES = 128  # for each thread

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ctrloom.config import SourceConfig
 from ctrloom.data.coded import is_coded
 from ctrloom.data.errors import DataError
-from ctrloom.data.parts import read_groups
+from ctrloom.data.part_reader import read_groups
 from ctrloom.data.sources.files import open_seekable
 from ctrloom.data.sources.layout import check_names, wanted_columns
 from ctrloom.data.sources.raw import RawBatch
