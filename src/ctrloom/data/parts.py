@@ -51,6 +51,7 @@ def table_writer(
         pq.ParquetWriter(written.sink, schema, write_page_checksum=True, **options) as writer,
     ):
         yield writer, written
+        written.sink.flush()  # past the checksums
         writer.add_key_value_metadata({verified.KEY: blocks.text()})
 
 

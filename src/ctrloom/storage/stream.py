@@ -20,6 +20,10 @@ from ctrloom.storage.errors import StorageError, explaining, status
 from ctrloom.storage.location import Location, Place, Scheme
 from ctrloom.storage.remote import Done, Listed
 
+BUFFER = (
+    1 << 20
+)  # of what is written: pyarrow hands over thousands of small pieces, each of which waits for Python
+
 
 @dataclass
 class Written:
@@ -32,7 +36,7 @@ class Written:
 
 
 class _Counting:
-    """Passes bytes on to a file and sums them up."""
+    """Passes bytes on to a file and sums them up, until it is told to stop."""
 
     closed = False
 
@@ -40,11 +44,16 @@ class _Counting:
         self.to, self.sums, self.bytes = to, sums, 0
 
     def write(self, content: Any) -> int:
-        self.to.write(content)
-        self.bytes += len(content)
-        for each in self.sums:
-            each.update(bytes(content))
+        if self.to is not None:
+            self.to.write(content)
+            self.bytes += len(content)
+            for each in self.sums:
+                each.update(bytes(content))
         return len(content)
+
+    def stop(self) -> None:
+        """Pass on nothing more: pyarrow hands over what a failed writer has left when that is forgotten."""
+        self.to = None
 
     def tell(self) -> int:
         return self.bytes
@@ -60,7 +69,7 @@ class _Counting:
 def writing(at: Place, *sums: Any) -> Iterator[Written]:
     """A new file, whose size and checksum are known at the end; that of an object store was verified there.
 
-    All that is written goes to `sums` too, which have `update` like those of hashlib.
+    All that is written and flushed goes to `sums` too, which have `update` like those of hashlib.
 
     Raises:
         StorageError: it cannot be written, or arrived damaged.
@@ -68,26 +77,38 @@ def writing(at: Place, *sums: Any) -> Iterator[Written]:
     digest = hashlib.sha256()
     if isinstance(at, Path):
         at.parent.mkdir(parents=True, exist_ok=True)
-        with open(at, "wb") as file:
-            through = _Counting(file, [digest, *sums])
-            written = Written(at, pa.PythonFile(through, "w"))
+        with open(at, "wb") as file, _passing(file, [digest, *sums]) as (through, sink):
+            written = Written(at, sink)
             yield written
+            sink.flush()
         written.bytes, written.sha256 = through.bytes, digest.hexdigest()
         return
     store = client(at)
     checksum = store.checksum()
     with explaining(at, "written"):
         stream = filesystem(at).open_output_stream(at.path)
-    through = _Counting(stream, [digest, checksum, *sums])
-    written = Written(at, pa.PythonFile(through, "w"))
     try:
-        yield written
+        with _passing(stream, [digest, checksum, *sums]) as (through, sink):
+            written = Written(at, sink)
+            yield written
+            with explaining(at, "written"):
+                sink.flush()
     finally:
         with explaining(at, "written"):
             stream.close()
     written.bytes, written.sha256 = through.bytes, digest.hexdigest()
     if not store.holds(at, through.bytes, checksum):
         raise StorageError(f"{at}: arrived damaged in the store; run the same again")
+
+
+@contextmanager
+def _passing(to: Any, sums: list[Any]) -> Iterator[tuple[_Counting, Any]]:
+    """What passes on bytes, and before it a file that pyarrow can write to."""
+    through = _Counting(to, sums)
+    try:
+        yield through, pa.BufferedOutputStream(pa.PythonFile(through, "w"), BUFFER)
+    finally:
+        through.stop()
 
 
 def find(at: Location) -> Listed:
