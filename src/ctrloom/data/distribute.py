@@ -75,11 +75,12 @@ def distribute(
     with ExitStack() as stack:
         counting = stack.enter_context(Beside())
         writers = {s: stack.enter_context(PartWriter(folder, s, schema)) for s in SPLITS}
+        lanes = {s: stack.enter_context(Beside()) for s in SPLITS}  # small splits are written in bursts
         assigned = _assigned(config, clean, assign, tally, thin)
         for each in in_order(partial(_divided, fields), assigned, threads=1):
             counting.do(count, each.counted)
             for split, rows in each.rows.items():
-                writers[split].write(rows)
+                lanes[split].do(writers[split].write, rows)
         counting.do(finish, counts.values())  # while the writers of rows end
     return Distributed(
         {split: tuple(writer.parts) for split, writer in writers.items()},
