@@ -26,6 +26,7 @@ from ctrloom.data.part_reader import PartReader
 from ctrloom.data.parts import in_groups
 from ctrloom.storage import Place
 
+MOST_MERGED = 4  # fields at a time: each takes several times its counts
 MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and spilled if that is in vain
 
 
@@ -72,9 +73,8 @@ class CountWriter:
     def _tables(self) -> Iterator[pa.Table]:
         if self.spilled:
             return merged_files(self.spilled, self.kind, self.aside)
-        # Some fields take a hundred times as long as others: those after them need not wait.
-        lead = max(4, threads.count())
-        return (table_of(number, whole) for number, whole in self._merged(threads.count(), lead))
+        workers = min(threads.count(), MOST_MERGED)
+        return (table_of(number, whole) for number, whole in self._merged(workers, workers))
 
     def _spill(self) -> None:
         """Write what is in memory."""

@@ -22,6 +22,7 @@ from ctrloom.storage import Place, Written
 
 COUNTS = ("count", "positives", "train")
 ROWS = 4 * GROUP_ROWS  # of a row group of counts
+MERGING = 12  # bytes for each value
 KINDS: dict[CountedKind, pa.DataType] = {"tokens": pa.string(), "numbers": pa.float64()}
 
 
@@ -34,8 +35,8 @@ class Counted:
 
     @property
     def bytes(self) -> int:
-        """What they take in memory."""
-        return int(self.values.nbytes) + self.counts_NK.nbytes
+        """What they take in memory, at least when they are merged: places and sums take more than counts."""
+        return int(self.values.nbytes) + max(self.counts_NK.nbytes, MERGING * len(self.values))
 
 
 def kinds(labels: np.ndarray, training: np.ndarray) -> NDArray[np.int64]:

@@ -159,8 +159,11 @@ def _load(path: Place, cross: Cross) -> CountedKeys:
             keys[filled : filled + len(batch)] = batch.column("key").to_numpy()
             counts[filled : filled + len(batch)] = batch.column("count").to_numpy()
             filled += len(batch)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: the cross of {cross.fields} cannot be read: {error}") from None
+    except DataError as error:
+        raise DataError(
+            f"{path}: the cross of {cross.fields} cannot be read: {error.__cause__}; "
+            "copy the data set or bundle again"
+        ) from None
     if filled < len(keys) or keys_digest(keys) != cross.digest:
         raise DataError(
             f"{path}: the cross of {cross.fields} is not the one in schema.json; copy both from one data set"

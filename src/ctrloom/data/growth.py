@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.data.encode import Encoder, Vocabulary
-from ctrloom.data.engines import EMBEDDED
+from ctrloom.data.engines import EMBEDDED, require
 from ctrloom.data.field_counts import COUNTED, field_counts
 from ctrloom.data.lists import lists_in
 from ctrloom.data.manifest import IngestedManifest
@@ -45,6 +45,7 @@ def grow_vocabulary(
     if unknown := sorted(set(config.fields) - set(old.schema.names)):
         raise ConfigError(f"growth.fields: {unknown[0]!r} is no field of {bundle}")
     store = store.resolve()
+    require(engine, store)
     encoder, reference = _grown(ingested, base, old, before, config, store, engine)
     moved = {pair: _moved(keys, old.schema, encoder.schema, pair) for pair, keys in (crosses or {}).items()}
     pairs = tuple((a, b) for a, b in moved)

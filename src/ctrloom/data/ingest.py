@@ -46,12 +46,12 @@ def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDD
     check_rules(config.source)
     splits.shares(config)
     store = storage.place(store).resolve()
-    require(engine, store)
     with gathered(config.files, storage.scratch(store)) as inputs:
         digest = _fingerprint(config, inputs)
         target = store / f"ingested-{digest[:16]}"
         if storage.exists(target / "manifest.json"):
             return target / "manifest.json"
+        require(engine, store)
         with storage.new_directory(target) as folder:
             _write(config, inputs, digest, folder, target, engine)
     return target / "manifest.json"

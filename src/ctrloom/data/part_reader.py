@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ctrloom.data import parts
 from ctrloom.data.errors import DataError
-from ctrloom.data.parts import GROUP_ROWS
 from ctrloom.data.verified import Verified
 from ctrloom.storage import Location, Place
 
@@ -49,7 +49,7 @@ class PartReader:
         ahead: dict[str, Any] = {"pre_buffer": True} if self.known else {"buffer_size": 1 << 20}
         ahead |= {"read_dictionary": list(dictionaries), "metadata": self.footer}
         # A row group that `PartWriter` wrote is shorter than twice that.
-        rows = 2 * GROUP_ROWS if dictionaries else GROUP_ROWS
+        rows = (2 if dictionaries else 1) * parts.GROUP_ROWS
         with (
             _explained(self.path),
             pq.ParquetFile(self._source(), page_checksum_verification=True, **ahead) as file,

@@ -37,8 +37,8 @@ def table_writer(
         "use_dictionary": others,
         "compression": "zstd",
         # Pages are bounded by their bytes: more of them take up to a sixth longer.
-        "max_rows_per_page": PART_ROWS,
-        "write_batch_size": GROUP_ROWS,
+        "max_rows_per_page": 1 << 22,
+        "write_batch_size": 1 << 15,
         # Rows may come with dictionaries, which they are not to come back with.
         "store_schema": not any(is_coded(field.type) for field in schema),
         # Least and greatest texts would take as long as all else that is written, and nobody asks for them.

@@ -15,7 +15,7 @@ from ctrloom.config.engine import EngineConfig
 from ctrloom.data import bucketing
 from ctrloom.data.crosses import build_crosses, crossed_pairs, keys_digest
 from ctrloom.data.encode import Encoder, Vocabulary, encode_parts
-from ctrloom.data.engines import EMBEDDED, spread
+from ctrloom.data.engines import EMBEDDED, require, spread
 from ctrloom.data.field_counts import COUNTED, FieldCounts, field_counts
 from ctrloom.data.lists import Lists, lists_in
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
@@ -44,13 +44,15 @@ def build_vocabulary(
     The directory `<store>/encoded-<fingerprint>` appears whole or not at all; an existing one is used again.
 
     Raises:
-        ConfigError: `config.fields` names something that is no field, or settings that the field cannot have.
+        ConfigError: `config.fields` names something that is no field, or settings that the field cannot have;
+            or the engine is not there.
         DataError: the ingested data are not where the manifest says.
     """
     ingested, base = IngestedManifest.load(ingested_manifest)
     fields = raw_fields(ingested.source)
     _check(config, fields)
     store = storage.place(store).resolve()
+    require(engine, store)
     encoder, reference = _fit(ingested, base, config, store, engine)
     return write_encoded(ingested, base, encoder, reference, config, store, engine)
 

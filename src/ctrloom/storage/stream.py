@@ -3,10 +3,10 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -40,12 +40,13 @@ class _Counting:
 
     closed = False
 
-    def __init__(self, to: Any, sums: list[Any]) -> None:
-        self.to, self.sums, self.bytes = to, sums, 0
+    def __init__(self, to: Any, sums: list[Any], task: Callable[[], AbstractContextManager[None]]) -> None:
+        self.to, self.sums, self.task, self.bytes = to, sums, task, 0
 
     def write(self, content: Any) -> int:
         if self.to is not None:
-            self.to.write(content)
+            with self.task():
+                self.to.write(content)
             self.bytes += len(content)
             for each in self.sums:
                 each.update(bytes(content))
@@ -83,18 +84,17 @@ def writing(at: Place, *sums: Any) -> Iterator[Written]:
             sink.flush()
         written.bytes, written.sha256 = through.bytes, digest.hexdigest()
         return
-    store = client(at)
+    store, task = client(at), partial(explaining, at, "written")
     checksum = store.checksum()
-    with explaining(at, "written"):
+    with task():
         stream = filesystem(at).open_output_stream(at.path)
     try:
-        with _passing(stream, [digest, checksum, *sums]) as (through, sink):
+        with _passing(stream, [digest, checksum, *sums], task) as (through, sink):
             written = Written(at, sink)
             yield written
-            with explaining(at, "written"):
-                sink.flush()
+            sink.flush()
     finally:
-        with explaining(at, "written"):
+        with task():
             stream.close()
     written.bytes, written.sha256 = through.bytes, digest.hexdigest()
     if not store.holds(at, through.bytes, checksum):
@@ -102,9 +102,11 @@ def writing(at: Place, *sums: Any) -> Iterator[Written]:
 
 
 @contextmanager
-def _passing(to: Any, sums: list[Any]) -> Iterator[tuple[_Counting, Any]]:
-    """What passes on bytes, and before it a file that pyarrow can write to."""
-    through = _Counting(to, sums)
+def _passing(
+    to: Any, sums: list[Any], task: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[tuple[_Counting, Any]]:
+    """What passes on bytes, within `task`, and before it a file that pyarrow can write to."""
+    through = _Counting(to, sums, task)
     try:
         yield through, pa.BufferedOutputStream(pa.PythonFile(through, "w"), BUFFER)
     finally:

@@ -73,9 +73,7 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
                 _check_line(path, line, rest)
                 continue
             data, rest = b"".join([rest, memoryview(chunk)[:cut]]), chunk[cut:]
-            feeds = int(
-                np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n"))
-            )  # sooner than bytes.count
+            feeds = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _FEED))  # sooner than bytes.count
             yield Block(path, line, data if parts else _text(path, data), stored, feeds)
             line, stored, parts = line + feeds, 0, parts + 1
     if rest:
