@@ -1,8 +1,12 @@
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import platform
 import resource
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +64,50 @@ def test_the_target_does_not_exist_before_it_is_whole(tmp_path: Path) -> None:
         (aside / "a").write_text("x")
         assert not (tmp_path / "folder").exists()
     assert sorted(contents(tmp_path)) == ["file", "folder/a"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from ctrloom.storage import scratch_directory
+with scratch_directory("rows", Path(sys.argv[1])) as aside:
+    (aside / "much").write_text("x")
+    print("there", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_disappears_and_what_is_in_use_stays(tmp_path: Path) -> None:
+    def start() -> subprocess.Popen[str]:
+        held = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True)
+        assert held.stdout
+        assert held.stdout.readline() == "there\n"
+        return held
+
+    with start() as killed, start() as alive:
+        (tmp_path / ".rows.another-machine-1.tmp").mkdir()
+        assert len(list(tmp_path.iterdir())) == 3
+        killed.kill()
+        killed.wait()
+        with storage.scratch_directory("rows", tmp_path):
+            assert len(list(tmp_path.iterdir())) == 3  # that of `alive`, this one, and the other machine's
+        assert len(list(tmp_path.glob("*/much"))) == 1
+        alive.kill()
+    with storage.scratch_directory("rows", tmp_path):
+        assert list(tmp_path.glob("*/much")) == []
+
+
+def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    left = tmp_path / f".rows.{platform.node()}-1.tmp"
+    left.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", no_locks)
+        with storage.scratch_directory("rows", tmp_path) as aside:
+            assert aside.is_dir()
+    assert list(tmp_path.iterdir()) == [left]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt()])

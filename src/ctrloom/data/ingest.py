@@ -1,8 +1,6 @@
 """Raw files to typed, clean Parquet, split into training, validation and test rows."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +73,7 @@ def _write(
     tally, kept_at = Tally(), target.with_name(f"quarantine-{digest[:16]}.parquet")
     kept = shares_kept(config, inputs)
     thin = Thinning(kept, config.negatives.seed) if config.negatives else None
-    with _aside(folder) as aside:
+    with storage.scratch_directory("aside", storage.scratch(folder)) as aside:
         malformed = aside / "quarantine.parquet"
         try:
             with Quarantine(malformed, config.max_malformed, str(kept_at)) as quarantine:
@@ -162,13 +160,6 @@ def _write_by_shares(
         (split, batch) for split, path in written for batch in PartReader(path).rows(dictionaries=tokens)
     )
     return distribute(config, reread, assign, folder, aside, tally, thin)
-
-
-@contextmanager
-def _aside(folder: Place) -> Iterator[Path]:
-    """A directory of this machine for what is not kept."""
-    with tempfile.TemporaryDirectory(prefix=".aside.", dir=storage.scratch(folder)) as aside:
-        yield Path(aside)
 
 
 def _check_classes(config: DataConfig, tally: Tally) -> None:

@@ -1,13 +1,13 @@
 """The files that a data set is made from, with their checksums."""
 
 import hashlib
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ctrloom import storage
 from ctrloom.config import SPLITS, Files, SourceConfig, Split
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import SourceFile
@@ -48,11 +48,9 @@ def gathered(files: Files, folder: Path) -> Iterator[list[Input]]:
     for path, times in Counter(path for _, path in found).items():
         if times > 1:
             raise DataError(f"{path}: is named twice in `files`; its rows would be counted twice")
-    with tempfile.TemporaryDirectory(prefix=".inputs.", dir=folder) as copies:
+    with storage.scratch_directory("inputs", folder) as copies:
         with progress("checksums", _local_bytes(path for _, path in found), "bytes") as advance:
-            inputs = [
-                _gather(split, path, Path(copies) / str(i), advance) for i, (split, path) in enumerate(found)
-            ]
+            inputs = [_gather(split, path, copies / str(i), advance) for i, (split, path) in enumerate(found)]
         yield inputs
 
 

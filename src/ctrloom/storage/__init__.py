@@ -10,7 +10,7 @@ from typing import Any
 from ctrloom.storage import objects
 from ctrloom.storage.clients import client
 from ctrloom.storage.errors import ConflictError, StorageError, explained
-from ctrloom.storage.local import atomic_directory, atomic_file, sha256
+from ctrloom.storage.local import atomic_directory, atomic_file, scratch_directory, sha256
 from ctrloom.storage.location import Location, Place, place, relative
 from ctrloom.storage.remote import Listed
 from ctrloom.storage.stream import Written, find, patiently, read_range, writing
@@ -43,6 +43,7 @@ __all__ = [
     "read_range",
     "relative",
     "scratch",
+    "scratch_directory",
     "sha256",
     "upload",
     "write_json",

@@ -1,13 +1,16 @@
 """Local files and folders, written whole or not at all."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ctrloom.storage.errors import StorageError
@@ -33,13 +36,55 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        try:
+        with scratch_directory(path.name, path.parent) as aside:
             yield aside
             aside.chmod(0o755)
             _replace_directory(aside, path)
+
+
+@contextmanager
+def scratch_directory(name: str, folder: Path) -> Iterator[Path]:
+    """A temporary directory `.<name>.*` in `folder`, which disappears at the end.
+
+    Those that killed processes of this machine left there disappear first: nobody holds their lock.
+    """
+    prefix = f".{name}.{platform.node()}-"
+    for left in folder.glob(f"{glob.escape(prefix)}*.tmp"):
+        _remove_unless_held(left)
+    path, lock = _held(prefix, folder)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _held(prefix: str, folder: Path) -> tuple[Path, int]:
+    """A new directory and its lock."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=folder))
+        with suppress(FileNotFoundError):  # another process took it for one that was left, and so again below
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                continue
+            except OSError:
+                pass  # a file system without locks, on which nobody removes what is left
+            if path.exists():
+                return path, lock
+            os.close(lock)
+
+
+def _remove_unless_held(left: Path) -> None:
+    with suppress(OSError):
+        lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            os.close(lock)
 
 
 def _replace_directory(new: Path, path: Path) -> None:

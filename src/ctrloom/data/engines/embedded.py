@@ -65,12 +65,12 @@ def embedded(folder: Place) -> Iterator[Embedded]:
         StorageError: an object cannot be read.
         DataError: a file cannot be read or written; the disk is full, say.
     """
-    with tempfile.TemporaryDirectory(prefix=".spill.", dir=storage.scratch(folder)) as spill:
+    with storage.scratch_directory("spill", storage.scratch(folder)) as spill:
         few = max(2, threads.count())
         memory = f"{few * MEBIBYTES}MiB"
         backend = ibis.duckdb.connect(memory_limit=memory, temp_directory=spill, threads=few)
         try:
-            yield Embedded(backend, Path(spill))
+            yield Embedded(backend, spill)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             if isinstance(folder, Location):
                 raise storage.explained(error, folder, "read") from error

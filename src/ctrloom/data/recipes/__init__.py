@@ -1,10 +1,10 @@
 """Public data sets that can be fetched by name; none of them is part of this library."""
 
 import difflib
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ctrloom import storage
 from ctrloom.data.errors import DataError
 from ctrloom.data.recipes.frappe import FRAPPE
 from ctrloom.data.recipes.ipinyou import IPINYOU
@@ -53,10 +53,10 @@ def get(
     to.mkdir(parents=True, exist_ok=True)
     if from_ is not None:
         return _prepared(_layout_in(recipe, Path(from_)), Path(from_), to, say)
-    with tempfile.TemporaryDirectory(prefix=".originals.", dir=to) as folder:
+    with storage.scratch_directory("originals", to) as folder:
         for original in recipe.layouts[0].originals:
-            original.download(Path(folder))
-        return _prepared(recipe.layouts[0], Path(folder), to, say)
+            original.download(folder)
+        return _prepared(recipe.layouts[0], folder, to, say)
 
 
 def _prepared(layout: Layout, folder: Path, to: Path, say: Callable[[str], None]) -> list[Path]:
