@@ -186,6 +186,7 @@ def test_a_long_row_of_other_bytes_is_malformed_like_any_other(write: Write, quo
 
 def test_lines_and_positions_hold_over_many_blocks(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks.read_blocks, "__defaults__", (64,))
+    monkeypatch.setattr(blocks, "COUNTED_BYTES", 10)
     lines = [f"{i % 2},n{i},{i}" for i in range(200)]
     for i in (0, 57, 58, 120, 199):
         lines[i] = f"{i % 2},n{i},x{i}"

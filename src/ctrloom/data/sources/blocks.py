@@ -11,6 +11,7 @@ from ctrloom.data.sources.files import open_text
 
 BLOCK_BYTES = 16 << 20  # bounds the memory of all later steps
 PIECE_BYTES = 4 << 20  # parsed at once: what the processor keeps near
+COUNTED_BYTES = 256 << 10  # looked through at once, likewise
 MAX_LINE_BYTES = 16 << 20
 _FEED = ord("\n")
 _BOM = b"\xef\xbb\xbf"
@@ -73,13 +74,22 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
                 _check_line(path, line, rest)
                 continue
             data, rest = b"".join([rest, memoryview(chunk)[:cut]]), chunk[cut:]
-            feeds = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _FEED))  # sooner than bytes.count
+            feeds = _feeds(data)
             yield Block(path, line, data if parts else _text(path, data), stored, feeds)
             line, stored, parts = line + feeds, 0, parts + 1
     if rest:
         yield Block(path, line, rest if parts else _text(path, rest), stored, feeds=0)
     elif not parts:
         raise DataError(f"{path}: the file is empty; remove it from `files` or write it again")
+
+
+def _feeds(data: bytes) -> int:
+    """Line feeds in `data`: a third of the time of bytes.count, and others may run meanwhile."""
+    codes = np.frombuffer(data, np.uint8)
+    return sum(
+        int(np.count_nonzero(codes[at : at + COUNTED_BYTES] == _FEED))
+        for at in range(0, len(codes), COUNTED_BYTES)
+    )
 
 
 def _text(path: str, data: bytes) -> bytes:
