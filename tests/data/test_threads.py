@@ -20,15 +20,15 @@ def test_results_come_in_the_order_of_items(delays: list[int]) -> None:
     assert list(in_order(slow, enumerate(delays))) == list(range(len(delays)))
 
 
-@pytest.mark.parametrize("lead", [None, 1, 5])
-def test_no_more_than_a_few_items_are_drawn_ahead(monkeypatch: pytest.MonkeyPatch, lead: int | None) -> None:
+@pytest.mark.parametrize("given", [None, 1, 5])
+def test_no_more_than_a_few_items_are_drawn_ahead(monkeypatch: pytest.MonkeyPatch, given: int | None) -> None:
     monkeypatch.setattr(threads, "count", lambda: 3)
     drawn: list[int] = []
     items = (drawn.append(i) or i for i in range(100))
-    results = in_order(lambda item: item, items, lead=lead)
+    results = in_order(lambda item: item, items, given)
     for taken in range(50):
         assert next(results) == taken
-        assert len(drawn) == taken + 1 + (lead or 3)
+        assert len(drawn) == taken + 1 + (given or 3)
 
 
 def test_an_error_comes_at_its_place_and_ends_the_work() -> None:

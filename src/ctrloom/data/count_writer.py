@@ -33,7 +33,8 @@ MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and sp
 class CountWriter:
     """Counts fields of one kind, each under its number, into `<base>/counts/<kind>.parquet`.
 
-    In the file, each value of a field stands once, and the fields one after the other; numbers ascend.
+    In the file, each value of a field stands once, and the fields one after the other, in any order; numbers
+    ascend.
     What memory does not hold is spilled to the directory `aside` of this machine.
     """
 
@@ -74,7 +75,7 @@ class CountWriter:
         if self.spilled:
             return merged_files(self.spilled, self.kind, self.aside)
         workers = min(threads.count(), MOST_MERGED)
-        return (table_of(number, whole) for number, whole in self._merged(workers, workers))
+        return (table_of(number, whole) for number, whole in self._merged(workers))
 
     def _spill(self) -> None:
         """Write what is in memory."""
@@ -85,11 +86,11 @@ class CountWriter:
         self.bytes = 0
         self.spilled.append(at)
 
-    def _merged(self, workers: int = 1, lead: int = 1) -> Iterator[tuple[int, Counted]]:
+    def _merged(self, workers: int = 1) -> Iterator[tuple[int, Counted]]:
         """What was counted of each field, which is forgotten here; by one thread while others need memory."""
         # The largest first: at the end, none is waited for.
         fields = sorted(self.parts, key=lambda number: -sum(len(part.values) for part in self.parts[number]))
-        wholes = threads.in_order(lambda number: merged(self.parts.pop(number)), fields, workers, lead)
+        wholes = threads.in_order(lambda number: merged(self.parts.pop(number)), fields, workers)
         return zip(fields, wholes, strict=True)
 
 

@@ -19,11 +19,7 @@ from ctrloom.data.coded import coded, plain, taken
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
 from ctrloom.data.part_reader import PartReader, read_table
-from ctrloom.data.parts import (
-    GROUP_ROWS,
-    in_groups,
-    table_writer,
-)
+from ctrloom.data.parts import GROUP_ROWS, in_groups, table_writer
 from ctrloom.data.threads import in_order
 from ctrloom.data.typed import typed_schema
 from ctrloom.progress import Advance

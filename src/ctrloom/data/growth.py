@@ -81,11 +81,11 @@ def _grown(
     lists = lists_in(ingested.paths(base, "train"), raw_fields(ingested.source), engine, store)
 
     def grown(field: Field) -> Fitted:
-        counts, known = every[field.name], before.fields[field.name]
+        counts, own = every[field.name], lists.get(field.name)
         total = counts.total("train")
-        missing = lists[field.name].empty if field.name in lists else rows - total
+        missing = own.empty if own else rows - total
         if field.kind == "numeric":
-            edges, bins = binned(counts, total, known.edges)
+            edges, bins = binned(counts, total, before.fields[field.name].edges)
             return Fitted(field, None, FieldReference(missing=missing, edges=edges, counts=bins))
         seen = counts.training()
         if field.bucketing is not None:

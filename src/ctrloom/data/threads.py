@@ -20,24 +20,20 @@ def count() -> int:
 
 
 def in_order(
-    work: Callable[[Item], Done],
-    items: Iterable[Item],
-    threads: int | None = None,
-    lead: int | None = None,
+    work: Callable[[Item], Done], items: Iterable[Item], threads: int | None = None
 ) -> Iterator[Done]:
     """What `work` gives for each item, in their order, worked out ahead of who asks for it.
 
-    Items are drawn one at a time, at most `lead` ahead: one for each thread unless given. The first error
-    ends it, at the place of its item.
+    Items are drawn one at a time, at most one for each thread ahead. The first error ends it, at the place of
+    its item.
     """
     threads = threads or count()
-    lead = lead or threads
     with ThreadPoolExecutor(threads, "ctrloom-data") as pool:
         ahead: deque[Future[Done]] = deque()
         try:
             for item in items:
                 ahead.append(pool.submit(work, item))
-                if len(ahead) > lead:
+                if len(ahead) > threads:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

@@ -20,9 +20,7 @@ from ctrloom.storage.errors import StorageError, explaining, status
 from ctrloom.storage.location import Location, Place, Scheme
 from ctrloom.storage.remote import Done, Listed
 
-BUFFER = (
-    1 << 20
-)  # of what is written: pyarrow hands over thousands of small pieces, each of which waits for Python
+BUFFER = 1 << 20  # of what is written: for each of many small pieces pyarrow would wait for Python
 
 
 @dataclass
