@@ -219,3 +219,16 @@ def test_rows_without_whole_counts_are_to_be_ingested_again(
     old = manifest.model_copy(update={"counts": None if counts == "none" else twice})
     with pytest.raises(DataError, match="older ctrloom, without whole counts; ingest the rows again"):
         field_counts(old, base)
+
+
+@given(st.lists(st.integers(1, 2**40), min_size=1, max_size=30))
+def test_the_most_frequent_tokens_come_first(counts: list[int]) -> None:
+    tokens = [f"t{i}" for i in range(len(counts))]
+    whole = Counted(pa.array(tokens), np.array([[count, 0, 1] for count in counts]))
+    table = table_of(7, whole)
+    powers = [count.bit_length() for count in table["count"].to_pylist()]
+    assert powers == sorted(powers, reverse=True)
+    assert dict(zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True)) == dict(
+        zip(tokens, counts, strict=True)
+    )
+    assert set(table["field"].to_pylist()) == {7}

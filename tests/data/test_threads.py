@@ -2,13 +2,15 @@
 
 import threading
 import time
+from collections.abc import Generator
+from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrloom.data import threads
-from ctrloom.data.threads import Beside, in_order
+from ctrloom.data.threads import Ahead, Beside, in_order
 
 
 @given(st.lists(st.integers(0, 3), max_size=30))
@@ -55,6 +57,39 @@ def test_several_threads_work_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(threads, "count", lambda: 2)
     together = threading.Barrier(2, timeout=30)  # neither gets past it alone
     assert sorted(in_order(lambda _: together.wait(), range(4))) == [0, 0, 1, 1]
+
+
+def test_the_first_item_is_worked_out_before_anyone_asks() -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def items() -> Generator[int]:
+        try:
+            began.set()
+            yield 0
+            yield from range(1, 5)
+        finally:
+            ended.set()
+
+    before = threading.active_count()
+    with Ahead(items()) as ahead:
+        assert began.wait(30)
+        assert list(islice(ahead, 3)) == [0, 1, 2]
+        assert not ended.is_set()
+    assert ended.is_set()
+    assert threading.active_count() == before
+
+
+def test_an_error_ahead_comes_when_someone_asks() -> None:
+    def items() -> Generator[int]:
+        raise ValueError("first")
+        yield 0
+
+    with Ahead(items()) as ahead, pytest.raises(ValueError, match="first"):
+        next(iter(ahead))
+    with Ahead(items()):
+        pass
+    with Ahead(iter_of := (i for i in range(0))) as ahead:
+        assert list(ahead) == list(iter_of) == []
 
 
 def test_work_beside_keeps_its_order_one_item_at_a_time():

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ctrloom.data import words
+
 
 def is_coded(type: pa.DataType) -> bool:
     """Whether it is the type of a column with a dictionary."""
@@ -16,7 +18,19 @@ def is_coded(type: pa.DataType) -> bool:
 def coded(values: pa.Array) -> pa.Array:
     """The column by a dictionary if it has tokens or numbers, else as it is."""
     by_dictionary = pa.types.is_string(values.type) or pa.types.is_float64(values.type)
-    return values.dictionary_encode() if by_dictionary else values
+    return encoded(pa.chunked_array([values])) if by_dictionary else values
+
+
+def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """The values of all chunks over one dictionary, in which each of them stands once."""
+    if not len(column):
+        return pa.array([], column.type).dictionary_encode()
+    if found := words.encoded(column):
+        places, values = found
+    else:
+        chunks = column.dictionary_encode().chunks  # that of each goes on where the one before ended
+        places, values = pa.concat_arrays([chunk.indices for chunk in chunks]), chunks[-1].dictionary
+    return pa.DictionaryArray.from_arrays(places, values, safe=False)
 
 
 def taken(values: pa.Array, places: pa.Array) -> pa.Array:
@@ -50,8 +64,6 @@ def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 def lean(column: pa.Array) -> pa.Array:
     """Tokens with a dictionary that is not longer than the column; anything else without one."""
-    if pa.types.is_string(column.type):
-        return column.dictionary_encode()
     if is_coded(column.type) and pa.types.is_string(column.type.value_type):
-        return column if len(column.dictionary) <= len(column) else plain(column).dictionary_encode()
+        return column if len(column.dictionary) <= len(column) else plain(column)
     return plain(column)

@@ -33,8 +33,7 @@ MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and sp
 class CountWriter:
     """Counts fields of one kind, each under its number, into `<base>/counts/<kind>.parquet`.
 
-    In the file, each value of a field stands once, and the fields one after the other, in any order; numbers
-    ascend.
+    In the file, each value of a field stands once, and the fields one after the other, in any order.
     What memory does not hold is spilled to the directory `aside` of this machine.
     """
 

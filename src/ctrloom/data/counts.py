@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ctrloom.data.coded import coded
+from ctrloom.data.coded import coded, encoded, taken
 from ctrloom.data.manifest import CountedKind
 from ctrloom.data.part_reader import group_spans
 from ctrloom.data.parts import GROUP_ROWS, table_writer
@@ -51,9 +51,11 @@ def count_values(column: pa.Array, kind_N: NDArray[np.int64]) -> Counted:
         column = pc.list_flatten(column)
     column = coded(column.cast(pa.float64()) if pa.types.is_float32(column.type) else column)
     number = len(column.dictionary)
-    places = column.indices.fill_null(number).to_numpy()
-    seen = np.bincount(places * np.int64(4) + kind_N, minlength=4 * number + 4).reshape(-1, 4)[:number]
-    no, yes, no_train, yes_train = seen.T
+    indices = column.indices.fill_null(number) if column.null_count else column.indices
+    places_N = kind_N * (number + 1)  # of the counters of each kind; the last one of them is for null
+    places_N += indices.to_numpy()
+    seen = np.bincount(places_N, minlength=4 * (number + 1)).reshape(4, -1)
+    no, yes, no_train, yes_train = seen[:, :number]
     count = no + yes + no_train + yes_train
     counts_NK = _stacked([count, yes + yes_train, no_train + yes_train])
     values = column.dictionary
@@ -65,15 +67,14 @@ def count_values(column: pa.Array, kind_N: NDArray[np.int64]) -> Counted:
 
 
 def merged(parts: Sequence[Counted]) -> Counted:
-    """The values of all, each of them once again, in the order in which they came."""
+    """The values of all, each of them once again."""
     if len(parts) == 1 and not pa.types.is_floating(parts[0].values.type):
         return parts[0]
-    column = pa.chunked_array([part.values for part in parts]).dictionary_encode()
-    places = np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
-    values = column.chunks[-1].dictionary
+    column = encoded(pa.chunked_array([part.values for part in parts]))
+    places_N, values = column.indices.to_numpy().astype(np.intp), column.dictionary
     counts_NK = np.concatenate([part.counts_NK for part in parts])
     # Sums of whole numbers in float64 are exact as far as any count of rows goes.
-    sums = [np.bincount(places, counts_N, len(values)) for counts_N in counts_NK.T]
+    sums = [np.bincount(places_N, counts_N, len(values)) for counts_N in counts_NK.T]
     return Counted(values, _stacked(sums))
 
 
@@ -84,23 +85,37 @@ def _stacked(counts: Sequence[np.ndarray]) -> NDArray[np.integer[Any]]:
 
 def counts_schema(kind: pa.DataType) -> pa.Schema:
     """Columns of a file of counts."""
-    return pa.schema([("field", pa.int32()), ("value", kind), *((name, pa.int64()) for name in COUNTS)])
+    columns = {"field": pa.int32(), "value": kind, **dict.fromkeys(COUNTS, pa.int64())}
+    return pa.schema([pa.field(name, type, nullable=False) for name, type in columns.items()])
 
 
 def table_of(number: int, whole: Counted) -> pa.Table:
-    """What was counted of the field of that number, as a file has it: numbers ascend, tokens stay."""
+    """What was counted of the field of that number, as a file has it.
+
+    Numbers ascend. Tokens come by the powers of two of their counts, the most frequent first: whoever wants
+    those reads little.
+    """
     values, counts_NK = whole.values, whole.counts_NK
     if pa.types.is_floating(values.type):
-        order = np.argsort(values.to_numpy())
-        values, counts_NK = values.take(pa.array(order)), counts_NK[order]
+        order_N = np.argsort(values.to_numpy())
+    else:
+        power_N = np.frexp(counts_NK[:, 0])[1]
+        order_N = np.argsort(-power_N.astype(np.int8), kind="stable")
+    values, counts_NK = taken(values, pa.array(order_N)), counts_NK[order_N]
     fields = np.full(len(values), number, dtype=np.int32)
     return pa.table([fields, values, *counts_NK.T.astype(np.int64)], schema=counts_schema(values.type))
 
 
 @contextmanager
 def counts_writer(at: Place, kind: CountedKind) -> Iterator[tuple[Callable[[pa.Table], None], Written]]:
-    """Writes a file of counts, a table at a time; none has more than one field, and no row group then has."""
-    with table_writer(at, counts_schema(KINDS[kind]), ["value"]) as (writer, written):
+    """Writes a file of counts, a table at a time; none has more than one field, and no row group then has.
+
+    Which one a row group is about is told by its least number of a field.
+    """
+    with table_writer(at, counts_schema(KINDS[kind]), unlike=["value"], ranges=["field"]) as (
+        writer,
+        written,
+    ):
         yield lambda table: writer.write_table(table, ROWS), written
 
 

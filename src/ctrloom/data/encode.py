@@ -123,7 +123,10 @@ class Encoder:
     @property
     def arrow_schema(self) -> pa.Schema:
         """Columns of encoded rows, one per field."""
-        return pa.schema([pa.field(field.name, _COLUMN[field.kind]) for field in self.schema.fields])
+        # Where nothing can be null, nothing is written, or read, of whether it is.
+        return pa.schema(
+            [pa.field(f.name, _COLUMN[f.kind], nullable=f.kind == "numeric") for f in self.schema.fields]
+        )
 
     def encode(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Encoded columns of typed rows: ids from 0 within each field, and scaled numbers.
@@ -154,7 +157,7 @@ class Encoder:
         columns = [coded(values) for values in columns]
         found = self._ids(field, [values.dictionary for values in columns])
         pairs = zip(found, columns, strict=True)
-        return [pc.fill_null(taken(ids, values.indices), MISSING_ID) for ids, values in pairs]
+        return [_filled(taken(ids, values.indices)) for ids, values in pairs]
 
     def _ids(self, field: Field, groups: Sequence[pa.Array]) -> list[pa.Int32Array]:
         """Ids of the tokens or numbers of each group, which are looked up together."""
@@ -223,6 +226,10 @@ def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:
         sizes = np.minimum(sizes, width)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def _filled(ids: pa.Int32Array) -> pa.Int32Array:
+    return pc.fill_null(ids, MISSING_ID) if ids.null_count else ids
 
 
 def _kept(method: Keep, boundaries: tuple[float, ...], values: pa.Array) -> pa.Array:

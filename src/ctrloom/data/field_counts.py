@@ -56,7 +56,7 @@ class FieldCounts:
     def training(self, least: int = 1) -> Iterator[pa.RecordBatch]:
         """Tokens that came so often in rows to train, and how often, as COUNTED has them."""
         for batch in self.where("train", least, ["value", "train"]):
-            yield batch.rename_columns(COUNTED.names)
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=COUNTED)
 
     def _spans(self, count: str, least: int) -> list[range]:
         """Where one of the counts is at least so much somewhere; where all are wanted, nobody looks."""

@@ -44,7 +44,7 @@ def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDD
     check_rules(config.source)
     splits.shares(config)
     store = storage.place(store).resolve()
-    with gathered(config.files, storage.scratch(store)) as inputs:
+    with gathered(config.files, config.source, storage.scratch(store)) as inputs:
         digest = _fingerprint(config, inputs)
         target = store / f"ingested-{digest[:16]}"
         if storage.exists(target / "manifest.json"):
@@ -110,7 +110,7 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
     total, done = sum(each.record.bytes for each in inputs), 0
     with progress("ingest", total, "bytes") as advance:
         for each in inputs:
-            for batch in each.rows(config.source):
+            for batch in each.begun or each.rows(config.source):
                 quarantine.add([replace(row, file=each.record.path) for row in batch.malformed])
                 tally.read += batch.rows
                 tally.dropped += batch.dropped

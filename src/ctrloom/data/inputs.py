@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ctrloom import storage
@@ -12,6 +12,7 @@ from ctrloom.config import SPLITS, Files, SourceConfig, Split
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import SourceFile
 from ctrloom.data.sources.files import is_remote, open_bytes, resolve
+from ctrloom.data.threads import Ahead
 from ctrloom.data.typed import TypedBatch, read_rows
 from ctrloom.progress import Advance, progress
 
@@ -24,6 +25,7 @@ class Input:
 
     record: SourceFile
     local: str
+    begun: Iterable[TypedBatch] | None = None  # its rows, where they are being read already
 
     def rows(self, source: SourceConfig) -> Iterator[TypedBatch]:
         """Typed rows of the file.
@@ -38,8 +40,10 @@ class Input:
 
 
 @contextmanager
-def gathered(files: Files, folder: Path) -> Iterator[list[Input]]:
+def gathered(files: Files, source: SourceConfig, folder: Path) -> Iterator[list[Input]]:
     """Find and hash all files; those of other machines are copied to a temporary directory in `folder`.
+
+    One processor takes the checksum of a file, so others begin to read the rows of the first one.
 
     Raises:
         DataError: no file matches, one cannot be read, or one is named twice.
@@ -48,10 +52,13 @@ def gathered(files: Files, folder: Path) -> Iterator[list[Input]]:
     for path, times in Counter(path for _, path in found).items():
         if times > 1:
             raise DataError(f"{path}: is named twice in `files`; its rows would be counted twice")
-    with storage.scratch_directory("inputs", folder) as copies:
+    with ExitStack() as stack:
+        copies = stack.enter_context(storage.scratch_directory("inputs", folder))
+        first = found[0][1]
+        begun = None if is_remote(first) else stack.enter_context(Ahead(read_rows(source, [first])))
         with progress("checksums", _local_bytes(path for _, path in found), "bytes") as advance:
             inputs = [_gather(split, path, copies / str(i), advance) for i, (split, path) in enumerate(found)]
-        yield inputs
+        yield [replace(inputs[0], begun=begun), *inputs[1:]]
 
 
 def _local_bytes(paths: Iterable[str]) -> int | None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from ctrloom import storage
 from ctrloom.data import verified
-from ctrloom.data.coded import is_coded, lean
+from ctrloom.data.coded import coded, is_coded, lean, plain
 from ctrloom.data.manifest import PartFile
 from ctrloom.storage import Place, Written
 
@@ -23,15 +23,15 @@ _SPLIT = (pa.int32(), pa.int64(), pa.float32())
 
 @contextmanager
 def table_writer(
-    at: Place, schema: pa.Schema, unlike: Sequence[str] = ()
+    at: Place, schema: pa.Schema, unlike: Sequence[str] = (), ranges: Sequence[str] = ()
 ) -> Iterator[tuple[pq.ParquetWriter, Written]]:
     """A writer of one Parquet file that carries checksums, and what is known of the file afterwards.
 
-    Values of the columns `unlike` hardly come twice.
+    Values of the columns `unlike` hardly come twice. Of `ranges`, each row group has the least and the
+    greatest value.
     """
     split = [field.name for field in schema if field.type in _SPLIT]
     others = [field.name for field in schema if field.name not in {*split, *unlike}]
-    tokens = [field.name for field in schema if is_coded(field.type) or pa.types.is_string(field.type)]
     options: dict[str, Any] = {
         "use_byte_stream_split": split,
         "use_dictionary": others,
@@ -41,9 +41,8 @@ def table_writer(
         "write_batch_size": 1 << 15,
         # Rows may come with dictionaries, which they are not to come back with.
         "store_schema": not any(is_coded(field.type) for field in schema),
-        # Least and greatest texts would take as long as all else that is written, and nobody asks for them.
-        # The least number of a field tells which one a row group of counts is about.
-        "write_statistics": [field.name for field in schema if field.name not in tokens],
+        # Those of texts would take as long as all else that is written, and nobody asks for any others.
+        "write_statistics": list(ranges),
     }
     blocks = verified.Blocks()
     with (
@@ -71,8 +70,16 @@ def in_groups(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Recor
 
 
 def packed(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows as they are written soonest: tokens by short dictionaries, which are not hashed again."""
+    """The same rows as they are written soonest: tokens by a short dictionary, or without any."""
     return pa.RecordBatch.from_arrays([lean(column) for column in rows.columns], rows.schema.names)
+
+
+def _joined(chunks: Sequence[pa.Array]) -> pa.Array:
+    """One column of all chunks, tokens by one dictionary."""
+    if len(chunks) > 1 or pa.types.is_string(chunks[0].type):
+        whole = pa.concat_arrays([plain(chunk) for chunk in chunks])
+        return coded(whole) if pa.types.is_string(whole.type) else whole
+    return chunks[0]
 
 
 class PartWriter:
@@ -101,7 +108,7 @@ class PartWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
         if len(batch):
-            self.waiting.append(pa.RecordBatch.from_arrays(packed(batch).columns, schema=self.schema))
+            self.waiting.append(packed(batch))
             self.waiting_rows += len(batch)
             if self.waiting_rows >= GROUP_ROWS:
                 self._flush()
@@ -110,7 +117,8 @@ class PartWriter:
         """Write what waits in groups of `GROUP_ROWS`, of which the last has the rest too."""
         if not self.waiting:
             return
-        table = pa.Table.from_batches(self.waiting, schema=self.schema).unify_dictionaries().combine_chunks()
+        columns = [_joined(chunks) for chunks in zip(*(rows.columns for rows in self.waiting), strict=True)]
+        table = pa.Table.from_arrays(columns, schema=self.schema)
         self.waiting, self.waiting_rows = [], 0
         starts = range(0, max(len(table) - GROUP_ROWS, 0) + 1, GROUP_ROWS)
         for start, stop in pairwise([*starts, len(table)]):

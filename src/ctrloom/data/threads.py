@@ -2,9 +2,10 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self, TypeVar
+from itertools import chain, islice
+from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
@@ -40,6 +41,27 @@ def in_order(
         finally:
             for each in ahead:
                 each.cancel()
+
+
+class Ahead(Generic[Item]):
+    """Items of which the first is worked out from now on, while something else goes on.
+
+    To be gone through once; use as a context manager, which ends them.
+    """
+
+    def __init__(self, items: Generator[Item]) -> None:
+        self.items, self.pool = items, ThreadPoolExecutor(1, "ctrloom-ahead")
+        self.first = self.pool.submit(lambda: list(islice(items, 1)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+        self.items.close()
+
+    def __iter__(self) -> Iterator[Item]:
+        return chain(self.first.result(), self.items)
 
 
 class Beside:

@@ -1,6 +1,6 @@
 """Rows with types: what every later step reads, in ingest as in prediction."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, Self
@@ -109,7 +109,7 @@ def check_rules(source: SourceConfig) -> None:
             Rule.parse(rule, name)
 
 
-def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = True) -> Iterator[TypedBatch]:
+def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = True) -> Generator[TypedBatch]:
     """Typed rows of files and URLs in order; nothing but a few batches is in memory.
 
     Without `with_label`, label and weight may be absent and no row is dropped.

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from ctrloom.config import SourceConfig
+from ctrloom.data.coded import encoded
 from ctrloom.data.sources.blocks import MAX_LINE_BYTES, Block, pieces, read_blocks
 from ctrloom.data.sources.layout import Layout, delimited, indexed
 from ctrloom.data.sources.raw import RawBatch
@@ -71,7 +72,7 @@ def _split_columns(block: Block, layout: Layout) -> RawBatch:
     batch = RawBatch(
         file=block.file,
         lines=lines,
-        columns={name: _coded(table[str(at)]) for name, at in layout.place.items()},
+        columns={name: encoded(table[str(at)]) for name, at in layout.place.items()},
         positions=positions,
         stored_bytes=block.stored_bytes,
         text_of=lambda line: block.lines[line - block.first_line].decode(errors="backslashreplace"),
@@ -154,14 +155,6 @@ def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, list[tuple[int, str]]
         tables.append(table)
         before = sum(map(len, tables)) + len(refused)
     return pa.concat_tables(tables), refused
-
-
-def _coded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """The cells of all pieces over one dictionary, in which each value stands once."""
-    chunks = column.dictionary_encode().chunks  # that of each chunk goes on where the one before ended
-    return pa.DictionaryArray.from_arrays(
-        pa.concat_arrays([c.indices for c in chunks]), chunks[-1].dictionary
-    )
 
 
 def _decoded(batch: RawBatch) -> RawBatch:
