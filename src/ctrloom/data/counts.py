@@ -96,14 +96,15 @@ def table_of(number: int, whole: Counted) -> pa.Table:
     those reads little.
     """
     values, counts_NK = whole.values, whole.counts_NK
+    order_N: NDArray[np.int64]
     if pa.types.is_floating(values.type):
         order_N = np.argsort(values.to_numpy())
     else:
         power_N = np.frexp(counts_NK[:, 0])[1]
         order_N = np.argsort(-power_N.astype(np.int8), kind="stable")
-    values, counts_NK = taken(values, pa.array(order_N)), counts_NK[order_N]
     fields = np.full(len(values), number, dtype=np.int32)
-    return pa.table([fields, values, *counts_NK.T.astype(np.int64)], schema=counts_schema(values.type))
+    counts = [counts_N[order_N].astype(np.int64) for counts_N in counts_NK.T]
+    return pa.table([fields, taken(values, pa.array(order_N)), *counts], schema=counts_schema(values.type))
 
 
 @contextmanager

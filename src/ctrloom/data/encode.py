@@ -157,7 +157,7 @@ class Encoder:
         columns = [coded(values) for values in columns]
         found = self._ids(field, [values.dictionary for values in columns])
         pairs = zip(found, columns, strict=True)
-        return [_filled(taken(ids, values.indices)) for ids, values in pairs]
+        return [_at(ids, values.indices) for ids, values in pairs]
 
     def _ids(self, field: Field, groups: Sequence[pa.Array]) -> list[pa.Int32Array]:
         """Ids of the tokens or numbers of each group, which are looked up together."""
@@ -228,8 +228,11 @@ def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), flat)
 
 
-def _filled(ids: pa.Int32Array) -> pa.Int32Array:
-    return pc.fill_null(ids, MISSING_ID) if ids.null_count else ids
+def _at(ids: pa.Int32Array, places: pa.Array) -> pa.Int32Array:
+    """The ids at those places; null is missing."""
+    if places.null_count:
+        ids, places = pa.concat_arrays([ids, pa.array([MISSING_ID], pa.int32())]), places.fill_null(len(ids))
+    return taken(ids, places)
 
 
 def _kept(method: Keep, boundaries: tuple[float, ...], values: pa.Array) -> pa.Array:

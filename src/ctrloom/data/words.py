@@ -1,12 +1,11 @@
-"""Tokens of eight bytes, as hashed ones mostly are, told apart as numbers: in half the time of texts."""
+"""Tokens of eight bytes, as hashed ones mostly are, told apart as numbers: in a third of the time."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-BYTES = 8
 HEAD = 64  # so many are looked at before all are
-SORTED = 1 << 18  # as many are sooner sorted than hashed, and in a third of the memory
 
 
 def encoded(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
@@ -15,17 +14,17 @@ def encoded(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
     bounds = [_bounds(chunk) for chunk in chunks]
     if not all(map(_fits, bounds)):
         return None
-    words = pa.chunked_array(list(map(_words, chunks, bounds)), pa.uint64())
-    if not len(words):
+    word_N = np.concatenate([np.zeros(0, np.uint64), *map(_words, chunks, bounds)])
+    if not len(word_N):
         return None
-    places, different = _told_apart(words)
-    values = _texts(different, column.type)
-    if len(places) == len(column):
-        return places, values
-    filled_N = np.concatenate([np.diff(bounds_N) > 0 for bounds_N in bounds])
-    places_N = np.full(len(column), len(values), dtype=np.int32)
-    places_N[filled_N] = places.to_numpy()
-    return pa.array(places_N), pa.concat_arrays([values, pa.array([""], column.type)])
+    place_N, word_K = pd.factorize(word_N)
+    values = _texts(word_K, column.type)
+    if len(word_N) == len(column):
+        return pa.array(place_N.astype(np.int32)), values
+    filled_M = np.concatenate([np.diff(bounds_N) > 0 for bounds_N in bounds])
+    place_M = np.full(len(column), len(values), dtype=np.int32)
+    place_M[filled_M] = place_N
+    return pa.array(place_M), pa.concat_arrays([values, pa.array([""], column.type)])
 
 
 def _bounds(texts: pa.Array) -> NDArray[np.int32]:
@@ -43,29 +42,17 @@ def _fits(bounds_N: NDArray[np.int32]) -> bool:
     # None is longer, and those that are not empty have so many bytes on average.
     return (
         len(size_N) > 0
-        and size_N.max() <= BYTES
-        and int(bounds_N[-1] - bounds_N[0]) == BYTES * np.count_nonzero(size_N)
-        and int(bounds_N[0]) % BYTES == 0
+        and size_N.max() <= 8
+        and int(bounds_N[-1] - bounds_N[0]) == 8 * np.count_nonzero(size_N)
     )
 
 
-def _words(texts: pa.Array, bounds_N: NDArray[np.int32]) -> pa.UInt64Array:
+def _words(texts: pa.Array, bounds_N: NDArray[np.int32]) -> NDArray[np.uint64]:
     """The bytes of all that are not empty, as numbers."""
     first, total = int(bounds_N[0]), int(bounds_N[-1] - bounds_N[0])
-    data = texts.buffers()[2].slice(first, total) if total else pa.py_buffer(b"")
-    return pa.Array.from_buffers(pa.uint64(), total // BYTES, [None, data])
+    return np.frombuffer(texts.buffers()[2] or b"", np.uint64, total // 8, first)
 
 
-def _told_apart(words: pa.ChunkedArray) -> tuple[pa.Array, pa.UInt64Array]:
-    """The place of each word, and the word of each place."""
-    if len(words) >= SORTED:
-        word_K, place_N = np.unique(words.to_numpy(), return_inverse=True)
-        return pa.array(place_N.astype(np.int32)), pa.array(word_K)
-    chunks = words.dictionary_encode().chunks
-    return pa.concat_arrays([chunk.indices for chunk in chunks]), chunks[-1].dictionary
-
-
-def _texts(words: pa.UInt64Array, type: pa.DataType) -> pa.Array:
-    offsets = np.arange(len(words) + 1, dtype=np.int32) * BYTES
-    data = words.buffers()[1].slice(words.offset * BYTES)
-    return pa.Array.from_buffers(type, len(words), [None, pa.py_buffer(offsets), data])
+def _texts(word_K: NDArray[np.uint64], type: pa.DataType) -> pa.Array:
+    offsets = np.arange(len(word_K) + 1, dtype=np.int32) * 8
+    return pa.Array.from_buffers(type, len(word_K), [None, pa.py_buffer(offsets), pa.py_buffer(word_K)])
