@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -54,6 +55,7 @@ def main() -> None:
         path, typed_file = Path(folder) / "rows.tsv", Path(folder) / "typed.parquet"
         generate(path, given.rows)
         data = path.read_bytes()
+        timed("text read, line feeds counted", lambda: _lines(path), given.rows)
         timed("checksum of the text", lambda: hashlib.sha256(data).digest(), given.rows)
         cells = timed("lines to cells (Arrow)", lambda: list(map(_cells, _blocks(data, PIECE))), given.rows)
         slabs = [pa.concat_tables(cells[at : at + PIECES]) for at in range(0, len(cells), PIECES)]
@@ -70,7 +72,10 @@ def main() -> None:
         ids = timed("tokens to ids", lambda: [_ids(rows, known) for rows in again], given.rows)
         buckets = timed("numbers to ids", lambda: list(map(_buckets, again)), given.rows)
         encoded = [pa.table({**a, **b}) for a, b in zip(ids, buckets, strict=True)]
-        timed("encoded Parquet written (zstd)", lambda: _ids_written(pa.concat_tables(encoded)), given.rows)
+        whole_rows = pa.concat_tables(encoded)
+        written = timed("encoded Parquet written (zstd)", lambda: _ids_written(whole_rows), given.rows)
+        both = typed_file.read_bytes(), written
+        timed("checksums of both", lambda: [hashlib.sha256(file).digest() for file in both], given.rows)
     total = sum(float(line.split("|")[2]) for line in lines)
     text = [
         "# What each part of ingest costs by itself",
@@ -97,6 +102,16 @@ def _blocks(data: bytes, size: int) -> list[bytes]:
     return found
 
 
+def _lines(path: Path) -> int:
+    found = 0
+    with open(path, "rb") as file:
+        while block := file.read(4 * PIECE):
+            codes = np.frombuffer(block, np.uint8)
+            steps = range(0, len(codes), PIECE >> 4)
+            found += sum(int(np.count_nonzero(codes[at : at + (PIECE >> 4)] == 10)) for at in steps)
+    return found
+
+
 def _cells(block: bytes) -> pa.Table:
     return csv.read_csv(
         pa.BufferReader(block),
@@ -110,13 +125,25 @@ def _coded(cells: pa.Table) -> pa.RecordBatch:
     """Cells of all pieces over one dictionary for each column, of text or numbers."""
     columns = []
     for name in NAMES:
-        chunks = cells[name].dictionary_encode().chunks
-        values = chunks[-1].dictionary.cast(pa.string())
+        indices, values = _told_apart(cells[name], name)
+        values = values.cast(pa.string())
         if name not in TOKENS:
             values = pc.if_else(pc.equal(values, ""), "0", values).cast(pa.float64())
-        indices = pa.concat_arrays([chunk.indices for chunk in chunks])
         columns.append(pa.DictionaryArray.from_arrays(indices, values, safe=False))
     return pa.RecordBatch.from_arrays(columns, NAMES)
+
+
+def _told_apart(column: pa.ChunkedArray, name: str) -> tuple[pa.Array, pa.Array]:
+    """Places of values, and the values; tokens, which have eight bytes, as numbers by pandas."""
+    chunks = [chunk for chunk in column.chunks if len(chunk)]
+    if name not in TOKENS:
+        coded = column.dictionary_encode().chunks
+        return pa.concat_arrays([chunk.indices for chunk in coded]), coded[-1].dictionary
+    words = [np.frombuffer(chunk.buffers()[2], np.uint64, len(chunk)) for chunk in chunks]
+    places, values = pd.factorize(np.concatenate(words))
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * 8
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(values)]
+    return pa.array(places.astype(np.int32)), pa.Array.from_buffers(column.type, len(values), buffers)
 
 
 def _divided(rows: pa.RecordBatch, train: np.ndarray) -> list[pa.RecordBatch]:
@@ -138,10 +165,9 @@ def _counted(rows: pa.RecordBatch, train: np.ndarray) -> dict[str, tuple[pa.Arra
 def _merged(parts: list[dict[str, tuple[pa.Array, np.ndarray]]]) -> dict[str, tuple[pa.Array, np.ndarray]]:
     found = {}
     for name in NUMBERS + TOKENS:
-        column = pa.chunked_array([part[name][0] for part in parts]).dictionary_encode()
-        places = np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
+        indices, values = _told_apart(pa.chunked_array([part[name][0] for part in parts]), name)
+        places = indices.to_numpy().astype(np.int64)
         counts = np.concatenate([part[name][1] for part in parts])
-        values = column.chunks[-1].dictionary
         sums = [np.bincount(places, counts[:, kind], len(values)).astype(np.int64) for kind in range(3)]
         found[name] = values, np.stack(sums, axis=1)
     return found
@@ -194,9 +220,13 @@ def _buckets(rows: pa.Table) -> dict[str, pa.Array]:
     return found
 
 
-def _ids_written(rows: pa.Table) -> None:
+def _ids_written(rows: pa.Table) -> bytes:
     options = {"use_byte_stream_split": rows.schema.names, "use_dictionary": False, "compression": "zstd"}
-    pq.write_table(rows, io.BytesIO(), row_group_size=GROUP, write_page_checksum=True, **options)
+    options["write_statistics"] = False
+    rows = rows.cast(pa.schema([pa.field(name, pa.int32(), nullable=False) for name in rows.schema.names]))
+    file = io.BytesIO()
+    pq.write_table(rows, file, row_group_size=GROUP, write_page_checksum=True, **options)
+    return file.getvalue()
 
 
 if __name__ == "__main__":

@@ -21,3 +21,4 @@ if os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1") == "1":
     if _mallopt is not None:  # glibc's
         _mallopt(-4, 0)  # M_MMAP_MAX: no block is a mapping of its own
         _mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: give nothing back
+        _mallopt(-8, 2)  # M_ARENA_MAX: what one thread is done with serves the others

@@ -86,10 +86,14 @@ class CountWriter:
         self.spilled.append(at)
 
     def _merged(self, workers: int = 1) -> Iterator[tuple[int, Counted]]:
-        """What was counted of each field, which is forgotten here; by one thread while others need memory."""
+        """What was counted of each field, which is forgotten here; not ahead while others need memory."""
         # The largest first: at the end, none is waited for.
         fields = sorted(self.parts, key=lambda number: -sum(len(part.values) for part in self.parts[number]))
-        wholes = threads.in_order(lambda number: merged(self.parts.pop(number)), fields, workers)
+
+        def whole(number: int) -> Counted:
+            return merged(self.parts.pop(number))
+
+        wholes = threads.in_order(whole, fields, workers) if workers > 1 else map(whole, fields)
         return zip(fields, wholes, strict=True)
 
 
