@@ -254,6 +254,17 @@ def test_what_is_not_there(tmp_path: Path, served: str) -> None:
         list(read_rows(source(), ["http://127.0.0.1:1/a.csv"]))
 
 
+def test_blocks_of_short_lines_end_where_a_row_group_does(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 10)
+    text = "ab\n" * 100
+    found = list(blocks.read_blocks(write("a.csv", text), 90))
+    assert [block.line_count for block in found] == [30, *[10] * 7]  # how long lines are is known by then
+    assert b"".join(block.data for block in found) == text.encode()
+    assert [block.first_line for block in found] == [1, *range(31, 101, 10)]
+
+
 def test_a_line_without_end_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "MAX_LINE_BYTES", 1 << 20)
     monkeypatch.setattr(blocks.read_blocks, "__defaults__", (1 << 19,))
