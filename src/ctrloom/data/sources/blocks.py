@@ -11,7 +11,7 @@ from ctrloom.data.parts import GROUP_ROWS
 from ctrloom.data.sources.files import open_text
 
 BLOCK_BYTES = 20 << 20  # bounds the memory of all later steps
-# Four fifths of them, the usual share to train, are a row group at its largest: so its dictionaries are its own.
+# Four fifths of them, the usual share to train, are one row group at its largest.
 BLOCK_ROWS = 7 * GROUP_ROWS // 3
 PIECE_BYTES = 4 << 20  # parsed at once: what the processor keeps near
 COUNTED_BYTES = 256 << 10  # looked through at once, likewise
