@@ -88,8 +88,8 @@ def test_an_error_ahead_comes_when_someone_asks() -> None:
         next(iter(ahead))
     with Ahead(items()):
         pass
-    with Ahead(iter_of := (i for i in range(0))) as ahead:
-        assert list(ahead) == list(iter_of) == []
+    with Ahead(item for item in range(0)) as ahead:
+        assert list(ahead) == []
 
 
 def test_work_beside_keeps_its_order_one_item_at_a_time():

@@ -70,7 +70,7 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
         stored += taken
 
     with open_text(path, count) as stream:
-        while chunk := stream.read(wanted):
+        while chunk := stream.read(wanted):  # how long lines are is known after the first block
             cut = chunk.rfind(b"\n") + 1
             if not cut:
                 rest += chunk
