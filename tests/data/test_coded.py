@@ -1,5 +1,6 @@
 """Columns by dictionaries have the values of columns without."""
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,13 +25,19 @@ def test_values_are_spread_over_rows_and_come_back(values: pa.Array, data: st.Da
     column = coded.spread(values, pa.array(places, pa.int32()))
     expected = [values[place].as_py() for place in places]
     assert column.to_pylist() == expected
-    assert column.null_count == expected.count(None)
     for made in (coded.plain(column), coded.lean(column), coded.coded(column)):
         assert made.to_pylist() == expected
+        assert made.null_count == expected.count(None)
+        made.validate(full=True)
+        assert not coded.is_coded(made.type) or None not in made.dictionary.to_pylist()
     if pa.types.is_string(values.type):
         lean = coded.lean(column)
         assert coded.is_coded(lean.type) == (len(column.dictionary) <= len(places))
-        assert None not in column.dictionary.to_pylist()
+    chosen = data.draw(st.lists(st.integers(0, max(len(places) - 1, 0)), max_size=9 if places else 0))
+    rows = pa.RecordBatch.from_arrays([column], ["field"])
+    some = coded.rows_at(rows, np.array(chosen)).column("field")
+    assert some.to_pylist() == [expected[place] for place in chosen]
+    assert coded.is_coded(some.type) == coded.is_coded(column.type)
 
 
 TEXTS = st.lists(st.sampled_from(["", "0a1b2c3d", "ffffffff", "größer!"]), max_size=12)
@@ -50,7 +57,7 @@ def test_each_text_stands_once_in_a_dictionary(
     assert made.dictionary.type == column.type
     assert sorted(made.dictionary.to_pylist()) == sorted({value for value in values if value is not None})
     sizes = {None if value is None else len(value if binary else value.encode()) for value in values}
-    assert (as_words is not None) == (8 in sizes and sizes <= {0, 8})
+    assert (as_words is not None) == (8 in sizes and sizes <= {None, 0, 8})
 
 
 @given(

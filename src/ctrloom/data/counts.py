@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ctrloom.data.coded import coded, encoded, taken
+from ctrloom.data.coded import coded, encoded, is_coded
 from ctrloom.data.manifest import CountedKind
 from ctrloom.data.part_reader import group_spans
 from ctrloom.data.parts import GROUP_ROWS, table_writer
+from ctrloom.data.places import filled, taken, those, valid
 from ctrloom.storage import Place, Written
 
 COUNTS = ("count", "positives", "train")
@@ -49,18 +50,18 @@ def count_values(column: pa.Array, kind_N: NDArray[np.int64]) -> Counted:
     if pa.types.is_list(column.type):
         kind_N = np.repeat(kind_N, pc.list_value_length(column).to_numpy())
         column = pc.list_flatten(column)
-    column = coded(column.cast(pa.float64()) if pa.types.is_float32(column.type) else column)
+    column = column.cast(pa.float64()) if pa.types.is_float32(column.type) else column
+    column = column if is_coded(column.type) else coded(column)
     number = len(column.dictionary)
-    indices = column.indices.fill_null(number) if column.null_count else column.indices
     places_N = kind_N * (number + 1)  # of the counters of each kind; the last one of them is for null
-    places_N += indices.to_numpy()
+    places_N += filled(column.indices, number)
     seen = np.bincount(places_N, minlength=4 * (number + 1)).reshape(4, -1)
     no, yes, no_train, yes_train = seen[:, :number]
     count = no + yes + no_train + yes_train
     counts_NK = _stacked([count, yes + yes_train, no_train + yes_train])
     values = column.dictionary
-    if not count.all():
-        values, counts_NK = values.filter(pa.array(count > 0)), counts_NK[count > 0]
+    seen_N = valid(values) & (count > 0)
+    values, counts_NK = those(values, seen_N), those(counts_NK, seen_N)
     if pa.types.is_floating(values.type):
         values = pa.array(values.to_numpy() + 0.0)
     return Counted(values, counts_NK)

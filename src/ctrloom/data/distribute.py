@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ctrloom.config import SPLITS, DataConfig, Split
+from ctrloom.data.coded import rows_at
 from ctrloom.data.count_writer import CountWriter
 from ctrloom.data.counts import KINDS, Counted, count_values, kinds
 from ctrloom.data.manifest import CountedKind, PartFile
@@ -109,9 +110,11 @@ def _assigned(
 
 def _divided(fields: Sequence[tuple[str, CountedKind]], given: tuple[pa.RecordBatch, np.ndarray]) -> _Divided:
     batch, chosen = given
-    of_split = {split: batch.filter(pa.array(chosen == number)) for number, split in enumerate(SPLITS)}
+    of_split = {
+        split: rows_at(batch, np.flatnonzero(chosen == number)) for number, split in enumerate(SPLITS)
+    }
     if (chosen == _OUT).any():
-        batch, chosen = batch.filter(pa.array(chosen != _OUT)), chosen[chosen != _OUT]
+        batch, chosen = rows_at(batch, np.flatnonzero(chosen != _OUT)), chosen[chosen != _OUT]
     kind_N = kinds(batch["label"].to_numpy(), chosen == SPLITS.index("train"))
     counted: dict[CountedKind, list[tuple[int, Counted]]] = {kind: [] for kind in KINDS}
     for number, (name, kind) in enumerate(fields):

@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 from ctrloom import storage
 from ctrloom.config import Keep
 from ctrloom.data.bucketing import bucket_label, codes, scaled
-from ctrloom.data.coded import coded, plain, taken
+from ctrloom.data.coded import coded, plain
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
 from ctrloom.data.part_reader import PartReader, read_table
 from ctrloom.data.parts import GROUP_ROWS, in_groups, table_writer
+from ctrloom.data.places import filled, taken
 from ctrloom.data.threads import in_order
 from ctrloom.data.typed import typed_schema
 from ctrloom.progress import Advance
@@ -57,9 +58,13 @@ class Vocabulary:
 
     def ids(self, tokens: pa.Array) -> pa.Int32Array:
         """Id of each token: 0 for null, 1 for one that is not here."""
-        found = pc.index_in(tokens, value_set=self.tokens)
-        known = pc.add(pc.fill_null(found, UNSEEN_ID - FIRST_TOKEN_ID), pa.scalar(FIRST_TOKEN_ID, pa.int32()))
-        return pc.if_else(tokens.is_valid(), known, pa.scalar(MISSING_ID, pa.int32()))
+        places = pc.index_in(tokens, value_set=self.tokens)
+        ids = pa.array(filled(places, UNSEEN_ID - FIRST_TOKEN_ID) + np.int32(FIRST_TOKEN_ID))
+        return (
+            pc.if_else(tokens.is_valid(), ids, pa.scalar(MISSING_ID, pa.int32()))
+            if tokens.null_count
+            else ids
+        )
 
     def decode(self, ids: pa.Array) -> pa.StringArray:
         """Token of each id; null for the reserved ones."""
@@ -231,7 +236,8 @@ def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:
 def _at(ids: pa.Int32Array, places: pa.Array) -> pa.Int32Array:
     """The ids at those places; null is missing."""
     if places.null_count:
-        ids, places = pa.concat_arrays([ids, pa.array([MISSING_ID], pa.int32())]), places.fill_null(len(ids))
+        places = pa.array(filled(places, len(ids)))
+        ids = pa.concat_arrays([ids, pa.array([MISSING_ID], pa.int32())])
     return taken(ids, places)
 
 

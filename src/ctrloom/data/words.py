@@ -7,6 +7,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ctrloom.data.places import masked, valid
+
 HEAD = 64  # so many are looked at before all are
 
 
@@ -26,15 +28,26 @@ def encoded(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
     filled_M = np.concatenate([np.diff(bounds_N) > 0 for bounds_N in bounds])
     place_M = np.full(len(column), len(values), dtype=np.int32)
     place_M[filled_M] = place_N
-    return pa.array(place_M), pa.concat_arrays([values, pa.array([""], column.type)])
+    if not column.null_count:
+        return pa.array(place_M), _with_empty(values)
+    valid_M = np.concatenate([valid(chunk) for chunk in chunks])
+    values = _with_empty(values) if (valid_M & ~filled_M).any() else values
+    return masked(place_M * valid_M, valid_M), values
+
+
+def _with_empty(values: pa.Array) -> pa.Array:
+    return pa.concat_arrays([values, pa.array([""], values.type)])
 
 
 def _bounds(texts: pa.Array) -> NDArray[np.int32]:
-    """Where each text begins and the last one ends; nothing where some are null."""
-    if texts.null_count or not (pa.types.is_string(texts.type) or pa.types.is_binary(texts.type)):
+    """Where each text begins and the last one ends; nothing where a null has bytes."""
+    if not (pa.types.is_string(texts.type) or pa.types.is_binary(texts.type)):
         return np.zeros(0, np.int32)
     offsets_N = np.frombuffer(texts.buffers()[1], np.int32)
-    return offsets_N[texts.offset : texts.offset + len(texts) + 1]
+    bounds_N = offsets_N[texts.offset : texts.offset + len(texts) + 1]
+    if texts.null_count and np.diff(bounds_N)[~valid(texts)].any():
+        return np.zeros(0, np.int32)
+    return bounds_N
 
 
 def _fits(bounds_N: NDArray[np.int32]) -> bool:

@@ -1,0 +1,59 @@
+"""Values at places, with nulls anywhere, against Arrow's own look at each."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctrloom.data import places
+
+NUMBERS = st.one_of(
+    st.lists(st.one_of(st.none(), st.integers(-9, 9)), max_size=9).map(lambda v: pa.array(v, pa.int32())),
+    st.lists(st.one_of(st.none(), st.floats(allow_nan=False)), max_size=9).map(
+        lambda v: pa.array(v, pa.float64())
+    ),
+)
+VALUES = st.one_of(
+    NUMBERS,
+    st.lists(st.one_of(st.none(), st.text(max_size=2)), max_size=9).map(lambda v: pa.array(v, pa.string())),
+    st.lists(st.one_of(st.none(), st.booleans()), max_size=9).map(lambda v: pa.array(v, pa.bool_())),
+)
+
+
+@given(VALUES, st.integers(0, 3), st.integers(0, 3), st.data())
+def test_values_at_places_are_those_of_arrow(
+    values: pa.Array, skipped: int, first: int, data: st.DataObject
+) -> None:
+    values = values.slice(skipped)
+    place = st.integers(0, len(values) - 1) if len(values) else st.nothing()
+    drawn = data.draw(st.lists(st.one_of(st.none(), place), max_size=20))
+    wanted = pa.array(drawn, pa.int32()).slice(first)
+    found = places.taken(values, wanted)
+    found.validate(full=True)
+    assert found.equals(values.take(wanted))
+    assert found.null_count == values.take(wanted).null_count
+
+
+@given(NUMBERS, st.integers(0, 3))
+def test_nulls_are_told_filled_and_made(column: pa.Array, skipped: int) -> None:
+    column = column.slice(skipped)
+    valid = places.valid(column)
+    assert valid.tolist() == column.is_valid().to_pylist()
+    if pa.types.is_integer(column.type):
+        filled = places.filled(column, 77)
+        assert filled.tolist() == column.fill_null(77).to_pylist()
+        assert places.masked(filled, valid).equals(column)
+
+
+def test_filled_leaves_the_column_as_it_is() -> None:
+    column = pa.array([5, None, 7], pa.int32())
+    places.filled(column, -1)
+    assert column.to_pylist() == [5, None, 7]
+
+
+@pytest.mark.parametrize("chosen", [[True, True, False], [False, True, True], [True] * 3, [False] * 3])
+def test_those_are_the_chosen_ones(chosen: list[bool]) -> None:
+    expected = [value for value, wanted in zip("abc", chosen, strict=True) if wanted]
+    assert places.those(pa.array(["a", "b", "c"]), np.array(chosen)).to_pylist() == expected
+    assert places.those(np.array(["a", "b", "c"]), np.array(chosen)).tolist() == expected
