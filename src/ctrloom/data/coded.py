@@ -24,6 +24,11 @@ def coded(values: pa.Array) -> pa.Array:
     return encoded(pa.chunked_array([values])) if by_dictionary else values
 
 
+def coded_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows, tokens and numbers by dictionaries."""
+    return pa.RecordBatch.from_arrays([coded(column) for column in rows.columns], rows.schema.names)
+
+
 def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """The values of all chunks over one dictionary, in which each of them stands once."""
     if not len(column):

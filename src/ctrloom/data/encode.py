@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ctrloom import storage
 from ctrloom.config import Keep
 from ctrloom.data.bucketing import bucket_label, codes, scaled
-from ctrloom.data.coded import coded, plain
+from ctrloom.data.coded import coded, is_coded, plain
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile, write_section
 from ctrloom.data.part_reader import PartReader, read_table
@@ -159,10 +159,10 @@ class Encoder:
             return [truncated(ids, size, field.width) for ids, size in zip(flat, sizes, strict=True)]
         if isinstance(field.bucketing, Keep):
             return [_kept(field.bucketing, field.boundaries, plain(values)) for values in columns]
-        columns = [coded(values) for values in columns]
-        found = self._ids(field, [values.dictionary for values in columns])
-        pairs = zip(found, columns, strict=True)
-        return [_at(ids, values.indices) for ids, values in pairs]
+        columns = [values if pa.types.is_string(values.type) else coded(values) for values in columns]
+        different = [values.dictionary if is_coded(values.type) else values for values in columns]
+        pairs = zip(self._ids(field, different), columns, strict=True)
+        return [_at(ids, values.indices) if is_coded(values.type) else ids for ids, values in pairs]
 
     def _ids(self, field: Field, groups: Sequence[pa.Array]) -> list[pa.Int32Array]:
         """Ids of the tokens or numbers of each group, which are looked up together."""

@@ -12,6 +12,7 @@ from ctrloom import storage
 from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split
 from ctrloom.config.engine import EngineConfig
 from ctrloom.data import splits
+from ctrloom.data.coded import coded_rows
 from ctrloom.data.distribute import Batches, Distributed, Tally, distribute
 from ctrloom.data.engines import EMBEDDED, opened, require
 from ctrloom.data.errors import DataError
@@ -157,7 +158,9 @@ def _write_by_shares(
         assign = splits.by_time(*splits.cuts(train, *shares))
     tokens = [field.name for field in schema if pa.types.is_string(field.type)]
     reread = (
-        (split, batch) for split, path in written for batch in PartReader(path).rows(dictionaries=tokens)
+        (split, coded_rows(batch))
+        for split, path in written
+        for batch in PartReader(path).rows(dictionaries=tokens)
     )
     return distribute(config, reread, assign, folder, aside, tally, thin)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -40,14 +41,14 @@ class PartReader:
     ) -> Iterator[pa.RecordBatch]:
         """Rows of the part, or a span of them, a row group's worth at a time.
 
-        The columns `dictionaries` come with one for each batch.
+        The columns `dictionaries` come with one for each batch, where they are stored by one.
 
         Raises:
             StorageError: an object cannot be read, or arrives damaged.
             DataError: a file cannot be read, or is damaged.
         """
         ahead: dict[str, Any] = {"pre_buffer": True} if self.known else {"buffer_size": 1 << 20}
-        ahead |= {"read_dictionary": list(dictionaries), "metadata": self.footer}
+        ahead |= {"read_dictionary": self._by_dictionary.intersection(dictionaries), "metadata": self.footer}
         # A row group that `PartWriter` wrote is shorter than twice that.
         rows = (2 if dictionaries else 1) * parts.GROUP_ROWS
         with (
@@ -56,6 +57,15 @@ class PartReader:
         ):
             for batch in read_groups(file, rows, columns, span):
                 yield batch.replace_schema_metadata()  # checksums
+
+    @cached_property
+    def _by_dictionary(self) -> frozenset[str]:
+        """Columns whose values are stored by dictionaries."""
+        if not self.footer.num_row_groups:
+            return frozenset()
+        group = self.footer.row_group(0)
+        columns = map(group.column, range(group.num_columns))
+        return frozenset(column.path_in_schema for column in columns if column.has_dictionary_page)
 
     def _source(self) -> Any:
         return self.known.opened() if self.known else self.path

@@ -16,7 +16,8 @@ from ctrloom.storage import Place, Written
 
 GROUP_ROWS = 32_768  # rows per row group, or up to twice as many: what a reader holds at a time
 PART_ROWS = 128 * GROUP_ROWS
-_CODED = {pa.string(): pa.dictionary(pa.int32(), pa.string())}
+# A dictionary that has more of the rows' number of tokens than this is larger than they, and slower.
+DICTIONARY_SHARE = 0.5
 # Ids, counts, factors: smaller and sooner written byte by byte than otherwise.
 _SPLIT = (pa.int32(), pa.int64(), pa.float32())
 
@@ -75,11 +76,15 @@ def packed(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _joined(chunks: Sequence[pa.Array]) -> pa.Array:
-    """One column of all chunks, tokens by one dictionary."""
-    if len(chunks) > 1 or pa.types.is_string(chunks[0].type):
-        whole = pa.concat_arrays([plain(chunk) for chunk in chunks])
-        return coded(whole) if pa.types.is_string(whole.type) else whole
-    return chunks[0]
+    """One column of all chunks."""
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays([plain(chunk) for chunk in chunks])
+
+
+def _stored(column: pa.Array) -> pa.DataType:
+    """How a column like this one is written: tokens by a dictionary, unless it would be long."""
+    if is_coded(column.type) and len(column.dictionary) > DICTIONARY_SHARE * len(column):
+        return column.type.value_type
+    return column.type
 
 
 class PartWriter:
@@ -87,7 +92,7 @@ class PartWriter:
 
     def __init__(self, base: Place, folder: str, schema: pa.Schema) -> None:
         self.base, self.folder = base, base / folder
-        self.schema = pa.schema([(field.name, _CODED.get(field.type, field.type)) for field in schema])
+        self.schema, self.decided = schema, False
         self.parts: list[PartFile] = []
         self.waiting: list[pa.RecordBatch] = []
         self.waiting_rows = 0
@@ -118,6 +123,14 @@ class PartWriter:
         if not self.waiting:
             return
         columns = [_joined(chunks) for chunks in zip(*(rows.columns for rows in self.waiting), strict=True)]
+        if not self.decided:  # by the first rows
+            columns = [coded(c) if pa.types.is_string(c.type) else c for c in columns]
+            self.schema = pa.schema(zip(self.schema.names, map(_stored, columns), strict=True))
+            self.decided = True
+        columns = [
+            coded(column) if is_coded(type) else plain(column)
+            for type, column in zip(self.schema.types, columns, strict=True)
+        ]
         table = pa.Table.from_arrays(columns, schema=self.schema)
         self.waiting, self.waiting_rows = [], 0
         starts = range(0, max(len(table) - GROUP_ROWS, 0) + 1, GROUP_ROWS)
@@ -127,7 +140,8 @@ class PartWriter:
     def _write(self, table: pa.Table) -> None:
         if self.writer is None:
             at = self.folder / f"part-{len(self.parts):05d}.parquet"
-            self.writer, self.written = self.part.enter_context(table_writer(at, self.schema))
+            unlike = [field.name for field in self.schema if pa.types.is_string(field.type)]
+            self.writer, self.written = self.part.enter_context(table_writer(at, self.schema, unlike))
         self.writer.write_table(table, len(table) or None)
         self.part_rows += len(table)
         if self.part_rows >= PART_ROWS:
