@@ -56,15 +56,13 @@ class Vocabulary:
         digest.update(memoryview(data)[first:last] if data else b"")
         return digest.hexdigest()
 
-    def ids(self, tokens: pa.Array) -> pa.Int32Array:
+    def ids(self, tokens: pa.ChunkedArray) -> pa.Int32Array:
         """Id of each token: 0 for null, 1 for one that is not here."""
-        places = pc.index_in(tokens, value_set=self.tokens)
-        ids = pa.array(filled(places, UNSEEN_ID - FIRST_TOKEN_ID) + np.int32(FIRST_TOKEN_ID))
-        return (
-            pc.if_else(tokens.is_valid(), ids, pa.scalar(MISSING_ID, pa.int32()))
-            if tokens.null_count
-            else ids
-        )
+        places = pc.index_in(tokens, value_set=self.tokens).combine_chunks()
+        id_N = filled(places, UNSEEN_ID - FIRST_TOKEN_ID) + np.int32(FIRST_TOKEN_ID)
+        if tokens.null_count:
+            id_N[tokens.is_null().to_numpy()] = MISSING_ID
+        return pa.array(id_N)
 
     def decode(self, ids: pa.Array) -> pa.StringArray:
         """Token of each id; null for the reserved ones."""
@@ -166,18 +164,19 @@ class Encoder:
 
     def _ids(self, field: Field, groups: Sequence[pa.Array]) -> list[pa.Int32Array]:
         """Ids of the tokens or numbers of each group, which are looked up together."""
-        ids = self._ids_of(field, pa.concat_arrays(groups))
+        ids = self._ids_of(field, pa.chunked_array(groups))
         stops = np.cumsum([len(group) for group in groups])
         return [ids.slice(stop - len(group), len(group)) for group, stop in zip(groups, stops, strict=True)]
 
-    def _ids_of(self, field: Field, values: pa.Array) -> pa.Int32Array:
+    def _ids_of(self, field: Field, values: pa.ChunkedArray) -> pa.Int32Array:
         """Ids of different values of a field, tokens or numbers in buckets."""
         if field.bucketing is None:
             return self.vocabularies[field.name].ids(values)
         bucket = codes(field.bucketing, field.boundaries, values.to_numpy())
         found, place = np.unique(bucket, return_inverse=True)
         labels = [bucket_label(field.bucketing, field.boundaries, int(code)) for code in found]
-        return self.vocabularies[field.name].ids(pa.array(labels, pa.string())).take(pa.array(place))
+        ids = self.vocabularies[field.name].ids(pa.chunked_array([labels], pa.string()))
+        return ids.take(pa.array(place))
 
 
 def encode_parts(

@@ -36,6 +36,12 @@ class Block:
         lines = [line.rstrip(b"\r") for line in self.data.split(b"\n")]
         return lines[:-1] if self.data.endswith(b"\n") else lines
 
+    @property
+    def first(self) -> bytes:
+        """The first line without its end."""
+        end = self.data.find(b"\n")
+        return self.data[: end if end >= 0 else None].rstrip(b"\r")
+
     @cached_property
     def line_count(self) -> int:
         """Number of lines, empty ones included."""

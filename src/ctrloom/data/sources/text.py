@@ -30,7 +30,7 @@ def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Cal
     """
     blocks = read_blocks(path)
     first = _skip_empty(next(blocks))
-    line = first.lines[0] if first.data else b""
+    line = first.first
     if source.format == "libsvm":
         layout = indexed(source, line, with_label)
         blocks = (_trimmed(block) for block in chain([first], blocks))
