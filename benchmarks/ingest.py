@@ -2,10 +2,11 @@
 
     python benchmarks/ingest.py --peer-python ~/peers/bin/python [--rows 2000000] [--rounds 3] [--limit 1024]
 
-The text has the shape of the Criteo logs. ctrloom's file has malformed lines besides, which go to quarantine
-(Polars would stop at them). `--limit` runs ctrloom once more on a file of `--times` the rows in a control
-group of that many MiB, page cache included; it wants the right to make one. Last, crosses of pairs of fields
-are counted on the encoded rows.
+The text has the shape of the Criteo logs; `--text` takes a file of that shape instead of making one, tab
+separated and without a header, and only prints what it finds. ctrloom's file has malformed lines besides,
+which go to quarantine (Polars would stop at them). `--limit` runs ctrloom once more on a file of `--times`
+the rows in a control group of that many MiB, page cache included; it wants the right to make one. Last,
+crosses of pairs of fields are counted on the encoded rows.
 """
 
 import argparse
@@ -81,8 +82,9 @@ def damaged(path: Path) -> int:
     return 200
 
 
-def report(runs: list[dict[str, Any]], peers: list[dict[str, Any]], rows: int, extra: list[str]) -> str:
+def report(runs: list[dict[str, Any]], peers: list[dict[str, Any]], extra: list[str]) -> str:
     """The results as Markdown."""
+    rows = runs[0]["rows"]
     lines = [
         "# Text to encoded rows",
         "",
@@ -90,7 +92,7 @@ def report(runs: list[dict[str, Any]], peers: list[dict[str, Any]], rows: int, e
         f"{describe('pyarrow', 'duckdb', 'ibis-framework', 'numpy')}"
         f"{', polars ' + peers[0]['version'] + ' (streaming)' if peers else ''}.",
         "",
-        f"{rows:,} rows of generated text, {runs[0]['megabytes']:,.0f} MB: label, 13 integers, 26 tokens; "
+        f"{rows:,} rows of text, {runs[0]['megabytes']:,.0f} MB: label, 13 integers, 26 tokens; "
         f"min_count {MIN_COUNT}. Runs in turns; the middle one of {len(runs)}. "
         f"Load average {os.getloadavg()[1]:.1f} at the end.",
         "",
@@ -140,6 +142,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--text", type=Path, help="a file to measure, instead of one that is made")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-python", help="an interpreter that has polars")
     parser.add_argument("--limit", type=int, help="MiB")
@@ -158,7 +161,10 @@ def main() -> None:
     shutil.rmtree(given.folder, ignore_errors=True)
     given.folder.mkdir(parents=True)
     clean, dirty, store = (given.folder / name for name in ("clean.tsv", "dirty.tsv", "store"))
-    generate(clean, given.rows)
+    if given.text:
+        clean.symlink_to(given.text.resolve())
+    else:
+        generate(clean, given.rows)
     shutil.copy(clean, dirty)
     malformed, runs, peers = damaged(dirty), [], []
     peer = Path(__file__).with_name("ingest_polars.py")
@@ -172,15 +178,16 @@ def main() -> None:
             peers.append(child(peer, clean, out, MIN_COUNT, python=given.peer_python))
     built = child(__file__, "--crosses", store)
     extra = [_parts(runs[-1], malformed), "", _crossed(built)]
-    if given.limit:
+    if given.limit and not given.text:
         generate(clean, given.times * given.rows)
         shutil.rmtree(store, ignore_errors=True)
         with group(given.limit) as member:
             large = child(__file__, "--group", member, "--child", clean, store)
         extra += ["", _limited(large, given.limit)]
-    text = report(runs, peers, given.rows, extra)
-    name = f"ingest-{datetime.date.today().isoformat()}.md"
-    (Path(__file__).parent / "results" / name).write_text(text)
+    text = report(runs, peers, extra)
+    if not given.text:
+        name = f"ingest-{datetime.date.today().isoformat()}.md"
+        (Path(__file__).parent / "results" / name).write_text(text)
     print(text)
     shutil.rmtree(given.folder)
 
