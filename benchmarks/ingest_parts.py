@@ -181,20 +181,28 @@ def _counts_written(counts: dict[str, tuple[pa.Array, np.ndarray]]) -> None:
 
 
 def _written(slabs: list[pa.RecordBatch], path: Path) -> None:
-    """Tokens by their dictionaries, numbers without."""
-    options = {"compression": "zstd", "store_schema": False, "write_statistics": False}
-    plain = [
-        [c.dictionary.take(c.indices) if c.type.value_type == pa.float64() else c for c in slab.columns]
+    """Tokens by their dictionaries, unless these are long; numbers without."""
+    short = [name for name in TOKENS if 2 * len(slabs[0][name].dictionary) <= len(slabs[0])]
+    tables = [
+        pa.table({n: slab[n] if n in short else slab[n].dictionary.take(slab[n].indices) for n in NAMES})
         for slab in slabs
     ]
-    tables = [pa.Table.from_arrays(columns, NAMES) for columns in plain]
+    options = {
+        "compression": "zstd",
+        "store_schema": False,
+        "write_statistics": False,
+        "use_dictionary": [name for name in NAMES if name in short or name not in TOKENS],
+    }
     with pq.ParquetWriter(path, tables[0].schema, write_page_checksum=True, **options) as writer:
         for table in tables:
             writer.write_table(table, len(table))
 
 
 def _groups(path: Path) -> Iterator[pa.Table]:
-    file = pq.ParquetFile(path, read_dictionary=TOKENS, page_checksum_verification=True)
+    footer = pq.read_metadata(path)
+    columns = map(footer.row_group(0).column, range(footer.num_columns))
+    short = [c.path_in_schema for c in columns if c.has_dictionary_page and c.path_in_schema in TOKENS]
+    file = pq.ParquetFile(path, read_dictionary=short, page_checksum_verification=True)
     for group in range(file.num_row_groups):
         yield file.read_row_group(group, use_threads=False)
 
@@ -207,7 +215,9 @@ def _ids(rows: pa.Table, known: dict[str, pa.Array]) -> dict[str, pa.Array]:
     found = {}
     for name in TOKENS:
         (column,) = rows[name].chunks
-        found[name] = pc.fill_null(pc.index_in(column.dictionary, known[name]).take(column.indices), -1)
+        by_dictionary = pa.types.is_dictionary(column.type)
+        ids = pc.fill_null(pc.index_in(column.dictionary if by_dictionary else column, known[name]), -1)
+        found[name] = ids.take(column.indices) if by_dictionary else ids
     return found
 
 
