@@ -16,7 +16,7 @@ from ctrloom.storage import Place, Written
 
 GROUP_ROWS = 32_768  # rows per row group, or up to twice as many: what a reader holds at a time
 PART_ROWS = 128 * GROUP_ROWS
-# A dictionary that has more of the rows' number of tokens than this is larger than they, and slower.
+# With more different tokens to a row than this, a dictionary takes more room and time than it saves.
 DICTIONARY_SHARE = 0.5
 # Ids, counts, factors: smaller and sooner written byte by byte than otherwise.
 _SPLIT = (pa.int32(), pa.int64(), pa.float32())
