@@ -152,6 +152,8 @@ def main() -> None:
     parser.add_argument("--crosses", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--group", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.text and given.limit:
+        parser.error("--limit makes a text of its own, so it does not go with --text")
     if given.group:
         given.group.write_text(str(os.getpid()))
     if given.child or given.crosses:
@@ -178,7 +180,7 @@ def main() -> None:
             peers.append(child(peer, clean, out, MIN_COUNT, python=given.peer_python))
     built = child(__file__, "--crosses", store)
     extra = [_parts(runs[-1], malformed), "", _crossed(built)]
-    if given.limit and not given.text:
+    if given.limit:
         generate(clean, given.times * given.rows)
         shutil.rmtree(store, ignore_errors=True)
         with group(given.limit) as member:

@@ -92,7 +92,7 @@ class PartWriter:
 
     def __init__(self, base: Place, folder: str, schema: pa.Schema) -> None:
         self.base, self.folder = base, base / folder
-        self.schema, self.decided = schema, False
+        self.schema = schema
         self.parts: list[PartFile] = []
         self.waiting: list[pa.RecordBatch] = []
         self.waiting_rows = 0
@@ -106,9 +106,14 @@ class PartWriter:
     def __exit__(self, failure: object, *_: object) -> None:
         if failure is None:
             self._flush()
-            if not self.parts and self.writer is None:
+            if not self.begun:
                 self._write(self.schema.empty_table())
         self._end_part(record=failure is None)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is written yet."""
+        return bool(self.parts) or self.writer is not None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
@@ -123,10 +128,9 @@ class PartWriter:
         if not self.waiting:
             return
         columns = [_joined(chunks) for chunks in zip(*(rows.columns for rows in self.waiting), strict=True)]
-        if not self.decided:  # by the first rows
+        if not self.begun:  # the first rows decide
             columns = [coded(c) if pa.types.is_string(c.type) else c for c in columns]
             self.schema = pa.schema(zip(self.schema.names, map(_stored, columns), strict=True))
-            self.decided = True
         columns = [
             coded(column) if is_coded(type) else plain(column)
             for type, column in zip(self.schema.types, columns, strict=True)
