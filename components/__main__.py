@@ -19,15 +19,15 @@ def load(name: str) -> Any:
 
 def readme(name: str) -> str:
     """What a component does, takes and makes, as Markdown."""
-    from pipelines.hardware import hardware
+    from ctrloom.pipelines.placement import load_hardware
 
     spec = load(name).component_spec
-    step = hardware().steps[name]
+    step = load_hardware().steps[name]
     reused = f"{'is reused' if step.cached else 'is not reused'} by later runs ({step.because})"
     parts = [
         f"# {name}",
         spec.description.strip(),
-        f"Runs on the profile `{step.profile}` of [hardware.yaml](../../pipelines/hardware.yaml); "
+        f"Runs on the profile `{step.profile}` of [hardware.yaml](../../src/ctrloom/config/hardware.yaml); "
         f"its result {reused}.",
         *_table("Takes", spec.inputs or {}, "| | | default | |"),
         *_table("Makes", {n: o for n, o in (spec.outputs or {}).items() if n != "Output"}, "| | | |"),
@@ -38,11 +38,11 @@ def readme(name: str) -> str:
 
 def index() -> str:
     """All components, where they run, and whether later runs take their results."""
-    from pipelines.hardware import hardware
+    from ctrloom.pipelines.placement import load_hardware
 
-    rows = []
+    hardware, rows = load_hardware(), []
     for name in names():
-        step = hardware().steps[name]
+        step = hardware.steps[name]
         said = load(name).component_spec.description.strip().split("\n")[0]
         cached = f"{'yes' if step.cached else 'no'}: {step.because}"
         rows.append(f"| [{name}]({name}/README.md) | {said} | {step.profile} | {cached} |")

@@ -1,11 +1,36 @@
-"""Compile every pipeline to the YAML that its module names as COMPILED: `python -m pipelines`."""
+"""Compile every pipeline into the library, with the hardware that it carries: `python -m pipelines`."""
 
+import tempfile
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from kfp import compiler
 
-for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-    module = import_module(f"pipelines.{path.stem}")
-    if hasattr(module, "COMPILED"):
-        compiler.Compiler().compile(getattr(module, path.stem), str(module.COMPILED))
+COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines"
+
+
+def pipelines() -> dict[str, Any]:
+    """All pipelines by the name of the file that each is compiled to."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+    modules = [import_module(f"pipelines.{name}") for name in names]
+    return {name: its for module in modules for name, its in getattr(module, "PIPELINES", {}).items()}
+
+
+def compiled(pipeline: Any) -> str:
+    """A pipeline as YAML: what it does, and what it asks of Kubernetes."""
+    import yaml
+
+    from ctrloom.pipelines.placement import load_hardware, place
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(file))
+        spec, platform = yaml.safe_load(file.read_text(encoding="utf-8")), {}
+    place(spec, platform, load_hardware())
+    return "# Written by `make compile`.\n" + yaml.safe_dump_all([spec, platform], sort_keys=True)
+
+
+if __name__ == "__main__":
+    for name, pipeline in pipelines().items():
+        (COMPILED / f"{name}.yaml").write_text(compiled(pipeline), encoding="utf-8")

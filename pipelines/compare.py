@@ -1,22 +1,17 @@
-"""Train many methods and models over seeds, each entry and seed as a step of its own, and write one table.
+"""Train many methods and models over seeds, each entry and seed as a step of its own, and write one table."""
 
-Compile with `make compile`, or `python -m pipelines.compare`.
-"""
+from typing import List  # noqa: UP035  # KFP knows lists with a type by this name
 
-from pathlib import Path
-
-from kfp import compiler, dsl
+from kfp import dsl
 
 from pipelines.comparison import compared
-
-COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "compare.yaml"
 
 
 @dsl.pipeline(name="compare")
 def compare(
     data: dict,  # type: ignore[type-arg]
     store: str,
-    jobs: list,  # type: ignore[type-arg]
+    jobs: List[dict],  # type: ignore[type-arg]  # noqa: UP006
     comparison: dict,  # type: ignore[type-arg]
     vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
@@ -40,5 +35,4 @@ def compare(
     compared(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
 
 
-if __name__ == "__main__":
-    compiler.Compiler().compile(compare, str(COMPILED))
+PIPELINES = {"compare": compare}

@@ -1,25 +1,19 @@
-"""Run a comparison of fixed data, seeds and configuration, and fail when its figures got worse.
+"""Run a comparison of fixed data, seeds and configuration, and fail when its figures got worse."""
 
-Compile with `make compile`, or `python -m pipelines.regression_eval`.
-"""
+from typing import List  # noqa: UP035  # KFP knows lists with a type by this name
 
-from pathlib import Path
-
-from kfp import compiler, dsl
+from kfp import dsl
 
 from components.regression.component import regression
 from components.require.component import require
 from pipelines.comparison import compared
-from pipelines.hardware import place
-
-COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "regression_eval.yaml"
 
 
 @dsl.pipeline(name="regression-eval")
 def regression_eval(
     data: dict,  # type: ignore[type-arg]
     store: str,
-    jobs: list,  # type: ignore[type-arg]
+    jobs: List[dict],  # type: ignore[type-arg]  # noqa: UP006
     comparison: dict,  # type: ignore[type-arg]
     baseline: dict,  # type: ignore[type-arg]
     vocabulary: dict = {},  # type: ignore[type-arg]  # noqa: B006
@@ -45,9 +39,8 @@ def regression_eval(
         strict: Whether the run fails when figures got worse; otherwise the verdict alone says it.
     """
     table = compared(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
-    verdict = place(regression(table=table.outputs["table"], baseline=baseline)).outputs["verdict"]
-    place(require(verdict=verdict, strict=strict))
+    verdict = regression(table=table.outputs["table"], baseline=baseline).outputs["verdict"]
+    require(verdict=verdict, strict=strict)
 
 
-if __name__ == "__main__":
-    compiler.Compiler().compile(regression_eval, str(COMPILED))
+PIPELINES = {"regression_eval": regression_eval}

@@ -1,11 +1,6 @@
-"""Train the champion's architecture on a new window of days, and replace the champion if the gate says so.
+"""Train the champion's architecture on a new window of days, and replace the champion if the gate says so."""
 
-Compile with `make compile`, or `python -m pipelines.scheduled_retrain`.
-"""
-
-from pathlib import Path
-
-from kfp import compiler, dsl
+from kfp import dsl
 
 from components.champion.component import champion as fetch_champion
 from components.drift.component import drift as compare_rows
@@ -15,10 +10,7 @@ from components.ingest_window.component import ingest_window
 from components.promote.component import promote
 from components.refresh.component import refresh
 from components.report.component import report
-from pipelines.hardware import place
 from pipelines.preflight import preflight
-
-COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines" / "scheduled_retrain.yaml"
 
 
 @dsl.pipeline(name="scheduled-retrain")
@@ -52,23 +44,20 @@ def scheduled_retrain(
         engine: What counts and encodes: duckdb in a step itself, or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
+    counting = {"engine": engine, "spark": spark}
     checked = preflight(store)
-    window = place(
-        ingest_window(data=data, store=store, until=until, days=days, engine=engine, spark=spark)
-    ).after(checked)
-    fetched = place(fetch_champion(registry=registry)).after(checked)
+    window = ingest_window(data=data, store=store, until=until, days=days, **counting).after(checked)
+    fetched = fetch_champion(registry=registry).after(checked)
     clean, champion = window.outputs["ingested"], fetched.outputs["champion"]
-    dataset = place(
-        grow(ingested=clean, champion=champion, store=store, growth=growth, engine=engine, spark=spark)
-    ).outputs["dataset"]
-    changed = place(compare_rows(dataset=dataset, champion=champion, settings=drift)).outputs["drift"]
-    challenger = place(refresh(dataset=dataset, champion=champion, training=training)).outputs["bundle"]
-    decided = place(decide(ingested=clean, challenger=challenger, champion=champion, gate=gate))
+    grown = grow(ingested=clean, champion=champion, store=store, growth=growth, **counting)
+    dataset = grown.outputs["dataset"]
+    changed = compare_rows(dataset=dataset, champion=champion, settings=drift).outputs["drift"]
+    challenger = refresh(dataset=dataset, champion=champion, training=training).outputs["bundle"]
+    decided = decide(ingested=clean, challenger=challenger, champion=champion, gate=gate)
     verdict = decided.outputs["verdict"]
-    place(report(drift=changed, verdict=verdict, name=name))
+    report(drift=changed, verdict=verdict, name=name)
     with dsl.If(decided.outputs["Output"] == True):  # noqa: E712
-        place(promote(bundle=challenger, verdict=verdict, registry=registry))
+        promote(bundle=challenger, verdict=verdict, registry=registry)
 
 
-if __name__ == "__main__":
-    compiler.Compiler().compile(scheduled_retrain, str(COMPILED))
+PIPELINES = {"scheduled_retrain": scheduled_retrain}

@@ -1,6 +1,7 @@
-"""What a compiled pipeline may use so that KFP's local runner and a cluster make the same of it.
+"""What a compiled pipeline may use so that KFP's local runner and a cluster run it alike.
 
-The local runner gets some of the rest wrong without a word: it skips a branch, or hands a loop a wrong value.
+The local runner skips a branch, or hands a loop a wrong value, without an error. KFP's driver fails where a
+loop item has no type, and passes one artifact of a list into another DAG without an error.
 """
 
 import re
@@ -11,22 +12,36 @@ OPERAND = re.compile(r"inputs\.parameter_values\['([^']+)'\]")
 LITERAL = re.compile(r"'[^'\\]*'|true|false|-?\d+(\.\d+)?")
 OPERATORS = re.compile(r"[\s()!=<>&|]*")
 DEFAULT = "Output"  # what KFP calls the output of a component that returns one value
+Spec = dict[str, Any]
 
 
-def violations(spec: dict[str, Any]) -> list[str]:
-    """Everything in a compiled pipeline that does not run alike in both places, with its task."""
-    found = []
-    for component in (spec["root"], *spec.get("components", {}).values()):
+def violations(spec: Spec, platform: Spec | None = None) -> list[str]:
+    """Everything in a compiled pipeline that does not run alike in both places, with its task.
+
+    `platform` is what the pipeline asks of Kubernetes, the second document of its YAML.
+    """
+    components, found = spec.get("components", {}), []
+    timeouts = _timeouts(platform or {})
+    for component in (spec["root"], *components.values()):
         dag = component.get("dag", {})
         for name, output in dag.get("outputs", {}).get("artifacts", {}).items():
             if len(output["artifactSelectors"]) > 1:
                 found.append(f"{name}: OneOf of artifacts")
         for name, task in dag.get("tasks", {}).items():
-            found += [f"{name}: {problem}" for problem in (*_condition(task), *_loop(task))]
+            its = components[task["componentRef"]["name"]]
+            problems = (
+                *_condition(task),
+                *_loop(task, its, components),
+                *_lists(task, its, dag["tasks"]),
+                *_retries(task, timeouts.get(its.get("executorLabel", ""))),
+            )
+            found += [f"{name}: {problem}" for problem in problems]
+            if "parameterIterator" in task and component is not spec["root"]:
+                found.append(f"{name}: loop inside another pipeline, branch or loop; put it at the top level")
     return found
 
 
-def _condition(task: dict[str, Any]) -> Iterator[str]:
+def _condition(task: Spec) -> Iterator[str]:
     policy, outputs = task.get("triggerPolicy", {}), _outputs(task)
     condition = policy.get("condition", "")
     for operand in OPERAND.findall(condition):
@@ -39,22 +54,89 @@ def _condition(task: dict[str, Any]) -> Iterator[str]:
         yield "takes an output of a task whose failure it ignores"
 
 
-def _loop(task: dict[str, Any]) -> Iterator[str]:
+def _loop(task: Spec, body: Spec, components: Spec) -> Iterator[str]:
     if "artifactIterator" in task:
         yield "loop over artifacts"
     if "parameterIterator" not in task:
         return
-    outputs, items = _outputs(task), task["parameterIterator"]["items"]
-    over = items.get("inputParameter", "")
+    outputs, iterator = _outputs(task), task["parameterIterator"]
+    over, item = iterator["items"].get("inputParameter", ""), iterator["itemInput"]
     if outputs.get(over, DEFAULT) != DEFAULT:
         yield f"loop over the named output {outputs[over]!r}; let the component return one value"
     for parameter in outputs.keys() - {over}:
         yield f"loop that reads {parameter!r}, an output of a task outside; give it a pipeline of its own"
-    if re.fullmatch(r"\s*\[\s*\]\s*", items.get("raw", "")):
+    if re.fullmatch(r"\s*\[\s*\]\s*", iterator["items"].get("raw", "")):
         yield "loop over nothing"
+    if over and any(_readers(body, over, components)):
+        yield f"the list {over!r} is read inside the loop over it, where KFP's driver removes it"
+    if _type_of(body, item) == "STRING":
+        typed = {its for its in _readers(body, item, components) if its != "STRING"}
+        for its in sorted(typed):
+            yield f"loop item without a type that a step takes as {its}; declare List[int] or List[dict]"
 
 
-def _outputs(task: dict[str, Any]) -> dict[str, str]:
+def _lists(task: Spec, component: Spec, siblings: Spec) -> Iterator[str]:
+    """Lists of artifacts that are passed into another DAG, where only one artifact arrives."""
+    if "dag" not in component:
+        return
+    for name, its in component.get("inputDefinitions", {}).get("artifacts", {}).items():
+        if its.get("isArtifactList"):
+            yield f"list of artifacts {name!r} passed into another DAG; collect it where it is used"
+    for name, source in task.get("inputs", {}).get("parameters", {}).items():
+        producer = source.get("taskOutputParameter", {}).get("producerTask", "")
+        if "parameterIterator" in siblings.get(producer, {}):
+            yield f"collected parameters {name!r} passed into another DAG; collect them where they are used"
+
+
+def _retries(task: Spec, timeout: int | None) -> Iterator[str]:
+    policy = task.get("retryPolicy")
+    if not policy:
+        return
+    factor, budget = policy.get("backoffFactor", 2), _seconds(policy.get("backoffMaxDuration", "3600s"))
+    if factor != int(factor):
+        yield f"retries with the fractional factor {factor}; Argo reads an integer"
+    attempts = policy.get("maxRetryCount", 0)
+    if attempts and timeout is None:
+        yield "retries without a timeout of one attempt, so that nothing tells how long all of them may take"
+    elif attempts and budget < (attempts + 1) * (timeout or 0):
+        yield (
+            f"retries within {budget} seconds of the start of the first attempt, and one attempt may take "
+            f"{timeout}: backoffMaxDuration is the budget of all {attempts + 1} together"
+        )
+
+
+def _readers(component: Spec, parameter: str, components: Spec) -> Iterator[str]:
+    """Types with which the steps inside a DAG read one of its parameters, however deep they are."""
+    for task in component.get("dag", {}).get("tasks", {}).values():
+        its = components[task["componentRef"]["name"]]
+        for name, source in task.get("inputs", {}).get("parameters", {}).items():
+            if source.get("componentInputParameter") != parameter:
+                continue
+            if "dag" in its:
+                yield from _readers(its, name, components)
+            else:
+                yield _type_of(its, name)
+
+
+def _type_of(component: Spec, parameter: str) -> str:
+    return str(component["inputDefinitions"]["parameters"][parameter]["parameterType"])
+
+
+def _timeouts(platform: Spec) -> dict[str, int]:
+    kubernetes = platform.get("platforms", {}).get("kubernetes", {})
+    executors = kubernetes.get("deploymentSpec", {}).get("executors", {})
+    return {
+        label: int(its["activeDeadlineSeconds"])
+        for label, its in executors.items()
+        if "activeDeadlineSeconds" in its
+    }
+
+
+def _seconds(duration: str) -> int:
+    return int(duration.removesuffix("s"))
+
+
+def _outputs(task: Spec) -> dict[str, str]:
     """Parameters that a task takes from other tasks, and the name of the output there."""
     given = task.get("inputs", {}).get("parameters", {})
     return {
@@ -64,6 +146,6 @@ def _outputs(task: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _artifacts(task: dict[str, Any]) -> list[str]:
+def _artifacts(task: Spec) -> list[str]:
     given = task.get("inputs", {}).get("artifacts", {})
     return [name for name, source in given.items() if "taskOutputArtifact" in source]

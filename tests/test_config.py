@@ -82,7 +82,10 @@ def test_a_key_like_no_other_lists_the_valid_ones() -> None:
         ({"search": {"learning_rate": "fast"}}, "search.learning_rate"),
         ({"models": {"default": {"epochs": 0}}}, "models.default: epochs: .*greater than or equal to 1"),
         ({"data": {"max_malformed": 1.0}}, "data.max_malformed: .*less than 1"),
-        ({"data": {"columns": {"click": "lable", "a": "numeric"}}}, "data.columns.click: .*'lable'.*'label'"),
+        (
+            {"data": {"columns": {"click": "lable", "a": "numeric"}}},
+            "data.columns.click.kind: .*'lable'.*'label'",
+        ),
         (
             {"data": {"columns": {"user": "categorical"}}},
             "exactly one column must be of kind label, found none",

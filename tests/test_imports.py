@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "predict": BASE | {"data", "export", "training"},
     "stages": TRAINING | {"search", "stages", "predict", "registry"},
     "summary": BASE | {"evaluation", "expected", "search.trace", "stages"},
-    "pipelines": BASE | {"data", "evaluation", "stages", "summary", "predict", "pipelines"},
+    "pipelines": BASE | {"config_file", "data", "evaluation", "stages", "summary", "predict", "pipelines"},
     "comparing": BASE | {"stages", "evaluation"},
     "cli": {"*"},
     "cli.options": set(),

@@ -12,7 +12,6 @@ def evaluate(
     dataset: Input[Dataset],
     search: Input[Artifact],
     retrained: Input[List[Artifact]],  # noqa: UP006
-    transferred: Input[List[Artifact]],  # noqa: UP006
     baselines: Input[List[Artifact]],  # noqa: UP006
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
@@ -20,8 +19,10 @@ def evaluate(
     summary: Output[Markdown],
     report: Output[HTML],
     name: str,
+    seeds: list,  # type: ignore[type-arg]
     settings: dict = {},  # type: ignore[type-arg]  # noqa: B006
     run: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    transferred: Input[List[Artifact]] = None,  # type: ignore[assignment]  # noqa: UP006
 ) -> None:
     """Score all models on the same validation and test rows, compare them, and write the report.
 
@@ -29,7 +30,6 @@ def evaluate(
         dataset: Manifest of an encoded data set.
         search: Folder that a search wrote.
         retrained: Models that retrain wrote, one folder for each seed.
-        transferred: Models that transfer wrote, likewise.
         baselines: Models that baselines wrote, likewise.
         evaluation: Folder with metrics.json, predictions.parquet, summary.md and report.html.
         metrics: Test AUC and logloss of every model, means over seeds.
@@ -37,8 +37,10 @@ def evaluate(
         summary: The verdict in words, and all models in one table.
         report: The whole report as a page that asks nothing from elsewhere.
         name: Name of the run, as the report shows it.
+        seeds: Seeds that every model must have been trained with.
         settings: Base model, bins and resamples (section `evaluation` of a run configuration).
         run: The whole run configuration, for the report's record of where everything comes from.
+        transferred: Models that transfer wrote, likewise; none where nothing can be transferred.
     """
     import shutil
     from pathlib import Path
@@ -47,12 +49,13 @@ def evaluate(
     from ctrloom.config import EvaluationConfig
     from ctrloom.pipelines import display
 
-    folders = [Path(artifact.path) for artifact in (*retrained, *transferred, *baselines)]
+    folders = [Path(artifact.path) for artifact in (*retrained, *(transferred or []), *baselines)]
     output = Path(evaluation.path)
     results = stages.evaluate(
         Path(dataset.path),
         Path(search.path),
         folders,
+        [int(seed) for seed in seeds],
         EvaluationConfig.parse(settings, "evaluation"),
         name,
         run,

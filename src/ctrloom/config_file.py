@@ -99,16 +99,16 @@ def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, An
         return raw
     if here in extended:
         raise ConfigError(f"{path}: extends itself, by way of {extended[-1]}")
-    return _merged(read_yaml(here.parent / str(base), (*extended, here)), raw)
+    return merged(read_yaml(here.parent / str(base), (*extended, here)), raw)
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` on top of `base`: mappings key by key, everything else as a whole."""
-    merged = dict(base)
+    result = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merged(base[key], value) if both else value
-    return merged
+        result[key] = merged(base[key], value) if both else value
+    return result
 
 
 def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:

@@ -31,17 +31,22 @@ class Section(BaseModel):
 def _explain(cls: type[BaseModel], problem: Any, where: str) -> str:
     path = ".".join(str(part) for part in _named(cls, problem["loc"]) if part != "[key]")
     if problem["type"] == "literal_error":
-        near = difflib.get_close_matches(
-            str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"]), n=1, cutoff=0.5
-        )
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{where}: {path}: must be {problem['ctx']['expected']}, not {problem['input']!r}{hint}"
+        return _not_among(f"{where}: {path}", problem["ctx"]["expected"], problem["input"])
+    if problem["type"] == "union_tag_invalid":
+        key, context = problem["ctx"]["discriminator"].strip("'"), problem["ctx"]
+        return _not_among(f"{where}: {path}.{key}", context["expected_tags"], context["tag"])
     if problem["type"] != "extra_forbidden":
         return f"{where}: {path + ': ' if path else ''}{problem['msg'].removeprefix('Value error, ')}"
     key, valid = str(problem["loc"][-1]), _keys_at(cls, problem["loc"][:-1])
     near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(sorted(valid))}"
     return f"{where}: {path}: unknown key {key!r}; {hint}"
+
+
+def _not_among(what: str, expected: str, given: Any) -> str:
+    """`expected` is a list of quoted words."""
+    near = difflib.get_close_matches(str(given), re.findall("'([^']+)'", expected), n=1, cutoff=0.5)
+    return f"{what}: must be {expected}, not {given!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _named(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[Any]:

@@ -5,6 +5,7 @@ import shlex
 import shutil
 from datetime import date
 from importlib.metadata import version
+from ipaddress import ip_network
 from pathlib import Path
 
 import jsonschema
@@ -17,6 +18,7 @@ from ctrloom.cli import BY_SEVERAL, app
 from ctrloom.config import ClusterConfig
 from ctrloom.config_file import load_retraining_config, load_run_config
 from ctrloom.data.window import windowed
+from ctrloom.pipelines.placement import load_hardware
 from ctrloom.pipelines.request import Request
 from manifests import render
 
@@ -80,10 +82,60 @@ def test_overlays_set_what_the_command_line_reads(overlay):
     (job,) = [each for each in resources if each["kind"] == "CronJob"]
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == settings["CTRLOOM_IMAGE"]
-    launcher = next(each for each in resources if named(each) == ("ConfigMap", "kfp-launcher"))
-    assert launcher["data"]["defaultPipelineRoot"] == settings["CTRLOOM_PIPELINE_ROOT"]
+    assert ("ConfigMap", "kfp-launcher") not in map(named, resources), "that one is KFP's own"
+    assert settings["CTRLOOM_PIPELINE_ROOT"]
+    assert ("Namespace", settings["CTRLOOM_NAMESPACE"]) in map(named, resources)
     mounted = container["envFrom"][0]["configMapRef"]["name"]
     assert ("ConfigMap", mounted) in map(named, resources)
+
+
+def test_everything_moves_to_another_namespace(overlay, tmp_path):
+    name, resources = overlay
+    shutil.copytree(render.HERE, tmp_path / "manifests")
+    file = tmp_path / "manifests" / "overlays" / name / "kustomization.yaml"
+    file.write_text(file.read_text().replace("namespace: kubeflow", "namespace: team-ads"))
+    moved = render.built(file.parent)
+    assert len(moved) == len(resources)
+    for resource in moved:
+        validate(resource)
+        its = resource["metadata"].get("namespace") or resource["metadata"]["name"]
+        assert its == "team-ads", named(resource)
+        for subject in resource.get("subjects", []):
+            assert subject["namespace"] == "team-ads"
+
+
+def test_the_local_overlay_asks_for_no_gpu_and_has_the_keys_of_kfps_store(overlay):
+    name, resources = overlay
+    if name != "local":
+        return
+    hardware = load_hardware(render.HERE / "overlays" / name / "hardware.yaml")
+    request = Request.of(
+        "compare", {"data": {}, "store": "s", "jobs": [], "comparison": {}}, {}, None, None, True, hardware
+    )
+    text = request.text
+    assert "resourceType" not in text
+    assert "nvidia-l4" not in text
+    (job,) = [each for each in resources if each["kind"] == "CronJob"]
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert "--hardware=/etc/ctrloom/hardware.yaml" in container["args"]
+    from_secret = {
+        its["name"]: its["valueFrom"]["secretKeyRef"] for its in container["env"] if "valueFrom" in its
+    }
+    (secret,) = hardware.environment.secrets
+    assert from_secret == {n: {"name": secret.name, "key": key} for n, key in secret.variables.items()}
+    role = next(each for each in resources if named(each) == ("Role", "ctrloom-steps"))
+    (readable,) = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
+    assert (readable["resourceNames"], readable["verbs"]) == ([secret.name], ["get"])
+
+
+def test_steps_reach_the_api_server(overlay):
+    policy = next(each for each in overlay[1] if named(each) == ("NetworkPolicy", "ctrloom-api-server"))[
+        "spec"
+    ]
+    assert policy["podSelector"]["matchLabels"] == {"pipelines.kubeflow.org/v2_component": "true"}
+    (rule,) = policy["egress"]
+    assert {port["port"] for port in rule["ports"]} == {443, 6443}
+    assert all(ip_network(to["ipBlock"]["cidr"]).is_private for to in rule["to"])
 
 
 def test_steps_on_gke_have_the_identity_of_the_cloud(overlay):
@@ -98,7 +150,7 @@ def test_pipelines_fit_their_schemas():
     for resource in resources:
         validate(resource)
     kinds = [resource["kind"] for resource in resources]
-    assert kinds.count("Pipeline") == kinds.count("PipelineVersion") >= 2
+    assert kinds.count("Pipeline") == kinds.count("PipelineVersion") == 8
     versions = [each for each in resources if each["kind"] == "PipelineVersion"]
     pipelines = {each["metadata"]["name"] for each in resources if each["kind"] == "Pipeline"}
     assert {each["spec"]["pipelineName"] for each in versions} == pipelines
@@ -165,7 +217,9 @@ def test_roles_allow_little_and_are_bound_to_accounts_that_exist(base):
 
 
 def test_steps_are_reached_by_nobody_and_reach_no_neighbour(base):
-    for policy in (each["spec"] for each in base if each["kind"] == "NetworkPolicy"):
+    policies = {each["metadata"]["name"]: each["spec"] for each in base if each["kind"] == "NetworkPolicy"}
+    assert policies.pop("ctrloom-api-server")["policyTypes"] == ["Egress"]  # another lets nothing in
+    for policy in policies.values():
         assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
         assert "ingress" not in policy
         for block in (to["ipBlock"] for rule in policy["egress"] for to in rule["to"] if "ipBlock" in to):
@@ -284,6 +338,8 @@ def test_the_encoding_has_what_it_names_and_may_do_no_more(encoding):
     label = policy["podSelector"]["matchLabels"]
     assert label == spec["driver"]["labels"] == spec["executor"]["labels"]
     assert policy["ingress"] == [{"from": [{"podSelector": {"matchLabels": label}}]}]
+    anywhere = [rule["ports"] for rule in policy["egress"] if "to" not in rule]
+    assert anywhere == [[{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]]
 
 
 def test_the_encoding_is_a_command_that_there_is_in_the_image_that_there_is(encoding, tmp_path):

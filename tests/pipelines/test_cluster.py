@@ -18,7 +18,7 @@ from ctrloom.config_file import load_cluster_config
 from ctrloom.pipelines import compiled, endpoint
 from ctrloom.pipelines.cluster import Cluster
 from ctrloom.pipelines.endpoint import ClusterError, UnreachableError
-from ctrloom.pipelines.request import Request, RequestError, parameters, revision, six_fields
+from ctrloom.pipelines.request import Request, RequestError, parameters, revision, six_fields, texts
 from ctrloom.section import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # KFP's client, of urllib3
@@ -89,19 +89,53 @@ def test_a_run_is_asked_for_with_configuration_images_and_account(server, folder
     assert body["experiment_id"] == experiment["experiment_id"]
     assert body["runtime_config"]["pipeline_root"] == "gs://bucket/kfp"
     given = body["runtime_config"]["parameters"]
-    assert (given["name"], given["method"], given["seeds"], given["store"]) == (
-        "clicks",
-        "autofis",
-        [3, 4],
-        "/mnt/store",
-    )
+    assert (given["name"], given["seeds"], given["store"]) == ("clicks", [3, 4], "/mnt/store")
     assert given["search"]["epochs"] == 5
     spec, platform = body["pipeline_spec"]["pipeline_spec"], body["pipeline_spec"]["platform_spec"]
-    assert spec["pipelineInfo"]["name"] == "search-and-retrain"
+    assert spec["pipelineInfo"]["name"] == "search-and-retrain-autofis"
     images = {name: its["container"]["image"] for name, its in spec["deploymentSpec"]["executors"].items()}
     assert images["exec-ingest"] == "registry/ctrloom-python:1"
     assert images["exec-retrain"] == "registry/ctrloom-python-gpu:1"
     assert "exec-retrain" in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+@pytest.mark.parametrize(
+    ("search", "pipeline"),
+    [
+        ({"method": "aim"}, "search-and-retrain-aim"),
+        ({"method": "optinter"}, "search-and-retrain-optinter"),
+        ({"method": "autopi"}, "search-and-retrain-autopi"),
+        ({"method": "random", "keep": {2: 1}}, "search-and-retrain-selection"),
+        ({"method": "mutual_information", "keep": {2: 1}}, "search-and-retrain-selection"),
+    ],
+)
+def test_submit_takes_the_pipeline_of_the_search_method(search, pipeline, server, folder):
+    given = "--parameter", f"search={json.dumps(search)}", "--set", "vocabulary.crosses={}"
+    body = submitted(server, *given)
+    assert body["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == pipeline
+    assert body["runtime_config"]["parameters"]["search"]["method"] == search["method"]
+
+
+def test_submit_rejects_an_unknown_method_before_anything_starts(server, folder):
+    with pytest.raises(ConfigError, match=r"search\.method: must be .*did you mean 'autofis'"):
+        ctrloom("submit", "run.yaml", "--set", "search.method=autofiss")
+    (folder / "search.yaml").write_text("method: nonsense\n")
+    with pytest.raises(ConfigError, match=r"search\.method: must be"):
+        ctrloom("submit", "run.yaml", "--parameter", "search=@search.yaml")
+    with pytest.raises(ConfigError, match=r"'autofis', whose pipeline is search_and_retrain_autofis"):
+        ctrloom("submit", "run.yaml", "--pipeline", "search_and_retrain_aim")
+    assert server.asked == []
+
+
+def test_submit_places_steps_as_a_hardware_file_says(server, folder):
+    (folder / "mine.yaml").write_text(
+        "profiles: {gpu: {node_selector: {cloud.google.com/gke-accelerator: nvidia-h100-80gb}}}\n"
+        "environment: {secrets: [{name: keys, variables: {TOKEN: token}}]}\n"
+    )
+    platform = submitted(server, "--hardware=mine.yaml")["pipeline_spec"]["platform_spec"]
+    its = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-retrain"]
+    assert its["nodeSelector"]["labels"] == {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"}
+    assert its["secretAsEnv"][0]["secretName"] == "keys"
 
 
 def test_the_experiment_is_made_once(server, folder):
@@ -272,7 +306,7 @@ def test_a_token_file_is_read_again_when_it_is_renewed(server, folder):
     server.token = "first"
     (folder / "token").write_text("first\n")
     cluster = Cluster(ClusterConfig(endpoint=server.url, token_file=folder / "token"))
-    request = Request.of("search_and_retrain", {"name": "x", "data": {}, "store": "s"}, {})
+    request = Request.of("search_and_retrain_autofis", {"name": "x", "data": {}, "store": "s"}, {})
     cluster.submit(request, "x")
     server.token = "second"
     (folder / "token").write_text("second\n")
@@ -304,7 +338,7 @@ def test_a_certificate_that_is_not_trusted_is_named(folder):
             Cluster(ClusterConfig(endpoint=server.url)).wait("some-run", timeout=1)
         trusting = Cluster(ClusterConfig(endpoint=server.url, ca_certificate=made[1]))
         assert trusting.submit(
-            Request.of("search_and_retrain", {"name": "x", "data": {}, "store": "s"}, {}), "x"
+            Request.of("search_and_retrain_autofis", {"name": "x", "data": {}, "store": "s"}, {}), "x"
         )
     finally:
         stop()
@@ -370,7 +404,8 @@ def test_an_address_that_is_not_kfps_is_noticed(page, server, folder):
         ctrloom("wait", "some-run")
 
 
-def test_without_an_endpoint_outside_of_a_cluster(folder):
+def test_without_an_endpoint_outside_of_a_cluster(folder, monkeypatch):
+    monkeypatch.setattr(endpoint, "POD", folder / "no-pod")
     with pytest.raises(ClusterError, match="endpoint: outside of a cluster one is needed"):
         Cluster(ClusterConfig())
 
@@ -402,7 +437,7 @@ def test_a_schedule_says_when_and_how(server, folder):
     assert (body["no_catchup"], body["max_concurrency"]) == (False, "3")
     assert body["runtime_config"]["parameters"]["seeds"] == [3, 4]
     (pipeline,), (version,) = server.all("pipelines"), server.all("versions")
-    assert (pipeline["display_name"], pipeline["namespace"]) == ("search-and-retrain", "team")
+    assert (pipeline["display_name"], pipeline["namespace"]) == ("search-and-retrain-autofis", "team")
     assert body["pipeline_version_reference"] == {
         "pipeline_id": pipeline["pipeline_id"],
         "pipeline_version_id": version["pipeline_version_id"],
@@ -497,12 +532,12 @@ def test_without_a_store_the_parameter_is_named(server, folder):
 
 def test_parameters_are_yaml(tmp_path):
     (tmp_path / "d.json").write_text('{"auc": 0.5}')
-    given = parameters(["a=3", "b=[x, y]", "c=k=v", f"d=@{tmp_path}/d.json"])
+    given = parameters(texts(["a=3", "b=[x, y]", "c=k=v", f"d=@{tmp_path}/d.json"]))
     assert given == {"a": 3, "b": ["x", "y"], "c": "k=v", "d": {"auc": 0.5}}
     with pytest.raises(RequestError, match="d: nowhere: No such file"):
-        parameters(["d=@nowhere"])
+        texts(["d=@nowhere"])
     with pytest.raises(RequestError, match="b: its value is not YAML"):
-        parameters(["b=[x"])
+        parameters(texts(["b=[x"]))
 
 
 def test_the_environment_is_on_top_of_the_file(folder):

@@ -1,4 +1,4 @@
-"""What the hardware's configuration says of a step stands in the compiled pipelines."""
+"""The hardware configuration of a step is in the compiled pipelines, as KFP's own helpers would write it."""
 
 import re
 from pathlib import Path
@@ -9,13 +9,12 @@ import yaml
 pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
 
 from ctrloom.config.hardware import Hardware
-from ctrloom.config_file import read_yaml
 from ctrloom.pipelines import compiled
+from ctrloom.pipelines.placement import component_of, load_hardware, place
 from ctrloom.section import ConfigError
 
 ROOT = Path(__file__).parents[2]
-FILE = ROOT / "pipelines" / "hardware.yaml"
-HARDWARE = Hardware.parse(read_yaml(FILE), "hardware.yaml")
+HARDWARE = load_hardware()
 NAMES = sorted(path.stem for path in (ROOT / "src/ctrloom/pipelines").glob("*.yaml"))
 
 
@@ -26,13 +25,8 @@ def placed(name):
     for task in compiled.tasks(spec):
         label = spec["components"][task["componentRef"]["name"]].get("executorLabel")
         if label:
-            step = re.sub(r"(-\d+)+$", "", label.removeprefix("exec-")).replace("-", "_")
-            yield (
-                step,
-                task,
-                spec["deploymentSpec"]["executors"][label]["container"],
-                kubernetes.get(label, {}),
-            )
+            executor = spec["deploymentSpec"]["executors"][label]
+            yield component_of(executor), task, executor["container"], kubernetes[label]
 
 
 STEPS = [pytest.param(*step, id=f"{name}-{step[0]}") for name in NAMES for step in placed(name)]
@@ -46,8 +40,10 @@ def test_a_step_runs_where_its_profile_says(step, task, container, kubernetes):
         "maxRetryCount": profile.retry.attempts,
         "backoffDuration": f"{profile.retry.backoff}s",
         "backoffFactor": profile.retry.factor,
-        "backoffMaxDuration": f"{profile.retry.longest}s",
+        "backoffMaxDuration": f"{profile.retry_budget}s",
     }
+    budget = int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s"))
+    assert budget > (profile.retry.attempts + 1) * profile.timeout
     assert task["cachingOptions"].get("enableCache", False) == HARDWARE.steps[step].cached
     assert container["resources"]["resourceMemoryLimit"] == profile.memory.limit
     if profile.accelerator:
@@ -81,38 +77,80 @@ def test_one_machine_gets_nothing_of_it(name):
     assert not re.search("accelerator|tolerations|resourceCpu|CTRLOOM_DEVICE", text)
 
 
-def test_another_file_places_steps_elsewhere(tmp_path, monkeypatch):
-    from kfp import compiler, dsl
+MINE = {
+    "profiles": {
+        "cpu": {"memory": {"request": "1Gi", "limit": "3Gi"}},
+        "gpu": {
+            "node_selector": {"pool": "fast", "cloud.google.com/gke-accelerator": None},
+            "accelerator": {"count": 2},
+            "tolerations": [{"key": "a", "operator": "Equal", "value": "b", "effect": "NoExecute"}],
+            "retry": {"attempts": 1, "backoff": 10, "factor": 3, "pending": 5},
+            "timeout": 100,
+        },
+    },
+    "steps": {"ingest": {"profile": "gpu", "cached": False, "because": "theirs"}},
+    "environment": {
+        "variables": {"AWS_ENDPOINT_URL": "http://seaweedfs.kubeflow:9000"},
+        "secrets": [{"name": "keys", "variables": {"AWS_ACCESS_KEY_ID": "accesskey", "TOKEN": "token"}}],
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_placement_is_what_kfps_own_helpers_write(tmp_path):
+    from kfp import compiler, dsl, kubernetes
 
     from components.ingest.component import ingest
-    from pipelines import hardware
+    from components.vocabulary.component import vocabulary
 
-    mine = tmp_path / "mine.yaml"
-    mine.write_text(
-        f"extends: {FILE}\n"
-        "steps: {ingest: {profile: gpu, cached: false, because: theirs}}\n"
-        "profiles: {gpu: {node_selector: {pool: fast}, accelerator: {count: 2}}}\n"
-    )
-    monkeypatch.setattr(hardware, "FILE", mine)
-    hardware.hardware.cache_clear()
+    def with_helpers(task, cached):
+        kubernetes.use_secret_as_env(task, "keys", {"accesskey": "AWS_ACCESS_KEY_ID", "token": "TOKEN"})
+        task.set_env_variable("AWS_ENDPOINT_URL", "http://seaweedfs.kubeflow:9000")
+        return task.set_caching_options(cached)
 
     @dsl.pipeline
-    def alone():
-        hardware.place(ingest(data={}, store="store"))
+    def two():
+        first = with_helpers(ingest(data={}, store="store"), False)
+        first.set_cpu_request("4").set_cpu_limit("8").set_memory_request("16Gi").set_memory_limit("48Gi")
+        first.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
+        first.set_env_variable("CTRLOOM_DEVICE", "cuda").set_env_variable("CTRLOOM_PROCESSES", "2")
+        first.set_retry(1, "10s", 3, "220s")  # two attempts of 100 s that wait for 5 s each, and 10 s between
+        kubernetes.add_node_selector(first, "pool", "fast")
+        kubernetes.add_toleration(first, "a", "Equal", "b", "NoExecute")
+        kubernetes.empty_dir_mount(first, "shared-memory", "/dev/shm", "Memory", "8Gi")
+        kubernetes.set_timeout(first, 100)
+        second = with_helpers(vocabulary(ingested=first.outputs["ingested"], store="store"), True)
+        second.set_cpu_request("2").set_cpu_limit("8").set_memory_request("1Gi").set_memory_limit("3Gi")
+        second.set_retry(2, "30s", 2, f"{3 * (21600 + 86400) + 90}s")
+        nowhere = ("cloud.google.com/gke-accelerator", "nvidia.com/gpu.present")
+        expressions = [{"key": key, "operator": "DoesNotExist"} for key in nowhere]
+        kubernetes.add_node_affinity(second, match_expressions=expressions)
+        kubernetes.set_timeout(second, 21600)
 
-    try:
-        compiler.Compiler().compile(alone, str(tmp_path / "alone.yaml"))
-    finally:
-        hardware.hardware.cache_clear()
-    spec, platform = yaml.safe_load_all((tmp_path / "alone.yaml").read_text())
-    executor = spec["deploymentSpec"]["executors"]["exec-ingest"]["container"]
-    assert executor["resources"]["accelerator"]["resourceCount"] == "2"
-    assert {"name": "CTRLOOM_PROCESSES", "value": "2"} in executor["env"]
-    labels = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-ingest"][
-        "nodeSelector"
-    ]["labels"]
-    assert labels == {"pool": "fast", "cloud.google.com/gke-accelerator": "nvidia-l4"}
-    assert spec["root"]["dag"]["tasks"]["ingest"]["cachingOptions"] == {}
+    compiler.Compiler().compile(two, str(tmp_path / "two.yaml"))
+    spec, platform = yaml.safe_load_all((tmp_path / "two.yaml").read_text())
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        numbers = ("cpuLimit", "cpuRequest", "memoryLimit", "memoryRequest")  # of backends before 2.4
+        for key in numbers:
+            del container["resources"][key]
+        for key in ("count", "type"):
+            container["resources"].get("accelerator", {}).pop(key, None)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINE))
+    mine, theirs = yaml.safe_load_all((tmp_path / "two.yaml").read_text())
+    place(mine, theirs, load_hardware(tmp_path / "mine.yaml"))
+    assert theirs == platform
+    assert mine == spec
+
+
+def test_placing_again_replaces_what_was_placed(tmp_path):
+    spec, platform = compiled.read("compare")
+    before = yaml.safe_dump([spec, platform])
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINE))
+    place(spec, platform, load_hardware(tmp_path / "mine.yaml"))
+    assert yaml.safe_dump([spec, platform]) != before
+    place(spec, platform, HARDWARE)
+    assert yaml.safe_dump([spec, platform]) == before
 
 
 @pytest.mark.parametrize(
@@ -123,25 +161,18 @@ def test_another_file_places_steps_elsewhere(tmp_path, monkeypatch):
         ({"profiles": {"gpu": {"shared_memory": "much"}}}, "profiles.gpu.shared_memory"),
         ({"profiles": {"gpu": {"shared_memroy": "1Gi"}}}, "did you mean 'shared_memory'?"),
         ({"steps": {"ingest": {"profile": "tpu"}}}, "no profile 'tpu'; there are cpu, gpu"),
+        ({"profiles": {"cpu": {"retry": {"longest": 600}}}}, "longest: KFP takes it as the budget of all"),
+        ({"profiles": {"cpu": {"retry": {"factor": 1.5}}}}, "profiles.cpu.retry.factor"),
+        ({"environment": {"variables": {"A B": "c"}}}, "environment.variables"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(change, message, tmp_path):
-    (tmp_path / "mine.yaml").write_text(f"extends: {FILE}\n" + yaml.safe_dump(change))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(change))
     with pytest.raises(ConfigError, match=re.escape(message)):
-        Hardware.parse(read_yaml(tmp_path / "mine.yaml"), "mine.yaml")
+        load_hardware(tmp_path / "mine.yaml")
 
 
-def test_a_step_without_a_place_is_an_error(monkeypatch):
-    from kfp import dsl
-
-    from components.ingest.component import ingest
-    from pipelines import hardware
-
-    none = HARDWARE.model_copy(update={"steps": {}})
-    monkeypatch.setattr(hardware, "hardware", lambda: none)
-
-    def alone():
-        hardware.place(ingest(data={}, store="store"))
-
-    with pytest.raises(ValueError, match="steps: has no 'ingest'"):
-        dsl.pipeline(alone)
+def test_a_step_without_a_place_is_an_error():
+    none = Hardware(profiles=HARDWARE.profiles, steps={})
+    with pytest.raises(ValueError, match=r"steps: has no 'compare_job'|steps: has no '\w+'"):
+        place(*compiled.read("compare"), none)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
 def test_compiled_pipelines_run_alike_everywhere(path):
-    assert violations(next(yaml.safe_load_all(path.read_text()))) == []
+    assert violations(*yaml.safe_load_all(path.read_text())) == []
 
 
 def component(function):
@@ -62,7 +62,43 @@ def read(made: dsl.Input[dsl.Dataset]):
     pass
 
 
-def fine(method: str = "a"):
+@component
+def count(numbers: list):
+    pass
+
+
+@component
+def read_all(all_made: dsl.Input[List[dsl.Dataset]]):  # noqa: UP006
+    pass
+
+
+@component
+def make_one(made: dsl.Output[dsl.Dataset], seed: int = 0):
+    pass
+
+
+@dsl.pipeline
+def reads_all(all_made: dsl.Input[List[dsl.Dataset]]):  # noqa: UP006
+    read_all(all_made=all_made)
+
+
+@component
+def double(number: int) -> int:
+    return 2 * number
+
+
+@dsl.pipeline
+def counts(numbers: List[int]):  # noqa: UP006
+    count(numbers=numbers)
+
+
+@dsl.pipeline
+def loops(numbers: List[int]):  # noqa: UP006
+    with dsl.ParallelFor(numbers) as number:
+        train(seed=number)
+
+
+def fine(method: str = "a", numbers: List[int] = [1, 2]):  # noqa: B006, UP006
     made = make()
     with dsl.If(method == "a"):
         train()
@@ -75,6 +111,10 @@ def fine(method: str = "a"):
     with dsl.ParallelFor(seeds().output) as seed:
         train(seed=seed)
         read(made=made.output)
+    with dsl.ParallelFor(numbers) as number:
+        each = make_one(seed=number)
+    count(numbers=numbers)
+    read_all(all_made=dsl.Collected(each.output))
 
 
 def condition_on_a_named_output():
@@ -111,6 +151,52 @@ def one_of_artifacts(method: str = "a"):
     read(made=dsl.OneOf(made.output, other.output))
 
 
+def loop_items_without_a_type(numbers: list = [1, 2]):  # noqa: B006
+    with dsl.ParallelFor(numbers) as number:
+        train(seed=number)
+
+
+def loop_that_reads_its_list(numbers: List[int] = [1, 2]):  # noqa: B006, UP006
+    with dsl.ParallelFor(numbers) as number:
+        train(seed=number)
+        count(numbers=numbers)
+
+
+def list_passed_into_a_pipeline(numbers: List[int] = [1, 2]):  # noqa: B006, UP006
+    with dsl.ParallelFor(numbers) as number:
+        each = make_one(seed=number)
+    reads_all(all_made=dsl.Collected(each.output))
+
+
+def list_passed_into_a_branch(all_made: dsl.Input[List[dsl.Dataset]]):  # noqa: UP006
+    with dsl.If(ready().output == True):  # noqa: E712
+        read_all(all_made=all_made)
+
+
+def loop_in_a_pipeline(numbers: List[int] = [1, 2]):  # noqa: B006, UP006
+    loops(numbers=numbers)
+
+
+def loop_in_a_branch(numbers: List[int] = [1, 2]):  # noqa: B006, UP006
+    with dsl.If(ready().output == True):  # noqa: E712
+        with dsl.ParallelFor(numbers) as number:
+            train(seed=number)
+
+
+def parameters_passed_into_a_pipeline(numbers: List[int] = [1, 2]):  # noqa: B006, UP006
+    with dsl.ParallelFor(numbers) as number:
+        each = double(number=number)
+    counts(numbers=dsl.Collected(each.output))
+
+
+def retried():
+    make().set_retry(2, "1s", 2.0, "900s")
+
+
+def fractional_factor():
+    make().set_retry(2, "1s", 1.5, "900s")
+
+
 def ignored_failure():
     train(seed=1, least=plan().outputs["least"]).ignore_upstream_failure()
 
@@ -133,12 +219,40 @@ def test_the_subset_leaves_room_for_branches_and_loops(tmp_path):
         (loop_that_reads_outside, "for-loop-1: loop that reads 'pipelinechannel--plan-least'"),
         (loop_over_artifacts, "for-loop-1: loop over artifacts"),
         (one_of_artifacts, "OneOf of artifacts"),
+        (
+            loop_items_without_a_type,
+            "for-loop-1: loop item without a type that a step takes as NUMBER",
+        ),
+        (loop_that_reads_its_list, "for-loop-1: the list 'pipelinechannel--numbers' is read inside the loop"),
+        (list_passed_into_a_pipeline, "reads-all: list of artifacts 'all_made' passed into another DAG"),
+        (list_passed_into_a_branch, "condition-1: list of artifacts"),
+        (loop_in_a_pipeline, "for-loop-1: loop inside another pipeline, branch or loop"),
+        (loop_in_a_branch, "for-loop-2: loop inside another pipeline, branch or loop"),
+        (fractional_factor, "make: retries with the fractional factor 1.5"),
         (ignored_failure, "train: takes an output of a task whose failure it ignores"),
     ],
 )
 def test_what_is_outside_of_it_is_found(function, message, tmp_path):
-    (problem,) = violations(compile_to_spec(function, tmp_path))
-    assert message in problem
+    assert any(message in problem for problem in violations(compile_to_spec(function, tmp_path)))
+
+
+def test_retries_need_a_budget_for_all_attempts(tmp_path):
+    spec = compile_to_spec(retried, tmp_path)
+
+    def problems(timeout):
+        executors = {"exec-make": {"activeDeadlineSeconds": str(timeout)}}
+        return violations(spec, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}})
+
+    assert problems(300) == []
+    (problem,) = problems(301)
+    assert "retries within 900 seconds" in problem
+    assert "the budget of all 3 together" in problem
+    assert "make: retries without a timeout" in violations(spec)[0]
+
+
+def test_collected_parameters_passed_into_a_pipeline_are_found(tmp_path):
+    spec = compile_to_spec(parameters_passed_into_a_pipeline, tmp_path)
+    assert any("collected parameters 'numbers'" in problem for problem in violations(spec))
 
 
 def test_a_loop_over_nothing_is_found(tmp_path):

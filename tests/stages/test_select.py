@@ -52,7 +52,9 @@ def test_a_selection_is_trained_and_reported_under_its_own_name(
     assert titles["autofm"] == f"AutoFM, {title}"
     assert titles["autofm-unpruned"] == "AutoFM, all gates"
     runs = [tmp_path / "retrained", tmp_path / "baselines"]
-    stages.evaluate(manifest, selected, runs, EvaluationConfig(bootstrap=50), "test", {}, tmp_path / "out")
+    stages.evaluate(
+        manifest, selected, runs, [0], EvaluationConfig(bootstrap=50), "test", {}, tmp_path / "out"
+    )
     page = (tmp_path / "out" / "report.html").read_text()
     assert f"{measure[0].upper()}{measure[1:]} of all pairs" in page
     assert "mut. inf." in page

@@ -61,15 +61,32 @@ def test_the_exported_seed_is_the_best_on_validation_rows(mixed: Dataset, runs: 
         assert np.array_equal(score(bundle.model, rows), score(trained.model, rows))
 
 
-def test_seeds_take_the_architectures_in_turn(mixed: Dataset, tmp_path: Path) -> None:
+def test_a_seed_takes_the_same_architecture_whether_trained_alone_or_with_others(
+    mixed: Dataset, tmp_path: Path
+) -> None:
     names = mixed.schema.names
     draws = [
         Architecture(method="random", fields=names, interactions=(Interaction(fields=(names[0], other)),))
         for other in names[1:3]
     ]
-    train_runs(mixed, [plan(mixed, "random", "autofm", draws)], MODELS, [5, 6, 7], tmp_path / "runs")
-    (run,) = open_runs(tmp_path / "runs")
-    assert [t.architecture for t in run.trained(mixed)] == [draws[0], draws[1], draws[0]]
+    found = []
+    for number, seeds in enumerate(([5, 6, 7], [6])):
+        folder = tmp_path / str(number)
+        train_runs(mixed, [plan(mixed, "random", "autofm", draws)], MODELS, seeds, folder)
+        (run,) = open_runs(folder)
+        found.append({trained.seed: trained.architecture for trained in run.trained(mixed)})
+    assert found[0] == {5: draws[1], 6: draws[0], 7: draws[1]}
+    assert found[1] == {6: draws[0]}
+
+
+def test_a_folder_without_models_is_kept_and_a_lost_run_is_noticed(mixed: Dataset, tmp_path: Path) -> None:
+    train_runs(mixed, [], MODELS, [0], tmp_path / "none")
+    assert open_runs(tmp_path / "none") == []
+    assert [path.name for path in (tmp_path / "none").iterdir()] == ["runs.json"]
+    train_runs(mixed, [plan(mixed, "lr", "lr"), plan(mixed)], MODELS, [0], tmp_path / "two")
+    shutil.rmtree(tmp_path / "two" / "fm")
+    with pytest.raises(storage.StorageError, match=r"fm/run\.json: is missing"):
+        open_runs(tmp_path / "two")
 
 
 def test_settings_of_one_model_override_the_default(mixed: Dataset, tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def evaluate(
 
     loaded = _load(config, settings)
     whole = loaded.model_dump(mode="json")
-    stages.evaluate(dataset, search, runs, loaded.evaluation, loaded.name, whole, output)
+    stages.evaluate(dataset, search, runs, loaded.seeds, loaded.evaluation, loaded.name, whole, output)
     print(output / "report.html")
 
 

@@ -17,7 +17,7 @@ from ctrloom.config_file import (
     load_retraining_config,
     load_run_config,
 )
-from ctrloom.section import Section
+from ctrloom.section import ConfigError, Section
 
 if TYPE_CHECKING:
     from ctrloom.pipelines.cluster import Cluster
@@ -37,7 +37,14 @@ Where = Annotated[
     Path | None,
     typer.Option("--cluster", help="YAML with endpoint, namespace, image, ...", envvar="CTRLOOM_CLUSTER"),
 ]
-Pipeline = Annotated[str, typer.Option(help="Pipeline to run.")]
+Pipeline = Annotated[
+    str | None,
+    typer.Option(help="Pipeline to run; that of search.method by default.", show_default=False),
+]
+Hardware = Annotated[
+    Path | None,
+    typer.Option(help="YAML with nodes, retries and environment of the steps, where they differ."),
+]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", metavar="NAME=VALUE", help="Parameter of the pipeline; repeatable."),
@@ -52,9 +59,10 @@ Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait at most.")]
 def submit(
     config: Config,
     cluster: Where = None,
-    pipeline: Pipeline = "search_and_retrain",
+    pipeline: Pipeline = None,
     parameter: Parameters = None,
     image: Image = None,
+    hardware: Hardware = None,
     name: Name = None,
     cached: Cached = True,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; fail when it fails.")] = False,
@@ -64,7 +72,7 @@ def submit(
     """Start a run on Kubeflow Pipelines; prints its id, and its page on standard error."""
     from ctrloom.pipelines.cluster import Cluster
 
-    where = _cluster(cluster, image)
+    where = _cluster(cluster, image, hardware)
     named, request = _asked(config, settings, pipeline, where, parameter, cached)
     there = Cluster(where)
     started = there.submit(request, name or f"{named} {datetime.now():%Y-%m-%d %H:%M:%S}")
@@ -84,9 +92,10 @@ def schedule(
         ),
     ],
     cluster: Where = None,
-    pipeline: Pipeline = "search_and_retrain",
+    pipeline: Pipeline = None,
     parameter: Parameters = None,
     image: Image = None,
+    hardware: Hardware = None,
     name: Name = None,
     cached: Cached = False,
     catch_up: Annotated[
@@ -99,7 +108,7 @@ def schedule(
     from ctrloom.pipelines.cluster import Cluster
     from ctrloom.pipelines.request import six_fields
 
-    where, fields = _cluster(cluster, image), six_fields(cron)
+    where, fields = _cluster(cluster, image, hardware), six_fields(cron)
     if fields != cron:
         print(f"--cron: five fields have no seconds; taken as '{fields}'", file=sys.stderr)
     named, request = _asked(config, settings, pipeline, where, parameter, cached)
@@ -121,28 +130,29 @@ def wait_for(
     _await(Cluster(_cluster(cluster)), run, timeout)
 
 
-def _cluster(path: Path | None, image: str | None = None) -> ClusterConfig:
+def _cluster(path: Path | None, image: str | None = None, hardware: Path | None = None) -> ClusterConfig:
+    given = {"image": image, "hardware": hardware}
     loaded = load_cluster_config(path, os.environ)
-    return loaded.model_copy(update={"image": image}) if image else loaded
+    return loaded.model_copy(update={key: value for key, value in given.items() if value})
 
 
 def _asked(
     config: Path,
     settings: list[str] | None,
-    pipeline: str,
+    pipeline: str | None,
     where: ClusterConfig,
     parameter: list[str] | None,
     cached: bool,
 ) -> tuple[str, "Request"]:
     """The name in a configuration of the kind that the pipeline takes, and the request for it."""
     from ctrloom.pipelines.local import arguments, comparison_arguments
-    from ctrloom.pipelines.request import Request, parameters, revision
+    from ctrloom.pipelines.placement import load_hardware
+    from ctrloom.pipelines.request import Request, parameters, revision, texts
 
-    store, kind = where.store or "", KINDS.get(pipeline, RunConfig)
-    keys = [
-        each for each in parameter or [] if each.partition("=")[0] in kind.model_fields and "=@" not in each
-    ]
-    chosen = pairs([*(settings or []), *keys])
+    store, kind = where.store or "", KINDS.get(pipeline or "", RunConfig)
+    given = texts(parameter or [])
+    keys = given.keys() & kind.model_fields.keys()
+    chosen = [*pairs(settings), *((key, given.pop(key)) for key in sorted(keys))]
     loaded: RunConfig | CompareConfig | RetrainingConfig
     if kind is CompareConfig:
         loaded = load_compare_config(config, chosen)
@@ -153,6 +163,8 @@ def _asked(
     else:
         loaded = load_run_config(config, chosen)
         offered = arguments(loaded, store)
+        pipeline = _search_pipeline(loaded.search.method, pipeline)
+    assert pipeline, "only a search has a pipeline of its own choice"
     if not where.store:
         del offered["store"]
     files = loaded.data.files
@@ -160,8 +172,21 @@ def _asked(
         offered["revision"] = revision(files)
     if local := [name for name in (*files.train, *files.valid, *files.test) if "://" not in name]:
         print(f"data.files: {local[0]}: a path, which the steps' pods must have too", file=sys.stderr)
-    given = parameters(each for each in parameter or [] if each not in keys)
-    return loaded.name, Request.of(pipeline, offered, given, where.image, where.gpu_image, cached)
+    hardware = load_hardware(where.hardware) if where.hardware else None
+    images = where.image, where.gpu_image
+    return loaded.name, Request.of(pipeline, offered, parameters(given), *images, cached, hardware)
+
+
+def _search_pipeline(method: str, named: str | None) -> str:
+    """The pipeline of a search method; one `named` in its place must be it, or none of a search."""
+    from ctrloom.pipelines.searches import SEARCHES, search_pipeline
+
+    its = search_pipeline(method)
+    if named in SEARCHES and named != its:
+        raise ConfigError(
+            f"--pipeline {named}: search.method is {method!r}, whose pipeline is {its}; leave --pipeline out"
+        )
+    return named or its
 
 
 def _await(cluster: "Cluster", run: str, timeout: float) -> None:

@@ -22,5 +22,6 @@ class ClusterConfig(Section):
     store: str | None = None  # where data sets go
     image: str | None = None
     gpu_image: str | None = None  # for steps with an accelerator; `image` where it is left out
+    hardware: Path | None = None  # keys that differ from the hardware that pipelines are compiled with
     token_file: Path | None = None
     ca_certificate: Path | None = None

@@ -1,6 +1,6 @@
-"""Where the steps of a pipeline run: profiles of nodes, and which step takes which."""
+"""Where the steps of a pipeline run: profiles of nodes, and which step uses which profile."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
 Bytes = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$")]
 Seconds = Annotated[int, Field(ge=1)]
 Label = Annotated[str, Field(pattern=r"^[\w./-]+$")]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Span(Section):
@@ -60,12 +61,22 @@ class Toleration(Section):
 
 
 class Retry(Section):
-    """Further attempts after a failure; each waits `factor` times as many seconds as the one before it."""
+    """Further attempts after a failure; each pause is `factor` times as long as the one before it."""
 
     attempts: Annotated[int, Field(ge=0)]
     backoff: Seconds = 30
-    factor: Annotated[float, Field(ge=1)] = 2.0
-    longest: Seconds = 600
+    factor: Annotated[int, Field(ge=1)] = 2  # Argo reads an integer
+    pending: Seconds = 86_400  # that an attempt may wait for a node
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_longest(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "longest" in raw:
+            raise ValueError(
+                "longest: KFP takes it as the budget of all attempts together, which is now derived from "
+                "attempts, timeout and pending; remove it"
+            )
+        return raw
 
 
 class Profile(Section):
@@ -83,6 +94,16 @@ class Profile(Section):
     shared_memory: Bytes | None = None  # size of /dev/shm; it counts as memory
     retry: Retry
     timeout: Seconds  # of one attempt
+
+    @property
+    def retry_budget(self) -> int:
+        """Seconds after the start of the first attempt in which the last one may still run to its end.
+
+        KFP hands this to Argo as `maxDuration`, after which nothing is retried and a running retry is killed.
+        """
+        retry = self.retry
+        pauses = sum(retry.backoff * retry.factor**i for i in range(retry.attempts))
+        return (retry.attempts + 1) * (self.timeout + retry.pending) + pauses
 
     @model_validator(mode="after")
     def _keeps_off_accelerators(self) -> Self:
@@ -102,11 +123,26 @@ class Step(Section):
     because: str  # of `cached`
 
 
+class Secret(Section):
+    """Variables of the environment that are read from a Kubernetes secret in the namespace of the step."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")]
+    variables: dict[Variable, str]  # name of the variable -> key of the secret
+
+
+class Environment(Section):
+    """What every step finds in its environment."""
+
+    variables: dict[Variable, str] = Field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+
+
 class Hardware(Section):
-    """Profiles, and the step of every component."""
+    """Profiles, the profile of every component, and the environment of all of them."""
 
     profiles: dict[str, Profile]
     steps: dict[str, Step]
+    environment: Environment = Environment()
 
     @model_validator(mode="after")
     def _profiles_exist(self) -> Self:

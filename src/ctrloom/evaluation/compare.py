@@ -27,6 +27,7 @@ from ctrloom.evaluation.results import (
     Spread,
     Versus,
 )
+from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong, holm
 
 SUMMARISED = ("auc", "logloss", "normalised_entropy", "brier", "calibration_ratio", "calibration_error")
@@ -76,8 +77,8 @@ def compare(
     A model with a counterpart is tested against that one too, if it is among the models.
 
     Raises:
-        EvaluationError: the base is not among the models, a name stands twice, or scores that are not
-            finite or not one per row.
+        EvaluationError: the base is not among the models, a name appears twice, models were trained with
+            different seeds, or scores that are not finite or not one per row.
     """
     names = [model.name for model in models]
     if evaluation.base not in names:
@@ -86,6 +87,7 @@ def compare(
         )
     if twice := {name for name in names if names.count(name) > 1}:
         raise EvaluationError(f"two models are named {min(twice)!r}")
+    require_same_seeds({model.name: model.seeds for model in models})
     for model in models:
         _check(model, valid, test)
     by_name = {model.name: model for model in models}

@@ -16,6 +16,12 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return spec, platform[0] if platform else {}
 
 
+def declared(name: str) -> dict[str, Any]:
+    """The parameters of a pipeline with their types and defaults."""
+    spec, _ = read(name)
+    return dict(spec["root"].get("inputDefinitions", {}).get("parameters", {}))
+
+
 def for_one_machine(name: str) -> str:
     """A pipeline without what only a cluster has: nodes, resources, further attempts, and a preflight."""
     spec, _ = read(name)

@@ -16,21 +16,14 @@ from ctrloom import storage
 from ctrloom.config import CompareConfig, Files, Hyperparameters, RunConfig
 from ctrloom.data.sources.files import is_stored
 from ctrloom.pipelines import compiled, resume
+from ctrloom.pipelines.compiled import declared
 from ctrloom.pipelines.containers import Containers, Request, steps_in
 from ctrloom.pipelines.request import revision
+from ctrloom.pipelines.searches import SEARCHES, search_pipeline
 from ctrloom.progress import MARK
 from ctrloom.storage import Place
 
 STEPS = "steps"
-SEARCH_STEPS = {  # per method the steps of its search, in order
-    "autofis": ("search-autofis",),
-    "aim": ("aim-search-interactions", "aim-search-embeddings"),
-    "optinter": ("search-optinter",),
-    "autopi": ("search-autopi",),
-    "random": ("select-interactions",),
-    "statistics_auc": ("select-interactions",),
-    "mutual_information": ("select-interactions",),
-}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)")
 STEP = re.compile(r"Executing task '?([\w-]+)'?")
@@ -48,7 +41,7 @@ def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
     names = {*config.baselines, *config.transfer, config.search.base}
     chosen = {name: Hyperparameters.of(config.models, name) for name in names}
     whole["models"] = {n: h.model_dump(mode="json", exclude_none=True) for n, h in sorted(chosen.items())}
-    return {**whole, "method": config.search.method, "store": str(store), "run": whole}
+    return {**whole, "store": str(store), "run": whole}
 
 
 def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, object]:
@@ -75,7 +68,8 @@ def run_local(
         EngineError: containers cannot be started.
         StorageError: the store cannot be written.
     """
-    searches = SEARCH_STEPS[config.search.method]
+    pipeline = search_pipeline(config.search.method)
+    searches = SEARCHES[pipeline]
     results = {  # place in the run directory -> step and artifact that it comes from
         "architecture.json": (searches[-1], "search/architecture.json"),
         "search.json": (searches[-1], "search/search.json"),
@@ -85,7 +79,8 @@ def run_local(
         "predictions.parquet": ("evaluate", "evaluation/predictions.parquet"),
         "report.html": ("evaluate", "evaluation/report.html"),
     }
-    expected = ("ingest", "vocabulary", "baselines", *searches, "retrain", "transfer", "bundle", "evaluate")
+    trained = ("retrain", *(["transfer"] if "transfer" in declared(pipeline) else []))
+    expected = ("ingest", "vocabulary", "baselines", *searches, *trained, "bundle", "evaluate")
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = arguments(config, _absolute(store) if store else output / "data")
@@ -93,7 +88,8 @@ def run_local(
         parameters["revision"] = revision(config.data.files)
     truth = [config.evaluation.truth] if config.evaluation.truth else []
     inputs = local_files(config.data.files, *truth)
-    run_pipeline("search_and_retrain", parameters, output, expected, results, inputs, containers)
+    given = {name: value for name, value in parameters.items() if name in declared(pipeline)}
+    run_pipeline(pipeline, given, output, expected, results, inputs, containers)
 
 
 def compare_local(config: CompareConfig, output: Path) -> None:

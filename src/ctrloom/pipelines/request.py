@@ -14,8 +14,10 @@ import fsspec
 import yaml
 
 from ctrloom.config import Files
+from ctrloom.config.hardware import Hardware
 from ctrloom.data.sources.files import is_stored, stored
 from ctrloom.pipelines import compiled
+from ctrloom.pipelines.placement import place
 
 PASSWORD = re.compile(r"\w+://[^/\s:@]*:[^/\s@]+@")
 
@@ -41,10 +43,12 @@ class Request:
         image: str | None = None,
         gpu_image: str | None = None,
         cached: bool = True,
+        hardware: Hardware | None = None,
     ) -> Self:
         """The request for a pipeline of the library, by its name.
 
         Of `offered` the pipeline takes the parameters that it has; those `given` by name it must have.
+        `hardware` replaces what the pipeline was compiled with.
 
         Raises:
             RequestError: no such pipeline or parameter, one without a value, or one with a password in it.
@@ -54,7 +58,7 @@ class Request:
         except FileNotFoundError:
             there = ", ".join(compiled.names())
             raise RequestError(f"--pipeline: there is no {pipeline!r}; choose from {there}") from None
-        declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        declared = compiled.declared(pipeline)
         for name in given.keys() - declared.keys():
             near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(declared)}"
@@ -71,6 +75,8 @@ class Request:
                     f"{name}: has a password in a URL, which everybody who sees the run could read; "
                     "let the service account of the run have access instead"
                 )
+        if hardware:
+            place(spec, platform, hardware)
         compiled.use_images(spec, image, gpu_image)
         if not cached:
             compiled.forget_caching(spec)
@@ -89,11 +95,11 @@ class Request:
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
 
-def parameters(settings: Iterable[str]) -> dict[str, Any]:
-    """Parameters given as NAME=VALUE, or NAME=@FILE; values are YAML.
+def texts(settings: Iterable[str]) -> dict[str, str]:
+    """Name and text of parameters given as NAME=VALUE, or NAME=@FILE.
 
     Raises:
-        RequestError: one has no value, or one that is no YAML, or its file cannot be read.
+        RequestError: one has no value, or its file cannot be read.
     """
     given = {}
     for setting in settings:
@@ -101,13 +107,27 @@ def parameters(settings: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise RequestError(f"--parameter {setting}: write NAME=VALUE")
         try:
-            text = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
-            given[name] = yaml.safe_load(text)
+            given[name] = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
         except OSError as error:
             raise RequestError(f"--parameter {name}: {value[1:]}: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError):
+        except UnicodeDecodeError:
             raise RequestError(f"--parameter {name}: its value is not YAML") from None
     return given
+
+
+def parameters(given: Mapping[str, str]) -> dict[str, Any]:
+    """The values of parameters, whose texts are YAML.
+
+    Raises:
+        RequestError: one is not YAML.
+    """
+    values = {}
+    for name, text in given.items():
+        try:
+            values[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise RequestError(f"--parameter {name}: its value is not YAML") from None
+    return values
 
 
 def revision(files: Files) -> str:

@@ -65,13 +65,18 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
     `jobs` are the folders that `run_job` wrote. This is the one place where the test split is read.
 
     Raises:
-        StorageError: a job is missing.
+        StorageError: a job is missing, or given twice.
     """
     dataset = Dataset.open(manifest)
-    folders = {}
+    folders: dict[tuple[str, int], Path] = {}
     for folder in jobs:
         done = storage.read_json(folder / JOB)
-        folders[done["entry"]["name"], done["seed"]] = folder
+        key = done["entry"]["name"], done["seed"]
+        if key in folders:
+            raise storage.StorageError(
+                f"entry {key[0]!r}, seed {key[1]}: two jobs are this one: {folders[key]} and {folder}"
+            )
+        folders[key] = folder
     feeder = Feeder(dataset, *SPLITS[1:])
     scores: list[ModelScores] = []
     with progress("compare", len(config.entries), "entries") as advance:

@@ -18,6 +18,7 @@ from ctrloom.evaluation.compare import ModelScores, Truth, compare
 from ctrloom.evaluation.report.markdown import markdown
 from ctrloom.evaluation.report.render import render
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
+from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models import MODELS
 from ctrloom.progress import progress
 from ctrloom.search.trace import SearchTrace
@@ -26,7 +27,7 @@ from ctrloom.stages.search import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.feeding import Feeder
 from ctrloom.training.loop import pick_device, score
-from ctrloom.training.runs import Run, open_by_name
+from ctrloom.training.runs import Run, open_by_name, seeds_of
 from ctrloom.version import code_version
 
 METRICS, REPORT, PREDICTIONS = "metrics.json", "report.html", "predictions.parquet"
@@ -37,6 +38,7 @@ def evaluate(
     manifest: str | Place,
     search: Path,
     runs: Sequence[Path],
+    seeds: Sequence[int],
     evaluation: EvaluationConfig,
     name: str,
     config: dict[str, Any],
@@ -47,10 +49,14 @@ def evaluate(
     This is the one place where the test split is read. `runs` are the folders that retrain, transfer and
     baselines wrote, one for all seeds or one for each; `config` is what the report shows as the configuration
     of the whole run.
+
+    Raises:
+        EvaluationError: a model was trained with other seeds than `seeds`, or cannot be compared.
     """
     dataset = Dataset.open(manifest)
     feeder = Feeder(dataset, *SPLITS[1:])
     every = open_by_name(runs)
+    require_same_seeds(seeds_of(every), seeds)
     with progress("evaluate", len(every), "models") as advance:
         scores = []
         for same in every.values():

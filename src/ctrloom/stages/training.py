@@ -8,13 +8,14 @@ from ctrloom import storage, world
 from ctrloom.architecture import Architecture
 from ctrloom.config import BaselineName, ModelName
 from ctrloom.data.dataset import Dataset
+from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models import MODELS
 from ctrloom.models.trees import lightgbm
 from ctrloom.search.trace import SearchTrace
 from ctrloom.stages.search import ARCHITECTURE, TRACE, read_controls
 from ctrloom.storage import Place
 from ctrloom.training.distributed import by_several
-from ctrloom.training.runs import Plan, open_by_name, train_runs
+from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
 
 TITLES = {  # of models over a selection: a control, or what a method without training found
     "random": "{}, random selection",
@@ -36,12 +37,11 @@ def retrain(
     output: Path,
     bundle: Path | None = None,
     controls: Sequence[str] | None = None,
-    only: int | None = None,
 ) -> None:
     """Train the model that the search found, from scratch, and its controls (all, or those named).
 
     The gates start afresh and stay as attention weights (AutoFIS, section 3.3). `bundle` receives the seed
-    that was best on the validation split. Where each seed is trained by itself, `only` is this one's.
+    that was best on the validation split.
 
     Raises:
         ValueError: a named control that the search did not write.
@@ -60,9 +60,9 @@ def retrain(
         plans.append(
             Plan(f"{base}-{name}", _title(name, base), "control", base, every[name], counterpart=base)
         )
-    train_runs(dataset, plans, models, seeds, output, only)
+    train_runs(dataset, plans, models, seeds, output)
     if bundle and world.leads():
-        _export(dataset, [output], base, bundle)
+        _export(dataset, open_by_name([output])[base], bundle)
 
 
 @by_several
@@ -85,8 +85,9 @@ def transfer(
     train_runs(dataset, plans, models, seeds, output)
     if bundles and world.leads():
         with storage.atomic_directory(bundles) as aside:
+            trained = open_by_name([output])
             for plan in plans:
-                _export(dataset, [output], plan.name, aside / plan.model)
+                _export(dataset, trained[plan.name], aside / plan.model)
 
 
 @by_several
@@ -113,13 +114,18 @@ def bundle(
     """Of each model the seed that was best on the validation split: the found one to `best`.
 
     Those that it was transferred to go to folders in `others`. What is given are folders of seeds.
+
+    Raises:
+        EvaluationError: models were trained with different seeds, so that the best of one is of more tries.
     """
     dataset = Dataset.open(manifest)
-    (found,) = (n for n, runs in open_by_name(retrained).items() if runs[0].record.kind == "retrained")
-    _export(dataset, retrained, found, best)
+    again, moved = open_by_name(retrained), open_by_name(transferred)
+    require_same_seeds({**seeds_of(again), **seeds_of(moved)})
+    (found,) = (name for name, runs in again.items() if runs[0].record.kind == "retrained")
+    _export(dataset, again[found], best)
     with storage.atomic_directory(others) as aside:
-        for name, runs in open_by_name(transferred).items():
-            _export(dataset, transferred, name, aside / runs[0].record.model)
+        for runs in moved.values():
+            _export(dataset, runs, aside / runs[0].record.model)
 
 
 def _title(selection: str, base: ModelName) -> str:
@@ -139,6 +145,5 @@ def _found(search: Path, dataset: Dataset) -> Architecture:
     return found
 
 
-def _export(dataset: Dataset, folders: Sequence[Path], name: str, bundle: Path) -> None:
-    best = max(open_by_name(folders)[name], key=lambda run: run.record.best_score)
-    best.export(dataset, bundle)
+def _export(dataset: Dataset, runs: Sequence[Run], bundle: Path) -> None:
+    max(runs, key=lambda run: run.record.best_score).export(dataset, bundle)

@@ -1,11 +1,12 @@
 """Runs: one model trained with several seeds, and the folder that keeps them.
 
-<folder>/<name>/run.json                       what was trained, and how it went
+<folder>/runs.json                             names of the runs; an object store keeps no empty folder
+         <name>/run.json                       what was trained, and how it went
                 seed-<seed>/architecture.json  what the model was built from
                 seed-<seed>/model.safetensors
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +32,13 @@ from ctrloom.training.loop import History, fit, pick_device, seed_everything
 from ctrloom.training.trees import fit_trees
 from ctrloom.version import code_version
 
-RECORD = "run.json"
+RECORD, INDEX = "run.json", "runs.json"
 TREES = {name for name, entry in MODELS.items() if entry.model in (GBDT, GBDTLR)}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A model to be trained; seed number i uses architecture i modulo their number."""
+    """A model to be trained; seed s uses architecture s modulo their number."""
 
     name: str
     title: str
@@ -90,9 +91,8 @@ def train_runs(
     models: dict[Any, Any],
     seeds: Sequence[int],
     output: Path,
-    only: int | None = None,
 ) -> None:
-    """Train every plan with every seed, or with one `only`; `output` appears whole or not at all.
+    """Train every plan with every seed; `output` appears whole or not at all.
 
     Reads the train and valid splits; the test split stays closed. Several processes train each model
     together, each on its part of the rows, and the leader writes.
@@ -109,23 +109,24 @@ def train_runs(
         for plan in plans:
             hyper = Hyperparameters.of(models, plan.model)
             train, valid = feeder.held() if plan.model in TREES else feeder.of(hyper)
-            places = [(i, seed) for i, seed in enumerate(seeds) if only in (None, seed)]
-            _train(dataset, plan, hyper, places, train, valid, aside and aside / plan.name)
+            _train(dataset, plan, hyper, seeds, train, valid, aside and aside / plan.name)
+        if aside:
+            storage.write_json(aside / INDEX, {"version": 1, "runs": sorted(plan.name for plan in plans)})
 
 
 def _train(
     dataset: Dataset,
     plan: Plan,
     hyper: Hyperparameters,
-    seeds: Sequence[tuple[int, int]],
+    seeds: Sequence[int],
     train: Feed,
     valid: Feed,
     output: Path | None,
 ) -> None:
-    """Train a plan with seeds, given with their numbers, and keep it if there is a folder for it."""
+    """Train a plan with every seed, and keep it if there is a folder for it."""
     records = []
-    for i, seed in seeds:
-        architecture = plan.architectures[i % len(plan.architectures)]
+    for seed in seeds:
+        architecture = plan.architectures[seed % len(plan.architectures)]
         seed_everything(seed)
         model = build(plan.model, architecture, dataset.schema, hyper)
         fill_crosses(model, dataset.crosses())
@@ -218,11 +219,14 @@ def open_runs(folder: Path) -> list[Run]:
     """All runs in a folder, by name; a stage that had nothing to train left none.
 
     Raises:
-        StorageError: no such folder.
+        StorageError: no such folder, or one that has lost a run.
     """
     if not folder.is_dir():
         raise storage.StorageError(f"{folder}: no such folder; give what a training stage wrote")
     paths = sorted(folder.glob(f"*/{RECORD}"))
+    wanted = storage.read_json(folder / INDEX)["runs"] if (folder / INDEX).is_file() else []
+    if missing := set(wanted) - {path.parent.name for path in paths}:
+        raise storage.StorageError(f"{folder / min(missing) / RECORD}: is missing; train it again")
     return [Run(path.parent, RunRecord.parse(storage.read_json(path), str(path))) for path in paths]
 
 
@@ -245,3 +249,8 @@ def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
                 )
         same.append(run)
     return {name: sorted(runs, key=lambda run: run.record.seeds[0].seed) for name, runs in found.items()}
+
+
+def seeds_of(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[int]]:
+    """The seeds that each model was trained with, of runs as `open_by_name` returns them."""
+    return {name: [each.seed for run in same for each in run.record.seeds] for name, same in runs.items()}
