@@ -13,7 +13,7 @@ COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 IMAGE_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-gpu bench test-spark test-containers lint format compile images image-cpu image-gpu image-spark manifests clean
+.PHONY: help setup demo test test-long test-gpu bench test-spark test-containers test-cluster lint format compile images image-cpu image-gpu image-spark manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ demo: setup  ## make clicks with planted interactions and run the whole pipeline
 	$(BIN)/ctrloom run configs/demo.yaml --output $(DEMO)
 
 test: setup lint  ## lint, then all tests but the slow ones
-	$(BIN)/pytest -m "not slow and not containers"
+	$(BIN)/pytest -m "not slow and not containers and not cluster"
 
 test-long: setup  ## the tests that take minutes
 	$(BIN)/pytest -m slow
@@ -46,6 +46,9 @@ test-spark: setup  ## the data stages on Spark (installs PySpark, 500 MB); needs
 
 test-containers: setup  ## the pipeline with every step in a container; needs podman or docker, and `make image-cpu`
 	CTRLOOM_IMAGE=$(IMAGE):$(RELEASE) $(BIN)/pytest -m containers tests/containers
+
+test-cluster: setup  ## every pipeline on Kubeflow Pipelines; needs kubectl, CTRLOOM_ENDPOINT, _STORE, _PIPELINE_ROOT and _IMAGE
+	$(BIN)/pytest -m cluster tests/cluster -rP
 
 bench: setup  ## speed of training and searching; BENCH='--fuxictr CLONE --peer-python PYTHON' measures peers beside
 	$(BIN)/python benchmarks/training $(BENCH)

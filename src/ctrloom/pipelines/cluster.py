@@ -126,7 +126,7 @@ class Cluster:
                     say(f"{run}: {seen.state}")
                 state = str(seen.state)
                 if state in ENDED:
-                    return Outcome(run, state, _failures(seen))
+                    return Outcome(run, _ending(seen), _failures(seen))
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
@@ -201,6 +201,12 @@ def _same(there: Any, wanted: Any) -> bool:
         json.dumps(wish["runtime_config"]["parameters"])
     )
     return exact and within(wish, have)
+
+
+def _ending(run: Any) -> str:
+    """How a run ended: KFP 2.17 calls a cancelled run failed, and keeps CANCELING in its history."""
+    cancelled = any(each.state == "CANCELING" for each in run.state_history or [])
+    return "CANCELED" if cancelled and run.state == "FAILED" else str(run.state)
 
 
 def _failures(run: Any) -> str:

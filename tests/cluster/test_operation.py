@@ -1,0 +1,146 @@
+"""What a cluster does to runs: schedules, caches, retries, cancels, and replaces a champion."""
+
+import json
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from on_cluster import Cluster, until
+
+from ctrloom import stages, storage
+from ctrloom.config import VocabularyConfig
+from ctrloom.config_file import load_retraining_config
+from ctrloom.data.dataset import Dataset
+from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.data.window import windowed
+from ctrloom.registry import Registry
+from ctrloom.training.runs import open_runs
+
+pytestmark = pytest.mark.cluster
+COLUMNS = {"click": "label", "field_00..field_02": "categorical", "time": "timestamp"}
+MODEL = {"embedding_size": 4, "hidden": [8], "epochs": 3, "batch_size": 300, "learning_rate": 0.02}
+DAY = date(2026, 1, 1)  # the first that `synthesize` makes
+
+
+@pytest.fixture(scope="session")
+def days(cluster: Cluster) -> dict[str, Any]:
+    """Three days of clicks in the store, and a champion that was trained on the first."""
+    synth = SynthConfig(
+        rows=9_000, fields=3, sizes=(10,), pairs=1, main_effects=1.0, noise=0.5, zipf=0.0, days=3, renewed=0.3
+    )
+    synthesize(synth, cluster.folder)
+    names = [f"clicks-{DAY + timedelta(days=day)}.csv" for day in range(3)]
+    urls = [cluster.put(name) for name in names]
+    sections = {
+        "name": "daily",
+        "registry": f"{cluster.store}/registry",
+        "data": {
+            "files": urls[0].replace(str(DAY), "{date}"),
+            "columns": COLUMNS,
+            "split": {"by": "time", "valid": 0.1, "test": 0.2},
+        },
+        "growth": {"min_count": 5},
+        "gate": {"require": "not_worse", "auc_margin": 0.002, "bootstrap": 100, "calibration_error": 0.05},
+    }
+    cluster.write("daily.yaml", sections)
+    data = windowed(load_retraining_config(cluster.folder / "daily.yaml").data, DAY, 1)
+    store = cluster.folder / "store"
+    dataset = stages.vocabulary(stages.ingest(data, store), VocabularyConfig(), store)
+    stages.baselines(dataset, ["fm"], {"default": MODEL}, [0], cluster.folder / "runs")
+    open_runs(cluster.folder / "runs")[0].export(Dataset.open(dataset), cluster.folder / "first")
+    stages.promote(sections["registry"], cluster.folder / "first")
+    return sections
+
+
+@pytest.fixture(scope="session")
+def quick(cluster: Cluster, days: dict[str, Any]) -> str:
+    """Configuration of a comparison of one model, the shortest run that trains something."""
+    return cluster.write(
+        "quick.yaml",
+        {
+            "name": "quick",
+            "data": {**days["data"], "files": days["data"]["files"].replace("{date}", str(DAY))},
+            "models": {"default": MODEL},
+            "seeds": [0],
+            "evaluation": {"base": "lr", "bootstrap": 50},
+            "entries": [{"name": "lr", "model": "lr"}],
+        },
+    )
+
+
+def test_the_preflight_finds_what_steps_need(cluster: Cluster):
+    done = cluster.ctrloom("doctor", "--store", cluster.store)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_champion_is_replaced_on_one_day_and_stays_on_the_next(days, cluster: Cluster):
+    registry = Registry(days["registry"])
+    first = registry.champion()
+    retrain = ("daily.yaml", "--pipeline", "scheduled_retrain", "--no-cached")
+    cluster.succeed(*retrain, "--parameter", f"until={DAY + timedelta(days=1)}")
+    second = registry.champion()
+    assert second != first
+    third_day = f"until={DAY + timedelta(days=2)}"
+    stopped = cluster.succeed(*retrain, "--parameter", third_day, "--set", "gate.min_auc=0.999")
+    assert registry.champion() == second
+    verdict = storage.read_json(f"{cluster.artifact(stopped, 'gate', 'verdict')}/verdict.json")
+    assert not verdict["promote"]
+
+
+def test_a_second_run_takes_what_is_cached_and_a_schedule_fires(quick, cluster: Cluster):
+    first = cluster.succeed(quick, "--pipeline", "compare")
+    again = cluster.succeed(quick, "--pipeline", "compare")
+    assert len(cluster.pods(first)) == 5
+    assert len(cluster.pods(again)) == 2, "the preflight and the table"
+    scheduled = (
+        "schedule",
+        quick,
+        "--pipeline",
+        "compare",
+        "--cron",
+        "0 * * * * *",
+        "--cached",
+        "--name",
+        "often",
+    )
+    made = cluster.ctrloom(*scheduled)
+    assert made.returncode == 0, made.stderr
+    recurring = made.stdout.strip()
+    try:
+        assert "was scheduled so already" in cluster.ctrloom(*scheduled).stderr
+
+        def fired() -> str | None:
+            runs = cluster.api("runs").run_service_list_runs(page_size=100, sort_by="created_at desc").runs
+            return next((run.run_id for run in runs or [] if run.recurring_run_id == recurring), None)
+
+        assert cluster.wait(until(fired, 180, "run of the schedule")).returncode == 0
+    finally:
+        cluster.api("recurring").recurring_run_service_delete_recurring_run(recurring)
+
+
+def test_a_step_whose_pod_is_deleted_is_retried(quick, cluster: Cluster):
+    run = cluster.submit(quick, "--pipeline", "compare", "--no-cached")
+
+    def trains() -> str | None:
+        return next((name for name in names() if "Running" in name[1]), (None,))[0]
+
+    def names() -> list[tuple[str, str]]:
+        return [
+            (pod["metadata"]["name"], pod["status"]["phase"])
+            for pod in cluster.pods(run)
+            if "compare_job" in json.dumps(pod["spec"])
+        ]
+
+    cluster.kubectl("delete", "pod", until(trains, 600, "pod of compare_job"), "--grace-period=0", "--force")
+    done = cluster.wait(run)
+    assert done.returncode == 0, done.stderr
+    assert [phase for _, phase in names()] == ["Succeeded"]
+
+
+def test_a_cancelled_run_ends_the_wait(quick, cluster: Cluster):
+    run = cluster.submit(quick, "--pipeline", "compare", "--no-cached")
+    until(lambda: cluster.pods(run), 300, "pod")
+    cluster.api("runs").run_service_terminate_run(run)
+    done = cluster.wait(run)
+    assert done.returncode == 1
+    assert "CANCELED" in done.stderr
