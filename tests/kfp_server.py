@@ -94,6 +94,7 @@ class Server:
             return 200, {}
         if kind == "runs":
             found["state"] = found["left"].pop(0) if len(found["left"]) > 1 else found["left"][0]
+            found.setdefault("state_history", []).append({"state": found["state"]})
         return 200, found
 
     def _keep(self, kind, made, key):

@@ -61,10 +61,21 @@ def test_what_it_calls_exists():
     targets = set(re.findall(r"^([a-z][a-z -]*):", (ROOT / "Makefile").read_text(), re.M))
     targets = {name for line in targets for name in line.split()}
     called = {name.replace("$KIND", "cpu") for name in re.findall(r'make "?([a-z$A-Z-]+)', RUN)}
-    assert called == {"test", "setup", "compile", "manifests", "image-cpu", "test-containers", "test-spark"}
+    tests = {"test", "test-cluster", "test-containers", "test-spark"}
+    assert called == {"setup", "compile", "manifests", "image-cpu", *tests}
     assert called <= targets
     for script in re.findall(r"(?:^|\s)(\.ci/\w+)", RUN):
         assert (ROOT / script).stat().st_mode & 0o111, script
+
+
+def test_the_cluster_job_sets_what_the_suite_reads():
+    job = JOBS["cluster"]
+    read = set(re.findall(r"CTRLOOM_[A-Z_]+", (ROOT / "tests" / "cluster" / "conftest.py").read_text()))
+    assert read - set(job["env"]) == {"CTRLOOM_HARDWARE"}, "that of the overlay `local` by default"
+    local = (ROOT / "manifests" / "overlays" / "local" / "settings.env").read_text()
+    for name in ("CTRLOOM_PIPELINE_ROOT", "CTRLOOM_IMAGE", "CTRLOOM_SERVICE_ACCOUNT", "CTRLOOM_NAMESPACE"):
+        assert f"{name}={job['env'][name]}\n" in local
+    assert str(job["env"]["KFP"]) in (ROOT / "constraints.txt").read_text()
 
 
 @pytest.mark.parametrize("name", ["synth", "regression"])

@@ -1,4 +1,4 @@
-"""What tests do to a cluster: submit runs, look at their pods with kubectl, and read results from the store."""
+"""What tests do to a cluster: submit runs, look at their pods with kubectl, read results from the store."""
 
 import json
 import os

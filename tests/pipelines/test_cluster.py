@@ -246,7 +246,7 @@ def test_a_run_on_a_cluster_is_submitted_and_waited_for(server, folder, monkeypa
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
 def test_a_run_that_does_not_succeed_fails_the_wait(state, server, folder, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    server.states = ["RUNNING", "CANCELING", state]
+    server.states = ["RUNNING", state]
     server.run_details = {
         "task_details": [
             {"display_name": "ingest", "state": "SUCCEEDED"},
@@ -259,6 +259,14 @@ def test_a_run_that_does_not_succeed_fails_the_wait(state, server, folder, monke
     again = ctrloom("wait", server.all("runs")[0]["run_id"])
     assert again.exit_code == 1
     assert f"/#/runs/details/{server.all('runs')[0]['run_id']}" in again.stderr
+
+
+def test_a_cancelled_run_is_called_cancelled_although_kfp_calls_it_failed(server, folder, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    server.states = ["RUNNING", "CANCELING", "FAILED"]
+    done = ctrloom("submit", "run.yaml", "--wait")
+    assert done.exit_code == 1
+    assert f"{server.all('runs')[0]['run_id']}: CANCELED" in done.stderr
 
 
 def test_a_run_that_takes_too_long_goes_on(server, folder):
