@@ -18,7 +18,7 @@ from ctrloom.config_file import load_cluster_config
 from ctrloom.pipelines import compiled, endpoint
 from ctrloom.pipelines.cluster import Cluster
 from ctrloom.pipelines.endpoint import ClusterError, UnreachableError
-from ctrloom.pipelines.request import Request, RequestError, parameters, revision, six_fields, texts
+from ctrloom.pipelines.request import Request, RequestError, revision, six_fields, texts
 from ctrloom.section import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # KFP's client, of urllib3
@@ -538,14 +538,32 @@ def test_without_a_store_the_parameter_is_named(server, folder):
         ctrloom("submit", "run.yaml")
 
 
-def test_parameters_are_yaml(tmp_path):
-    (tmp_path / "d.json").write_text('{"auc": 0.5}')
-    given = parameters(texts(["a=3", "b=[x, y]", "c=k=v", f"d=@{tmp_path}/d.json"]))
-    assert given == {"a": 3, "b": ["x", "y"], "c": "k=v", "d": {"auc": 0.5}}
-    with pytest.raises(RequestError, match="d: nowhere: No such file"):
-        texts(["d=@nowhere"])
-    with pytest.raises(RequestError, match="b: its value is not YAML"):
-        parameters(texts(["b=[x"]))
+RETRAINING = {"name": "n", "registry": "r", "data": {}, "store": "s"}
+
+
+def test_parameters_are_yaml_of_the_type_that_the_pipeline_declares(tmp_path):
+    (tmp_path / "gate.json").write_text('{"auc": 0.5}')
+    given = texts(["until=2026-01-02", "name=007", "engine='spark'", "days=3", f"gate=@{tmp_path}/gate.json"])
+    values = Request.of("scheduled_retrain", RETRAINING, given).parameters
+    assert (values["until"], values["name"], values["engine"]) == ("2026-01-02", "007", "spark")
+    assert (values["days"], values["gate"]) == (3, {"auc": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "parameter", "message"),
+    [
+        ("scheduled_retrain", "days=many", "days: must be a whole number, not 'many'"),
+        ("scheduled_retrain", "days=true", "days: must be a whole number"),
+        ("scheduled_retrain", "gate=[1]", "gate: must be a mapping"),
+        ("scheduled_retrain", "gate=[x", "gate: its value is not YAML"),
+        ("scheduled_retrain", "gate=@nowhere", "gate: nowhere: No such file"),
+        ("regression_eval", "strict=1", "strict: must be true or false"),
+        ("regression_eval", "jobs=3", "jobs: must be a list"),
+    ],
+)
+def test_a_parameter_of_another_type_is_rejected(pipeline, parameter, message):
+    with pytest.raises(RequestError, match=message):
+        Request.of(pipeline, RETRAINING, texts([parameter]))
 
 
 def test_the_environment_is_on_top_of_the_file(folder):

@@ -147,7 +147,7 @@ def _asked(
     """The name in a configuration of the kind that the pipeline takes, and the request for it."""
     from ctrloom.pipelines.local import arguments, comparison_arguments
     from ctrloom.pipelines.placement import load_hardware
-    from ctrloom.pipelines.request import Request, parameters, revision, texts
+    from ctrloom.pipelines.request import Request, revision, texts
 
     store, kind = where.store or "", KINDS.get(pipeline or "", RunConfig)
     given = texts(parameter or [])
@@ -174,7 +174,7 @@ def _asked(
         print(f"data.files: {local[0]}: a path, which the steps' pods must have too", file=sys.stderr)
     hardware = load_hardware(where.hardware) if where.hardware else None
     images = where.image, where.gpu_image
-    return loaded.name, Request.of(pipeline, offered, parameters(given), *images, cached, hardware)
+    return loaded.name, Request.of(pipeline, offered, given, *images, cached, hardware)
 
 
 def _search_pipeline(method: str, named: str | None) -> str:

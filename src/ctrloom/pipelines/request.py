@@ -19,6 +19,13 @@ from ctrloom.data.sources.files import is_stored, stored
 from ctrloom.pipelines import compiled
 from ctrloom.pipelines.placement import place
 
+KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {  # types of KFP, and what users call them
+    "NUMBER_INTEGER": (int, "a whole number"),
+    "NUMBER_DOUBLE": ((int, float), "a number"),
+    "BOOLEAN": (bool, "true or false"),
+    "LIST": (list, "a list, such as [0, 1]"),
+    "STRUCT": (dict, "a mapping, such as {key: value}"),
+}
 PASSWORD = re.compile(r"\w+://[^/\s:@]*:[^/\s@]+@")
 
 
@@ -39,7 +46,7 @@ class Request:
         cls,
         pipeline: str,
         offered: Mapping[str, Any],
-        given: Mapping[str, Any],
+        given: Mapping[str, str],
         image: str | None = None,
         gpu_image: str | None = None,
         cached: bool = True,
@@ -47,11 +54,12 @@ class Request:
     ) -> Self:
         """The request for a pipeline of the library, by its name.
 
-        Of `offered` the pipeline takes the parameters that it has; those `given` by name it must have.
+        Of `offered` the pipeline takes the parameters that it has; those `given` as texts it must have.
         `hardware` replaces what the pipeline was compiled with.
 
         Raises:
-            RequestError: no such pipeline or parameter, one without a value, or one with a password in it.
+            RequestError: no such pipeline or parameter, one without a value or of another type, or one with a
+                password in it.
         """
         try:
             spec, platform = compiled.read(pipeline)
@@ -63,7 +71,8 @@ class Request:
             near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(declared)}"
             raise RequestError(f"--parameter: {pipeline} has no {name!r}; {hint}")
-        values = {name: value for name, value in {**offered, **given}.items() if name in declared}
+        read = {name: _value(name, text, declared[name]["parameterType"]) for name, text in given.items()}
+        values = {name: value for name, value in {**offered, **read}.items() if name in declared}
         missing = [n for n, its in declared.items() if n not in values and not its.get("isOptional")]
         if missing:
             raise RequestError(
@@ -115,19 +124,18 @@ def texts(settings: Iterable[str]) -> dict[str, str]:
     return given
 
 
-def parameters(given: Mapping[str, str]) -> dict[str, Any]:
-    """The values of parameters, whose texts are YAML.
-
-    Raises:
-        RequestError: one is not YAML.
-    """
-    values = {}
-    for name, text in given.items():
-        try:
-            values[name] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise RequestError(f"--parameter {name}: its value is not YAML") from None
-    return values
+def _value(name: str, text: str, kind: str) -> Any:
+    """The value of a parameter of a KFP type; text that is meant as text may look like a number or a date."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RequestError(f"--parameter {name}: its value is not YAML") from None
+    if kind == "STRING":
+        return value if isinstance(value, str) else text
+    types, called = KINDS[kind]
+    if not isinstance(value, types) or isinstance(value, bool) != (kind == "BOOLEAN"):
+        raise RequestError(f"--parameter {name}: must be {called}, not {text!r}")
+    return value
 
 
 def revision(files: Files) -> str:
