@@ -27,8 +27,8 @@ from memory import peak_mib
 from torch import nn
 
 from ctrloom.config import MemorizingSettings, OptInterSettings, SourceConfig
-from ctrloom.data.rows import Rows
-from ctrloom.nn.crosses import CrossEmbedding, fill_crosses
+from ctrloom.data.batches.batch import Batch
+from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.schema import CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.search.optinter import Relaxed
 from ctrloom.training.loop import adam, seed_everything
@@ -58,7 +58,7 @@ def schema() -> Schema:
     return Schema(fields=tuple(fields), source=SourceConfig.parse({"columns": columns}, "benchmark"))
 
 
-def draw(made: Schema, rows: int, seed: int) -> Rows:
+def draw(made: Schema, rows: int, seed: int) -> Batch:
     """Rows with log-uniform ids, as Zipf's law with exponent 1 gives them."""
     rng = np.random.default_rng(seed)
     columns = []
@@ -70,7 +70,7 @@ def draw(made: Schema, rows: int, seed: int) -> Rows:
     ids_NC = torch.from_numpy(np.stack(columns, 1).astype(np.int32))
     factors_NC = torch.ones(ids_NC.shape)
     factors_NC[:, :NUMBERS] = torch.from_numpy(rng.random((rows, NUMBERS), dtype=np.float32))
-    return Rows(ids_NC, torch.from_numpy((rng.random(rows) < 0.25).astype(np.float32)), factors_NC)
+    return Batch(ids_NC, torch.from_numpy((rng.random(rows) < 0.25).astype(np.float32)), factors_NC)
 
 
 def crossed(made: Schema, keys: int) -> tuple[Schema, CrossKeys]:

@@ -22,8 +22,8 @@ from whole import wait, write
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
+from ctrloom.data.batches.batch import BatchSource
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.rows import Feed
 from ctrloom.models import build
 from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything, shuffled
 from ctrloom.training.step import Step
@@ -56,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), schema_of(sizes), sizes, given.rows, 1)
         dataset = Dataset.open(folder)
-        ways: dict[str, Callable[[], Feed]] = {
+        ways: dict[str, Callable[[], BatchSource]] = {
             "in memory": lambda: dataset.rows("train").to(device),
             "streamed": lambda: dataset.stream("train").to(device),
         }

@@ -20,7 +20,7 @@ from training.shapes import encoded, sizes_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models import build
 from ctrloom.training.loop import adam, pick_device, seed_everything, shuffled
 from ctrloom.training.step import Step
@@ -36,7 +36,7 @@ class Pass:
         schema, drawn = encoded(sizes_of("criteo", ids), DIFFERENT)
         times = rows // DIFFERENT
         drawn = drawn.to(device)
-        self.rows = Rows(drawn.ids_NC.repeat(times, 1), drawn.label_N.repeat(times))
+        self.rows = Batch(drawn.ids_NC.repeat(times, 1), drawn.label_N.repeat(times))
         self.steps = PART[device.type]
         hyper = Hyperparameters(embedding_size=20, embedding_optimizer="lazy_adam")
         self.generator = seed_everything(0)
@@ -54,7 +54,7 @@ class Pass:
         float(loss)  # until a GPU is done
         return self.steps * BATCH / (time.perf_counter() - began)
 
-    def _next(self) -> Rows:
+    def _next(self) -> Batch:
         if (batch := next(self.batches, None)) is None:
             self.batches = shuffled(self.rows, BATCH, self.generator)
             batch = next(self.batches)

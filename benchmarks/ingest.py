@@ -36,9 +36,9 @@ def crosses(store: Path) -> dict[str, Any]:
     """Pair-rows per second of building cross vocabularies."""
     from ctrloom import storage
     from ctrloom.config import Crosses
-    from ctrloom.data.crosses import build_crosses
     from ctrloom.data.dataset import Dataset
     from ctrloom.data.engines import EMBEDDED
+    from ctrloom.data.vocabulary.crosses import build_crosses
 
     dataset = Dataset.open(next(store.glob("encoded-*/manifest.json")))
     every = list(combinations(dataset.schema.names, 2))

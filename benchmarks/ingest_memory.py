@@ -58,9 +58,9 @@ def generate(path: Path, rows: int) -> None:
 def measure(path: Path, store: Path) -> dict[str, float]:
     """Ingest and encode one file in this process."""
     from ctrloom.config import DataConfig, VocabularyConfig
-    from ctrloom.data.ingest import ingest
+    from ctrloom.data.ingest.run import ingest
     from ctrloom.data.manifest import EncodedManifest, IngestedManifest
-    from ctrloom.data.vocabulary import build_vocabulary
+    from ctrloom.data.vocabulary.build import build_vocabulary
 
     config = DataConfig.parse({**CONFIG, "files": str(path)}, "benchmark")
     began = time.perf_counter()
@@ -126,7 +126,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.child:
-        from ctrloom.data import count_writer
+        from ctrloom.data.vocabulary import count_writer
 
         count_writer.MOST_BYTES = arguments.counts << 20
         print(json.dumps(measure(*arguments.child)))

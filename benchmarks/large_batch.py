@@ -14,10 +14,10 @@ from machine import describe
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, SourceConfig
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.data.synthetic import Planted, SynthConfig
-from ctrloom.evaluation.metrics import auc as area
-from ctrloom.evaluation.metrics import row_logloss
+from ctrloom.metrics.measure import auc as area
+from ctrloom.metrics.measure import row_logloss
 from ctrloom.models import build
 from ctrloom.schema import Field, Schema
 from ctrloom.training.loop import fit, score
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def trained(
-    schema: Schema, parts: tuple[Rows, Rows, Rows], own: dict[str, Any], seed: int
+    schema: Schema, parts: tuple[Batch, Batch, Batch], own: dict[str, Any], seed: int
 ) -> tuple[float, float, int, float]:
     """AUC and logloss of a model on test rows, its best epoch and the seconds of all."""
     train, valid, test = parts
@@ -94,7 +94,7 @@ def trained(
     return area(logit_N, label_N), logloss, history.best, history.seconds
 
 
-def clicks(count: int, sizes: tuple[int, ...]) -> tuple[Schema, Rows]:
+def clicks(count: int, sizes: tuple[int, ...]) -> tuple[Schema, Batch]:
     """Made clicks, encoded without files: value v has id v + 2."""
     made = Planted(SynthConfig(rows=count, sizes=sizes))
     values, labels = (np.concatenate(part) for part in zip(*made.chunks(), strict=True))
@@ -105,7 +105,7 @@ def clicks(count: int, sizes: tuple[int, ...]) -> tuple[Schema, Rows]:
     columns = {"click": "label", **dict.fromkeys(made.names, "categorical")}
     schema = Schema(fields=tuple(fields), source=SourceConfig.parse({"columns": columns}, "benchmark"))
     ids = (values + 2 + np.array(schema.offsets)).astype(np.int32)
-    return schema, Rows(torch.from_numpy(ids), torch.from_numpy(labels.astype(np.float32)))
+    return schema, Batch(torch.from_numpy(ids), torch.from_numpy(labels.astype(np.float32)))
 
 
 if __name__ == "__main__":

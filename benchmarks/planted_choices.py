@@ -18,9 +18,9 @@ from machine import describe
 
 from ctrloom.config import DataConfig, OptInterConfig, OptInterSettings, VocabularyConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.search.optinter import search
 from ctrloom.stages.search import task_of
 

@@ -21,17 +21,17 @@ from machine import describe
 
 from ctrloom.architecture import Function
 from ctrloom.config import AIMConfig, AIMSettings, SourceConfig
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.schema import Field, Schema
 from ctrloom.search.aim import search_interactions
-from ctrloom.search.task import Task
+from ctrloom.search.interface import Task
 
 FUNCTIONS: tuple[Function, ...] = ("inner", "vector_kernel", "scalar_kernel", "outer")
 SIZES = (4, 16)  # embedding sizes; the latent vectors have 4 entries
 FIELDS, LINKED, VALUES, LATENT, ROWS = 6, 4, 20, 4, 60_000
 
 
-def clicks(function: Function, seed: int) -> tuple[Schema, Rows]:
+def clicks(function: Function, seed: int) -> tuple[Schema, Batch]:
     """Rows whose label follows pairs of the first four fields, all by one function."""
     rng = np.random.default_rng([seed, FUNCTIONS.index(function)])
     value_NF = rng.integers(VALUES, size=(ROWS, FIELDS))
@@ -60,7 +60,7 @@ def clicks(function: Function, seed: int) -> tuple[Schema, Rows]:
     )
     schema = Schema(fields=tuple(fields), source=source)
     ids_NF = (value_NF + 2 + np.array(schema.offsets)).astype(np.int32)
-    return schema, Rows(torch.from_numpy(ids_NF), torch.from_numpy(label_N))
+    return schema, Batch(torch.from_numpy(ids_NF), torch.from_numpy(label_N))
 
 
 def preferred(function: Function, size: int, seed: int) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from machine import describe
 
 from ctrloom.config import AutoFISConfig, DataConfig, Hyperparameters, VocabularyConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.search.autofis import search
-from ctrloom.search.task import Task
+from ctrloom.search.interface import Task
 
 SHAPES: dict[str, dict[str, Any]] = {
     "6 fields x 60 values, 3 pairs": {"fields": 6, "sizes": (60,), "pairs": 3},

@@ -82,7 +82,7 @@ def main() -> None:
     given = parser.parse_args()
 
     from ctrloom import stages
-    from ctrloom.config_file import load_run_config
+    from ctrloom.config.files import load_run_config
 
     config = load_run_config(given.config, [each.partition("=")[::2] for each in given.set])
     manifest = stages.vocabulary(stages.ingest(config.data, given.store), config.vocabulary, given.store)

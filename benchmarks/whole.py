@@ -31,7 +31,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import AutoFISConfig, Hyperparameters, RandomSplit, Split, VocabularyConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.manifest import EncodedManifest, PartFile, write_section
-from ctrloom.data.parts import GROUP_ROWS, table_writer
+from ctrloom.data.parquet.writer import GROUP_ROWS, table_writer
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.search.gates import Group, Schedule, Stage

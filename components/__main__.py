@@ -19,7 +19,7 @@ def load(name: str) -> Any:
 
 def readme(name: str) -> str:
     """What a component does, takes and makes, as Markdown."""
-    from ctrloom.pipelines.placement import load_hardware
+    from ctrloom.runners.placement import load_hardware
 
     spec = load(name).component_spec
     step = load_hardware().steps[name]
@@ -38,7 +38,7 @@ def readme(name: str) -> str:
 
 def index() -> str:
     """All components, where they run, and whether later runs take their results."""
-    from ctrloom.pipelines.placement import load_hardware
+    from ctrloom.runners.placement import load_hardware
 
     hardware, rows = load_hardware(), []
     for name in names():

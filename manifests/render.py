@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ctrloom.pipelines import compiled
+from ctrloom.runners import compiled
 
 HERE = Path(__file__).parent
 NAMESPACE = "kubeflow"

@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp import compiler
 
-COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "pipelines"
+COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "runners"
 
 
 def pipelines() -> dict[str, Any]:
@@ -21,7 +21,7 @@ def compiled(pipeline: Any) -> str:
     """A pipeline as YAML: what it does, and what it asks of Kubernetes."""
     import yaml
 
-    from ctrloom.pipelines.placement import load_hardware, place
+    from ctrloom.runners.placement import load_hardware, place
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"

@@ -17,8 +17,8 @@ from small import COLUMNS, Planting, mixed_csv, planting
 from ctrloom import kernels
 from ctrloom.config import DataConfig, VocabularyConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.vocabulary.build import build_vocabulary
 
 torch.set_num_threads(1)
 settings.register_profile("ctrloom", deadline=None)  # machines are shared: no test is one of time

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ctrloom.config import Hyperparameters, SourceConfig
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.data.synthetic import Planted, SynthConfig
 from ctrloom.schema import CountedKeys, Cross, CrossKeys, Field, Schema
 
@@ -50,7 +50,7 @@ def tokens(count: int, size: int = 7) -> Schema:
     return schema_of(*[("categorical", size)] * count)
 
 
-def rows_of(schema: Schema, count: int, seed: int = 0) -> Rows:
+def rows_of(schema: Schema, count: int, seed: int = 0) -> Batch:
     """Random rows as the encoder lays them out, written down value by value."""
     rng = np.random.default_rng(seed)
     ids = np.zeros((count, len(schema.field_of_column)), dtype=np.int32)
@@ -73,7 +73,7 @@ def rows_of(schema: Schema, count: int, seed: int = 0) -> Rows:
                     factors[n, c] = 1
             c += field.width
     label = torch.from_numpy((rng.random(count) < 0.4).astype(np.float32))
-    return Rows(torch.from_numpy(ids), label, torch.from_numpy(factors) if schema.weighted else None)
+    return Batch(torch.from_numpy(ids), label, torch.from_numpy(factors) if schema.weighted else None)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Planting:
     """Made-up clicks as rows, and what was planted in them."""
 
     schema: Schema
-    rows: Rows
+    rows: Batch
     interactions: frozenset[tuple[str, ...]]
 
 
@@ -98,7 +98,7 @@ def planting(**config: Any) -> Planting:
     )
     schema = Schema(fields=tuple(fields), source=source)
     ids = (values + 2 + np.array(schema.offsets)).astype(np.int32)
-    rows = Rows(torch.from_numpy(ids), torch.from_numpy(labels.astype(np.float32)))
+    rows = Batch(torch.from_numpy(ids), torch.from_numpy(labels.astype(np.float32)))
     return Planting(schema, rows, frozenset(tuple(made.names[f] for f in t) for t in made.interactions))
 
 

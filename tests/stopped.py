@@ -14,7 +14,7 @@ import yaml
 
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.results import Results
-from ctrloom.pipelines.local import STEPS, done
+from ctrloom.runners.local import STEPS, done
 
 RUN = {
     "name": "stopped",

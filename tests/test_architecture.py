@@ -9,8 +9,8 @@ from small import tokens
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture, Interaction, Provenance
+from ctrloom.config.base import ConfigError
 from ctrloom.schema import SchemaMismatchError
-from ctrloom.section import ConfigError
 
 NAME = st.text(min_size=1, max_size=8)
 

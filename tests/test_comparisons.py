@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ctrloom.config_file import load_compare_config
+from ctrloom.config.files import load_compare_config
 
 FILES = sorted((Path(__file__).parents[1] / "configs" / "compare").glob("*.yaml"))
 OWN = {"frappe", "fast-frappe", "fast-planted", "fast-gpu"}  # comparisons of no paper

@@ -14,8 +14,8 @@ from ctrloom.config import (
     SourceConfig,
     VocabularyConfig,
 )
-from ctrloom.config_file import load_run_config
-from ctrloom.section import ConfigError
+from ctrloom.config.base import ConfigError
+from ctrloom.config.files import load_run_config
 
 COLUMNS = {"click": "label", "user": "categorical", "age": "numeric"}
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

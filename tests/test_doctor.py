@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ctrloom import doctor
 from ctrloom.cli import app
-from ctrloom.pipelines import compiled
+from ctrloom.runners import compiled
 from ctrloom.version import code_version
 
 RELEASE = version("ctrloom")

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from ctrloom.config import Expected
-from ctrloom.expected import compared
+from ctrloom.data.size_check import compared
 
 ROWS = {"train": 800, "valid": 100, "test": 100}
 

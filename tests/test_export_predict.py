@@ -14,8 +14,8 @@ from ctrloom import storage
 from ctrloom.architecture import Architecture
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
-from ctrloom.export import load_bundle
-from ctrloom.predict import Predicted, predict
+from ctrloom.models.bundle import load_bundle
+from ctrloom.serving.predict import Predicted, predict
 from ctrloom.training.loop import score
 from ctrloom.training.runs import Plan, open_runs, train_runs
 

@@ -16,7 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from ctrloom.kernels import gates, keys, linear, mixture, pair_sum, products, rows
+from ctrloom.kernels import gates, keys, linear, mixture, pair_sum, products, embedding
 
 INT16, INT32, INT64 = "number_TX", "sorted_N row_N start_X core_CQ first_T ids_BC", "from_N key_K row_BP"
 INT64 += " left_P right_P size_P shift_P number_FF"

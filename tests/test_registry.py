@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ctrloom import registry as module
 from ctrloom.cli import app
-from ctrloom.registry import PromotionConflictError, Registry, RegistryError
+from ctrloom.serving import registry as module
+from ctrloom.serving.registry import PromotionConflictError, Registry, RegistryError
 from ctrloom.storage import StorageError, objects
 
 
@@ -128,7 +128,7 @@ def test_of_promotions_at_once_one_wins(registry: Registry, two: tuple[str, str]
 
 PROMOTE = """
 import sys
-from ctrloom.registry import Registry
+from ctrloom.serving.registry import Registry
 registry = Registry(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

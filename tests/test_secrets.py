@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FILES = [
     path
     for folder in (
-        "src/ctrloom/pipelines",
+        "src/ctrloom/runners",
         "components",
         "pipelines",
         "manifests",

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ctrloom import storage
-from ctrloom.export import save_weights
+from ctrloom.models.bundle import save_weights
 from ctrloom.storage import StorageError, atomic_directory, atomic_file, read_json, write_json, write_text
 
 NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ctrloom.config.base import ConfigError
 from ctrloom.data import synthetic
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
-from ctrloom.section import ConfigError
 
 SMALL = {"rows": 3000, "fields": 5, "sizes": (6, 4), "pairs": 2, "triples": 1}
 

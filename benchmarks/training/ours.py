@@ -12,12 +12,12 @@ from worker import serve
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import AutoFISConfig, Hyperparameters, OptInterConfig
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models import build
 from ctrloom.schema import CrossKeys, Schema
 from ctrloom.search import optinter
 from ctrloom.search.gates import Group, Schedule, Stage
-from ctrloom.search.task import Task
+from ctrloom.search.interface import Task
 from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything
 from ctrloom.training.step import Step, products_in
 
@@ -78,7 +78,8 @@ def train(case: dict[str, Any]) -> Prepared:
     optimizer = adam(model, hyper.learning_rate, tables=hyper.embedding_optimizer)
     step = Step(model, optimizer.step, [optimizer])
 
-    def batches() -> list[Rows]:  # new ones each time: what is worked out for a batch serves that batch alone
+    def batches() -> list[Batch]:
+        # new ones each time: what is derived from a batch is kept with it
         return list(rows.batches(case["batch"]))[: case["steps"]]
 
     def steps() -> None:
@@ -137,7 +138,7 @@ def search(case: dict[str, Any]) -> Prepared:
     return {"loop": case["rows"]}, {"loop": loop}, sum(p.numel() for p in model.parameters())
 
 
-def with_crosses(case: dict[str, Any]) -> tuple[Schema, Rows, CrossKeys]:
+def with_crosses(case: dict[str, Any]) -> tuple[Schema, Batch, CrossKeys]:
     """OptInter's Criteo: 13 numbers, 26 fields of tokens, 325 crosses."""
     import cross_lookup  # the benchmark beside this folder has the shape
 

@@ -28,7 +28,7 @@ from shapes import encoded, sizes_of
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from ctrloom.nn.touched import put_rows, rows_of
+from ctrloom.nn.sparse_rows import put_rows, rows_of
 
 WARM, TIMES = 5, 40  # batches, each of them another one
 PARTS = ("rows together", "looked up", "model", "sums", "Adam, written")

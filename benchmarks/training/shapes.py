@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ctrloom.config import SourceConfig
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.schema import Field, Schema
 
 # Distinct tokens of Criteo's 26 categorical fields in the Kaggle data; its 13 numeric ones are buckets.
@@ -70,14 +70,14 @@ def schema_of(sizes: Sequence[int]) -> Schema:
     return Schema(fields=fields, source=SourceConfig.parse({"columns": columns}, "benchmark"))
 
 
-def encoded(sizes: Sequence[int], rows: int, seed: int = 0) -> tuple[Schema, Rows]:
+def encoded(sizes: Sequence[int], rows: int, seed: int = 0) -> tuple[Schema, Batch]:
     """The same as a data set of ours."""
     schema = schema_of(sizes)
     token_NF, label_N = draw(sizes, min(rows, DIFFERENT), seed)
     ids_NC = (token_NF + np.array(schema.offsets)).astype(np.int32)
-    return schema, repeated(Rows(torch.from_numpy(ids_NC), torch.from_numpy(label_N)), rows)
+    return schema, repeated(Batch(torch.from_numpy(ids_NC), torch.from_numpy(label_N)), rows)
 
 
-def repeated(drawn: Rows, rows: int) -> Rows:
+def repeated(drawn: Batch, rows: int) -> Batch:
     """So many rows: those that were drawn, over and over."""
     return drawn if len(drawn) == rows else drawn.take(torch.arange(rows) % len(drawn))

@@ -30,7 +30,7 @@ def aim_search_embeddings(
 
     from ctrloom import stages
     from ctrloom.config import AIMConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     found = stages.aim_search_embeddings(
         Path(dataset.path),

@@ -27,7 +27,7 @@ def aim_search_interactions(
 
     from ctrloom import stages
     from ctrloom.config import AIMConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     found = stages.aim_search_interactions(
         Path(dataset.path), AIMConfig.parse(config, "search"), models, Path(search.path)

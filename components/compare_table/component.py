@@ -31,7 +31,7 @@ def compare_table(
 
     from ctrloom import stages
     from ctrloom.config import CompareConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     config = CompareConfig.parse(comparison, "comparison")
     folders = [Path(job.path) for job in jobs]

@@ -29,7 +29,7 @@ def drift(
 
     from ctrloom import stages
     from ctrloom.config.retraining import DriftConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     config = DriftConfig.parse(settings, "drift")
     found = stages.drift(Path(dataset.path), Path(champion.path) / "bundle", config, Path(drift.path))

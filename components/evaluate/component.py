@@ -47,7 +47,7 @@ def evaluate(
 
     from ctrloom import stages
     from ctrloom.config import EvaluationConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     folders = [Path(artifact.path) for artifact in (*retrained, *(transferred or []), *baselines)]
     output = Path(evaluation.path)

@@ -31,7 +31,7 @@ def gate(
 
     from ctrloom import stages
     from ctrloom.config.gate import GateConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     output = Path(verdict.path)
     decided = stages.gate(

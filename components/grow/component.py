@@ -31,7 +31,7 @@ def grow(
     from ctrloom import stages
     from ctrloom.config.engine import EngineConfig
     from ctrloom.config.growth import GrowthConfig
-    from ctrloom.pipelines import component
+    from ctrloom.runners import component
 
     config = GrowthConfig.parse(growth, "growth")
     bundle = Path(champion.path) / "bundle"

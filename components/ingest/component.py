@@ -27,7 +27,7 @@ def ingest(
     from ctrloom import stages
     from ctrloom.config import DataConfig
     from ctrloom.config.engine import EngineConfig
-    from ctrloom.pipelines import component
+    from ctrloom.runners import component
 
     config = DataConfig.parse(data, "data")
     chosen = EngineConfig.parse({"engine": engine, "spark": spark}, "parameters")

@@ -29,8 +29,8 @@ def ingest_window(
     from ctrloom import stages
     from ctrloom.config import DataConfig
     from ctrloom.config.engine import EngineConfig
-    from ctrloom.data.window import last_day, windowed
-    from ctrloom.pipelines import component
+    from ctrloom.data.ingest.date_window import last_day, windowed
+    from ctrloom.runners import component
 
     config = windowed(DataConfig.parse(data, "data"), last_day(until), days)
     chosen = EngineConfig.parse({"engine": engine, "spark": spark}, "parameters")

@@ -27,7 +27,7 @@ def regression(
 
     from ctrloom import stages
     from ctrloom.evaluation.regression import Baseline
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     decided = stages.regression(
         Path(table.path) / "metrics.json", Baseline.parse(baseline, "baseline"), Path(verdict.path)

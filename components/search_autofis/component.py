@@ -26,7 +26,7 @@ def search_autofis(
 
     from ctrloom import stages
     from ctrloom.config import AutoFISConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     found = stages.search(
         Path(dataset.path), AutoFISConfig.parse(config, "search"), models, Path(search.path)

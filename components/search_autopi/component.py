@@ -27,7 +27,7 @@ def search_autopi(
 
     from ctrloom import stages
     from ctrloom.config import AutoPIConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     found = stages.search(Path(dataset.path), AutoPIConfig.parse(config, "search"), models, Path(search.path))
     kept = (*found.cells.interaction, *found.cells.ensemble) if found.cells else ()

@@ -26,7 +26,7 @@ def search_optinter(
 
     from ctrloom import stages
     from ctrloom.config import OptInterConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     found = stages.search(
         Path(dataset.path), OptInterConfig.parse(config, "search"), models, Path(search.path)

@@ -26,7 +26,7 @@ def select_interactions(
 
     from ctrloom import stages
     from ctrloom.config import SelectionConfig
-    from ctrloom.pipelines import display
+    from ctrloom.runners import display
 
     found = stages.search(
         Path(dataset.path), SelectionConfig.parse(config, "search"), models, Path(search.path)

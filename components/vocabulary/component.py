@@ -29,7 +29,7 @@ def vocabulary(
     from ctrloom import stages
     from ctrloom.config import VocabularyConfig
     from ctrloom.config.engine import EngineConfig
-    from ctrloom.pipelines import component
+    from ctrloom.runners import component
 
     config = VocabularyConfig.parse(vocabulary, "vocabulary")
     chosen = EngineConfig.parse({"engine": engine, "spark": spark}, "parameters")

@@ -10,8 +10,8 @@ from typing import Any, Literal, Self, get_args
 from pydantic import model_validator
 
 from ctrloom import storage
+from ctrloom.config.base import StrictModel
 from ctrloom.schema import Schema
-from ctrloom.section import Section
 
 Function = Literal["inner", "vector_kernel", "scalar_kernel", "outer", "hadamard", "memorize"]
 FUNCTIONS: tuple[Function, ...] = get_args(Function)
@@ -19,7 +19,7 @@ Operator = Literal["skip", "senet", "attention", "fm", "slp", "conv"]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
 
-class Interaction(Section):
+class Interaction(StrictModel):
     """One kept interaction: its fields in schema order, how it is modelled, and how strong it was.
 
     One tuple of fields can be modelled by several functions (AIM).
@@ -35,7 +35,7 @@ class Interaction(Section):
         return len(self.fields)
 
 
-class KeptPositions(Section):
+class KeptPositions(StrictModel):
     """The positions of one field's embedding that the interactions of one function and order use."""
 
     field: str
@@ -44,7 +44,7 @@ class KeptPositions(Section):
     positions: tuple[int, ...]
 
 
-class Edge(Section):
+class Edge(StrictModel):
     """One operator between two nodes of a cell."""
 
     source: int
@@ -53,7 +53,7 @@ class Edge(Section):
     strength: float | None = None
 
 
-class CellGraph(Section):
+class CellGraph(StrictModel):
     """AutoPI's two cells (AutoPI, section 4.2.1).
 
     Nodes are numbered from the inputs on: the interaction cell's node 0 is the embedding; the ensemble
@@ -79,7 +79,7 @@ class CellGraph(Section):
         return self
 
 
-class Provenance(Section):
+class Provenance(StrictModel):
     """Where an architecture comes from."""
 
     data_fingerprint: str
@@ -90,7 +90,7 @@ class Provenance(Section):
     search_seconds: float
 
 
-class Architecture(Section):
+class Architecture(StrictModel):
     """Interactions of any order over named fields, and what else a method decides.
 
     `positions` says what is left of embeddings of `embedding_size` (AIM); a field, order and function that

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrloom.config import Bucketing, SourceConfig
-from ctrloom.section import Section
+from ctrloom.config.base import StrictModel
 
 MISSING_ID = 0
 UNSEEN_ID = 1
@@ -32,7 +32,7 @@ class SchemaMismatchError(ValueError):
     """Data and model were made from different schemas."""
 
 
-class Field(Section):
+class Field(StrictModel):
     """One input of a model.
 
     A categorical field has one id per row, a multi-valued one up to `width`, and a numeric one (kept as a
@@ -50,7 +50,7 @@ class Field(Section):
     vocabulary_digest: str = ""  # SHA-256 over the tokens in id order
 
 
-class Cross(Section):
+class Cross(StrictModel):
     """Ids for the values of two categorical fields together.
 
     Ids a and b of the fields make the key a * (size of the second field) + b. The kept keys, ascending, have
@@ -62,7 +62,7 @@ class Cross(Section):
     digest: str  # SHA-256 over the keys in id order
 
 
-class Schema(Section):
+class Schema(StrictModel):
     """The fields of a data set in order, and how raw rows become them."""
 
     version: Literal[1] = 1

@@ -14,7 +14,7 @@ import yaml
 from ctrloom import storage
 from ctrloom.config import ClusterConfig
 from ctrloom.evaluation.results import Results
-from ctrloom.pipelines.endpoint import Endpoint
+from ctrloom.runners.endpoint import Endpoint
 
 PATIENCE = 2400  # seconds for one run of small data
 Figures = dict[tuple[str, int], dict[str, float]]

@@ -9,11 +9,11 @@ from on_cluster import Cluster, until
 
 from ctrloom import stages, storage
 from ctrloom.config import VocabularyConfig
-from ctrloom.config_file import load_retraining_config
+from ctrloom.config.files import load_retraining_config
 from ctrloom.data.dataset import Dataset
+from ctrloom.data.ingest.date_window import windowed
 from ctrloom.data.synthetic import SynthConfig, synthesize
-from ctrloom.data.window import windowed
-from ctrloom.registry import Registry
+from ctrloom.serving.registry import Registry
 from ctrloom.training.runs import open_runs
 
 pytestmark = pytest.mark.cluster

@@ -13,7 +13,7 @@ import yaml
 from stopped import RUN, figures, kill, prepare, times_done
 
 from ctrloom import storage
-from ctrloom.pipelines.containers import LABEL, find_engine, image_id
+from ctrloom.runners.containers import LABEL, find_engine, image_id
 
 pytestmark = pytest.mark.containers
 IMAGE = os.environ.get("CTRLOOM_IMAGE", f"ctrloom-python:{version('ctrloom')}")

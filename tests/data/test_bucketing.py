@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrloom.config import Boundaries, EqualFrequency, EqualWidth, Keep, LogSquared
-from ctrloom.data.bucketing import bucket_label, check, codes, fit, scaled
-from ctrloom.section import ConfigError
+from ctrloom.config.base import ConfigError
+from ctrloom.data.vocabulary.bucketing import bucket_label, check, codes, fit, scaled
 
 NUMBERS = st.floats(-1e12, 1e12)
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctrloom.data import coded, words
+from ctrloom.data.arrow import dictionary, factorize
 from ctrloom.data.sources.blocks import pieces
 
 VALUES = st.one_of(
@@ -22,22 +22,22 @@ VALUES = st.one_of(
 @given(VALUES, st.data())
 def test_values_are_spread_over_rows_and_come_back(values: pa.Array, data: st.DataObject) -> None:
     places = data.draw(st.lists(st.integers(0, max(len(values) - 1, 0)), max_size=20 if len(values) else 0))
-    column = coded.spread(values, pa.array(places, pa.int32()))
+    column = dictionary.spread(values, pa.array(places, pa.int32()))
     expected = [values[place].as_py() for place in places]
     assert column.to_pylist() == expected
-    for made in (coded.plain(column), coded.lean(column), coded.coded(column)):
+    for made in (dictionary.plain(column), dictionary.lean(column), dictionary.coded(column)):
         assert made.to_pylist() == expected
         assert made.null_count == expected.count(None)
         made.validate(full=True)
-        assert not coded.is_coded(made.type) or None not in made.dictionary.to_pylist()
+        assert not dictionary.is_coded(made.type) or None not in made.dictionary.to_pylist()
     if pa.types.is_string(values.type):
-        lean = coded.lean(column)
-        assert coded.is_coded(lean.type) == (len(column.dictionary) <= len(places))
+        lean = dictionary.lean(column)
+        assert dictionary.is_coded(lean.type) == (len(column.dictionary) <= len(places))
     chosen = data.draw(st.lists(st.integers(0, max(len(places) - 1, 0)), max_size=9 if places else 0))
     rows = pa.RecordBatch.from_arrays([column], ["field"])
-    some = coded.rows_at(rows, np.array(chosen)).column("field")
+    some = dictionary.rows_at(rows, np.array(chosen)).column("field")
     assert some.to_pylist() == [expected[place] for place in chosen]
-    assert coded.is_coded(some.type) == coded.is_coded(column.type)
+    assert dictionary.is_coded(some.type) == dictionary.is_coded(column.type)
 
 
 TEXTS = st.lists(st.sampled_from(["", "0a1b2c3d", "ffffffff", "größer!"]), max_size=12)
@@ -51,7 +51,7 @@ def test_each_text_stands_once_in_a_dictionary(
     arrays = [pa.array(chunk, pa.string()).slice(skipped) for chunk in chunks]
     arrays = [array.cast(pa.binary()) for array in arrays] if binary else arrays
     column = pa.chunked_array(arrays, pa.binary() if binary else pa.string())
-    made, as_words = coded.encoded(column), words.encoded(column)
+    made, as_words = dictionary.encoded(column), factorize.encoded(column)
     values = column.to_pylist()
     assert made.to_pylist() == values
     assert made.dictionary.type == column.type

@@ -15,14 +15,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctrloom.config import SPLITS, VocabularyConfig
-from ctrloom.data import coded, count_writer
-from ctrloom.data.counts import COUNTS, Counted, count_values, counts_writer, kinds, merged, table_of
+from ctrloom.data.arrow import dictionary
 from ctrloom.data.errors import DataError
-from ctrloom.data.field_counts import FieldCounts, field_counts
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.manifest import IngestedManifest
 from ctrloom.data.sources import blocks
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.vocabulary import count_writer
+from ctrloom.data.vocabulary.build import build_vocabulary
+from ctrloom.data.vocabulary.field_counts import FieldCounts, field_counts
+from ctrloom.data.vocabulary.value_counts import (
+    COUNTS,
+    Counted,
+    count_values,
+    counts_writer,
+    kinds,
+    merged,
+    table_of,
+)
 
 TOKENS = st.lists(st.one_of(st.none(), st.text("ab", max_size=2)), max_size=40)
 NUMBERS = st.lists(st.one_of(st.none(), st.sampled_from([-1.5, -0.0, 0.0, 1e300])), max_size=40)
@@ -58,7 +67,7 @@ def test_values_of_rows_are_counted(by_dictionary: bool, values: list[Any], seed
     kind = {str: pa.string(), float: pa.float64(), list: pa.list_(pa.string())}[type(first)]
     column = pa.array(values, kind)
     if by_dictionary:
-        column = coded.coded(column)
+        column = dictionary.coded(column)
     labels, training = np.random.default_rng(seed).integers(0, 2, (2, len(values)))
     found = count_values(column, kinds(labels.astype(np.int8), training.astype(bool)))
     assert as_dict(merged([found])) == counter(values, labels, training)

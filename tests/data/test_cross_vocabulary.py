@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrloom.config import DataConfig, VocabularyConfig
-from ctrloom.data.crosses import cross_file
+from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
-from ctrloom.data.ingest import ingest
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.vocabulary.build import build_vocabulary
+from ctrloom.data.vocabulary.crosses import cross_file
 from ctrloom.schema import SchemaMismatchError
-from ctrloom.section import ConfigError
 
 SEEN = {"user": "categorical", "item": "categorical", "age": "numeric", "price": "numeric"}
 COLUMNS = {"click": "label", **SEEN, "tags": "multivalued"}

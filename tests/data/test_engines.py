@@ -9,12 +9,12 @@ import pytest
 
 from ctrloom import cli
 from ctrloom.config import RunConfig
+from ctrloom.config.base import ConfigError
 from ctrloom.config.engine import EngineConfig
-from ctrloom.config_file import load_run_config
+from ctrloom.config.files import load_run_config
 from ctrloom.data.engines import opened, spread
 from ctrloom.data.errors import DataError
 from ctrloom.progress import Advance
-from ctrloom.section import ConfigError
 
 RUN = "name: a\ndata:\n  files: a.csv\n  columns: {click: label, user: categorical}\n"
 

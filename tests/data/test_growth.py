@@ -10,16 +10,16 @@ import pytest
 from data_helpers import Write, data_config
 
 from ctrloom.config import VocabularyConfig
+from ctrloom.config.base import ConfigError
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.encode import Encoder
 from ctrloom.data.errors import DataError
-from ctrloom.data.growth import grow_vocabulary
-from ctrloom.data.ingest import ingest
-from ctrloom.data.reference import Reference
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.vocabulary.build import build_vocabulary
+from ctrloom.data.vocabulary.drift_baseline import Reference
+from ctrloom.data.vocabulary.encode import Encoder
+from ctrloom.data.vocabulary.growth import grow_vocabulary
 from ctrloom.schema import CountedKeys
-from ctrloom.section import ConfigError
 
 COLUMNS = {
     "click": "label",

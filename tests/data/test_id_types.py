@@ -8,9 +8,9 @@ import torch
 from small import LITTLE, rows_of, schema_of, tokens
 
 from ctrloom.architecture import Architecture
+from ctrloom.data.batches.batch import Batch, Part
+from ctrloom.data.batches.tensors import RowFiller, to_rows
 from ctrloom.data.errors import DataError
-from ctrloom.data.rows import Part, Rows
-from ctrloom.data.tensors import RowFiller, to_rows
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import fit, score
@@ -42,7 +42,7 @@ def test_a_table_that_int32_cannot_count_is_an_error() -> None:
         RowFiller(schema_of(("categorical", 2**31 - 7), ("categorical", 8)), 0)
 
 
-def narrow(rows: Rows) -> Rows:
+def narrow(rows: Batch) -> Batch:
     return replace(rows, ids_NC=rows.ids_NC.short())
 
 
@@ -52,7 +52,7 @@ def test_narrow_ids_are_trained_on_to_the_same_bits(schema: Schema, optimizer: s
     train, valid = rows_of(schema, 700), rows_of(schema, 300, 1)
     hyper = LITTLE.model_copy(update={"embedding_optimizer": optimizer})
 
-    def trained(train: Rows, valid: Rows) -> tuple[dict[str, torch.Tensor], list[float]]:
+    def trained(train: Batch, valid: Batch) -> tuple[dict[str, torch.Tensor], list[float]]:
         torch.manual_seed(0)
         model = build("deepfm", Architecture.complete(schema.names), schema, hyper)
         fit(model, train, valid, hyper, 0, "test")

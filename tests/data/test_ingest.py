@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from ctrloom import storage
 from ctrloom.config import VocabularyConfig
-from ctrloom.data import parts
 from ctrloom.data.errors import DataError
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest
+from ctrloom.data.parquet import writer
 from ctrloom.data.sources import blocks
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.vocabulary.build import build_vocabulary
 
 
 def table(manifest: Path, *splits: str) -> pd.DataFrame:
@@ -76,8 +76,8 @@ def test_batches_do_not_change_what_is_written(
     config = data_config(write("a.csv", HEADER + clicks(2000)), CLICKS)
     whole = ingest(config, tmp_path / "whole")
     monkeypatch.setattr(blocks.read_blocks, "__defaults__", (500,))
-    monkeypatch.setattr(parts, "GROUP_ROWS", 64)
-    monkeypatch.setattr(parts, "PART_ROWS", 640)
+    monkeypatch.setattr(writer, "GROUP_ROWS", 64)
+    monkeypatch.setattr(writer, "PART_ROWS", 640)
     pieces = ingest(config, tmp_path / "pieces")
     assert len(IngestedManifest.load(pieces)[0].files["train"]) == 3
     for split in ("train", "valid", "test"):
@@ -157,7 +157,7 @@ def test_a_failure_midway_leaves_nothing(
         if len(written) > 5:
             raise OSError(28, "No space left on device", str(self.folder))
 
-    monkeypatch.setattr(parts.PartWriter, "write", fail)
+    monkeypatch.setattr(writer.PartWriter, "write", fail)
     monkeypatch.setattr(blocks.read_blocks, "__defaults__", (200,))
     with pytest.raises(storage.StorageError, match="No space left"):
         ingest(data_config(write("a.csv", HEADER + clicks(500)), CLICKS), tmp_path / "store")

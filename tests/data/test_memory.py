@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ctrloom.data import count_writer
+from ctrloom.data.vocabulary import count_writer
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "ingest_memory.py"
 

@@ -7,13 +7,13 @@ import pytest
 from data_helpers import CLICKS, HEADER, Write, clicks, data_config
 
 from ctrloom.config import SPLITS, VocabularyConfig
+from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.negatives import Thinning
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.manifest import IngestedManifest
-from ctrloom.data.negatives import Thinning
 from ctrloom.data.sources import blocks
-from ctrloom.data.vocabulary import build_vocabulary
-from ctrloom.section import ConfigError
+from ctrloom.data.vocabulary.build import build_vocabulary
 
 STRATIFIED = {"stratified": True}
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctrloom.data import parts
-from ctrloom.data.coded import coded_rows, is_coded, plain_rows
-from ctrloom.data.part_reader import PartReader
-from ctrloom.data.parts import PartWriter
+from ctrloom.data.arrow.dictionary import coded_rows, is_coded, plain_rows
+from ctrloom.data.parquet import writer
+from ctrloom.data.parquet.reader import PartReader
+from ctrloom.data.parquet.writer import PartWriter
 
 SCHEMA = pa.schema(
     {"token": pa.string(), "number": pa.float64(), "list": pa.list_(pa.string()), "label": pa.int8()}
@@ -42,8 +42,8 @@ def write(folder: Path, batches: list[pa.RecordBatch]) -> list[Path]:
 @given(st.lists(ROWS, max_size=4), st.sampled_from([2, 8, 1000]), st.sampled_from([16, 1000]))
 def test_rows_come_back_in_order(batches: list[list[tuple[object, ...]]], group: int, part: int) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(parts, "GROUP_ROWS", group)
-        patch.setattr(parts, "PART_ROWS", part)
+        patch.setattr(writer, "GROUP_ROWS", group)
+        patch.setattr(writer, "PART_ROWS", part)
         files = write(Path(folder), list(map(batch, batches)))
         expected = [dict(zip(SCHEMA.names, row, strict=True)) for rows in batches for row in rows]
         for dictionaries in ([], ["token"]):

@@ -11,26 +11,26 @@ from hypothesis import strategies as st
 from small import rows_of, schema_of
 
 from ctrloom.config import VocabularyConfig
-from ctrloom.data import parts
+from ctrloom.data.batches.batch import Batch, Part
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
-from ctrloom.data.rows import Part, Rows
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.parquet import writer
+from ctrloom.data.vocabulary.build import build_vocabulary
 
 SCHEMA = schema_of(("categorical", 9), ("numeric", 2), ("multivalued", 5, 3))
 
 
-def in_parts(rows: Rows, processes: int) -> list[Rows]:
+def in_parts(rows: Batch, processes: int) -> list[Batch]:
     cuts = [len(rows) * number // processes for number in range(processes + 1)]
     return [Part.of(rows[a:b], a, len(rows)) for a, b in pairwise(cuts)]
 
 
-def known(rows: Rows) -> list[tuple[float, ...]]:
+def known(rows: Batch) -> list[tuple[float, ...]]:
     assert rows.factors_NC is not None
     return sorted(map(tuple, torch.cat([rows.ids_NC, rows.factors_NC, rows.label_N[:, None]], 1).tolist()))
 
 
-def joined(every: list[Rows]) -> list[tuple[float, ...]]:
+def joined(every: list[Batch]) -> list[tuple[float, ...]]:
     return sorted(row for rows in every for row in known(rows))
 
 
@@ -60,8 +60,8 @@ def test_batches_of_all_parts_are_the_batches_of_the_whole(
 
 @pytest.fixture
 def dataset(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    monkeypatch.setattr(parts, "GROUP_ROWS", 50)
-    monkeypatch.setattr(parts, "PART_ROWS", 150)
+    monkeypatch.setattr(writer, "GROUP_ROWS", 50)
+    monkeypatch.setattr(writer, "PART_ROWS", 150)
     files = {
         split: [write(f"{split}.csv", HEADER + clicks(730, n))]
         for n, split in enumerate(("train", "valid", "test"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctrloom.data import places
+from ctrloom.data.arrow import take
 
 NUMBERS = st.one_of(
     st.lists(st.one_of(st.none(), st.integers(-9, 9)), max_size=9).map(lambda v: pa.array(v, pa.int32())),
@@ -29,7 +29,7 @@ def test_values_at_places_are_those_of_arrow(
     place = st.integers(0, len(values) - 1) if len(values) else st.nothing()
     drawn = data.draw(st.lists(st.one_of(st.none(), place), max_size=20))
     wanted = pa.array(drawn, pa.int32()).slice(first)
-    found = places.taken(values, wanted)
+    found = take.taken(values, wanted)
     found.validate(full=True)
     assert found.equals(values.take(wanted))
     assert found.null_count == values.take(wanted).null_count
@@ -38,22 +38,22 @@ def test_values_at_places_are_those_of_arrow(
 @given(NUMBERS, st.integers(0, 3))
 def test_nulls_are_told_filled_and_made(column: pa.Array, skipped: int) -> None:
     column = column.slice(skipped)
-    valid = places.valid(column)
+    valid = take.valid(column)
     assert valid.tolist() == column.is_valid().to_pylist()
     if pa.types.is_integer(column.type):
-        filled = places.filled(column, 77)
+        filled = take.filled(column, 77)
         assert filled.tolist() == column.fill_null(77).to_pylist()
-        assert places.masked(filled, valid).equals(column)
+        assert take.masked(filled, valid).equals(column)
 
 
 def test_filled_leaves_the_column_as_it_is() -> None:
     column = pa.array([5, None, 7], pa.int32())
-    places.filled(column, -1)
+    take.filled(column, -1)
     assert column.to_pylist() == [5, None, 7]
 
 
 @pytest.mark.parametrize("chosen", [[True, True, False], [False, True, True], [True] * 3, [False] * 3])
 def test_those_are_the_chosen_ones(chosen: list[bool]) -> None:
     expected = [value for value, wanted in zip("abc", chosen, strict=True) if wanted]
-    assert places.those(pa.array(["a", "b", "c"]), np.array(chosen)).to_pylist() == expected
-    assert places.those(np.array(["a", "b", "c"]), np.array(chosen)).tolist() == expected
+    assert take.those(pa.array(["a", "b", "c"]), np.array(chosen)).to_pylist() == expected
+    assert take.those(np.array(["a", "b", "c"]), np.array(chosen)).tolist() == expected

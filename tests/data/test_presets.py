@@ -18,11 +18,11 @@ import yaml
 from test_recipes import without_checksums
 
 from ctrloom.config import Split
-from ctrloom.config_file import load_run_config
+from ctrloom.config.files import load_run_config
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.recipes import get
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.vocabulary.build import build_vocabulary
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "configs" / "datasets").glob("*.yaml"))

@@ -8,10 +8,10 @@ import pytest
 from data_helpers import Write
 
 from ctrloom.config import Files
-from ctrloom.config_file import load_run_config
+from ctrloom.config.files import load_run_config
 from ctrloom.data import recipes
 from ctrloom.data.errors import DataError
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.recipes import RECIPES, get
 from ctrloom.data.recipes.recipe import Layout, Original
 

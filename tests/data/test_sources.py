@@ -12,9 +12,9 @@ from pyarrow import fs
 
 from ctrloom.config import SourceConfig
 from ctrloom.data.errors import DataError
+from ctrloom.data.ingest.cast import read_rows
 from ctrloom.data.sources import blocks, files
 from ctrloom.data.sources.files import resolve
-from ctrloom.data.typed import read_rows
 
 COLUMNS = {"label": "label", "name": "categorical", "size": "numeric"}
 GOOD = "label,name,size\n1,ann,1\n0,bob,2\n1,cy,3\n"

@@ -16,13 +16,14 @@ from data_helpers import data_config
 from ctrloom.config import VocabularyConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
-from ctrloom.data import crosses, parts
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.engines import EMBEDDED
 from ctrloom.data.errors import DataError
-from ctrloom.data.growth import grow_vocabulary
-from ctrloom.data.ingest import ingest
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.parquet import writer
+from ctrloom.data.vocabulary import crosses
+from ctrloom.data.vocabulary.build import build_vocabulary
+from ctrloom.data.vocabulary.growth import grow_vocabulary
 
 pytest.importorskip("pyspark", reason="PySpark is not installed; `make test-spark` installs it")
 if not shutil.which("java"):
@@ -134,8 +135,8 @@ def stores(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     from pyspark.sql import SparkSession
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(parts, "GROUP_ROWS", 64)
-        patched.setattr(parts, "PART_ROWS", 128)
+        patched.setattr(writer, "GROUP_ROWS", 64)
+        patched.setattr(writer, "PART_ROWS", 128)
         patched.setattr(crosses, "GROUP_ROWS", 16)
         embedded = make(raw, tmp_path_factory.mktemp("embedded"), EMBEDDED)
         yield embedded, make(raw, tmp_path_factory.mktemp("spark"), SPARK)

@@ -3,8 +3,8 @@ import pytest
 from data_helpers import data_config
 
 from ctrloom.config import RandomSplit
-from ctrloom.data import splits
-from ctrloom.section import ConfigError
+from ctrloom.config.base import ConfigError
+from ctrloom.data.ingest import splits
 
 COLUMNS = {"click": "label", "c": "categorical", "t": "timestamp"}
 

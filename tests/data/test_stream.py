@@ -13,14 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctrloom.config import VocabularyConfig
-from ctrloom.data import encode, parts, stream
+from ctrloom.data.batches import stream
+from ctrloom.data.batches.batch import Batch, BatchSource, joined
+from ctrloom.data.batches.stream import Stream
+from ctrloom.data.batches.tensors import RowFiller
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
-from ctrloom.data.ingest import ingest
-from ctrloom.data.rows import Feed, Rows, joined
-from ctrloom.data.stream import Stream
-from ctrloom.data.tensors import RowFiller
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.parquet import writer
+from ctrloom.data.vocabulary import encode
+from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.training.loop import shuffled, steps_in_pass
 
 ROWS = 730
@@ -32,9 +34,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
     """730 rows in each split, in files and row groups smaller than that; windows of two row groups."""
     folder = tmp_path_factory.mktemp("streamed")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (parts, encode):
+        for module in (writer, encode):
             patch.setattr(module, "GROUP_ROWS", 50)
-        patch.setattr(parts, "PART_ROWS", 150)
+        patch.setattr(writer, "PART_ROWS", 150)
         patch.setattr(stream, "WINDOW", 2)
         for n, split in enumerate(SPLITS):
             lines = "".join(f"{i % 3 // 2},u{i},{i % 50}\n" for i in range(n, n + ROWS))
@@ -50,14 +52,14 @@ def ours() -> int:
     return sum(thread.name.startswith("ctrloom") for thread in threading.enumerate())
 
 
-def told(batches: Iterator[Rows]) -> list[list[tuple[float, ...]]]:
+def told(batches: Iterator[Batch]) -> list[list[tuple[float, ...]]]:
     """Every row of every batch, with its label."""
     return [
         list(map(tuple, torch.cat([batch.ids_NC, batch.label_N[:, None]], 1).tolist())) for batch in batches
     ]
 
 
-def one_pass(rows: Feed, size: int, seed: int) -> list[list[tuple[float, ...]]]:
+def one_pass(rows: BatchSource, size: int, seed: int) -> list[list[tuple[float, ...]]]:
     return told(shuffled(rows, size, torch.Generator().manual_seed(seed)))
 
 

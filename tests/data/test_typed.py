@@ -6,8 +6,8 @@ import pytest
 from data_helpers import Write
 
 from ctrloom.config import SourceConfig
-from ctrloom.data.typed import TypedBatch, check_rules, read_rows, typed_schema
-from ctrloom.section import ConfigError
+from ctrloom.config.base import ConfigError
+from ctrloom.data.ingest.cast import TypedBatch, check_rules, read_rows, typed_schema
 
 
 def read(write: Write, columns: dict[str, Any], content: str, **keys: Any) -> TypedBatch:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from ctrloom import storage
-from ctrloom.data import part_reader, parts, verified
+from ctrloom.data.parquet import checksums, reader, writer
 from ctrloom.storage import Location, StorageError
 from ctrloom.storage.remote import Listed
 
@@ -34,10 +34,10 @@ def rows() -> pa.Table:
 @pytest.fixture
 def content(rows: pa.Table, tmp_path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """The rows as a file with two row groups and many blocks."""
-    monkeypatch.setattr(verified, "BLOCK", 256)
-    monkeypatch.setattr(verified, "TAIL", 512)
-    with parts.table_writer(tmp_path / "rows.parquet", rows.schema) as (writer, _):
-        writer.write_table(rows, row_group_size=ROWS)
+    monkeypatch.setattr(checksums, "BLOCK", 256)
+    monkeypatch.setattr(checksums, "TAIL", 512)
+    with writer.table_writer(tmp_path / "rows.parquet", rows.schema) as (file, _):
+        file.write_table(rows, row_group_size=ROWS)
     return (tmp_path / "rows.parquet").read_bytes()
 
 
@@ -70,7 +70,7 @@ def flipped(place: int, mask: int, times: int) -> Callable[[int, bytes], bytes]:
 
 
 def read() -> pa.Table:
-    return pa.Table.from_batches(part_reader.read_parts([AT]))
+    return pa.Table.from_batches(reader.read_parts([AT]))
 
 
 def test_a_wrong_byte_anywhere_is_read_again(rows: pa.Table, content: bytes, serve: Serve) -> None:
@@ -91,7 +91,7 @@ def test_a_byte_that_stays_wrong_is_an_error(rows: pa.Table, content: bytes, ser
 
 def test_any_part_of_the_file_can_be_read(content: bytes, serve: Serve) -> None:
     serve(lambda _, content: content)
-    file, rng = verified.Verified(AT).opened(), random.Random(3)
+    file, rng = checksums.Verified(AT).opened(), random.Random(3)
     for _ in range(200):
         start, size = rng.randrange(len(content) + 10), rng.randrange(2000)
         file.seek(start)
@@ -113,7 +113,7 @@ def test_what_is_known_of_an_object_is_asked_once(
         "read_range",
         lambda at, start, stop: (stop > footer and asked.append("footer")) or read_range(at, start, stop),
     )
-    part = part_reader.PartReader(AT)
+    part = reader.PartReader(AT)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda span: pa.Table.from_batches(part.rows(span)), part.spans * 8))
     assert found == [rows.slice(span.start, len(span)) for span in part.spans] * 8
@@ -127,14 +127,14 @@ def test_queries_see_damage_no_more_than_readers(rows: pa.Table, content: bytes,
     for place in range(5, len(content), len(content) // 20):
         serve(flipped(place, 0x55, times=1))
         with duckdb.connect() as connection:
-            connection.register("objects", verified.dataset([AT]))
+            connection.register("objects", checksums.dataset([AT]))
             assert connection.sql(query).fetchall() == truth
 
 
 def test_a_file_without_checksums_is_refused(
     rows: pa.Table, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verified, "KEY", "another")
+    monkeypatch.setattr(checksums, "KEY", "another")
     serve(lambda _, content: content)
     with pytest.raises(StorageError, match="has no checksums to verify it by; make the data set again"):
         read()

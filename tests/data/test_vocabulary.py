@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from ctrloom import storage
 from ctrloom.config import SourceConfig, VocabularyConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.data.batches.tensors import to_rows
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.encode import Encoder, Vocabulary
 from ctrloom.data.errors import DataError
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.cast import read_rows
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.manifest import EncodedManifest
-from ctrloom.data.tensors import to_rows
-from ctrloom.data.typed import read_rows
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.vocabulary.build import build_vocabulary
+from ctrloom.data.vocabulary.encode import Encoder, Vocabulary
 from ctrloom.schema import Field, Schema
-from ctrloom.section import ConfigError
 
 COLUMNS = {
     "click": "label",
@@ -225,12 +225,12 @@ def test_a_moved_data_set_still_opens(write: Write, tmp_path: Path) -> None:
 def test_many_parts_give_the_rows_of_one(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ctrloom.data import parts
+    from ctrloom.data.parquet import writer
 
     config = data_config(write("a.csv", HEADER + clicks(1000)), CLICKS)
     whole = build_vocabulary(ingest(config, tmp_path / "a"), VocabularyConfig(), tmp_path / "a")
-    monkeypatch.setattr(parts, "GROUP_ROWS", 50)
-    monkeypatch.setattr(parts, "PART_ROWS", 100)
+    monkeypatch.setattr(writer, "GROUP_ROWS", 50)
+    monkeypatch.setattr(writer, "PART_ROWS", 100)
     pieces = build_vocabulary(ingest(config, tmp_path / "b"), VocabularyConfig(), tmp_path / "b")
     assert len(list((pieces.parent / "train").iterdir())) > 5
     for split in ("train", "valid", "test"):

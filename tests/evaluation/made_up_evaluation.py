@@ -9,8 +9,9 @@ from scipy.special import expit
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import EvaluationConfig
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
-from ctrloom.evaluation.results import DataSummary, Epoch, FieldSummary, Results
-from ctrloom.search.trace import Candidate, SearchTrace
+from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
+from ctrloom.search_trace import Candidate, SearchTrace
+from ctrloom.training.history import Epoch
 
 FRAPPE = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from made_up_evaluation import FRAPPE, made_up
 
-from ctrloom.evaluation.report.attention_figures import darkest
-from ctrloom.evaluation.report.render import render
 from ctrloom.evaluation.results import Attention, AttentionMap, AttentionRow, Results
+from ctrloom.report.attention_figures import darkest
+from ctrloom.report.render import render
 
 
 def maps(fields: int, layers: int, seed: int) -> tuple[AttentionMap, ...]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from made_up_evaluation import FRAPPE, made_up, made_up_trace
 
-from ctrloom.evaluation.report.choice_figures import choice_map, choices
-from ctrloom.evaluation.report.render import render
-from ctrloom.search.trace import Candidate, SearchTrace
+from ctrloom.report.choice_figures import choice_map, choices
+from ctrloom.report.render import render
+from ctrloom.search_trace import Candidate, SearchTrace
 
 FUNCTIONS = ("memorize", "hadamard", "none")
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
+from ctrloom.config.base import ConfigError
 from ctrloom.config.gate import GateConfig
 from ctrloom.evaluation.gate import Scores, Verdict, decide
-from ctrloom.evaluation.metrics import EvaluationError
 from ctrloom.evaluation.verdict import gate_markdown
-from ctrloom.section import ConfigError
+from ctrloom.metrics.measure import EvaluationError
 
 ROWS = 5_000
 RNG = np.random.default_rng(7)

@@ -7,7 +7,7 @@ from scipy.special import expit
 from scipy.special import logit as log_odds
 from sklearn import metrics as sk
 
-from ctrloom.evaluation.metrics import EvaluationError, auc, confusion, measure, roc_curve
+from ctrloom.metrics.measure import EvaluationError, auc, confusion, measure, roc_curve
 
 ROWS = 400
 

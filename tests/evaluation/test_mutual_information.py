@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from ctrloom.evaluation import counts
-from ctrloom.evaluation.metrics import EvaluationError
-from ctrloom.evaluation.mutual_information import mutual_information
+from ctrloom.metrics.measure import EvaluationError
+from ctrloom.search.statistics import combination_counts
+from ctrloom.search.statistics.mutual_information import mutual_information
 
 TUPLES: list[tuple[int, ...]] = [(0, 1), (0, 2), (1, 2, 3), (0, 1, 2, 3)]
 
@@ -22,7 +22,7 @@ def by_sklearn(ids: np.ndarray, label: np.ndarray, fields: tuple[int, ...]) -> f
 
 @pytest.mark.parametrize("dense", [0, 1 << 21])
 def test_agrees_with_sklearn(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "DENSE_KEYS", dense)
+    monkeypatch.setattr(combination_counts, "DENSE_KEYS", dense)
     ids, label = rows(3000)
     expected = [by_sklearn(ids, label, fields) for fields in TUPLES]
     assert mutual_information(ids, label, TUPLES) == pytest.approx(expected, abs=1e-12)
@@ -38,7 +38,7 @@ def test_a_label_that_the_pair_decides_has_its_whole_entropy() -> None:
 
 @pytest.mark.parametrize("dense", [0, 1 << 21])
 def test_a_weight_counts_as_that_many_rows(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "DENSE_KEYS", dense)
+    monkeypatch.setattr(combination_counts, "DENSE_KEYS", dense)
     ids, label = rows(400)
     weight = np.random.default_rng(1).integers(1, 4, 400)
     repeated = mutual_information(ids.repeat(weight, 0), label.repeat(weight), TUPLES)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from made_up_evaluation import made_up
 
-from ctrloom.evaluation.report.render import render
 from ctrloom.evaluation.results import Results
-from ctrloom.search.trace import SearchTrace
+from ctrloom.report.render import render
+from ctrloom.search_trace import SearchTrace
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -6,8 +6,8 @@ from made_up_evaluation import FRAPPE, made_up, made_up_trace
 from test_report import page
 
 from ctrloom.architecture import Function
-from ctrloom.evaluation.report import aim_figures, summary
-from ctrloom.search.trace import Candidate, EmbeddingGates, SearchTrace
+from ctrloom.report import aim_figures, summary
+from ctrloom.search_trace import Candidate, EmbeddingGates, SearchTrace
 
 FUNCTIONS: tuple[Function, ...] = ("inner", "outer")
 

@@ -7,8 +7,8 @@ import pytest
 from made_up_evaluation import made_up
 
 from ctrloom.architecture import OPERATORS, CellGraph, Edge
-from ctrloom.evaluation.report.render import render
-from ctrloom.search.trace import CellName, OperatorStrength, SampledGraph, SearchTrace
+from ctrloom.report.render import render
+from ctrloom.search_trace import CellName, OperatorStrength, SampledGraph, SearchTrace
 
 EDGES: dict[CellName, tuple[tuple[int, int], ...]] = {
     "interaction": ((0, 1), (0, 2), (1, 2)),

@@ -1,10 +1,10 @@
 import pytest
 from made_up_evaluation import made_up, made_up_trace
 
-from ctrloom.evaluation.report import drawing, format, summary
-from ctrloom.evaluation.report.markdown import markdown
 from ctrloom.evaluation.results import Results
-from ctrloom.search.trace import SearchTrace
+from ctrloom.report import drawing, format, summary
+from ctrloom.report.markdown import markdown
+from ctrloom.search_trace import SearchTrace
 
 
 @pytest.fixture(scope="module")

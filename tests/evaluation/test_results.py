@@ -6,12 +6,12 @@ import pytest
 from made_up_evaluation import made_up_models, made_up_trace
 
 from ctrloom.config import EvaluationConfig
+from ctrloom.config.base import ConfigError
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
-from ctrloom.evaluation.metrics import EvaluationError, measure
 from ctrloom.evaluation.results import DataSummary, Results
 from ctrloom.evaluation.significance import holm
-from ctrloom.search.trace import SearchTrace
-from ctrloom.section import ConfigError
+from ctrloom.metrics.measure import EvaluationError, measure
+from ctrloom.search_trace import SearchTrace
 
 DATA = DataSummary(
     name="d",

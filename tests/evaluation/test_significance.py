@@ -4,8 +4,8 @@ from scipy import stats
 from scipy.special import expit
 
 from ctrloom.evaluation import significance
-from ctrloom.evaluation.metrics import EvaluationError, auc, row_logloss
 from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong, holm
+from ctrloom.metrics.measure import EvaluationError, auc, row_logloss
 
 
 def scores(rows: int, seeds: int, noise: float, seed: int = 0, grain: float = 0.0) -> np.ndarray:

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctrloom.evaluation import counts
-from ctrloom.evaluation.metrics import EvaluationError, auc
-from ctrloom.evaluation.statistics_auc import PRIOR_ROWS, statistics_auc
+from ctrloom.metrics.measure import EvaluationError, auc
+from ctrloom.search.statistics import combination_counts
+from ctrloom.search.statistics.statistics_auc import PRIOR_ROWS, statistics_auc
 
 FIELDS = 5
 
@@ -30,7 +30,7 @@ def by_groupby(
 
 @pytest.mark.parametrize("dense", [0, 1 << 21])
 def test_agrees_with_pandas(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "DENSE_KEYS", dense)
+    monkeypatch.setattr(combination_counts, "DENSE_KEYS", dense)
     train, valid = rows(1500, 0), rows(700, 1, values=14)  # values 12 and 13 do not occur in training
     tuples = [(0, 1), (2, 4), (0, 1, 3), (0, 1, 2, 3, 4)]
     expected = [auc(by_groupby(*train, valid[0], fields), valid[1]) for fields in tuples]

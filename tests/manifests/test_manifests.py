@@ -16,10 +16,10 @@ import yaml
 
 from ctrloom.cli import BY_SEVERAL, app
 from ctrloom.config import ClusterConfig
-from ctrloom.config_file import load_retraining_config, load_run_config
-from ctrloom.data.window import windowed
-from ctrloom.pipelines.placement import load_hardware
-from ctrloom.pipelines.request import Request
+from ctrloom.config.files import load_retraining_config, load_run_config
+from ctrloom.data.ingest.date_window import windowed
+from ctrloom.runners.placement import load_hardware
+from ctrloom.runners.request import Request
 from manifests import render
 
 KUBERNETES = "1.34.0"  # whose schemas manifests are held against

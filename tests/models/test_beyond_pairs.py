@@ -6,9 +6,9 @@ import torch
 from oracle import ROWS, SCHEMA, SELECTIONS, Equation, Tuples, assert_follows, chosen, hyper_of
 
 from ctrloom.config import ModelName
+from ctrloom.config.base import ConfigError
 from ctrloom.models import build
 from ctrloom.schema import SchemaMismatchError
-from ctrloom.section import ConfigError
 
 B, F, D = 9, 4, 3
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ctrloom.architecture import Architecture, Interaction, KeptPositions
 from ctrloom.config import Hyperparameters
+from ctrloom.config.base import ConfigError
 from ctrloom.models import build
 from ctrloom.models.growth import carry_over, cross_keys
-from ctrloom.nn.crosses import fill_crosses
+from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import CountedKeys, Schema, SchemaMismatchError
-from ctrloom.section import ConfigError
 
 OLD = schema_of(("categorical", 5), ("multivalued", 6, 3), ("numeric", 2), ("categorical", 4))
 NAMES = OLD.names

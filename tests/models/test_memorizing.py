@@ -12,17 +12,17 @@ from small import crossed, rows_of, schema_of
 
 from ctrloom.architecture import Architecture, Function, Interaction
 from ctrloom.config import DataConfig, MemorizingSettings, OptInterSettings, VocabularyConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.data.batches.tensors import to_rows
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.cast import read_rows
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.sources.files import resolve
-from ctrloom.data.tensors import to_rows
-from ctrloom.data.typed import read_rows
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.models import build
-from ctrloom.nn.crosses import CrossEmbedding, fill_crosses
-from ctrloom.predict import predict
+from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.schema import SchemaMismatchError
-from ctrloom.section import ConfigError
+from ctrloom.serving.predict import predict
 from ctrloom.training.loop import fit, score
 from ctrloom.training.runs import Plan, open_runs, train_runs
 

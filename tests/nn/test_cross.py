@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ctrloom.nn.anova import anova
-from ctrloom.nn.cross import CompressedInteractions, MatrixCross, VectorCross
+from ctrloom.nn.cross_network import CompressedInteractions, MatrixCross, VectorCross
 from ctrloom.nn.interactions import pair_sum, products
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small import crossed, rows_of, schema_of
 
 from ctrloom.config import MemorizingSettings
-from ctrloom.nn.crosses import CrossEmbedding, KeyTable, fill_crosses
+from ctrloom.nn.cross_features import CrossEmbedding, KeyTable, fill_crosses
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 
 SCHEMA = schema_of(("categorical", 5), ("multivalued", 4, 2), ("categorical", 7), ("categorical", 3))

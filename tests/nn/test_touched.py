@@ -9,8 +9,8 @@ from conftest import Way
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctrloom.nn import touched
-from ctrloom.nn.touched import all_rows, touched_rows
+from ctrloom.nn import sparse_rows
+from ctrloom.nn.sparse_rows import all_rows, touched_rows
 
 
 @given(
@@ -90,8 +90,8 @@ def test_tables_may_differ_in_what_they_make_of_the_same_rows() -> None:
 
 
 def test_tables_that_are_asked_for_the_same_rows_share_one_sort(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, sorts = touched._grouped, []
-    monkeypatch.setattr(touched, "_grouped", lambda row_N: sorts.append(row_N.tolist()) or plain(row_N))
+    plain, sorts = sparse_rows._grouped, []
+    monkeypatch.setattr(sparse_rows, "_grouped", lambda row_N: sorts.append(row_N.tolist()) or plain(row_N))
     tables = [torch.nn.Parameter(torch.ones(5, width)) for width in (1, 3)]
     ids_BC = torch.tensor([[1, 2], [2, 4]], dtype=torch.int32)
 
@@ -115,9 +115,9 @@ def test_rows_are_overwritten_whatever_the_order_and_determinism_stays_as_it_was
     put = torch.randn(len(row_U), 3, generator=generator)
     try:
         torch.use_deterministic_algorithms(True, warn_only=warns)
-        touched.put_rows(table, row_U, put)
+        sparse_rows.put_rows(table, row_U, put)
         with pytest.raises(IndexError):
-            touched.put_rows(table, torch.tensor([50_000]), put[:1])
+            sparse_rows.put_rows(table, torch.tensor([50_000]), put[:1])
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.is_deterministic_algorithms_warn_only_enabled() == warns
     finally:

@@ -124,7 +124,7 @@ def test_rows_that_are_named_all_over_a_batch(
 ) -> None:
     """Sums over many chunks, over a few, and over none; the reference is the plain code in doubles."""
     if way.kernel:
-        monkeypatch.setattr("ctrloom.kernels.rows.TOGETHER", 4)
+        monkeypatch.setattr("ctrloom.kernels.embedding.TOGETHER", 4)
     rng, settings = np.random.default_rng(size), {"lr": 0.1, "weight_decay": 0.01}
     start = rng.normal(size=(size, width))
     found, expected = (

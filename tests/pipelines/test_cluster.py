@@ -14,12 +14,12 @@ pytest.importorskip("kfp_server_api", reason="the extra `pipelines` is not insta
 
 from ctrloom.cli import app
 from ctrloom.config import ClusterConfig
-from ctrloom.config_file import load_cluster_config
-from ctrloom.pipelines import compiled, endpoint
-from ctrloom.pipelines.cluster import Cluster
-from ctrloom.pipelines.endpoint import ClusterError, UnreachableError
-from ctrloom.pipelines.request import Request, RequestError, revision, six_fields, texts
-from ctrloom.section import ConfigError
+from ctrloom.config.base import ConfigError
+from ctrloom.config.files import load_cluster_config
+from ctrloom.runners import compiled, endpoint
+from ctrloom.runners.cluster import Cluster
+from ctrloom.runners.endpoint import ClusterError, UnreachableError
+from ctrloom.runners.request import Request, RequestError, revision, six_fields, texts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # KFP's client, of urllib3
 SECRET = "very-secret-token"

@@ -10,11 +10,11 @@ ROOT = Path(__file__).parents[2]
 COMPONENTS = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
 
 
-PIPELINES = sorted(path.stem for path in (ROOT / "src/ctrloom/pipelines").glob("*.yaml"))
+PIPELINES = sorted(path.stem for path in (ROOT / "src/ctrloom/runners").glob("*.yaml"))
 
 
 def compiled(name):
-    return next(yaml.safe_load_all((ROOT / "src/ctrloom/pipelines" / f"{name}.yaml").read_text()))
+    return next(yaml.safe_load_all((ROOT / "src/ctrloom/runners" / f"{name}.yaml").read_text()))
 
 
 @pytest.fixture(scope="module", params=PIPELINES)

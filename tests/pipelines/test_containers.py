@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ctrloom.pipelines.containers import Containers, EngineError, Request, find_engine, image_id, steps_in
+from ctrloom.runners.containers import Containers, EngineError, Request, find_engine, image_id, steps_in
 
 ENGINE = """#!/bin/sh
 printf '%s\\n' "$*" >> "$0.log"

@@ -10,7 +10,7 @@ pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
 
 from kfp.dsl import ClassificationMetrics, Metrics
 
-from ctrloom.pipelines.display import show_classification, show_metrics
+from ctrloom.runners.display import show_classification, show_metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

@@ -8,14 +8,14 @@ import yaml
 
 pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
 
+from ctrloom.config.base import ConfigError
 from ctrloom.config.hardware import Hardware
-from ctrloom.pipelines import compiled
-from ctrloom.pipelines.placement import component_of, load_hardware, place
-from ctrloom.section import ConfigError
+from ctrloom.runners import compiled
+from ctrloom.runners.placement import component_of, load_hardware, place
 
 ROOT = Path(__file__).parents[2]
 HARDWARE = load_hardware()
-NAMES = sorted(path.stem for path in (ROOT / "src/ctrloom/pipelines").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (ROOT / "src/ctrloom/runners").glob("*.yaml"))
 
 
 def placed(name):

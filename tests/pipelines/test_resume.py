@@ -9,7 +9,7 @@ import pytest
 from stopped import RUN, figures, kill, prepare, times_done
 
 from ctrloom.config import RunConfig
-from ctrloom.pipelines import local, resume
+from ctrloom.runners import local, resume
 
 
 def test_only_a_stopped_run_of_the_same_request_goes_on(tmp_path):

@@ -10,11 +10,11 @@ import yaml
 
 from ctrloom import stages
 from ctrloom.config import VocabularyConfig
-from ctrloom.config_file import load_retraining_config
+from ctrloom.config.files import load_retraining_config
 from ctrloom.data.dataset import Dataset
+from ctrloom.data.ingest.date_window import windowed
 from ctrloom.data.synthetic import SynthConfig, synthesize
-from ctrloom.data.window import windowed
-from ctrloom.registry import Registry
+from ctrloom.serving.registry import Registry
 from ctrloom.training.runs import open_runs
 
 SYNTH = SynthConfig(

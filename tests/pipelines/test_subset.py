@@ -12,7 +12,7 @@ from kfp import compiler, dsl
 
 from pipelines.subset import violations
 
-COMPILED = sorted((Path(__file__).parents[2] / "src/ctrloom/pipelines").glob("*.yaml"))
+COMPILED = sorted((Path(__file__).parents[2] / "src/ctrloom/runners").glob("*.yaml"))
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
 )

@@ -9,11 +9,11 @@ from small import Planting, planting, rows_of, schema_of, tokens
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import AutoFISConfig, Hyperparameters
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.schema import Schema
 from ctrloom.search import autofis
-from ctrloom.search.task import Task
-from ctrloom.search.trace import SearchTrace
+from ctrloom.search.interface import Task
+from ctrloom.search_trace import SearchTrace
 
 DEFAULT = AutoFISConfig()
 SMALL = AutoFISConfig(batch_size=500)
@@ -21,7 +21,7 @@ HYPER = Hyperparameters()
 
 
 def search(
-    rows: Rows, schema: Schema, config: AutoFISConfig, hyper: Hyperparameters
+    rows: Batch, schema: Schema, config: AutoFISConfig, hyper: Hyperparameters
 ) -> tuple[Architecture, SearchTrace]:
     found = autofis.search(Task(rows, rows[:100], schema), config, hyper)
     return found.architecture, found.trace
@@ -65,7 +65,7 @@ def test_a_bi_level_search_finds_planted_pairs(planted: Planting, seed: int) -> 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_label_noise_keeps_almost_nothing(planted: Planting, seed: int) -> None:
     shuffled = torch.randperm(len(planted.rows), generator=torch.Generator().manual_seed(seed))
-    noise = Rows(planted.rows.ids_NC, planted.rows.label_N[shuffled])
+    noise = Batch(planted.rows.ids_NC, planted.rows.label_N[shuffled])
     architecture, trace = search(noise, planted.schema, DEFAULT.model_copy(update={"seed": seed}), HYPER)
     assert len(architecture.interactions) <= 1
     assert len(trace.candidates) == 15
@@ -163,7 +163,7 @@ def four_planted() -> Planting:
     a, b, c, d = (np.where(ids[:, f] < 4, 1.0, -1.0) for f in range(4))
     logit = a * b + a * b * c + 1.5 * a * b * c * d
     label = np.random.default_rng(1).random(len(ids)) < 1 / (1 + np.exp(-logit))
-    rows = Rows(torch.from_numpy(ids + np.array(schema.offsets, np.int32)), torch.from_numpy(label).float())
+    rows = Batch(torch.from_numpy(ids + np.array(schema.offsets, np.int32)), torch.from_numpy(label).float())
     return Planting(schema, rows, frozenset(tuple("abcd"[:n]) for n in (2, 3, 4)))
 
 

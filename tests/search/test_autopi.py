@@ -7,13 +7,13 @@ from small import Planting, planting, rows_of, schema_of
 
 from ctrloom.architecture import OPERATORS, Architecture
 from ctrloom.config import AutoPIConfig, AutoPISettings, Hyperparameters
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models import build
 from ctrloom.nn.operators import Skip
 from ctrloom.search import autopi
 from ctrloom.search.autopi import temperature
-from ctrloom.search.graphs import random_graph, strongest
-from ctrloom.search.task import Found, Task
+from ctrloom.search.cell_graphs import random_graph, strongest
+from ctrloom.search.interface import Found, Task
 from ctrloom.training.loop import fit, seed_everything
 
 CONFIG = AutoPIConfig(nodes=2, epochs=4, batch_size=500, random_draws=2)
@@ -115,10 +115,10 @@ def test_weights_and_strengths_learn_from_different_rows(
     made: Planting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marked = torch.arange(2000, dtype=torch.float32)
-    rows = Rows(made.rows.ids_NC[:2000], made.rows.label_N[:2000], weight_N=marked + 1)
+    rows = Batch(made.rows.ids_NC[:2000], made.rows.label_N[:2000], weight_N=marked + 1)
     seen: dict[str, set[float]] = {"weights": set(), "gates": set()}
 
-    def noting(model: torch.nn.Module, batch: Rows) -> torch.Tensor:
+    def noting(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         assert batch.weight_N is not None
         seen["gates"] |= set(batch.weight_N.tolist())
         return loss(model, batch)
@@ -140,7 +140,7 @@ def test_frozen_epochs_leave_the_strengths_alone(made: Planting, monkeypatch: py
     steps: list[int] = []
     gates = autopi._BiLevel._weights_and_gates
 
-    def counting(self: autopi._BiLevel, batch: Rows) -> None:
+    def counting(self: autopi._BiLevel, batch: Batch) -> None:
         steps.append(len(self.train))
         gates(self, batch)
 

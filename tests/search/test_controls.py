@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.search.controls import best_by_score, random_like
-from ctrloom.search.trace import Candidate, SearchTrace
+from ctrloom.search_trace import Candidate, SearchTrace
 
 FIELDS = ("a", "b", "c", "d", "e")
 EVERY = [t for order in (2, 3) for t in combinations(FIELDS, order)]

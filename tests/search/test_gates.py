@@ -4,7 +4,7 @@ from small import rows_of, tokens
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AutoFISConfig, Hyperparameters
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.search.gates import Group, Schedule, Stage, batch_size, halves, trace_of
@@ -27,7 +27,7 @@ SCHEMA = tokens(4)
 ROWS = rows_of(SCHEMA, 1000)
 
 
-def stage_of(rows: Rows, gate_rows: Rows | None, schema: Schema = SCHEMA, **changes: float) -> Stage:
+def stage_of(rows: Batch, gate_rows: Batch | None, schema: Schema = SCHEMA, **changes: float) -> Stage:
     generator = seed_everything(0)
     every = Architecture.complete(schema.names, (2, 3))
     model = build("autofm", every, schema, Hyperparameters(embedding_size=3))
@@ -35,7 +35,7 @@ def stage_of(rows: Rows, gate_rows: Rows | None, schema: Schema = SCHEMA, **chan
     return Stage(model, groups, rows, Schedule(**{**vars(QUICK), **changes}), generator, gate_rows)
 
 
-def trained(rows: Rows, gate_rows: Rows | None, **changes: float) -> tuple[list[float], dict]:
+def trained(rows: Batch, gate_rows: Batch | None, **changes: float) -> tuple[list[float], dict]:
     """Gates and weights at the end."""
     stage = stage_of(rows, gate_rows, **changes)
     stage.run("test")
@@ -47,9 +47,9 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def mixed(rows: Rows) -> Rows:
+def mixed(rows: Batch) -> Batch:
     """The same rows with labels that say nothing."""
-    return Rows(
+    return Batch(
         rows.ids_NC, rows.label_N[torch.randperm(len(rows), generator=torch.Generator().manual_seed(5))]
     )
 
@@ -82,7 +82,7 @@ def test_one_bi_level_epoch_sees_every_row_once() -> None:
 
 
 def test_halves_are_the_rows_in_two() -> None:
-    rows = Rows(torch.arange(11).int().unsqueeze(1), torch.zeros(11))
+    rows = Batch(torch.arange(11).int().unsqueeze(1), torch.zeros(11))
     one, two = halves(rows, torch.Generator().manual_seed(0))
     assert (len(one), len(two)) == (5, 6)
     together = [*one.ids_NC[:, 0].tolist(), *two.ids_NC[:, 0].tolist()]

@@ -12,10 +12,10 @@ from ctrloom.config import AutoPIConfig, AutoPISettings, Hyperparameters
 from ctrloom.models import build
 from ctrloom.models.autopi import AutoPI
 from ctrloom.search import autopi, one_shot
-from ctrloom.search.graphs import places, random_graph
-from ctrloom.search.task import Found, Task
-from ctrloom.training.brief import fit_briefly
+from ctrloom.search.cell_graphs import places, random_graph
+from ctrloom.search.interface import Found, Task
 from ctrloom.training.loop import fit, seed_everything
+from ctrloom.training.short_fit import fit_briefly
 from ctrloom.training.step import loss_of
 
 CONFIG = AutoPIConfig(

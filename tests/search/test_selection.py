@@ -6,10 +6,10 @@ from sklearn.metrics import mutual_info_score
 from small import Planting, planting, rows_of, schema_of
 
 from ctrloom.config import Hyperparameters, search_config
+from ctrloom.config.base import ConfigError
 from ctrloom.search import selection
-from ctrloom.search.task import Found, Task
-from ctrloom.search.trace import SearchTrace
-from ctrloom.section import ConfigError
+from ctrloom.search.interface import Found, Task
+from ctrloom.search_trace import SearchTrace
 
 STATISTICS = ["statistics_auc", "mutual_information"]
 

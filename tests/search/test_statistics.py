@@ -2,16 +2,16 @@ import numpy as np
 import torch
 from small import schema_of
 
-from ctrloom.data.rows import Rows
-from ctrloom.search.statistics import field_codes
+from ctrloom.data.batches.batch import Batch
+from ctrloom.search.statistics.candidates import field_codes
 
 SCHEMA = schema_of(("categorical", 5), ("multivalued", 6, 2), ("numeric", 2))
 OFFSETS = np.array([SCHEMA.offsets[i] for i in SCHEMA.field_of_column])
 
 
-def rows(ids: list[list[int]], factors: list[list[float]]) -> Rows:
+def rows(ids: list[list[int]], factors: list[list[float]]) -> Batch:
     ids_NC = torch.tensor(np.array(ids) + OFFSETS, dtype=torch.int32)
-    return Rows(ids_NC, torch.zeros(len(ids)), torch.tensor(factors))
+    return Batch(ids_NC, torch.zeros(len(ids)), torch.tensor(factors))
 
 
 def test_sets_and_numbers_have_codes_of_their_own():

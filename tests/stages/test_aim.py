@@ -8,7 +8,7 @@ from ctrloom import stages
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.search.trace import SearchTrace
+from ctrloom.search_trace import SearchTrace
 from ctrloom.training.runs import open_runs
 
 CONFIG = AIMConfig(batch_size=200, epochs=2, embedding_epochs=2, random_draws=2, threshold=0.5)

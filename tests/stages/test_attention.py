@@ -15,7 +15,7 @@ from ctrloom.models.autoint import AutoInt
 from ctrloom.stages import baselines
 from ctrloom.stages.attention import attention_of, values_of
 from ctrloom.stages.evaluation import scored
-from ctrloom.training.feeding import Feeder
+from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import score
 from ctrloom.training.runs import open_runs
 
@@ -75,7 +75,7 @@ def test_evaluation_asks_models_that_can_tell(mixed: Dataset, tmp_path: Path) ->
     settings = {"autointplus": SMALL, "fm": {"epochs": 1}}
     baselines(mixed.directory, ["fm", "autointplus"], settings, [0, 1], tmp_path)
     valid = mixed.rows("valid")
-    plus, fm = (scored(run, mixed, Feeder(mixed, "valid", "test")) for run in open_runs(tmp_path))
+    plus, fm = (scored(run, mixed, BatchSources(mixed, "valid", "test")) for run in open_runs(tmp_path))
     assert fm.attention is None
     assert plus.attention is not None
     first = next(iter(open_runs(tmp_path)[0].trained(mixed)))

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from sklearn.metrics import log_loss, roc_auc_score
 
-from ctrloom.comparing import run_comparison
 from ctrloom.config import CompareConfig
-from ctrloom.config_file import load_compare_config
+from ctrloom.config.base import ConfigError
+from ctrloom.config.files import load_compare_config
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.synthetic import SynthConfig, synthesize
-from ctrloom.section import ConfigError
+from ctrloom.runners.compare import run_comparison
 from ctrloom.stages import tabulate
 from ctrloom.storage import StorageError
 from ctrloom.training.loop import score

@@ -13,19 +13,19 @@ from sklearn.metrics import roc_auc_score
 
 from ctrloom import stages
 from ctrloom.config import DataConfig, VocabularyConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.config.files import load_retraining_config
 from ctrloom.config.gate import GateConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.retraining import DriftConfig, RetrainingConfig, TrainingConfig
-from ctrloom.config_file import load_retraining_config
 from ctrloom.data.dataset import Dataset
+from ctrloom.data.ingest.date_window import last_day, windowed
 from ctrloom.data.synthetic import SynthConfig, synthesize
-from ctrloom.data.window import last_day, windowed
 from ctrloom.evaluation.drift import Drift, stability_index
 from ctrloom.evaluation.gate import load_verdict
-from ctrloom.export import load_bundle
-from ctrloom.predict import predict
-from ctrloom.registry import Registry, RegistryError
-from ctrloom.section import ConfigError
+from ctrloom.models.bundle import load_bundle
+from ctrloom.serving.predict import predict
+from ctrloom.serving.registry import Registry, RegistryError
 
 SYNTH = SynthConfig(
     rows=8_000,

@@ -7,8 +7,8 @@ import pytest
 from ctrloom import stages
 from ctrloom.config import EvaluationConfig, SelectionConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.evaluation.metrics import EvaluationError
 from ctrloom.evaluation.seeds import require_same_seeds
+from ctrloom.metrics.measure import EvaluationError
 
 MODELS = {"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}}
 

@@ -9,7 +9,7 @@ from ctrloom import stages
 from ctrloom.architecture import Architecture
 from ctrloom.config import EvaluationConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.search.trace import SearchTrace
+from ctrloom.search_trace import SearchTrace
 from ctrloom.training.runs import open_runs
 
 MODELS = {"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}}

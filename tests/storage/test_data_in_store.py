@@ -9,11 +9,11 @@ from small import COLUMNS
 
 from ctrloom import storage
 from ctrloom.config import DataConfig, VocabularyConfig
-from ctrloom.data import part_reader, parts
+from ctrloom.data.batches.batch import joined
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
-from ctrloom.data.rows import joined
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.parquet import reader, writer
+from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.storage import Place, StorageError
 
 # The clients leave sockets to the garbage collector when a server hangs up.
@@ -58,8 +58,8 @@ def test_data_live_in_an_object_store_as_they_do_in_a_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bucket = request.getfixturevalue(kind)
-    monkeypatch.setattr(parts, "GROUP_ROWS", 300)
-    monkeypatch.setattr(parts, "PART_ROWS", 600)
+    monkeypatch.setattr(writer, "GROUP_ROWS", 300)
+    monkeypatch.setattr(writer, "PART_ROWS", 600)
     here = encode(config, tmp_path)
     assert isinstance(here, Path)
     there = encode(config, bucket)
@@ -88,10 +88,10 @@ def test_only_the_columns_asked_for_travel(bucket: str, spoil: Spoil) -> None:
     numbers = np.random.default_rng(0).integers(2**62, size=(16, 200_000))
     table = pa.table({f"c{n}": column for n, column in enumerate(numbers)})
     at = storage.place(bucket) / "wide.parquet"
-    with parts.table_writer(at, table.schema) as (writer, written):
-        writer.write_table(table, row_group_size=100_000)
+    with writer.table_writer(at, table.schema) as (file, written):
+        file.write_table(table, row_group_size=100_000)
     between = spoil(bucket, seed=0, share=0)
-    got = pa.Table.from_batches(part_reader.read_parts([at], ["c3"]))
+    got = pa.Table.from_batches(reader.read_parts([at], ["c3"]))
     assert got.equals(table.select(["c3"]))
     # pyarrow asks Google's store for all that follows and hangs up when it has enough.
     assert between.seen["carried"] < written.bytes / (8 if bucket.startswith("s3") else 2)

@@ -8,7 +8,7 @@ import pytest
 from faults import Spoil
 
 from ctrloom import storage
-from ctrloom.registry import PromotionConflictError, Registry
+from ctrloom.serving.registry import PromotionConflictError, Registry
 from ctrloom.storage import ConflictError, StorageError, clients, objects
 
 # The clients leave sockets to the garbage collector when a server hangs up.
@@ -146,7 +146,7 @@ def test_of_promotions_at_once_one_wins_and_the_others_are_told(bucket: str, tmp
 
 PROMOTE = """
 import sys
-from ctrloom.registry import Registry
+from ctrloom.serving.registry import Registry
 registry = Registry(sys.argv[1])
 registry.version(sys.argv[2])
 print("ready", flush=True)

@@ -9,10 +9,10 @@ from faults import Spoil
 
 from ctrloom import storage
 from ctrloom.config import DataConfig, Files, SourceConfig
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.cast import read_rows
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.sources.files import resolve
-from ctrloom.data.typed import read_rows
-from ctrloom.pipelines.request import revision
+from ctrloom.runners.request import revision
 from ctrloom.storage import StorageError
 
 # The clients leave sockets to the garbage collector when a server hangs up.

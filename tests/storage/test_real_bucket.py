@@ -11,7 +11,7 @@ from test_data_in_store import assert_same, config, encode
 from ctrloom import storage
 from ctrloom.config import DataConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.registry import PromotionConflictError, Registry
+from ctrloom.serving.registry import PromotionConflictError, Registry
 from ctrloom.storage import ConflictError, Location, clients, objects
 
 BUCKET = os.environ.get("CTRLOOM_TEST_BUCKET")

@@ -12,8 +12,8 @@ from ctrloom import storage
 from ctrloom.cli import app
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.results import Results
-from ctrloom.pipelines.local import publish
-from ctrloom.registry import Registry
+from ctrloom.runners.local import publish
+from ctrloom.serving.registry import Registry
 
 RUN = {
     "name": "small",

@@ -11,10 +11,10 @@ import yaml
 from small import COLUMNS
 
 import ctrloom
-from ctrloom.config_file import load_run_config
-from ctrloom.data.ingest import ingest
+from ctrloom.config.files import load_run_config
+from ctrloom.data.ingest.run import ingest
 from ctrloom.data.manifest import EncodedManifest
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.vocabulary.build import build_vocabulary
 
 pyspark = pytest.importorskip("pyspark", reason="PySpark is not installed; `make test-spark` installs it")
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ctrloom.data import verified
-from ctrloom.data.parts import table_writer
+from ctrloom.data.parquet import checksums
+from ctrloom.data.parquet.writer import table_writer
 from ctrloom.storage import Location, Place, StorageError, stream
 
 AT = Location("s3", "bucket/rows.parquet")
@@ -63,11 +63,11 @@ def test_size_and_checksums_are_those_of_the_bytes(rows: int, store: Store, tmp_
     assert (tmp_path / "rows.parquet").read_bytes() == store.content
     assert here.bytes == there.bytes == len(store.content)
     assert here.sha256 == there.sha256 == hashlib.sha256(store.content).hexdigest()
-    blocks = verified.Blocks()
+    blocks = checksums.Blocks()
     footer = 8 + int.from_bytes(store.content[-8:-4], "little")
     blocks.update(store.content[:-footer])
     assert (
-        pq.read_metadata(tmp_path / "rows.parquet").metadata[verified.KEY.encode()] == blocks.text().encode()
+        pq.read_metadata(tmp_path / "rows.parquet").metadata[checksums.KEY.encode()] == blocks.text().encode()
     )
 
 

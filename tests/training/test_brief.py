@@ -11,8 +11,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
 from ctrloom.models import build
-from ctrloom.training.brief import fit_briefly
 from ctrloom.training.loop import seed_everything, shuffled
+from ctrloom.training.short_fit import fit_briefly
 
 HYPER = Hyperparameters(embedding_size=4, batch_size=300, learning_rate=0.02, epochs=3, patience=1)
 

@@ -19,17 +19,17 @@ from small import LITTLE
 from training import together
 from typer.testing import CliRunner
 
-from ctrloom import stages, world
+from ctrloom import distributed, stages
 from ctrloom.architecture import Architecture
 from ctrloom.cli import BY_SEVERAL, app
 from ctrloom.config import SPLITS, SelectionConfig, VocabularyConfig
-from ctrloom.data import parts
+from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.parquet import writer
+from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.nn.norm import BatchNorm
-from ctrloom.section import ConfigError
-from ctrloom.training import distributed
+from ctrloom.training import processes
 from ctrloom.training.runs import open_runs
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def test_gradients_are_summed_whatever_their_kind(world_of_one: None) -> None:
     small, unused = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
     table.grad = torch.sparse_coo_tensor([[4, 1, 4]], torch.ones(3, 2), (9, 2), check_invariants=True)
     large.grad, small.grad = torch.full((600, 500), 2.0), torch.arange(3.0)
-    world.sum_gradients([table, large, small, unused])
+    distributed.all_reduce_gradients([table, large, small, unused])
     assert table.grad._indices().tolist() == [[4, 1, 4]]  # as often as it was looked up, for the optimizer
     assert table.grad._values().tolist() == [[1, 1]] * 3
     assert torch.equal(large.grad, torch.full((600, 500), 2.0))
@@ -155,7 +155,7 @@ def test_commands_of_one_process_are_refused_under_torchrun(monkeypatch: pytest.
 
 @pytest.mark.parametrize("count", ["two", "0", "-1"])
 def test_a_number_of_processes_that_is_none(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(distributed.PROCESSES, count)
+    monkeypatch.setenv(processes.PROCESSES, count)
     with pytest.raises(ValueError, match="CTRLOOM_PROCESSES: a number of processes is needed"):
         together.dying("never")
 
@@ -163,8 +163,8 @@ def test_a_number_of_processes_that_is_none(count: str, monkeypatch: pytest.Monk
 @pytest.fixture
 def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """A data set, and the one of its files that cannot be read; the second of two processes needs it."""
-    monkeypatch.setattr(parts, "GROUP_ROWS", 100)
-    monkeypatch.setattr(parts, "PART_ROWS", 300)
+    monkeypatch.setattr(writer, "GROUP_ROWS", 100)
+    monkeypatch.setattr(writer, "PART_ROWS", 300)
     for n, split in enumerate(SPLITS):
         (tmp_path / f"{split}.csv").write_text(HEADER + clicks(800, n))
     files = {split: [str(tmp_path / f"{split}.csv")] for split in SPLITS}
@@ -183,7 +183,7 @@ def test_what_one_process_cannot_read_ends_the_stage_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv(distributed.PROCESSES, "2")
+    monkeypatch.setenv(processes.PROCESSES, "2")
     manifest, _ = damaged
     with pytest.raises(ValueError, match=r"Parquet.*\nprocess 1 of 2"):
         stages.baselines(manifest, ["fm"], MODELS, [0], tmp_path / "out" / "runs")
@@ -206,7 +206,7 @@ def test_a_process_that_dies_ends_all(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv(distributed.PROCESSES, "2")
+    monkeypatch.setenv(processes.PROCESSES, "2")
     with pytest.raises(raised, match=told):
         together.dying(how)
     assert capfd.readouterr().err.count("Traceback") == (how == "wrong")

@@ -14,17 +14,19 @@ import torch.distributed as dist
 from ctrloom import stages
 from ctrloom.architecture import Architecture
 from ctrloom.config import DataConfig, Hyperparameters, VocabularyConfig, search_config
-from ctrloom.data import encode, parts, stream
+from ctrloom.data.batches import stream
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.ingest import ingest
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.parquet import writer
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
-from ctrloom.data.vocabulary import build_vocabulary
+from ctrloom.data.vocabulary import encode
+from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.models import build
-from ctrloom.search.statistics import with_statistics
+from ctrloom.search.statistics.candidates import with_statistics
 from ctrloom.stages.evaluation import described, scored, truth_of
 from ctrloom.stages.search import METHODS, task_of
-from ctrloom.training import feeding, memory
-from ctrloom.training.feeding import Feeder
+from ctrloom.training import batch_sources, memory
+from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import fit, score
 from ctrloom.training.runs import open_runs
 
@@ -39,9 +41,9 @@ def clicks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
     """20,000 clicks with two planted pairs and crosses, in row groups of 1,000; windows have three."""
     folder = tmp_path_factory.mktemp("clicks")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (parts, encode):
+        for module in (writer, encode):
             patch.setattr(module, "GROUP_ROWS", 1000)
-        patch.setattr(parts, "PART_ROWS", 4000)
+        patch.setattr(writer, "PART_ROWS", 4000)
         patch.setattr(stream, "WINDOW", 3)
         columns = {"click": "label", **dict.fromkeys(Planted(MADE).names, "categorical")}
         data = DataConfig.parse({"files": str(synthesize(MADE, folder)), "columns": columns}, "test")
@@ -52,7 +54,7 @@ def clicks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
 def fitted(dataset: Dataset, hyper: Hyperparameters, seed: int = 0) -> tuple[float, dict[str, torch.Tensor]]:
     torch.manual_seed(seed)
     model = build("fm", Architecture.complete(dataset.schema.names), dataset.schema, hyper)
-    history = fit(model, *Feeder(dataset, "train", "valid").of(hyper), hyper, seed, "test")
+    history = fit(model, *BatchSources(dataset, "train", "valid").of(hyper), hyper, seed, "test")
     return history.best_epoch.valid_auc, model.state_dict()
 
 
@@ -131,7 +133,7 @@ def test_stages_stream_from_training_to_evaluation(clicks: Dataset, tmp_path: Pa
         stages.baselines(clicks.base, ["lr"], models, [0], tmp_path / rows)
     held, streamed = (open_runs(tmp_path / rows)[0] for rows in ("memory", "stream"))
     assert streamed.record.hyperparameters.rows == "stream"
-    feeder = Feeder(clicks, "valid", "test")
+    feeder = BatchSources(clicks, "valid", "test")
     one, other = (scored(run, clicks, feeder) for run in (held, streamed))
     assert one.test_logit_SN.shape == other.test_logit_SN.shape
     assert truth_of(clicks, "test").label_N.tolist() == clicks.rows("test").label_N.tolist()
@@ -145,9 +147,9 @@ def test_rows_are_streamed_where_they_would_take_half_of_the_memory(
     needed = clicks.row_bytes() * (clicks.rows_in("train") + clicks.rows_in("valid"))
     train = clicks.rows("train")
     assert clicks.row_bytes() * len(train) == sum(tensor.nbytes for _, tensor in train.tensors())
-    feeder = Feeder(clicks, "train", "valid")
+    feeder = BatchSources(clicks, "train", "valid")
     for there, streams in ((2 * needed, False), (2 * needed - 1, True)):
-        monkeypatch.setattr(feeding, "memory_of", lambda _, there=there: there)
+        monkeypatch.setattr(batch_sources, "memory_of", lambda _, there=there: there)
         assert feeder.streams(HYPER) is streams
         assert feeder.streams(STREAMED)
         assert not feeder.streams(HYPER.model_copy(update={"rows": "memory"}))
@@ -177,10 +179,10 @@ def world_of_one() -> Iterator[None]:
 def test_several_processes_hold_their_rows(
     clicks: Dataset, world_of_one: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeding, "memory_of", lambda _: 1)
-    assert not Feeder(clicks, "train").streams(HYPER)
+    monkeypatch.setattr(batch_sources, "memory_of", lambda _: 1)
+    assert not BatchSources(clicks, "train").streams(HYPER)
     with pytest.raises(ValueError, match="rows: stream feeds one process"):
-        Feeder(clicks, "train").of(STREAMED)
+        BatchSources(clicks, "train").of(STREAMED)
 
 
 def test_what_needs_all_rows_says_so(clicks: Dataset, tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ import sys
 from pathlib import Path
 import torch
 from small import tokens
-from ctrloom.data import stream
+from ctrloom.data.batches import stream
 from ctrloom.training.loop import shuffled
 
 stream.WINDOW = 2

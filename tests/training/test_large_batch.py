@@ -9,11 +9,11 @@ from small import LITTLE, Planting, crossed, rows_of, schema_of, tokens
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelName, OptInterSettings
-from ctrloom.data.rows import Rows
+from ctrloom.config.base import ConfigError
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models import build
-from ctrloom.nn.crosses import fill_crosses
+from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.optim.row_wise import RowWise
-from ctrloom.section import ConfigError
 from ctrloom.training import loop
 from ctrloom.training.loop import adam, fit
 from ctrloom.training.step import loss_of
@@ -32,7 +32,7 @@ def test_one_step_is_that_of_a_loop_over_rows(name: ModelName) -> None:
         for parameter in model.parameters():
             parameter.mul_(1e-3)  # so that gradients are longer than rows
     assert rows.factors_NC is not None
-    batch = Rows(rows.ids_NC, rows.label_N.double(), rows.factors_NC.double())
+    batch = Batch(rows.ids_NC, rows.label_N.double(), rows.factors_NC.double())
     before = {key: value.detach().clone().numpy() for key, value in model.named_parameters()}
     loss_of(model, batch).backward()
     grads = {key: value.grad.numpy().copy() for key, value in model.named_parameters()}  # type: ignore[union-attr]

@@ -12,7 +12,7 @@ from torch import nn
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelName
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training import loop
@@ -42,7 +42,7 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def halves(made: Planting, train: int = 8000, valid: int = 4000) -> tuple[Rows, Rows]:
+def halves(made: Planting, train: int = 8000, valid: int = 4000) -> tuple[Batch, Batch]:
     return made.rows[:train], made.rows[train : train + valid]
 
 
@@ -62,7 +62,7 @@ def test_two_runs_are_the_same_to_the_last_bit(name: ModelName, planted: Plantin
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-def noise(rows: int, seed: int) -> tuple[Schema, Rows]:
+def noise(rows: int, seed: int) -> tuple[Schema, Batch]:
     return (schema := tokens(4, 30)), rows_of(schema, rows, seed)
 
 
@@ -112,7 +112,7 @@ def test_the_learning_rate_falls_to_a_tenth_before_the_end(
         assert group["lr"] == pytest.approx(0.05 * 0.1**decays)
 
 
-def gradients(model: nn.Module, rows: Rows) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(model: nn.Module, rows: Batch) -> tuple[float, dict[str, torch.Tensor]]:
     model.zero_grad(set_to_none=True)
     (loss := loss_of(model, rows)).backward()
     return loss.item(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
@@ -124,7 +124,7 @@ def test_a_weight_is_so_many_copies_of_the_row(copies: list[int]) -> None:
     schema = schema_of(("categorical", 5), ("multivalued", 4, 2))
     rows, model = rows_of(schema, 8), model_of(schema, "deepfm")
     assert rows.factors_NC is not None
-    weighted = Rows(rows.ids_NC, rows.label_N, rows.factors_NC, torch.tensor(copies, dtype=torch.float32))
+    weighted = Batch(rows.ids_NC, rows.label_N, rows.factors_NC, torch.tensor(copies, dtype=torch.float32))
     repeated = rows[torch.repeat_interleave(torch.arange(8), torch.tensor(copies))]
     (loss, grad), (expected, wanted) = gradients(model, weighted), gradients(model, repeated)
     assert loss == pytest.approx(expected, abs=1e-6)
@@ -211,8 +211,8 @@ class Recorder(nn.Module):
         return ids_BC[:, 0] * self.scale
 
 
-def numbered(rows: int) -> Rows:
-    return Rows(torch.arange(rows, dtype=torch.int32)[:, None], torch.zeros(rows))
+def numbered(rows: int) -> Batch:
+    return Batch(torch.arange(rows, dtype=torch.int32)[:, None], torch.zeros(rows))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8, 15, 23])
@@ -287,7 +287,7 @@ def test_row_wise_optimizers_learn_as_much_as_dense_adam(tables: str, planted: P
 
 def test_weights_change_what_is_learned(planted: Planting) -> None:
     train, valid = halves(planted)
-    heavy = Rows(train.ids_NC, train.label_N, None, 1 + 9 * train.label_N)
+    heavy = Batch(train.ids_NC, train.label_N, None, 1 + 9 * train.label_N)
     plain, tilted = (model_of(planted.schema, "lr") for _ in range(2))
     fit(plain, train, valid, HYPER, 0, "test")
     fit(tilted, heavy, valid, HYPER, 0, "test")

@@ -10,8 +10,8 @@ from small import LITTLE
 from ctrloom import storage
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.data.dataset import Dataset
-from ctrloom.export import load_bundle
 from ctrloom.models import build
+from ctrloom.models.bundle import load_bundle
 from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import fit, score, seed_everything
 from ctrloom.training.runs import Plan, open_by_name, open_runs, train_runs

@@ -25,13 +25,13 @@ from ctrloom.config import (
     OptInterConfig,
     OptInterSettings,
 )
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models import MODELS, build
-from ctrloom.nn.crosses import fill_crosses
+from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.optim.rates import hold_rates
 from ctrloom.search import aim, autofis, autopi, gates, optinter
-from ctrloom.search.graphs import random_graph
-from ctrloom.search.task import Found, Task
+from ctrloom.search.cell_graphs import random_graph
+from ctrloom.search.interface import Found, Task
 from ctrloom.training import loop, step
 from ctrloom.training.loop import adam, fit, seed_everything
 from ctrloom.training.runs import TREES
@@ -121,7 +121,7 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CTRLOOM_DEVICE", "cuda")
     plain, steps = Step._step, Counter[int]()
 
-    def careful(self: Step, batch: Rows) -> torch.Tensor:
+    def careful(self: Step, batch: Batch) -> torch.Tensor:
         steps[id(self)] += 1
         torch.cuda.set_sync_debug_mode("error" if steps[id(self)] > WARM + 1 else "default")
         try:
@@ -161,7 +161,7 @@ def test_on_a_gpu_no_model_waits_and_all_learn_as_on_the_cpu(
     assert trained("cuda") == pytest.approx(trained("cpu"), rel=2e-2)
 
 
-def in_the_order_of_a_cpu(rows: Rows, bounds: Sequence[int], generator: torch.Generator) -> Iterator[Rows]:
+def in_the_order_of_a_cpu(rows: Batch, bounds: Sequence[int], generator: torch.Generator) -> Iterator[Batch]:
     """Batches in an order that is the same on every device, which is brought there without waiting."""
     order = torch.randperm(rows.total, generator=generator)
     if rows.device.type == "cuda":
@@ -175,7 +175,7 @@ def in_the_order_of_a_cpu(rows: Rows, bounds: Sequence[int], generator: torch.Ge
 def test_on_a_gpu_no_search_waits(
     method: str, own: dict[str, Any], watched: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Rows, "shuffled", in_the_order_of_a_cpu)
+    monkeypatch.setattr(Batch, "shuffled", in_the_order_of_a_cpu)
     own |= {"cross_hiding": 0.0} if method == "optinter" else {}  # else values are hidden by the device
     on_gpu = numbers_of(searched(method, **own))
     monkeypatch.setenv("CTRLOOM_DEVICE", "cpu")

@@ -16,17 +16,18 @@ from small import rows_of, schema_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import GBDTSettings, Hyperparameters
+from ctrloom.config.base import ConfigError
+from ctrloom.data.batches.batch import Batch
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.rows import Rows
-from ctrloom.evaluation.metrics import auc
-from ctrloom.export import load_bundle, load_weights, save_weights
+from ctrloom.metrics.measure import auc
 from ctrloom.models import build
+from ctrloom.models.bundle import load_bundle, load_weights, save_weights
 from ctrloom.models.trees import GBDT, categorical, matrix
-from ctrloom.predict import predict
 from ctrloom.schema import Schema
-from ctrloom.section import ConfigError
+from ctrloom.serving.predict import predict
 from ctrloom.stages import baselines
-from ctrloom.training.loop import History, score
+from ctrloom.training.history import History
+from ctrloom.training.loop import score
 from ctrloom.training.runs import open_runs
 from ctrloom.training.trees import fit_trees
 
@@ -35,17 +36,17 @@ NAMES: tuple[Literal["gbdt", "gbdtlr"], ...] = ("gbdt", "gbdtlr")
 SMALL = {"trees": 30, "leaves": 6, "min_rows_in_leaf": 10, "tree_l2": 0.5, "patience": 10, "epochs": 5}
 
 
-def clicks(count: int, seed: int) -> Rows:
+def clicks(count: int, seed: int) -> Batch:
     """Rows whose label depends on a pair of tokens, on a number and on one of several values."""
     rows, rng = rows_of(SCHEMA, count, seed), np.random.default_rng(seed)
     x = dense(SCHEMA, rows)
     logit = 1.5 * ((x[:, 0] > 4) == (x[:, 6] > 2)) + np.nan_to_num(x[:, 5]) + 1.5 * x[:, 3] - 1.5
     label = torch.from_numpy((rng.random(count) < expit(logit)).astype(np.float32))
     weight = torch.from_numpy(rng.integers(1, 4, count).astype(np.float32))
-    return Rows(rows.ids_NC, label, rows.factors_NC, weight)
+    return Batch(rows.ids_NC, label, rows.factors_NC, weight)
 
 
-def dense(schema: Schema, rows: Rows) -> np.ndarray:
+def dense(schema: Schema, rows: Batch) -> np.ndarray:
     """What trees should see, written down row by row and field by field."""
     out = []
     for n in range(len(rows)):
@@ -72,7 +73,7 @@ def settings(name: str, **more: Any) -> GBDTSettings:
 
 
 def planted(
-    name: Literal["gbdt", "gbdtlr"], train: Rows, valid: Rows, seed: int = 0, **more: Any
+    name: Literal["gbdt", "gbdtlr"], train: Batch, valid: Batch, seed: int = 0, **more: Any
 ) -> tuple[GBDT, History]:
     hyper = settings(name, **more)
     model = build(name, Architecture.complete(SCHEMA.names), SCHEMA, hyper)

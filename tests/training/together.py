@@ -17,7 +17,7 @@ import torch
 from small import crossed, planting, rows_of, schema_of, tokens
 from torch import nn
 
-from ctrloom import world
+from ctrloom import distributed
 from ctrloom.architecture import Architecture
 from ctrloom.config import (
     AIMConfig,
@@ -30,13 +30,13 @@ from ctrloom.config import (
     OptInterConfig,
     OptInterSettings,
 )
-from ctrloom.data.rows import Part, Rows
+from ctrloom.data.batches.batch import Batch, Part
 from ctrloom.models import MODELS, build
-from ctrloom.nn.crosses import fill_crosses
+from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.search import aim, autofis, autopi, optinter
-from ctrloom.search.task import Found, Task
-from ctrloom.training.distributed import by_several
+from ctrloom.search.interface import Found, Task
 from ctrloom.training.loop import fit, seed_everything
+from ctrloom.training.processes import by_several
 from ctrloom.training.runs import TREES
 
 BATCH = 64
@@ -46,9 +46,9 @@ MIXED = schema_of(("categorical", 9), ("numeric", 2), ("multivalued", 5, 3), ("c
 CROSSED, KEYS = crossed(tokens(4, 6))
 
 
-def own(rows: Rows) -> Rows:
+def own(rows: Batch) -> Batch:
     """This process's part of the rows."""
-    number, count = world.share()
+    number, count = distributed.rank_and_world_size()
     start, stop = (len(rows) * at // count for at in (number, number + 1))
     return rows if count == 1 else Part.of(rows[start:stop], start, len(rows))
 
@@ -60,7 +60,7 @@ def trained(name: ModelName, weighted: bool = False, **settings: Any) -> dict[st
     rows = rows_of(schema, 4 * BATCH + LAST + 201)
     if weighted:
         weight_N = torch.linspace(0.1, 3, len(rows))
-        rows = Rows(rows.ids_NC, rows.label_N, rows.factors_NC, weight_N)
+        rows = Batch(rows.ids_NC, rows.label_N, rows.factors_NC, weight_N)
     train, valid = own(rows[201:]), own(rows[:201])
     seed_everything(5)
     model = build(name, architecture_of(name, schema), schema, hyper)
@@ -90,7 +90,15 @@ def searched(run: Callable[[Task], Found], crosses: bool = False) -> dict[str, A
     made = planting(rows=1000 + LAST, fields=5, sizes=(8,), pairs=3, strength=2.0)
     schema, keys = crossed(made.schema) if crosses else (made.schema, {})
     train, valid = made.rows[301:], made.rows[:301]
-    found = run(Task(own(train), own(valid), schema, keys, None if world.alone() else lambda: (train, valid)))
+    found = run(
+        Task(
+            own(train),
+            own(valid),
+            schema,
+            keys,
+            None if distributed.is_single_process() else lambda: (train, valid),
+        )
+    )
     trace = found.trace
     operators = [o.strength for o in trace.operators]
     statistics = [c.statistics_auc for c in trace.candidates]
@@ -191,11 +199,11 @@ def results(names: list[str]) -> dict[str, dict[str, Any]]:
 @by_several
 def dying(how: str) -> None:
     """Nothing, by processes of which the second dies."""
-    if world.share()[0] == 1:
+    if distributed.rank_and_world_size()[0] == 1:
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         raise TypeError(how)
-    world.together(torch.zeros(3))
+    distributed.all_reduce(torch.zeros(3))
 
 
 if __name__ == "__main__":

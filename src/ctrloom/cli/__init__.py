@@ -13,9 +13,9 @@ from rich.console import Console
 from ctrloom.cli import cluster, doctor, registry, retraining
 from ctrloom.cli.options import Engine, Settings, Store, pairs
 from ctrloom.config import AIMConfig, RunConfig
-from ctrloom.config_file import load_compare_config, load_run_config
+from ctrloom.config.base import ConfigError
+from ctrloom.config.files import load_compare_config, load_run_config
 from ctrloom.progress import follows
-from ctrloom.section import ConfigError
 
 app = typer.Typer(
     help="Find the feature interactions that a CTR model needs, and prove that they help.",
@@ -104,10 +104,10 @@ def run(
     A run that was stopped goes on with the steps that it finished, if nothing they depend on changed. On a
     cluster it is what `submit --wait` does.
     """
-    from ctrloom.pipelines.containers import Request
-    from ctrloom.pipelines.local import run_local
+    from ctrloom.cli.summary import summarise
+    from ctrloom.runners.containers import Request
+    from ctrloom.runners.local import run_local
     from ctrloom.stages.evaluation import planted
-    from ctrloom.summary import summarise
 
     if runner == "cluster":
         chosen = ["=".join(pair) for pair in pairs(settings, engine)]
@@ -134,17 +134,17 @@ def compare(
     settings: Settings = None,
 ) -> None:
     """Train many methods and models over seeds and write one table; goes on where it was stopped."""
+    from ctrloom.cli.summary import models_table
     from ctrloom.evaluation.results import Results
-    from ctrloom.summary import models_table
 
     loaded = load_compare_config(config, pairs(settings))
     output = output or Path("comparisons") / loaded.name
     if pipeline:
-        from ctrloom.pipelines.local import compare_local
+        from ctrloom.runners.local import compare_local
 
         compare_local(loaded, output)
     else:
-        from ctrloom.comparing import run_comparison
+        from ctrloom.runners.compare import run_comparison
 
         run_comparison(loaded, output, workers)
     console = Console()
@@ -179,7 +179,7 @@ def vocabulary(
     """Fit vocabularies on the training split and encode all splits; prints the path of the manifest."""
     from ctrloom import stages
     from ctrloom.data.dataset import Dataset
-    from ctrloom.expected import compared
+    from ctrloom.data.size_check import compared
 
     loaded = _load(config, settings, engine)
     clean = ingested or stages.ingest(loaded.data, store, loaded)
@@ -295,7 +295,7 @@ def predict(
 ) -> None:
     """Score raw rows with nothing but a bundle."""
     from ctrloom import storage
-    from ctrloom.predict import predict as score
+    from ctrloom.serving.predict import predict as score
 
     done = score(storage.cached(storage.place(bundle), cache.expanduser()), input, output)
     print(f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}")

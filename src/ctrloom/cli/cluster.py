@@ -10,21 +10,21 @@ import typer
 
 from ctrloom.cli.options import Settings, pairs
 from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
-from ctrloom.config.retraining import RetrainingConfig
-from ctrloom.config_file import (
+from ctrloom.config.base import ConfigError, StrictModel
+from ctrloom.config.files import (
     load_cluster_config,
     load_compare_config,
     load_retraining_config,
     load_run_config,
 )
-from ctrloom.section import ConfigError, Section
+from ctrloom.config.retraining import RetrainingConfig
 
 if TYPE_CHECKING:
-    from ctrloom.pipelines.cluster import Cluster
-    from ctrloom.pipelines.request import Request
+    from ctrloom.runners.cluster import Cluster
+    from ctrloom.runners.request import Request
 
 # The configuration of each pipeline; RunConfig is that of the others.
-KINDS: dict[str, type[Section]] = {
+KINDS: dict[str, type[StrictModel]] = {
     "compare": CompareConfig,
     "regression_eval": CompareConfig,
     "scheduled_retrain": RetrainingConfig,
@@ -70,7 +70,7 @@ def submit(
     settings: Settings = None,
 ) -> None:
     """Start a run on Kubeflow Pipelines; prints its id, and its page on standard error."""
-    from ctrloom.pipelines.cluster import Cluster
+    from ctrloom.runners.cluster import Cluster
 
     where = _cluster(cluster, image, hardware)
     named, request = _asked(config, settings, pipeline, where, parameter, cached)
@@ -105,8 +105,8 @@ def schedule(
     settings: Settings = None,
 ) -> None:
     """Have runs started by a clock; replaces what has the same name, and prints its id."""
-    from ctrloom.pipelines.cluster import Cluster
-    from ctrloom.pipelines.request import six_fields
+    from ctrloom.runners.cluster import Cluster
+    from ctrloom.runners.request import six_fields
 
     where, fields = _cluster(cluster, image, hardware), six_fields(cron)
     if fields != cron:
@@ -125,7 +125,7 @@ def wait_for(
     timeout: Timeout = 86_400,
 ) -> None:
     """Wait for a run's end; exit status 0 when it succeeded, 1 when not, 124 when time is up."""
-    from ctrloom.pipelines.cluster import Cluster
+    from ctrloom.runners.cluster import Cluster
 
     _await(Cluster(_cluster(cluster)), run, timeout)
 
@@ -145,9 +145,9 @@ def _asked(
     cached: bool,
 ) -> tuple[str, "Request"]:
     """The name in a configuration of the kind that the pipeline takes, and the request for it."""
-    from ctrloom.pipelines.local import arguments, comparison_arguments
-    from ctrloom.pipelines.placement import load_hardware
-    from ctrloom.pipelines.request import Request, revision, texts
+    from ctrloom.runners.local import arguments, comparison_arguments
+    from ctrloom.runners.placement import load_hardware
+    from ctrloom.runners.request import Request, revision, texts
 
     store, kind = where.store or "", KINDS.get(pipeline or "", RunConfig)
     given = texts(parameter or [])
@@ -179,7 +179,7 @@ def _asked(
 
 def _search_pipeline(method: str, named: str | None) -> str:
     """The pipeline of a search method; one `named` in its place must be it, or none of a search."""
-    from ctrloom.pipelines.searches import SEARCHES, search_pipeline
+    from ctrloom.runners.search_pipelines import SEARCHES, search_pipeline
 
     its = search_pipeline(method)
     if named in SEARCHES and named != its:

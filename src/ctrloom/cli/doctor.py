@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ctrloom.config_file import load_cluster_config
+from ctrloom.config.files import load_cluster_config
 
 app = typer.Typer()
 

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ctrloom.registry import Registry, RegistryError
+from ctrloom.serving.registry import Registry, RegistryError
 
 app = typer.Typer(help="Versions of trained models, and which one is the champion.", no_args_is_help=True)
 

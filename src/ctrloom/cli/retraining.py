@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ctrloom.cli.options import Engine, Settings, Store, pairs
-from ctrloom.config_file import load_compare_config, load_retraining_config
+from ctrloom.config.files import load_compare_config, load_retraining_config
 
 app = typer.Typer()
 Config = Annotated[Path, typer.Argument(help="Retraining configuration (YAML).", show_default=False)]
@@ -30,8 +30,8 @@ def scheduled_retrain(
     settings: Settings = None,
 ) -> None:
     """Train the champion's architecture on a window of days; replace the champion if the gate says so."""
-    from ctrloom.data.window import last_day
-    from ctrloom.pipelines.retraining import retrain_local
+    from ctrloom.data.ingest.date_window import last_day
+    from ctrloom.runners.retraining import retrain_local
 
     loaded = load_retraining_config(config, pairs(settings))
     folder = output or Path("retraining") / loaded.name / last_day(until).isoformat()
@@ -50,7 +50,7 @@ def ingest_window(
 ) -> None:
     """Read the files of a window of days; prints the path of the manifest."""
     from ctrloom import stages, storage
-    from ctrloom.data.window import last_day, windowed
+    from ctrloom.data.ingest.date_window import last_day, windowed
 
     loaded = load_retraining_config(config, pairs(settings, engine))
     print(stages.ingest(windowed(loaded.data, last_day(until), loaded.days), storage.place(store), loaded))
@@ -168,8 +168,8 @@ def regression(
     from ctrloom import storage
     from ctrloom.evaluation.regression import Tolerance, baseline_of, load_baseline
     from ctrloom.evaluation.results import Results
-    from ctrloom.pipelines.local import compare_local
-    from ctrloom.pipelines.retraining import regression_local
+    from ctrloom.runners.local import compare_local
+    from ctrloom.runners.retraining import regression_local
 
     loaded = load_compare_config(config, pairs(settings))
     output = output or Path("regression") / loaded.name

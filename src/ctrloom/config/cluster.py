@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ctrloom.section import Section
+from ctrloom.config.base import StrictModel
 
 
-class ClusterConfig(Section):
+class ClusterConfig(StrictModel):
     """Where runs go; each key can be given by a variable of the environment too, such as CTRLOOM_ENDPOINT.
 
     A token is no part of it: it comes from CTRLOOM_TOKEN, from `token_file`, or from the pod's own volume.

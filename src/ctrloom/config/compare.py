@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.models import BaselineName, Hyperparameters, ModelName, TransferName
 from ctrloom.config.run import Study, of_its_method
 from ctrloom.config.search import SearchConfig
-from ctrloom.section import Section
 
 
-class Published(Section):
+class Published(StrictModel):
     """What a paper reports for a method; `split` says whether it was measured on the same rows."""
 
     auc: float
@@ -19,7 +19,7 @@ class Published(Section):
     split: Literal["same", "another"] = "another"
 
 
-class Entry(Section):
+class Entry(StrictModel):
     """One line of the table: a model by itself, or a search and what is trained on its result."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]

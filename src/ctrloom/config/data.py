@@ -6,30 +6,30 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, SerializationInfo, field_serializer, model_validator
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.types import SPLITS, Fraction, Split
-from ctrloom.section import Section
 
 
-class Categorical(Section):
+class Categorical(StrictModel):
     """A column of tokens."""
 
     kind: Literal["categorical"] = "categorical"
 
 
-class Numeric(Section):
+class Numeric(StrictModel):
     """A column of numbers; `vocabulary` says how they become ids."""
 
     kind: Literal["numeric"] = "numeric"
 
 
-class Multivalued(Section):
+class Multivalued(StrictModel):
     """A column that holds any number of tokens, joined by `separator`."""
 
     kind: Literal["multivalued"] = "multivalued"
     separator: Annotated[str, Field(min_length=1)] = "|"
 
 
-class Timestamp(Section):
+class Timestamp(StrictModel):
     """A point in time: seconds since 1970 (UTC), or text in the strptime `format`."""
 
     kind: Literal["timestamp"] = "timestamp"
@@ -37,7 +37,7 @@ class Timestamp(Section):
     derive: tuple[Literal["hour", "weekday", "day", "month"], ...] = ()  # become fields <column>_hour, ...
 
 
-class Label(Section):
+class Label(StrictModel):
     """What is to be predicted.
 
     Without `positive` the column itself holds 0 and 1 (or -1 and 1, false and true). `positive` is a
@@ -49,13 +49,13 @@ class Label(Section):
     drop: str | None = None
 
 
-class Weight(Section):
+class Weight(StrictModel):
     """A non-negative weight of the row, used in the loss and in the metrics."""
 
     kind: Literal["weight"] = "weight"
 
 
-class Ignored(Section):
+class Ignored(StrictModel):
     """A column that is not read."""
 
     kind: Literal["ignored"] = "ignored"
@@ -66,7 +66,7 @@ Column = Annotated[
 ]
 
 
-class SourceConfig(Section):
+class SourceConfig(StrictModel):
     """How the bytes of a file become typed columns; enough to read rows again at prediction time."""
 
     format: Literal["csv", "tsv", "libsvm", "parquet"] = "csv"
@@ -121,7 +121,7 @@ class SourceConfig(Section):
         return [name for name, column in self.columns.items() if column.kind == kind]
 
 
-class Files(Section):
+class Files(StrictModel):
     """Paths, globs or URLs per split; a split without files is carved out of `train` as `split` says."""
 
     train: tuple[str, ...]
@@ -136,7 +136,7 @@ class Files(Section):
         return {split: [names] if isinstance(names, str) else names for split, names in raw.items()}
 
 
-class RandomSplit(Section):
+class RandomSplit(StrictModel):
     """Rows drawn at random, `stratified` so that every part has the same label rate."""
 
     by: Literal["random"] = "random"
@@ -146,7 +146,7 @@ class RandomSplit(Section):
     stratified: bool = False
 
 
-class TimeSplit(Section):
+class TimeSplit(StrictModel):
     """The newest rows are the test split, those before them the validation split.
 
     Either shares of the rows (`valid`, `test`) or instants (`valid_from`, `test_from`, ISO 8601, UTC).
@@ -159,7 +159,7 @@ class TimeSplit(Section):
     test_from: str | None = None
 
 
-class Negatives(Section):
+class Negatives(StrictModel):
     """Negative rows are thinned out: each is kept with a probability, drawn row by row.
 
     Predictions for raw rows undo it; metrics are those of the rows that were kept.

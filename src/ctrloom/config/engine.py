@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from ctrloom.section import Section
+from ctrloom.config.base import StrictModel
 
 
-class EngineConfig(Section):
+class EngineConfig(StrictModel):
     """The engine of the data stages; the data sets that they write are the same.
 
     Options of Spark have its own names, without `spark.`: as sections, or with dots.

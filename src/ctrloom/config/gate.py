@@ -4,11 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.types import Count, NotNegative, Positive
-from ctrloom.section import Section
 
 
-class GateConfig(Section):
+class GateConfig(StrictModel):
     """Thresholds of the gate; every one of them must be met.
 
     `require: better` wants evidence that the challenger ranks better than the champion: the interval of the

@@ -2,12 +2,12 @@
 
 from pydantic import Field
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.types import Count
 from ctrloom.config.vocabulary import Crosses, FieldVocabulary, VocabularyConfig
-from ctrloom.section import Section
 
 
-class GrowthConfig(Section):
+class GrowthConfig(StrictModel):
     """When a new value gets an id; those that have one keep it, and boundaries stay as they were fitted."""
 
     min_count: Count = 1  # training rows that a new value must be in

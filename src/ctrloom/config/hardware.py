@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.types import Count
-from ctrloom.section import Section
 
 Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
 Bytes = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$")]
@@ -14,7 +14,7 @@ Label = Annotated[str, Field(pattern=r"^[\w./-]+$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class Span(Section):
+class Span(StrictModel):
     """What a step asks for, and what it may not exceed."""
 
     request: str
@@ -35,7 +35,7 @@ class Memory(Span):
     limit: Bytes
 
 
-class Accelerator(Section):
+class Accelerator(StrictModel):
     """Accelerators of one step: the resource that the node offers, and how many of it.
 
     A step that trains starts as many processes; any other has use for one alone.
@@ -45,7 +45,7 @@ class Accelerator(Section):
     count: Count = 1
 
 
-class Toleration(Section):
+class Toleration(StrictModel):
     """A taint that a step puts up with."""
 
     key: Label
@@ -60,7 +60,7 @@ class Toleration(Section):
         return self
 
 
-class Retry(Section):
+class Retry(StrictModel):
     """Further attempts after a failure; each pause is `factor` times as long as the one before it."""
 
     attempts: Annotated[int, Field(ge=0)]
@@ -79,7 +79,7 @@ class Retry(Section):
         return raw
 
 
-class Profile(Section):
+class Profile(StrictModel):
     """A kind of node, and how a step behaves on it.
 
     A profile without an accelerator says by `avoid` which nodes it stays away from: those with such a label.
@@ -115,7 +115,7 @@ class Profile(Section):
         return self
 
 
-class Step(Section):
+class Step(StrictModel):
     """How one step runs, and whether its result is taken from an earlier run with the same inputs."""
 
     profile: str
@@ -123,21 +123,21 @@ class Step(Section):
     because: str  # of `cached`
 
 
-class Secret(Section):
+class Secret(StrictModel):
     """Variables of the environment that are read from a Kubernetes secret in the namespace of the step."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")]
     variables: dict[Variable, str]  # name of the variable -> key of the secret
 
 
-class Environment(Section):
+class Environment(StrictModel):
     """What every step finds in its environment."""
 
     variables: dict[Variable, str] = Field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
 
 
-class Hardware(Section):
+class Hardware(StrictModel):
     """Profiles, the profile of every component, and the environment of all of them."""
 
     profiles: dict[str, Profile]

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.types import BatchSize, Count, Fraction, NotNegative, Passes, Positive
-from ctrloom.section import Section
 
 BaselineName = Literal[
     "lr",
@@ -48,7 +48,7 @@ Precision = Literal["float32", "tf32", "bfloat16"]  # tf32 is float32 where ther
 EmbeddingOptimizer = Literal["adam", "lazy_adam", "rowwise_adagrad"]
 
 
-class Hyperparameters(Section):
+class Hyperparameters(StrictModel):
     """What every model has."""
 
     embedding_size: Count = 10
@@ -245,7 +245,7 @@ OWN: dict[str, type[Hyperparameters]] = {
 }
 
 
-class ModelSettings(Section):
+class ModelSettings(StrictModel):
     """A model by name with its hyper-parameters, which have the model's own type."""
 
     model: ModelName

@@ -4,15 +4,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.gate import GateConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.types import Count, NotNegative
-from ctrloom.section import Section
 
 
-class TrainingConfig(Section):
+class TrainingConfig(StrictModel):
     """How the champion's architecture is trained on new rows; it is not searched again.
 
     `warm` goes on from the champion's weights and gives new values fresh ones; `cold` starts from nothing.
@@ -23,7 +23,7 @@ class TrainingConfig(Section):
     settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters, over those of the champion
 
 
-class DriftConfig(Section):
+class DriftConfig(StrictModel):
     """What the drift report marks; it stops nothing."""
 
     buckets: Annotated[int, Field(ge=2)] = 20  # groups of values that the stability index is taken over

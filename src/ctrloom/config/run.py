@@ -5,16 +5,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.models import BaselineName, Hyperparameters, ModelName, TransferName
 from ctrloom.config.search import AutoFISConfig, SearchConfig, search_config
 from ctrloom.config.types import SPLITS, Count, Split
 from ctrloom.config.vocabulary import VocabularyConfig
-from ctrloom.section import Section
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(StrictModel):
     """How models are compared."""
 
     base: str = "fm"  # the model that every other one is tested against
@@ -25,7 +25,7 @@ class EvaluationConfig(Section):
     truth: str | None = None  # synthetic data: file with the planted interactions, to compare with
 
 
-class Expected(Section):
+class Expected(StrictModel):
     """Sizes that a data set should have when the public files are whole, and who published them."""
 
     fields: Count

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, model_validator
 
+from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.config.types import BatchSize, Count, NotNegative, Passes, Positive
-from ctrloom.section import ConfigError, Section
 
 Order = Literal[2, 3, 4]
 
 
-class AutoFISConfig(Section):
+class AutoFISConfig(StrictModel):
     """AutoFIS: which interactions of each order a model needs (AutoFIS, section 3.2)."""
 
     method: Literal["autofis"] = "autofis"
@@ -46,7 +46,7 @@ class AutoFISConfig(Section):
         return ("random", "unpruned", "statistics-auc")
 
 
-class AIMConfig(Section):
+class AIMConfig(StrictModel):
     """AIM: which interactions, with which functions, at which embedding sizes (AIM, section 3)."""
 
     method: Literal["aim"] = "aim"
@@ -100,7 +100,7 @@ class AIMConfig(Section):
         )
 
 
-class OptInterConfig(Section):
+class OptInterConfig(StrictModel):
     """OptInter: memorize, factorize or ignore each pair (OptInter, section II)."""
 
     method: Literal["optinter"] = "optinter"
@@ -128,7 +128,7 @@ class OptInterConfig(Section):
         return ("random", "all-memorize", "all-hadamard")
 
 
-class AutoPIConfig(Section):
+class AutoPIConfig(StrictModel):
     """AutoPI: a graph of interaction operators (AutoPI, section 4)."""
 
     method: Literal["autopi"] = "autopi"
@@ -166,7 +166,7 @@ class AutoPIConfig(Section):
         return () if self.strategy == "random" else ("random",)
 
 
-class SelectionConfig(Section):
+class SelectionConfig(StrictModel):
     """The top interactions by a statistic, or random ones: a method of its own and a yardstick."""
 
     method: Literal["random", "statistics_auc", "mutual_information"]

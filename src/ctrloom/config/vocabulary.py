@@ -4,38 +4,38 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.types import Count
-from ctrloom.section import Section
 
 
-class LogSquared(Section):
+class LogSquared(StrictModel):
     """floor(ln(x)^2) for x > 2, else floor(x) (AutoInt, section 5.1.1, and its code)."""
 
     method: Literal["log_squared"] = "log_squared"
 
 
-class EqualFrequency(Section):
+class EqualFrequency(StrictModel):
     """Buckets that hold equally many training rows (AutoFIS and AIM on Criteo)."""
 
     method: Literal["equal_frequency"] = "equal_frequency"
     buckets: Annotated[int, Field(ge=2)] = 40
 
 
-class EqualWidth(Section):
+class EqualWidth(StrictModel):
     """Buckets of equal width between the smallest and the largest training value."""
 
     method: Literal["equal_width"] = "equal_width"
     buckets: Annotated[int, Field(ge=2)] = 40
 
 
-class Boundaries(Section):
+class Boundaries(StrictModel):
     """Given boundaries: bucket k holds values[k-1] <= x < values[k]."""
 
     method: Literal["boundaries"] = "boundaries"
     values: Annotated[tuple[float, ...], Field(min_length=1)]
 
 
-class Keep(Section):
+class Keep(StrictModel):
     """Not bucketed: the field's embedding is multiplied by the scaled number."""
 
     method: Literal["keep"] = "keep"
@@ -45,7 +45,7 @@ class Keep(Section):
 Bucketing = Annotated[LogSquared | EqualFrequency | EqualWidth | Boundaries | Keep, Discriminator("method")]
 
 
-class FieldVocabulary(Section):
+class FieldVocabulary(StrictModel):
     """What one field does differently."""
 
     min_count: Count | None = None
@@ -53,7 +53,7 @@ class FieldVocabulary(Section):
     max_values: Count | None = None  # multi-valued: tokens kept per row
 
 
-class Crosses(Section):
+class Crosses(StrictModel):
     """Ids for the values of two fields together, so that a model can memorize a pair (OptInter, section II).
 
     A value of a pair that was seen less than `min_count` times, or one of whose two values is itself rare
@@ -66,7 +66,7 @@ class Crosses(Section):
     min_count: Count = 1
 
 
-class VocabularyConfig(Section):
+class VocabularyConfig(StrictModel):
     """How values become ids; everything is fitted on the training split."""
 
     min_count: Count = 1  # tokens seen less often share id 1 with the unseen ones

@@ -5,15 +5,15 @@ from typing import Self
 import numpy as np
 
 from ctrloom.config import Split
-from ctrloom.data.crosses import StoredCrosses
-from ctrloom.data.encode import Encoder, load_schema
+from ctrloom.data.batches.batch import Batch, Part
+from ctrloom.data.batches.stream import Block, Stream, blocks_of
+from ctrloom.data.batches.tensors import RowFiller, row_bytes
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
-from ctrloom.data.part_reader import read_parts
-from ctrloom.data.rows import Part, Rows
-from ctrloom.data.stream import Block, Stream, blocks_of
-from ctrloom.data.tensors import RowFiller, row_bytes
+from ctrloom.data.parquet.reader import read_parts
 from ctrloom.data.threads import in_order
+from ctrloom.data.vocabulary.crosses import StoredCrosses
+from ctrloom.data.vocabulary.encode import Encoder, load_schema
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 from ctrloom.storage import Place
 
@@ -75,7 +75,7 @@ class Dataset:
         """Number of rows of one split."""
         return self.manifest.rows[split]
 
-    def rows(self, split: Split, number: int = 0, of: int = 1) -> Rows:
+    def rows(self, split: Split, number: int = 0, of: int = 1) -> Batch:
         """All rows of one split, on the CPU; or one of several even parts, which alone is read.
 
         Raises:

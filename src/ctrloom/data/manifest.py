@@ -9,14 +9,14 @@ from pydantic import Field
 
 from ctrloom import storage
 from ctrloom.config import RandomSplit, SourceConfig, Split, TimeSplit, VocabularyConfig
+from ctrloom.config.base import StrictModel
 from ctrloom.data.errors import DataError
-from ctrloom.section import Section
 from ctrloom.storage import Place, Written
 
 CountedKind = Literal["tokens", "numbers"]
 
 
-class SourceFile(Section):
+class SourceFile(StrictModel):
     """One file that rows were read from."""
 
     split: Split
@@ -25,7 +25,7 @@ class SourceFile(Section):
     sha256: str
 
 
-class PartFile(Section):
+class PartFile(StrictModel):
     """One file of a data set; the path is relative to its directory."""
 
     path: str
@@ -40,7 +40,7 @@ class PartFile(Section):
         return cls(path=path, rows=rows, bytes=written.bytes, sha256=written.sha256)
 
 
-class Manifest(Section):
+class Manifest(StrictModel):
     """What ingested and encoded data sets have in common."""
 
     version: Literal[1] = 1
@@ -96,7 +96,7 @@ class IngestedManifest(Manifest):
     quarantined: int
     dropped: int
     thinned: int = 0  # negative rows left out, see `negatives_kept`
-    counts: dict[CountedKind, tuple[PartFile, ...]] | None = None  # see `data.counts`; an older one has none
+    counts: dict[CountedKind, tuple[PartFile, ...]] | None = None  # an older manifest has none
     negatives_kept: dict[Split, float] = Field(default_factory=dict)  # share of them; all where none is given
 
     @classmethod
@@ -118,7 +118,7 @@ class EncodedManifest(Manifest):
         return "encoded data (`ctrloom vocabulary`)"
 
 
-def write_section(base: Place, name: str, section: Section) -> PartFile:
+def write_section(base: Place, name: str, section: StrictModel) -> PartFile:
     """Write a JSON file of a data set, and describe it."""
     text = storage.as_json(section.model_dump(mode="json"))
     with storage.writing(base / name) as written:

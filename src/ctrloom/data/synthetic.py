@@ -17,16 +17,16 @@ import pyarrow.csv
 from pydantic import Field, model_validator
 
 from ctrloom import storage
+from ctrloom.config.base import StrictModel
 from ctrloom.config.types import Count
 from ctrloom.progress import Advance, progress
-from ctrloom.section import Section
 
 CHUNK = 100_000
 PILOT = 100_000  # rows that fix the threshold
 LARGEST_TABLE = 20_000_000
 
 
-class SynthConfig(Section):
+class SynthConfig(StrictModel):
     """What to plant."""
 
     rows: Count = 200_000

@@ -15,12 +15,9 @@ from scipy.special import expit
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import EvaluationConfig
-from ctrloom.evaluation.metrics import EvaluationError, Metrics, confusion, measure, roc_curve
 from ctrloom.evaluation.results import (
     Attention,
     DataSummary,
-    Epoch,
-    Kind,
     ModelResult,
     Results,
     SeedMetrics,
@@ -29,6 +26,8 @@ from ctrloom.evaluation.results import (
 )
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong, holm
+from ctrloom.metrics.measure import EvaluationError, Metrics, confusion, measure, roc_curve
+from ctrloom.training.history import Epoch, Kind
 
 SUMMARISED = ("auc", "logloss", "normalised_entropy", "brier", "calibration_ratio", "calibration_error")
 

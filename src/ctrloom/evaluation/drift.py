@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctrloom.config.base import StrictModel
 from ctrloom.config.retraining import DriftConfig
-from ctrloom.evaluation.metrics import Floats
-from ctrloom.section import Section
+from ctrloom.metrics.measure import Floats
 
 
-class FieldDrift(Section):
+class FieldDrift(StrictModel):
     """One field, before and now; shares are of its values."""
 
     name: str
@@ -24,7 +24,7 @@ class FieldDrift(Section):
     stability: float  # population stability index
 
 
-class Drift(Section):
+class Drift(StrictModel):
     """`drift.json`: training rows of the champion against those of a new window."""
 
     version: Literal[1] = 1

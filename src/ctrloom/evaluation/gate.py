@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ctrloom import storage
+from ctrloom.config.base import StrictModel
 from ctrloom.config.gate import GateConfig
-from ctrloom.evaluation.metrics import Floats, Metrics, measure
 from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong
-from ctrloom.section import Section
+from ctrloom.metrics.measure import Floats, Metrics, measure
 
 
-class Check(Section):
+class Check(StrictModel):
     """One threshold: a figure, and the bounds that it must lie within."""
 
     name: str
@@ -29,7 +29,7 @@ class Check(Section):
         return ", ".join(f"{word} {end:g}" for word, end in ends if end is not None)
 
 
-class Contestant(Section):
+class Contestant(StrictModel):
     """A model in front of the gate."""
 
     title: str
@@ -39,7 +39,7 @@ class Contestant(Section):
     metrics: Metrics
 
 
-class Verdict(Section):
+class Verdict(StrictModel):
     """`verdict.json`: what the gate decided, and every figure that it decided by."""
 
     version: Literal[1] = 1

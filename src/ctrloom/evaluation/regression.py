@@ -5,29 +5,29 @@ from pathlib import Path
 from typing import Literal
 
 from ctrloom import storage
+from ctrloom.config.base import StrictModel
 from ctrloom.config.types import NotNegative
 from ctrloom.evaluation.results import Results
 from ctrloom.evaluation.verdict import escaped, table
-from ctrloom.section import Section
 
 Metric = Literal["auc", "logloss"]
 
 
-class Tolerance(Section):
+class Tolerance(StrictModel):
     """How much worse a mean over seeds may be; the same seeds differ by rounding alone on one machine."""
 
     auc: NotNegative = 0.002
     logloss: NotNegative = 0.002
 
 
-class Figures(Section):
+class Figures(StrictModel):
     """Test metrics of one model, means over seeds."""
 
     auc: float
     logloss: float
 
 
-class Baseline(Section):
+class Baseline(StrictModel):
     """A baseline file: the figures that were accepted, and what they were measured on."""
 
     version: Literal[1] = 1
@@ -40,7 +40,7 @@ class Baseline(Section):
     code_version: str
 
 
-class RegressionCheck(Section):
+class RegressionCheck(StrictModel):
     """One figure, then and now; a positive `worse` is for the worse."""
 
     model: str
@@ -53,7 +53,7 @@ class RegressionCheck(Section):
     passed: bool
 
 
-class RegressionVerdict(Section):
+class RegressionVerdict(StrictModel):
     """`verdict.json`: whether the figures held."""
 
     version: Literal[1] = 1

@@ -5,28 +5,15 @@ from typing import Any, Literal, Self
 
 from ctrloom import storage
 from ctrloom.config import EvaluationConfig, Split
-from ctrloom.evaluation.metrics import Confusion, Curve, Metrics
+from ctrloom.config.base import StrictModel
 from ctrloom.evaluation.significance import Comparison
-from ctrloom.section import Section
+from ctrloom.metrics.measure import Confusion, Curve, Metrics
+from ctrloom.training.history import Epoch, Kind
 
 AttentionMap = tuple[tuple[float, ...], ...]  # line: field; column: field that it takes from; lines sum to 1
-Kind = Literal["baseline", "retrained", "transfer", "control"]
 
 
-class Epoch(Section):
-    """What one epoch of training reached."""
-
-    epoch: int
-    train_logloss: float
-    valid_auc: float
-    valid_logloss: float
-
-    def score(self, monitor: Literal["auc", "logloss"]) -> float:
-        """What training wants to be high: the validation AUC, or minus the logloss."""
-        return self.valid_auc if monitor == "auc" else -self.valid_logloss
-
-
-class FieldSummary(Section):
+class FieldSummary(StrictModel):
     """One field, as the report shows it."""
 
     name: str
@@ -34,7 +21,7 @@ class FieldSummary(Section):
     size: int  # number of ids
 
 
-class DataSummary(Section):
+class DataSummary(StrictModel):
     """The data that everything was trained and evaluated on."""
 
     name: str
@@ -45,7 +32,7 @@ class DataSummary(Section):
     fields: tuple[FieldSummary, ...]
 
 
-class SeedMetrics(Section):
+class SeedMetrics(StrictModel):
     """Metrics of one training."""
 
     seed: int
@@ -53,14 +40,14 @@ class SeedMetrics(Section):
     test: Metrics
 
 
-class Spread(Section):
+class Spread(StrictModel):
     """A metric over seeds; one seed has no standard deviation."""
 
     mean: float
     sd: float | None
 
 
-class AttentionRow(Section):
+class AttentionRow(StrictModel):
     """Attention in one row: what its fields hold, and the probability that the model gives it."""
 
     values: tuple[str, ...]
@@ -68,7 +55,7 @@ class AttentionRow(Section):
     layers: tuple[AttentionMap, ...]
 
 
-class Attention(Section):
+class Attention(StrictModel):
     """What fields attend to, layer by layer: mean over heads and validation rows, model of the first seed."""
 
     fields: tuple[str, ...]
@@ -77,7 +64,7 @@ class Attention(Section):
     example: AttentionRow  # the validation row of highest probability
 
 
-class ModelResult(Section):
+class ModelResult(StrictModel):
     """Everything known of one model."""
 
     name: str
@@ -99,7 +86,7 @@ class ModelResult(Section):
     attention: Attention | None = None
 
 
-class Versus(Section):
+class Versus(StrictModel):
     """One model against another on the same test rows; a positive delta is a larger value."""
 
     model: str
@@ -110,7 +97,7 @@ class Versus(Section):
     logloss: Comparison
 
 
-class Results(Section):
+class Results(StrictModel):
     """`metrics.json`."""
 
     version: Literal[1] = 1

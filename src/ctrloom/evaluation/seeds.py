@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from ctrloom.evaluation.metrics import EvaluationError
+from ctrloom.metrics.measure import EvaluationError
 
 
 def require_same_seeds(trained: Mapping[str, Iterable[int]], wanted: Iterable[int] | None = None) -> None:

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from ctrloom.evaluation.metrics import EvaluationError, Floats, row_logloss
-from ctrloom.section import Section
+from ctrloom.config.base import StrictModel
+from ctrloom.metrics.measure import EvaluationError, Floats, row_logloss
 
 BLOCKS = 20_000  # the bootstrap draws rows, or as many random blocks of rows where there are more
 CHUNK = 1 << 22  # draws held in memory at a time
 
 
-class Comparison(Section):
+class Comparison(StrictModel):
     """Difference of one metric, challenger minus base, averaged over the seeds of each."""
 
     delta: float

@@ -1,4 +1,4 @@
-"""Rows of crosses, found by key: the twin of `nn.crosses.CrossEmbedding`'s search in a static hash table.
+"""Rows of crosses, found by key in a static hash table, as `nn.cross_features.CrossEmbedding` does on a CPU.
 
 There the host asks again and again whether keys are left to be found; here each program looks on by itself.
 

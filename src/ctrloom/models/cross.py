@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from ctrloom.architecture import Architecture
 from ctrloom.config import CINSettings, CrossSettings, LowRankCrossSettings
 from ctrloom.models.deep import WideDeep
-from ctrloom.nn.cross import CompressedInteractions, MatrixCross, VectorCross
+from ctrloom.nn.cross_network import CompressedInteractions, MatrixCross, VectorCross
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import linear, perceptron
 from ctrloom.schema import Schema

@@ -6,11 +6,11 @@ R rows of a table, K kept values of crosses.
 import torch
 from torch import Tensor, nn
 
+from ctrloom.config.base import ConfigError
 from ctrloom.models.trees import GBDT
-from ctrloom.nn.crosses import CrossEmbedding
+from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.schema import CountedKeys, Schema, SchemaMismatchError
-from ctrloom.section import ConfigError
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import OptInterSettings
-from ctrloom.nn.crosses import CrossEmbedding
+from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import MLP
 from ctrloom.nn.precision import joined

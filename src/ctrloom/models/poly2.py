@@ -5,7 +5,7 @@ from torch import Tensor
 from ctrloom.architecture import Architecture
 from ctrloom.config import MemorizingSettings
 from ctrloom.models.shallow import LR
-from ctrloom.nn.crosses import CrossEmbedding
+from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.schema import Schema
 
 

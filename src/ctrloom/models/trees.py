@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import GBDTSettings
+from ctrloom.config.base import ConfigError
 from ctrloom.models.shallow import LR
 from ctrloom.schema import MISSING_ID, Field, Schema
-from ctrloom.section import ConfigError
 
 
 def lightgbm() -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ctrloom.nn.touched import all_rows, touched_rows
+from ctrloom.nn.sparse_rows import all_rows, touched_rows
 from ctrloom.schema import Schema
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctrloom import world
+from ctrloom import distributed
 from ctrloom.nn.norm import moments
 
 
@@ -39,7 +39,7 @@ class FieldNorm(nn.Module):
         """Normalise by the batch in training, by running statistics otherwise (Eq. 8)."""
         if not self.training:
             return _scaled(x_BEFD, self.mean_EF, (self.variance_EF + self.eps).rsqrt(), strength_E)
-        if not world.alone():
+        if not distributed.is_single_process():
             mean_EF, variance_EF, whole = moments(x_BEFD, (0, 3))
             self._remember(mean_EF, variance_EF, whole)
             return _scaled(x_BEFD, mean_EF, (variance_EF + self.eps).rsqrt(), strength_E)

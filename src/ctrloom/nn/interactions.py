@@ -15,7 +15,7 @@ from torch.linalg import vector_norm
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from ctrloom import kernels, world
+from ctrloom import distributed, kernels
 from ctrloom.architecture import Architecture
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.norm import BatchNorm
@@ -216,7 +216,7 @@ class Gates(nn.Module):
 
     def forward(self, x_BP: Tensor) -> Tensor:
         """Sum of gate * BN(x) over the interactions."""
-        if self.training and world.alone() and kernels.usable(x_BP):
+        if self.training and distributed.is_single_process() and kernels.usable(x_BP):
             from ctrloom.kernels.gates import gated_norm
 
             return gated_norm(x_BP, self.gate_P, self.norm)

@@ -6,7 +6,7 @@ B batch, K channels, R processes.
 import torch
 from torch import Tensor, nn
 
-from ctrloom import world
+from ctrloom import distributed
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -19,7 +19,7 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise by the batch in training, by running statistics otherwise."""
-        if world.alone() or not self.training:
+        if distributed.is_single_process() or not self.training:
             return super().forward(input)
         mean_K, variance_K, count = moments(input, (0,))
         with torch.no_grad():
@@ -43,11 +43,13 @@ def moments(x: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     count = x.numel() // sum_K.numel()
     mean_K = sum_K / max(1, count)
     square_K = (x - mean_K).square().sum(over)
-    number, processes = world.share()
+    number, processes = distributed.rank_and_world_size()
     own_X = torch.cat([x.new_full((1,), count), mean_K.flatten(), square_K.flatten()])
     others_X = own_X.new_zeros(own_X.shape)
     # A sum of what each puts into its own row, so that gradients find their way back.
-    every_RX = world.together(torch.stack([own_X if r == number else others_X for r in range(processes)]))
+    every_RX = distributed.all_reduce(
+        torch.stack([own_X if r == number else others_X for r in range(processes)])
+    )
     count_R1, mean_RK, square_RK = every_RX.split([1, mean_K.numel(), mean_K.numel()], 1)
     whole = count_R1.sum()
     mean = (count_R1 * mean_RK).sum(0) / whole

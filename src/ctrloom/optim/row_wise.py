@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ctrloom import kernels
-from ctrloom.nn.touched import put_rows, rows_of, summed_rows
-from ctrloom.optim.beside import beside
+from ctrloom.nn.sparse_rows import put_rows, rows_of, summed_rows
 from ctrloom.optim.cowclip import FLOOR, RATIO, cowclip
+from ctrloom.optim.cuda_stream import beside
 
 
 class RowWise(torch.optim.Adam):
@@ -97,7 +97,7 @@ class RowWise(torch.optim.Adam):
         """Let a kernel move the rows, if one can; tables with the same rows share their order."""
         if not kernels.usable(table):
             return False
-        from ctrloom.kernels.rows import fits, in_order, move_rows
+        from ctrloom.kernels.embedding import fits, in_order, move_rows
 
         if not fits(table):
             return False

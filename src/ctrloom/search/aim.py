@@ -1,6 +1,6 @@
 """AIM: which interactions, by which functions, at which embedding sizes (AIM, sections 3.2 to 3.4).
 
-Stage 1 searches interactions and functions together, order by order; stage 2, `search.positions`, the
+Stage 1 searches interactions and functions together, order by order; stage 2, `search.embedding_sizes`, the
 positions of embeddings that they need. Neither has the perceptron of the model that is trained in the end.
 """
 
@@ -10,13 +10,13 @@ from itertools import combinations
 from ctrloom.architecture import FUNCTIONS, Architecture, Interaction
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.models import build
+from ctrloom.search.candidate_pool import extend
 from ctrloom.search.controls import random_like
+from ctrloom.search.embedding_sizes import refuse_shared, search_embeddings
 from ctrloom.search.gates import Group, Schedule, Stage, trace_of
-from ctrloom.search.pool import extend
-from ctrloom.search.positions import refuse_shared, search_embeddings
-from ctrloom.search.statistics import with_statistics
-from ctrloom.search.task import Found, Task
-from ctrloom.search.trace import Candidate, SearchTrace
+from ctrloom.search.interface import Found, Task
+from ctrloom.search.statistics.candidates import with_statistics
+from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import pick_device, seed_everything
 
 UNPRUNED = 2000  # candidates past which the unpruned control has the pairs alone

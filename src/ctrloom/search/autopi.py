@@ -13,20 +13,20 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ctrloom import world
+from ctrloom import distributed
 from ctrloom.architecture import OPERATORS, CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
 from ctrloom.nn.cells import MixedCell
 from ctrloom.nn.operators import Skip
 from ctrloom.progress import progress
 from ctrloom.search import one_shot
-from ctrloom.search.graphs import places, random_graph, strongest
+from ctrloom.search.cell_graphs import places, random_graph, strongest
+from ctrloom.search.interface import Found, Task
 from ctrloom.search.perturbation import most_missed
-from ctrloom.search.task import Found, Task
-from ctrloom.search.trace import CellName, OperatorStrength, SearchTrace
-from ctrloom.search.trials import architecture, best_of, mean_loss, random_controls, trace_of, trials
+from ctrloom.search.random_search import architecture, best_of, mean_loss, random_controls, trace_of, trials
+from ctrloom.search_trace import CellName, OperatorStrength, SearchTrace
 from ctrloom.training.loop import (
     adam,
     fit,
@@ -74,7 +74,7 @@ class _BiLevel:
             if isinstance(module, Skip) and config.noisy_skip:
                 module.noise = NOISE
 
-        world.begin(self.model)
+        distributed.prepare_process(self.model)
         order_N = torch.randperm(task.train.total, generator=self.generator)
         halves = [task.train.take(order_N[half::2]).to(self.device) for half in (0, 1)]
         (self.train, self.other), self.valid = halves, task.valid.to(self.device)
@@ -136,14 +136,14 @@ class _BiLevel:
         nn.utils.clip_grad_norm_(dense, self.config.clip)
         self.optimizer.step()
 
-    def _weights_and_gates(self, gate_batch: Rows) -> None:
+    def _weights_and_gates(self, gate_batch: Batch) -> None:
         self._weights()
         loss = loss_of(self.model, gate_batch)
         for gate, gradient in zip(self.gates, gradients(loss, self.gates), strict=True):
             gate.grad = gradient
         self.adam.step()
 
-    def _batches(self) -> Iterator[Rows]:
+    def _batches(self) -> Iterator[Batch]:
         """Shuffled batches of the other half, over and over."""
         while True:
             size = -(-self.other.total // self.epoch_steps)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.search.trace import SearchTrace
+from ctrloom.search_trace import SearchTrace
 
 
 def gate_controls(

@@ -16,15 +16,15 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from ctrloom import world
+from ctrloom import distributed
 from ctrloom.architecture import Function, Interaction
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName, Precision
-from ctrloom.data.rows import Feed, Rows
+from ctrloom.config.base import StrictModel
+from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.optim.rates import set_rate
 from ctrloom.progress import progress
-from ctrloom.search.trace import Candidate, SearchTrace
-from ctrloom.section import Section
+from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import adam, endless, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, gradients, loss_of, products_in
 
@@ -63,7 +63,7 @@ class Schedule:
     precision: Precision = "float32"
 
     @classmethod
-    def of(cls, config: Section, hyper: Hyperparameters, **own: Any) -> Self:
+    def of(cls, config: StrictModel, hyper: Hyperparameters, **own: Any) -> Self:
         """What a method's configuration has under these names, what is given here, and the model's own."""
         names = {field.name for field in fields(cls)}
         shared = {"embedding_optimizer": hyper.embedding_optimizer, "precision": hyper.precision}
@@ -86,10 +86,10 @@ class Stage:
         self,
         model: nn.Module,
         groups: Sequence[Group],
-        rows: Feed,
+        rows: BatchSource,
         schedule: Schedule,
         generator: torch.Generator,
-        gate_rows: Feed | None = None,
+        gate_rows: BatchSource | None = None,
     ) -> None:
         self.model, self.groups, self.schedule, self.generator = model, groups, schedule, generator
         self.gates = [group.gate_P for group in groups]
@@ -129,7 +129,7 @@ class Stage:
             ValueError: a gate ends as no finite number.
         """
         began, schedule = time.perf_counter(), self.schedule
-        world.begin(self.model)
+        distributed.prepare_process(self.model)
         passes = [
             (schedule.gate_warm_up, Step(self.model, self.adam.step, [self.adam])),
             (schedule.epochs, self.step),
@@ -144,7 +144,7 @@ class Stage:
                 for _ in range(count):
                     run_epoch(step, self.rows, self.batch_size, self.generator, advance)
         self.seconds = time.perf_counter() - began
-        world.level(self.model)  # what is kept must be the same for all
+        distributed.broadcast_weights(self.model)  # what is kept must be the same for all
         if not all(math.isfinite(gate) for gate in self.final_gates):
             raise ValueError("the search diverged: a gate is not a finite number; lower search.learning_rate")
         self._record()
@@ -184,7 +184,7 @@ class Stage:
             self._record()
         self.grda.advance()
 
-    def _move(self, gate_batch: Rows | None = None) -> None:
+    def _move(self, gate_batch: Batch | None = None) -> None:
         self.adam.step()
         if gate_batch is not None:
             loss = loss_of(self.model, gate_batch)
@@ -222,7 +222,7 @@ def batch_size(rows: int) -> int:
     return min(2000, max(64, rows // STEPS))
 
 
-def halves(rows: Feed, generator: torch.Generator) -> tuple[Feed, Feed]:
+def halves(rows: BatchSource, generator: torch.Generator) -> tuple[BatchSource, BatchSource]:
     """The rows cut in two at random: what weights learn from, and what gates learn from."""
     order_N = torch.randperm(rows.total, generator=generator)
     return rows.take(order_N[: rows.total // 2]), rows.take(order_N[rows.total // 2 :])

@@ -15,15 +15,15 @@ import torch
 
 from ctrloom.architecture import CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
-from ctrloom.data.rows import Rows
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
 from ctrloom.nn.cells import SharedCell
-from ctrloom.search.graphs import drawn_graph, places
-from ctrloom.search.task import Found, Task
-from ctrloom.search.trace import CellName, OperatorStrength
-from ctrloom.search.trials import architecture, best_of, mean_loss, random_controls, trace_of, trials
-from ctrloom.training.brief import falling, fit_briefly
+from ctrloom.search.cell_graphs import drawn_graph, places
+from ctrloom.search.interface import Found, Task
+from ctrloom.search.random_search import architecture, best_of, mean_loss, random_controls, trace_of, trials
+from ctrloom.search_trace import CellName, OperatorStrength
 from ctrloom.training.loop import pick_device, seed_everything, steps_in_pass
+from ctrloom.training.short_fit import falling, fit_briefly
 from ctrloom.training.step import products_in
 
 BEST = 10  # one in so many candidates tells what good graphs have in common
@@ -88,7 +88,7 @@ class _Shared:
         self.model.train()  # what a node holds differs from graph to graph: norms go by the rows at hand
         return np.array([self._loss(graph, batches) for graph in graphs])
 
-    def _loss(self, graph: CellGraph, batches: Sequence[Rows]) -> float:
+    def _loss(self, graph: CellGraph, batches: Sequence[Batch]) -> float:
         self.become(graph)
         with products_in(self.hyper.precision, batches[0].device):
             return mean_loss(self.model, batches)

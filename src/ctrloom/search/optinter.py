@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctrloom import world
+from ctrloom import distributed
 from ctrloom.architecture import Architecture, Function, Interaction
 from ctrloom.config import OptInterConfig, OptInterSettings
-from ctrloom.data.rows import Feed, Rows
-from ctrloom.nn.crosses import CrossEmbedding, fill_crosses
+from ctrloom.data.batches.batch import Batch, BatchSource
+from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import MLP
 from ctrloom.nn.precision import joined
@@ -25,9 +25,9 @@ from ctrloom.nn.slots import HadamardProducts, slot_std
 from ctrloom.progress import Advance, progress
 from ctrloom.schema import Schema
 from ctrloom.search.gates import halves
-from ctrloom.search.statistics import with_statistics
-from ctrloom.search.task import Found, Task
-from ctrloom.search.trace import Candidate, SearchTrace
+from ctrloom.search.interface import Found, Task
+from ctrloom.search.statistics.candidates import with_statistics
+from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import (
     SCORING_BATCH,
     adam,
@@ -114,9 +114,9 @@ class Course:
         own = hyper.model_copy(update={"cross_l2": config.cross_l2})
         self.model = Relaxed(task.schema, self.names, own, config.gumbel)
         fill_crosses(self.model, task.crosses)
-        world.begin(self.model.to(device))
+        distributed.prepare_process(self.model.to(device))
         self.train, self.valid = task.train.to(device), task.valid.to(device)
-        self.gate_rows: Feed | None = None
+        self.gate_rows: BatchSource | None = None
         if config.bi_level:
             # Values that the weights' half lacks have rows of the table that nobody trains.
             self.train, self.gate_rows = halves(self.train, self.generator)
@@ -192,7 +192,7 @@ class Course:
         if self.steps % max(1, self.pass_steps // POINTS) == 0:
             self.path.append((self.steps, self._probabilities()))
 
-    def _move(self, gate_batch: Rows | None = None) -> None:
+    def _move(self, gate_batch: Batch | None = None) -> None:
         self.adam.step()
         if gate_batch is not None:  # DARTS, first order
             (self.model.logit_P3.grad,) = gradients(loss_of(self.model, gate_batch), [self.model.logit_P3])

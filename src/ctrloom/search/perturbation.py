@@ -17,8 +17,8 @@ from torch import Tensor
 from ctrloom.architecture import OPERATORS, CellGraph, Edge, Operator
 from ctrloom.nn.cells import MixedCell
 from ctrloom.progress import progress
-from ctrloom.search.graphs import KEPT
-from ctrloom.search.trace import CellName
+from ctrloom.search.cell_graphs import KEPT
+from ctrloom.search_trace import CellName
 
 
 @torch.no_grad()

@@ -9,9 +9,9 @@ import numpy as np
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import Hyperparameters, SelectionConfig
 from ctrloom.search.controls import gate_controls
-from ctrloom.search.statistics import information, statistics_aucs, with_statistics
-from ctrloom.search.task import Found, Task
-from ctrloom.search.trace import Candidate, SearchTrace
+from ctrloom.search.interface import Found, Task
+from ctrloom.search.statistics.candidates import information, statistics_aucs, with_statistics
+from ctrloom.search_trace import Candidate, SearchTrace
 
 
 def search(task: Task, config: SelectionConfig, hyper: Hyperparameters) -> Found:

@@ -1,7 +1,7 @@
 """The stages of the pipeline, one function each; commands and components call these and nothing else."""
 
-from ctrloom.data.ingest import ingest
-from ctrloom.data.vocabulary import build_vocabulary as vocabulary
+from ctrloom.data.ingest.run import ingest
+from ctrloom.data.vocabulary.build import build_vocabulary as vocabulary
 from ctrloom.stages.aim import aim_search_embeddings, aim_search_interactions
 from ctrloom.stages.champion import champion, promote
 from ctrloom.stages.comparison import run_job, tabulate

@@ -9,7 +9,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.search import aim
 from ctrloom.stages.search import read_found, task_of, write_found
 from ctrloom.storage import Place
-from ctrloom.training.distributed import by_several
+from ctrloom.training.processes import by_several
 
 
 @by_several

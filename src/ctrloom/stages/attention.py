@@ -9,9 +9,9 @@ import torch
 from scipy.special import expit
 from torch import nn
 
+from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.encode import Encoder
-from ctrloom.data.rows import Feed, Rows
+from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.evaluation.results import Attention, AttentionMap, AttentionRow
 from ctrloom.nn.attention import ShowsAttention
 from ctrloom.schema import MISSING_ID, Field
@@ -19,7 +19,9 @@ from ctrloom.schema import MISSING_ID, Field
 BATCH = 4096
 
 
-def attention_of(model: nn.Module, dataset: Dataset, valid: Feed, logit_N: np.ndarray) -> Attention | None:
+def attention_of(
+    model: nn.Module, dataset: Dataset, valid: BatchSource, logit_N: np.ndarray
+) -> Attention | None:
     """Maps over all validation rows, and of the one that the model holds for the surest click.
 
     None for a model without attention. `logit_N` are the model's scores of `valid`.
@@ -44,7 +46,7 @@ def attention_of(model: nn.Module, dataset: Dataset, valid: Feed, logit_N: np.nd
     )
 
 
-def values_of(encoder: Encoder, row: Rows) -> tuple[str, ...]:
+def values_of(encoder: Encoder, row: Batch) -> tuple[str, ...]:
     """The text of each field of a single row; a kept number as it was scaled."""
     values, column = [], 0
     for field, offset in zip(encoder.schema.fields, encoder.schema.offsets, strict=True):

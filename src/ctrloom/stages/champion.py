@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Literal
 
 from ctrloom import storage
+from ctrloom.config.base import StrictModel
 from ctrloom.evaluation.gate import load_verdict
-from ctrloom.export import load_card
-from ctrloom.registry import Registry, RegistryError
-from ctrloom.section import Section
+from ctrloom.models.bundle import load_card
+from ctrloom.serving.registry import Registry, RegistryError
 
 CHAMPION, BUNDLE = "champion.json", "bundle"
 
 
-class ChampionRecord(Section):
+class ChampionRecord(StrictModel):
     """`champion.json`: which promotion was fetched; a later one is noticed by its generation."""
 
     version: Literal[1] = 1

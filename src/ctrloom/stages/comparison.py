@@ -16,16 +16,16 @@ from ctrloom import storage
 from ctrloom.config import SPLITS, CompareConfig, Entry
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare
-from ctrloom.evaluation.report.comparison import render
 from ctrloom.evaluation.results import Results
 from ctrloom.models import MODELS
 from ctrloom.progress import progress
-from ctrloom.search.trace import SearchTrace
+from ctrloom.report.comparison import render
+from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.evaluation import METRICS, described, joined, scored, truth_of
 from ctrloom.stages.search import TRACE, search
 from ctrloom.stages.training import baselines, retrain, transfer
 from ctrloom.storage import Place
-from ctrloom.training.feeding import Feeder
+from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.runs import open_runs
 from ctrloom.version import code_version
 
@@ -77,7 +77,7 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
                 f"entry {key[0]!r}, seed {key[1]}: two jobs are this one: {folders[key]} and {folder}"
             )
         folders[key] = folder
-    feeder = Feeder(dataset, *SPLITS[1:])
+    feeder = BatchSources(dataset, *SPLITS[1:])
     scores: list[ModelScores] = []
     with progress("compare", len(config.entries), "entries") as advance:
         for entry in config.entries:
@@ -122,7 +122,7 @@ def _done(folders: Mapping[tuple[str, int], Path], entry: Entry, seed: int) -> P
     return folders[entry.name, seed]
 
 
-def _scores_of(folder: Path, entry: Entry, dataset: Dataset, feeder: Feeder) -> list[ModelScores]:
+def _scores_of(folder: Path, entry: Entry, dataset: Dataset, feeder: BatchSources) -> list[ModelScores]:
     """Scores of everything that one job trained, named after its entry."""
     trace = folder / "search" / TRACE
     seconds = SearchTrace.load(trace).seconds if trace.is_file() else 0.0

@@ -15,17 +15,17 @@ from ctrloom import storage
 from ctrloom.config import SPLITS, EvaluationConfig, Split
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
-from ctrloom.evaluation.report.markdown import markdown
-from ctrloom.evaluation.report.render import render
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models import MODELS
 from ctrloom.progress import progress
-from ctrloom.search.trace import SearchTrace
+from ctrloom.report.markdown import markdown
+from ctrloom.report.render import render
+from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.attention import attention_of
 from ctrloom.stages.search import TRACE
 from ctrloom.storage import Place
-from ctrloom.training.feeding import Feeder
+from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import pick_device, score
 from ctrloom.training.runs import Run, open_by_name, seeds_of
 from ctrloom.version import code_version
@@ -54,7 +54,7 @@ def evaluate(
         EvaluationError: a model was trained with other seeds than `seeds`, or cannot be compared.
     """
     dataset = Dataset.open(manifest)
-    feeder = Feeder(dataset, *SPLITS[1:])
+    feeder = BatchSources(dataset, *SPLITS[1:])
     every = open_by_name(runs)
     require_same_seeds(seeds_of(every), seeds)
     with progress("evaluate", len(every), "models") as advance:
@@ -85,7 +85,7 @@ def planted(evaluation: EvaluationConfig) -> tuple[tuple[str, ...], ...] | None:
     return tuple(tuple(names) for names in truth["interactions"])
 
 
-def scored(run: Run, dataset: Dataset, feeder: Feeder) -> ModelScores:
+def scored(run: Run, dataset: Dataset, feeder: BatchSources) -> ModelScores:
     """A run's models, each with its scores on the valid and the test split, which the feeder has."""
     hyper = run.record.hyperparameters
     valid, test = (rows.to(pick_device(hyper.device)) for rows in feeder.of(hyper))

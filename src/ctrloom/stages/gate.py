@@ -8,15 +8,15 @@ import numpy as np
 from ctrloom import storage
 from ctrloom.config import Split
 from ctrloom.config.gate import GateConfig
-from ctrloom.data.encode import Encoder
-from ctrloom.data.growth import require_same_columns
 from ctrloom.data.manifest import IngestedManifest
-from ctrloom.data.part_reader import read_parts
+from ctrloom.data.parquet.reader import read_parts
+from ctrloom.data.vocabulary.encode import Encoder
+from ctrloom.data.vocabulary.growth import require_same_columns
 from ctrloom.evaluation.gate import Scores, Verdict, decide
 from ctrloom.evaluation.verdict import gate_markdown
-from ctrloom.export import Bundle, load_bundle
-from ctrloom.predict import logits
+from ctrloom.models.bundle import Bundle, load_bundle
 from ctrloom.progress import progress
+from ctrloom.serving.predict import logits
 from ctrloom.stages.champion import BUNDLE, read_champion
 from ctrloom.storage import Place
 from ctrloom.training.loop import pick_device

@@ -3,25 +3,25 @@
 from functools import partial
 from pathlib import Path
 
-from ctrloom import storage, world
+from ctrloom import distributed, storage
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.retraining import DriftConfig, TrainingConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.encode import Encoder
 from ctrloom.data.engines import EMBEDDED
-from ctrloom.data.growth import grow_vocabulary
-from ctrloom.data.reference import Reference
+from ctrloom.data.vocabulary.drift_baseline import Reference
+from ctrloom.data.vocabulary.encode import Encoder
+from ctrloom.data.vocabulary.growth import grow_vocabulary
 from ctrloom.evaluation.drift import Drift, FieldDrift, field_drift
 from ctrloom.evaluation.gate import Verdict, load_verdict
-from ctrloom.evaluation.report.retraining import render_drift, render_retraining
 from ctrloom.evaluation.verdict import drift_markdown, gate_markdown
-from ctrloom.export import load_bundle
+from ctrloom.models.bundle import load_bundle
 from ctrloom.models.growth import carry_over, cross_keys, require_grown
+from ctrloom.report.retraining import render_drift, render_retraining
 from ctrloom.schema import Field
 from ctrloom.stages.gate import VERDICT
 from ctrloom.storage import Place
-from ctrloom.training.distributed import by_several
+from ctrloom.training.processes import by_several
 from ctrloom.training.runs import Plan, open_runs, train_runs
 
 DRIFT, PAGE, REPORT, TEXT = "drift.json", "drift.html", "report.html", "report.md"
@@ -91,7 +91,7 @@ def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: P
         begin=begin if config.start == "warm" else None,
     )
     train_runs(dataset, [plan], {name: settings}, config.seeds, runs)
-    if world.leads():
+    if distributed.is_rank_zero():
         (run,) = open_runs(runs)
         run.export(dataset, output)
 

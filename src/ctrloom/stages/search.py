@@ -5,18 +5,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ctrloom import storage, world
+from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture, Provenance
 from ctrloom.config import Hyperparameters, SearchConfig
+from ctrloom.data.batches.batch import Batch
+from ctrloom.data.batches.stream import Stream
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.rows import Rows
-from ctrloom.data.stream import Stream
 from ctrloom.search import aim, autofis, autopi, optinter, selection
-from ctrloom.search.task import Found, Task
-from ctrloom.search.trace import SearchTrace
+from ctrloom.search.interface import Found, Task
+from ctrloom.search_trace import SearchTrace
 from ctrloom.storage import Place
-from ctrloom.training.distributed import by_several, refuse_several
-from ctrloom.training.feeding import Feeder, refuse_streaming
+from ctrloom.training.batch_sources import BatchSources, refuse_streaming
+from ctrloom.training.processes import by_several, refuse_several
 from ctrloom.version import code_version
 
 COUNTED = 1_000_000  # streamed rows of a split at most, in which statistics of candidates are counted
@@ -50,20 +50,20 @@ def search(manifest: str | Place, config: SearchConfig, models: dict[Any, Any], 
 
 def task_of(dataset: Dataset, hyper: Hyperparameters) -> Task:
     """The rows that a search may see; of several processes each has its own."""
-    train, valid = Feeder(dataset, "train", "valid").of(hyper)
-    read: Callable[[], tuple[Rows, Rows]] | None = None
+    train, valid = BatchSources(dataset, "train", "valid").of(hyper)
+    read: Callable[[], tuple[Batch, Batch]] | None = None
     if isinstance(train, Stream) and isinstance(valid, Stream):
         read = partial(_some, train, valid)
-    elif not world.alone():
+    elif not distributed.is_single_process():
         read = partial(_whole, dataset)
     return Task(train, valid, dataset.schema, dataset.crosses(), read)
 
 
-def _some(train: Stream, valid: Stream) -> tuple[Rows, Rows]:
+def _some(train: Stream, valid: Stream) -> tuple[Batch, Batch]:
     return train.some(COUNTED), valid.some(COUNTED)
 
 
-def _whole(dataset: Dataset) -> tuple[Rows, Rows]:
+def _whole(dataset: Dataset) -> tuple[Batch, Batch]:
     return dataset.rows("train"), dataset.rows("valid")
 
 
@@ -81,7 +81,7 @@ def write_found(
     )
     architecture = found.architecture.model_copy(update={"provenance": provenance})
     assert set(found.controls) <= set(config.controls), "a configuration can name every control"
-    if not world.leads():
+    if not distributed.is_rank_zero():
         return architecture
     with storage.atomic_directory(output) as aside:
         architecture.save(aside / ARCHITECTURE)

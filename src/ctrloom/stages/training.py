@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ctrloom import storage, world
+from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import BaselineName, ModelName
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models import MODELS
 from ctrloom.models.trees import lightgbm
-from ctrloom.search.trace import SearchTrace
+from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.search import ARCHITECTURE, TRACE, read_controls
 from ctrloom.storage import Place
-from ctrloom.training.distributed import by_several
+from ctrloom.training.processes import by_several
 from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
 
 TITLES = {  # of models over a selection: a control, or what a method without training found
@@ -61,7 +61,7 @@ def retrain(
             Plan(f"{base}-{name}", _title(name, base), "control", base, every[name], counterpart=base)
         )
     train_runs(dataset, plans, models, seeds, output)
-    if bundle and world.leads():
+    if bundle and distributed.is_rank_zero():
         _export(dataset, open_by_name([output])[base], bundle)
 
 
@@ -83,7 +83,7 @@ def transfer(
         for t in targets
     ]
     train_runs(dataset, plans, models, seeds, output)
-    if bundles and world.leads():
+    if bundles and distributed.is_rank_zero():
         with storage.atomic_directory(bundles) as aside:
             trained = open_by_name([output])
             for plan in plans:

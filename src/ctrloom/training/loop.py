@@ -15,33 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ctrloom import world
+from ctrloom import distributed
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters
-from ctrloom.data.rows import Feed, Rows
-from ctrloom.evaluation.metrics import auc, row_logloss
-from ctrloom.evaluation.results import Epoch
-from ctrloom.nn.crosses import CrossEmbedding
+from ctrloom.data.batches.batch import Batch, BatchSource
+from ctrloom.metrics.measure import auc, row_logloss
+from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.row_wise import RowWise
 from ctrloom.progress import Advance, progress
-from ctrloom.section import Section
+from ctrloom.training.history import Epoch, History
 from ctrloom.training.step import Step, products_in
 
 SCORING_BATCH = 65_536
-
-
-class History(Section):
-    """What a training did."""
-
-    epochs: tuple[Epoch, ...]
-    best: int  # epoch whose weights were kept, counted from 1
-    seconds: float  # inside training passes alone
-    rows_per_second: float
-
-    @property
-    def best_epoch(self) -> Epoch:
-        """Figures of the epoch whose weights were kept."""
-        return self.epochs[self.best - 1]
 
 
 def pick_device(name: str) -> torch.device:
@@ -73,19 +58,21 @@ def steps_in_pass(rows: int, batch_size: int) -> int:
     return max(1, -(-(rows - 1) // batch_size))
 
 
-def shuffled(rows: Feed, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
+def shuffled(rows: BatchSource, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
     """Batches of one pass in random order; every row is in one of them."""
     starts = range(0, steps_in_pass(rows.total, batch_size) * batch_size, batch_size)
     return rows.shuffled([*starts, rows.total], generator)
 
 
-def endless(rows: Feed, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
+def endless(rows: BatchSource, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
     """Batches of one pass after the other."""
     while True:
         yield from shuffled(rows, batch_size, generator)
 
 
-def run_epoch(step: Step, rows: Feed, batch_size: int, generator: torch.Generator, advance: Advance) -> float:
+def run_epoch(
+    step: Step, rows: BatchSource, batch_size: int, generator: torch.Generator, advance: Advance
+) -> float:
     """One shuffled pass; returns the mean loss.
 
     Nothing inside a step waits for the device: the loss is summed there and read once, at the end.
@@ -95,7 +82,7 @@ def run_epoch(step: Step, rows: Feed, batch_size: int, generator: torch.Generato
     for batch in shuffled(rows, batch_size, generator):
         total += step(batch) * batch.total
         advance(batch.total)
-    return float(world.together(total)) / rows.total
+    return float(distributed.all_reduce(total)) / rows.total
 
 
 def adam(
@@ -172,14 +159,16 @@ def warm_up(optimizer: RowWise, steps: int) -> LambdaLR:
 
 
 @torch.no_grad()
-def score(model: nn.Module, rows: Feed) -> np.ndarray:
+def score(model: nn.Module, rows: BatchSource) -> np.ndarray:
     """Logits of all rows (N,), float32; the model is left in evaluation mode."""
     model.eval()
     logits = [model(batch.ids_NC, batch.factors_NC) for batch in rows.batches(SCORING_BATCH)]
     return torch.cat(logits).float().cpu().numpy() if logits else np.empty(0, np.float32)
 
 
-def fit(model: nn.Module, train: Feed, valid: Feed, hyper: Hyperparameters, seed: int, title: str) -> History:
+def fit(
+    model: nn.Module, train: BatchSource, valid: BatchSource, hyper: Hyperparameters, seed: int, title: str
+) -> History:
     """Train until the validation score stops rising, then restore the weights of the best epoch.
 
     After `patience` epochs without a better score the learning rate falls to a tenth, `decays` times; then
@@ -187,7 +176,7 @@ def fit(model: nn.Module, train: Feed, valid: Feed, hyper: Hyperparameters, seed
     """
     generator = seed_everything(seed)
     device = pick_device(hyper.device)
-    world.begin(model.to(device))
+    distributed.prepare_process(model.to(device))
     train, valid = train.to(device), valid.to(device)
     optimizer = adam_of(model, hyper)
     warming = None
@@ -220,7 +209,7 @@ def fit(model: nn.Module, train: Feed, valid: Feed, hyper: Hyperparameters, seed
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
 
 
-def validated(model: nn.Module, valid: Feed, number: int, train_loss: float) -> Epoch:
+def validated(model: nn.Module, valid: BatchSource, number: int, train_loss: float) -> Epoch:
     """What an epoch reached on the validation rows, those of all processes.
 
     Raises:
@@ -233,12 +222,14 @@ def validated(model: nn.Module, valid: Feed, number: int, train_loss: float) -> 
         )
     valid_logloss = float(np.average(row_logloss(logit_N, label_N), weights=weight_N))
     valid_auc = auc(logit_N, label_N, weight_N)
-    train_loss, valid_auc, valid_logloss = world.told([train_loss, valid_auc, valid_logloss])
+    train_loss, valid_auc, valid_logloss = distributed.broadcast_floats(
+        [train_loss, valid_auc, valid_logloss]
+    )
     return Epoch(epoch=number, train_logloss=train_loss, valid_auc=valid_auc, valid_logloss=valid_logloss)
 
 
-def _whole(logit_N: np.ndarray, rows: Feed) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _whole(logit_N: np.ndarray, rows: BatchSource) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Logits, labels and weights of the rows of all processes, in order."""
     weights = [] if rows.weight_N is None else [rows.weight_N.cpu()]
-    logit, label, *weight = world.gathered(torch.from_numpy(logit_N), rows.label_N.cpu(), *weights)
+    logit, label, *weight = distributed.all_gather(torch.from_numpy(logit_N), rows.label_N.cpu(), *weights)
     return logit.double().numpy(), label.numpy(), weight[0].numpy() if weight else None

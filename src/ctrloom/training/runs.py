@@ -14,21 +14,21 @@ from typing import Any
 
 from torch import nn
 
-from ctrloom import storage, world
+from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelName, ModelSettings
+from ctrloom.config.base import StrictModel
+from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.rows import Feed, Rows
-from ctrloom.evaluation.results import Kind
-from ctrloom.export import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
 from ctrloom.models import MODELS, build
+from ctrloom.models.bundle import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
 from ctrloom.models.trees import GBDT, GBDTLR
-from ctrloom.nn.crosses import fill_crosses
+from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import Schema
-from ctrloom.section import Section
-from ctrloom.training.distributed import refuse_several
-from ctrloom.training.feeding import Feeder, refuse_streaming
-from ctrloom.training.loop import History, fit, pick_device, seed_everything
+from ctrloom.training.batch_sources import BatchSources, refuse_streaming
+from ctrloom.training.history import History, Kind
+from ctrloom.training.loop import fit, pick_device, seed_everything
+from ctrloom.training.processes import refuse_several
 from ctrloom.training.trees import fit_trees
 from ctrloom.version import code_version
 
@@ -49,7 +49,7 @@ class Plan:
     begin: Callable[[nn.Module], None] | None = None  # puts weights into a model before it is trained
 
 
-class SeedRecord(Section):
+class SeedRecord(StrictModel):
     """One training."""
 
     seed: int
@@ -104,8 +104,8 @@ def train_runs(
         if plan.model in TREES:
             refuse_several(f"{plan.model}: LightGBM grows trees")
             refuse_streaming(Hyperparameters.of(models, plan.model), f"{plan.model}: LightGBM grows trees on")
-    feeder = Feeder(dataset, "train", "valid")
-    with storage.atomic_directory(output) if world.leads() else nullcontext() as aside:
+    feeder = BatchSources(dataset, "train", "valid")
+    with storage.atomic_directory(output) if distributed.is_rank_zero() else nullcontext() as aside:
         for plan in plans:
             hyper = Hyperparameters.of(models, plan.model)
             train, valid = feeder.held() if plan.model in TREES else feeder.of(hyper)
@@ -119,8 +119,8 @@ def _train(
     plan: Plan,
     hyper: Hyperparameters,
     seeds: Sequence[int],
-    train: Feed,
-    valid: Feed,
+    train: BatchSource,
+    valid: BatchSource,
     output: Path | None,
 ) -> None:
     """Train a plan with every seed, and keep it if there is a folder for it."""
@@ -134,8 +134,8 @@ def _train(
             plan.begin(model)
         title = f"{plan.title}, seed {seed}"
         if isinstance(model, GBDT):
-            assert isinstance(train, Rows), "trees have all rows"
-            assert isinstance(valid, Rows), "and the validation rows"
+            assert isinstance(train, Batch), "trees have all rows"
+            assert isinstance(valid, Batch), "and the validation rows"
             history = fit_trees(model, train, valid, hyper, seed, title)
         else:
             history = fit(model, train, valid, hyper, seed, title)
@@ -156,7 +156,7 @@ def _train(
         data_fingerprint=dataset.data_fingerprint,
         schema_fingerprint=dataset.schema.fingerprint,
         code_version=code_version(),
-        processes=world.share()[1],
+        processes=distributed.rank_and_world_size()[1],
         seeds=tuple(records),
     )
     storage.write_json(output / RECORD, record.model_dump(mode="json"))

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Optimizer
 
-from ctrloom import kernels, world
-from ctrloom.data.rows import Rows
+from ctrloom import distributed, kernels
+from ctrloom.data.batches.batch import Batch
 from ctrloom.nn.cells import SharedCell
-from ctrloom.nn.crosses import CrossEmbedding
+from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.rates import hold_rates
 
@@ -26,23 +26,23 @@ GRAPHS = "CTRLOOM_CUDA_GRAPHS"  # 0: no step is captured
 Work = Callable[[], Tensor]
 
 
-def loss_of(model: nn.Module, batch: Rows) -> Tensor:
+def loss_of(model: nn.Module, batch: Batch) -> Tensor:
     """Mean binary cross-entropy of a batch, weighted where rows have weights; a tensor on the device.
 
     Of several processes, the losses add up to the mean over the batch of all.
     """
     logit_B = model(batch.ids_NC, batch.factors_NC)
-    if batch.weight_N is None and world.alone():
+    if batch.weight_N is None and distributed.is_single_process():
         return binary_cross_entropy_with_logits(logit_B, batch.label_N)
     total = binary_cross_entropy_with_logits(logit_B, batch.label_N, batch.weight_N, reduction="sum")
     if batch.weight_N is None:
         return total / batch.total
-    return total / world.together(batch.weight_N.sum()).clamp_min(1e-12)
+    return total / distributed.all_reduce(batch.weight_N.sum()).clamp_min(1e-12)
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """Of a batch's loss by some dense parameters, added up over the processes."""
-    return world.summed(torch.autograd.grad(loss, parameters))
+    return distributed.all_reduce_bundled(torch.autograd.grad(loss, parameters))
 
 
 @contextmanager
@@ -107,22 +107,22 @@ class Step:
         optimizers: Sequence[Optimizer],
         before: Callable[[], object] | None = None,
         after: Callable[[], object] | None = None,
-        also: Iterator[Rows] | None = None,
+        also: Iterator[Batch] | None = None,
         record: Callable[[Work], Work] | None = None,
     ) -> None:
         self.model, self.move, self.before, self.after, self.also = model, move, before, after, also
         on_gpu = any(parameter.is_cuda for parameter in model.parameters())
-        if on_gpu and world.alone() and os.environ.get(GRAPHS) != "0" and not _waits(model):
+        if on_gpu and distributed.is_single_process() and os.environ.get(GRAPHS) != "0" and not _waits(model):
             record = as_graph
         self.record, self.warm = record, 0
         self.sizes: tuple[int, ...] = ()
-        self.held: tuple[Rows, ...] = ()
+        self.held: tuple[Batch, ...] = ()
         self.replay: Work | None = None
         if record:
             for optimizer in optimizers:
                 hold_rates(optimizer)
 
-    def __call__(self, batch: Rows) -> Tensor:
+    def __call__(self, batch: Batch) -> Tensor:
         """Train on a batch; the loss is on the device, until the next call."""
         if self.before:
             self.before()
@@ -131,7 +131,7 @@ class Step:
             self.after()
         return loss
 
-    def _step(self, batch: Rows) -> Tensor:
+    def _step(self, batch: Batch) -> Tensor:
         batches = (batch,) if self.also is None else (batch, next(self.also))
         sizes = tuple(map(len, batches))
         self.sizes = self.sizes or sizes  # those of the first: only the last of a pass has another
@@ -150,15 +150,15 @@ class Step:
                         to.copy_(value)
         return self.replay()
 
-    def _work(self, batch: Rows, *others: Rows) -> Tensor:
+    def _work(self, batch: Batch, *others: Batch) -> Tensor:
         loss = loss_of(self.model, batch)
         self.model.zero_grad(set_to_none=True)
         loss.backward()
-        world.sum_gradients(self.model.parameters())
+        distributed.all_reduce_gradients(self.model.parameters())
         self.move(*others)
         return loss.detach()
 
-    def _aside(self, batch: Rows, *others: Rows) -> Tensor:
+    def _aside(self, batch: Batch, *others: Batch) -> Tensor:
         """On a stream of its own, where what is to be captured must have run (PyTorch's notes on graphs)."""
         if not batch.ids_NC.is_cuda:
             return self._work(batch, *others)
@@ -181,14 +181,14 @@ def _waits(model: nn.Module) -> bool:
         return False
     if not kernels.usable(tables[0]):
         return True
-    from ctrloom.kernels.rows import fits
+    from ctrloom.kernels.embedding import fits
 
     return not all(fits(table) for table in tables)
 
 
-def _parts(batch: Rows) -> tuple[Tensor | None, ...]:
+def _parts(batch: Batch) -> tuple[Tensor | None, ...]:
     return batch.ids_NC, batch.label_N, batch.factors_NC, batch.weight_N
 
 
-def _copied(batch: Rows) -> Rows:
-    return Rows(*(None if x is None else x.clone() for x in _parts(batch)))  # type: ignore[arg-type]
+def _copied(batch: Batch) -> Batch:
+    return Batch(*(None if x is None else x.clone() for x in _parts(batch)))  # type: ignore[arg-type]

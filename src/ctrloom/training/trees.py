@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 from ctrloom.config import GBDTSettings, Hyperparameters
-from ctrloom.data.rows import Rows
-from ctrloom.evaluation.results import Epoch
+from ctrloom.data.batches.batch import Batch
 from ctrloom.models.trees import GBDT, GBDTLR, categorical, lightgbm, matrix
 from ctrloom.progress import progress
-from ctrloom.training.loop import SCORING_BATCH, History, fit, seed_everything
+from ctrloom.training.history import Epoch, History
+from ctrloom.training.loop import SCORING_BATCH, fit, seed_everything
 
 TREES_PER_EPOCH = 10
 
 
 def fit_trees(
-    model: nn.Module, train: Rows, valid: Rows, hyper: Hyperparameters, seed: int, title: str
+    model: nn.Module, train: Batch, valid: Batch, hyper: Hyperparameters, seed: int, title: str
 ) -> History:
     """Boost trees until the validation score stops rising, and keep those up to the best score.
 
@@ -36,7 +36,7 @@ def fit_trees(
     return second.model_copy(update={"seconds": history.seconds + second.seconds})
 
 
-def _boosted(model: GBDT, train: Rows, valid: Rows, hyper: GBDTSettings, seed: int, title: str) -> History:
+def _boosted(model: GBDT, train: Batch, valid: Batch, hyper: GBDTSettings, seed: int, title: str) -> History:
     booster = _booster(model, train, valid, hyper, seed)
     epochs: list[Epoch] = []
     best, best_score, seconds, ended = 0, -np.inf, 0.0, False
@@ -56,7 +56,7 @@ def _boosted(model: GBDT, train: Rows, valid: Rows, hyper: GBDTSettings, seed: i
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
 
 
-def _booster(model: GBDT, train: Rows, valid: Rows, hyper: GBDTSettings, seed: int) -> Any:
+def _booster(model: GBDT, train: Batch, valid: Batch, hyper: GBDTSettings, seed: int) -> Any:
     library = lightgbm()
     settings = {
         "objective": "binary",
@@ -72,7 +72,7 @@ def _booster(model: GBDT, train: Rows, valid: Rows, hyper: GBDTSettings, seed: i
         "verbosity": -1,
     }
 
-    def dataset(rows: Rows, like: Any = None) -> Any:
+    def dataset(rows: Batch, like: Any = None) -> Any:
         return library.Dataset(
             matrix(model.schema, rows.ids_NC, rows.factors_NC),
             rows.label_N.numpy(),
@@ -97,7 +97,7 @@ def _epoch(booster: Any, number: int) -> Epoch:
     )
 
 
-def _leaves(model: GBDT, rows: Rows) -> Rows:
+def _leaves(model: GBDT, rows: Batch) -> Batch:
     """The same rows with the leaves that they fall into as their ids."""
     leaf_NT = [model.leaves(batch.ids_NC, batch.factors_NC) for batch in rows.batches(SCORING_BATCH)]
-    return Rows(torch.cat(leaf_NT), rows.label_N, weight_N=rows.weight_N)
+    return Batch(torch.cat(leaf_NT), rows.label_N, weight_N=rows.weight_N)

@@ -15,10 +15,11 @@ from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 from ctrloom import storage
-from ctrloom.data import threads, verified
+from ctrloom.data import threads
 from ctrloom.data.engines.engine import Kept
 from ctrloom.data.errors import DataError
-from ctrloom.data.part_reader import read_parts
+from ctrloom.data.parquet import checksums
+from ctrloom.data.parquet.reader import read_parts
 from ctrloom.storage import Location, Place
 
 MEBIBYTES = 128  # for each thread
@@ -42,7 +43,7 @@ class Embedded:
                 [glob.escape(str(file)) for file in files], hive_partitioning=False
             )
         name = f"objects_{uuid4().hex}"
-        self.backend.con.register(name, verified.dataset(remote))
+        self.backend.con.register(name, checksums.dataset(remote))
         return self.backend.table(name)
 
     @contextmanager

@@ -16,11 +16,11 @@ import ibis
 import pyarrow as pa
 from ibis.expr.types import Table
 
-from ctrloom.data import shards
+from ctrloom.config.base import ConfigError
+from ctrloom.data.engines import spark_worker
 from ctrloom.data.engines.engine import Kept
 from ctrloom.data.errors import DataError
 from ctrloom.progress import Advance
-from ctrloom.section import ConfigError
 from ctrloom.storage import Place
 
 NEEDED = {"spark.sql.execution.arrow.pyspark.enabled": "true"}
@@ -46,9 +46,9 @@ class Spark:
         from pyspark.sql.pandas.types import from_arrow_schema
 
         files = list(files)
-        schema = from_arrow_schema(shards.schema(files[0]))
+        schema = from_arrow_schema(spark_worker.schema(files[0]))
         numbers, name = self.session.range(0, len(files), 1, len(files)), _unused("rows")
-        numbers.mapInArrow(partial(shards.read, files), schema).createOrReplaceTempView(name)
+        numbers.mapInArrow(partial(spark_worker.read, files), schema).createOrReplaceTempView(name)
         self.views.enter_context(self._cached(name))
         return self.backend.table(name)
 
@@ -66,7 +66,7 @@ class Spark:
         """Results of `work`, for which every item is a task."""
         context = self.session.sparkContext
         counter = context.accumulator(0)
-        tasks = context.parallelize(items, len(items)).map(partial(shards.done, work, counter))
+        tasks = context.parallelize(items, len(items)).map(partial(spark_worker.done, work, counter))
         done: list[Done] = tasks.collect()
         advance(counter.value)
         return done
@@ -81,7 +81,7 @@ class Spark:
             self.session.catalog.dropTempView(view)
 
     def _batches(self, view: str) -> Iterator[pa.RecordBatch]:
-        packed = self.session.table(view).mapInArrow(shards.packed, "packed binary")
+        packed = self.session.table(view).mapInArrow(spark_worker.packed, "packed binary")
         for (each,) in packed.toLocalIterator():
             with pa.ipc.open_stream(each) as stream:
                 yield from stream

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from ctrloom.data.errors import DataError
-from ctrloom.data.parts import GROUP_ROWS
+from ctrloom.data.parquet.writer import GROUP_ROWS
 from ctrloom.data.sources.files import open_text
 
 BLOCK_BYTES = 20 << 20  # bounds the memory of all later steps

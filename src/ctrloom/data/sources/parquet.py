@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom.config import SourceConfig
-from ctrloom.data.coded import is_coded
+from ctrloom.data.arrow.dictionary import is_coded
 from ctrloom.data.errors import DataError
-from ctrloom.data.part_reader import read_groups
+from ctrloom.data.parquet.reader import read_groups
 from ctrloom.data.sources.files import open_seekable
 from ctrloom.data.sources.layout import check_names, wanted_columns
 from ctrloom.data.sources.raw import RawBatch

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from ctrloom.config import SourceConfig
-from ctrloom.data.coded import encoded
+from ctrloom.data.arrow.dictionary import encoded
 from ctrloom.data.sources.blocks import MAX_LINE_BYTES, Block, pieces, read_blocks
 from ctrloom.data.sources.layout import Layout, delimited, indexed
 from ctrloom.data.sources.raw import RawBatch

@@ -1,0 +1,135 @@
+"""Run configurations as files."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.config.retraining import RetrainingConfig
+
+Settings = Iterable[tuple[str, str]]
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML in which a key that stands twice is an error, not a value that is silently lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def load_run_config(path: str | Path, settings: Settings = ()) -> RunConfig:
+    """Read a run configuration from YAML; data paths are relative to the file that has them.
+
+    `extends: <file>` takes everything from another file and overrides single keys of it. `settings`
+    override single keys, such as ("search.epochs", "3"); their values are YAML.
+
+    Raises:
+        ConfigError: no such file, no YAML, or a key or value that does not fit.
+    """
+    return RunConfig.parse(_overridden(path, settings), str(path))
+
+
+def load_compare_config(path: str | Path, settings: Settings = ()) -> CompareConfig:
+    """Read the configuration of a comparison, likewise.
+
+    Raises:
+        ConfigError: no such file, no YAML, or a key or value that does not fit.
+    """
+    return CompareConfig.parse(_overridden(path, settings), str(path))
+
+
+def load_retraining_config(path: str | Path, settings: Settings = ()) -> RetrainingConfig:
+    """Read the configuration of a scheduled retraining, likewise.
+
+    Raises:
+        ConfigError: no such file, no YAML, or a key or value that does not fit.
+    """
+    return RetrainingConfig.parse(_overridden(path, settings), str(path))
+
+
+def load_cluster_config(path: str | Path | None, environment: Mapping[str, str]) -> ClusterConfig:
+    """Read where runs go: from YAML, where there is a file, and from variables such as CTRLOOM_ENDPOINT.
+
+    Raises:
+        ConfigError: no such file, no YAML, or a key or value that does not fit.
+    """
+    raw = read_yaml(path) if path else {}
+    given = {key: environment.get(f"CTRLOOM_{key.upper()}") for key in ClusterConfig.model_fields}
+    set_there = {key: value for key, value in given.items() if value}
+    return ClusterConfig.parse({**raw, **set_there}, str(path or "environment"))
+
+
+def _overridden(path: str | Path, settings: Settings) -> dict[str, Any]:
+    raw = read_yaml(path)
+    for key, value in settings:
+        _override(raw, key.split("."), value)
+    return raw
+
+
+def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The sections of a file, with those of the file that it extends, and with absolute data paths.
+
+    Raises:
+        ConfigError: no such file, no YAML, no sections, or a file that extends itself.
+    """
+    path = Path(path)
+    try:
+        raw = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"{path}: must hold the sections of a run (name, data, ...), not {type(raw).__name__}"
+        )
+    here = path.resolve()
+    raw = _anchored(raw, here.parent)
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    if here in extended:
+        raise ConfigError(f"{path}: extends itself, by way of {extended[-1]}")
+    return merged(read_yaml(here.parent / str(base), (*extended, here)), raw)
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`: mappings key by key, everything else as a whole."""
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = merged(base[key], value) if both else value
+    return result
+
+
+def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:
+    for key in keys[:-1]:
+        raw = raw.setdefault(key, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"--set {'.'.join(keys)}: {key!r} is no section")
+    raw[keys[-1]] = yaml.safe_load(value)
+
+
+def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the paths of `data.files`, `evaluation.truth` and `registry` absolute."""
+
+    def anchor(value: Any) -> Any:
+        if isinstance(value, str):
+            return value if re.match(r"^(\w+://|/)", value) else str((folder / value).resolve())
+        if isinstance(value, list):
+            return [anchor(v) for v in value]
+        return {k: anchor(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    for section, key in (("data", "files"), ("evaluation", "truth")):
+        if isinstance(raw.get(section), dict) and raw[section].get(key):
+            raw = {**raw, section: {**raw[section], key: anchor(raw[section][key])}}
+    return {**raw, "registry": anchor(raw["registry"])} if raw.get("registry") else raw

@@ -1,0 +1,1 @@
+"""Columns as Arrow has them: by dictionaries, factorized, and taken by index."""

@@ -1,0 +1,85 @@
+"""Tokens of eight bytes, as hashed ones mostly are, told apart as numbers: in a third of the time."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ctrloom.data.arrow.take import masked, valid
+
+HEAD = 64  # so many are looked at before all are
+
+
+def encoded(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
+    """Places of all values in a dictionary, and it; None unless each value has eight bytes, or no byte."""
+    filled, found = [np.zeros(0, dtype=bool)], [np.zeros(0, dtype=np.uint64)]
+    for chunk in column.chunks:
+        if len(chunk):
+            filled_N = _filled(chunk)
+            if filled_N is None:
+                return None
+            filled.append(filled_N)
+            found.append(_words(chunk))
+    word_N = np.concatenate(found)
+    if not len(word_N):
+        return None
+    place_N, word_K = pd.factorize(word_N)
+    values = _texts(word_K, column.type)
+    if len(word_N) == len(column):
+        return pa.array(place_N.astype(np.int32)), values
+    filled_M = np.concatenate(filled)
+    place_M = np.full(len(column), len(values), dtype=np.int32)
+    place_M[filled_M] = place_N
+    if not column.null_count:
+        return pa.array(place_M), _with_empty(values)
+    valid_M = np.concatenate([valid(chunk) for chunk in column.chunks])
+    values = _with_empty(values) if (valid_M & ~filled_M).any() else values
+    return masked(place_M * valid_M, valid_M), values
+
+
+def _with_empty(values: pa.Array) -> pa.Array:
+    return pa.concat_arrays([values, pa.array([""], values.type)])
+
+
+def _filled(texts: pa.Array) -> NDArray[np.bool_] | None:
+    """Which of the texts have eight bytes; None where another one, or a null, has any."""
+    if not (pa.types.is_string(texts.type) or pa.types.is_binary(texts.type)):
+        return None
+    bounds_N = _bounds(texts)
+    if _eights(bounds_N[:HEAD]) is None:
+        return None
+    filled_N = _eights(bounds_N)
+    if filled_N is None or (texts.null_count and (filled_N & ~valid(texts)).any()):
+        return None
+    return filled_N
+
+
+def _eights(bounds_N: NDArray[np.int32]) -> NDArray[np.bool_] | None:
+    eight_N = np.diff(bounds_N) == 8
+    # Those take all bytes, so the others have none.
+    return eight_N if bounds_N[-1] - bounds_N[0] == 8 * np.count_nonzero(eight_N) else None
+
+
+def _bounds(texts: pa.Array) -> NDArray[np.int32]:
+    """Where each text begins and the last one ends."""
+    return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+
+
+def _words(texts: pa.Array) -> NDArray[np.uint64]:
+    """The bytes of all that are not empty, as numbers."""
+    first, stop = (int(bound) for bound in _bounds(texts)[[0, -1]])
+    return np.frombuffer(texts.buffers()[2] or b"", np.uint64, (stop - first) // 8, first)
+
+
+def _texts(word_K: NDArray[np.uint64], type: pa.DataType) -> pa.Array:
+    offsets, data = _owned(np.arange(len(word_K) + 1, dtype=np.int32) * 8), _owned(word_K)
+    return pa.Array.from_buffers(type, len(word_K), [None, offsets, data])
+
+
+def _owned(values: NDArray[Any]) -> pa.Buffer:
+    """A copy that Arrow keeps: dictionaries stay long among what does not, and would leave holes there."""
+    buffer = pa.allocate_buffer(values.nbytes)
+    np.frombuffer(buffer, values.dtype)[:] = values
+    return buffer

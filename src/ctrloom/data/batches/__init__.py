@@ -1,0 +1,1 @@
+"""Encoded rows as tensors, held or streamed."""

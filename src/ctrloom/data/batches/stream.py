@@ -1,0 +1,203 @@
+"""Rows that stay in their Parquet files and come window by window, for those that memory does not hold.
+
+N rows in a batch, T rows of a split.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Self
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from ctrloom.data.batches.batch import Batch, joined
+from ctrloom.data.batches.tensors import RowFiller
+from ctrloom.data.parquet.reader import PartReader
+from ctrloom.data.threads import in_order
+from ctrloom.schema import Schema
+from ctrloom.storage import Place
+
+WINDOW = 16  # row groups whose rows are shuffled together; two windows lie in memory, for a moment three
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one row group of a Parquet file."""
+
+    part: PartReader
+    span: range  # in the file
+    kept: Tensor | None = field(default=None, compare=False)  # which of them count; None: all
+
+    def __len__(self) -> int:
+        return len(self.span) if self.kept is None else int(self.kept.sum())
+
+    def read(self, columns: list[str] | None = None) -> list[pa.RecordBatch]:
+        """The rows."""
+        batches = list(self.part.rows(self.span, columns=columns))
+        if self.kept is None:
+            return batches
+        sizes = [len(batch) for batch in batches]
+        masks = self.kept.split(sizes)
+        return [batch.filter(pa.array(mask.numpy())) for batch, mask in zip(batches, masks, strict=True)]
+
+
+def blocks_of(path: Place, span: range) -> list[Block]:
+    """The row groups of a file that have rows of a span, and which of theirs.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+        DataError: a file cannot be read, or is damaged.
+    """
+    part = PartReader(path)
+    within = (range(max(span.start, rows.start), min(span.stop, rows.stop)) for rows in part.spans)
+    return [Block(part, here) for here in within if here]
+
+
+class Stream:
+    """The rows of a split, read anew for every pass over them.
+
+    A pass in random order draws the order of the row groups and takes them window by window; the rows of a
+    window are shuffled. The next window is read, and copied to the device, while the one before is at work.
+    What comes depends on the generator alone, not on how the threads take turns.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        extra: Sequence[str],
+        blocks: Sequence[Block],
+        device: torch.device | None = None,
+    ) -> None:
+        self.schema, self.extra, self.blocks = schema, extra, blocks
+        self.device = device or torch.device("cpu")
+        self.total = sum(map(len, blocks))
+
+    def __len__(self) -> int:
+        return self.total
+
+    @cached_property
+    def label_N(self) -> Tensor:  # noqa: N802
+        """All labels, in order."""
+        return self._column("label")
+
+    @cached_property
+    def weight_N(self) -> Tensor | None:  # noqa: N802
+        """All weights, in order."""
+        return self._column("weight") if "weight" in self.extra else None
+
+    def to(self, device: torch.device) -> Self:
+        """The same rows; batches will be on that device."""
+        moved = copy.copy(self)
+        moved.device = device
+        return moved
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Consecutive batches of `size` rows, the last one with what is left."""
+        return self._cut(self.blocks, [*range(0, self.total, size), self.total], None)
+
+    def shuffled(self, bounds: Sequence[int], generator: torch.Generator) -> Iterator[Batch]:
+        """Batches of all rows in random order, each with as many as are between its bounds."""
+        seed = int(torch.randint(2**62, (), generator=generator))
+        own = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.blocks), generator=own).tolist()
+        return self._cut([self.blocks[place] for place in order], bounds, own)
+
+    def take(self, order_T: Tensor) -> "Stream":
+        """Some of the rows; they stay in the order of the files."""
+        taken_T = torch.zeros(self.total, dtype=torch.bool)
+        taken_T[order_T] = True
+        return Stream(self.schema, self.extra, list(self._kept(taken_T)), self.device)
+
+    def cut(self, order_T: Tensor, bounds: Sequence[int]) -> Iterator[Batch]:
+        """Batches of few rows in a given order, which are read at once."""
+        if not len(order_T):
+            return iter(())
+        there = joined(list(self.take(order_T)._windows()))
+        return there.cut(order_T.argsort().argsort(), bounds)
+
+    def some(self, most: int) -> Batch:
+        """Rows of evenly spread row groups in memory, not many more than `most`."""
+        step = max(1, round(self.total / most))
+        return joined(list(Stream(self.schema, self.extra, self.blocks[::step])._windows()))
+
+    def _column(self, name: str) -> Tensor:
+        batches = (batch for block in self.blocks for batch in block.read([name]))
+        return torch.cat([torch.from_numpy(batch.column(name).to_numpy().copy()) for batch in batches])
+
+    def _kept(self, taken_T: Tensor) -> Iterator[Block]:
+        """The blocks with the rows that are taken of those that they have."""
+        for block, taken_N in zip(self.blocks, taken_T.split(list(map(len, self.blocks))), strict=True):
+            if block.kept is not None:
+                taken_N = block.kept.masked_scatter(block.kept, taken_N)
+            if taken_N.any():
+                yield replace(block, kept=taken_N)
+
+    def _cut(
+        self, blocks: Sequence[Block], bounds: Sequence[int], shuffling: torch.Generator | None
+    ) -> Iterator[Batch]:
+        """Batches of the rows of blocks, across windows too."""
+        sizes = iter([stop - start for start, stop in pairwise(bounds)])
+        pieces: list[Batch] = []
+        missing = next(sizes, 0)
+        for window in Stream(self.schema, self.extra, blocks, self.device)._windows():
+            start, order_N = 0, None
+            if shuffling is not None:
+                order_N = torch.randperm(len(window), generator=shuffling).to(self.device)
+            while start < len(window):
+                here = slice(start, min(start + missing, len(window)))
+                pieces.append(window[here if order_N is None else order_N[here]])
+                missing -= here.stop - start
+                start = here.stop
+                if not missing:
+                    yield joined(pieces).widened()
+                    pieces, missing = [], next(sizes, 0)
+
+    def _windows(self) -> Iterator[Batch]:
+        """The rows of some blocks at a time on the device; the next are under way meanwhile."""
+        with ThreadPoolExecutor(1, "ctrloom-stream") as reader:
+            coming: Future[_Window] | None = None
+            for first in range(0, len(self.blocks), WINDOW):
+                ready, coming = coming, reader.submit(self._window, self.blocks[first : first + WINDOW])
+                if ready:
+                    yield ready.result().arrived()
+            if coming:
+                yield coming.result().arrived()
+
+    def _window(self, blocks: Sequence[Block]) -> "_Window":
+        filler = RowFiller(self.schema, sum(map(len, blocks)), self.extra, self.device.type == "cuda")
+        for batches in in_order(Block.read, blocks):
+            for batch in batches:
+                filler.add(batch)
+        return _Window.of(filler.rows(), self.device)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Rows on their way to a device."""
+
+    rows: Batch
+    copied: torch.cuda.Event | None = None
+
+    @classmethod
+    def of(cls, rows: Batch, device: torch.device) -> Self:
+        """Copy them beside what the device computes."""
+        if device.type != "cuda":
+            return cls(rows.to(device))
+        with torch.cuda.stream(torch.cuda.Stream(device)):
+            moved, copied = rows.to(device), torch.cuda.Event()
+            copied.record()
+        return cls(moved, copied)
+
+    def arrived(self) -> Batch:
+        """The rows, for work that is submitted from now on."""
+        if self.copied is not None:
+            here = torch.cuda.current_stream()
+            here.wait_event(self.copied)
+            for _, tensor in self.rows.tensors():
+                tensor.record_stream(here)
+        return self.rows

@@ -1,0 +1,113 @@
+"""Encoded columns as tensors: ids with the field offsets of the fused table added, and factors.
+
+N rows, C columns of the id matrix (a multi-valued field takes several).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from ctrloom.data.batches.batch import Batch
+from ctrloom.data.errors import DataError
+from ctrloom.schema import MISSING_ID, UNSEEN_ID, Field, Schema
+
+
+def to_rows(schema: Schema, encoded: pa.RecordBatch) -> Batch:
+    """Encoded fields without labels (see `Encoder.encode`) as rows; every label is NaN."""
+    filler = RowFiller(schema, len(encoded))
+    filler.add(encoded)
+    return filler.rows()
+
+
+def id_type(schema: Schema) -> torch.dtype:
+    """The smallest integers that name every row of the fused table and that torch computes with.
+
+    Raises:
+        DataError: int32 is too small.
+    """
+    for smallest in (torch.int16, torch.int32):
+        if schema.table_size <= torch.iinfo(smallest).max + 1:
+            return smallest
+    raise DataError(
+        f"the vocabularies have {schema.table_size:,} values together, and at most {2**31:,} can be trained "
+        "with; raise vocabulary.min_count, or leave out the largest field"
+    )
+
+
+def row_bytes(schema: Schema, extra: Sequence[str] = ()) -> int:
+    """What a row takes in memory."""
+    each = id_type(schema).itemsize + (4 if schema.weighted else 0)
+    return each * len(schema.field_of_column) + 4 * len(extra)
+
+
+class RowFiller:
+    """An id matrix allocated once and filled batch by batch, a column at a time."""
+
+    def __init__(self, schema: Schema, rows: int, extra: Sequence[str] = (), pinned: bool = False) -> None:
+        """`extra` names the columns besides the fields that the batches have: label, weight.
+
+        `pinned` memory can be copied to a GPU while it computes.
+
+        Raises:
+            DataError: the fused table has too many rows.
+        """
+        self.schema, self.filled = schema, 0
+        shape = rows, len(schema.field_of_column)
+
+        def room(shape: tuple[int, ...], kind: torch.dtype) -> torch.Tensor:
+            return torch.empty(shape, dtype=kind, pin_memory=pinned)
+
+        extra_N = {name: room((rows,), torch.float32) for name in extra}
+        self.into = Batch(
+            ids_NC=room(shape, id_type(schema)),
+            label_N=extra_N.get("label", torch.empty(0)),
+            factors_NC=room(shape, torch.float32).fill_(1) if schema.weighted else None,
+            weight_N=extra_N.get("weight"),
+        )
+        self.ids_NC = self.into.ids_NC.numpy()
+        self.factors_NC = None if self.into.factors_NC is None else self.into.factors_NC.numpy()
+        self.extra = {name: values_N.numpy() for name, values_N in extra_N.items()}
+
+    def add(self, encoded: pa.RecordBatch) -> None:
+        """Put the next rows in."""
+        here = slice(self.filled, self.filled + len(encoded))
+        column = 0
+        for field, offset in zip(self.schema.fields, self.schema.offsets, strict=True):
+            values, to = encoded.column(field.name), slice(column, column + field.width)
+            factors = self.factors_NC[here, to] if self.factors_NC is not None else None
+            _fill(field, values, self.ids_NC[here, to], factors)
+            self.ids_NC[here, to] += offset
+            column += field.width
+        for name, array in self.extra.items():
+            array[here] = encoded.column(name).to_numpy()
+        self.filled += len(encoded)
+
+    def rows(self) -> Batch:
+        """The rows, once all of them are in."""
+        assert self.filled == len(self.ids_NC), "fewer rows than the manifest says"
+        if "label" in self.extra:
+            return self.into
+        return replace(self.into, label_N=torch.full((self.filled,), torch.nan))
+
+
+def _fill(field: Field, values: pa.Array, ids: np.ndarray, factors: np.ndarray | None) -> None:
+    if field.kind == "categorical":
+        ids[:, 0] = values.to_numpy()
+        return
+    assert factors is not None
+    if field.kind == "numeric":
+        ids[:, 0] = np.where(values.is_valid().to_numpy(zero_copy_only=False), UNSEEN_ID, MISSING_ID)
+        factors[:, 0] = values.fill_null(1.0).to_numpy()
+        return
+    sizes = pc.list_value_length(values).to_numpy()
+    row = np.repeat(np.arange(len(values)), sizes)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    ids[:] = MISSING_ID
+    ids[row, place] = pc.list_flatten(values).to_numpy()
+    factors[:] = 0
+    factors[row, place] = (1 / np.maximum(sizes, 1))[row]
+    factors[sizes == 0, 0] = 1

@@ -1,0 +1,207 @@
+"""Rows with types: what every later step reads, in ingest as in prediction."""
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+
+from ctrloom.config import Column, Label, Multivalued, Numeric, SourceConfig, Timestamp, Weight
+from ctrloom.config.base import ConfigError
+from ctrloom.data.arrow.dictionary import coded, plain_rows, spread
+from ctrloom.data.errors import DataError
+from ctrloom.data.ingest import converters
+from ctrloom.data.ingest.converters import Fault, Part
+from ctrloom.data.ingest.label_rules import Rule, label_of
+from ctrloom.data.manifest import CountedKind
+from ctrloom.data.sources import read_raw
+from ctrloom.data.sources.raw import Malformed, RawBatch
+from ctrloom.data.threads import in_order
+
+_ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multivalued": pa.list_(pa.string())}
+
+
+class RawField(NamedTuple):
+    """A field before it has ids: a column, or a part of a timestamp column."""
+
+    name: str
+    kind: Literal["categorical", "numeric", "multivalued"]
+    column: str
+    derived: Part | None = None
+
+
+@dataclass(frozen=True)
+class TypedBatch:
+    """Clean rows and what was left out on the way.
+
+    `positions` and those in `malformed` count rows from the first one read; together with the dropped rows
+    they cover `rows` consecutive places.
+    """
+
+    coded: (
+        pa.RecordBatch
+    )  # tokens and numbers by dictionaries: a token is there once, a number may be more often
+    positions: np.ndarray  # int64
+    malformed: list[Malformed]
+    rows: int
+    dropped: int
+    stored_bytes: int
+
+    @cached_property
+    def table(self) -> pa.RecordBatch:
+        """The rows as `typed_schema` has them."""
+        return plain_rows(self.coded)
+
+    def after(self, first: int) -> Self:
+        """The batch as one that has `first` rows before it."""
+        malformed = [replace(row, position=row.position + first) for row in self.malformed]
+        return replace(self, positions=self.positions + first, malformed=malformed)
+
+
+def raw_fields(source: SourceConfig) -> list[RawField]:
+    """Fields of a source in column order.
+
+    Raises:
+        ConfigError: two fields of one name, or a field named as the label, weight or timestamp is stored.
+    """
+    fields: list[RawField] = []
+    for name, column in source.columns.items():
+        if isinstance(column, Timestamp):
+            fields += [RawField(f"{name}_{part}", "categorical", name, part) for part in column.derive]
+        elif column.kind in ("categorical", "numeric", "multivalued"):
+            fields.append(RawField(name, column.kind, name))
+    taken = {kind for kind in ("label", "weight", "timestamp") if source.named(kind)}
+    for field in fields:
+        if field.name in taken:
+            raise ConfigError(f"data.columns: {field.name!r} is taken; rename the column or derive less")
+        taken.add(field.name)
+    return fields
+
+
+def counted_fields(source: SourceConfig) -> list[tuple[str, CountedKind]]:
+    """Columns whose values are counted: the fields, and the weight where there is one."""
+    fields: list[tuple[str, CountedKind]] = [
+        (field.name, "numbers" if field.kind == "numeric" else "tokens") for field in raw_fields(source)
+    ]
+    return fields + [("weight", "numbers") for _ in source.named("weight")]
+
+
+def typed_schema(source: SourceConfig, with_label: bool = True) -> pa.Schema:
+    """Arrow schema of typed rows: fields, then `label`, and `weight` and `timestamp` where there are any."""
+    columns = [pa.field(field.name, _ARROW[field.kind]) for field in raw_fields(source)]
+    if with_label:
+        columns.append(pa.field("label", pa.int8()))
+        columns += [pa.field("weight", pa.float32())] if source.named("weight") else []
+        columns += [pa.field("timestamp", pa.int64())] if source.named("timestamp") else []
+    return pa.schema(columns)
+
+
+def check_rules(source: SourceConfig) -> None:
+    """Raise ConfigError for a label rule or field name that cannot work, before any file is read."""
+    raw_fields(source)
+    (name,) = source.named("label")
+    label = source.columns[name]
+    assert isinstance(label, Label)
+    for rule in (label.positive, label.drop):
+        if rule is not None:
+            Rule.parse(rule, name)
+
+
+def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = True) -> Generator[TypedBatch]:
+    """Typed rows of files and URLs in order; nothing but a few batches is in memory.
+
+    Without `with_label`, label and weight may be absent and no row is dropped.
+
+    Raises:
+        DataError: a file that is empty, cannot be read, or does not have the columns.
+    """
+    check_rules(source)
+    schema, first = typed_schema(source, with_label), 0
+    for path in files:
+        pieces = read_raw(path, source, with_label)
+        for batch in in_order(lambda piece: _typed(piece(), source, schema), pieces):
+            yield batch.after(first)
+            first += batch.rows
+
+
+def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch:
+    missing = pa.array(source.missing_values, pa.string())
+    columns: dict[str, pa.Array] = {}
+    faults: list[Fault] = []
+    dropped = np.zeros(len(raw.positions), dtype=bool)
+    for name, values in raw.columns.items():
+        try:
+            converted, found, drop = _converted(name, source.columns[name], values, missing)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            kind = source.columns[name].kind
+            raise DataError(f"{raw.file}: {name} holds {values.type}, which cannot be {kind}") from None
+        columns |= converted
+        dropped = dropped if drop is None else drop
+        faults += found
+    table = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema.names)
+    bad = _rows_with(faults, dropped)
+    keep = ~dropped
+    keep[bad] = False
+    if not keep.all():
+        table = table.filter(pa.array(keep))
+    malformed = raw.malformed + [_reject(raw, faults, int(i)) for i in bad]
+    return TypedBatch(
+        coded=table,
+        positions=raw.positions[keep],
+        malformed=sorted(malformed, key=lambda row: row.position),
+        rows=len(raw.lines),
+        dropped=int(dropped.sum()),
+        stored_bytes=raw.stored_bytes,
+    )
+
+
+def _converted(
+    name: str, column: Column, values: pa.Array, missing: pa.Array
+) -> tuple[dict[str, pa.Array], list[Fault], np.ndarray | None]:
+    """Typed columns made from one raw column, its unusable rows, and the rows to be dropped."""
+    if not pa.types.is_dictionary(values.type):
+        made, faults, dropped = _converted_values(name, column, values, missing)
+        return {n: coded(v) for n, v in made.items()}, faults, dropped
+    made, faults, dropped = _converted_values(name, column, values.dictionary, missing)
+    at = values.indices.to_numpy()
+    faults = [fault._replace(rows=fault.rows[at]) for fault in faults]
+    return (
+        {n: spread(v, values.indices) for n, v in made.items()},
+        faults,
+        dropped if dropped is None else dropped[at],
+    )
+
+
+def _converted_values(
+    name: str, column: Column, values: pa.Array, missing: pa.Array
+) -> tuple[dict[str, pa.Array], list[Fault], np.ndarray | None]:
+    """Likewise, for values that stand for themselves."""
+    if isinstance(column, Label):
+        labels, faults, dropped = label_of(name, column, values, missing)
+        return {"label": labels}, faults, dropped
+    if isinstance(column, Timestamp):
+        instants, faults = converters.seconds(name, values, column.format, missing)
+        parts = {f"{name}_{part}": coded(converters.part_of(instants, part)) for part in column.derive}
+        return {"timestamp": instants, **parts}, faults, None
+    if isinstance(column, Weight):
+        weights, faults = converters.weights(name, values, missing)
+        return {"weight": weights}, faults, None
+    if isinstance(column, Numeric):
+        numbers, faults = converters.numbers(name, values, missing)
+        return {name: numbers}, faults, None
+    if isinstance(column, Multivalued):
+        return {name: converters.token_lists(values, column.separator, missing)}, [], None
+    return {name: converters.tokens(values, missing)}, [], None
+
+
+def _rows_with(faults: list[Fault], dropped: np.ndarray) -> np.ndarray:
+    faulty = np.logical_or.reduce([fault.rows for fault in faults], axis=0) if faults else False
+    return np.flatnonzero(faulty & ~dropped)
+
+
+def _reject(raw: RawBatch, faults: list[Fault], row: int) -> Malformed:
+    first = next(fault for fault in faults if fault.rows[row])
+    value = repr(raw.columns[first.column][row].as_py())
+    return raw.reject(int(raw.positions[row]), f"{first.column} {first.what}", value)

@@ -1,0 +1,124 @@
+"""What the ingested rows look like: counts per split and per field.
+
+Sums are exact before they are rounded, so that they do not depend on who adds in which order.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from ctrloom.config import SPLITS
+from ctrloom.config.engine import EngineConfig
+from ctrloom.data.engines import opened
+from ctrloom.data.ingest.cast import RawField, raw_fields
+from ctrloom.data.manifest import IngestedManifest
+from ctrloom.data.threads import in_order
+from ctrloom.data.vocabulary.field_counts import FieldCounts, field_counts
+from ctrloom.data.vocabulary.multivalued import Lists, lists_in
+from ctrloom.progress import progress
+from ctrloom.storage import Place
+
+TOP = 10
+_BY_COUNT = [("count", "descending"), ("value", "ascending")]
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+def profile(
+    manifest: IngestedManifest, base: Place, faults: Counter[str], config: EngineConfig
+) -> dict[str, Any]:
+    """Counts over all splits of the ingested data in `base`, ready for JSON.
+
+    `faults` says what was wrong with the malformed rows, and how often.
+    """
+    fields, every = raw_fields(manifest.source), sum(manifest.rows.values())
+    report: dict[str, Any] = {
+        "splits": {s: _split(manifest.rows[s], manifest.positives[s]) for s in SPLITS},
+        "dropped": manifest.dropped,
+        "quarantined": dict(faults.most_common()),
+        "fields": {},
+    }
+    counts = field_counts(manifest, base)
+    files = [path for split in SPLITS for path in manifest.paths(base, split)]
+    lists = lists_in(files, fields, config, base)
+    with progress("profile", len(fields), "fields") as advance:
+        found = in_order(lambda f: _field(counts[f.name], lists.get(f.name), every, f), fields)
+        for field, known in zip(fields, found, strict=True):
+            report["fields"][field.name] = known
+            advance(1)
+    if manifest.source.named("weight"):
+        low, high, total = _summed(counts["weight"])
+        report["weight"] = {"min": low, "max": high, "sum": total}
+    if manifest.source.named("timestamp"):
+        with opened(config, base) as engine:
+            instants = engine.rows(files).timestamp
+            ends = instants.as_table().agg(first=instants.min(), last=instants.max())
+            (report["timestamp"],) = ends.to_pyarrow().to_pylist()
+    return report
+
+
+def quantiles(counts: FieldCounts, count: str, total: int, probabilities: Sequence[float]) -> list[float]:
+    """Exact quantiles of `total` numbers, of one count: the least that each share of them does not exceed."""
+    wanted, before = [p * total for p in probabilities], 0
+    found: list[float] = []
+    for values, numbers in counts.chunks(count):
+        upto = before + np.cumsum(numbers)
+        while len(found) < len(wanted) and wanted[len(found)] <= upto[-1]:
+            found.append(float(values[np.searchsorted(upto, wanted[len(found)])]))
+        before = int(upto[-1])
+    return found
+
+
+def _split(rows: int, positives: int) -> dict[str, Any]:
+    return {"rows": rows, "positives": positives, "label_rate": positives / rows if rows else None}
+
+
+def _summed(counts: FieldCounts) -> tuple[float | None, float | None, float]:
+    """Least and largest of the numbers (None where there is none), and their sum."""
+    low = high = None
+    for values, _ in counts.chunks("count"):
+        low, high = float(values[0]) if low is None else low, float(values[-1])
+    products = (values * numbers for values, numbers in counts.chunks("count"))
+    return low, high, math.fsum(chain.from_iterable(products))
+
+
+def _field(counts: FieldCounts, lists: Lists | None, every: int, field: RawField) -> dict[str, Any]:
+    """What is known of one field of `every` rows."""
+    top, distinct, total = _top(counts)
+    found: dict[str, Any] = {}
+    if field.kind == "numeric":
+        low, high, sum_of_all = _summed(counts)
+        values = quantiles(counts, "count", total, QUANTILES)
+        found = {"min": low, "max": high, "mean": sum_of_all / total if total else None}
+        found["quantiles"] = dict(zip(map(str, QUANTILES), values, strict=False))
+    missing = {"missing": lists.empty, "most_values": lists.longest} if lists else {"missing": every - total}
+    return {
+        "kind": field.kind,
+        "distinct": distinct,
+        **missing,
+        **found,
+        "top": [
+            {"value": t["value"], "count": t["count"], "label_rate": t["positives"] / t["count"]} for t in top
+        ],
+    }
+
+
+def _top(counts: FieldCounts) -> tuple[list[dict[str, Any]], int, int]:
+    """The most frequent values, how many there are, and the sum of their counts."""
+    distinct = total = 0
+    # The counts of the top, ascending; which values of equal counts are in it is settled below.
+    largest = np.zeros(0, dtype=np.int64)
+    for numbers in counts.numbers("count"):
+        distinct, total = distinct + len(numbers), total + int(numbers.sum())
+        floor = largest[0] if len(largest) == TOP else 0
+        largest = np.sort(np.concatenate([largest, numbers[numbers > floor]]))[-TOP:]
+    least = int(largest[0]) if len(largest) else 1
+    top: list[dict[str, Any]] = []
+    for batch in counts.where("count", least, ["value", "count", "positives"]):
+        top += pc.take(batch, pc.select_k_unstable(batch, TOP, _BY_COUNT)).to_pylist()
+        top = sorted(top, key=lambda row: (-row["count"], row["value"]))[:TOP]
+    return top, distinct, total

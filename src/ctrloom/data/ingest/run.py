@@ -1,0 +1,183 @@
+"""Raw files to typed, clean Parquet, split into training, validation and test rows."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctrloom import storage
+from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split
+from ctrloom.config.engine import EngineConfig
+from ctrloom.data.arrow.dictionary import coded_rows
+from ctrloom.data.engines import EMBEDDED, opened, require
+from ctrloom.data.errors import DataError
+from ctrloom.data.ingest import splits
+from ctrloom.data.ingest.cast import check_rules, typed_schema
+from ctrloom.data.ingest.negatives import Thinning, shares_kept
+from ctrloom.data.ingest.profile import profile
+from ctrloom.data.ingest.quarantine import Quarantine
+from ctrloom.data.ingest.source_files import Input, gathered
+from ctrloom.data.ingest.split_writer import Batches, Distributed, Tally, distribute
+from ctrloom.data.manifest import IngestedManifest, fingerprint
+from ctrloom.data.parquet.reader import PartReader
+from ctrloom.data.parquet.writer import PartWriter
+from ctrloom.progress import progress
+from ctrloom.storage import Place
+from ctrloom.version import code_version
+
+LAYOUT = 4  # of the files written; part of the fingerprint, so that an older layout is not reused
+
+
+def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDDED) -> Place:
+    """Read all rows once and write them clean; returns the path of the manifest.
+
+    The directory `<store>/ingested-<fingerprint>` appears whole or not at all; one that is there already,
+    made from the same bytes in the same way, is used again.
+
+    Raises:
+        ConfigError: label rules, names or the split cannot work, or the engine is not there.
+        DataError: files that are missing, empty or lack a column; too many malformed rows; a split that is
+            empty or has one class.
+    """
+    check_rules(config.source)
+    splits.shares(config)
+    store = storage.place(store).resolve()
+    with gathered(config.files, config.source, storage.scratch(store)) as inputs:
+        digest = _fingerprint(config, inputs)
+        target = store / f"ingested-{digest[:16]}"
+        if storage.exists(target / "manifest.json"):
+            return target / "manifest.json"
+        require(engine, store)
+        with storage.new_directory(target) as folder:
+            _write(config, inputs, digest, folder, target, engine)
+    return target / "manifest.json"
+
+
+def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
+    return fingerprint(
+        {
+            "layout": LAYOUT,
+            "source": config.source.model_dump(mode="json"),
+            "split": config.split.model_dump(mode="json"),
+            "negatives": config.negatives and config.negatives.model_dump(mode="json"),
+            "files": [(each.record.split, each.record.sha256) for each in inputs],
+        }
+    )
+
+
+def _write(
+    config: DataConfig, inputs: list[Input], digest: str, folder: Place, target: Place, engine: EngineConfig
+) -> None:
+    tally, kept_at = Tally(), target.with_name(f"quarantine-{digest[:16]}.parquet")
+    kept = shares_kept(config, inputs)
+    thin = Thinning(kept, config.negatives.seed) if config.negatives else None
+    with storage.scratch_directory("aside", storage.scratch(folder)) as aside:
+        malformed = aside / "quarantine.parquet"
+        try:
+            with Quarantine(malformed, config.max_malformed, str(kept_at)) as quarantine:
+                clean = _clean(config, inputs, quarantine, tally)
+                written = _write_splits(config, clean, folder, aside, tally, thin)
+        except DataError:
+            if malformed.is_file() and pq.read_metadata(malformed).num_rows:
+                storage.put(malformed, kept_at)
+            raise
+        storage.put(malformed, folder / malformed.name)
+    _check_classes(config, tally)
+    manifest = IngestedManifest(
+        base=str(target),
+        data_fingerprint=digest,
+        code_version=code_version(),
+        split=config.split,
+        sources=tuple(each.record for each in inputs),
+        rows=tally.rows,
+        files=written.files,
+        counts=written.counts,
+        source=config.source,
+        positives=tally.positives,
+        quarantined=quarantine.rows,
+        dropped=tally.dropped,
+        thinned=tally.thinned,
+        negatives_kept=kept,
+    )
+    storage.write_json(folder / "profile.json", profile(manifest, folder, quarantine.faults, engine))
+    storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+
+
+def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tally: Tally) -> Batches:
+    """Clean rows of all files with the split that their file stands for."""
+    total, done = sum(each.record.bytes for each in inputs), 0
+    with progress("ingest", total, "bytes") as advance:
+        for each in inputs:
+            for batch in each.begun or each.rows(config.source):
+                quarantine.add([replace(row, file=each.record.path) for row in batch.malformed])
+                tally.read += batch.rows
+                tally.dropped += batch.dropped
+                done += batch.stored_bytes
+                advance(batch.stored_bytes)
+                quarantine.check(tally.read, min(done / total, 0.999))
+                yield each.record.split, batch.coded
+    quarantine.check(tally.read, 1)
+
+
+def _write_splits(
+    config: DataConfig, clean: Batches, folder: Place, aside: Path, tally: Tally, thin: Thinning | None
+) -> Distributed:
+    valid, test = splits.shares(config)
+    if isinstance(config.split, RandomSplit):
+        assign = splits.at_random(config.split, valid, test)
+    elif not valid and not test:
+        assign = splits.by_time(*[np.iinfo(np.int64).max] * 2)
+    elif given := splits.instants(config):
+        assign = splits.by_time(*given)
+    else:
+        # Where the cuts lie is known only when all rows were seen, so they are written twice.
+        return _write_by_shares(config, clean, folder, aside, tally, thin, (valid, test))
+    return distribute(config, clean, assign, folder, aside, tally, thin)
+
+
+def _write_by_shares(
+    config: DataConfig,
+    clean: Batches,
+    folder: Place,
+    aside: Path,
+    tally: Tally,
+    thin: Thinning | None,
+    shares: tuple[float, float],
+) -> Distributed:
+    schema = typed_schema(config.source)
+    with ExitStack() as stack:
+        writers = {s: stack.enter_context(PartWriter(aside, s, schema)) for s in SPLITS}
+        for split, batch in clean:
+            writers[split].write(batch)
+    written: list[tuple[Split, Path]] = [(s, aside / p.path) for s in SPLITS for p in writers[s].parts]
+    with opened(EMBEDDED, folder) as here:  # no other machine sees these files
+        train = here.rows([path for split, path in written if split == "train"])
+        assign = splits.by_time(*splits.cuts(train, *shares))
+    tokens = [field.name for field in schema if pa.types.is_string(field.type)]
+    reread = (
+        (split, coded_rows(batch))
+        for split, path in written
+        for batch in PartReader(path).rows(dictionaries=tokens)
+    )
+    return distribute(config, reread, assign, folder, aside, tally, thin)
+
+
+def _check_classes(config: DataConfig, tally: Tally) -> None:
+    """Raise DataError for a split that cannot serve its purpose."""
+    valid, test = splits.shares(config)
+    wanted = {"train": True, "valid": valid or config.files.valid, "test": test or config.files.test}
+    for split in SPLITS:
+        rows, positives = tally.rows[split], tally.positives[split]
+        if not wanted[split]:
+            continue
+        if not rows:
+            left = f"of {tally.read:,} rows read, {tally.dropped:,} were dropped by the label's rule"
+            raise DataError(f"the {split} split is empty ({left}); check `files`, `split` and the label")
+        if positives in (0, rows):
+            raise DataError(
+                f"all {rows:,} rows of the {split} split have the label {int(positives > 0)}; "
+                "check the label column and its `positive` rule, or how rows are split"
+            )

@@ -1,0 +1,136 @@
+"""Which split a row belongs to: at random, stratified by label, or by time."""
+
+import datetime
+from collections.abc import Callable
+
+import ibis
+import numpy as np
+from ibis.expr.types import Table
+
+from ctrloom.config import DataConfig, RandomSplit, TimeSplit
+from ctrloom.config.base import ConfigError
+from ctrloom.data.errors import DataError
+
+TRAIN, VALID, TEST = 0, 1, 2
+_CHUNK = 1000  # blocks of a stratified split drawn at a time
+_BLOCK = 20  # rows of one class within which the shares hold exactly
+
+Assign = Callable[[np.ndarray, np.ndarray | None], np.ndarray]  # labels, timestamps -> split per row
+
+
+def shares(config: DataConfig) -> tuple[float, float]:
+    """Shares of the training files that become validation and test rows; files given leave nothing to carve.
+
+    Raises:
+        ConfigError: nothing would be left to train on, or a time split has no timestamp or half its instants.
+    """
+    valid = 0.0 if config.files.valid else config.split.valid
+    test = 0.0 if config.files.test else config.split.test
+    if valid + test >= 1:
+        raise ConfigError(f"data.split: valid {valid} and test {test} leave no rows to train on")
+    if isinstance(config.split, TimeSplit) and (valid or test):
+        if not config.named("timestamp"):
+            raise ConfigError("data.split: a split by time needs a column of kind timestamp")
+        instants(config)
+    return valid, test
+
+
+def instants(config: DataConfig) -> tuple[int, int] | None:
+    """First second of validation and of test rows, where the configuration gives them."""
+    split = config.split
+    if not isinstance(split, TimeSplit) or (split.valid_from is None and split.test_from is None):
+        return None
+    never = np.iinfo(np.int64).max
+    test = never if config.files.test else _second("test_from", split.test_from)
+    valid = test if config.files.valid else _second("valid_from", split.valid_from)
+    if valid > test:
+        raise ConfigError("data.split: valid_from must be before test_from")
+    return valid, test
+
+
+def _second(key: str, text: str | None) -> int:
+    if text is None:
+        raise ConfigError(f"data.split: {key} is missing; give both instants, or shares instead")
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"data.split.{key}: {text!r} is not ISO 8601, as 2014-10-30T00:00:00 is") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return int(moment.timestamp())
+
+
+def at_random(split: RandomSplit, valid: float, test: float) -> Assign:
+    """Rows drawn independently; the same rows whatever the batches."""
+    if split.stratified:
+        return _Stratified(split.seed, valid, test)
+    generator = np.random.default_rng(split.seed)
+
+    def assign(labels: np.ndarray, timestamps: np.ndarray | None) -> np.ndarray:
+        return np.searchsorted([1 - valid - test, 1 - test], generator.random(len(labels)), side="right")
+
+    return assign
+
+
+class _Stratified:
+    """Deals the rows of each class out in small shuffled blocks that hold the shares exactly."""
+
+    def __init__(self, seed: int, valid: float, test: float) -> None:
+        self.seed, self.valid, self.test = seed, valid, test
+        self.dealt = {0: 0, 1: 0}  # chunks drawn so far, by class
+        self.hand = {0: np.empty(0, np.int64), 1: np.empty(0, np.int64)}
+
+    def __call__(self, labels: np.ndarray, timestamps: np.ndarray | None) -> np.ndarray:
+        splits = np.empty(len(labels), dtype=np.int64)
+        for label in (0, 1):
+            of_class = np.flatnonzero(labels == label)
+            while len(self.hand[label]) < len(of_class):
+                self.hand[label] = np.concatenate([self.hand[label], self._deal(label)])
+            splits[of_class] = self.hand[label][: len(of_class)]
+            self.hand[label] = self.hand[label][len(of_class) :]
+        return splits
+
+    def _deal(self, label: int) -> np.ndarray:
+        generator = np.random.default_rng([self.seed, label, self.dealt[label]])
+        blocks = _CHUNK * self.dealt[label] + np.arange(_CHUNK + 1)
+        self.dealt[label] += 1
+        test, valid = (np.diff(np.floor(blocks * _BLOCK * s + 0.5)) for s in (self.test, self.valid))
+        place = np.arange(_BLOCK)
+        held_out = np.where(place < test[:, None], TEST, VALID)
+        ordered = np.where(place < (test + valid)[:, None], held_out, TRAIN)
+        return np.asarray(generator.permuted(ordered, axis=1).ravel())
+
+
+def by_time(valid_from: int, test_from: int) -> Assign:
+    """Rows before `valid_from` train, those from `test_from` on test, those between validate."""
+
+    def assign(labels: np.ndarray, timestamps: np.ndarray | None) -> np.ndarray:
+        assert timestamps is not None
+        return np.searchsorted([valid_from, test_from], timestamps, side="right")
+
+    return assign
+
+
+def cuts(rows: Table, valid: float, test: float) -> tuple[int, int]:
+    """Instants that split `rows` so that the newest shares come closest to `valid` and `test`.
+
+    Rows of one instant stay together.
+
+    Raises:
+        DataError: all rows have one timestamp.
+    """
+    per_instant = rows.group_by("timestamp").agg(n=ibis._.count())
+    newest_first = ibis.window(order_by=ibis.desc("timestamp"), following=0)
+    newer = per_instant.select("timestamp", newer=per_instant.n.sum().over(newest_first))
+    total = rows.count().to_pyarrow().as_py()
+    if per_instant.count().to_pyarrow().as_py() < 2:
+        raise DataError("a split by time needs rows of different times; set `split: {by: random}`")
+
+    def cut(share: float) -> int:
+        if not share:
+            return int(np.iinfo(np.int64).max)
+        off = (newer.newer.cast("float64") - share * total).abs()
+        nearest = newer.order_by([off, ibis.desc("timestamp")]).limit(1).to_pyarrow()
+        return int(nearest["timestamp"][0].as_py())
+
+    return min(cut(valid + test) if valid else cut(test), cut(test)), cut(test)

@@ -1,0 +1,1 @@
+"""Parquet files of a data set: written, read and verified."""

@@ -1,0 +1,137 @@
+"""Parquet parts read by row groups, on this machine or in an object store; checksums are verified."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctrloom.data.errors import DataError
+from ctrloom.data.parquet import writer
+from ctrloom.data.parquet.checksums import Verified
+from ctrloom.storage import Location, Place
+
+
+class PartReader:
+    """A part that is opened once, and then read from any number of times, by several threads too.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+        DataError: a file cannot be read, or is damaged.
+    """
+
+    def __init__(self, path: Place) -> None:
+        self.path = path
+        with _explained(path):
+            self.known = Verified(path) if isinstance(path, Location) else None
+            self.footer = pq.read_metadata(self._source())
+
+    @property
+    def spans(self) -> list[range]:
+        """The rows of each row group."""
+        return list(group_spans(self.footer))
+
+    def rows(
+        self,
+        span: range | None = None,
+        dictionaries: Sequence[str] = (),
+        columns: list[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of the part, or a span of them, a row group's worth at a time.
+
+        The columns `dictionaries` come with one for each batch, where they are stored by one.
+
+        Raises:
+            StorageError: an object cannot be read, or arrives damaged.
+            DataError: a file cannot be read, or is damaged.
+        """
+        ahead: dict[str, Any] = {"pre_buffer": True} if self.known else {"buffer_size": 1 << 20}
+        ahead |= {"read_dictionary": self._by_dictionary.intersection(dictionaries), "metadata": self.footer}
+        # A row group that `PartWriter` wrote is shorter than twice that.
+        rows = (2 if dictionaries else 1) * writer.GROUP_ROWS
+        with (
+            _explained(self.path),
+            pq.ParquetFile(self._source(), page_checksum_verification=True, **ahead) as file,
+        ):
+            for batch in read_groups(file, rows, columns, span):
+                yield batch.replace_schema_metadata()  # checksums
+
+    @cached_property
+    def _by_dictionary(self) -> frozenset[str]:
+        """Columns whose values are stored by dictionaries."""
+        if not self.footer.num_row_groups:
+            return frozenset()
+        group = self.footer.row_group(0)
+        columns = map(group.column, range(group.num_columns))
+        return frozenset(column.path_in_schema for column in columns if column.has_dictionary_page)
+
+    def _source(self) -> Any:
+        return self.known.opened() if self.known else self.path
+
+
+def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Rows of Parquet parts in order, a row group's worth at a time.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+        DataError: a file cannot be read, or is damaged.
+    """
+    for path in paths:
+        yield from PartReader(path).rows(columns=columns)
+
+
+def read_table(path: Place, columns: list[str]) -> pa.Table:
+    """Some columns of one Parquet file.
+
+    Raises:
+        StorageError: an object cannot be read, or arrives damaged.
+    """
+    source: Any = Verified(path).opened() if isinstance(path, Location) else path
+    return pq.read_table(source, columns=columns, page_checksum_verification=True)
+
+
+def read_groups(
+    file: pq.ParquetFile, rows: int, columns: list[str] | None = None, span: range | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Batches of at most `rows` rows of one Parquet file, or of a span of its rows."""
+    for group, here in _groups(file.metadata, span):
+        # One call for all groups would hold on to what it has read of earlier ones.
+        batches = file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+        yield from _within(batches, here)
+
+
+def group_spans(footer: pq.FileMetaData) -> Iterator[range]:
+    """The rows of each row group."""
+    start = 0
+    for group in range(footer.num_row_groups):
+        yield range(start, start + footer.row_group(group).num_rows)
+        start += footer.row_group(group).num_rows
+
+
+def _groups(footer: pq.FileMetaData, span: range | None) -> Iterator[tuple[int, range]]:
+    """Row groups that have rows of the span, and which."""
+    span = range(footer.num_rows) if span is None else span
+    for group, rows in enumerate(group_spans(footer)):
+        if here := range(max(span.start - rows.start, 0), min(span.stop - rows.start, len(rows))):
+            yield group, here
+
+
+def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.RecordBatch]:
+    """Rows of a span of what the batches have together."""
+    start = 0
+    for batch in batches:
+        if here := range(max(span.start - start, 0), min(span.stop - start, len(batch))):
+            yield batch.slice(here.start, len(here))
+        start += len(batch)
+        if start >= span.stop:
+            return
+
+
+@contextmanager
+def _explained(path: Place) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read: {error}; make the data set again") from error

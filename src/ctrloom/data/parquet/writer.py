@@ -1,0 +1,160 @@
+"""Parquet parts of bounded size, written as rows come."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ctrloom import storage
+from ctrloom.data.arrow.dictionary import coded, is_coded, lean, plain
+from ctrloom.data.manifest import PartFile
+from ctrloom.data.parquet import checksums
+from ctrloom.storage import Place, Written
+
+GROUP_ROWS = 32_768  # rows per row group, or up to twice as many: what a reader holds at a time
+PART_ROWS = 128 * GROUP_ROWS
+# With more different tokens to a row than this, a dictionary takes more room and time than it saves.
+DICTIONARY_SHARE = 0.5
+# Ids, counts, factors: smaller and sooner written byte by byte than otherwise.
+_SPLIT = (pa.int32(), pa.int64(), pa.float32())
+
+
+@contextmanager
+def table_writer(
+    at: Place, schema: pa.Schema, unlike: Sequence[str] = (), ranges: Sequence[str] = ()
+) -> Iterator[tuple[pq.ParquetWriter, Written]]:
+    """A writer of one Parquet file that carries checksums, and what is known of the file afterwards.
+
+    Values of the columns `unlike` hardly come twice. Of `ranges`, each row group has the least and the
+    greatest value.
+    """
+    split = [field.name for field in schema if field.type in _SPLIT]
+    others = [field.name for field in schema if field.name not in {*split, *unlike}]
+    options: dict[str, Any] = {
+        "use_byte_stream_split": split,
+        "use_dictionary": others,
+        "compression": "zstd",
+        # Pages are bounded by their bytes: more of them take up to a sixth longer.
+        "max_rows_per_page": 1 << 22,
+        "write_batch_size": 1 << 15,
+        # Rows may come with dictionaries, which they are not to come back with.
+        "store_schema": not any(is_coded(field.type) for field in schema),
+        # Those of texts would take as long as all else that is written, and nobody asks for any others.
+        "write_statistics": list(ranges),
+    }
+    blocks = checksums.Blocks()
+    with (
+        storage.writing(at, blocks) as written,
+        pq.ParquetWriter(written.sink, schema, write_page_checksum=True, **options) as writer,
+    ):
+        yield writer, written
+        written.sink.flush()  # past the checksums
+        writer.add_key_value_metadata({checksums.KEY: blocks.text()})
+
+
+def in_groups(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of so many, the last one with what is left."""
+    waiting: list[pa.RecordBatch] = []
+    room = rows
+    for batch in batches:
+        while len(batch):
+            waiting.append(batch.slice(0, room))
+            batch, room = batch.slice(room), room - len(waiting[-1])
+            if not room:
+                yield pa.concat_batches(waiting)
+                waiting, room = [], rows
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def packed(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows as they are written soonest: tokens by a short dictionary, or without any."""
+    return pa.RecordBatch.from_arrays([lean(column) for column in rows.columns], rows.schema.names)
+
+
+def _joined(chunks: Sequence[pa.Array]) -> pa.Array:
+    """One column of all chunks."""
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays([plain(chunk) for chunk in chunks])
+
+
+def _stored(column: pa.Array) -> pa.DataType:
+    """How a column like this one is written: tokens by a dictionary, unless it would be long."""
+    if is_coded(column.type) and len(column.dictionary) > DICTIONARY_SHARE * len(column):
+        return column.type.value_type
+    return column.type
+
+
+class PartWriter:
+    """Writes record batches to `<folder>/part-00000.parquet` and onwards; use as a context manager."""
+
+    def __init__(self, base: Place, folder: str, schema: pa.Schema) -> None:
+        self.base, self.folder = base, base / folder
+        self.schema = schema
+        self.parts: list[PartFile] = []
+        self.waiting: list[pa.RecordBatch] = []
+        self.waiting_rows = 0
+        self.part_rows = 0
+        self.writer: pq.ParquetWriter | None = None
+        self.part = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failure: object, *_: object) -> None:
+        if failure is None:
+            self._flush()
+            if not self.begun:
+                self._write(self.schema.empty_table())
+        self._end_part(record=failure is None)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is written yet."""
+        return bool(self.parts) or self.writer is not None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+        if len(batch):
+            self.waiting.append(packed(batch))
+            self.waiting_rows += len(batch)
+            if self.waiting_rows >= GROUP_ROWS:
+                self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits in groups of `GROUP_ROWS`, of which the last has the rest too."""
+        if not self.waiting:
+            return
+        columns = [_joined(chunks) for chunks in zip(*(rows.columns for rows in self.waiting), strict=True)]
+        if not self.begun:  # the first rows decide
+            columns = [coded(c) if pa.types.is_string(c.type) else c for c in columns]
+            self.schema = pa.schema(zip(self.schema.names, map(_stored, columns), strict=True))
+        columns = [
+            coded(column) if is_coded(type) else plain(column)
+            for type, column in zip(self.schema.types, columns, strict=True)
+        ]
+        table = pa.Table.from_arrays(columns, schema=self.schema)
+        self.waiting, self.waiting_rows = [], 0
+        starts = range(0, max(len(table) - GROUP_ROWS, 0) + 1, GROUP_ROWS)
+        for start, stop in pairwise([*starts, len(table)]):
+            self._write(table.slice(start, stop - start))
+
+    def _write(self, table: pa.Table) -> None:
+        if self.writer is None:
+            at = self.folder / f"part-{len(self.parts):05d}.parquet"
+            unlike = [field.name for field in self.schema if pa.types.is_string(field.type)]
+            self.writer, self.written = self.part.enter_context(table_writer(at, self.schema, unlike))
+        self.writer.write_table(table, len(table) or None)
+        self.part_rows += len(table)
+        if self.part_rows >= PART_ROWS:
+            self._end_part()
+
+    def _end_part(self, record: bool = True) -> None:
+        if self.writer is None:
+            return
+        self.part.close()
+        if record:
+            self.parts.append(PartFile.of(self.base, self.written, self.part_rows))
+        self.writer, self.part_rows = None, 0

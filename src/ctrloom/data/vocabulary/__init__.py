@@ -1,0 +1,1 @@
+"""Vocabularies, boundaries and crosses, and rows encoded with them."""

@@ -1,0 +1,91 @@
+"""Numbers to buckets, or to scaled numbers; boundaries are fitted on the training split."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ctrloom.config import Boundaries, Bucketing, EqualFrequency, EqualWidth, Keep, LogSquared
+from ctrloom.config.base import ConfigError
+
+Counts = Iterable[
+    tuple[np.ndarray, np.ndarray]
+]  # values ascending over all chunks, and how often each occurs
+
+_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+def check(method: Bucketing, field: str) -> None:
+    """Raise ConfigError for given boundaries that do not ascend."""
+    if isinstance(method, Boundaries) and not np.all(np.diff(method.values) > 0):
+        raise ConfigError(f"vocabulary.fields.{field}.bucketing.values must ascend, without equal ones")
+
+
+def fit(method: Bucketing, counts: Counts, total: int) -> tuple[float, ...]:
+    """Boundaries for the `total` training values of one field; least and largest value for min-max scaling.
+
+    With boundaries b, bucket k holds b[k-1] <= x < b[k]. Equal values are never parted, so there may be fewer
+    buckets of equal frequency than asked for.
+    """
+    if isinstance(method, Boundaries):
+        return method.values
+    if isinstance(method, EqualFrequency):
+        return _equal_frequency(method.buckets, counts, total)
+    if isinstance(method, EqualWidth) and total:
+        low, high = _range(counts)
+        inner = np.linspace(low, high, method.buckets + 1)[1:-1]
+        return tuple(float(b) for b in np.unique(inner) if low < b <= high)
+    if isinstance(method, Keep) and method.scaling == "min_max":
+        return _range(counts)
+    return ()
+
+
+def codes(method: Bucketing, boundaries: tuple[float, ...], values: np.ndarray) -> np.ndarray:
+    """Bucket number (int64) of each value."""
+    if not isinstance(method, LogSquared):
+        return np.searchsorted(np.asarray(boundaries, dtype=np.float64), values, side="right")
+    large = values > 2
+    squared = np.log(np.where(large, values, 3.0)) ** 2
+    return np.floor(np.where(large, squared, np.maximum(values, -(2.0**62)))).astype(np.int64)
+
+
+def bucket_label(method: Bucketing, boundaries: tuple[float, ...], code: int) -> str:
+    """Token that stands for one bucket: the log-squared number itself, or the interval."""
+    if isinstance(method, LogSquared):
+        return str(code)
+    edges = [_short(boundary) for boundary in boundaries]
+    if not edges:
+        return "any"
+    if code == 0:
+        return f"< {edges[0]}"
+    return f">= {edges[-1]}" if code == len(edges) else f"[{edges[code - 1]}, {edges[code]})"
+
+
+def scaled(method: Keep, boundaries: tuple[float, ...], values: np.ndarray) -> np.ndarray:
+    """Factors (float32) of numbers that are kept; beyond the training range, min-max gives 0 or 1."""
+    if method.scaling == "log":
+        return (np.sign(values) * np.log1p(np.abs(values))).astype(np.float32)
+    if method.scaling == "none":
+        return np.clip(values, -_FLOAT32, _FLOAT32).astype(np.float32)
+    low, high = boundaries
+    width = high - low if high > low else 1.0
+    return np.clip((values - low) / width, 0, 1).astype(np.float32)
+
+
+def _range(counts: Counts) -> tuple[float, float]:
+    ends = [float(value) for values, _ in counts if len(values) for value in (values[0], values[-1])]
+    return (ends[0], ends[-1]) if ends else (0.0, 1.0)
+
+
+def _equal_frequency(buckets: int, counts: Counts, total: int) -> tuple[float, ...]:
+    boundaries: list[float] = []
+    before, last = 0, 0  # rows below the value at hand; bucket of the value before it
+    for values, number in counts:
+        below = before + np.cumsum(number) - number
+        bucket = np.concatenate([[last], below * buckets // total])
+        boundaries += values[np.diff(bucket) > 0].tolist()
+        before, last = int(below[-1] + number[-1]), int(bucket[-1])
+    return tuple(boundaries)
+
+
+def _short(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)

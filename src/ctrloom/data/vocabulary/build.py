@@ -1,0 +1,250 @@
+"""Vocabularies and boundaries, fitted on the training split; every split encoded with them; then crosses."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ctrloom import storage
+from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, VocabularyConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.config.engine import EngineConfig
+from ctrloom.data.engines import EMBEDDED, require, spread
+from ctrloom.data.ingest.cast import RawField, raw_fields
+from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
+from ctrloom.data.threads import in_order
+from ctrloom.data.vocabulary import bucketing
+from ctrloom.data.vocabulary.crosses import build_crosses, crossed_pairs, keys_digest
+from ctrloom.data.vocabulary.drift_baseline import REFERENCE, FieldReference, Reference, binned
+from ctrloom.data.vocabulary.encode import Encoder, Vocabulary, encode_parts
+from ctrloom.data.vocabulary.field_counts import COUNTED, FieldCounts, field_counts
+from ctrloom.data.vocabulary.multivalued import Lists, lists_in
+from ctrloom.progress import progress
+from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
+from ctrloom.storage import Place
+from ctrloom.version import code_version
+
+Item = TypeVar("Item")
+
+LAYOUT = 4  # of the files written; part of the fingerprint
+
+
+def build_vocabulary(
+    ingested_manifest: str | Place,
+    config: VocabularyConfig,
+    store: str | Place,
+    engine: EngineConfig = EMBEDDED,
+) -> Place:
+    """Fit ids and boundaries on the training split and encode all splits; returns the manifest's path.
+
+    The directory `<store>/encoded-<fingerprint>` appears whole or not at all; an existing one is used again.
+
+    Raises:
+        ConfigError: `config.fields` names something that is no field, or settings that the field cannot have;
+            or the engine is not there.
+        DataError: the ingested data are not where the manifest says.
+    """
+    ingested, base = IngestedManifest.load(ingested_manifest)
+    fields = raw_fields(ingested.source)
+    _check(config, fields)
+    store = storage.place(store).resolve()
+    require(engine, store)
+    encoder, reference = _fit(ingested, base, config, store, engine)
+    return write_encoded(ingested, base, encoder, reference, config, store, engine)
+
+
+def write_encoded(
+    ingested: IngestedManifest,
+    base: Place,
+    encoder: Encoder,
+    reference: Reference,
+    config: VocabularyConfig,
+    store: Place,
+    engine: EngineConfig,
+    known: CrossKeys | None = None,
+) -> Place:
+    """Encode all splits and count crosses, the `known` ones kept; returns the path of the manifest."""
+    made_from: dict[str, object] = {
+        "layout": LAYOUT,
+        "schema": encoder.schema.fingerprint,
+        "ingested": ingested.data_fingerprint,
+    }
+    if config.crosses:  # counted on rows that are encoded below, and so named by what they are made from
+        made_from["crosses"] = crossed_pairs(config.crosses, encoder.schema.fields)
+        made_from["cross_min_count"] = config.crosses.min_count
+        if known:
+            made_from["known"] = [keys_digest(known[pair].key_K) for pair in known]
+    digest = fingerprint(made_from)
+    target = store / f"encoded-{digest[:16]}"
+    if storage.exists(target / "manifest.json"):
+        return target / "manifest.json"
+    with storage.new_directory(target) as folder:
+        files = _encode(ingested, base, encoder, folder, engine)
+        crossed: list[PartFile] = []
+        if config.crosses:
+            train = [folder / part.path for part in files["train"]]
+            crosses, crossed = build_crosses(
+                config.crosses, encoder.schema, train, folder, engine, known or {}
+            )
+            encoder.schema = encoder.schema.model_copy(update={"crosses": crosses})
+        manifest = EncodedManifest(
+            base=str(target),
+            data_fingerprint=digest,
+            code_version=code_version(),
+            split=ingested.split,
+            sources=ingested.sources,
+            rows=ingested.rows,
+            files=files,
+            schema_fingerprint=encoder.schema.fingerprint,
+            ingested_fingerprint=ingested.data_fingerprint,
+            vocabulary=config,
+            encoder=(*encoder.save(folder), write_section(folder, REFERENCE, reference), *crossed),
+        )
+        storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+    return target / "manifest.json"
+
+
+def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
+    kinds = {field.name: field.kind for field in fields}
+    for name, special in config.fields.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"the fields are {', '.join(kinds)}"
+            raise ConfigError(f"vocabulary.fields: {name!r} is no field; {hint}")
+        for key, kind in (("bucketing", "numeric"), ("max_values", "multivalued")):
+            if getattr(special, key) is not None and kinds[name] != kind:
+                raise ConfigError(
+                    f"vocabulary.fields.{name}: {key} is for {kind} fields, not {kinds[name]} ones"
+                )
+        if special.bucketing is not None:
+            bucketing.check(special.bucketing, name)
+    bucketing.check(config.bucketing, "*")
+
+
+class Fitted(NamedTuple):
+    """A field, its vocabulary if it has one, and what else to know of it in rows to train."""
+
+    field: Field
+    vocabulary: Vocabulary | None
+    reference: FieldReference
+
+
+def _fit(
+    ingested: IngestedManifest, base: Place, config: VocabularyConfig, store: Place, engine: EngineConfig
+) -> tuple[Encoder, Reference]:
+    raw, counts, rows = raw_fields(ingested.source), field_counts(ingested, base), ingested.rows["train"]
+    lists = lists_in(ingested.paths(base, "train"), raw, engine, store)
+    return fitted(ingested, lambda f: _fit_field(counts[f.name], lists.get(f.name), rows, f, config), raw)
+
+
+def fitted(
+    ingested: IngestedManifest, fit: Callable[[Item], Fitted], items: Sequence[Item]
+) -> tuple[Encoder, Reference]:
+    """The encoder of fields, each fitted by itself on ingested rows, and what to compare later rows with."""
+    fields: list[Field] = []
+    vocabularies: dict[str, Vocabulary] = {}
+    references: dict[str, FieldReference] = {}
+    with progress("vocabulary", len(items), "fields") as advance:
+        for field, vocabulary, reference in in_order(fit, items):
+            fields.append(field)
+            references[field.name] = reference
+            if vocabulary is not None:
+                vocabularies[field.name] = vocabulary
+            advance(1)
+    negatives = ingested.negatives_kept.get("train", 1.0)
+    schema = Schema(fields=tuple(fields), source=ingested.source, negatives_kept=negatives)
+    rows, positives = ingested.rows["train"], ingested.positives["train"]
+    return Encoder(schema, vocabularies), Reference(rows=rows, positives=positives, fields=references)
+
+
+def _fit_field(
+    counts: FieldCounts, lists: Lists | None, rows: int, raw: RawField, config: VocabularyConfig
+) -> Fitted:
+    total = counts.total("train")
+    missing = lists.empty if lists else rows - total
+    if raw.kind == "numeric":
+        field, tokens = _fit_numeric(counts, total, raw, config)
+        if field.kind == "numeric":
+            edges, bins = binned(counts, total, None)
+            return Fitted(field, None, FieldReference(missing=missing, edges=edges, counts=bins))
+    else:
+        field, tokens = _fit_tokens(counts, lists, raw, config)
+    vocabulary = frequent(tokens)
+    reference = FieldReference(missing=missing, unseen=total - vocabulary.total)
+    return Fitted(with_vocabulary(field, vocabulary), vocabulary, reference)
+
+
+def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
+    """The field with the size and digest of its vocabulary."""
+    changed = {"size": FIRST_TOKEN_ID + len(vocabulary), "vocabulary_digest": vocabulary.digest}
+    return field.model_copy(update=changed)
+
+
+def _fit_tokens(
+    counts: FieldCounts, lists: Lists | None, raw: RawField, config: VocabularyConfig
+) -> tuple[Field, pa.Table]:
+    """The field, and its frequent tokens with their counts."""
+    special = config.fields.get(raw.name, FieldVocabulary())
+    field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
+    if lists:
+        width = max(1, min(special.max_values or config.max_values, lists.longest))
+        field = field.model_copy(update={"width": width})
+    common = counts.training(special.min_count or config.min_count)
+    return field, pa.Table.from_batches(common, schema=COUNTED)
+
+
+def _fit_numeric(
+    counts: FieldCounts, total: int, raw: RawField, config: VocabularyConfig
+) -> tuple[Field, pa.Table]:
+    """The field, and its frequent buckets with their counts (none where the numbers are kept)."""
+    special = config.fields.get(raw.name, FieldVocabulary())
+    method = special.bucketing or config.bucketing
+    boundaries = bucketing.fit(method, counts.chunks("train"), total)
+    kept = isinstance(method, Keep)
+    field = Field(
+        name=raw.name,
+        kind="numeric" if kept else "categorical",
+        size=FIRST_TOKEN_ID,
+        column=raw.column,
+        bucketing=method,
+        boundaries=boundaries,
+    )
+    if kept:
+        return field, pa.table([[], []], schema=COUNTED)
+    tokens = buckets(counts, method, boundaries)
+    return field, tokens.filter(pc.greater_equal(tokens["count"], special.min_count or config.min_count))
+
+
+def frequent(counts: pa.Table) -> Vocabulary:
+    """Tokens with their counts, the most frequent first."""
+    ordered = counts.sort_by([("count", "descending"), ("value", "ascending")]).combine_chunks()
+    return Vocabulary(
+        *(
+            pa.concat_arrays([pa.array([], t), *ordered[n].chunks])
+            for n, t in zip(COUNTED.names, COUNTED.types, strict=True)
+        )
+    )
+
+
+def buckets(counts: FieldCounts, method: Bucketing, boundaries: tuple[float, ...]) -> pa.Table:
+    """The buckets that counted numbers fall into, with their counts."""
+    per_code: dict[int, int] = {}
+    for values, numbers in counts.chunks("train"):
+        found, place = np.unique(bucketing.codes(method, boundaries, values), return_inverse=True)
+        for code, number in zip(found, np.bincount(place, numbers), strict=True):
+            per_code[int(code)] = per_code.get(int(code), 0) + int(number)
+    labels = [bucketing.bucket_label(method, boundaries, code) for code in per_code]
+    return pa.table([labels, list(per_code.values())], schema=COUNTED)
+
+
+def _encode(
+    ingested: IngestedManifest, base: Place, encoder: Encoder, folder: Place, engine: EngineConfig
+) -> dict[Split, tuple[PartFile, ...]]:
+    parts = [part for split in SPLITS for part in ingested.files[split]]
+    with progress("encode", sum(ingested.rows.values())) as advance:
+        encoded = iter(spread(engine, partial(encode_parts, encoder, base, folder), parts, advance))
+    return {split: tuple(next(encoded) for _ in ingested.files[split]) for split in SPLITS}

@@ -1,0 +1,171 @@
+"""Vocabularies of two fields together: which values of a pair get ids, counted on encoded training rows."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+from urllib.parse import quote
+
+import ibis
+import numpy as np
+import pyarrow as pa
+from ibis.expr.types import Table
+from numpy.typing import NDArray
+
+from ctrloom.config import Crosses
+from ctrloom.config.base import ConfigError
+from ctrloom.config.engine import EngineConfig
+from ctrloom.data.engines import opened
+from ctrloom.data.errors import DataError
+from ctrloom.data.manifest import PartFile
+from ctrloom.data.parquet.reader import read_parts
+from ctrloom.data.parquet.writer import GROUP_ROWS, in_groups, table_writer
+from ctrloom.progress import progress
+from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, CountedKeys, Cross, CrossKeys, Field, Schema
+from ctrloom.storage import Place, Written
+
+FIRST_KEPT_ID = UNSEEN_CROSS_ID + 1
+_NONE: CrossKeys = {}
+_COLUMNS = pa.schema([("key", pa.int64()), ("id", pa.int32()), ("count", pa.int64())])
+
+
+def cross_file(pair: tuple[str, ...]) -> str:
+    """Path of a pair's vocabulary in a data set; any two field names give a safe one of their own."""
+    # Underscores that could pass for the separator are escaped.
+    a, b = (re.sub("^_|__+|_$", lambda m: "%5F" * len(m[0]), quote(name, safe="")) for name in pair)
+    return f"crosses/{a}__{b}.parquet"
+
+
+def crossed_pairs(config: Crosses, fields: Sequence[Field]) -> tuple[tuple[str, str], ...]:
+    """The pairs that get crosses, in schema order: those named, or all of categorical fields.
+
+    Raises:
+        ConfigError: a pair names no field, one field twice, one that is not categorical, or stands twice.
+    """
+    place = {field.name: i for i, field in enumerate(fields)}
+    categorical = [field.name for field in fields if field.kind == "categorical"]
+    if config.pairs == "all":
+        return tuple(combinations(categorical, 2))
+    chosen: list[tuple[str, str]] = []
+    for pair in config.pairs:
+        where = f"vocabulary.crosses.pairs: [{', '.join(pair)}]"
+        for name in pair:
+            if name not in place:
+                raise ConfigError(f"{where}: {name!r} is no field; the fields are {', '.join(place)}")
+            if name not in categorical:
+                kind = fields[place[name]].kind
+                way_out = "bucket it (vocabulary.fields)" if kind == "numeric" else "leave it out"
+                raise ConfigError(
+                    f"{where}: {name!r} is {kind}, and crosses are of categorical fields; {way_out}"
+                )
+        a, b = sorted(pair, key=place.__getitem__)
+        if a == b or (a, b) in chosen:
+            raise ConfigError(f"{where}: names {'one field' if a == b else 'a pair'} twice")
+        chosen.append((a, b))
+    return tuple(sorted(chosen, key=lambda pair: (place[pair[0]], place[pair[1]])))
+
+
+def build_crosses(
+    config: Crosses,
+    schema: Schema,
+    train: Sequence[Place],
+    folder: Place,
+    engine: EngineConfig,
+    known: CrossKeys = _NONE,
+) -> tuple[tuple[Cross, ...], list[PartFile]]:
+    """Count the pairs of `config` in encoded training rows and write `crosses/` into `folder`.
+
+    A value is kept when it was seen `min_count` times and none of its two ids is that of the unseen values;
+    those in `known` are kept however often they were seen.
+    """
+    pairs = crossed_pairs(config, schema.fields)
+    sizes = {field.name: field.size for field in schema.fields}
+    crosses, files = [], []
+    with opened(engine, folder) as here, progress("crosses", len(pairs), "pairs") as advance:
+        rows = here.rows(train)
+        for pair in pairs:
+            old = known[pair].key_K if pair in known else None
+            with here.kept(_counts(rows, pair, sizes[pair[1]], config.min_count, old)) as counts:
+                number, digest, written = _write(counts.batches(), folder / cross_file(pair))
+            crosses.append(Cross(fields=pair, size=FIRST_KEPT_ID + number, digest=digest))
+            files.append(PartFile.of(folder, written, number))
+            advance(1)
+    return tuple(crosses), files
+
+
+class StoredCrosses(CrossKeys):
+    """The kept keys of each pair of an encoded data set, read when they are asked for."""
+
+    def __init__(self, folder: Place, crosses: Sequence[Cross]) -> None:
+        self.folder = folder
+        self.of_pair: dict[tuple[str, ...], Cross] = {cross.fields: cross for cross in crosses}
+
+    def __getitem__(self, pair: tuple[str, ...]) -> CountedKeys:
+        """Keys of one pair.
+
+        Raises:
+            DataError: the file is missing, or is not the one that the schema was made with.
+        """
+        return _load(self.folder / cross_file(pair), self.of_pair[pair])
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        return iter(self.of_pair)
+
+    def __len__(self) -> int:
+        return len(self.of_pair)
+
+
+def _counts(
+    rows: Table, pair: tuple[str, str], size: int, min_count: int, known: NDArray[np.int64] | None
+) -> Table:
+    a, b = (rows[name] for name in pair)
+    seen: Table = rows.filter((a != UNSEEN_ID) & (b != UNSEEN_ID))
+    keyed = seen.select(key=a.cast("int64") * size + b)
+    counts: Table = keyed.group_by("key").agg(count=keyed.count())
+    common = counts.filter(ibis._["count"] >= min_count)
+    if known is None:
+        return common.order_by("key")
+    old = ibis.memtable(pa.table({"key": known}))
+    again = old.left_join(counts, "key").select(old.key, count=counts["count"].fill_null(0))
+    return common.anti_join(old, "key").union(again).order_by("key")
+
+
+def _write(batches: Iterable[pa.RecordBatch], path: Place) -> tuple[int, str, Written]:
+    """Number of keys written, and their digest."""
+    number, digest = 0, hashlib.sha256()
+    with table_writer(path, _COLUMNS) as (writer, written):
+        for batch in in_groups(batches, GROUP_ROWS):
+            keys = batch.column("key").to_numpy()
+            ids = np.arange(FIRST_KEPT_ID + number, FIRST_KEPT_ID + number + len(keys), dtype=np.int32)
+            columns = [batch.column("key"), pa.array(ids), batch.column("count")]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_COLUMNS))
+            digest.update(keys.astype("<i8").tobytes())
+            number += len(keys)
+    return number, digest.hexdigest(), written
+
+
+def keys_digest(key_K: NDArray[np.int64]) -> str:
+    """SHA-256 over keys in id order."""
+    return hashlib.sha256(key_K.astype("<i8").tobytes()).hexdigest()
+
+
+def _load(path: Place, cross: Cross) -> CountedKeys:
+    keys, counts = np.empty((2, cross.size - FIRST_KEPT_ID), dtype=np.int64)
+    filled = 0
+    try:
+        for batch in read_parts([path], ["key", "count"]):
+            if filled + len(batch) > len(keys):
+                break
+            keys[filled : filled + len(batch)] = batch.column("key").to_numpy()
+            counts[filled : filled + len(batch)] = batch.column("count").to_numpy()
+            filled += len(batch)
+    except DataError as error:
+        raise DataError(
+            f"{path}: the cross of {cross.fields} cannot be read: {error.__cause__}; "
+            "copy the data set or bundle again"
+        ) from None
+    if filled < len(keys) or keys_digest(keys) != cross.digest:
+        raise DataError(
+            f"{path}: the cross of {cross.fields} is not the one in schema.json; copy both from one data set"
+        )
+    return CountedKeys(keys, counts)

@@ -1,0 +1,59 @@
+"""What training rows looked like beside their vocabularies: what later rows are compared with."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ctrloom import storage
+from ctrloom.config.base import StrictModel
+from ctrloom.data.errors import DataError
+from ctrloom.data.ingest.profile import quantiles
+from ctrloom.data.vocabulary.field_counts import FieldCounts
+from ctrloom.storage import Place
+
+REFERENCE = "reference.json"
+_DECILES = tuple(tenth / 10 for tenth in range(1, 10))
+
+
+class FieldReference(StrictModel):
+    """Training rows of one field that its vocabulary does not count."""
+
+    missing: int  # rows without a value
+    unseen: int = 0  # values that have no id of their own
+    edges: tuple[float, ...] = ()  # of a number that is kept: bounds of bins, and the rows in each
+    counts: tuple[int, ...] = ()
+
+
+class Reference(StrictModel):
+    """`reference.json`: training rows and clicks, and what of each field has no id."""
+
+    rows: int
+    positives: int
+    fields: dict[str, FieldReference]
+
+    @classmethod
+    def load(cls, directory: Place) -> "Reference":
+        """Read it from a data set or a bundle.
+
+        Raises:
+            DataError: it is not there.
+        """
+        path = directory / REFERENCE
+        if not storage.exists(path):
+            raise DataError(
+                f"{path}: no such file, so nothing can be compared with it; the data set was encoded before "
+                "such files were written: remove it from the store and train once more"
+            )
+        return cls.parse(storage.read_json(path), str(path))
+
+
+def binned(
+    train: FieldCounts, total: int, edges: Sequence[float] | None
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Bins of a number that is kept, with the rows in each; by deciles where no `edges` are given."""
+    if edges is None:
+        edges = np.unique(quantiles(train, "train", total, _DECILES)).tolist() if total else []
+    counts = np.zeros(len(edges) + 1, dtype=np.int64)
+    for values, numbers in train.chunks("train"):
+        counts += np.bincount(np.searchsorted(edges, values, side="right"), numbers, len(counts)).astype(int)
+    return tuple(edges), tuple(counts.tolist())

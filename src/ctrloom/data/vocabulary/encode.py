@@ -1,0 +1,267 @@
+"""Typed rows to ids, with the schema and vocabularies that were fitted on the training split."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import NamedTuple, Self
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ctrloom import storage
+from ctrloom.config import Keep
+from ctrloom.data.arrow.dictionary import coded, is_coded, plain
+from ctrloom.data.arrow.take import filled, taken
+from ctrloom.data.errors import DataError
+from ctrloom.data.ingest.cast import typed_schema
+from ctrloom.data.manifest import PartFile, write_section
+from ctrloom.data.parquet.reader import PartReader, read_table
+from ctrloom.data.parquet.writer import GROUP_ROWS, in_groups, table_writer
+from ctrloom.data.threads import in_order
+from ctrloom.data.vocabulary.bucketing import bucket_label, codes, scaled
+from ctrloom.progress import Advance
+from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
+from ctrloom.storage import Place
+
+SLAB_GROUPS = 4  # row groups encoded at once, for which a vocabulary is hashed once
+_COLUMN = {"categorical": pa.int32(), "numeric": pa.float32(), "multivalued": pa.list_(pa.int32())}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens of one field in id order, the first one having id 2, and how often each was seen in training."""
+
+    tokens: pa.StringArray
+    counts: pa.Int64Array
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def total(self) -> int:
+        """How often any of the tokens was seen."""
+        return int(self.counts.to_numpy().sum())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the tokens in id order."""
+        sizes = pc.binary_length(self.tokens).to_numpy().astype("<i4")
+        _, offsets, data = self.tokens.buffers()
+        first, last = np.frombuffer(offsets, np.int32)[[self.tokens.offset, self.tokens.offset + len(self)]]
+        digest = hashlib.sha256(sizes.tobytes())
+        digest.update(memoryview(data)[first:last] if data else b"")
+        return digest.hexdigest()
+
+    def ids(self, tokens: pa.ChunkedArray) -> pa.Int32Array:
+        """Id of each token: 0 for null, 1 for one that is not here."""
+        places = pc.index_in(tokens, value_set=self.tokens).combine_chunks()
+        id_N = filled(places, UNSEEN_ID - FIRST_TOKEN_ID) + np.int32(FIRST_TOKEN_ID)
+        if tokens.null_count:
+            id_N[tokens.is_null().to_numpy()] = MISSING_ID
+        return pa.array(id_N)
+
+    def decode(self, ids: pa.Array) -> pa.StringArray:
+        """Token of each id; null for the reserved ones."""
+        places = pc.subtract(ids, FIRST_TOKEN_ID)
+        return self.tokens.take(pc.if_else(pc.greater_equal(places, 0), places, None))
+
+
+def vocabulary_file(field: str) -> str:
+    """Path of a field's vocabulary in a data set or bundle; any field name gives a safe one."""
+    return f"vocabulary/{quote(field, safe='')}.parquet"
+
+
+def load_schema(directory: Place) -> Schema:
+    """Read `schema.json` of an encoded data set or a model bundle.
+
+    Raises:
+        StorageError: no such file.
+    """
+    return Schema.parse(storage.read_json(directory / "schema.json"), str(directory / "schema.json"))
+
+
+class _Slab(NamedTuple):
+    """Row groups of a part that are encoded at once."""
+
+    part: PartFile
+    reader: PartReader
+    spans: list[range]
+
+
+class Encoder:
+    """Turns typed rows (see `data.ingest.cast`) into ids; any text has one."""
+
+    def __init__(self, schema: Schema, vocabularies: Mapping[str, Vocabulary]) -> None:
+        self.schema, self.vocabularies = schema, dict(vocabularies)
+
+    @classmethod
+    def load(cls, directory: str | Place) -> Self:
+        """Read `schema.json` and `vocabulary/` of an encoded data set or a model bundle.
+
+        Raises:
+            StorageError: no `schema.json`.
+            DataError: a vocabulary is missing or is not the one the schema was made with.
+        """
+        directory = storage.place(directory)
+        schema = load_schema(directory)
+        return cls(schema, {f.name: _load(directory, f) for f in schema.fields if f.kind != "numeric"})
+
+    def save(self, directory: str | Place) -> list[PartFile]:
+        """Write `schema.json` and `vocabulary/`; returns the files."""
+        directory = storage.place(directory)
+        files = [write_section(directory, "schema.json", self.schema)]
+        for name, vocabulary in self.vocabularies.items():
+            ids = np.arange(FIRST_TOKEN_ID, FIRST_TOKEN_ID + len(vocabulary), dtype=np.int32)
+            columns = {"token": vocabulary.tokens, "id": pa.array(ids), "count": vocabulary.counts}
+            table = pa.table(columns)
+            with table_writer(directory / vocabulary_file(name), table.schema) as (writer, written):
+                writer.write_table(table)
+            files.append(PartFile.of(directory, written, len(vocabulary)))
+        return files
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Columns of encoded rows, one per field."""
+        # Where nothing can be null, nothing is written, or read, of whether it is.
+        return pa.schema(
+            [pa.field(f.name, _COLUMN[f.kind], nullable=f.kind == "numeric") for f in self.schema.fields]
+        )
+
+    def encode(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Encoded columns of typed rows: ids from 0 within each field, and scaled numbers.
+
+        A missing number stays null; a row of a multi-valued field has at most the field's `width` ids.
+        """
+        (encoded,) = self.encode_all([rows])
+        return encoded
+
+    def encode_all(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """Each batch likewise; a vocabulary is hashed once for all of them."""
+        columns = [
+            self._columns(field, [batch.column(field.name) for batch in batches])
+            for field in self.schema.fields
+        ]
+        return [
+            pa.RecordBatch.from_arrays(list(each), schema=self.arrow_schema)
+            for each in zip(*columns, strict=True)
+        ]
+
+    def _columns(self, field: Field, columns: Sequence[pa.Array]) -> list[pa.Array]:
+        if field.kind == "multivalued":
+            sizes = [pc.list_value_length(values).to_numpy() for values in columns]
+            flat = self._ids(field, [pc.list_flatten(values) for values in columns])
+            return [truncated(ids, size, field.width) for ids, size in zip(flat, sizes, strict=True)]
+        if isinstance(field.bucketing, Keep):
+            return [_kept(field.bucketing, field.boundaries, plain(values)) for values in columns]
+        columns = [values if pa.types.is_string(values.type) else coded(values) for values in columns]
+        different = [values.dictionary if is_coded(values.type) else values for values in columns]
+        pairs = zip(self._ids(field, different), columns, strict=True)
+        return [_at(ids, values.indices) if is_coded(values.type) else ids for ids, values in pairs]
+
+    def _ids(self, field: Field, groups: Sequence[pa.Array]) -> list[pa.Int32Array]:
+        """Ids of the tokens or numbers of each group, which are looked up together."""
+        ids = self._ids_of(field, pa.chunked_array(groups))
+        stops = np.cumsum([len(group) for group in groups])
+        return [ids.slice(stop - len(group), len(group)) for group, stop in zip(groups, stops, strict=True)]
+
+    def _ids_of(self, field: Field, values: pa.ChunkedArray) -> pa.Int32Array:
+        """Ids of different values of a field, tokens or numbers in buckets."""
+        if field.bucketing is None:
+            return self.vocabularies[field.name].ids(values)
+        bucket = codes(field.bucketing, field.boundaries, values.to_numpy())
+        found, place = np.unique(bucket, return_inverse=True)
+        labels = [bucket_label(field.bucketing, field.boundaries, int(code)) for code in found]
+        ids = self.vocabularies[field.name].ids(pa.chunked_array([labels], pa.string()))
+        return ids.take(pa.array(place))
+
+
+def encode_parts(
+    encoder: Encoder, base: Place, folder: Place, parts: Sequence[PartFile], advance: Advance
+) -> list[PartFile]:
+    """Encode Parquet files of typed rows in `base`, label and all; each has the same name in `folder`."""
+    source = encoder.schema.source
+    extra = [name for name in ("label", "weight", "timestamp") if source.named(name)]
+    typed = typed_schema(source)
+    schema = pa.schema([*encoder.arrow_schema, *(typed.field(name) for name in extra)])
+    tokens = [field.name for field in typed if pa.types.is_string(field.type)]
+
+    def group(slab: _Slab, span: range) -> pa.RecordBatch:
+        rows = pa.Table.from_batches(slab.reader.rows(span, tokens))
+        (batch,) = rows.unify_dictionaries().combine_chunks().to_batches()
+        return batch
+
+    def encoded(slab: _Slab) -> tuple[PartFile, list[pa.RecordBatch]]:
+        if not slab.spans:
+            return slab.part, []
+        groups = [group(slab, span) for span in slab.spans]
+        return slab.part, [
+            pa.RecordBatch.from_arrays(ids.columns + [rows.column(name) for name in extra], schema=schema)
+            for ids, rows in zip(encoder.encode_all(groups), groups, strict=True)
+        ]
+
+    done: list[PartFile] = []
+    for part, slabs in groupby(in_order(encoded, _slabs(base, parts)), key=itemgetter(0)):
+        with table_writer(folder / part.path, schema) as (writer, written):
+            for batch in in_groups(chain.from_iterable(batches for _, batches in slabs), GROUP_ROWS):
+                writer.write_batch(batch)
+                advance(len(batch))
+        done.append(PartFile.of(folder, written, part.rows))
+    return done
+
+
+def _slabs(base: Place, parts: Sequence[PartFile]) -> Iterator[_Slab]:
+    """All row groups of all parts; a part without rows is there too."""
+    for part in parts:
+        reader = PartReader(base / part.path)
+        spans = list(filter(len, reader.spans))
+        for at in range(0, max(len(spans), 1), SLAB_GROUPS):
+            yield _Slab(part, reader, spans[at : at + SLAB_GROUPS])
+
+
+def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:
+    """Lists of the given sizes over `flat`, of which only the first `width` values stay."""
+    if len(sizes) and sizes.max() > width:
+        starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+        flat = flat.filter(pa.array(np.arange(len(flat)) - starts < width))
+        sizes = np.minimum(sizes, width)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def _at(ids: pa.Int32Array, places: pa.Array) -> pa.Int32Array:
+    """The ids at those places; null is missing."""
+    if places.null_count:
+        places = pa.array(filled(places, len(ids)))
+        ids = pa.concat_arrays([ids, pa.array([MISSING_ID], pa.int32())])
+    return taken(ids, places)
+
+
+def _kept(method: Keep, boundaries: tuple[float, ...], values: pa.Array) -> pa.Array:
+    """Scaled numbers where there are any, null elsewhere."""
+    numbers = scaled(method, boundaries, values.drop_null().to_numpy())
+    places = np.cumsum(values.is_valid().to_numpy(zero_copy_only=False)) - 1
+    return pa.array(numbers).take(pc.if_else(values.is_valid(), pa.array(places), None))
+
+
+def _load(directory: Place, field: Field) -> Vocabulary:
+    path = directory / vocabulary_file(field.name)
+    try:
+        table = read_table(path, ["token", "count"]).combine_chunks()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: the vocabulary of field {field.name!r} cannot be read: {error}") from None
+    tokens, counts = (_one_array(table[name]) for name in ("token", "count"))
+    vocabulary = Vocabulary(tokens, counts)
+    if vocabulary.digest != field.vocabulary_digest:
+        raise DataError(
+            f"{path}: the vocabulary of field {field.name!r} is not the one in schema.json; "
+            "copy both from one data set"
+        )
+    return vocabulary
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)

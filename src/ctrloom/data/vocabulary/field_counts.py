@@ -1,0 +1,103 @@
+"""What was counted of each field, read again."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ctrloom.data.errors import DataError
+from ctrloom.data.ingest.cast import counted_fields
+from ctrloom.data.manifest import CountedKind, IngestedManifest
+from ctrloom.data.parquet.reader import PartReader
+from ctrloom.data.vocabulary.value_counts import KINDS, field_spans
+from ctrloom.storage import Place
+
+Read = Callable[
+    [range, list[str]], Iterator[pa.RecordBatch]
+]  # of a span: `value` and COUNTS, or some of them
+COUNTED = pa.schema([("value", pa.string()), ("count", pa.int64())])
+
+
+@dataclass(frozen=True)
+class FieldCounts:
+    """The values of one field with their counts; numbers ascend, tokens come in any order.
+
+    The values are most of what there is to read, so those that are not asked for are not read.
+    """
+
+    read: Read
+    span: range
+
+    def numbers(self, count: str) -> Iterator[np.ndarray]:
+        """One of the counts of all values."""
+        for batch in self.read(self.span, [count]):
+            yield batch.column(count).to_numpy()
+
+    def total(self, count: str) -> int:
+        """Sum of one of the counts."""
+        return sum(int(numbers.sum()) for numbers in self.numbers(count))
+
+    def where(self, count: str, least: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Values of which one of the counts is at least so much: `value` and some of COUNTS."""
+        for span in self._spans(count, least):
+            for batch in self.read(span, list({count: None, **dict.fromkeys(columns)})):
+                often = batch.filter(pc.greater_equal(batch.column(count), least))
+                if len(often):
+                    yield often.select(list(columns))
+
+    def chunks(self, count: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values that one of the counts has, and how often."""
+        for batch in self.where(count, 1, ["value", count]):
+            yield batch.column("value").to_numpy(zero_copy_only=False), batch.column(count).to_numpy()
+
+    def training(self, least: int = 1) -> Iterator[pa.RecordBatch]:
+        """Tokens that came so often in rows to train, and how often, as COUNTED has them."""
+        for batch in self.where("train", least, ["value", "train"]):
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=COUNTED)
+
+    def _spans(self, count: str, least: int) -> list[range]:
+        """Where one of the counts is at least so much somewhere; where all are wanted, nobody looks."""
+        if least <= 1:
+            return [self.span]
+        found: list[range] = []
+        start = self.span.start
+        for numbers in self.numbers(count):
+            if len(numbers) and numbers.max() >= least:
+                if not found or found[-1].stop < start:
+                    found.append(range(start, start))
+                found[-1] = range(found[-1].start, start + len(numbers))
+            start += len(numbers)
+        return found
+
+
+def field_counts(manifest: IngestedManifest, base: Place) -> dict[str, FieldCounts]:
+    """What was counted of every field.
+
+    Raises:
+        DataError: the rows were ingested before values were counted so, or a file is damaged.
+    """
+    if manifest.counts is None or any(len(parts) > 1 for parts in manifest.counts.values()):
+        raise DataError(
+            f"{base}: was ingested by an older ctrloom, without whole counts; ingest the rows again"
+        )
+    found: dict[CountedKind, tuple[Read, dict[int, range]]] = {kind: (_nothing, {}) for kind in KINDS}
+    for kind, parts in manifest.counts.items():
+        for part in parts:
+            reader = PartReader(base / part.path)
+            found[kind] = partial(_read, reader), field_spans(reader.footer)
+    counts: dict[str, FieldCounts] = {}
+    for number, (name, kind) in enumerate(counted_fields(manifest.source)):
+        read, spans = found[kind]
+        counts[name] = FieldCounts(read, spans.get(number, range(0)))
+    return counts
+
+
+def _nothing(span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    return iter(())
+
+
+def _read(reader: PartReader, span: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    return reader.rows(span, columns=columns)

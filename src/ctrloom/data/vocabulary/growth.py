@@ -1,0 +1,131 @@
+"""Vocabularies that grow: later rows encoded so that every id keeps its meaning."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ctrloom.config.base import ConfigError
+from ctrloom.config.engine import EngineConfig
+from ctrloom.config.growth import GrowthConfig
+from ctrloom.data.engines import EMBEDDED, require
+from ctrloom.data.ingest.cast import raw_fields
+from ctrloom.data.manifest import IngestedManifest
+from ctrloom.data.vocabulary.build import Fitted, buckets, fitted, frequent, with_vocabulary, write_encoded
+from ctrloom.data.vocabulary.drift_baseline import FieldReference, Reference, binned
+from ctrloom.data.vocabulary.encode import Encoder, Vocabulary
+from ctrloom.data.vocabulary.field_counts import COUNTED, field_counts
+from ctrloom.data.vocabulary.multivalued import lists_in
+from ctrloom.schema import CountedKeys, CrossKeys, Field, Schema
+from ctrloom.storage import Place
+
+
+def grow_vocabulary(
+    ingested_manifest: str | Place,
+    bundle: Path,
+    config: GrowthConfig,
+    store: Place,
+    crosses: CrossKeys | None = None,
+    engine: EngineConfig = EMBEDDED,
+) -> Place:
+    """Encode ingested rows with the vocabularies of a bundle, new values at their end; the manifest's path.
+
+    Boundaries, the order of the fields and their widths are those of the bundle. `crosses` has the keys that
+    its model knows; they stay, and new ones of the same pairs come to them.
+
+    Raises:
+        ConfigError: the rows have other columns than the bundle, or `config.fields` names no field.
+        DataError: the bundle has no `reference.json`, or a vocabulary is damaged.
+    """
+    ingested, base = IngestedManifest.load(ingested_manifest)
+    old, before = Encoder.load(bundle), Reference.load(bundle)
+    require_same_columns(old.schema, ingested, str(bundle))
+    if unknown := sorted(set(config.fields) - set(old.schema.names)):
+        raise ConfigError(f"growth.fields: {unknown[0]!r} is no field of {bundle}")
+    store = store.resolve()
+    require(engine, store)
+    encoder, reference = _grown(ingested, base, old, before, config, store, engine)
+    moved = {pair: _moved(keys, old.schema, encoder.schema, pair) for pair, keys in (crosses or {}).items()}
+    pairs = tuple((a, b) for a, b in moved)
+    return write_encoded(ingested, base, encoder, reference, config.vocabulary(pairs), store, engine, moved)
+
+
+def require_same_columns(schema: Schema, ingested: IngestedManifest, what: str) -> None:
+    """Raise ConfigError, naming the first column that differs, unless rows and bundle have the same ones."""
+    mine, theirs = dict(schema.source.columns), dict(ingested.source.columns)
+    if mine == theirs:
+        return
+    name = next(name for name in [*mine, *theirs] if mine.get(name) != theirs.get(name))
+    raise ConfigError(
+        f"data.columns: {name!r} is {_kind(theirs, name)}, but {what} has it {_kind(mine, name)}; "
+        "give the columns that the bundle has, or search and train anew"
+    )
+
+
+def _kind(columns: Mapping[str, object], name: str) -> str:
+    return f"as {columns[name]}" if name in columns else "absent"
+
+
+def _grown(
+    ingested: IngestedManifest,
+    base: Place,
+    old: Encoder,
+    before: Reference,
+    config: GrowthConfig,
+    store: Place,
+    engine: EngineConfig,
+) -> tuple[Encoder, Reference]:
+    every, rows = field_counts(ingested, base), ingested.rows["train"]
+    lists = lists_in(ingested.paths(base, "train"), raw_fields(ingested.source), engine, store)
+
+    def grown(field: Field) -> Fitted:
+        counts, own = every[field.name], lists.get(field.name)
+        total = counts.total("train")
+        missing = own.empty if own else rows - total
+        if field.kind == "numeric":
+            edges, bins = binned(counts, total, before.fields[field.name].edges)
+            return Fitted(field, None, FieldReference(missing=missing, edges=edges, counts=bins))
+        seen = counts.training()
+        if field.bucketing is not None:
+            seen = iter(buckets(counts, field.bucketing, field.boundaries).to_batches())
+        vocabulary = _extended(seen, old.vocabularies[field.name], config.of(field.name))
+        reference = FieldReference(missing=missing, unseen=total - vocabulary.total)
+        return Fitted(with_vocabulary(field, vocabulary), vocabulary, reference)
+
+    return fitted(ingested, grown, old.schema.fields)
+
+
+def _extended(seen: Iterator[pa.RecordBatch], old: Vocabulary, min_count: int) -> Vocabulary:
+    """The old tokens, counted anew, and after them the new ones that are frequent enough."""
+    again, fresh = np.zeros(len(old), dtype=np.int64), [pa.table([[], []], schema=COUNTED)]
+    for some in _gathered(seen, len(old)):
+        place = pc.index_in(some["value"], value_set=old.tokens).combine_chunks()
+        known = place.is_valid()
+        again[place.drop_null().to_numpy()] = some["count"].filter(known).to_numpy()
+        enough = pc.greater_equal(some["count"], min_count).combine_chunks()
+        fresh.append(some.filter(pc.and_not(enough, known)))
+    new = frequent(pa.concat_tables(fresh))
+    return Vocabulary(
+        pa.concat_arrays([old.tokens, new.tokens]), pa.concat_arrays([pa.array(again), new.counts])
+    )
+
+
+def _gathered(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """As many batches together as make it worth to look for their values among `rows` others."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= rows:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _moved(keys: CountedKeys, old: Schema, new: Schema, pair: tuple[str, ...]) -> CountedKeys:
+    """The same values of a pair, as the sizes of the grown fields make them keys."""
+    (second,) = old.indices(pair[1:])
+    a, b = np.divmod(keys.key_K, old.fields[second].size)
+    return CountedKeys(a * new.fields[second].size + b, keys.count_K)

@@ -1,0 +1,195 @@
+"""How well logits predict clicks: ranking, likelihood and calibration.
+
+N rows, G groups of rows with equal score. Labels are 0 or 1; rows without a weight count once.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from ctrloom.config.base import StrictModel
+
+Floats = NDArray[np.float64]
+
+
+class EvaluationError(ValueError):
+    """Scores that cannot be evaluated; the message says what is wrong with them."""
+
+
+class Bin(StrictModel):
+    """One row of a reliability table."""
+
+    predicted: float  # mean probability
+    observed: float  # label rate
+    weight: float  # rows, or their total weight
+
+
+class Metrics(StrictModel):
+    """Quality of one model's scores on the rows of one split."""
+
+    rows: int
+    label_rate: float
+    auc: float
+    logloss: float
+    normalised_entropy: (
+        float  # logloss over that of always predicting the label rate (He et al. 2014, section 3)
+    )
+    brier: float
+    calibration_ratio: float  # sum of probabilities over sum of labels; 1 is right, above is too optimistic
+    calibration_error: float  # expected |predicted - observed| over bins of equal mass
+    reliability: tuple[Bin, ...]
+
+
+class Curve(StrictModel):
+    """A ROC curve: rates of false and of true positives, both ascending from 0 to 1."""
+
+    false_positive: tuple[float, ...]
+    true_positive: tuple[float, ...]
+    threshold: tuple[float, ...] = ()  # of each point: scores from here on are taken for clicks
+
+
+class Confusion(StrictModel):
+    """Rows (or their weights) by label, and by whether their probability reaches the threshold."""
+
+    threshold: float
+    true_negative: float
+    false_positive: float
+    false_negative: float
+    true_positive: float
+
+
+def measure(
+    logit_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None, bins: int = 20
+) -> Metrics:
+    """All metrics of one set of scores.
+
+    Raises:
+        EvaluationError: a logit that is no finite number, rows of one class only, or lengths that differ.
+    """
+    logit_N, label_N, weight_N = _checked(logit_N, label_N, weight_N)
+    clicks_N = weight_N * label_N
+    logit_G, clicks_G, misses_G = _by_score(logit_N, clicks_N, weight_N - clicks_N)
+    total = weight_N.sum()
+    prob_N = expit(logit_N)
+    rate = float(clicks_N.sum() / total)
+    loss = float(row_logloss(logit_N, label_N) @ weight_N / total)
+    reliability = _reliability(expit(logit_G), clicks_G, misses_G, bins)
+    return Metrics(
+        rows=len(logit_N),
+        label_rate=rate,
+        auc=_area(clicks_G, misses_G),
+        logloss=loss,
+        normalised_entropy=loss / -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate)),
+        brier=float(np.square(prob_N - label_N) @ weight_N / total),
+        calibration_ratio=float(prob_N @ weight_N / clicks_N.sum()),
+        calibration_error=sum(b.weight * abs(b.predicted - b.observed) for b in reliability) / float(total),
+        reliability=reliability,
+    )
+
+
+def auc(score_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None) -> float:
+    """Probability that a positive row scores above a negative one, ties counting half; weighted, exact.
+
+    Raises:
+        EvaluationError: as `measure`.
+    """
+    score_N, label_N, weight_N = _checked(score_N, label_N, weight_N)
+    return grouped_auc(score_N, weight_N * label_N, weight_N * (1 - label_N))
+
+
+def grouped_auc(score_N: Floats, positive_N: Floats, negative_N: Floats) -> float:
+    """AUC where each score stands for `positive` and `negative` rows (or their weights)."""
+    _, positive_G, negative_G = _by_score(score_N, positive_N, negative_N)
+    return _area(positive_G, negative_G)
+
+
+def row_logloss(logit_N: Floats, label_N: Floats) -> Floats:
+    """Logloss of each row (or of each row under each of several seeds), stable for logits of any size."""
+    return np.logaddexp(0.0, logit_N) - label_N * logit_N
+
+
+def roc_curve(
+    score_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None, points: int = 200
+) -> Curve:
+    """ROC curve, thinned to at most `points` points that lie evenly along it.
+
+    Raises:
+        EvaluationError: as `measure`.
+    """
+    score_N, label_N, weight_N = _checked(score_N, label_N, weight_N)
+    below_G, positive_G, negative_G = _by_score(-score_N, weight_N * label_N, weight_N * (1 - label_N))
+    true = np.concatenate([[0.0], np.cumsum(positive_G)]) / positive_G.sum()
+    false = np.concatenate([[0.0], np.cumsum(negative_G)]) / negative_G.sum()
+    along = true + false  # grows from 0 to 2, also where one of the two stands still
+    chosen = np.unique(np.searchsorted(along, np.linspace(0, along[-1], points)))
+    threshold = -np.concatenate([[below_G[0] - 1], below_G])
+    return Curve(
+        false_positive=tuple(false[chosen].tolist()),
+        true_positive=tuple(true[chosen].tolist()),
+        threshold=tuple(threshold[chosen].tolist()),
+    )
+
+
+def confusion(
+    prob_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None, threshold: float = 0.5
+) -> Confusion:
+    """How often clicks are taken for clicks, and misses for misses, at one threshold.
+
+    Raises:
+        EvaluationError: as `measure`.
+    """
+    prob_N, label_N, weight_N = _checked(prob_N, label_N, weight_N)
+    (tn, fn), (fp, tp) = (
+        (float((weight_N * (1 - label_N) * chosen).sum()), float((weight_N * label_N * chosen).sum()))
+        for chosen in (prob_N < threshold, prob_N >= threshold)
+    )
+    return Confusion(
+        threshold=threshold, true_negative=tn, false_positive=fp, false_negative=fn, true_positive=tp
+    )
+
+
+def _area(positive_G: Floats, negative_G: Floats) -> float:
+    below_G = np.cumsum(negative_G) - negative_G
+    return float(positive_G @ (below_G + 0.5 * negative_G) / (positive_G.sum() * negative_G.sum()))
+
+
+def _reliability(prob_G: Floats, clicks_G: Floats, misses_G: Floats, bins: int) -> tuple[Bin, ...]:
+    """Bins of equal weight by ascending prediction.
+
+    Rows with equal predictions share a bin, so that the table does not depend on the order of the rows;
+    with many ties there are fewer than `bins`.
+    """
+    mass_G = clicks_G + misses_G
+    middle_G = np.cumsum(mass_G) - 0.5 * mass_G
+    bin_G = np.minimum((middle_G * (bins / mass_G.sum())).astype(np.int64), bins - 1)
+    mass, clicks, predicted = (
+        np.bincount(bin_G, weights=w, minlength=bins) for w in (mass_G, clicks_G, prob_G * mass_G)
+    )
+    return tuple(
+        Bin(predicted=predicted[b] / mass[b], observed=clicks[b] / mass[b], weight=mass[b])
+        for b in np.flatnonzero(mass)
+    )
+
+
+def _by_score(score_N: Floats, *amounts: Floats) -> tuple[Floats, ...]:
+    """Distinct scores, ascending, and for each the sums of the amounts of its rows."""
+    order_N = np.argsort(score_N)
+    score_N = score_N[order_N]
+    starts_G = np.flatnonzero(np.concatenate([[True], score_N[1:] != score_N[:-1]]))
+    return score_N[starts_G], *(np.add.reduceat(amount_N[order_N], starts_G) for amount_N in amounts)
+
+
+def _checked(
+    score_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None
+) -> tuple[Floats, Floats, Floats]:
+    score_N, label_N = np.asarray(score_N, np.float64), np.asarray(label_N, np.float64)
+    weight_N = np.ones_like(label_N) if weight_N is None else np.asarray(weight_N, np.float64)
+    if not score_N.shape == label_N.shape == weight_N.shape:
+        lengths = ", ".join(str(len(a)) for a in (score_N, label_N, weight_N))
+        raise EvaluationError(f"scores, labels and weights must be of one length, found {lengths}")
+    if not np.isfinite(score_N).all():
+        bad = int((~np.isfinite(score_N)).sum())
+        raise EvaluationError(f"{bad} of {len(score_N)} scores are not finite numbers: the model diverged")
+    if not (label_N @ weight_N > 0 and (1 - label_N) @ weight_N > 0):
+        raise EvaluationError(f"the {len(label_N)} rows must hold both labels, 0 and 1, with positive weight")
+    return score_N, label_N, weight_N

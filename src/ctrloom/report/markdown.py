@@ -1,0 +1,52 @@
+"""The report's first screen as Markdown, for where pages cannot be shown."""
+
+from ctrloom.evaluation.results import ModelResult, Results
+from ctrloom.report import summary
+from ctrloom.report.format import count, fixed, p_value, percent, signed
+from ctrloom.search_trace import SearchTrace
+
+
+def markdown(results: Results, trace: SearchTrace | None) -> str:
+    """The verdict, every model on the test rows, and how the shown one sorts them."""
+    verdict, data = summary.verdict(results, trace), results.data
+    base = results.model(results.base).title
+    lines = [
+        f"# {verdict.headline}",
+        " ".join(verdict.sentences),
+        f"Data set {data.name}: {count(data.rows['test'])} test rows, "
+        f"{percent(data.label_rate['test'])} clicks; means over {len(results.models[0].seeds)} seeds.",
+        "\n".join(
+            [
+                f"| model | AUC | sd | logloss | AUC against {_cell(base)} | | kept |",
+                "|---|--:|--:|--:|--:|---|--:|",
+                *(_row(results, model) for model in results.models),
+            ]
+        ),
+    ]
+    if found := results.shown.confusion:
+        clicks = found.true_positive + found.false_negative
+        taken = found.true_positive + found.false_positive
+        lines.append(
+            f"{results.shown.title}, seed {results.shown.seeds[0].seed}: with clicks predicted from a "
+            f"probability of {fixed(found.threshold)} on, the label rate of the validation rows, it finds "
+            f"{count(found.true_positive)} of {count(clicks)} clicks, among {count(taken)} rows."
+        )
+    return "\n\n".join(lines) + "\n"
+
+
+def _row(results: Results, model: ModelResult) -> str:
+    versus, auc = results.versus_base(model.name), model.summary["test"]["auc"]
+    cells = (
+        _cell(model.title),
+        fixed(auc.mean),
+        fixed(auc.sd) if auc.sd is not None else "",
+        fixed(model.summary["test"]["logloss"].mean),
+        signed(versus.auc.delta) if versus else "",
+        p_value(versus.auc.p_adjusted) if versus else "",
+        " + ".join(f"{model.kept[order]:.4g}" for order in sorted(model.kept)),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")

@@ -1,0 +1,235 @@
+"""Run the whole pipeline on this machine, through KFP's local runner: steps are processes, or containers."""
+
+import builtins
+import glob
+import io
+import itertools
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from typing import TextIO
+
+from ctrloom import storage
+from ctrloom.config import CompareConfig, Files, Hyperparameters, RunConfig
+from ctrloom.data.sources.files import is_stored
+from ctrloom.progress import MARK
+from ctrloom.runners import compiled, resume
+from ctrloom.runners.compiled import declared
+from ctrloom.runners.containers import Containers, Request, steps_in
+from ctrloom.runners.request import revision
+from ctrloom.runners.search_pipelines import SEARCHES, search_pipeline
+from ctrloom.storage import Place
+
+STEPS = "steps"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)")
+STEP = re.compile(r"Executing task '?([\w-]+)'?")
+
+
+class RunError(ValueError):
+    """A step of the pipeline failed; the message names it and says where its log is."""
+
+
+def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
+    """Parameters of the pipeline: the sections of a run configuration, and the store."""
+    aside = {"searches", "expected", "search"}  # only files need them
+    whole = config.model_dump(mode="json", exclude_none=True, exclude=aside)  # KFP takes no null
+    whole["search"] = config.search.model_dump(mode="json", exclude_none=True)
+    names = {*config.baselines, *config.transfer, config.search.base}
+    chosen = {name: Hyperparameters.of(config.models, name) for name in names}
+    whole["models"] = {n: h.model_dump(mode="json", exclude_none=True) for n, h in sorted(chosen.items())}
+    return {**whole, "store": str(store), "run": whole}
+
+
+def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, object]:
+    """Parameters of the pipeline of a comparison."""
+    whole = config.model_dump(mode="json", exclude_none=True)
+    entries = [entry.model_dump(mode="json", exclude_none=True) for entry in config.entries]
+    return {name: whole[name] for name in ("data", "vocabulary", "models", "engine", "spark")} | {
+        "store": str(store),
+        "jobs": [{"entry": entry, "seed": seed} for entry in entries for seed in config.seeds],
+        "comparison": whole,
+    }
+
+
+def run_local(
+    config: RunConfig, output: Path, containers: Request | None = None, store: str | None = None
+) -> None:
+    """Run every step in a process or container of its own; gather the results in the run directory `output`.
+
+    With data sets under a URL the results go to `runs/<name of the run directory>` there, too. A run that was
+    stopped goes on with the steps that it finished, if nothing they depend on changed.
+
+    Raises:
+        RunError: a step failed, or KFP is not installed.
+        EngineError: containers cannot be started.
+        StorageError: the store cannot be written.
+    """
+    pipeline = search_pipeline(config.search.method)
+    searches = SEARCHES[pipeline]
+    results = {  # place in the run directory -> step and artifact that it comes from
+        "architecture.json": (searches[-1], "search/architecture.json"),
+        "search.json": (searches[-1], "search/search.json"),
+        "bundle": ("bundle", "best"),
+        "transfer": ("bundle", "others"),
+        "metrics.json": ("evaluate", "evaluation/metrics.json"),
+        "predictions.parquet": ("evaluate", "evaluation/predictions.parquet"),
+        "report.html": ("evaluate", "evaluation/report.html"),
+    }
+    trained = ("retrain", *(["transfer"] if "transfer" in declared(pipeline) else []))
+    expected = ("ingest", "vocabulary", "baselines", *searches, *trained, "bundle", "evaluate")
+    output = output.resolve()
+    storage.write_json(output / "config.json", config.model_dump(mode="json"))
+    parameters = arguments(config, _absolute(store) if store else output / "data")
+    if any(map(is_stored, (*config.data.files.train, *config.data.files.valid, *config.data.files.test))):
+        parameters["revision"] = revision(config.data.files)
+    truth = [config.evaluation.truth] if config.evaluation.truth else []
+    inputs = local_files(config.data.files, *truth)
+    given = {name: value for name, value in parameters.items() if name in declared(pipeline)}
+    run_pipeline(pipeline, given, output, expected, results, inputs, containers)
+
+
+def compare_local(config: CompareConfig, output: Path) -> None:
+    """Run a comparison with every job as a step; the table is in `output`/comparison.
+
+    Raises:
+        RunError: a step failed, or KFP is not installed.
+    """
+    parameters = comparison_arguments(config, output.resolve() / "data")
+    expected = ("ingest", "vocabulary", "compare-job", "compare-table")
+    results, inputs = {"comparison": ("compare-table", "table")}, local_files(config.data.files)
+    run_pipeline("compare", parameters, output.resolve(), expected, results, inputs)
+
+
+def run_pipeline(
+    pipeline: str,
+    parameters: Mapping[str, object],
+    output: Path,
+    expected: Sequence[str],
+    results: Mapping[str, tuple[str, str]],
+    inputs: Sequence[Path],
+    containers: Request | None = None,
+) -> None:
+    """Run a compiled pipeline and put its results where `results` says; `expected` are its steps in order."""
+    try:
+        from kfp import components, local
+    except ImportError:
+        raise RunError("running the pipeline needs KFP: pip install 'ctrloom[pipelines]'") from None
+
+    steps = output / STEPS
+    store = str(parameters["store"])
+    writable = [steps, *([Path(store)] if "://" not in store else [])]
+    prepared = Containers.prepare(containers, output, inputs, writable) if containers else None
+    text = compiled.for_one_machine(pipeline)
+    code = prepared.image if prepared else resume.code()
+    going_on = resume.begin(output, [text, parameters, code, resume.states(inputs)])
+    for place in (*results, *([] if going_on else [STEPS])):  # nothing of another run may pass for this one's
+        shutil.rmtree(output / place, ignore_errors=True)
+        if (output / place).is_file():
+            (output / place).unlink()
+    steps.mkdir(parents=True, exist_ok=True)
+    if prepared:
+        prepared.let_write()
+    loaded = components.load_component_from_text(text)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps), enable_caching=True)
+    log_file = output / "log.txt"
+    with (
+        open(log_file, "a" if going_on else "w", encoding="utf-8", buffering=1) as log,
+        redirect_stdout(_Console(log)) as console,
+        _print_as_before(),
+        steps_in(prepared) if prepared else nullcontext(),
+    ):
+        try:
+            loaded(**parameters)
+        except RuntimeError as error:
+            step = next((each for each in expected if each not in done(steps)), expected[-1])
+            raise RunError(
+                f"step {step}: {console.error or error}\n(the whole log is in {log_file})"
+            ) from None
+    folders = done(steps)
+    if missing := [step for step in expected if step not in folders]:
+        # a SUCCESS of KFP does not prove that a step ran
+        raise RunError(f"step {missing[0]!r} failed; what it said is at the end of {log_file}")
+    for place, (step, artifact) in results.items():
+        source, target = folders[step] / artifact, output / place
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    if "://" in store:
+        publish(output, results, storage.place(store) / "runs" / output.name)
+    resume.finish(output)
+
+
+def publish(output: Path, results: Iterable[str], to: Place) -> None:
+    """Copy results of a run directory to a place.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    for name in results:
+        (storage.upload if (output / name).is_dir() else storage.put)(output / name, to / name)
+
+
+def done(steps: Path) -> dict[str, Path]:
+    """Folders of the steps that ended well, newest last; KFP numbers a step that is in several branches."""
+    ended = sorted(steps.rglob("executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
+    return {re.sub(r"(-\d+)+$", "", path.parent.name): path.parent for path in ended}
+
+
+def _absolute(store: str) -> str:
+    at = storage.place(store)
+    return str(at.absolute() if isinstance(at, Path) else at)
+
+
+def local_files(files: Files, *others: str) -> list[Path]:
+    """Files of this machine that the steps of a run read."""
+    named = files.train + files.valid + files.test
+    local = [name.removeprefix("file://") for name in named if re.match(r"file://|(?!.*://)", name)]
+    found = [[name] if Path(name).exists() else glob.glob(name, recursive=True) for name in local]
+    return sorted({Path(path).absolute() for path in [*itertools.chain(*found), *others]})
+
+
+@contextmanager
+def _print_as_before() -> Iterator[None]:
+    """KFP lets `print` indent while a step runs, and forgets to end that where steps run side by side."""
+    before = builtins.print
+    try:
+        yield
+    finally:
+        builtins.print = before
+
+
+class _Console(io.TextIOBase):
+    """Standard output while KFP runs: everything goes to the log, progress lines also to the terminal.
+
+    On a terminal the lines of one piece of work overwrite each other.
+    """
+
+    def __init__(self, log: TextIO) -> None:
+        self.log, self.terminal, self.rest, self.shown = log, sys.stderr, "", ""
+        self.step = self.error = ""  # the step that runs, and the last error message that one printed
+
+    def write(self, text: str) -> int:
+        self.log.write(text)
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            self._line(ANSI.sub("", line).strip())
+        return len(text)
+
+    def flush(self) -> None:
+        self.log.flush()
+
+    def _line(self, line: str) -> None:
+        if match := STEP.search(line):
+            self.step = match[1]
+        if match := ERROR.match(line):
+            self.error = match[1]
+        if not line.startswith(MARK):
+            return
+        title = line.partition(":")[0]
+        over = "\r\033[K" if title == self.shown and self.terminal.isatty() else "\n" if self.shown else ""
+        end = "" if self.terminal.isatty() else "\n"
+        self.terminal.write((over if not end else "") + line + end)
+        self.terminal.flush()
+        self.shown = title

@@ -1,0 +1,176 @@
+"""What a cluster is asked to run: a compiled pipeline with its images, and its parameters."""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import fsspec
+import yaml
+
+from ctrloom.config import Files
+from ctrloom.config.hardware import Hardware
+from ctrloom.data.sources.files import is_stored, stored
+from ctrloom.runners import compiled
+from ctrloom.runners.placement import place
+
+KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {  # types of KFP, and what users call them
+    "NUMBER_INTEGER": (int, "a whole number"),
+    "NUMBER_DOUBLE": ((int, float), "a number"),
+    "BOOLEAN": (bool, "true or false"),
+    "LIST": (list, "a list, such as [0, 1]"),
+    "STRUCT": (dict, "a mapping, such as {key: value}"),
+}
+PASSWORD = re.compile(r"\w+://[^/\s:@]*:[^/\s@]+@")
+
+
+class RequestError(ValueError):
+    """A run that cannot be asked for; the message names the parameter and the way out."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A pipeline and the values of its parameters; `body` is the pipeline as the API takes it."""
+
+    pipeline: str
+    body: dict[str, Any]
+    parameters: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        pipeline: str,
+        offered: Mapping[str, Any],
+        given: Mapping[str, str],
+        image: str | None = None,
+        gpu_image: str | None = None,
+        cached: bool = True,
+        hardware: Hardware | None = None,
+    ) -> Self:
+        """The request for a pipeline of the library, by its name.
+
+        Of `offered` the pipeline takes the parameters that it has; those `given` as texts it must have.
+        `hardware` replaces what the pipeline was compiled with.
+
+        Raises:
+            RequestError: no such pipeline or parameter, one without a value or of another type, or one with a
+                password in it.
+        """
+        try:
+            spec, platform = compiled.read(pipeline)
+        except FileNotFoundError:
+            there = ", ".join(compiled.names())
+            raise RequestError(f"--pipeline: there is no {pipeline!r}; choose from {there}") from None
+        declared = compiled.declared(pipeline)
+        for name in given.keys() - declared.keys():
+            near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(declared)}"
+            raise RequestError(f"--parameter: {pipeline} has no {name!r}; {hint}")
+        read = {name: _value(name, text, declared[name]["parameterType"]) for name, text in given.items()}
+        values = {name: value for name, value in {**offered, **read}.items() if name in declared}
+        missing = [n for n, its in declared.items() if n not in values and not its.get("isOptional")]
+        if missing:
+            raise RequestError(
+                f"{pipeline} needs {', '.join(missing)}: give it with --parameter {missing[0]}=..."
+            )
+        for name, value in values.items():
+            if PASSWORD.search(json.dumps(value)):
+                raise RequestError(
+                    f"{name}: has a password in a URL, which everybody who sees the run could read; "
+                    "let the service account of the run have access instead"
+                )
+        if hardware:
+            place(spec, platform, hardware)
+        compiled.use_images(spec, image, gpu_image)
+        if not cached:
+            compiled.forget_caching(spec)
+        body = {"pipeline_spec": spec, "platform_spec": platform} if platform else spec
+        return cls(spec["pipelineInfo"]["name"], body, values)
+
+    @property
+    def text(self) -> str:
+        """The pipeline as a file."""
+        documents = self.body.values() if "platform_spec" in self.body else [self.body]
+        return yaml.safe_dump_all(documents, sort_keys=False)
+
+    @property
+    def version(self) -> str:
+        """A name that changes with the pipeline."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+
+def texts(settings: Iterable[str]) -> dict[str, str]:
+    """Name and text of parameters given as NAME=VALUE, or NAME=@FILE.
+
+    Raises:
+        RequestError: one has no value, or its file cannot be read.
+    """
+    given = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise RequestError(f"--parameter {setting}: write NAME=VALUE")
+        try:
+            given[name] = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
+        except OSError as error:
+            raise RequestError(f"--parameter {name}: {value[1:]}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise RequestError(f"--parameter {name}: its value is not YAML") from None
+    return given
+
+
+def _value(name: str, text: str, kind: str) -> Any:
+    """The value of a parameter of a KFP type; text that is meant as text may look like a number or a date."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RequestError(f"--parameter {name}: its value is not YAML") from None
+    if kind == "STRING":
+        return value if isinstance(value, str) else text
+    types, called = KINDS[kind]
+    if not isinstance(value, types) or isinstance(value, bool) != (kind == "BOOLEAN"):
+        raise RequestError(f"--parameter {name}: must be {called}, not {text!r}")
+    return value
+
+
+def revision(files: Files) -> str:
+    """State of raw files: equal as long as no file comes, goes or changes.
+
+    Where they cannot be listed from here it is the time, so that nothing old is taken for them.
+    """
+    found = []
+    try:
+        for pattern in (*files.train, *files.valid, *files.test):
+            if is_stored(pattern):
+                found += [(str(each.at), each.bytes, each.generation) for each in stored(pattern)]
+                continue
+            system, path = fsspec.url_to_fs(pattern)
+            for name in sorted(system.glob(path) if "*" in path else [path]):
+                its = system.info(name)
+                state = next((its[k] for k in ("generation", "etag", "ETag", "mtime") if its.get(k)), None)
+                if state is None:
+                    raise OSError(name)
+                found.append((name, its.get("size"), str(state)))
+    except (OSError, ImportError, ValueError):  # StorageError is one
+        return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
+
+
+def six_fields(cron: str) -> str:
+    """A cron expression as KFP takes it, which has seconds first; five fields start at second 0.
+
+    Raises:
+        RequestError: neither five nor six fields, or one that is none of a cron expression.
+    """
+    fields = cron.split()
+    if len(fields) not in (5, 6) or not all(re.fullmatch(r"[\w*/,?#-]+", field) for field in fields):
+        raise RequestError(
+            f"--cron {cron!r}: write six fields, such as '0 0 2 * * *' for two every night: "
+            "second, minute, hour, day, month, weekday"
+        )
+    return " ".join(["0"] * (6 - len(fields)) + fields)

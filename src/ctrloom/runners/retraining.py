@@ -1,0 +1,67 @@
+"""Scheduled retraining and the regression evaluation on this machine, as their pipelines have them."""
+
+from pathlib import Path
+
+from ctrloom import storage
+from ctrloom.config import CompareConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.config.retraining import RetrainingConfig
+from ctrloom.data.ingest.date_window import last_day, windowed
+from ctrloom.evaluation.gate import Verdict, load_verdict
+from ctrloom.evaluation.regression import Baseline, RegressionVerdict, load_regression
+from ctrloom.runners.local import STEPS, RunError, comparison_arguments, done, local_files, run_pipeline
+
+EXPECTED = ("ingest-window", "champion", "grow", "drift", "refresh", "gate", "report")
+
+
+def retraining_arguments(config: RetrainingConfig, store: Path | str) -> dict[str, object]:
+    """Parameters of the pipeline `scheduled_retrain`, but for the last day of its window."""
+    return {**config.model_dump(mode="json", exclude_none=True), "store": str(store)}
+
+
+def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Verdict:
+    """Run a scheduled retraining; the verdict, the reports and the challenger go to the folder `output`.
+
+    Raises:
+        RunError: a step failed, or KFP is not installed.
+        ConfigError: there is no registry, no file has a date in its name, or `until` is no day.
+    """
+    results = {
+        "verdict.json": ("gate", "verdict/verdict.json"),
+        "verdict.md": ("gate", "verdict/verdict.md"),
+        "drift.json": ("drift", "drift/drift.json"),
+        "bundle": ("refresh", "bundle"),
+        "report.html": ("report", "report/report.html"),
+        "report.md": ("report", "report/report.md"),
+    }
+    if config.registry is None:
+        raise ConfigError(f"{config.name}: registry: name the folder or URL that holds the champion")
+    output, day = output.resolve(), last_day(until)
+    inputs = local_files(windowed(config.data, day, config.days).files)
+    storage.write_json(output / "config.json", config.model_dump(mode="json"))
+    parameters = {**retraining_arguments(config, output.parent / "data"), "until": day.isoformat()}
+    run_pipeline("scheduled_retrain", parameters, output, EXPECTED, results, inputs)
+    verdict = load_verdict(output / "verdict.json")
+    if verdict.promote and "promote" not in done(output / STEPS):
+        raise RunError(f"step promote: did not run; what KFP said is at the end of {output / 'log.txt'}")
+    return verdict
+
+
+def regression_local(config: CompareConfig, baseline: Baseline, output: Path) -> RegressionVerdict:
+    """Run a comparison and hold it against a baseline; the verdict and the table go to the folder `output`.
+
+    Raises:
+        RunError: a step failed, or KFP is not installed.
+    """
+    results = {
+        "verdict.json": ("regression", "verdict/verdict.json"),
+        "verdict.md": ("regression", "verdict/verdict.md"),
+        "comparison": ("compare-table", "table"),
+    }
+    expected = ("ingest", "vocabulary", "compare-job", "compare-table", "regression", "require")
+    output = output.resolve()
+    # Not strict: the verdict is read here, and a failed step would leave no results.
+    extra = {"baseline": baseline.model_dump(mode="json"), "strict": False}
+    parameters = {**comparison_arguments(config, output / "data"), **extra}
+    run_pipeline("regression_eval", parameters, output, expected, results, local_files(config.data.files))
+    return load_regression(output / "verdict.json")

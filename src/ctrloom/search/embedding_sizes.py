@@ -1,0 +1,120 @@
+"""AIM's second stage: which positions of its embedding each field needs (AIM, section 3.4).
+
+Every position of every field has a gate in each order and function; GRDA drives them to zero while the model
+over the given interactions trains.
+
+F fields, D embedding size, O order.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ctrloom.architecture import Architecture, Function, Interaction, KeptPositions
+from ctrloom.config import AIMConfig, AIMSettings
+from ctrloom.models.aim import PositionGatedAIM
+from ctrloom.search.gates import Group, Schedule, Stage
+from ctrloom.search.interface import Found, Task
+from ctrloom.search_trace import Candidate, EmbeddingGates, SearchTrace
+from ctrloom.training.loop import pick_device, seed_everything
+
+
+def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper: AIMSettings) -> Found:
+    """The positions of each field's embedding that the given interactions need.
+
+    A position is kept where its gate is not zero and an interaction can use it: a product of embeddings has
+    nothing where one of them has nothing. An interaction without any position left is dropped, and the trace
+    says so. The control `whole-embeddings` is what was given.
+
+    Raises:
+        ValueError: functions share their embeddings, or the architecture has no interactions.
+    """
+    refuse_shared(hyper)
+    if not given.interactions:
+        raise ValueError("there are no interactions to search embedding sizes for; lower search.threshold")
+    stage, model = _stage(task, given, config, hyper)
+    stage.run("search, embedding sizes")
+    kept: set[Interaction] = set()
+    positions, gates = [], []
+    for order in given.orders:
+        for function in given.functions(order):
+            group = [i for i in given.interactions if (i.order, i.function) == (order, function)]
+            places = [task.schema.indices(interaction.fields) for interaction in group]
+            gate_FD = model.gates.get_parameter(f"{order}_{function}.gate_FD").detach().cpu()
+            alive, used_FD = usable(gate_FD != 0, places, function)
+            kept |= {each for each, lives in zip(group, alive, strict=True) if lives}
+            for f in sorted({f for fields in places for f in fields}):
+                name, used = task.schema.names[f], tuple(used_FD[f].nonzero().flatten().tolist())
+                left = tuple((gate_FD[f] * used_FD[f]).tolist())
+                gates.append(EmbeddingGates(field=name, order=order, function=function, gates=left))
+                if 0 < len(used) < hyper.embedding_size:
+                    about = KeptPositions(field=name, order=order, function=function, positions=used)
+                    positions.append(about)
+    found = given.model_copy(
+        update={
+            "interactions": tuple(i for i in given.interactions if i in kept),
+            "embedding_size": hyper.embedding_size,
+            "positions": tuple(positions),
+        }
+    )
+    trace = SearchTrace(
+        method="aim",
+        base=config.base,
+        orders=given.orders,
+        candidates=tuple(_candidate(i, i in kept) for i in given.interactions),
+        embedding_gates=tuple(gates),
+        steps=stage.steps,
+        epochs=stage.passes,
+        seconds=stage.seconds,
+        rows_per_second=stage.rows_seen / stage.seconds,
+        hyperparameters=config.model_dump(mode="json"),
+    )
+    return Found(found, trace, {"whole-embeddings": [given]})
+
+
+def refuse_shared(hyper: AIMSettings) -> None:
+    """Raise ValueError where functions share their embeddings."""
+    if hyper.shared_embeddings:
+        raise ValueError(
+            "models.aim.shared_embeddings: embedding sizes are searched per function, which needs tables of "
+            "their own; set search.search_embeddings: false"
+        )
+
+
+def usable(
+    kept_FD: Tensor, places: Sequence[tuple[int, ...]], function: Function
+) -> tuple[list[bool], Tensor]:
+    """Of one order and function: which interactions have positions left, and which positions they use."""
+    used_FD, alive = torch.zeros_like(kept_FD), []
+    for fields in map(list, places):
+        left_OD = kept_FD[fields]
+        if function != "outer":  # a sum over positions: all fields need the same
+            left_OD = left_OD.all(0).expand_as(left_OD)
+        alive.append(bool(left_OD.any(1).all()))
+        if alive[-1]:
+            used_FD[fields] |= left_OD
+    return alive, used_FD
+
+
+def _stage(
+    task: Task, given: Architecture, config: AIMConfig, hyper: AIMSettings
+) -> tuple[Stage, PositionGatedAIM]:
+    generator = seed_everything(config.seed + 1)
+    model = PositionGatedAIM(given, task.schema, hyper).to(pick_device(hyper.device))
+    schedule = Schedule.of(
+        config,
+        hyper,
+        epochs=config.embedding_epochs,
+        gate_learning_rate=config.embedding_gate_learning_rate,
+        mu=config.embedding_mu,
+        threshold=config.embedding_threshold,
+        gate_warm_up=config.embedding_warm_up,
+    )
+    groups = [Group(gate_FD) for gate_FD in model.gates.parameters()]
+    return Stage(model, groups, task.train, schedule, generator), model
+
+
+def _candidate(given: Interaction, kept: bool) -> Candidate:
+    gate = 0.0 if given.score is None else given.score
+    return Candidate(fields=given.fields, function=given.function, gate=gate, kept=kept)

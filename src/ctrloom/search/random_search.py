@@ -1,0 +1,81 @@
+"""Graphs that are compared by training each: AutoPI-R's random ones, or the finalists of a search."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ctrloom import distributed
+from ctrloom.architecture import Architecture, CellGraph
+from ctrloom.config import AutoPIConfig, AutoPISettings
+from ctrloom.data.batches.batch import Batch
+from ctrloom.models import build
+from ctrloom.search.cell_graphs import random_graph
+from ctrloom.search.interface import Task
+from ctrloom.search_trace import SampledGraph, SearchTrace
+from ctrloom.training.history import History
+from ctrloom.training.loop import seed_everything
+from ctrloom.training.step import loss_of
+
+
+class Trial(NamedTuple):
+    """A graph that was trained, and what came of it."""
+
+    sample: SampledGraph
+    history: History
+    score: float
+
+
+def trials(
+    graphs: Sequence[CellGraph],
+    train: Callable[..., History],
+    task: Task,
+    config: AutoPIConfig,
+    hyper: AutoPISettings,
+) -> list[Trial]:
+    """Every graph trained from scratch, all with one seed."""
+    done = []
+    for number, graph in enumerate(graphs, 1):
+        seed_everything(config.seed)
+        model = build(config.base, architecture(task, "random", graph), task.schema, hyper)
+        title = f"search, graph {number} of {len(graphs)}"
+        history = train(model, task.train, task.valid, hyper, config.seed, title)
+        epoch = history.best_epoch
+        sample = SampledGraph(
+            cells=graph, valid_auc=epoch.valid_auc, valid_logloss=epoch.valid_logloss, seconds=history.seconds
+        )
+        done.append(Trial(sample, history, epoch.score(hyper.monitor)))
+    return done
+
+
+def best_of(tried: Sequence[Trial]) -> CellGraph:
+    """The graph that reached most; of equals the first."""
+    return max(tried, key=lambda trial: trial.score).sample.cells
+
+
+def architecture(task: Task, method: str, graph: CellGraph) -> Architecture:
+    """What a model is built from when it is that graph."""
+    return Architecture(method=method, fields=task.schema.names, interactions=(), cells=graph)
+
+
+def random_controls(task: Task, config: AutoPIConfig) -> dict[str, list[Architecture]]:
+    """Random graphs of the same size, which what is found must beat."""
+    draws = range(config.seed, config.seed + config.random_draws)
+    graphs = [architecture(task, "random", random_graph(config.nodes, draw)) for draw in draws]
+    return {"random": graphs} if graphs else {}
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, batches: Sequence[Batch]) -> float:
+    """Of batches, those of all processes; the model stays in the mode that it is in."""
+    losses = [loss_of(model, batch) * batch.total for batch in batches]
+    return float(distributed.all_reduce(torch.stack(losses).sum())) / sum(batch.total for batch in batches)
+
+
+def trace_of(config: AutoPIConfig, **found: Any) -> SearchTrace:
+    """A trace without candidates: the method does not choose single interactions."""
+    settings = config.model_dump(mode="json")
+    return SearchTrace(
+        method="autopi", base=config.base, orders=(), candidates=(), hyperparameters=settings, **found
+    )

@@ -1,0 +1,1 @@
+"""Statistics of candidate interactions, computed from their fields alone."""

@@ -1,0 +1,83 @@
+"""Rows and clicks that each combination of values has: what statistics of fields are computed from.
+
+N training rows, A all rows, F fields.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrloom.metrics.measure import EvaluationError, Floats
+
+DENSE_KEYS = 1 << 21  # up to so many possible combinations a table is faster than sorting
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of rows, and what each row counts."""
+
+    label_N: Ids
+    weight_N: Floats | None
+
+    @property
+    def rate(self) -> float:
+        """Label rate."""
+        return float(np.average(self.label_N, weights=self.weight_N))
+
+    def shuffled(self) -> "Labels":
+        """The same labels, with their weights, at other rows; always in the same way."""
+        place_N = np.random.default_rng(0).permutation(len(self.label_N))
+        return Labels(self.label_N[place_N], None if self.weight_N is None else self.weight_N[place_N])
+
+    def require_both(self, split: str) -> None:
+        """Raise EvaluationError unless 0 and 1 occur."""
+        if not 0 < self.label_N.sum() < len(self.label_N):
+            raise EvaluationError(f"the {len(self.label_N)} {split} rows must hold both labels, 0 and 1")
+
+
+def sample(ids_NF: NDArray, label_N: NDArray, weight_N: NDArray | None, rows: int) -> tuple[NDArray, Labels]:
+    """At most `rows` random rows, always the same ones."""
+    weight_N = None if weight_N is None else weight_N.astype(np.float64)
+    if len(label_N) <= rows:
+        return ids_NF, Labels(label_N.astype(np.int64), weight_N)
+    chosen = np.sort(np.random.default_rng(0).choice(len(label_N), rows, replace=False, shuffle=False))
+    weight_N = None if weight_N is None else weight_N[chosen]
+    return ids_NF[chosen], Labels(label_N[chosen].astype(np.int64), weight_N)
+
+
+def numbered(value_A: NDArray) -> tuple[Ids, int]:
+    """Values numbered from 0, and how many numbers there are."""
+    distinct, code_A = np.unique(value_A, return_inverse=True)
+    return code_A.astype(np.int64), len(distinct)
+
+
+def combined(codes: list[tuple[Ids, int]]) -> tuple[Ids, int]:
+    """One number per combination of values, and a bound on them; renumbered before it outgrows int64."""
+    key_A, size = codes[0]
+    for code_A, values in codes[1:]:
+        if size * values >= 1 << 62:
+            distinct, key_A = np.unique(key_A, return_inverse=True)
+            size = len(distinct)
+        key_A, size = key_A * values + code_A, size * values
+    return key_A, size
+
+
+def dense(key_N: Ids, rows: Labels, size: int) -> tuple[Floats, Floats]:
+    """Rows and clicks (or the weights of these) of each key below `size`."""
+    counts = np.bincount(key_N * 2 + rows.label_N, rows.weight_N, minlength=2 * size)
+    both = counts.reshape(size, 2).astype(np.float64)
+    return both.sum(1), both[:, 1]
+
+
+def sparse(key_N: Ids, rows: Labels) -> tuple[Ids, Floats, Floats]:
+    """Distinct keys, ascending, with their rows and clicks (or the weights of these)."""
+    if rows.weight_N is not None:
+        distinct, place_N = np.unique(key_N, return_inverse=True)
+        return distinct, *dense(place_N, rows, len(distinct))
+    packed = np.sort(key_N * 2 + rows.label_N)  # the label rides along in the lowest bit: one sort, no places
+    starts = np.flatnonzero(np.concatenate([[True], packed[1:] >> 1 != packed[:-1] >> 1]))
+    seen = np.diff(np.append(starts, len(packed))).astype(np.float64)
+    return packed[starts] >> 1, seen, np.add.reduceat(packed & 1, starts).astype(np.float64)

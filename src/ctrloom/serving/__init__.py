@@ -1,0 +1,1 @@
+"""Trained models in use: scoring raw rows, and the registry of versions."""

@@ -1,0 +1,85 @@
+"""Score raw rows with nothing but a bundle."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.special import expit
+
+from ctrloom import storage
+from ctrloom.data.batches.tensors import to_rows
+from ctrloom.data.ingest.cast import TypedBatch, read_rows
+from ctrloom.data.sources.files import resolve
+from ctrloom.data.vocabulary.encode import Encoder
+from ctrloom.models.bundle import Bundle, load_bundle
+from ctrloom.progress import progress
+from ctrloom.training.loop import pick_device, score
+
+COLUMNS = pa.schema([("row", pa.int64()), ("probability", pa.float32()), ("malformed", pa.string())])
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a prediction wrote."""
+
+    rows: int
+    malformed: int
+
+
+def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
+    """Write a Parquet file with one row per input row, in input order.
+
+    `row` counts from 0 through all files; a malformed row has no probability, and `malformed` says why. The
+    files have the layout of the training data; label and weight may be absent.
+
+    Raises:
+        StorageError: the bundle is incomplete, or the output cannot be written.
+        DataError: a file is missing, empty or has other columns.
+    """
+    device = pick_device("auto")
+    loaded, encoder = load_bundle(bundle, device), Encoder.load(bundle)
+    rows = malformed = 0
+    with storage.atomic_file(output) as aside, pq.ParquetWriter(aside, COLUMNS, compression="zstd") as writer:
+        with progress("predict", None) as advance:
+            for batch in read_rows(loaded.schema.source, resolve(files), with_label=False):
+                writer.write_table(_scored(loaded, encoder, batch))
+                rows, malformed = rows + batch.rows, malformed + len(batch.malformed)
+                advance(batch.rows)
+    return Predicted(rows, malformed)
+
+
+def probabilities(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
+    """Probability of a click for each typed row (N,), float32."""
+    return np.asarray(expit(logits(bundle, encoder, table)), dtype=np.float32)
+
+
+def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
+    """Logit of a click for each typed row (N,), float64.
+
+    Where training kept only a share w of the negative rows, p / (p + (1 - p) / w): ln w more on the logit.
+    """
+    rows = to_rows(bundle.schema, encoder.encode(table))
+    device = next(bundle.model.parameters()).device
+    logit_N = score(bundle.model, rows.to(device)).astype(np.float64)
+    return np.asarray(logit_N + math.log(bundle.schema.negatives_kept))
+
+
+def _scored(bundle: Bundle, encoder: Encoder, batch: TypedBatch) -> pa.Table:
+    scored = {
+        "row": batch.positions,
+        "probability": probabilities(bundle, encoder, batch.coded),
+        "malformed": pa.nulls(len(batch.positions), pa.string()),
+    }
+    rejected = {
+        "row": np.array([row.position for row in batch.malformed], dtype=np.int64),
+        "probability": pa.nulls(len(batch.malformed), pa.float32()),
+        "malformed": pa.array(
+            [f"{row.file}:{row.line}: {row.reason}" for row in batch.malformed], pa.string()
+        ),
+    }
+    both = pa.concat_tables([pa.table(scored, schema=COLUMNS), pa.table(rejected, schema=COLUMNS)])
+    return both.sort_by("row")

@@ -1,0 +1,200 @@
+"""Model bundles under one URL: versions that never change, and one of them the champion.
+
+`versions/<version>/version.json` is written last and makes a version of the files beside it. `champion.json`
+names the promoted version, and is replaced only by who has seen what it replaces.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ctrloom import storage
+from ctrloom.config.base import StrictModel
+from ctrloom.storage import ConflictError, Place, StorageError, objects
+
+FILES = "bundle"
+
+
+class RegistryError(ValueError):
+    """A registry that cannot do what was asked; the message names it and the way out."""
+
+
+class PromotionConflictError(RegistryError):
+    """Somebody else promoted first; the message says who won."""
+
+
+class BundleFile(StrictModel):
+    """One file of a bundle."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Version(StrictModel):
+    """`version.json`: a model bundle, what it measured and where it comes from."""
+
+    version: str  # named by its content: one bundle has one version
+    created: datetime
+    files: tuple[BundleFile, ...]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+class Champion(StrictModel):
+    """`champion.json`: the promoted version."""
+
+    version: str
+    previous: str | None
+    promoted: datetime
+    promotion: str  # tells apart two promotions of one version
+
+
+class Registry:
+    """Versions and champion under a URL: file://, gs:// or s3://, or a path."""
+
+    def __init__(self, url: str | Place) -> None:
+        self.base = storage.place(url)
+
+    def add(self, bundle: Path, metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+        """Keep a bundle (a folder) as a version; one that is there already stays as it is.
+
+        Raises:
+            RegistryError: `bundle` is no folder of files.
+            StorageError: the registry cannot be written.
+        """
+        paths = sorted(path for path in bundle.rglob("*") if path.is_file())
+        if not paths:
+            raise RegistryError(f"{bundle}: has no files; give the folder of a model bundle")
+        files = tuple(_described(path, bundle) for path in paths)
+        name = hashlib.sha256("\n".join(f"{f.sha256} {f.path}" for f in files).encode()).hexdigest()[:12]
+        record = self._record(name)
+        if objects.read(record):
+            return name
+        storage.upload(bundle, record.parent / FILES)
+        version = Version(
+            version=name,
+            created=datetime.now(UTC),
+            files=files,
+            metrics=dict(metrics),
+            provenance=dict(provenance),
+        )
+        with suppress(ConflictError):  # somebody added the same bundle meanwhile
+            objects.replace(record, _json(version), expected=None)
+        return name
+
+    def versions(self) -> list[Version]:
+        """All versions, the oldest first."""
+        names = storage.folders(self.base / "versions")
+        found = [self._read(name) for name in names]  # without a record: not whole yet, or never to be
+        return sorted((version for version in found if version), key=lambda v: (v.created, v.version))
+
+    def version(self, name: str) -> Version:
+        """One version.
+
+        Raises:
+            RegistryError: there is none of this name.
+        """
+        if version := self._read(name):
+            return version
+        known = ", ".join(version.version for version in self.versions()) or "none"
+        raise RegistryError(f"{self.base}: has no version {name!r}; its versions are {known}")
+
+    def champion(self) -> tuple[str, str] | None:
+        """Name of the promoted version and the generation of its promotion; None before the first."""
+        found = self._champion()
+        return found and (found[0].version, found[1])
+
+    def record(self) -> Champion | None:
+        """The promotion that holds."""
+        found = self._champion()
+        return found and found[0]
+
+    def promote(self, name: str, expected: str | None) -> str:
+        """Make a version the champion, provided that the promotion `expected` still holds; see `champion`.
+
+        Returns the generation of the new promotion.
+
+        Raises:
+            PromotionConflictError: another promotion came first.
+            RegistryError: there is no such version.
+        """
+        self.version(name)
+        found = self._champion()
+        if (found and found[1]) != expected:
+            raise self._lost(name)
+        previous = found and found[0].version
+        champion = Champion(
+            version=name, previous=previous, promoted=datetime.now(UTC), promotion=uuid.uuid4().hex
+        )
+        try:
+            return objects.replace(self._place, _json(champion), expected)
+        except ConflictError:
+            raise self._lost(name) from None
+
+    def fetch(self, name: str, to: Path) -> Path:
+        """Copy the bundle of a version to the folder `to`, which appears whole or not at all.
+
+        Raises:
+            RegistryError: there is no such version, or its files are not those that were added.
+        """
+        version = self.version(name)
+        with storage.atomic_directory(to) as aside:
+            storage.download(self._record(name).parent / FILES, aside)
+            found = {str(path.relative_to(aside)): path for path in aside.rglob("*") if path.is_file()}
+            for file in version.files:
+                if file.path not in found or storage.sha256(found.pop(file.path)) != file.sha256:
+                    raise RegistryError(
+                        f"{self.base}: {file.path} of version {name} is not the file that was added; "
+                        "promote another version"
+                    )
+            for path in found.values():  # what an interrupted writer of another day left
+                path.unlink()
+        return to
+
+    @property
+    def _place(self) -> Place:
+        return self.base / "champion.json"
+
+    def _record(self, name: str) -> Place:
+        return self.base / "versions" / name / "version.json"
+
+    def _read(self, name: str) -> Version | None:
+        stored = objects.read(self._record(name))
+        if stored is None:
+            return None
+        return Version.parse(_parsed(stored.content, self._record(name)), str(self._record(name)))
+
+    def _champion(self) -> tuple[Champion, str] | None:
+        stored = objects.read(self._place)
+        if stored is None:
+            return None
+        return Champion.parse(_parsed(stored.content, self._place), str(self._place)), stored.generation
+
+    def _lost(self, name: str) -> PromotionConflictError:
+        won = self.record()
+        who = f"{won.version} became champion at {won.promoted:%Y-%m-%d %H:%M:%S} UTC" if won else "none is"
+        return PromotionConflictError(
+            f"{self.base}: {name} was not promoted: {who} meanwhile; compare with that one and promote again"
+        )
+
+
+def _described(path: Path, base: Path) -> BundleFile:
+    relative = path.relative_to(base).as_posix()
+    return BundleFile(path=relative, bytes=path.stat().st_size, sha256=storage.sha256(path))
+
+
+def _json(section: StrictModel) -> bytes:
+    return storage.as_json(section.model_dump(mode="json")).encode()
+
+
+def _parsed(content: bytes, place: Place) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise StorageError(f"{place}: is not JSON: {error}") from None

@@ -1,0 +1,69 @@
+"""Trainings of a fixed length, short enough to compare many models by."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from ctrloom import distributed
+from ctrloom.config import Hyperparameters
+from ctrloom.data.batches.batch import BatchSource
+from ctrloom.progress import progress
+from ctrloom.training.history import Epoch, History
+from ctrloom.training.loop import (
+    adam_of,
+    pick_device,
+    run_epoch,
+    seed_everything,
+    steps_in_pass,
+    validated,
+)
+from ctrloom.training.step import Step, products_in
+
+
+def fit_briefly(
+    model: nn.Module, train: BatchSource, valid: BatchSource, hyper: Hyperparameters, seed: int, title: str
+) -> History:
+    """Train for all of `epochs`; the weights of the last one stay, and no validation row had a say in them.
+
+    Most of what a training gains it gains when its learning rate falls, so models are compared after that.
+    """
+    valid = valid.to(pick_device(hyper.device))
+    epochs: list[Epoch] = []
+    seconds, began = 0.0, time.perf_counter()
+    for number, loss in enumerate(falling(model, train, hyper, seed, title), 1):
+        seconds += time.perf_counter() - began
+        epochs.append(validated(model, valid, number, loss))
+        began = time.perf_counter()
+    rate = train.total * len(epochs) / seconds
+    return History(epochs=tuple(epochs), best=len(epochs), seconds=seconds, rows_per_second=rate)
+
+
+def falling(
+    model: nn.Module,
+    train: BatchSource,
+    hyper: Hyperparameters,
+    seed: int,
+    title: str,
+    before: Callable[[], object] | None = None,
+) -> Iterator[float]:
+    """Mean loss of each epoch of a training whose learning rate falls to nothing along half a cosine.
+
+    `before` is called ahead of each step.
+    """
+    generator = seed_everything(seed)
+    device = pick_device(hyper.device)
+    distributed.prepare_process(model.to(device))
+    train = train.to(device)
+    optimizer = adam_of(model, hyper)
+    steps = hyper.epochs * steps_in_pass(train.total, hyper.batch_size)
+    cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: (1 + math.cos(math.pi * n / steps)) / 2)
+    step = Step(model, optimizer.step, [optimizer], before=before, after=cosine.step)
+    with progress(title, hyper.epochs * train.total) as advance:
+        for number in range(1, hyper.epochs + 1):
+            with products_in(hyper.precision, device):
+                loss = run_epoch(step, train, hyper.batch_size, generator, advance)
+            advance(0, f"epoch {number}, loss {loss:.5f}")
+            yield loss
