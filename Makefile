@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := runs/demo
 
-# What images are built with: their name, and more options of the engine, such as --build-arg BASE=...
+# Images: the engine, their name, and further options of the engine, such as --build-arg BASE=...
 ENGINE  ?= $(or $(CTRLOOM_ENGINE),$(shell command -v podman || command -v docker))
 IMAGE   ?= ctrloom-python
 RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -18,7 +18,7 @@ IMAGE_OPTIONS ?=
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-setup: $(STAMP)  ## make .venv with ctrloom, its extras and the development tools
+setup: $(STAMP)  ## create .venv with ctrloom, its extras and the development tools
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ctrloom needs Python 3.11 or newer; set PYTHON=...")'
@@ -27,11 +27,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gcs,pipelines,s3,trees,dev]'
 	@touch $@
 
-demo: setup  ## make clicks with planted interactions and run the whole pipeline on them
+demo: setup  ## generate clicks with planted interactions and run the whole pipeline on them
 	$(BIN)/ctrloom synth --output data/demo
 	$(BIN)/ctrloom run configs/demo.yaml --output $(DEMO)
 
-test: setup lint  ## lint, then all tests but the slow ones
+test: setup lint  ## lint, then all tests except the slow ones
 	$(BIN)/pytest -m "not slow and not containers and not cluster"
 
 test-long: setup  ## the tests that take minutes
@@ -50,7 +50,7 @@ test-containers: setup  ## the pipeline with every step in a container; needs po
 test-cluster: setup  ## every pipeline on Kubeflow Pipelines; needs kubectl, CTRLOOM_ENDPOINT, _STORE, _PIPELINE_ROOT and _IMAGE
 	$(BIN)/pytest -m cluster tests/cluster -rP
 
-bench: setup  ## speed of training and searching; BENCH='--fuxictr CLONE --peer-python PYTHON' measures peers beside
+bench: setup  ## speed of training and searching; BENCH='--fuxictr CLONE --peer-python PYTHON' measures peers too
 	$(BIN)/python benchmarks/training $(BENCH)
 
 lint: setup  ## ruff and mypy
@@ -58,7 +58,7 @@ lint: setup  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup  ## let ruff rewrite the code
+format: setup  ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -66,14 +66,14 @@ compile: setup  ## compile the pipelines to YAML, and write the components' READ
 	$(BIN)/python -W ignore -m pipelines
 	$(BIN)/python -W ignore -m components
 
-images: image-cpu image-gpu  ## build the images with podman or docker (or image-cpu, image-gpu alone)
+images: image-cpu image-gpu  ## build the images with podman or docker (or only image-cpu, image-gpu)
 
 image-cpu image-gpu: image-%:
 	@test -n "$(ENGINE)" || { echo "make images: neither podman nor docker is on the PATH; install one" >&2; exit 1; }
 	$(ENGINE) build --file docker/Dockerfile.$* --tag $(IMAGE):$(RELEASE)$(if $(filter gpu,$*),-gpu) \
 	  --build-arg VERSION=$(RELEASE)$(if $(COMMIT),+$(COMMIT)) $(IMAGE_OPTIONS) .
 
-image-spark:  ## add Spark to the image for CPUs
+image-spark:  ## add Spark to the CPU image
 	@test -n "$(ENGINE)" || { echo "make image-spark: neither podman nor docker is on the PATH; install one" >&2; exit 1; }
 	$(ENGINE) build --file docker/Dockerfile.spark --tag $(IMAGE):$(RELEASE)-spark \
 	  --build-arg IMAGE=$(IMAGE):$(RELEASE) $(IMAGE_OPTIONS) .
@@ -82,5 +82,5 @@ manifests: setup  ## build the Kubernetes manifests into build/manifests, and va
 	$(BIN)/python manifests/render.py build/manifests
 	$(BIN)/pytest tests/manifests
 
-clean:  ## remove the environment and caches; data and runs stay
+clean:  ## remove the environment and caches, but not data and runs
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

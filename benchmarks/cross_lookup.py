@@ -1,9 +1,9 @@
-"""What it costs to find cross ids by key, against having stored them; and a search step over the same table.
+"""The cost of finding cross ids by key, compared with stored ids; and a search step over the same table.
 
     python benchmarks/cross_lookup.py [--rows 400000] [--keys 20000000]
 
 Synthetic rows of Criteo's shape: 26 categorical fields with log-uniform ids, their 325 pairs, and crosses of
-the values that are most frequent in a larger sample. Every way of measuring runs in a process of its own.
+the most frequent values in a larger sample. Each measurement runs in its own process.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from ctrloom.training.step import loss_of, products_in
 
 BATCH, STEPS = 2000, 10
 NUMBERS, TOKENS = 13, 26
-VALUES = 514_758  # of all fields of tokens on Criteo, without those seen less than 20 times
+VALUES = 514_758  # of Criteo's token fields that occur at least 20 times
 CRITEO = 45_840_617  # rows
 STEP_WAYS = {
     "float32": "row-wise Adam, float32",
@@ -74,7 +74,7 @@ def draw(made: Schema, rows: int, seed: int) -> Batch:
 
 
 def crossed(made: Schema, keys: int) -> tuple[Schema, CrossKeys]:
-    """Crosses with `keys` kept values in all: those of a sample of rows, filled up with values at random."""
+    """Crosses with `keys` kept values in total: those of a sample of rows, plus random values."""
     sample = draw(made, 200_000, seed=1).ids_NC.numpy()
     rng, found = np.random.default_rng(2), {}
     tokens = [(i, f) for i, f in enumerate(made.fields) if f.kind == "categorical"]
@@ -95,7 +95,7 @@ def crossed(made: Schema, keys: int) -> tuple[Schema, CrossKeys]:
 
 
 def timed(step: Callable[[int], Any]) -> dict[str, float]:
-    """Least seconds of a step, on the clock and of the processor: other work can only add to them."""
+    """Minimum wall time and CPU time of a step: other load can only add to them."""
     clock, processor = [], []
     for number in range(STEPS):
         began = time.perf_counter(), time.process_time()
@@ -106,7 +106,7 @@ def timed(step: Callable[[int], Any]) -> dict[str, float]:
 
 
 def measure(way: str, rows: int, keys: int) -> dict[str, float]:
-    """One way, measured in a process of its own."""
+    """Measure one way in this process."""
     seed_everything(0)
     made, kept = crossed(schema(), keys)
     data = draw(made, rows, seed=3)
@@ -202,7 +202,7 @@ def report(got: dict[str, dict[str, float]], keys: int, command: str) -> str:
             "",
             f"`python benchmarks/cross_lookup.py {command}. {describe('torch', 'numpy', 'pyarrow')}; "
             f"torch with {torch.get_num_threads()} thread(s); load average of the machine "
-            f"{os.getloadavg()[1]:.0f}, so compare CPU times rather than those on the clock.",
+            f"{os.getloadavg()[1]:.0f}, so compare CPU times rather than wall times.",
             "",
             f"325 pairs of 26 fields, {keys:,} kept values, batches of {BATCH:,} rows (650,000 values, "
             f"{100 * key['found']:.0f} % of them kept ones). Best of {STEPS} batches. Sizes are for all "
@@ -220,7 +220,7 @@ def report(got: dict[str, dict[str, float]], keys: int, command: str) -> str:
             "",
             "OptInter's relaxed model: 39 fields of size 20, 325 crosses of size 10, perceptron 5 x 700, "
             "ids found by key, dense Adam for all but the crosses. The published code's step, with ids given "
-            "and a table of 21,037,504 rows, took 2.829 s on the clock with 2 threads (707 rows/s, 7.45 GB) "
+            "and a table of 21,037,504 rows, took 2.829 s of wall time with 2 threads (707 rows/s, 7.45 GB) "
             "on a quiet machine of this kind.",
             "",
             "| step | s | CPU s | rows per CPU second | most memory |",

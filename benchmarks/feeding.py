@@ -1,9 +1,9 @@
-"""Rows in memory beside streamed ones: from Parquet to the first step, and the rate of the training loop.
+"""Rows in memory compared with streamed rows: time to the first step, and rows/s of the training loop.
 
     python benchmarks/feeding.py [--rows 1250000] [--batch 10000] [--threads 2] [--device cuda]
 
-FM at Criteo's shape with lazy Adam. First an encoded data set is written. Both ways take turns, each turn one
-pass: other work on the machine meets both.
+FM at Criteo's shape with lazy Adam. First an encoded data set is written. Then both ways alternate, one pass
+each, so that other load affects both equally.
 """
 
 import argparse
@@ -32,7 +32,7 @@ TURNS = 5
 
 
 def step_of(dataset: Dataset, device: torch.device) -> Step:
-    """A model that has made no step."""
+    """A new model, before its first step."""
     torch.manual_seed(0)
     hyper = Hyperparameters(embedding_size=20)
     model = build("fm", Architecture.complete(dataset.schema.names), dataset.schema, hyper).to(device)
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=1_250_000, help="of which eight tenths are for training")
+    parser.add_argument("--rows", type=int, default=1_250_000, help="of which 80 %% are for training")
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -63,7 +63,7 @@ def main() -> None:
         first: dict[str, list[float]] = {name: [] for name in ways}
         rates: dict[str, list[float]] = {name: [] for name in ways}
         work: dict[str, list[float]] = {name: [] for name in ways}
-        step_of(dataset, device)(next(ways["streamed"]().batches(given.batch)))  # libraries are loaded
+        step_of(dataset, device)(next(ways["streamed"]().batches(given.batch)))  # loads libraries
         for _ in range(TURNS):
             for name, feed in ways.items():
                 step, generator = step_of(dataset, device), seed_everything(0)

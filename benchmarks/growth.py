@@ -1,10 +1,10 @@
-"""Whether a row costs the same as the work grows: FM over more rows, and over larger vocabularies.
+"""How the cost per row depends on size: FM over more rows, and over larger vocabularies.
 
     python benchmarks/growth.py [--rows 1 3 10 30] [--ids 1 3 10] [--threads 2] [--device cuda]
 
 Criteo's 39 fields, embedding size 20, batches of 10,000 rows, row-wise Adam. All rows are in memory as one
-matrix and shuffled anew; a million different rows are repeated, which changes nothing for the order in which
-memory is read. Passes are timed in parts, and sizes take turns: other work on the machine meets all of them.
+matrix and are shuffled in every pass; a million distinct rows are repeated, which does not change the memory
+access pattern. Passes are timed in parts, and sizes are interleaved, so that other load affects all equally.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PART = {"cpu": 16, "cuda": 90}  # steps that are timed together; a pass over a m
 
 
 class Pass:
-    """A training pass that goes on in parts."""
+    """A training pass that is run in parts."""
 
     def __init__(self, ids: int, rows: int, device: torch.device) -> None:
         schema, drawn = encoded(sizes_of("criteo", ids), DIFFERENT)
@@ -51,7 +51,7 @@ class Pass:
         began, loss = time.perf_counter(), torch.zeros(())
         for _ in range(self.steps):
             loss = self.step(self._next())
-        float(loss)  # until a GPU is done
+        float(loss)  # waits for the GPU
         return self.steps * BATCH / (time.perf_counter() - began)
 
     def _next(self) -> Batch:
@@ -62,7 +62,7 @@ class Pass:
 
 
 def table(title: str, unit: str, passes: dict[int, Pass]) -> list[str]:
-    """Rates of passes that took turns."""
+    """Rates of interleaved passes."""
     rates: dict[int, list[float]] = {size: [] for size in passes}
     for _ in range(PARTS):
         for size, each in passes.items():

@@ -1,10 +1,10 @@
-"""What pruning does for scoring: rows a second in batches, and the time of a single row, model by model.
+"""The effect of pruning on scoring: rows per second in batches, and latency of a single row, by model.
 
     python benchmarks/inference.py [--threads 1] [--rows 20000]
 
 Every model that can be built from a selection of pairs, over all 741 of Criteo's 39 fields and over a quarter
-and a tenth of them, drawn at random: how fast a model is does not depend on which they are. Weights are as
-initialised. Models take turns, and the figures are medians over the turns.
+and a tenth of them, drawn at random: speed does not depend on which pairs are kept. Weights are
+initial ones. Models are interleaved, and the figures are medians over the turns.
 """
 
 import argparse
@@ -34,7 +34,7 @@ NAMES: tuple[ModelName, ...] = (*get_args(TransferName), "autofm", "autodeepfm")
 
 
 def selection(schema: Schema, share: float) -> Architecture:
-    """That share of all pairs."""
+    """A random share of all pairs."""
     every = Architecture.complete(schema.names)
     if share == 1:
         return every
@@ -44,7 +44,7 @@ def selection(schema: Schema, share: float) -> Architecture:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long that took."""
+    """Wall time of a call."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
@@ -63,7 +63,7 @@ def main() -> None:
     single = [rows[i : i + 1] for i in range(SINGLE)]
     lines = []
     for name in NAMES:
-        if name in ("poly2", "hofm"):  # one has crosses, which random data lack; the other higher orders too
+        if name in ("poly2", "hofm"):  # poly2 needs crosses, which random data lack; hofm adds higher orders
             continue
         hyper = Hyperparameters.of({name: {"embedding_size": 20}}, name)
         models = {share: build(name, selection(schema, share), schema, hyper).eval() for share in SHARES}
@@ -72,7 +72,7 @@ def main() -> None:
             for share, model in models.items():
                 whole = seconds(lambda model=model: score(model, rows))  # type: ignore[misc]
                 one = seconds(lambda model=model: [score(model, row) for row in single])  # type: ignore[misc]
-                if turn:  # the first one allocates
+                if turn:  # the first turn allocates
                     found[share].append((len(rows) / whole, one / SINGLE * 1e3))
         rates = {s: statistics.median(rate for rate, _ in each) for s, each in found.items()}
         delays = {s: statistics.median(delay for _, delay in each) for s, each in found.items()}

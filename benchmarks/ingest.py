@@ -1,12 +1,12 @@
-"""Text to encoded rows: ctrloom beside Polars on the same file, in turns, and with less memory than the file.
+"""Text to encoded rows: ctrloom compared with Polars on the same file, and in less memory than the file.
 
     python benchmarks/ingest.py --peer-python ~/peers/bin/python [--rows 2000000] [--rounds 3] [--limit 1024]
 
-The text has the shape of the Criteo logs; `--text` takes a file of that shape instead of making one, tab
-separated and without a header, and only prints what it finds. ctrloom's file has malformed lines besides,
-which go to quarantine (Polars would stop at them). `--limit` runs ctrloom once more on a file of `--times`
-the rows in a control group of that many MiB, page cache included; it wants the right to make one. Last,
-crosses of pairs of fields are counted on the encoded rows.
+The text has the shape of the Criteo logs; `--text` reads a file of that shape (tab separated,
+without a header) instead of generating one, and only prints the results. ctrloom's file also has malformed
+lines, which are quarantined (Polars would stop at them). `--limit` runs ctrloom again on a file of `--times`
+the rows in a control group of that many MiB, including page cache; it needs permission to create one.
+Finally, crosses of pairs of fields are counted on the encoded rows.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def crosses(store: Path) -> dict[str, Any]:
 
 
 def child(*arguments: object, python: str = sys.executable) -> dict[str, Any]:
-    """The figures that another process prints, seconds of the processor included."""
+    """The figures that a child process prints, with its CPU seconds."""
     before = os.times()
     done = subprocess.run([python, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True)
     after = os.times()
@@ -62,7 +62,7 @@ def child(*arguments: object, python: str = sys.executable) -> dict[str, Any]:
 
 @contextmanager
 def group(mebibytes: int) -> Iterator[Path]:
-    """A control group of so much memory; a process that writes its number into the file given is in it."""
+    """A control group with a memory limit; a process joins it by writing its PID to the file."""
     version1 = Path("/sys/fs/cgroup/memory")
     root = version1 if version1.is_dir() else Path("/sys/fs/cgroup")
     here = root / f"ctrloom-{os.getpid()}"
@@ -76,7 +76,7 @@ def group(mebibytes: int) -> Iterator[Path]:
 
 
 def damaged(path: Path) -> int:
-    """Append malformed lines; how many."""
+    """Append malformed lines; returns how many."""
     with open(path, "ab") as file:
         file.write(MALFORMED * 100)
     return 200
@@ -142,7 +142,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=2_000_000)
-    parser.add_argument("--text", type=Path, help="a file to measure, instead of one that is made")
+    parser.add_argument("--text", type=Path, help="a file to measure, instead of a generated one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-python", help="an interpreter that has polars")
     parser.add_argument("--limit", type=int, help="MiB")
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--group", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.text and given.limit:
-        parser.error("--limit makes a text of its own, so it does not go with --text")
+        parser.error("--limit generates its own text and cannot be combined with --text")
     if given.group:
         given.group.write_text(str(os.getpid()))
     if given.child or given.crosses:

@@ -1,10 +1,10 @@
-"""Peak memory and speed of ingest and vocabulary on a text file and on one ten times larger.
+"""Peak memory and speed of ingest and vocabulary on a text file and on one that is ten times larger.
 
     python benchmarks/ingest_memory.py [--rows 1000000] [--folder /tmp/ingest-memory]
 
-Each run is a process of its own, so that its peak resident size is its own. The data have the shape of the
-Criteo display-advertising logs: a label, 13 skewed integers with gaps, 26 tokens whose frequencies fall as
-1/rank.
+Each run is a separate process, to measure its peak resident size. The data have the shape of the Criteo
+display-advertising logs: a label, 13 skewed integers with missing values, 26 tokens with frequencies
+proportional to 1/rank.
 """
 
 import argparse
@@ -34,7 +34,7 @@ MIN_COUNT = 10
 
 def generate(path: Path, rows: int) -> None:
     """Write a file of `rows` rows."""
-    import pyarrow as pa  # not above: ctrloom, imported first, chooses how Arrow allocates
+    import pyarrow as pa  # late: ctrloom, imported first, selects Arrow's allocator
     from pyarrow import csv
 
     rng = np.random.default_rng(7)
@@ -83,7 +83,7 @@ def measure(path: Path, store: Path) -> dict[str, float]:
 
 
 def in_child(path: Path, store: Path, counts: int) -> dict[str, float]:
-    """Run `measure` in a process of its own, with at most so many MiB of counts in memory."""
+    """Run `measure` in a child process, with at most `counts` MiB of value counts in memory."""
     command = [sys.executable, __file__, "--child", str(path), str(store), "--counts", str(counts)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout))
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("/tmp/ingest-memory"))
     parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument(
-        "--counts", type=int, default=32, help="MiB of them in memory: the smaller file fills it"
+        "--counts", type=int, default=32, help="MiB of value counts in memory: the smaller file fills it"
     )
     arguments = parser.parse_args()
     if arguments.child:

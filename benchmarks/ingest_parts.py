@@ -1,9 +1,9 @@
-"""What libraries alone need for each part of ingest and encoding, per row, on one thread.
+"""The time that libraries need for each part of ingest and encoding, per row, on one thread.
 
     python benchmarks/ingest_parts.py [--rows 300000]
 
-The parts are those that ctrloom's stages are made of, called by themselves on rows that are in memory: what
-is left of the time of `benchmarks/ingest.py` beyond their sum is ctrloom's own.
+The parts are those of ctrloom's stages, called individually on rows in memory: the difference between
+their sum and the time of `benchmarks/ingest.py` is ctrloom's overhead.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
     lines: list[str] = []
 
     def timed(what: str, work: Callable[[], Any], rows: int) -> Any:
-        """Best of three, after one to warm up."""
+        """Best of three, after one warm-up."""
         found, best = work(), float("inf")
         for _ in range(3):
             began = time.process_time()
@@ -78,7 +78,7 @@ def main() -> None:
         timed("checksums of both", lambda: [hashlib.sha256(file).digest() for file in both], given.rows)
     total = sum(float(line.split("|")[2]) for line in lines)
     text = [
-        "# What each part of ingest costs by itself",
+        "# The cost of each part of ingest",
         "",
         f"`python benchmarks/ingest_parts.py`, {datetime.date.today().isoformat()}. "
         f"{describe('pyarrow', 'numpy')}; "
@@ -125,7 +125,7 @@ def _coded(cells: pa.Table) -> pa.RecordBatch:
     """Cells of all pieces over one dictionary for each column, of text or numbers."""
     columns = []
     for name in NAMES:
-        indices, values = _told_apart(cells[name], name)
+        indices, values = _factorized(cells[name], name)
         values = values.cast(pa.string())
         if name not in TOKENS:
             values = pc.if_else(pc.equal(values, ""), "0", values).cast(pa.float64())
@@ -133,8 +133,8 @@ def _coded(cells: pa.Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, NAMES)
 
 
-def _told_apart(column: pa.ChunkedArray, name: str) -> tuple[pa.Array, pa.Array]:
-    """Places of values, and the values; tokens, which have eight bytes, as numbers by pandas."""
+def _factorized(column: pa.ChunkedArray, name: str) -> tuple[pa.Array, pa.Array]:
+    """Factorize: codes and distinct values; 8-byte tokens as integers, with pandas."""
     chunks = [chunk for chunk in column.chunks if len(chunk)]
     if name not in TOKENS:
         coded = column.dictionary_encode().chunks
@@ -151,7 +151,7 @@ def _divided(rows: pa.RecordBatch, train: np.ndarray) -> list[pa.RecordBatch]:
 
 
 def _counted(rows: pa.RecordBatch, train: np.ndarray) -> dict[str, tuple[pa.Array, np.ndarray]]:
-    """Values of each column, and how often they are in rows of each split and label."""
+    """Values of each column, and their counts by split and label."""
     label = rows["label"].dictionary.to_numpy()[rows["label"].indices.to_numpy()]
     kind = label.astype(np.int64) + 2 * train
     found = {}
@@ -165,7 +165,7 @@ def _counted(rows: pa.RecordBatch, train: np.ndarray) -> dict[str, tuple[pa.Arra
 def _merged(parts: list[dict[str, tuple[pa.Array, np.ndarray]]]) -> dict[str, tuple[pa.Array, np.ndarray]]:
     found = {}
     for name in NUMBERS + TOKENS:
-        indices, values = _told_apart(pa.chunked_array([part[name][0] for part in parts]), name)
+        indices, values = _factorized(pa.chunked_array([part[name][0] for part in parts]), name)
         places = indices.to_numpy().astype(np.int64)
         counts = np.concatenate([part[name][1] for part in parts])
         sums = [np.bincount(places, counts[:, kind], len(values)).astype(np.int64) for kind in range(3)]
@@ -181,7 +181,7 @@ def _counts_written(counts: dict[str, tuple[pa.Array, np.ndarray]]) -> None:
 
 
 def _written(slabs: list[pa.RecordBatch], path: Path) -> None:
-    """Tokens by their dictionaries, unless these are long; numbers without."""
+    """Tokens with their dictionaries, unless these are long; numbers without."""
     short = [name for name in TOKENS if 2 * len(slabs[0][name].dictionary) <= len(slabs[0])]
     tables = [
         pa.table({n: slab[n] if n in short else slab[n].dictionary.take(slab[n].indices) for n in NAMES})

@@ -1,9 +1,9 @@
-"""Polars on the work of benchmarks/ingest.py: count every column's values, then write their ids.
+"""The work of benchmarks/ingest.py with Polars: count every column's values, then write their ids.
 
     python benchmarks/ingest_polars.py ROWS.tsv IDS.parquet MIN_COUNT
 
-Two streaming passes over the text, as its users write it. Nothing is kept between them but the frequent
-values, there is no split and no validation, and a line that is out of shape ends it.
+Two streaming passes over the text. Only the frequent values are kept between them; there is no split and no
+validation, and a malformed line is an error.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What batches 16 times as large cost in quality, plain and with `base_batch_size`, on planted clicks.
+"""The effect of batches 16 times as large on quality, with and without `base_batch_size`, on planted clicks.
 
 python benchmarks/large_batch.py [--seeds 5] [--rows 120000]
 """
@@ -23,7 +23,7 @@ from ctrloom.schema import Field, Schema
 from ctrloom.training.loop import fit, score
 
 BASE, TIMES = 500, 16
-SIZES = {"200 values a field": (200,), "200 and 5,000 values by turns": (200, 5000)}
+SIZES = {"200 values a field": (200,), "200 and 5,000 values, alternating": (200, 5000)}
 SETTINGS: dict[str, Any] = {
     "embedding_size": 10,
     "hidden": [64, 32],
@@ -83,7 +83,7 @@ def main() -> None:
 def trained(
     schema: Schema, parts: tuple[Batch, Batch, Batch], own: dict[str, Any], seed: int
 ) -> tuple[float, float, int, float]:
-    """AUC and logloss of a model on test rows, its best epoch and the seconds of all."""
+    """AUC and logloss of a model on test rows, its best epoch and the training time in seconds."""
     train, valid, test = parts
     hyper = Hyperparameters.parse({**SETTINGS, **own}, "benchmark")
     torch.manual_seed(seed)
@@ -95,7 +95,7 @@ def trained(
 
 
 def clicks(count: int, sizes: tuple[int, ...]) -> tuple[Schema, Batch]:
-    """Made clicks, encoded without files: value v has id v + 2."""
+    """Synthetic clicks, encoded without files: value v has id v + 2."""
     made = Planted(SynthConfig(rows=count, sizes=sizes))
     values, labels = (np.concatenate(part) for part in zip(*made.chunks(), strict=True))
     fields = [

@@ -1,4 +1,4 @@
-"""What a benchmark's result must name."""
+"""The description of a machine for benchmark results."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ def describe(*packages: str) -> str:
 
 
 def on(device: str) -> str:
-    """What a device is called."""
+    """The name of a device."""
     if device != "cuda":
         return "on the CPU"
     import torch

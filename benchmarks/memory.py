@@ -1,4 +1,4 @@
-"""The memory of a process; peers import this too, so it needs nothing but Python."""
+"""Peak memory of a process; peers import this too, so it uses only the standard library."""
 
 import re
 import resource
@@ -6,15 +6,14 @@ from pathlib import Path
 
 
 def peak_mib() -> float:
-    """Most memory that this process had so far, in MiB.
+    """Peak resident memory of this process, in MiB.
 
-    Linux counts a new process' `ru_maxrss` from that of the one that started it, so it is the answer only
-    elsewhere.
+    On Linux `ru_maxrss` of a new process includes that of its parent, so it is used only on other systems.
     """
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # in bytes on macOS
     found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.M)
-    assert found, "Linux tells the most memory of a process"
+    assert found, "no VmHWM in /proc/self/status"
     return int(found[1]) / 1024

@@ -1,9 +1,9 @@
-"""How often OptInter models a planted pair as it was made: by heart, by a product, or not at all.
+"""How often OptInter models a planted pair as it was generated: memorized, as a product, or left out.
 
     python benchmarks/planted_choices.py [--seeds 5]
 
-Every run makes clicks, ingests them, counts crosses and searches, as a user would. The search never sees what
-was planted.
+Every run generates clicks, ingests them, counts crosses and searches, as a user would. The search does not
+see what was planted.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def run(seed: int, name: str, dataset: Dataset, made: Planted) -> tuple[Counter,
 
 
 def planted(made: Planted) -> dict[str, list[tuple[int, ...]]]:
-    """The pairs that were planted, by how."""
+    """The planted pairs, by kind."""
     return {
         "random table": made.tables,
         "product": [t for t in made.interactions if t not in made.tables],
@@ -93,7 +93,7 @@ def main() -> None:
         f"{ROWS:,} rows (80 % train), 4 fields of {FEW} values and 4 of {MANY}. Of the 28 pairs three "
         f"between small fields have a random table ({FEW * FEW} cells of 450 training rows), three "
         f"between large fields a product of rank 2 ({MANY * MANY:,} cells of 4.5 rows), and 22 "
-        "nothing. Sums over seeds; rightly means: table memorized, product factorized, noise left out.",
+        "nothing. Sums over seeds; correct means: table memorized, product factorized, noise left out.",
         "",
         "| search | pairs | memorized | factorized | left out |",
         "|---|---|--:|--:|--:|",
@@ -103,7 +103,7 @@ def main() -> None:
     lines.append("")
     for name, counts in total.items():
         lines.append(
-            f"{name.capitalize()}: {100 * right(counts) / counts.total():.0f} % rightly, in the worst seed "
+            f"{name.capitalize()}: {100 * right(counts) / counts.total():.0f} % correct, in the worst seed "
             f"{100 * worst[name]:.0f} %; {seconds[name] / seeds:.0f} s a search."
         )
     text = "\n".join(lines) + "\n"
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def right(counts: Counter) -> int:
-    """Pairs that are modelled as they were made."""
+    """Pairs that are modelled as they were generated."""
     return sum(counts[pair] for pair in zip(KINDS, CHOICES, strict=True))
 
 

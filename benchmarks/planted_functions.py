@@ -1,10 +1,10 @@
-"""Which function AIM prefers for interactions that follow a known one: planted function x found function.
+"""Which function AIM prefers for interactions with a known function: planted function x found function.
 
     python benchmarks/planted_functions.py [--seeds 5]
 
-Every data set has pairs of one kind, all pairs of four of six fields, each value having one latent vector
-that all its pairs share. What tells the functions apart is this sharing: an inner product of large enough
-embeddings can hold any of them, each pair in positions of its own.
+Every data set has pairs of one kind, all pairs of four of six fields. Each value has one latent vector that
+all its pairs share. Only this sharing distinguishes the functions: an inner product of large enough
+embeddings can represent any of them, with separate positions for each pair.
 """
 
 import argparse
@@ -32,7 +32,7 @@ FIELDS, LINKED, VALUES, LATENT, ROWS = 6, 4, 20, 4, 60_000
 
 
 def clicks(function: Function, seed: int) -> tuple[Schema, Batch]:
-    """Rows whose label follows pairs of the first four fields, all by one function."""
+    """Rows whose label depends on pairs of the first four fields, by one function."""
     rng = np.random.default_rng([seed, FUNCTIONS.index(function)])
     value_NF = rng.integers(VALUES, size=(ROWS, FIELDS))
     latent_FVL = rng.standard_normal((FIELDS, VALUES, LATENT))

@@ -2,8 +2,8 @@
 
     python benchmarks/planted_recovery.py [--seeds 5]
 
-Every cell makes clicks, ingests them, fits vocabularies and searches, as a user would. The search never sees
-what was planted.
+Every cell generates clicks, ingests them, fits vocabularies and searches, as a user would. The search does
+not see what was planted.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class Cell:
 
 
 def prepared(config: SynthConfig, folder: Path) -> Dataset:
-    """Made clicks as an encoded data set."""
+    """Synthetic clicks as an encoded data set."""
     clicks = synthesize(config, folder)
     columns = {"click": "label", **dict.fromkeys(Planted(config).names, "categorical")}
     data = DataConfig.parse({"files": str(clicks), "columns": columns}, "benchmark")
@@ -91,7 +91,7 @@ def main() -> None:
         "",
         "200,000 rows (80 % train), main effects, noise, Zipf-distributed values; `AutoFISConfig` and "
         "`Hyperparameters` by default. Counts are sums over seeds. The threshold ends at 1.8; GRDA keeps "
-        "what is above it; the last two columns say how far the two groups are apart in the worst seed.",
+        "what is above it; the last two columns show the gap between the two groups in the worst seed.",
         "",
         "| shape | planted terms | order | found | wrongly kept | seeds with all found, at most 10 % wrong "
         "| weakest planted | strongest other |",

@@ -2,7 +2,7 @@
 
     python benchmarks/planted_selections.py [--seeds 5]
 
-Selections are told how many pairs there are; searches with gates are not.
+Selections are given the number of pairs; searches with gates are not.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Tune models with one budget for all, on validation rows: what the test split says is not known here.
+"""Tune models with the same budget, on validation rows; the test split is not read.
 
-Every model is tried with the same draws from one space of common settings, so that none is tuned harder
-than another. Trials are appended to a file as they end, and are not run again.
+Every model is tried with the same draws from one space of common settings, so that all get the same tuning
+effort. Finished trials are appended to a file and not run again.
 
     python benchmarks/tuning.py configs/frappe.yaml --models fm ipnn deepfm --trials 12 --output trials.jsonl
     python benchmarks/tuning.py ... --models optinter --architecture search/architecture.json
@@ -40,7 +40,7 @@ def draw(trial: int) -> dict[str, Any]:
 def run(
     manifest: str, architecture: str | None, model: str, trial: int, own: dict[str, Any]
 ) -> dict[str, Any]:
-    """Train once; what came out, on validation rows."""
+    """Train once; the result on validation rows."""
     from ctrloom.architecture import Architecture
     from ctrloom.data.dataset import Dataset
     from ctrloom.training.runs import Plan, open_runs, train_runs
@@ -69,10 +69,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="run configuration: which data")
+    parser.add_argument("config", help="run configuration, for its data")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--models", nargs="+", required=True)
-    parser.add_argument("--architecture", help="of models that a search found")
+    parser.add_argument("--architecture", help="architecture found by a search")
     parser.add_argument("--own", default="{}", help="further settings of the model, as JSON")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--first", type=int, default=0, help="number of the first trial")

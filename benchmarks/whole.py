@@ -2,9 +2,9 @@
 
     python benchmarks/whole.py [--rows 45840617] [--device cuda] [--data FOLDER]
 
-First an encoded data set of Criteo's shape is written, whose labels depend on ten pairs of fields. Then this
-is timed: reading it and bringing it to the device, searching all pairs with gates, and training with the
-pairs found, validation included. Where the folder holds a data set already it is read, not written.
+First an encoded data set of Criteo's shape is written, whose labels depend on ten pairs of fields. Timed are
+reading it to the device, searching all pairs with gates, and training with the found pairs, including
+validation. An existing data set in the folder is reused.
 
 N rows, F fields.
 """
@@ -39,13 +39,13 @@ from ctrloom.training.loop import fit, pick_device, seed_everything
 from ctrloom.version import code_version
 
 CRITEO = 45_840_617
-PARTS = 40  # files; of ten, eight are for training, one for validation and one for testing
+PARTS = 40  # files, split 8:1:1 into training, validation and testing
 PLANTED = 10  # pairs of fields that labels depend on
-HASHED = 50  # groups of values that they tell apart
+HASHED = 50  # groups of values per field
 
 
 def split_of(number: int) -> Split:
-    """What a file is for."""
+    """The split of a file."""
     return "valid" if number % 10 == 8 else "test" if number % 10 == 9 else "train"
 
 
@@ -78,7 +78,7 @@ def write(folder: Path, schema: Schema, sizes: list[int], rows: int, processes: 
         (folder / split).mkdir(parents=True)
     each = [rows // PARTS + (number < rows % PARTS) for number in range(PARTS)]
     part = partial(write_part, folder=folder, sizes=sizes)
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:  # starts none before it is asked
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:  # starts its processes lazily
         parts = list((pool.map if processes > 1 else map)(part, range(PARTS), each))
     files: dict[Split, tuple[PartFile, ...]] = {
         split: tuple(part for n, part in enumerate(parts) if split_of(n) == split)
@@ -101,7 +101,7 @@ def write(folder: Path, schema: Schema, sizes: list[int], rows: int, processes: 
 
 
 def wait(device: torch.device) -> float:
-    """The time, once a GPU has done what it was given."""
+    """Synchronize with the GPU and return the time."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--ids", type=int, default=1_000_000)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--data", type=Path, help="folder of the data set; by default one that is removed")
+    parser.add_argument("--data", type=Path, help="folder of the data set; by default a temporary one")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

@@ -13,12 +13,12 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Any:
-    """A component as KFP has it."""
+    """The KFP component of that name."""
     return getattr(import_module(f"components.{name}.component"), name)
 
 
 def readme(name: str) -> str:
-    """What a component does, takes and makes, as Markdown."""
+    """A component's description, inputs and outputs as Markdown."""
     from ctrloom.runners.placement import load_hardware
 
     spec = load(name).component_spec
@@ -29,23 +29,23 @@ def readme(name: str) -> str:
         spec.description.strip(),
         f"Runs on the profile `{step.profile}` of [hardware.yaml](../../src/ctrloom/config/hardware.yaml); "
         f"its result {reused}.",
-        *_table("Takes", spec.inputs or {}, "| | | default | |"),
-        *_table("Makes", {n: o for n, o in (spec.outputs or {}).items() if n != "Output"}, "| | | |"),
+        *_table("Inputs", spec.inputs or {}, "| | | default | |"),
+        *_table("Outputs", {n: o for n, o in (spec.outputs or {}).items() if n != "Output"}, "| | | |"),
         "Written by `make compile` from [component.py](component.py).",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def index() -> str:
-    """All components, where they run, and whether later runs take their results."""
+    """Index of all components: profile, and whether later runs reuse the result."""
     from ctrloom.runners.placement import load_hardware
 
     hardware, rows = load_hardware(), []
     for name in names():
         step = hardware.steps[name]
-        said = load(name).component_spec.description.strip().split("\n")[0]
+        summary = load(name).component_spec.description.strip().split("\n")[0]
         cached = f"{'yes' if step.cached else 'no'}: {step.because}"
-        rows.append(f"| [{name}]({name}/README.md) | {said} | {step.profile} | {cached} |")
+        rows.append(f"| [{name}]({name}/README.md) | {summary} | {step.profile} | {cached} |")
     head = "| component | | profile | result reused |\n|---|---|---|---|"
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""What every component has in common."""
+"""Shared by all components."""
 
 import os
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from typing import Any
 
 from kfp import dsl
 
-# Fixed when the pipeline is compiled. The word "python" in the name tells KFP's local runner what it can run.
+# Fixed when the pipeline is compiled. KFP's local runner requires "python" in the name.
 IMAGE = os.environ.get("CTRLOOM_IMAGE", "ctrloom-python:0.1.0")
 
 
 def step(function: Callable[..., Any]) -> Any:
-    """Make a component of a function; the image has ctrloom and kfp installed.
+    """Make a component from a function; the image has ctrloom and kfp installed.
 
-    Its docstring describes artifacts that it makes among the arguments, where KFP looks for inputs alone.
+    Adds the descriptions of output artifacts from `Args`, where KFP reads only those of inputs.
     """
     from docstring_parser import parse
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Spark starts this image as `driver` or `executor`, with what they need in the environment; anything else is for ctrloom.
+# Spark starts this image as `driver` or `executor`, configured by the environment; other arguments go to ctrloom.
 set -eu
 case "${1-}" in
 driver)
@@ -9,7 +9,7 @@ driver)
     --conf "spark.executorEnv.SPARK_DRIVER_POD_IP=$SPARK_DRIVER_BIND_ADDRESS" "$@"
   ;;
 executor)
-  # Options of Java come one by one, in SPARK_JAVA_OPT_0 and so on; none of them has a line break.
+  # Java options are in SPARK_JAVA_OPT_0, SPARK_JAVA_OPT_1, ...; none has a line break.
   options=$(mktemp)
   env | sed -n 's/^SPARK_JAVA_OPT_[0-9]*=//p' | sed 's/\\/\\\\/g; s/"/\\"/g; s/.*/"&"/' > "$options"
   exec java "@$options" "-Xms$SPARK_EXECUTOR_MEMORY" "-Xmx$SPARK_EXECUTOR_MEMORY" \

@@ -1,4 +1,4 @@
-"""Write what `kubectl apply` takes: overlays, the training on several GPUs, and the pipelines as resources.
+"""Write manifests for `kubectl apply`: overlays, the training on several GPUs, and the pipelines.
 
 `make manifests`, or `python manifests/render.py <folder>`.
 """
@@ -49,7 +49,7 @@ def spark() -> list[dict[str, Any]]:
 
 
 def built(folder: Path) -> list[dict[str, Any]]:
-    """What `kubectl kustomize` makes of a folder.
+    """Resources that `kubectl kustomize` builds from a folder.
 
     Raises:
         ValueError: kubectl is missing, or refuses it.
@@ -65,7 +65,7 @@ def built(folder: Path) -> list[dict[str, Any]]:
 
 
 def pipelines(namespace: str = NAMESPACE) -> list[dict[str, Any]]:
-    """Every pipeline of the library and its version, as resources of a KFP that keeps them in Kubernetes."""
+    """Every bundled pipeline and its version, as resources for a KFP that stores them in Kubernetes."""
     resources: list[dict[str, Any]] = []
     for name in compiled.names():
         spec, platform = compiled.read(name)
@@ -96,7 +96,7 @@ def pipelines(namespace: str = NAMESPACE) -> list[dict[str, Any]]:
 
 
 def main(folder: Path) -> None:
-    """Write one file per overlay, one per job that stands beside them, and one with all pipelines."""
+    """Write one file per overlay, one per standalone job, and one with all pipelines."""
     folder.mkdir(parents=True, exist_ok=True)
     everything = {
         **{name: overlay(name) for name in OVERLAYS},

@@ -1,4 +1,4 @@
-"""Compile every pipeline into the library, with the hardware that it carries: `python -m pipelines`."""
+"""Compile every pipeline into the library, with the default hardware: `python -m pipelines`."""
 
 import tempfile
 from importlib import import_module
@@ -11,14 +11,14 @@ COMPILED = Path(__file__).parents[1] / "src" / "ctrloom" / "runners"
 
 
 def pipelines() -> dict[str, Any]:
-    """All pipelines by the name of the file that each is compiled to."""
+    """All pipelines, by the name of the compiled file."""
     names = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
     modules = [import_module(f"pipelines.{name}") for name in names]
     return {name: its for module in modules for name, its in getattr(module, "PIPELINES", {}).items()}
 
 
 def compiled(pipeline: Any) -> str:
-    """A pipeline as YAML: what it does, and what it asks of Kubernetes."""
+    """A pipeline as YAML: the pipeline spec and the platform spec (Kubernetes settings)."""
     import yaml
 
     from ctrloom.runners.placement import load_hardware, place

@@ -1,6 +1,6 @@
-"""Train many methods and models over seeds, each entry and seed as a step of its own, and write one table."""
+"""Train many methods and models over seeds, with one step per entry and seed, and write one table."""
 
-from typing import List  # noqa: UP035  # KFP knows lists with a type by this name
+from typing import List  # noqa: UP035  # KFP needs this name for typed lists
 
 from kfp import dsl
 
@@ -27,9 +27,9 @@ def compare(
         jobs: Pairs of an entry of the comparison and a seed.
         comparison: The whole configuration of the comparison.
         vocabulary: Minimum counts, bucketing and crosses.
-        models: Hyper-parameters per model; `default` holds for all.
-        revision: State of the raw files; with another one they are read again.
-        engine: What counts and encodes: duckdb in a step itself, or spark.
+        models: Hyper-parameters per model; `default` applies to all.
+        revision: Hash of the state of the raw files; they are read again if it changes.
+        engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     compared(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)

@@ -1,6 +1,6 @@
-"""What a comparison and a regression test have in common."""
+"""Shared by the comparison and the regression evaluation."""
 
-from typing import List  # noqa: UP035  # KFP knows lists with a type by this name
+from typing import List  # noqa: UP035  # KFP needs this name for typed lists
 
 from kfp import dsl
 
@@ -22,7 +22,7 @@ def compared(
     engine: str,
     spark: dict,  # type: ignore[type-arg]
 ) -> dsl.PipelineTask:
-    """Train every entry with every seed in a step of its own; the step that writes the table."""
+    """Train every entry and seed in a separate step; returns the step that writes the table."""
     counting = {"engine": engine, "spark": spark}
     clean = ingest(data=data, store=store, revision=revision, **counting).after(preflight(store))
     ingested = clean.outputs["ingested"]

@@ -8,5 +8,5 @@ from components.doctor.component import doctor
 
 
 def preflight(store: str) -> dsl.PipelineTask:
-    """Check what steps need, so that a run that cannot end fails early; left out on one machine."""
+    """Check what the steps need, so that a run fails early; removed in local runs."""
     return doctor(store=store, version=version("ctrloom"))

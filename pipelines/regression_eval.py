@@ -1,6 +1,6 @@
-"""Run a comparison of fixed data, seeds and configuration, and fail when its figures got worse."""
+"""Run a comparison on fixed data, seeds and configuration, and fail if its figures got worse."""
 
-from typing import List  # noqa: UP035  # KFP knows lists with a type by this name
+from typing import List  # noqa: UP035  # KFP needs this name for typed lists
 
 from kfp import dsl
 
@@ -23,7 +23,7 @@ def regression_eval(
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
     strict: bool = True,
 ) -> None:
-    """Hold the figures of a comparison against those that were stored when it was accepted.
+    """Check the figures of a comparison against a stored baseline.
 
     Args:
         data: Files, columns, label rule and split.
@@ -32,11 +32,11 @@ def regression_eval(
         comparison: The whole configuration of the comparison.
         baseline: The stored figures with their tolerances.
         vocabulary: Minimum counts, bucketing and crosses.
-        models: Hyper-parameters per model; `default` holds for all.
-        revision: State of the raw files; with another one they are read again.
-        engine: What counts and encodes: duckdb in a step itself, or spark.
+        models: Hyper-parameters per model; `default` applies to all.
+        revision: Hash of the state of the raw files; they are read again if it changes.
+        engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
-        strict: Whether the run fails when figures got worse; otherwise the verdict alone says it.
+        strict: Fail the run if figures got worse; otherwise only the verdict reports it.
     """
     table = compared(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
     verdict = regression(table=table.outputs["table"], baseline=baseline).outputs["verdict"]

@@ -1,4 +1,4 @@
-"""Train the champion's architecture on a new window of days, and replace the champion if the gate says so."""
+"""Train the champion's architecture on a new window of days, and replace the champion if the gate passes."""
 
 from kfp import dsl
 
@@ -28,7 +28,7 @@ def scheduled_retrain(
     engine: str = "duckdb",
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Keep the champion fresh: what was searched once is trained on later rows.
+    """Retrain the champion's architecture on later rows.
 
     Args:
         name: Name of the retraining.
@@ -37,11 +37,11 @@ def scheduled_retrain(
         store: Directory in which data sets are kept, one folder per fingerprint.
         until: Last day of the window (2026-11-30, today or yesterday, in UTC).
         days: Days in the window.
-        growth: Rows that a new value must be in to get an id.
+        growth: Minimum number of rows with a new value to give it an id.
         training: Warm or cold start, seeds, and hyper-parameters that differ from the champion's.
         drift: Groups and thresholds of the drift report.
         gate: Thresholds of the gate.
-        engine: What counts and encodes: duckdb in a step itself, or spark.
+        engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     counting = {"engine": engine, "spark": spark}

@@ -1,12 +1,12 @@
 """Search interactions, retrain what was found, transfer it, and compare everything on the same rows.
 
-One flat pipeline per search method: all loops are in the root DAG, next to the steps that take what they
-make, because KFP's driver passes only one artifact of a list into another DAG.
+One flat pipeline per search method: all loops are in the root DAG, next to the steps that use their outputs,
+because KFP's driver passes only one artifact of a list into another DAG.
 """
 
 import inspect
 from collections.abc import Callable
-from typing import Any, List  # noqa: UP035  # KFP knows lists with a type by this name
+from typing import Any, List  # noqa: UP035  # KFP needs this name for typed lists
 
 from kfp import dsl
 
@@ -31,8 +31,8 @@ def search_and_retrain(
 ) -> dsl.base_component.BaseComponent:
     """The pipeline `search-and-retrain-<title>`.
 
-    `find` adds the steps of the search and returns the last of them, `settings` are those of the search by
-    default, and `transfers` tells whether other models can be built over what it finds.
+    `find` adds the steps of the search and returns the last of them, `settings` are the default settings of
+    the search, and `transfers` is True if its result can be transferred to other models.
     """
 
     def pipeline(
@@ -59,13 +59,13 @@ def search_and_retrain(
             store: Directory in which data sets are kept, one folder per fingerprint.
             vocabulary: Minimum counts, bucketing and crosses.
             search: Settings of the search method.
-            models: Hyper-parameters per model; `default` holds for all.
+            models: Hyper-parameters per model; `default` applies to all.
             baselines: Models without a search, such as lr, fm, deepfm.
-            seeds: Seeds that every model is trained with, in one step per model group and seed.
+            seeds: Seeds to train every model with, in one step per model group and seed.
             evaluation: Base model, bins, resamples and confidence.
             run: The whole run configuration, for the report.
-            revision: State of the raw files; with another one they are read again.
-            engine: What counts and encodes: duckdb in a step itself, or spark.
+            revision: Hash of the state of the raw files; they are read again if it changes.
+            engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
             spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
             transfer: Models to transfer the found interactions to, such as ipnn, deepfm.
         """
@@ -84,7 +84,7 @@ def search_and_retrain(
                     dataset=dataset, search=found, targets=transfer, models=models, seed=seed
                 )
 
-        def trained() -> dict[str, dsl.Collected]:  # KFP takes each only once
+        def trained() -> dict[str, dsl.Collected]:  # KFP accepts each object only once
             return {name: dsl.Collected(step.outputs["runs"]) for name, step in steps.items()}
 
         bundle(dataset=dataset, **trained())

@@ -1,7 +1,7 @@
-"""What a compiled pipeline may use so that KFP's local runner and a cluster run it alike.
+"""The subset of KFP that its local runner and a cluster run in the same way.
 
-The local runner skips a branch, or hands a loop a wrong value, without an error. KFP's driver fails where a
-loop item has no type, and passes one artifact of a list into another DAG without an error.
+The local runner silently skips branches, or passes a wrong value to a loop. KFP's driver fails if a loop item
+has no type, and silently passes only one artifact of a list into another DAG.
 """
 
 import re
@@ -11,14 +11,14 @@ from typing import Any
 OPERAND = re.compile(r"inputs\.parameter_values\['([^']+)'\]")
 LITERAL = re.compile(r"'[^'\\]*'|true|false|-?\d+(\.\d+)?")
 OPERATORS = re.compile(r"[\s()!=<>&|]*")
-DEFAULT = "Output"  # what KFP calls the output of a component that returns one value
+DEFAULT = "Output"  # KFP's name for the output of a component that returns one value
 Spec = dict[str, Any]
 
 
 def violations(spec: Spec, platform: Spec | None = None) -> list[str]:
-    """Everything in a compiled pipeline that does not run alike in both places, with its task.
+    """Everything in a compiled pipeline that runs differently in the two runners, with its task.
 
-    `platform` is what the pipeline asks of Kubernetes, the second document of its YAML.
+    `platform` is the platform spec, the second document of the pipeline's YAML.
     """
     components, found = spec.get("components", {}), []
     timeouts = _timeouts(platform or {})
@@ -64,7 +64,7 @@ def _loop(task: Spec, body: Spec, components: Spec) -> Iterator[str]:
     if outputs.get(over, DEFAULT) != DEFAULT:
         yield f"loop over the named output {outputs[over]!r}; let the component return one value"
     for parameter in outputs.keys() - {over}:
-        yield f"loop that reads {parameter!r}, an output of a task outside; give it a pipeline of its own"
+        yield f"loop that reads {parameter!r}, an output of a task outside; move it to a separate pipeline"
     if re.fullmatch(r"\s*\[\s*\]\s*", iterator["items"].get("raw", "")):
         yield "loop over nothing"
     if over and any(_readers(body, over, components)):
@@ -72,7 +72,7 @@ def _loop(task: Spec, body: Spec, components: Spec) -> Iterator[str]:
     if _type_of(body, item) == "STRING":
         typed = {its for its in _readers(body, item, components) if its != "STRING"}
         for its in sorted(typed):
-            yield f"loop item without a type that a step takes as {its}; declare List[int] or List[dict]"
+            yield f"untyped loop item that a step takes as {its}; declare List[int] or List[dict]"
 
 
 def _lists(task: Spec, component: Spec, siblings: Spec) -> Iterator[str]:
@@ -97,16 +97,16 @@ def _retries(task: Spec, timeout: int | None) -> Iterator[str]:
         yield f"retries with the fractional factor {factor}; Argo reads an integer"
     attempts = policy.get("maxRetryCount", 0)
     if attempts and timeout is None:
-        yield "retries without a timeout of one attempt, so that nothing tells how long all of them may take"
+        yield "retries without a timeout per attempt, so that their total time is not limited"
     elif attempts and budget < (attempts + 1) * (timeout or 0):
         yield (
-            f"retries within {budget} seconds of the start of the first attempt, and one attempt may take "
-            f"{timeout}: backoffMaxDuration is the budget of all {attempts + 1} together"
+            f"retries within {budget} seconds of the start of the first attempt, but one attempt may take "
+            f"{timeout}: backoffMaxDuration must cover all {attempts + 1} attempts"
         )
 
 
 def _readers(component: Spec, parameter: str, components: Spec) -> Iterator[str]:
-    """Types with which the steps inside a DAG read one of its parameters, however deep they are."""
+    """Types with which the steps inside a DAG read one of its parameters, at any depth."""
     for task in component.get("dag", {}).get("tasks", {}).values():
         its = components[task["componentRef"]["name"]]
         for name, source in task.get("inputs", {}).get("parameters", {}).items():

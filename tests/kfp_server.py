@@ -1,4 +1,4 @@
-"""A small server of KFP's v2beta1 API: what runs, schedules and pipelines need, and faults on demand."""
+"""A small server of KFP's v2beta1 API: runs, recurring runs, pipelines, and faults on demand."""
 
 import email
 import json
@@ -32,10 +32,10 @@ class Request:
 
 @dataclass
 class Server:
-    """What is there, what was asked, and how to answer.
+    """Stored objects, received requests, and answers.
 
-    `states` are those that a run goes through, one each time somebody asks, and `faults` what the next
-    requests get: a status, a text that is no JSON, or seconds of silence.
+    `states` are those of a run, one per request for it. `faults` are the answers to the next requests: a
+    status, a text that is not JSON, or seconds of silence.
     """
 
     states: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "SUCCEEDED"])
@@ -52,11 +52,11 @@ class Server:
         return list(self.there[kind].values())
 
     def of(self, method, path):
-        """Requests of that method whose path begins so."""
+        """Requests of that method whose path begins with `path`."""
         return [each for each in self.asked if each.method == method and each.path.startswith(path)]
 
     def answer(self, request):
-        """Status and answer, as the API's specification has them."""
+        """Status and answer, as in the API's specification."""
         if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
             return 401, {
                 "error": "Unauthenticated",
@@ -77,7 +77,7 @@ class Server:
                 where = {"namespace": request.query["namespace"]} if "namespace" in request.query else {}
                 return 200, self._page(kind, request.query, where)
             made = {**request.body, KEYS[kind]: str(uuid.uuid4())}
-            if "experiment_id" in request.body:  # where runs belong to, the API says and nobody else
+            if "experiment_id" in request.body:  # only the experiment decides a run's namespace
                 made["namespace"] = self.there["experiments"][request.body["experiment_id"]].get("namespace")
             if kind == "runs":
                 made |= {"state": "PENDING", "left": list(self.states), "run_details": self.run_details}
@@ -116,7 +116,7 @@ class Server:
 
 
 def start(server, tls=None):
-    """Serve on a free port of this machine, with the key and certificate `tls`; returns what stops it."""
+    """Serve on a free local port, with the key and certificate `tls`; returns a function to stop it."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
@@ -160,7 +160,7 @@ def start(server, tls=None):
         daemon_threads = True
 
         def handle_error(self, *_):
-            """Clients may go away."""
+            """Clients may disconnect."""
 
     listening = Quiet(("127.0.0.1", 0), Handler)
     if tls:

@@ -1,4 +1,4 @@
-"""AutoPI's operators, norm and cells, written with loops over rows, fields and entries."""
+"""AutoPI's operators, norm and cells, written as loops over rows, fields and entries."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -76,7 +76,7 @@ OPERATORS: dict[str, Callable[[np.ndarray, State, int], np.ndarray]] = {
 
 
 def normed(x: np.ndarray, running: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
-    """Each field by the mean and variance of its entries in all rows, or by those that were seen."""
+    """Normalise each field by its mean and variance over all rows, or by running statistics."""
     out = np.empty_like(x)
     for f in range(x.shape[1]):
         entries = x[:, f]
@@ -94,7 +94,7 @@ def below(state: State, prefix: str) -> State:
 def cell(
     inputs: Sequence[np.ndarray], nodes: int, edges: Sequence[Edge], state: State, train: bool, norm: bool
 ):
-    """Intermediate nodes of a derived cell whose edges come ordered by target."""
+    """Intermediate nodes of a derived cell with edges ordered by target."""
     x = list(inputs)
     for node in range(len(inputs), len(inputs) + nodes):
         total = np.zeros_like(inputs[0])
@@ -113,7 +113,7 @@ def cell(
 def mixed_cell(
     inputs: Sequence[np.ndarray], nodes: int, state: State, temperature: float
 ) -> list[np.ndarray]:
-    """Eq. 5 and 6 in training: edge by edge, operator by operator."""
+    """Eq. 5 and 6 in training, by loops over edges and operators."""
     count = len(inputs) + nodes
     edges = [(i, j) for i in range(count) for j in range(max(len(inputs), i + 1), count)]
     x = list(inputs)
@@ -124,7 +124,7 @@ def mixed_cell(
         for share, e in zip(beta / beta.sum(), into, strict=True):
             source = edges[e][0]
             alpha = np.exp(state["alpha_EO"][e] / temperature)
-            number = sum(i == source and t < node for i, t in edges)  # among the edges that leave the source
+            number = sum(i == source and t < node for i, t in edges)  # index among edges of the source
             for o, name in enumerate(OPERATORS):
                 term = OPERATORS[name](x[source], below(state, f"mixtures.{source}.operators.{o}."), number)
                 total += share * alpha[o] / alpha.sum() * normed(term)

@@ -1,4 +1,4 @@
-"""Small schemas, rows and clicks that several tests share."""
+"""Small schemas, rows and clicks shared by several tests."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -34,7 +34,7 @@ def schema_of(*fields: tuple[str, int] | tuple[str, int, int]) -> Schema:
 
 
 def crossed(schema: Schema, share: float = 0.6, seed: int = 0) -> tuple[Schema, CrossKeys]:
-    """The schema with crosses of all pairs of categorical fields, and a random share of their keys."""
+    """The schema with cross features of all categorical pairs, and a random share of their keys."""
     rng, keys = np.random.default_rng(seed), {}
     for a, b in combinations([field for field in schema.fields if field.kind == "categorical"], 2):
         every = np.arange(a.size * b.size)
@@ -51,7 +51,7 @@ def tokens(count: int, size: int = 7) -> Schema:
 
 
 def rows_of(schema: Schema, count: int, seed: int = 0) -> Batch:
-    """Random rows as the encoder lays them out, written down value by value."""
+    """Random rows in the layout of the encoder, built by loops over values."""
     rng = np.random.default_rng(seed)
     ids = np.zeros((count, len(schema.field_of_column)), dtype=np.int32)
     factors = np.ones(ids.shape, dtype=np.float32)
@@ -78,7 +78,7 @@ def rows_of(schema: Schema, count: int, seed: int = 0) -> Batch:
 
 @dataclass(frozen=True)
 class Planting:
-    """Made-up clicks as rows, and what was planted in them."""
+    """Synthetic clicks and their planted interactions."""
 
     schema: Schema
     rows: Batch
@@ -103,7 +103,7 @@ def planting(**config: Any) -> Planting:
 
 
 def mixed_csv(rng: np.random.Generator, rows: int, unseen: bool = False, label: bool = True) -> str:
-    """Lines with the columns of `COLUMNS`; some values are missing, and some unknown where `unseen`."""
+    """CSV lines with the columns of `COLUMNS`; some values are missing and, with `unseen`, some unknown."""
     lines = [",".join(name for name in COLUMNS if label or name not in ("click", "share"))]
     for _ in range(rows):
         user = int(rng.integers(20))

@@ -1,4 +1,4 @@
-"""A small run that is killed in the middle, and what must hold when it is started again."""
+"""A small run that is killed and restarted, and helpers to check its results."""
 
 import os
 import random
@@ -36,14 +36,14 @@ def prepare(folder: Path) -> None:
 
 
 def figures(output: Path) -> list[dict[str, Any]]:
-    """Everything that a run says of its models, but how long they took."""
+    """All results of a run's models, except times."""
     models = Results.load(output / "metrics.json").models
     assert models
     return [model.model_dump(exclude=CLOCKS) for model in models]
 
 
 def kill(command: Sequence[str], folder: Path, output: Path, after: str) -> set[str]:
-    """Start a run and kill it less than a second after a step; gives the steps that had ended before."""
+    """Start a run and kill it less than a second after a step; returns the finished steps."""
     with subprocess.Popen(command, cwd=folder, start_new_session=True) as running:
         while after not in done(output / STEPS):
             assert running.poll() is None
@@ -52,11 +52,11 @@ def kill(command: Sequence[str], folder: Path, output: Path, after: str) -> set[
         time.sleep(random.random())
         os.killpg(running.pid, signal.SIGKILL)
     assert not (output / "metrics.json").exists(), after
-    # The end of this one may not have been noted yet.
+    # This step may not be recorded as finished yet.
     return {step for step in ended if Path(step).name != after}
 
 
 def times_done(output: Path) -> Counter[str]:
-    """How often every step came to its end; that of a seed is named with its turn of the loop."""
+    """How often every step finished; a step in a loop is named with its iteration."""
     ends = (output / STEPS).rglob("executor_output.json")
     return Counter(str(Path(*path.parent.relative_to(output / STEPS).parts[1:])) for path in ends)

@@ -1,8 +1,8 @@
-"""What a CUDA graph does with a step, done on the CPU.
+"""Emulates CUDA graph capture on the CPU.
 
-A tape notes every operation of a step with the tensors that it reads and writes, and plays them again: at the
-same places in memory, with the numbers that the host gave when it was recorded. What the host would have to
-wait for, or to send, is an error: no graph can hold that either.
+A tape records every operation of a step with the tensors that it reads and writes, and replays them on the
+same memory with the host scalars of the recording. Host syncs and host-to-device copies are errors, as in a
+CUDA graph.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
-WAITING = {  # the host asks for a number, or for how many of something there are
+WAITING = {  # operations that read a value or a data-dependent size on the host
     aten._local_scalar_dense,
     aten.is_nonzero,
     aten.equal,
@@ -27,18 +27,18 @@ WAITING = {  # the host asks for a number, or for how many of something there ar
     aten.unique_consecutive,
     aten._coalesce,
     aten.bincount,
-    aten.lift_fresh,  # a constant that the host sends
+    aten.lift_fresh,  # a host constant copied to the device
 }
 READING = {Tensor.tolist, Tensor.numpy, Tensor.cpu, Tensor.item}
-PARTS = {aten._indices, aten._values}  # of a sparse tensor: the very tensors it was made of
+PARTS = {aten._indices, aten._values}  # return the tensors that a sparse tensor was built from
 
 
 class WaitsError(AssertionError):
-    """A step makes the host wait for the device."""
+    """A step needs a host sync."""
 
 
 class NoWaiting(TorchDispatchMode):
-    """In which an operation that makes the host wait is an error."""
+    """A mode in which operations with a host sync are errors."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         by_mask = func.overloadpacket is aten.index and any(
@@ -53,7 +53,7 @@ class NoWaiting(TorchDispatchMode):
 
 
 class NoReading(TorchFunctionMode):
-    """In which reading a tensor on the host is an error."""
+    """A mode in which reading a tensor on the host is an error."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in READING:
@@ -62,7 +62,7 @@ class NoReading(TorchFunctionMode):
 
 
 class Tape(NoWaiting):
-    """Operations as they come, to be played again."""
+    """Records operations for replay."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Tape(NoWaiting):
         return out
 
     def kernel(self, launch: Callable[[], object]) -> None:
-        """A kernel, which torch does not know of."""
+        """Record a Triton kernel, which torch does not dispatch."""
         launch()
         self.played.append(launch)
 
@@ -97,7 +97,7 @@ class Tape(NoWaiting):
 
 
 class Recorder:
-    """The `record` of a step that plays tapes."""
+    """The `record` argument of a step, implemented with tapes."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.tapes: list[Tape] = []
@@ -107,7 +107,7 @@ class Recorder:
         launch = interpreter.GridExecutor.__call__
 
         def noted(grid: Any, *args: Any, **kwargs: Any) -> None:
-            with torch.utils._python_dispatch._disable_current_modes():  # what an interpreter does is no step
+            with torch.utils._python_dispatch._disable_current_modes():  # not the interpreter's operations
                 if self.recording is None:
                     launch(grid, *args, **kwargs)
                 else:
@@ -116,7 +116,7 @@ class Recorder:
         patch.setattr(interpreter.GridExecutor, "__call__", noted)
 
     def __call__(self, work: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """Record work, which does it once; the first replay is that one."""
+        """Record work, which runs it once; the first replay returns that result."""
         self.recording = tape = Tape()
         with NoReading(), tape:
             result = work()

@@ -38,7 +38,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(architecture=architectures())
-def test_the_file_survives_a_round_trip(architecture: Architecture, tmp_path: Path) -> None:
+def test_file_round_trip(architecture: Architecture, tmp_path: Path) -> None:
     architecture.save(tmp_path / "architecture.json")
     assert Architecture.load(tmp_path / "architecture.json") == architecture
 
@@ -51,7 +51,7 @@ def test_orders_partition_the_interactions(architecture: Architecture) -> None:
     assert list(architecture.orders) == sorted({len(t) for t in split})
 
 
-def test_interactions_of_an_order_come_in_schema_order() -> None:
+def test_of_order_returns_schema_order() -> None:
     shuffled = (("c", "d"), ("a", "d"), ("b", "c"), ("a", "b", "c"), ("a", "b"))
     architecture = Architecture(
         method="m", fields=("a", "b", "c", "d"), interactions=tuple(Interaction(fields=t) for t in shuffled)
@@ -69,15 +69,17 @@ def test_schema_order_is_not_the_alphabet() -> None:
 @pytest.mark.parametrize(
     ("interactions", "message"),
     [
-        ([["a", "x"]], "names the unknown field 'x'"),
-        ([["b", "a"]], "must name two or more fields in field order"),
-        ([["a", "a"]], "must name two or more fields in field order"),
-        ([["a"]], "must name two or more"),
-        ([[]], "must name two or more"),
-        ([["a", "b"], ["a", "b"]], "stands twice"),
+        ([["a", "x"]], "unknown field 'x'"),
+        ([["b", "a"]], "must list at least two fields, in field order"),
+        ([["a", "a"]], "must list at least two fields, in field order"),
+        ([["a"]], "must list at least two"),
+        ([[]], "must list at least two"),
+        ([["a", "b"], ["a", "b"]], "duplicate"),
     ],
 )
-def test_what_makes_no_sense_is_refused(interactions: list[list[str]], message: str, tmp_path: Path) -> None:
+def test_invalid_interactions_are_refused(
+    interactions: list[list[str]], message: str, tmp_path: Path
+) -> None:
     path = tmp_path / "architecture.json"
     value = {"method": "m", "fields": ["a", "b", "c"], "interactions": [{"fields": t} for t in interactions]}
     path.write_text(json.dumps(value))
@@ -94,7 +96,7 @@ def test_what_makes_no_sense_is_refused(interactions: list[list[str]], message: 
         ('{"version": 2, "method": "m", "fields": [], "interactions": []}', ConfigError, "version"),
     ],
 )
-def test_a_damaged_file_is_explained(text: str, error: type[Exception], message: str, tmp_path: Path) -> None:
+def test_damaged_file_raises(text: str, error: type[Exception], message: str, tmp_path: Path) -> None:
     (tmp_path / "architecture.json").write_text(text)
     with pytest.raises(error, match=message):
         Architecture.load(tmp_path / "architecture.json")
@@ -107,6 +109,6 @@ def test_complete_has_every_interaction(orders: tuple[int, ...]) -> None:
     assert {i.fields for i in Architecture.complete(names, orders).interactions} == expected
 
 
-def test_fields_that_the_data_do_not_have() -> None:
+def test_unknown_field_is_a_schema_mismatch() -> None:
     with pytest.raises(SchemaMismatchError, match="no field named 'x'"):
         Architecture.complete(("a", "x")).indices(tokens(3), 2)

@@ -1,4 +1,4 @@
-"""The benchmarks for a GPU run, with next to nothing to do and on the CPU."""
+"""The benchmarks for a GPU run on the CPU, with tiny cases."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ OURS |= {"machine", "memory", "growth", "whole", "feeding", "cross_lookup"}
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As they are where they are run: beside each other, with names of their own."""
+    """Import benchmarks as when run as scripts: top-level modules next to each other."""
     for folder in (BENCHMARKS, BENCHMARKS / "training"):
         monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("CTRLOOM_DEVICE", "cpu")
@@ -42,7 +42,7 @@ def test_every_case_of_a_gpu_runs(number: int) -> None:
     sizes = shapes.sizes_of(case.shape, None if case.search == "optinter" else case.ids)
     task = asdict(case) | {"sizes": sizes, "rows": 5 * case.batch, "steps": 5}
     if case.search == "optinter":
-        task["sizes"] = None  # has a shape of its own
+        task["sizes"] = None  # has its own shape
     rows, calls, _ = (ours.search if case.search else ours.train)(task)
     assert set(calls) <= set(rows)
     for call in calls.values():
@@ -75,10 +75,10 @@ def test_a_line_names_the_limit_of_launches(tmp_path: Path) -> None:
     (page,) = (path.read_text() for path in tmp_path.glob("*.md"))
     assert "4.00 us a kernel, 1.00 us in a graph" in page
     assert "launch, 20,000,000 (50 kernels a step) |  | 5% | 7 |" in page
-    assert ".svg" not in page  # a chart of ratios, and there are none
+    assert ".svg" not in page  # no chart without ratios
 
 
-def test_the_suite_in_processes_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suite_in_separate_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [
         "--device",
         "cpu",

@@ -1,4 +1,4 @@
-"""The comparisons that come with the project: they load, and compare what they say."""
+"""The bundled comparisons load, and have the published figures."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from ctrloom.config.files import load_compare_config
 
 FILES = sorted((Path(__file__).parents[1] / "configs" / "compare").glob("*.yaml"))
-OWN = {"frappe", "fast-frappe", "fast-planted", "fast-gpu"}  # comparisons of no paper
+OWN = {"frappe", "fast-frappe", "fast-planted", "fast-gpu"}  # comparisons without a paper
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -20,10 +20,10 @@ def test_a_preset_loads(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.stem not in OWN], ids=lambda path: path.stem)
-def test_a_paper_s_table_has_its_figures(path: Path) -> None:
+def test_comparison_of_a_paper_has_its_published_figures(path: Path) -> None:
     entries = load_compare_config(path).entries
     figures = {name: figure for entry in entries for name, figure in entry.figures().items()}
     assert len(figures) >= 4
     assert all(0.7 < figure.auc < 1 and figure.split == "another" for figure in figures.values())
     searched = [entry for entry in entries if entry.search]
-    assert searched or path.stem.startswith("autoint"), "what the paper proposes is in its table"
+    assert searched or path.stem.startswith("autoint"), "the table has the paper's method"

@@ -65,7 +65,7 @@ def test_an_unknown_key_names_the_nearest(sections: dict[str, Any], place: str, 
     assert "\n" not in str(error.value)
 
 
-def test_a_key_like_no_other_lists_the_valid_ones() -> None:
+def test_a_key_without_close_match_lists_the_valid_ones() -> None:
     with pytest.raises(ConfigError, match="valid keys are base, bins, bootstrap, confidence"):
         run(evaluation={"xyzzy": 1})
 
@@ -96,7 +96,7 @@ def test_a_key_like_no_other_lists_the_valid_ones() -> None:
             "at most one .* weight, found w, v",
         ),
         ({"data": {"columns": {"click": "label", "id": "ignored"}}}, "no column is a field"),
-        ({"data": {"columns": {**COLUMNS, "I3..I1": "numeric"}}}, "'I3..I1' stands for no column"),
+        ({"data": {"columns": {**COLUMNS, "I3..I1": "numeric"}}}, "'I3..I1' is an empty range"),
         ({"seeds": []}, "seeds: .*at least 1 item"),
         ({"name": "My Run"}, "name: "),
         ({"search": None}, "search: "),
@@ -109,7 +109,7 @@ def test_values_that_do_not_fit_are_explained(sections: dict[str, Any], message:
         )
 
 
-def test_every_problem_is_named_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         run(search={"epoch": 3, "mu": 0}, evaluation={"bins": 0})
     assert [line.split(": ")[1] for line in str(error.value).splitlines()] == [
@@ -140,7 +140,7 @@ def test_ranges_of_columns(name: str, expanded: list[str]) -> None:
     assert source(**{name: "numeric"}).named("numeric") == expanded
 
 
-def test_a_kind_stands_for_a_column_with_defaults() -> None:
+def test_a_kind_is_shorthand_for_a_column_with_defaults() -> None:
     assert source(tags="multivalued") == source(tags={"kind": "multivalued", "separator": "|"})
     assert source(tags={"kind": "multivalued", "separator": ";"}) != source(tags="multivalued")
     assert source(**{"I1..I2": {"kind": "numeric"}}) == source(I1="numeric", I2="numeric")
@@ -155,12 +155,12 @@ def test_columns_keep_their_order_through_json_that_sorts_keys() -> None:
 
 
 @pytest.mark.parametrize("files", ["a.csv", ["a.csv"], {"train": ["a.csv"]}, {"train": "a.csv"}])
-def test_one_name_or_a_list_stands_for_the_training_files(files: Any) -> None:
+def test_one_name_or_a_list_is_taken_as_the_training_files(files: Any) -> None:
     config = DataConfig.parse({"files": files, "columns": COLUMNS}, "test")
     assert (config.files.train, config.files.valid) == (("a.csv",), ())
 
 
-def test_the_source_of_data_is_what_predictions_need() -> None:
+def test_source_is_the_part_that_predictions_need() -> None:
     config = run(data={"format": "tsv", "missing_values": ["-"], "max_malformed": 0.5}).data
     assert config.source == SourceConfig.parse(
         {"format": "tsv", "missing_values": ["-"], "columns": COLUMNS}, "test"
@@ -168,7 +168,7 @@ def test_the_source_of_data_is_what_predictions_need() -> None:
 
 
 def as_floats(value: Any) -> Any:
-    """What a carrier of JSON does that knows no integers."""
+    """What a JSON parser without integers does."""
     if isinstance(value, dict):
         return {k: as_floats(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -237,13 +237,13 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: py
     ("text", "message"),
     [
         ("a: [1", "is not YAML"),
-        ("- a\n- b\n", "must hold the sections of a run .*list"),
-        ("", "must hold the sections of a run"),
+        ("- a\n- b\n", "must contain the sections of a run .*list"),
+        ("", "must contain the sections of a run"),
         (HEAD, r"data\.files: Field required"),
         (HEAD + "  files: a.csv\nbaseline: [lr]\n", "did you mean 'baselines'"),
     ],
 )
-def test_a_file_that_is_no_run_is_explained(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_run_file_is_explained(text: str, message: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError, match=message) as error:
         load_run_config(path)
@@ -262,12 +262,12 @@ def test_single_keys_can_be_overridden(tmp_path: Path) -> None:
     assert Hyperparameters.of(config.models, "fm").hidden == (8, 4)
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         load_run_config(path, [("search.epoch", "3")])
-    with pytest.raises(ConfigError, match="'name' is no section"):
+    with pytest.raises(ConfigError, match="'name' is not a section"):
         load_run_config(path, [("name.epoch", "3")])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_the_configurations_that_come_along_are_valid(path: Path) -> None:
+def test_shipped_configurations_are_valid(path: Path) -> None:
     config = load_run_config(path)
     assert RunConfig.parse(json.loads(json.dumps(config.model_dump(mode="json"))), "again") == config
 
@@ -284,14 +284,14 @@ def test_configuration_cannot_be_changed() -> None:
         [{"name": "y", "kind": "label"}, {"name": "a", "kind": "numeric"}, {"name": "a", "kind": "numeric"}],
     ],
 )
-def test_a_column_named_twice_is_refused(columns):
-    with pytest.raises(ConfigError, match="stands twice"):
+def test_duplicate_column_is_refused(columns):
+    with pytest.raises(ConfigError, match="duplicate column"):
         SourceConfig.parse({"columns": columns}, "data")
 
 
-def test_a_key_that_stands_twice_in_a_file_is_refused(tmp_path):
+def test_duplicate_key_in_a_file_is_refused(tmp_path):
     (tmp_path / "twice.yaml").write_text("name: a\nseeds: [0]\nseeds: [1]\n")
-    with pytest.raises(ConfigError, match="'seeds' stands twice"):
+    with pytest.raises(ConfigError, match="duplicate key 'seeds'"):
         load_run_config(tmp_path / "twice.yaml")
 
 
@@ -300,12 +300,12 @@ def test_a_key_that_stands_twice_in_a_file_is_refused(tmp_path):
     [
         ({"evaluation": {"base": "fn"}}, "evaluation.base: 'fn' is not trained"),
         ({"baselines": ["lr"]}, "evaluation.base: 'fm' is not trained"),
-        ({"seeds": [1, 1]}, "a seed stands twice"),
+        ({"seeds": [1, 1]}, "duplicate seed 1; each seed must be unique"),
         ({"data": {"split": {"valid": 0}}}, "a run needs valid rows"),
         ({"data": {"split": {"by": "time"}}}, "needs a column of kind timestamp"),
     ],
 )
-def test_what_would_fail_at_the_end_is_said_at_the_start(change, message):
+def test_errors_of_late_stages_are_raised_at_load(change, message):
     data = {"files": "a.csv", "columns": {"y": "label", "a": "categorical"}, **change.get("data", {})}
     with pytest.raises(ConfigError, match=message):
         RunConfig.parse({"name": "x", **change, "data": data}, "x.yaml")

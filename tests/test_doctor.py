@@ -1,4 +1,4 @@
-"""What the preflight finds and says, each check against a world made for it."""
+"""Preflight checks, each against a prepared environment."""
 
 import http.server
 import json
@@ -48,17 +48,17 @@ def kfp():
 @pytest.mark.parametrize(
     ("answer", "state", "said"),
     [
-        ((200, b'{"multi_user": false}'), "ok", "does not say its version"),
+        ((200, b'{"multi_user": false}'), "ok", "does not report its version"),
         ((200, b'{"tag_name": "2.17.0"}'), "ok", "is KFP 2.17.0"),
         ((200, b'{"apiServerTagName": "v2.4.1"}'), "ok", "is KFP v2.4.1"),
         ((200, b'{"tag_name": "1.8.5"}'), "fail", "is KFP 1.8.5"),
-        ((200, b"<html>"), "fail", "not as KFP does"),
+        ((200, b"<html>"), "fail", "is not KFP"),
         ((401, b""), "fail", "401"),
         ((403, b""), "fail", "403"),
         ((500, b""), "fail", "500"),
     ],
 )
-def test_endpoint_is_judged_by_its_answer(kfp, monkeypatch, answer, state, said):
+def test_endpoint_check_depends_on_the_answer(kfp, monkeypatch, answer, state, said):
     monkeypatch.setattr(Answering, "answer", answer)
     check = doctor.endpoint(kfp + "/", "letmein")
     assert (check.state, said in check.found) == (state, True)
@@ -67,7 +67,7 @@ def test_endpoint_is_judged_by_its_answer(kfp, monkeypatch, answer, state, said)
     assert Answering.asked == [("/apis/v2beta1/healthz", "Bearer letmein")]
 
 
-def test_endpoint_that_is_not_there(kfp):
+def test_unreachable_endpoint(kfp):
     check = doctor.endpoint("http://127.0.0.1:1", timeout=2)
     assert check.state == "fail"
     assert "port-forward" in check.mend
@@ -79,7 +79,7 @@ def test_store_is_written_and_left_as_it_was(tmp_path):
     assert [path.name for path in (tmp_path / "store").iterdir() if path.suffix != ".lock"] == []
 
 
-def test_store_that_cannot_be_written(tmp_path):
+def test_unwritable_store(tmp_path):
     (tmp_path / "file").write_text("")
     check = doctor.store(str(tmp_path / "file" / "store"))
     assert check.state == "fail"
@@ -137,19 +137,19 @@ def test_a_missing_or_wrong_package_fails(monkeypatch):
     assert "no-such-thing is missing" in check.found
 
 
-def test_gpu_is_missed_only_where_one_is_asked_for(monkeypatch):
+def test_missing_gpu_fails_only_if_required(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("ctrloom.doctor.machine._driver", lambda: None)
     assert doctor.gpu().state == "ok"
     assert (doctor.gpu(required=True).state, doctor.gpu(required=True).found) == ("fail", "no GPU")
     monkeypatch.setattr("ctrloom.doctor.machine._driver", lambda: "580.1")
-    for cuda, said in ((None, "a build for CPUs"), ("13.0", "sees no GPU")):
+    for cuda, said in ((None, "is a CPU build"), ("13.0", "sees no GPU")):
         monkeypatch.setattr("torch.version.cuda", cuda)
         assert [doctor.gpu(required).state for required in (False, True)] == ["warn", "fail"]
         assert said in doctor.gpu().found
 
 
-def test_disk_of_a_folder_that_is_not_there_yet(tmp_path):
+def test_disk_of_a_folder_that_does_not_exist_yet(tmp_path):
     free = shutil.disk_usage(tmp_path).free / 1e9
     assert doctor.disk(tmp_path / "a" / "b", least=free / 2).state == "ok"
     assert doctor.disk(tmp_path / "a" / "b", least=free * 2).state == "fail"
@@ -161,7 +161,7 @@ def bare(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def test_command_says_what_to_mend_by_its_exit_status(tmp_path, kfp, monkeypatch, bare):
+def test_exit_status_reports_failed_checks(tmp_path, kfp, monkeypatch, bare):
     monkeypatch.setattr(Answering, "answer", (200, b'{"tag_name": "2.17.0"}'))
     arguments = ["doctor", "--store", str(tmp_path), "--endpoint", kfp, "--free", "0"]
     good = CliRunner().invoke(app, [*arguments, "--json"])
@@ -178,7 +178,7 @@ def test_command_says_what_to_mend_by_its_exit_status(tmp_path, kfp, monkeypatch
     assert "role" in bad.stdout
 
 
-def test_component_fails_before_anything_costly_starts(tmp_path):
+def test_component_fails_before_expensive_steps(tmp_path):
     from components.doctor.component import doctor as step
 
     class Findings:
@@ -191,7 +191,7 @@ def test_component_fails_before_anything_costly_starts(tmp_path):
 
 
 @pytest.mark.parametrize("name", compiled.names())
-def test_a_run_in_a_cluster_begins_with_it_and_one_here_has_none(name):
+def test_only_cluster_runs_begin_with_the_check(name):
     spec, _ = compiled.read(name)
     tasks = spec["root"]["dag"]["tasks"]
     first = {task for task, its in tasks.items() if not its.get("dependentTasks")}

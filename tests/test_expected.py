@@ -10,11 +10,11 @@ from ctrloom.data.size_check import compared
 ROWS = {"train": 800, "valid": 100, "test": 100}
 
 
-def test_what_agrees_and_by_how_much_the_rest_does_not() -> None:
+def test_sizes_are_compared_line_by_line() -> None:
     expected = Expected(
         fields=3, features=40, rows={"train": 800, "test": 110, "all": 50_000}, source="a paper"
     )
-    assert compared(expected, [22, 12, 2], ROWS) == [  # 20 + 10 tokens and a number: two ids of each are ours
+    assert compared(expected, [22, 12, 2], ROWS) == [  # 20 + 10 tokens and a number; two reserved ids each
         "Sizes, compared with a paper:",
         "  fields: 3, as expected",
         "  features: 30, 10 fewer than the 40 expected (25.00%)",
@@ -24,7 +24,7 @@ def test_what_agrees_and_by_how_much_the_rest_does_not() -> None:
     ]
 
 
-def test_only_what_is_known_is_compared() -> None:
+def test_only_published_sizes_are_compared() -> None:
     assert compared(Expected(fields=2, source="us"), [5, 5, 5], ROWS)[1:] == [
         "  fields: 3, 1 more than the 2 expected (50.00%)"
     ]
@@ -35,7 +35,7 @@ def test_a_small_difference_is_not_rounded_away() -> None:
     assert line == "  features: 1,000,001, 1 more than the 1,000,000 expected (less than 0.01%)"
 
 
-def test_the_vocabulary_command_says_it_beside_its_result(tmp_path: Path) -> None:
+def test_the_vocabulary_command_prints_the_comparison(tmp_path: Path) -> None:
     lines = "".join(f"{i % 2},u{i % 5}\n" for i in range(100))
     (tmp_path / "clicks.csv").write_text("click,user\n" + lines)
     run = {

@@ -71,7 +71,7 @@ def test_a_prediction_is_the_score_of_the_encoded_rows(
     assert len(set(got["probability"])) > 100
 
 
-def test_thinned_out_negatives_are_put_back_into_the_probability(
+def test_probability_corrects_for_downsampled_negatives(
     bundle: Path, mixed_folder: Path, tmp_path: Path
 ) -> None:
     thinned = Path(shutil.copytree(bundle, tmp_path / "thinned"))
@@ -91,7 +91,7 @@ def test_label_and_weight_may_be_absent(bundle: Path, mixed_folder: Path, tmp_pa
     )
 
 
-def test_a_batch_and_its_rows_one_by_one_have_the_same_probabilities(bundle: Path, tmp_path: Path) -> None:
+def test_batch_and_single_rows_have_the_same_probabilities(bundle: Path, tmp_path: Path) -> None:
     lines = mixed_csv(np.random.default_rng(5), 60, unseen=True).splitlines()
     (tmp_path / "all.csv").write_text("\n".join(lines) + "\n")
     singles = []
@@ -104,9 +104,7 @@ def test_a_batch_and_its_rows_one_by_one_have_the_same_probabilities(bundle: Pat
     np.testing.assert_allclose(together["probability"], one_by_one["probability"], rtol=0, atol=1e-6)
 
 
-def test_rows_that_cannot_be_read_have_a_reason_instead_of_a_probability(
-    bundle: Path, tmp_path: Path
-) -> None:
+def test_malformed_rows_have_a_reason_instead_of_a_probability(bundle: Path, tmp_path: Path) -> None:
     lines = ["u1,30,9.5,t1|t2", "u1,old,9.5,t1", "stranger,,,", "u1,30", "u2,41,1e400,t1", "u3,7,12,new|t4"]
     (tmp_path / "a.csv").write_text("user,age,price,tags\n" + "\n".join(lines) + "\n")
     (tmp_path / "b.csv").write_text("user,age,price,tags\nu1,x,1,t1\nu1,30,9.5,t1|t2\n")
@@ -128,7 +126,7 @@ def test_rows_that_cannot_be_read_have_a_reason_instead_of_a_probability(
     )  # the same row in another file
 
 
-def test_values_never_seen_share_one_probability_and_so_do_missing_ones(bundle: Path, tmp_path: Path) -> None:
+def test_unseen_values_and_missing_values_each_share_one_probability(bundle: Path, tmp_path: Path) -> None:
     lines = ["x,30,9.5,t1", "y,30,9.5,t1", ",30,9.5,t1", "u1,30,9.5,new", "u1,30,9.5,newer", "u1,30,9.5,"]
     (tmp_path / "a.csv").write_text("user,age,price,tags\n" + "\n".join(lines) + "\n")
     p = predicted(bundle, tmp_path / "p.parquet", tmp_path / "a.csv")["probability"]
@@ -136,7 +134,7 @@ def test_values_never_seen_share_one_probability_and_so_do_missing_ones(bundle: 
     assert p[3] == p[4] != p[5]
 
 
-def test_an_empty_or_foreign_file_is_an_error_and_writes_nothing(bundle: Path, tmp_path: Path) -> None:
+def test_invalid_file_is_an_error_and_writes_nothing(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user,age\nu1,30\n")
     with pytest.raises(DataError, match=r"a\.csv.*price"):
         predict(bundle, [str(tmp_path / "a.csv")], tmp_path / "out" / "p.parquet")
@@ -182,11 +180,11 @@ def truncate(bundle: Path) -> None:
             DataError,
             "vocabulary of field 'user' is not the one",
         ),
-        (truncate, storage.StorageError, r"model\.safetensors: does not hold the weights"),
+        (truncate, storage.StorageError, r"model\.safetensors: does not contain the weights"),
         (
             lambda b: (b / "model.safetensors").write_bytes(b""),
             storage.StorageError,
-            r"model\.safetensors: does not hold",
+            r"model\.safetensors: does not contain",
         ),
         (
             lambda b: (b / "model.safetensors").unlink(),
@@ -202,7 +200,7 @@ def truncate(bundle: Path) -> None:
         (
             change("model.json", lambda m: m.update(model="fm")),
             storage.StorageError,
-            "does not hold the weights",
+            "does not contain the weights",
         ),
         (
             change("model.json", lambda m: m.update(modle="fm")),
@@ -232,7 +230,7 @@ def test_a_damaged_bundle_is_an_error_that_names_the_file(
     assert not (tmp_path / "p.parquet").exists()
 
 
-def test_a_bundle_works_where_the_data_are_gone(bundle: Path, mixed_folder: Path, tmp_path: Path) -> None:
+def test_bundle_works_without_its_data_set(bundle: Path, mixed_folder: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(bundle, tmp_path / "elsewhere"))
     (tmp_path / "raw.csv").write_text(without_label((mixed_folder / "test.csv").read_text()))
     assert predicted(moved, tmp_path / "a.parquet", tmp_path / "raw.csv") == predicted(
@@ -240,7 +238,7 @@ def test_a_bundle_works_where_the_data_are_gone(bundle: Path, mixed_folder: Path
     )
 
 
-def test_weights_survive_bit_for_bit(bundle: Path) -> None:
+def test_weights_round_trip_bit_for_bit(bundle: Path) -> None:
     first, second = load_bundle(bundle).model, load_bundle(bundle).model
     assert all(
         torch.equal(a, b)

@@ -1,4 +1,4 @@
-"""What Dockerfiles say, without building them; tests/containers looks into what is built."""
+"""Checks of the Dockerfiles, without building them; tests/containers checks the images."""
 
 import difflib
 import re
@@ -12,7 +12,7 @@ EVERY = {path.suffix[1:]: path.read_text() for path in (ROOT / "docker").glob("D
 DOCKERFILES = {kind: text for kind, text in EVERY.items() if kind != "spark"}
 
 
-def test_there_are_two_and_they_differ_in_what_a_gpu_needs():
+def test_cpu_and_gpu_dockerfiles_differ_only_for_the_gpu():
     assert set(DOCKERFILES) == {"cpu", "gpu"}
     cpu, gpu = (DOCKERFILES[kind].splitlines() for kind in ("cpu", "gpu"))
     changed = [line[2:] for line in difflib.ndiff(cpu, gpu) if line[0] in "+-"]
@@ -20,7 +20,7 @@ def test_there_are_two_and_they_differ_in_what_a_gpu_needs():
 
 
 @pytest.mark.parametrize("text", DOCKERFILES.values(), ids=DOCKERFILES.keys())
-def test_an_image_is_of_stages_pinned_and_run_by_nobody(text):
+def test_image_is_staged_pinned_and_not_root(text):
     *build, last = re.split(r"^FROM ", text, flags=re.M)
     assert [stage.split("\n")[0] for stage in build[1:]] == [
         "${BUILD_BASE} AS dependencies",
@@ -35,7 +35,7 @@ def test_an_image_is_of_stages_pinned_and_run_by_nobody(text):
 
 
 @pytest.mark.parametrize("text", DOCKERFILES.values(), ids=DOCKERFILES.keys())
-def test_an_image_has_all_extras_but_those_of_developers_and_of_another_image(text):
+def test_image_has_all_extras_except_dev_and_spark(text):
     assert 'if name not in ("dev", "spark")' in text
 
 
@@ -49,7 +49,7 @@ def copied(text):
     return {name for line in lines for name in line.split()}
 
 
-def test_nothing_but_the_package_gets_into_an_image():
+def test_only_the_package_is_copied_into_an_image():
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     assert next(line for line in ignore if line and line[0] not in "#!") == "*"
     let_in = {line[1:] for line in ignore if line.startswith("!")}
@@ -57,7 +57,7 @@ def test_nothing_but_the_package_gets_into_an_image():
     assert copied(EVERY["spark"]) == {"constraints.txt", "docker/spark.sh", "src/ctrloom/__main__.py"}
 
 
-def test_the_image_with_spark_adds_spark_and_java_to_that_for_cpus():
+def test_spark_image_adds_spark_and_java_to_the_cpu_image():
     build, last = re.split(r"^FROM ", EVERY["spark"], flags=re.M)[1:]
     assert build.startswith("${BUILD_BASE} AS dependencies\n")
     assert last.startswith("${IMAGE}\n")
@@ -70,7 +70,7 @@ def test_the_image_with_spark_adds_spark_and_java_to_that_for_cpus():
 
 
 def stand_in(folder, name):
-    """A program that says what it was called with."""
+    """A program that prints its arguments."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(f'#!/bin/sh\nfor each in {name} "$@"; do printf "%s\\n" "$each"; done\n')
     (folder / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""Who may import whom (the directions of the library), and what no module may use."""
+"""Allowed imports between modules of the library, and forbidden functions."""
 
 import ast
 import statistics
@@ -17,7 +17,7 @@ BOTTOM = {"config", "storage", "progress", "version"}
 BASE = BOTTOM | {"schema", "architecture", "search_trace", "distributed"}
 TRAINING = BASE | {"kernels", "data", "nn", "optim", "models", "metrics", "training"}
 EVALUATION = TRAINING | {"search", "evaluation"}
-# What a room may import from the library. A room is the longest of these names that a module begins with.
+# What each layer may import from the library. A module's layer is the longest of these prefixes of its name.
 ALLOWED: dict[str, set[str]] = {
     "": set(),  # ctrloom/__init__.py
     **{name: BOTTOM - {name} for name in BOTTOM},
@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"runners.containers", "runners.local", "runners.cluster"}
-# Modules of search/ that are no method, and that methods share.
+# Modules of search/ that methods share.
 SHARED = {"candidate_pool", "cell_graphs", "controls", "embedding_sizes", "gates", "interface", "one_shot"}
 SHARED |= {"perturbation", "random_search", "__init__"}
 METHODS = {path.stem for path in (SOURCE / "search").glob("*.py")} - SHARED
@@ -75,13 +75,13 @@ def begins(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(prefix + ".")
 
 
-def room_of(name: str) -> str:
-    return max((room for room in ALLOWED if begins(name, room)), key=len, default="")
+def layer_of(name: str) -> str:
+    return max((layer for layer in ALLOWED if begins(name, layer)), key=len, default="")
 
 
 def violations(name: str, source: str) -> list[str]:
-    """Imports of the library that the module `name` may not have."""
-    allowed = ALLOWED[room_of(name)]
+    """Imports of the library that are not allowed in the module `name`."""
+    allowed = ALLOWED[layer_of(name)]
     own = [i.removeprefix("ctrloom.") for i in imported(ast.parse(source)) if begins(i, "ctrloom")]
     return [i for i in own if "*" not in allowed and not any(begins(i, prefix) for prefix in allowed)]
 
@@ -89,11 +89,11 @@ def violations(name: str, source: str) -> list[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_go_downward(path: Path) -> None:
     name = name_of(path)
-    assert name == "" or room_of(name), f"{name} has no room: say in ALLOWED what it may import"
+    assert name == "" or layer_of(name), f"{name} has no layer: add its imports to ALLOWED"
     assert violations(name, path.read_text()) == []
 
 
-def test_a_wrong_direction_is_noticed() -> None:
+def test_wrong_import_direction_is_found() -> None:
     assert violations("data.vocabulary.encode", "from ctrloom.models import build") == ["models.build"]
     assert violations("nn.mlp", "def f():\n    import ctrloom.training.loop") == ["training.loop"]
     assert violations("training.loop", "from ctrloom.evaluation.results import Results") == [
@@ -103,7 +103,7 @@ def test_a_wrong_direction_is_noticed() -> None:
     assert violations("training.loop", "from ctrloom import cli, storage") == ["cli"]
 
 
-def test_the_library_has_no_circle() -> None:
+def test_library_has_no_import_cycles() -> None:
     names = {name_of(path): path for path in MODULES}
     edges = {
         name: {
@@ -121,13 +121,13 @@ def test_the_library_has_no_circle() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_a_search_method_does_not_know_another(method: str) -> None:
+def test_search_methods_do_not_import_each_other(method: str) -> None:
     names = imported(ast.parse((SOURCE / "search" / f"{method}.py").read_text()))
     others = METHODS - {method}
     assert [n for n in names if any(begins(n, f"ctrloom.search.{other}") for other in others)] == []
 
 
-def test_only_what_runs_pipelines_knows_kfp() -> None:
+def test_only_runners_import_kfp() -> None:
     users = {
         name_of(path)
         for path in MODULES
@@ -139,7 +139,7 @@ def test_only_what_runs_pipelines_knows_kfp() -> None:
 
 
 def at_module_scope(tree: ast.AST) -> Iterator[str]:
-    """Modules that are imported when the file is: everything outside of functions."""
+    """Modules imported at import time: everything outside of functions."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from imported(ast.Module([node], []))
@@ -158,7 +158,7 @@ def test_compiling_a_pipeline_loads_nothing_heavy(path: Path) -> None:
     assert [name for name in at_module_scope(ast.parse(path.read_text())) if not light(name)] == []
 
 
-def test_a_heavy_import_is_noticed() -> None:
+def test_heavy_import_is_found() -> None:
     text = "import os\nif True:\n    import torch\ndef f():\n    import numpy\nclass A:\n    import pandas\n"
     assert [n for n in at_module_scope(ast.parse(text)) if not light(n)] == ["torch", "pandas"]
 
@@ -186,7 +186,7 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
     assert "pickle" not in path.read_text()
 
 
-def test_what_is_forbidden_is_noticed() -> None:
+def test_forbidden_calls_are_found() -> None:
     assert forbidden("import torch\ntorch.load('x')\nmodel.eval()\neval('1')") == ["torch.load", "eval"]
     assert forbidden("def f():\n    from pickle import loads") == ["pickle.loads"]
 

@@ -1,4 +1,4 @@
-"""Kernels are compiled for a GPU, which needs none; what they do is tested beside their plain twins."""
+"""Kernels compile for a GPU, which needs no GPU; their results are tested with their plain equivalents."""
 
 import os
 import subprocess
@@ -61,7 +61,7 @@ for kernel, constants in (
 """
 
 
-def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
+def test_kernels_compile_without_a_gpu(tmp_path: Path) -> None:
     pytest.importorskip("triton")
     plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment = plain | {"TRITON_CACHE_DIR": str(tmp_path)}
@@ -72,11 +72,11 @@ def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     found = [line.split() for line in done.stdout.splitlines()]
     assert len(found) == 18
     assert all(int(size) > 1000 for _, size, _ in found)
-    assert max(int(shared) for _, _, shared in found) <= 64 * 1024  # what every GPU has for a program
+    assert max(int(shared) for _, _, shared in found) <= 64 * 1024  # available on every GPU
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_where_triton_has_no_gpu_to_work_on_plain_code_takes_its_place() -> None:
+def test_plain_torch_is_used_if_triton_fails() -> None:
     pytest.importorskip("triton")
     with pytest.warns(UserWarning, match="install a C compiler"):
         assert not kernels._works.__wrapped__(True)

@@ -7,7 +7,7 @@ from ctrloom.progress import MARK, progress
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that is advanced by hand."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -44,7 +44,7 @@ def test_plain_lines_when_not_on_a_terminal(clock: Clock, capsys: pytest.Capture
     ]
 
 
-def test_a_short_piece_of_work_says_one_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_short_work_prints_one_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("evaluate", 2, "models") as advance:
         clock.now += 0.5
         advance(1)
@@ -60,7 +60,7 @@ def test_an_unknown_total_counts(clock: Clock, capsys: pytest.CaptureFixture[str
     assert lines(capsys) == [f"{MARK}predict: 12,000 rows, 2,000 rows/s, batch 1"]
 
 
-def test_nothing_to_do_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_work_prints_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("encode", 0):
         pass
     assert lines(capsys) == []

@@ -37,9 +37,7 @@ def two(registry: Registry, tmp_path: Path) -> tuple[str, str]:
     return first, registry.add(bundle(tmp_path / "b", "b"), {"auc": 0.9}, {"run": "tuesday"})
 
 
-def test_versions_come_back_as_they_were_added(
-    registry: Registry, two: tuple[str, str], tmp_path: Path
-) -> None:
+def test_fetch_returns_added_versions(registry: Registry, two: tuple[str, str], tmp_path: Path) -> None:
     assert [v.version for v in registry.versions()] == list(two)
     found = registry.version(two[1])
     assert (found.metrics, found.provenance) == ({"auc": 0.9}, {"run": "tuesday"})
@@ -55,7 +53,7 @@ def test_a_version_never_changes(registry: Registry, two: tuple[str, str], tmp_p
     assert contents(tmp_path / "registry") == before
 
 
-def test_what_was_not_written_to_its_end_is_no_version(
+def test_incomplete_upload_is_not_a_version(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = bundle(tmp_path / "a", "a")
@@ -77,11 +75,11 @@ def test_promotion_and_roll_back(registry: Registry, two: tuple[str, str]) -> No
     assert registry.record().previous == first
     back = registry.promote(first, registry.champion()[1])
     assert registry.champion() == (first, back)
-    assert back != one, "the generation of a promotion never comes again"
+    assert back != one, "generations are never reused"
 
 
 @pytest.mark.parametrize("stale", [None, "0123"])
-def test_a_promotion_over_another_one_is_refused_and_says_who_won(
+def test_conflicting_promotion_is_rejected_and_names_the_winner(
     registry: Registry, two: tuple[str, str], stale: str | None
 ) -> None:
     first, second = two
@@ -98,7 +96,7 @@ def test_only_a_version_can_be_promoted(registry: Registry, two: tuple[str, str]
 
 
 def race(count: int, promote: "object") -> list[str]:
-    """What each of `count` threads that start together got."""
+    """The results of `count` threads that start together."""
     got, barrier = [], threading.Barrier(count)
 
     def one(number: int) -> None:
@@ -116,7 +114,7 @@ def race(count: int, promote: "object") -> list[str]:
     return got
 
 
-def test_of_promotions_at_once_one_wins(registry: Registry, two: tuple[str, str]) -> None:
+def test_one_of_concurrent_promotions_wins(registry: Registry, two: tuple[str, str]) -> None:
     expected = None
     for _ in range(20):
         got = race(4, lambda n, expected=expected: registry.promote(two[n % 2], expected))
@@ -136,7 +134,7 @@ registry.promote(sys.argv[2], None)
 """
 
 
-def test_of_processes_that_promote_at_once_one_wins(registry: Registry, two: tuple[str, str]) -> None:
+def test_one_of_concurrent_processes_wins(registry: Registry, two: tuple[str, str]) -> None:
     started = [
         subprocess.Popen(
             [sys.executable, "-c", PROMOTE, str(registry.base), name],
@@ -159,9 +157,7 @@ def test_of_processes_that_promote_at_once_one_wins(registry: Registry, two: tup
     assert sum("PromotionConflictError" in text and f"{winner} became champion" in text for text in said) == 1
 
 
-def test_a_damaged_version_is_not_handed_out(
-    registry: Registry, two: tuple[str, str], tmp_path: Path
-) -> None:
+def test_fetch_rejects_a_damaged_version(registry: Registry, two: tuple[str, str], tmp_path: Path) -> None:
     stored = tmp_path / "registry" / "versions" / two[0] / "bundle" / "model.json"
     stored.write_text("A")
     with pytest.raises(RegistryError, match=r"model\.json of version .* is not the file that was added"):
@@ -172,7 +168,7 @@ def test_a_damaged_version_is_not_handed_out(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_registry_is_said(tmp_path: Path) -> None:
+def test_invalid_registry_is_reported(tmp_path: Path) -> None:
     assert Registry(tmp_path / "none").versions() == []
     assert Registry(tmp_path / "none").champion() is None
     (tmp_path / "champion.json").write_text("{")
@@ -184,12 +180,12 @@ def test_what_is_no_registry_is_said(tmp_path: Path) -> None:
         Registry("ftp://somewhere/models")
 
 
-def test_an_object_is_replaced_only_if_it_is_the_one_seen(tmp_path: Path) -> None:
+def test_object_is_replaced_only_if_unchanged(tmp_path: Path) -> None:
     place = tmp_path / "deep" / "object"
     assert objects.read(place) is None
     first = objects.replace(place, b"one", None)
     for stale in (None, "other"):
-        with pytest.raises(StorageError, match="written by somebody else"):
+        with pytest.raises(StorageError, match="changed by another process"):
             objects.replace(place, b"two", stale)
     second = objects.replace(place, b"two", first)
     assert objects.read(place) == objects.Stored(b"two", second)
@@ -204,14 +200,14 @@ def said(*arguments: str) -> str:
 def test_commands(registry: Registry, two: tuple[str, str]) -> None:
     url = str(registry.base)
     first, second = two
-    assert said("promote", url, first) == f"{first} is the champion (before: none)\n"
-    with pytest.raises(RegistryError, match="first champion; name the version"):
+    assert said("promote", url, first) == f"{first} is the champion (previous: none)\n"
+    with pytest.raises(RegistryError, match="has no previous champion; name the version"):
         said("rollback", url)
-    assert said("promote", url, second) == f"{second} is the champion (before: {first})\n"
+    assert said("promote", url, second) == f"{second} is the champion (previous: {first})\n"
     listed = said("list", url).splitlines()
     assert [line.split()[0] for line in listed[1:]] == [first, second]
     assert [line.endswith("champion") for line in map(str.rstrip, listed[1:])] == [False, True]
     assert json.loads(said("show", url))["metrics"] == {"auc": 0.9}
     assert json.loads(said("show", url, first))["provenance"] == {"run": "monday"}
-    assert said("rollback", url) == f"{first} is the champion (before: {second})\n"
-    assert said("rollback", url, second) == f"{second} is the champion (before: {first})\n"
+    assert said("rollback", url) == f"{first} is the champion (previous: {second})\n"
+    assert said("rollback", url, second) == f"{second} is the champion (previous: {first})\n"

@@ -51,7 +51,7 @@ def test_every_id_belongs_to_one_field(sizes: list[int]) -> None:
         ({"derived": "hour"}, "derived"),
     ],
 )
-def test_the_fingerprint_sees_every_change_and_the_error_names_it(update: dict[str, Any], named: str) -> None:
+def test_the_fingerprint_depends_on_every_key(update: dict[str, Any], named: str) -> None:
     other = changed(3, **update)
     assert other.fingerprint != BASE.fingerprint
     with pytest.raises(
@@ -75,9 +75,7 @@ def test_the_same_fields_have_the_same_fingerprint() -> None:
     source = SourceConfig.parse(
         {"columns": {"click": "label", "x": "numeric"}, "missing_values": ["?"]}, "test"
     )
-    BASE.require_same(
-        BASE.model_copy(update={"source": source}), "it"
-    )  # where rows come from does not matter
+    BASE.require_same(BASE.model_copy(update={"source": source}), "it")  # the source does not matter
 
 
 def test_an_unknown_field_is_named() -> None:

@@ -1,4 +1,4 @@
-"""No secret in what is compiled, applied, built or run by others."""
+"""No secrets in pipelines, manifests, Dockerfiles, CI or configurations."""
 
 import re
 from pathlib import Path
@@ -45,5 +45,5 @@ def test_no_secret(path):
         'TOKEN="' + "a1" * 12 + '"',
     ],
 )
-def test_a_secret_is_noticed(text):
+def test_secret_is_found(text):
     assert SECRET.search(text)

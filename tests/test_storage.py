@@ -29,17 +29,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def fill_file(path: Path, text: str, error: BaseException | None = None) -> None:
-    with atomic_file(path) as aside:
-        aside.write_text(text)
-        assert aside.parent == path.parent
+    with atomic_file(path) as temporary:
+        temporary.write_text(text)
+        assert temporary.parent == path.parent
         if error:
             raise error
 
 
 def fill_directory(path: Path, text: str, error: BaseException | None = None) -> None:
-    with atomic_directory(path) as aside:
-        (aside / "inner").mkdir()
-        (aside / "inner" / "file").write_text(text)
+    with atomic_directory(path) as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "inner" / "file").write_text(text)
         if error:
             raise error
 
@@ -49,19 +49,19 @@ def fill(request: pytest.FixtureRequest) -> Callable[..., None]:
     return request.param
 
 
-def test_what_was_written_takes_the_place_of_the_old(fill: Callable[..., None], tmp_path: Path) -> None:
+def test_new_content_replaces_the_old(fill: Callable[..., None], tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "target"
     fill(path, "old")
     fill(path, "new")
     assert list(contents(tmp_path).values()) == [b"new"]
 
 
-def test_the_target_does_not_exist_before_it_is_whole(tmp_path: Path) -> None:
-    with atomic_file(tmp_path / "file") as aside:
-        aside.write_text("x")
+def test_the_target_does_not_exist_before_it_is_complete(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "file") as temporary:
+        temporary.write_text("x")
         assert not (tmp_path / "file").exists()
-    with atomic_directory(tmp_path / "folder") as aside:
-        (aside / "a").write_text("x")
+    with atomic_directory(tmp_path / "folder") as temporary:
+        (temporary / "a").write_text("x")
         assert not (tmp_path / "folder").exists()
     assert sorted(contents(tmp_path)) == ["file", "folder/a"]
 
@@ -70,14 +70,14 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from ctrloom.storage import scratch_directory
-with scratch_directory("rows", Path(sys.argv[1])) as aside:
-    (aside / "much").write_text("x")
+with scratch_directory("rows", Path(sys.argv[1])) as temporary:
+    (temporary / "much").write_text("x")
     print("there", flush=True)
     time.sleep(60)
 """
 
 
-def test_what_a_killed_process_left_disappears_and_what_is_in_use_stays(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_removed_but_not_directories_in_use(tmp_path: Path) -> None:
     def start() -> subprocess.Popen[str]:
         held = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True)
         assert held.stdout
@@ -105,13 +105,13 @@ def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.Mo
     left.mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", no_locks)
-        with storage.scratch_directory("rows", tmp_path) as aside:
-            assert aside.is_dir()
+        with storage.scratch_directory("rows", tmp_path) as temporary:
+            assert temporary.is_dir()
     assert list(tmp_path.iterdir()) == [left]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt()])
-def test_a_failure_leaves_the_old_content_and_nothing_else(
+def test_a_failure_leaves_only_the_old_content(
     fill: Callable[..., None], tmp_path: Path, error: BaseException
 ) -> None:
     with pytest.raises(type(error)):
@@ -208,7 +208,7 @@ def test_a_file_is_not_taken_for_an_old_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["not-here", "../not-here", "target.csv"])
-def test_an_error_of_another_file_passes(place: str, tmp_path: Path) -> None:
+def test_an_error_of_another_file_is_not_wrapped(place: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=place), atomic_file(tmp_path / "target"):
         (tmp_path / place).read_text()
 
@@ -222,7 +222,7 @@ def test_relative_paths(fill: Callable[..., None], tmp_path: Path, monkeypatch: 
     assert list(contents(tmp_path).values()) == [b"x"]
 
 
-def test_two_writers_leave_one_whole_directory(tmp_path: Path) -> None:
+def test_two_writers_leave_one_complete_directory(tmp_path: Path) -> None:
     texts = [str(i) * 1000 for i in range(8)]
     threads = [threading.Thread(target=fill_directory, args=(tmp_path / f"t{i}", texts[i])) for i in range(8)]
     for thread in threads:
@@ -247,7 +247,7 @@ def test_json_survives_a_round_trip_and_has_no_nan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe\x00"])
-def test_a_file_that_is_no_json(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_json(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(StorageError, match=r"a\.json: is not JSON"):
         read_json(tmp_path / "a.json")

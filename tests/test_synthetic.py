@@ -118,7 +118,7 @@ def test_fewer_rows_are_the_first_ones_of_more() -> None:
     assert np.array_equal(few[1], many[1][:500])
 
 
-def test_interactions_are_distinct_and_as_many_as_asked_for() -> None:
+def test_interactions_are_distinct_and_as_many_as_configured() -> None:
     planted = made(fields=6, pairs=15, triples=20)
     counts = Counter(planted.interactions)
     assert Counter(len(t) for t in counts) == {2: 15, 3: 20}
@@ -136,14 +136,14 @@ def test_too_large_a_table_is_an_error_and_factors_are_not() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"fields": 3, "pairs": 4, "triples": 0}, "pairs: 4 asked for, but 3 fields have only 3"),
-        ({"fields": 3, "pairs": 0, "triples": 2}, "triples: 2 asked for, but 3 fields have only 1"),
+        ({"fields": 3, "pairs": 4, "triples": 0}, "pairs: 4 requested, but 3 fields have only 3"),
+        ({"fields": 3, "pairs": 0, "triples": 2}, "triples: 2 requested, but 3 fields have only 1"),
         ({"positive_rate": 1.0}, "positive_rate"),
         ({"sizes": [1]}, "sizes"),
         ({"row": 5}, "did you mean 'rows'"),
     ],
 )
-def test_what_cannot_be_planted(config: dict[str, Any], message: str) -> None:
+def test_impossible_configurations(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SynthConfig.parse(config, "synth")
 
@@ -165,7 +165,7 @@ def test_files(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "demo").iterdir()} == {"clicks.csv", "truth.json"}
 
 
-def test_days_go_on_with_values_that_are_replaced(tmp_path: Path) -> None:
+def test_days_replace_values(tmp_path: Path) -> None:
     config = SynthConfig(rows=600, fields=3, sizes=(10,), pairs=1, days=3, renewed=0.2, zipf=0.0)
     assert synthesize(config, tmp_path).name == "clicks-{date}.csv"
     days = [pd.read_csv(tmp_path / f"clicks-2026-01-0{day}.csv") for day in (1, 2, 3)]

@@ -1,4 +1,4 @@
-"""The workflow of continuous integration: what it may do, and that what it calls exists."""
+"""The CI workflow: its permissions, and that the targets and scripts it calls exist."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ STEPS = [step for job in JOBS.values() for step in job["steps"]]
 RUN = "\n".join(step["run"] for step in STEPS if "run" in step)
 
 
-def test_it_is_a_workflow():
+def test_workflow_has_valid_keys():
     assert set(WORKFLOW) == {
         "name",
         True,
@@ -43,21 +43,21 @@ def test_actions_are_pinned_and_few():
         assert re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", action), action
 
 
-def test_it_may_read_and_one_job_may_comment():
+def test_permissions_are_read_except_for_one_job():
     assert WORKFLOW["permissions"] == {"contents": "read"}
     asked = {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job}
     assert asked == {"verdict": {"pull-requests": "write"}}
-    # the job that may write takes nothing of the change but a file that it shows
+    # the job with write permission only reads a file from the change
     assert not any("checkout" in step.get("uses", "") for step in JOBS["verdict"]["steps"])
 
 
-def test_nothing_from_outside_gets_into_a_script():
+def test_scripts_have_no_template_expressions():
     assert "${{" not in RUN
     for checkout in (step for step in STEPS if "checkout" in step.get("uses", "")):
         assert checkout["with"]["persist-credentials"] is False
 
 
-def test_what_it_calls_exists():
+def test_called_make_targets_and_scripts_exist():
     targets = set(re.findall(r"^([a-z][a-z -]*):", (ROOT / "Makefile").read_text(), re.M))
     targets = {name for line in targets for name in line.split()}
     called = {name.replace("$KIND", "cpu") for name in re.findall(r'make "?([a-z$A-Z-]+)', RUN)}
@@ -71,7 +71,7 @@ def test_what_it_calls_exists():
 def test_the_cluster_job_sets_what_the_suite_reads():
     job = JOBS["cluster"]
     read = set(re.findall(r"CTRLOOM_[A-Z_]+", (ROOT / "tests" / "cluster" / "conftest.py").read_text()))
-    assert read - set(job["env"]) == {"CTRLOOM_HARDWARE"}, "that of the overlay `local` by default"
+    assert read - set(job["env"]) == {"CTRLOOM_HARDWARE"}, "defaults to that of the overlay `local`"
     local = (ROOT / "manifests" / "overlays" / "local" / "settings.env").read_text()
     for name in ("CTRLOOM_PIPELINE_ROOT", "CTRLOOM_IMAGE", "CTRLOOM_SERVICE_ACCOUNT", "CTRLOOM_NAMESPACE"):
         assert f"{name}={job['env'][name]}\n" in local
@@ -79,7 +79,7 @@ def test_the_cluster_job_sets_what_the_suite_reads():
 
 
 @pytest.mark.parametrize("name", ["synth", "regression"])
-def test_what_the_regression_calls_exists(name):
+def test_regression_script_calls_valid_commands(name):
     script = (ROOT / ".ci" / "regression").read_text()
     line = next(line.strip() for line in script.splitlines() if f"ctrloom {name} " in line)
     command = typer.main.get_command(app).commands[name]

@@ -1,8 +1,8 @@
-"""Speed of training and searching beside peers: `python benchmarks/training --help`.
+"""Speed of training and searching compared with peers: `python benchmarks/training --help`.
 
-Each case runs in a process of its own, and so does its peer. Both prepare; then they take turns, and the
-machine's limits are measured in every turn too, so that all meet the same machine: the table has median
-ratios of neighbours.
+Each case and its peer run in separate processes. Both prepare and then alternate, and the limits of the
+machine are measured in every turn too, so that other load affects all equally: the table has median ratios of
+adjacent turns.
 """
 
 import argparse
@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 
 
 class Process:
-    """A worker that was prepared and waits for its turn."""
+    """A worker process that runs calls on request."""
 
     def __init__(self, command: list[str], threads: int, device: str) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
@@ -52,18 +52,18 @@ class Process:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What it says once it has prepared; ours begins to when it is told, a peer at once."""
+        """Its answer after preparation; ours starts to prepare on this call, a peer at once."""
         return self.call("prepare")
 
     def call(self, name: str) -> dict[str, Any]:
-        """Let it do that once, and hear how long it took."""
+        """Run one call and return its timing."""
         assert self.process.stdin
-        with suppress(BrokenPipeError):  # it ended, and said why
+        with suppress(BrokenPipeError):  # it exited; its error output is read below
             print(name, file=self.process.stdin, flush=True)
         return self._answer()
 
     def end(self) -> None:
-        """Let it go."""
+        """Close its input and wait for it to exit."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.close()
@@ -74,7 +74,7 @@ class Process:
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout
         for line in self.process.stdout:
-            if line.startswith("{"):  # what a peer prints while it prepares is no answer
+            if line.startswith("{"):  # skip other output of a peer
                 answer: dict[str, Any] = json.loads(line)
                 return answer
         self.process.wait()
@@ -83,7 +83,7 @@ class Process:
 
 
 def ready(case: Case, arguments: argparse.Namespace, home: Path) -> dict[str, Process]:
-    """The processes of a case, which have not prepared yet."""
+    """Start the processes of a case."""
     sizes = sizes_of(case.shape, None if case.search == "optinter" else case.ids)
     task = asdict(case) | {
         "sizes": sizes,
@@ -142,8 +142,8 @@ def run(
     return line
 
 
-def beside(arguments: argparse.Namespace) -> None:
-    """What else is asked of a GPU: how cost grows, and everything from Parquet to a retrained model."""
+def run_scripts(arguments: argparse.Namespace) -> None:
+    """Further GPU benchmarks: growth.py and whole.py."""
     for name, sizes in (("growth", ["--rows", "1", "--ids", "1"]), ("whole", ["--rows", "20000"])):
         if arguments.only.lower() in name:
             command = [sys.executable, str(HERE.parent / f"{name}.py"), "--device", arguments.device]
@@ -156,14 +156,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", help="cases whose name has this in it")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="by default a GPU where there is one")
+    parser.add_argument("--only", default="", help="only cases whose name contains this")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="by default a GPU if there is one")
     parser.add_argument("--cases", choices=("cpu", "cuda"), help="by default those of the device")
-    parser.add_argument("--tiny", action="store_true", help="hardly any work, to see whether all runs")
-    parser.add_argument("--steps", type=int, help="of a measured call; by default 10, on a GPU 300")
+    parser.add_argument("--tiny", action="store_true", help="smoke test: hardly any work")
+    parser.add_argument("--steps", type=int, help="steps per measured call; by default 10, on a GPU 300")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each process")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--peer-python", help="an interpreter that has what the peers need")
+    parser.add_argument("--peer-python", help="an interpreter with the packages that peers need")
     parser.add_argument("--fuxictr", type=Path, help="a clone of github.com/reczoo/FuxiCTR")
     parser.add_argument("--vega", type=Path, help="a clone of github.com/huawei-noah/vega")
     parser.add_argument("--optinter", type=Path, help="a clone of github.com/fuyuanlyu/OptInter")
@@ -183,7 +183,7 @@ def main() -> None:
         chosen = [case for case in every if arguments.only.lower() in case.name.lower()]
         chosen = [tiny(case) for case in chosen] if arguments.tiny else chosen
         start = partial(ready, arguments=arguments, home=Path(home))
-        # Of a GPU's cases all load their libraries at once, which takes longer than they are measured for.
+        # GPU cases start together: loading libraries takes longer than measuring.
         begun = [start(case) for case in chosen] if arguments.cases == "cuda" else map(start, chosen)
         for case, processes in zip(chosen, begun, strict=True):
             try:
@@ -193,9 +193,9 @@ def main() -> None:
                 continue
             lines.append(line)
             print(case.name, json.dumps({k: line[k] for k in ("calls", "limit", "peak_mib")}), flush=True)
-            write(lines, machine, arguments)  # after each case: what is measured is not lost
+            write(lines, machine, arguments)  # after each case, so that an interrupted run keeps its results
     if arguments.cases == "cuda":
-        beside(arguments)
+        run_scripts(arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured: a model or a search on one shape with one batch size, and the figure it is to reach."""
+"""The cases: a model or a search on one shape with one batch size, and its target."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -11,7 +11,7 @@ Peer = Literal["fuxictr", "deepctr", "vega", "optinter", "gather"]
 class Case:
     """One line of the table.
 
-    `least` is the ratio to the peer, and `rows_per_second` the rate, that the line is to reach.
+    The targets are `least`, a ratio to the peer, and `rows_per_second`.
     """
 
     name: str
@@ -22,17 +22,17 @@ class Case:
     ids: int | None = 1_000_000
     hidden: tuple[int, ...] = (400, 400, 400)
     orders: tuple[int, ...] = (2,)
-    search: str | None = None  # gates learn beside the weights, as that search has it
+    search: str | None = None  # also trains the gates of that search
     precision: str = "float32"
     optimizer: str = "lazy_adam"
     peer: Peer | None = None
     least: float | None = None
     rows_per_second: float | None = None
-    settings: dict[str, Any] = field(default_factory=dict)  # of the model, more than the above
+    settings: dict[str, Any] = field(default_factory=dict)  # further settings of the model
 
 
 def criteo(model: str, batch: int, least: float, **more: Any) -> Case:
-    """A model at Criteo's shape beside FuxiCTR's."""
+    """A model at Criteo's shape, compared with FuxiCTR's."""
     name = f"{more.pop('title')}, batch {batch:,}"
     return Case(name, model, batch=batch, peer="fuxictr", least=least, **more)
 
@@ -66,7 +66,7 @@ CASES = (
         peer="vega",
         least=4,
     ),
-    # Of 1,000 rows, for the peer needs 18 GB for 2,000.
+    # 1,000 rows: the peer needs 18 GB for 2,000.
     Case(
         "AutoFM search, 9,139 triples",
         "autofm",
@@ -104,7 +104,7 @@ CASES = (
         settings={"attention_layers": 6, "heads": 4, "head_size": 32},
     ),
     Case(
-        "DeepFM on Frappe beside DeepCTR-Torch",
+        "DeepFM on Frappe, against DeepCTR-Torch",
         "deepfm",
         "frappe",
         4096,
@@ -132,7 +132,7 @@ CASES = (
 
 
 def large(title: str, model: str, least: float, batch: int = 10_000, **more: Any) -> Case:
-    """A case for a GPU, with the rate that it is to reach."""
+    """A case for a GPU, with its target rate."""
     return Case(f"{title}, batch {batch:,}", model, batch=batch, rows_per_second=least, **more)
 
 
@@ -159,5 +159,5 @@ ON_GPU = (
 
 
 def tiny(case: Case) -> Case:
-    """The same with next to nothing to do, to see whether it runs."""
+    """The case with hardly any work, as a smoke test."""
     return replace(case, batch=32, ids=None if case.ids is None else 3000, hidden=(8,) * len(case.hidden))

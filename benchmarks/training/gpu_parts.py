@@ -1,10 +1,10 @@
-"""What a step on a GPU goes into, kernel by kernel.
+"""Time of a training step on a GPU, by kernel.
 
     python benchmarks/training/gpu_parts.py [--only IPNN] [--steps 60]
 
-PyTorch's profiler notes when each kernel began and ended while captured steps are replayed, which makes them
-no slower. `busy` is the sum over the kernels of a step, `step` what a step took by the clock without the
-profiler: what is between is the time from one kernel to the next, less what ran beside others.
+PyTorch's profiler records the start and end of each kernel while captured steps are replayed, which does not
+slow them down. `busy` is the sum over the kernels of a step, `step` the wall time of a step without the
+profiler: the difference is the gaps between kernels, minus the time in which kernels overlap.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 KINDS = {  # by names of kernels; the first that matches
     "rows looked up": "^_gather|gather_kernel|scatter_gather|^_cross_rows",
     "order of rows": "RadixSort|fill_reverse_indices",
-    "rows moved": "^_within|^_across|^_begin",
+    "rows updated": "^_within|^_across|^_begin",
     "products of fields": "^_values|^_gradients|^_pair_sum|^_mixture",
     "gates": "^_gate",
     "matrix products": "gemm|nvjet|gemv|splitK|^_widen",
@@ -64,7 +64,7 @@ def explain(case: Case, steps: int) -> str:
 
 
 def kind_of(kernel: str) -> str:
-    """What it is for."""
+    """The kind of a kernel."""
     return next((kind for kind, names in KINDS.items() if re.search(names, kernel)), "everything else")
 
 

@@ -22,11 +22,11 @@ PASSES = 4  # over activations that torch keeps: written and read, forward and b
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine reaches on its own."""
+    """Measured limits of this machine."""
 
     device: str
-    copy_bytes: float  # read and written a second
-    gathered_rows: float  # of 20 floats from a table of a million, a second
+    copy_bytes: float  # per second, read and written
+    gathered_rows: float  # per second; rows of 20 floats from a table of a million
     flops: dict[str, float]  # of matrix products, by precision
     launch_seconds: float | None = None  # of a kernel of its own, on a GPU
     graph_seconds: float | None = None  # of a kernel in a CUDA graph
@@ -52,7 +52,7 @@ def measure(threads: int, device: torch.device | None = None, size: int = 2**26)
 
 
 def _launches(device: torch.device, count: int = 1000) -> tuple[float, float]:
-    """Seconds that a kernel takes which has nothing to do: by itself, and in a graph."""
+    """Launch time in seconds of an empty kernel: eager, and in a graph."""
     x = torch.zeros((), device=device)
 
     def work() -> torch.Tensor:
@@ -65,11 +65,11 @@ def _launches(device: torch.device, count: int = 1000) -> tuple[float, float]:
 
 
 def limit(case: Case, machine: Machine, kernels: int | None = None) -> dict[str, float | str]:
-    """Rows a second that memory, arithmetic and launches allow, the least of them by name, and their parts.
+    """Rows per second that memory, arithmetic and launches allow, the binding one, and their parts.
 
     Memory: ids; embeddings gathered, and gradients written and read; the optimizer's rows; activations four
     times. Arithmetic: three times the forward pass. Launches, on a GPU: the kernels of a step in a graph. The
-    fraction of rows that are different in a batch is that of the case's own data.
+    fraction of distinct rows in a batch is that of the case's data.
     """
     sizes = sizes_of(case.shape, None if case.search == "optinter" else case.ids)
     fields, size = len(sizes), case.embedding

@@ -1,4 +1,4 @@
-"""One case of ours in a process of its own: `python ours.py '<case as JSON>'`; see worker.py."""
+"""Worker process for a case of ctrloom: `python ours.py '<case as JSON>'`; see worker.py."""
 
 import json
 import sys
@@ -21,14 +21,14 @@ from ctrloom.search.interface import Task
 from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything
 from ctrloom.training.step import Step, products_in
 
-VALID = 1000  # rows that a search is validated on, which are not counted
+VALID = 1000  # validation rows of a search, not counted
 
 
 def main() -> None:
-    """Prepare the case and answer."""
+    """Prepare the case and serve calls."""
     case = json.loads(sys.argv[1])
     torch.set_num_threads(case["threads"])
-    torch.zeros((), device=pick_device("auto"))  # so that a GPU's libraries are there
+    torch.zeros((), device=pick_device("auto"))  # loads the GPU's libraries
     sys.stdin.readline()
     prepare = search if case["search"] else train
     rows, calls, parameters = prepare(case)
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def launched(call: Callable[[], object]) -> int:
-    """Kernels and copies that a call gives the GPU to do, the second time."""
+    """Kernels and copies that the second call launches."""
     call()
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         call()
@@ -49,12 +49,12 @@ def launched(call: Callable[[], object]) -> int:
 
 
 def on_gpu() -> int:
-    """Most memory that tensors took there so far, in MiB."""
+    """Peak GPU memory of tensors, in MiB."""
     return torch.cuda.max_memory_allocated() // 2**20
 
 
 def settings(case: dict[str, Any]) -> Hyperparameters:
-    """The model's."""
+    """Hyper-parameters of the case."""
     own = {
         "embedding_size": case["embedding"],
         "hidden": case["hidden"],
@@ -69,7 +69,7 @@ Prepared = tuple[dict[str, int], dict[str, Callable[[], object]], int]
 
 
 def train(case: dict[str, Any]) -> Prepared:
-    """A step on a batch at hand, and a pass over shuffled rows."""
+    """Steps on prepared batches, and a pass over shuffled rows."""
     generator, hyper = seed_everything(0), settings(case)
     schema, rows = encoded(case["sizes"], case["rows"])
     device = pick_device("auto")
@@ -79,7 +79,7 @@ def train(case: dict[str, Any]) -> Prepared:
     step = Step(model, optimizer.step, [optimizer])
 
     def batches() -> list[Batch]:
-        # new ones each time: what is derived from a batch is kept with it
+        # new ones each time: a batch caches what is derived from it
         return list(rows.batches(case["batch"]))[: case["steps"]]
 
     def steps() -> None:
@@ -109,7 +109,7 @@ def train(case: dict[str, Any]) -> Prepared:
 
 
 def search(case: dict[str, Any]) -> Prepared:
-    """A pass of the search, in which weights and gates learn in the same steps."""
+    """A pass of the search, which trains weights and gates in the same steps."""
     hyper = settings(case)
     if case["search"] == "optinter":
         schema, rows, crosses = with_crosses(case)
@@ -140,14 +140,14 @@ def search(case: dict[str, Any]) -> Prepared:
 
 def with_crosses(case: dict[str, Any]) -> tuple[Schema, Batch, CrossKeys]:
     """OptInter's Criteo: 13 numbers, 26 fields of tokens, 325 crosses."""
-    import cross_lookup  # the benchmark beside this folder has the shape
+    import cross_lookup  # the benchmark in the parent folder has the shape
 
     schema, crosses = cross_lookup.crossed(cross_lookup.schema(), case["ids"])
     return schema, cross_lookup.draw(schema, VALID + case["rows"], seed=3), crosses
 
 
 def wait(device: torch.device) -> None:
-    """Until a GPU has done what it was given."""
+    """Synchronize with the GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 

@@ -1,10 +1,10 @@
-"""What the time of a training step goes into, and what its matrix products reach on their own.
+"""Time of a training step by operation, and the rate of its matrix products on their own.
 
     python benchmarks/training/parts.py [--threads 2] [--only IPNN]
 
-Every operation of a step is timed as it runs, one after the other. Matrix products are then repeated alone,
-with the very same numbers: that rate is what their sizes allow, and the difference to the rate of large
-square products is what their sizes cost.
+Every operation of a step is timed as it runs. Matrix products are then repeated individually with the same
+numbers: this is the rate that their sizes allow, and the difference to the rate of large square products is
+the cost of their sizes.
 """
 
 import argparse
@@ -47,7 +47,7 @@ STEPS = 5
 
 
 class Timed(TorchDispatchMode):
-    """Adds up the seconds of every operation, and keeps the matrix products to be repeated."""
+    """Sums the seconds of every operation, and records the matrix products to repeat them."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The results as a dated table, as data and as a chart."""
+"""Writes the results as a dated table, as JSON and as a chart."""
 
 import argparse
 import datetime

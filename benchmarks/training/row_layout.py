@@ -1,11 +1,10 @@
-"""What an FM's step costs at least on a CPU: tables apart, as they are, and side by side in one row.
+"""Minimum cost of an FM step on a CPU: separate tables, as implemented, and one wide table.
 
     python benchmarks/training/row_layout.py [--threads 2]
 
-A row of the one wide table would have embedding, linear weight, and both moments of each. Only what no step
-can do without is timed, part by part, with operations of PyTorch and no automatic differentiation: equal rows
-brought together, rows looked up, FM's equation and its gradient, sums for equal rows, Adam, and rows written
-back.
+A row of the wide table has the embedding, the linear weight, and both moments of each. Only the indispensable
+parts of a step are timed, with PyTorch operations and without autograd: grouping equal rows, lookups, FM's
+equation and its gradient, sums for equal rows, Adam, and writing rows back.
 """
 
 import argparse
@@ -30,13 +29,13 @@ from torch.nn.functional import embedding_bag
 
 from ctrloom.nn.sparse_rows import put_rows, rows_of
 
-WARM, TIMES = 5, 40  # batches, each of them another one
+WARM, TIMES = 5, 40  # distinct batches
 PARTS = ("rows together", "looked up", "model", "sums", "Adam, written")
-WIDE = 64  # floats: 3 * 21, and one to fill the line of the cache
+WIDE = 64  # floats: 3 * 21, and one to fill the cache line
 
 
 class Floor:
-    """The parts of a step, each for the batch of a number.
+    """The parts of a step, each for the i-th batch.
 
     B batch, F fields, N = B * F, R rows of a table, U rows that a batch touches, D embedding size.
     """
@@ -48,7 +47,7 @@ class Floor:
         self.groups = [self._together(row_N) for row_N in self.row_N]
         count, size = sum(sizes), case.embedding
         self.size = size
-        # Written once, so that there is memory behind them.
+        # Initialized, so that their pages are mapped.
         self.tables = [torch.randn(count, width) for width in (size, size, size, 1, 1, 1)]
         self.wide = torch.randn(count, WIDE)
         self.emb_BFD = torch.randn(case.batch, len(sizes), size)
@@ -65,20 +64,20 @@ class Floor:
         return sorted_N.index_select(0, start_U).long(), from_N, start_U, first_N
 
     def together(self, i: int) -> None:
-        """Equal rows brought together."""
+        """Group equal rows."""
         self._together(self.row_N[i])
 
     def look_up(self, i: int) -> None:
-        """Rows of two tables, each as often as it is there."""
+        """Rows of two tables, including duplicates."""
         for table in self.tables[0], self.tables[3]:
             rows_of(table, self.row_N[i])
 
     def look_up_wide(self, i: int) -> None:
-        """Wide rows once; then what the model needs of them, as often as it is there."""
+        """Distinct wide rows; then the part that the model needs, including duplicates."""
         row_U, from_N, _, first_N = self.groups[i]
         got_U = rows_of(self.wide, row_U)[:, : self.size + 1].contiguous()
         place_N = torch.empty_like(from_N).scatter_(0, from_N, first_N.long().cumsum(0) - 1)
-        # Into memory that is there: larger blocks than 32 MB are asked of the system anew each time.
+        # Into preallocated memory: blocks above 32 MB are requested from the system each time.
         torch.index_select(got_U, 0, place_N, out=self.got_N)
 
     def sums(self, i: int) -> None:
@@ -91,7 +90,7 @@ class Floor:
         embedding_bag(self.groups[i][1], self.grad_N, self.groups[i][2], mode="sum")
 
     def write(self, i: int) -> None:
-        """Weights and moments, read once more or for the first time, moved by Adam and written back."""
+        """Read weights and moments, update them by Adam and write them back."""
         row_U = self.groups[i][0]
         for of in (0, 3):
             w, m, v = (rows_of(table, row_U) for table in self.tables[of : of + 3])
@@ -100,7 +99,7 @@ class Floor:
                 put_rows(table, row_U, rows)
 
     def write_wide(self, i: int) -> None:
-        """The same, of rows that were read already."""
+        """The same for rows that were already read."""
         row_U = self.groups[i][0]
         rows_U, width = self.wide[: len(row_U)].clone(), self.size + 1
         self._adam(*(rows_U[:, at * width : (at + 1) * width] for at in range(3)))
@@ -122,13 +121,13 @@ class Floor:
     def layouts(self) -> dict[str, list[Callable[[int], None]]]:
         """The parts in the order of PARTS."""
         return {
-            "apart": [self.together, self.look_up, self.model, self.sums, self.write],
-            "side by side": [self.together, self.look_up_wide, self.model, self.sums_wide, self.write_wide],
+            "separate": [self.together, self.look_up, self.model, self.sums, self.write],
+            "wide": [self.together, self.look_up_wide, self.model, self.sums_wide, self.write_wide],
         }
 
 
 def milliseconds(work: Callable[[int], object]) -> float:
-    """The median of what the batches take."""
+    """Median time per batch."""
     taken = []
     for i in range(WARM + TIMES):
         began = time.perf_counter()
@@ -138,7 +137,7 @@ def milliseconds(work: Callable[[int], object]) -> float:
 
 
 def whole_step(case: Case, threads: int) -> float:
-    """Milliseconds of a step as it is trained."""
+    """Milliseconds of a real training step."""
     task = asdict(case) | {"steps": TIMES, "rows": TIMES * case.batch, "threads": threads}
     _, calls, _ = train(task | {"sizes": sizes_of(case.shape, case.ids)})
     calls["step"]()
@@ -158,7 +157,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     lines = [
-        "# What FM's step costs at least: tables apart, and side by side in one row",
+        "# Minimum cost of an FM step: separate tables, and one wide table",
         "",
         f"`python benchmarks/training/row_layout.py`, {datetime.date.today().isoformat()}. "
         f"{describe('torch', 'numpy')}; {given.threads} thread(s). Milliseconds.",

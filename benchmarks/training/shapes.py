@@ -1,4 +1,4 @@
-"""Data of the shapes that are measured: random ones of published sizes, and real data where it is at hand.
+"""Random data with the shapes of public data sets.
 
 N rows, F fields.
 """
@@ -38,8 +38,8 @@ AVAZU += (68, 172, 60)
 FRAPPE = (957, 4082, 7, 7, 2, 3, 2, 9, 80, 233)  # of each field, as published
 MOVIELENS = (943, 1682, 61, 2, 21, 795)  # MovieLens 100k: user, item, age, gender, occupation, zip code
 SIZES = {"criteo": CRITEO, "avazu": AVAZU, "frappe": FRAPPE, "movielens": MOVIELENS}
-DIFFERENT = 2**20  # rows at most; more are these over again, which changes nothing for the order of reading
-SMALL = 1000  # fields up to this size stay as they are when a shape is scaled
+DIFFERENT = 2**20  # distinct rows at most; more are repetitions, which does not change the access pattern
+SMALL = 1000  # fields up to this size are not scaled
 
 
 def sizes_of(shape: str, ids: int | None) -> list[int]:
@@ -71,7 +71,7 @@ def schema_of(sizes: Sequence[int]) -> Schema:
 
 
 def encoded(sizes: Sequence[int], rows: int, seed: int = 0) -> tuple[Schema, Batch]:
-    """The same as a data set of ours."""
+    """The same as an encoded batch with its schema."""
     schema = schema_of(sizes)
     token_NF, label_N = draw(sizes, min(rows, DIFFERENT), seed)
     ids_NC = (token_NF + np.array(schema.offsets)).astype(np.int32)
@@ -79,5 +79,5 @@ def encoded(sizes: Sequence[int], rows: int, seed: int = 0) -> tuple[Schema, Bat
 
 
 def repeated(drawn: Batch, rows: int) -> Batch:
-    """So many rows: those that were drawn, over and over."""
+    """`rows` rows, repeating those that were drawn."""
     return drawn if len(drawn) == rows else drawn.take(torch.arange(rows) % len(drawn))

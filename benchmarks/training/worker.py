@@ -1,9 +1,9 @@
-"""What every measured process does: prepare, then measure whenever it is told to.
+"""The protocol of measured processes: prepare, then measure on request.
 
-Two processes that are measured side by side take turns, so that both meet the same machine. A process says
-what it is once it has prepared, for which ours waits to be told `prepare`. Then it reads `step` or `loop`
-from its input and answers with the seconds that one call took, and ends when its input does.
-Peers import this file, so it needs nothing but Python.
+Two processes that are compared alternate, so that other load affects both equally. After preparation, for
+which ours waits for the line `prepare`, a process prints its facts. Then it reads `step` or `loop` from its
+input and answers with the seconds of one call, until its input ends.
+Peers import this file, so it uses only the standard library.
 """
 
 import json
@@ -25,26 +25,26 @@ def serve(
     Args:
         rows: how many rows each call trains on.
         calls: what to measure, by name.
-        peak: most memory so far, in MiB.
-        facts: what else the result should say.
+        peak: peak memory, in MiB.
+        facts: further facts for the result.
     """
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # keeps output of libraries out of the answers
 
     def say(**answer: object) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
     for call in calls.values():
-        call()  # the first has allocations and compilations that no later one has
+        call()  # the first call allocates and compiles
     say(calls=list(calls), **facts)
     for line in sys.stdin:
         name = line.strip()
         if name == "prepare":
-            continue  # it has
-        if name == "step":  # first of a turn: memory that lay idle meanwhile may be cold, or taken away
+            continue  # done above
+        if name == "step":  # warm up: memory may be cold or reclaimed after idling
             calls[name]()
         began, cpu = time.perf_counter(), time.process_time()
         own = calls[name]()
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-        if isinstance(own, float):  # the call knows better which of its seconds count
+        if isinstance(own, float):  # the call measured itself
             seconds = own
         say(seconds=seconds, cpu_seconds=cpu_seconds, rows=rows[name], peak_mib=round(peak()))

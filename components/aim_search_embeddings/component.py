@@ -1,4 +1,4 @@
-"""AIM, second stage: which positions of its embedding each field needs."""
+"""AIM, second stage: the embedding positions that each field needs."""
 
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
 
@@ -14,15 +14,15 @@ def aim_search_embeddings(
     config: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Search the embedding sizes of what AIM's first stage found.
+    """Search the embedding sizes for the interactions that AIM's first stage found.
 
-    Where the configuration says `search_embeddings: false` the first stage is handed on as it is.
+    With `search_embeddings: false`, the output of the first stage is passed on unchanged.
 
     Args:
         dataset: Manifest of an encoded data set.
         interactions: Folder that the first stage wrote.
-        search: The same folder with both stages together.
-        summary: Interactions kept per order, positions kept in the mean, and the cost of both stages.
+        search: The same folder for both stages.
+        summary: Interactions kept per order, mean positions kept, and the cost of both stages.
         config: Settings of the search (section `search` of a run configuration).
         models: Hyper-parameters per model (section `models` of a run configuration).
     """

@@ -1,4 +1,4 @@
-"""AIM, first stage: which interactions a model needs, and by which functions."""
+"""AIM, first stage: the interactions that a model needs, and their functions."""
 
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
 
@@ -13,7 +13,7 @@ def aim_search_interactions(
     config: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Search feature interactions and their functions with AIM; embeddings stay whole.
+    """Search feature interactions and their functions with AIM, at full embedding size.
 
     Args:
         dataset: Manifest of an encoded data set.

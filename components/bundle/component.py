@@ -1,6 +1,6 @@
 """Bundle the best seed of each model."""
 
-from typing import List  # noqa: UP035  # KFP knows lists of artifacts by this name
+from typing import List  # noqa: UP035  # KFP needs this name for lists of artifacts
 
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
@@ -15,14 +15,14 @@ def bundle(
     others: Output[Artifact],
     transferred: Input[List[Artifact]] = None,  # type: ignore[assignment]  # noqa: UP006
 ) -> None:
-    """Bundle, of every model, the seed that was best on the validation split; it scores raw rows on its own.
+    """Bundle each model's best seed on the validation split, ready to score raw rows.
 
     Args:
         dataset: Manifest of an encoded data set.
-        retrained: Models that retrain wrote, one folder for each seed.
+        retrained: Models that retrain wrote, one folder per seed.
         best: The model that the search found.
-        others: The models that it was transferred to, a folder for each.
-        transferred: Models that transfer wrote, likewise; none where nothing can be transferred.
+        others: The transfer models, one folder each.
+        transferred: Models that transfer wrote, likewise; none if the search does not support transfer.
     """
     from pathlib import Path
 

@@ -10,7 +10,7 @@ def champion(champion: Output[Artifact], registry: str) -> None:
     """Fetch the champion's bundle.
 
     Args:
-        champion: Folder with the bundle, and with the promotion that made it the champion.
+        champion: Folder with the bundle, and the record of its promotion.
         registry: Where versions and champion are kept: a path, gs:// or s3://.
     """
     from pathlib import Path

@@ -1,6 +1,6 @@
 """The table of a comparison."""
 
-from typing import List  # noqa: UP035  # KFP knows lists of artifacts by this name
+from typing import List  # noqa: UP035  # KFP needs this name for lists of artifacts
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
 
@@ -16,13 +16,13 @@ def compare_table(
     summary: Output[Metrics],
     comparison: dict,  # type: ignore[type-arg]
 ) -> None:
-    """Test everything that the jobs of a comparison trained on the same rows.
+    """Test all models of a comparison on the same rows.
 
     Args:
         dataset: Manifest of an encoded data set.
-        jobs: What the jobs left.
+        jobs: Folders that the jobs wrote.
         table: Folder with metrics.json, table.csv and comparison.html.
-        page: The table and its pictures as a page.
+        page: The table and its plots as a page.
         summary: Test AUC of every model.
         comparison: The whole configuration of the comparison.
     """

@@ -12,11 +12,11 @@ def doctor(
     """Check versions, image, GPU, disk and storage, and fail before anything costly starts.
 
     Args:
-        findings: What was found, and what to mend.
-        store: Place in which data sets are kept; it must be readable and writable.
-        version: Version of ctrloom that the run was started with; the image must have it. Empty: any.
-        gpu: Whether a GPU must be there.
-        free: GB that must be free for temporary files.
+        findings: The results of the checks, and how to fix failures.
+        store: Store of the data sets; it must be readable and writable.
+        version: Version of ctrloom that submitted the run; the image must have the same. Empty: any.
+        gpu: Require a GPU.
+        free: Free disk space required for temporary files, in GB.
     """
     import tempfile
     from pathlib import Path

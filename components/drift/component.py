@@ -1,4 +1,4 @@
-"""How far rows drifted."""
+"""Drift of rows."""
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
 
@@ -21,7 +21,7 @@ def drift(
         champion: The champion.
         drift: Folder with drift.json and drift.html.
         page: Unseen share and stability index per field, for the Kubeflow UI.
-        metrics: Label rates, and the fields that are past a threshold.
+        metrics: Label rates, and the number of exceeded thresholds.
         settings: Groups and thresholds (section `drift`).
     """
     import shutil
@@ -34,11 +34,11 @@ def drift(
     config = DriftConfig.parse(settings, "drift")
     found = stages.drift(Path(dataset.path), Path(champion.path) / "bundle", config, Path(drift.path))
     shutil.copy(Path(drift.path) / "drift.html", page.path)
-    told = {
+    figures = {
         "label_rate_before": found.label_rate_before,
         "label_rate_now": found.label_rate_now,
         "alarms": len(found.alarms),
         "largest_stability_index": max(field.stability for field in found.fields),
         "largest_unseen_share": max(field.unseen_now for field in found.fields),
     }
-    display.show_metrics(told, metrics)
+    display.show_metrics(figures, metrics)

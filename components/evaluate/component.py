@@ -1,6 +1,6 @@
 """Compare all models on the same rows."""
 
-from typing import List  # noqa: UP035  # KFP knows lists of artifacts by this name
+from typing import List  # noqa: UP035  # KFP needs this name for lists of artifacts
 
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Output
 
@@ -29,18 +29,18 @@ def evaluate(
     Args:
         dataset: Manifest of an encoded data set.
         search: Folder that a search wrote.
-        retrained: Models that retrain wrote, one folder for each seed.
+        retrained: Models that retrain wrote, one folder per seed.
         baselines: Models that baselines wrote, likewise.
         evaluation: Folder with metrics.json, predictions.parquet, summary.md and report.html.
         metrics: Test AUC and logloss of every model, means over seeds.
         curve: ROC curve and confusion matrix of the model that the search found, on the test rows.
         summary: The verdict in words, and all models in one table.
-        report: The whole report as a page that asks nothing from elsewhere.
-        name: Name of the run, as the report shows it.
+        report: The whole report as a self-contained page.
+        name: Name of the run, for the report.
         seeds: Seeds that every model must have been trained with.
         settings: Base model, bins and resamples (section `evaluation` of a run configuration).
-        run: The whole run configuration, for the report's record of where everything comes from.
-        transferred: Models that transfer wrote, likewise; none where nothing can be transferred.
+        run: The whole run configuration, for the provenance section of the report.
+        transferred: Models that transfer wrote, likewise; none if the search does not support transfer.
     """
     import shutil
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""Clean rows to ids that never move."""
+"""Clean rows to ids, with the champion's ids unchanged."""
 
 from kfp.dsl import Artifact, Dataset, Input, Output
 
@@ -15,15 +15,15 @@ def grow(
     engine: str = "duckdb",
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Encode clean rows with the champion's vocabularies; new values get ids at their end.
+    """Encode clean rows with the champion's vocabularies; new values are appended.
 
     Args:
         ingested: Manifest of clean rows.
         champion: The champion, whose boundaries and ids are kept.
         dataset: Manifest of the encoded data set; the rows themselves stay in the store.
         store: Directory in which data sets are kept, one folder per fingerprint.
-        growth: Rows that a new value must be in (section `growth`).
-        engine: What counts and encodes: duckdb in the step itself, or spark.
+        growth: Minimum number of rows with a new value (section `growth`).
+        engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     from pathlib import Path

@@ -14,14 +14,14 @@ def ingest(
     engine: str = "duckdb",
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Read raw files, set malformed rows aside, and write clean, typed, split Parquet.
+    """Read raw files, quarantine malformed rows, and write clean, typed, split Parquet.
 
     Args:
         ingested: Manifest of the clean rows; the rows themselves stay in the store.
         data: Files, their columns, the label rule and the split (section `data` of a run configuration).
         store: Directory in which data sets are kept, one folder per fingerprint.
-        revision: State of the raw files. An earlier result is reused only where it is the same.
-        engine: What counts and encodes: duckdb in the step itself, or spark.
+        revision: Hash of the state of the raw files. Earlier results with another one are not reused.
+        engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     from ctrloom import stages

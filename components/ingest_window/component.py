@@ -15,7 +15,7 @@ def ingest_window(
     engine: str = "duckdb",
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Read the files of a window of days, set malformed rows aside, and write clean, typed, split Parquet.
+    """Read the files of a window of days, quarantine malformed rows, and write clean, typed, split Parquet.
 
     Args:
         ingested: Manifest of the clean rows; the rows themselves stay in the store.
@@ -23,7 +23,7 @@ def ingest_window(
         store: Directory in which data sets are kept, one folder per fingerprint.
         until: Last day of the window (2026-11-30, today or yesterday, in UTC).
         days: Days in the window.
-        engine: What counts and encodes: duckdb in the step itself, or spark.
+        engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     from ctrloom import stages

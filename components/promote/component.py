@@ -7,11 +7,11 @@ from components.step import step
 
 @step
 def promote(bundle: Input[Model], verdict: Input[Artifact], registry: str) -> str:
-    """Add the challenger to the registry and make it the champion, unless another came first.
+    """Add the challenger to the registry and make it the champion, unless another was promoted first.
 
     Args:
         bundle: Bundle of the challenger.
-        verdict: What the gate decided.
+        verdict: Folder that gate wrote.
         registry: Where versions and champion are kept: a path, gs:// or s3://.
     """
     from pathlib import Path

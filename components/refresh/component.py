@@ -13,7 +13,7 @@ def refresh(
     bundle: Output[Model],
     training: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Train the architecture that is stored with the champion on new rows; nothing is searched again.
+    """Train the champion's architecture on new rows, without a new search.
 
     Args:
         dataset: Manifest of a data set that grew from the champion's.

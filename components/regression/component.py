@@ -13,12 +13,12 @@ def regression(
     metrics: Output[Metrics],
     baseline: dict,  # type: ignore[type-arg]
 ) -> None:
-    """Compare the metrics of a comparison with those that were stored when its configuration was accepted.
+    """Compare the metrics of a comparison with a stored baseline.
 
     Args:
         table: Folder with the metrics.json of a comparison.
         verdict: Folder with verdict.json and verdict.md.
-        summary: Every model with its figures, then and now.
+        summary: Every model with its stored and current figures.
         metrics: How many figures passed and failed.
         baseline: The stored figures with their tolerances.
     """

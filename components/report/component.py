@@ -14,15 +14,15 @@ def report(
     summary: Output[Markdown],
     name: str,
 ) -> None:
-    """Put the drift and what the gate decided on one page.
+    """Put the drift and the gate's verdict on one page.
 
     Args:
-        drift: What drifted.
-        verdict: What the gate decided.
+        drift: Folder that drift wrote.
+        verdict: Folder that gate wrote.
         report: Folder with report.html and report.md.
         page: The page, for the Kubeflow UI.
-        summary: The same in short.
-        name: Name of the retraining, as the page shows it.
+        summary: A short version of the page.
+        name: Name of the retraining, for the page.
     """
     import shutil
     from pathlib import Path

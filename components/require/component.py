@@ -1,4 +1,4 @@
-"""The end of a run that must not pass."""
+"""Fail a run whose figures got worse."""
 
 from kfp.dsl import Artifact, Input
 
@@ -7,11 +7,11 @@ from components.step import step
 
 @step
 def require(verdict: Input[Artifact], strict: bool = True) -> None:
-    """Fail the run when the figures got worse; a step of its own, so that the verdict is kept.
+    """Fail the run if the figures got worse; a separate step, so that the verdict is kept.
 
     Args:
-        verdict: What `regression` decided.
-        strict: Whether the run fails; otherwise the verdict alone says it.
+        verdict: Folder that regression wrote.
+        strict: Fail the run; otherwise only the verdict reports it.
     """
     from pathlib import Path
 

@@ -13,14 +13,14 @@ def retrain(
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     seed: int = 0,
 ) -> None:
-    """Train the found model from scratch with one seed, and its controls with the same.
+    """Train the found model and its controls from scratch with one seed.
 
     Args:
         dataset: Manifest of an encoded data set.
         search: Folder that a search wrote.
         runs: Weights and histories of every model.
         models: Hyper-parameters per model (section `models` of a run configuration).
-        seed: Seed to train with; of several random controls it gets number `seed` modulo how many there are.
+        seed: Seed to train with; of several random controls, number `seed` modulo their count is trained.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""AutoFIS: which interactions a model needs."""
+"""AutoFIS: the interactions that a model needs."""
 
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
 

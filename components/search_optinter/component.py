@@ -13,7 +13,7 @@ def search_optinter(
     config: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Search with OptInter how each pair of fields is modelled: by heart, by a product, or not at all.
+    """Search with OptInter how each pair of fields is modelled: memorized, factorized, or left out.
 
     Args:
         dataset: Manifest of an encoded data set with crosses (vocabulary.crosses).

@@ -13,13 +13,13 @@ def select_interactions(
     config: dict = {},  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
-    """Select feature interactions by a statistic of their fields, or at random; nothing is trained.
+    """Select feature interactions by a statistic of their fields, or at random, without training.
 
     Args:
         dataset: Manifest of an encoded data set.
         search: Folder with architecture.json, search.json and the control selections.
         summary: Interactions kept per order, and the cost of the statistic.
-        config: Settings of the selection (section `search` of a run configuration), its method among them.
+        config: Settings of the selection (section `search` of a run configuration), including its method.
         models: Hyper-parameters per model (section `models` of a run configuration).
     """
     from pathlib import Path

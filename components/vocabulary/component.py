@@ -21,7 +21,7 @@ def vocabulary(
         dataset: Manifest of the encoded data set; the rows themselves stay in the store.
         store: Directory in which data sets are kept, one folder per fingerprint.
         vocabulary: Minimum counts and bucketing (section `vocabulary` of a run configuration).
-        engine: What counts and encodes: duckdb in the step itself, or spark.
+        engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
     from pathlib import Path

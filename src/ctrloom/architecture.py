@@ -1,4 +1,4 @@
-"""What a search found: the one file that searches write and models read."""
+"""The result of a search: the file that searches write and models read."""
 
 import hashlib
 import json
@@ -20,9 +20,9 @@ OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
 
 class Interaction(StrictModel):
-    """One kept interaction: its fields in schema order, how it is modelled, and how strong it was.
+    """One selected interaction: its fields in schema order, its function and its score.
 
-    One tuple of fields can be modelled by several functions (AIM).
+    The same fields can appear with several functions (AIM).
     """
 
     fields: tuple[str, ...]
@@ -36,7 +36,7 @@ class Interaction(StrictModel):
 
 
 class KeptPositions(StrictModel):
-    """The positions of one field's embedding that the interactions of one function and order use."""
+    """Embedding positions of one field that the interactions of one function and order use."""
 
     field: str
     order: int
@@ -56,9 +56,9 @@ class Edge(StrictModel):
 class CellGraph(StrictModel):
     """AutoPI's two cells (AutoPI, section 4.2.1).
 
-    Nodes are numbered from the inputs on: the interaction cell's node 0 is the embedding; the ensemble
-    cell's node 0 is the interaction cell's output and its node 1 the second embedding. `nodes`
-    intermediate nodes follow in each cell.
+    Nodes are numbered from the inputs: node 0 of the interaction cell is the embedding; nodes 0 and 1 of
+    the ensemble cell are the interaction cell's output and the second embedding. `nodes` intermediate nodes
+    follow in each cell.
     """
 
     nodes: int
@@ -71,16 +71,16 @@ class CellGraph(StrictModel):
             for edge in edges:
                 if not (0 <= edge.source < edge.target and inputs <= edge.target < inputs + self.nodes):
                     raise ValueError(
-                        f"cells.{name}: there is no edge from node {edge.source} to {edge.target}; "
-                        f"{self.nodes} nodes follow {inputs} input(s), and edges go upward"
+                        f"cells.{name}: invalid edge from node {edge.source} to {edge.target}; there are "
+                        f"{inputs} input(s) and {self.nodes} nodes, and edges must go to a higher node"
                     )
             if fed := set(range(inputs, inputs + self.nodes)) - {edge.target for edge in edges}:
-                raise ValueError(f"cells.{name}: nothing leads to node {min(fed)}")
+                raise ValueError(f"cells.{name}: node {min(fed)} has no incoming edge")
         return self
 
 
 class Provenance(StrictModel):
-    """Where an architecture comes from."""
+    """The search that produced an architecture."""
 
     data_fingerprint: str
     schema_fingerprint: str
@@ -91,10 +91,10 @@ class Provenance(StrictModel):
 
 
 class Architecture(StrictModel):
-    """Interactions of any order over named fields, and what else a method decides.
+    """Interactions of any order over named fields, and the other choices of a search.
 
-    `positions` says what is left of embeddings of `embedding_size` (AIM); a field, order and function that
-    is not named there keeps all of it. `cells` is AutoPI's graph, which has no single interactions.
+    `positions` lists the kept positions of embeddings of `embedding_size` (AIM); a field, order and function
+    without an entry keeps all positions. `cells` is AutoPI's graph, which has no individual interactions.
     """
 
     version: Literal[1] = 1
@@ -113,14 +113,14 @@ class Architecture(StrictModel):
         for interaction in self.interactions:
             unknown = [name for name in interaction.fields if name not in position]
             if unknown:
-                raise ValueError(f"interaction {interaction.fields} names the unknown field {unknown[0]!r}")
+                raise ValueError(f"interaction {interaction.fields}: unknown field {unknown[0]!r}")
             places = [position[name] for name in interaction.fields]
             if len(places) < 2 or places != sorted(set(places)):
                 raise ValueError(
-                    f"interaction {interaction.fields} must name two or more fields in field order"
+                    f"interaction {interaction.fields}: must list at least two fields, in field order"
                 )
             if (key := (interaction.function, *interaction.fields)) in seen:
-                raise ValueError(f"interaction {interaction.fields} stands twice")
+                raise ValueError(f"interaction {interaction.fields}: duplicate")
             seen.add(key)
         return self
 
@@ -129,12 +129,12 @@ class Architecture(StrictModel):
         for kept in self.positions:
             what = f"positions of {kept.field!r}, order {kept.order}, {kept.function}"
             if kept.field not in self.fields:
-                raise ValueError(f"{what}: there is no such field")
+                raise ValueError(f"{what}: unknown field")
             if self.embedding_size is None:
-                raise ValueError(f"{what}: need embedding_size, the size that they are positions of")
+                raise ValueError(f"{what}: embedding_size is required")
             places = list(kept.positions)
             if places != sorted(set(places)) or any(not 0 <= p < self.embedding_size for p in places):
-                raise ValueError(f"{what}: must ascend and lie within 0 and {self.embedding_size - 1}")
+                raise ValueError(f"{what}: must be ascending and between 0 and {self.embedding_size - 1}")
         return self
 
     @classmethod
@@ -145,14 +145,14 @@ class Architecture(StrictModel):
         method: str = "complete",
         functions: Sequence[Function] = ("inner",),
     ) -> Self:
-        """Every interaction of the given orders: what a model without a search uses."""
+        """All interactions of the given orders, for models without a search."""
         tuples = [t for order in orders for t in combinations(fields, order)]
         every = (Interaction(fields=t, function=f) for f in functions for t in tuples)
         return cls(method=method, fields=tuple(fields), interactions=tuple(every))
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over what a model is built from: no scores, no strengths, no provenance."""
+        """SHA-256 over what defines the model; excludes scores, strengths and provenance."""
         kept: list[Any] = [self.fields, [[i.function, *i.fields] for i in self.interactions]]
         if self.positions:
             kept.append([self.embedding_size, [list(p.model_dump().values()) for p in self.positions]])
@@ -163,18 +163,18 @@ class Architecture(StrictModel):
 
     @property
     def orders(self) -> tuple[int, ...]:
-        """Orders that occur, ascending."""
+        """Orders of the interactions, ascending."""
         return tuple(sorted({interaction.order for interaction in self.interactions}))
 
     def functions(self, order: int) -> tuple[Function, ...]:
-        """Functions that occur among the interactions of one order."""
+        """Functions used by the interactions of one order."""
         found = {i.function for i in self.interactions if i.order == order}
         return tuple(function for function in FUNCTIONS if function in found)
 
     def of_order(self, order: int, function: Function | None = None) -> tuple[tuple[str, ...], ...]:
-        """Field names of the interactions of one order, in schema order and each once.
+        """Distinct field tuples of the interactions of one order, in schema order.
 
-        With a function only those that it models.
+        If `function` is given, only those with that function.
         """
         position = {name: i for i, name in enumerate(self.fields)}
         chosen = {i.fields for i in self.interactions if i.order == order and function in (None, i.function)}
@@ -183,10 +183,10 @@ class Architecture(StrictModel):
     def indices(
         self, schema: Schema, order: int, function: Function | None = None
     ) -> tuple[tuple[int, ...], ...]:
-        """Field positions of the interactions of one order.
+        """Field indices of the interactions of one order.
 
         Raises:
-            SchemaMismatchError: a field that `schema` does not have.
+            SchemaMismatchError: a field is missing from `schema`.
         """
         return tuple(schema.indices(names) for names in self.of_order(order, function))
 
@@ -196,5 +196,5 @@ class Architecture(StrictModel):
         return cls.parse(storage.read_json(path), str(path))
 
     def save(self, path: str | Path) -> None:
-        """Write `architecture.json`, whole or not at all."""
+        """Write `architecture.json` atomically."""
         storage.write_json(path, self.model_dump(mode="json", exclude_none=True))

@@ -1,7 +1,7 @@
-"""The processes that train one model together, and what they tell each other.
+"""Collectives for data-parallel training.
 
-A process that is alone gets back what it gave. All processes call the same functions in the same order, each
-with what it has of the whole.
+With a single process, each function returns its input. Otherwise all processes must call the same functions
+in the same order, each with its shard.
 """
 
 from collections import defaultdict
@@ -13,31 +13,31 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-BUNDLED = 2**18  # numbers in a tensor at most, for it to travel together with others
-STRIDE = 0x5851F42D4C957F2D  # between the seeds of two processes
+BUNDLED = 2**18  # maximum numel of a tensor that is reduced in one bundle with others
+STRIDE = 0x5851F42D4C957F2D  # between the seeds of consecutive ranks
 
 
 class PeerError(ConnectionError):
-    """Another process of the training is gone."""
+    """Another process of the training has died."""
 
 
 def is_single_process() -> bool:
-    """Whether this process trains by itself."""
+    """Whether there is no process group."""
     return not (dist.is_available() and dist.is_initialized())
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are."""
+    """The rank of this process and the number of processes."""
     return (0, 1) if is_single_process() else (dist.get_rank(), dist.get_world_size())
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the process that writes what was trained."""
+    """Whether this process writes the results."""
     return rank_and_world_size()[0] == 0
 
 
 def all_reduce(x: Tensor) -> Tensor:
-    """The sum over all processes; gradients flow back through it to all of them."""
+    """The sum over all processes; differentiable."""
     if is_single_process():
         return x
     summed: Tensor = _Sum.apply(x)
@@ -45,7 +45,7 @@ def all_reduce(x: Tensor) -> Tensor:
 
 
 def all_gather(*parts_N: Tensor) -> list[Tensor]:
-    """The rows of all processes, in the order of the processes; tensors given together are equally long."""
+    """The rows of all processes, concatenated in rank order; all arguments must have equal length."""
     if is_single_process():
         return list(parts_N)
     size = torch.tensor([len(parts_N[0])], device=parts_N[0].device)
@@ -64,7 +64,7 @@ def all_gather(*parts_N: Tensor) -> list[Tensor]:
 
 
 def all_reduce_gradients(parameters: Iterable[Tensor]) -> None:
-    """Add up the gradients of all processes; a sparse one then names rows as often as all of them do."""
+    """Sum the gradients of all processes; sparse ones are concatenated and may repeat rows."""
     if is_single_process():
         return
     touched = [parameter for parameter in parameters if parameter.grad is not None]
@@ -80,11 +80,11 @@ def all_reduce_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def all_reduce_bundled(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The sums of dense tensors over all processes, which take the place of what was given."""
+    """The sums of dense tensors over all processes; may overwrite its inputs."""
     if is_single_process():
         return list(tensors)
     sums = [tensor.contiguous() for tensor in tensors]
-    bundles: dict[Any, list[int]] = defaultdict(list)  # of those that can travel as one; a large one is alone
+    bundles: dict[Any, list[int]] = defaultdict(list)  # same dtype and device; large tensors on their own
     for i, each in enumerate(sums):
         bundles[each.dtype, each.device, i if each.numel() > BUNDLED else None].append(i)
     with _peer_errors():
@@ -97,14 +97,14 @@ def all_reduce_bundled(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def prepare_process(model: nn.Module) -> None:
-    """Before training: the leader's weights for all, and random numbers of its own for each process."""
+    """Call before training: broadcasts the weights of rank 0 and gives each process its own random seed."""
     if not is_single_process():
         broadcast_weights(model)
         torch.manual_seed((torch.initial_seed() + rank_and_world_size()[0] * STRIDE) % 2**63)
 
 
 def broadcast_weights(model: nn.Module) -> None:
-    """Give every process the weights of the leader."""
+    """Broadcast the weights of rank 0 to all processes."""
     if not is_single_process():
         with _peer_errors():
             for parameter in model.parameters():
@@ -112,18 +112,18 @@ def broadcast_weights(model: nn.Module) -> None:
 
 
 def broadcast_floats(values: Sequence[float]) -> list[float]:
-    """The leader's numbers, so that all processes decide alike."""
+    """The values of rank 0, so that all processes take the same decisions."""
     if is_single_process():
         return list(values)
-    said = torch.tensor(values, dtype=torch.float64)
+    sent = torch.tensor(values, dtype=torch.float64)
     with _peer_errors():
-        dist.broadcast(said, 0)
-    heard: list[float] = said.tolist()
-    return heard
+        dist.broadcast(sent, 0)
+    received: list[float] = sent.tolist()
+    return received
 
 
 class _Sum(torch.autograd.Function):
-    """All processes need the sum, so that its gradient is the sum of theirs."""
+    """Differentiable all-reduce: every process uses the sum, so its gradient is summed over them too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -142,16 +142,16 @@ def _sum(x: Tensor) -> Tensor:
 
 
 def _grad(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None, "has a gradient"
+    assert parameter.grad is not None, "parameter has no gradient"
     return parameter.grad
 
 
 @contextmanager
 def _peer_errors() -> Iterator[None]:
-    """Raise PeerError where a process does not answer."""
+    """Raise PeerError if a collective fails."""
     try:
         yield
     except RuntimeError as error:
         raise PeerError(
-            "another process of this training ended without a word; was it killed for its memory?"
+            "another process of this training died without an error message; it may have run out of memory"
         ) from error

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress reports: a bar with rate and remaining time on a terminal, periodic plain lines otherwise."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 PLAIN_SECONDS = 5.0  # between two plain lines
-MARK = "- "  # begins every plain line, so that it can be told from other output
+MARK = "- "  # prefix of every plain line, to distinguish it from other output
 
 
 class Advance(Protocol):
@@ -27,13 +27,13 @@ class _Rate(ProgressColumn):
 
 
 def follows() -> bool:
-    """Whether another process speaks for this one, of those that torchrun started."""
+    """True if this is not rank 0 of the processes that torchrun started, so that it reports nothing."""
     return int(os.environ.get("RANK", "0")) > 0
 
 
 @contextmanager
 def progress(title: str, total: int | None, unit: str = "rows") -> Iterator[Advance]:
-    """Show the progress of `total` units of work (None when not known beforehand) on standard error."""
+    """Show the progress of `total` units of work (None if unknown) on standard error."""
     if follows():
         yield lambda amount, note="": None
     elif sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""What data and models agree on: fields, their kinds, sizes and places in one table, and their crosses."""
+"""The schema shared by data and models: fields, kinds, sizes and offsets in one table, and crosses."""
 
 import hashlib
 import json
@@ -15,11 +15,11 @@ from ctrloom.config.base import StrictModel
 MISSING_ID = 0
 UNSEEN_ID = 1
 FIRST_TOKEN_ID = 2
-UNSEEN_CROSS_ID = 0  # of a pair: rare and unseen values; a missing value of a field is a value like others
+UNSEEN_CROSS_ID = 0  # rare and unseen cross values; a missing value of a field counts as a value
 
 
 class CountedKeys(NamedTuple):
-    """Keys of the kept values of a pair of fields, ascending, and how many training rows have each."""
+    """Keys of the kept cross values of a pair, ascending, and the number of training rows of each."""
 
     key_K: NDArray[np.int64]
     count_K: NDArray[np.int64]
@@ -41,29 +41,29 @@ class Field(StrictModel):
 
     name: str
     kind: Literal["categorical", "numeric", "multivalued"]
-    size: int  # number of ids, the reserved ones included
-    width: int = 1  # columns of the id matrix that the field takes
-    column: str  # column of the source that it is made from
+    size: int  # number of ids, including the reserved ones
+    width: int = 1  # columns of the field in the id matrix
+    column: str  # source column
     derived: Literal["hour", "weekday", "day", "month"] | None = None  # part of a timestamp column
-    bucketing: Bucketing | None = None  # numeric columns; boundaries that were fitted are in `boundaries`
-    boundaries: tuple[float, ...] = ()  # of the buckets; for min-max scaling: smallest and largest value
+    bucketing: Bucketing | None = None  # numeric columns; fitted boundaries are in `boundaries`
+    boundaries: tuple[float, ...] = ()  # of the buckets; for min-max scaling: minimum and maximum
     vocabulary_digest: str = ""  # SHA-256 over the tokens in id order
 
 
 class Cross(StrictModel):
-    """Ids for the values of two categorical fields together.
+    """Ids for the crosses of two categorical fields.
 
-    Ids a and b of the fields make the key a * (size of the second field) + b. The kept keys, ascending, have
-    the ids 1, 2, ...; every other key has id 0.
+    Ids a and b of the fields give the key a * (size of the second field) + b. The kept keys, ascending, have
+    the ids 1, 2, ...; all other keys have id 0.
     """
 
     fields: tuple[str, str]
-    size: int  # number of ids, that of the unseen values included
+    size: int  # number of ids, including the unseen one
     digest: str  # SHA-256 over the keys in id order
 
 
 class Schema(StrictModel):
-    """The fields of a data set in order, and how raw rows become them."""
+    """The fields of a data set in order, and how they are made from raw rows."""
 
     version: Literal[1] = 1
     fields: tuple[Field, ...]
@@ -88,24 +88,24 @@ class Schema(StrictModel):
 
     @property
     def field_of_column(self) -> tuple[int, ...]:
-        """For each column of the id matrix the index of its field."""
+        """Index of the field of each column of the id matrix."""
         return tuple(i for i, field in enumerate(self.fields) for _ in range(field.width))
 
     @property
     def weighted(self) -> bool:
-        """Whether ids carry factors: numbers kept as such, or means over several values."""
+        """True if ids have factors: for numbers kept as such, or means over several values."""
         return any(field.kind != "categorical" for field in self.fields)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over fields, boundaries, vocabularies, and crosses where there are some."""
+        """SHA-256 over fields, boundaries, vocabularies and crosses."""
         return _digest([part.model_dump(mode="json") for part in (*self.fields, *self.crosses)])
 
     def indices(self, names: Sequence[str]) -> tuple[int, ...]:
         """Positions of fields given by name.
 
         Raises:
-            SchemaMismatchError: a name that is no field.
+            SchemaMismatchError: a name is not a field.
         """
         position = {name: i for i, name in enumerate(self.names)}
         missing = [name for name in names if name not in position]

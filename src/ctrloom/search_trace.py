@@ -1,4 +1,4 @@
-"""What a search did on its way: `search.json`, written by the search stage and read by the report."""
+"""The trace of a search: `search.json`, written by the search stage and read by the report."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from ctrloom.config.base import StrictModel
 CellName = Literal["interaction", "ensemble"]
 
 
-MEASURES = {  # of the methods without gates
+MEASURES = {  # scores of the methods without gates
     "random": "random number",
     "statistics_auc": "statistics AUC",
     "mutual_information": "mutual information",
@@ -22,17 +22,17 @@ MEASURES = {  # of the methods without gates
 
 
 class Candidate(StrictModel):
-    """One interaction that the search could keep, modelled by one function.
+    """One candidate interaction with one function.
 
-    The function "none" is OptInter's third choice, to leave a pair out.
+    The function "none" is OptInter's third option, which drops the pair.
     """
 
     fields: tuple[str, ...]  # in schema order
     function: Function | Literal["none"] = "inner"
-    # At the end of the search, exactly 0 where GRDA dropped it; OptInter: a probability; selections: a score.
+    # At the end of the search; exactly 0 if GRDA dropped it. OptInter: a probability; selections: a score.
     gate: float
     kept: bool
-    accumulator: float | None = None  # GRDA's value before the soft threshold: how near a dropped one was
+    accumulator: float | None = None  # GRDA's value before the soft threshold
     statistics_auc: float | None = None  # on validation rows (AutoFIS, section 4.6)
     mutual_information: float | None = None  # with the label, training rows, in nats (OptInter, Eq. 21)
 
@@ -43,18 +43,18 @@ class Candidate(StrictModel):
 
 
 class OperatorStrength(StrictModel):
-    """AutoPI: one operator that could stand between two nodes of a cell."""
+    """AutoPI: one candidate operator between two nodes of a cell."""
 
     cell: CellName
     source: int
     target: int
     operator: Operator
-    strength: float | None = None  # what it weighs in the mixture; none where graphs were tried at random
+    strength: float | None = None  # mixture weight; None for random search
     kept: bool
 
 
 class SampledGraph(StrictModel):
-    """AutoPI-R's random graphs and a search's finalists: what one reached when trained from scratch."""
+    """A random graph of AutoPI-R or a finalist of a search, with its metrics when trained from scratch."""
 
     cells: CellGraph
     valid_auc: float
@@ -63,7 +63,7 @@ class SampledGraph(StrictModel):
 
 
 class EmbeddingGates(StrictModel):
-    """AIM: the gates on the positions of one field's embedding, for one order and function."""
+    """AIM: gates on the embedding positions of one field, for one order and function."""
 
     field: str
     order: int
@@ -72,10 +72,10 @@ class EmbeddingGates(StrictModel):
 
 
 class SearchTrace(StrictModel):
-    """Candidates with their gates, recorded along the way, and what the search cost.
+    """Candidates, the path of their gates during the search, and its cost.
 
-    `path_gates[s][c]` is the gate of `candidates[c]` after `path_steps[s]` steps, None while its order was
-    not under search. `path_threshold[s]` is the soft threshold then; it restarts where a new order begins.
+    `path_gates[s][c]` is the gate of `candidates[c]` after `path_steps[s]` steps, or None while its order is
+    not being searched. `path_threshold[s]` is the soft threshold at that step; it resets with each order.
     """
 
     version: Literal[1] = 1
@@ -86,7 +86,7 @@ class SearchTrace(StrictModel):
     operators: tuple[OperatorStrength, ...] = ()
     samples: tuple[SampledGraph, ...] = ()
     embedding_gates: tuple[EmbeddingGates, ...] = ()
-    path_steps: tuple[int, ...] = ()  # at most some sixty, ascending
+    path_steps: tuple[int, ...] = ()  # ascending, about 60 at most
     path_gates: tuple[tuple[float | None, ...], ...] = ()
     path_threshold: tuple[float, ...] = ()
     steps: int
@@ -94,7 +94,7 @@ class SearchTrace(StrictModel):
     seconds: float
     rows_per_second: float
     hyperparameters: dict[str, Any]
-    planted: tuple[tuple[str, ...], ...] | None = None  # synthetic data: the interactions that are there
+    planted: tuple[tuple[str, ...], ...] | None = None  # synthetic data: the true interactions
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -105,23 +105,23 @@ class SearchTrace(StrictModel):
         if any(len(gates) != len(self.candidates) for gates in self.path_gates):
             raise ValueError("every row of path_gates must have one gate per candidate")
         if not all(math.isfinite(candidate.gate) for candidate in self.candidates):
-            raise ValueError("a gate is not a finite number: the search diverged")
+            raise ValueError("a gate is not finite: the search diverged")
         if unknown := {c.order for c in self.candidates} - set(self.orders):
-            raise ValueError(f"there are candidates of order {min(unknown)}, which was not searched")
+            raise ValueError(f"candidates have order {min(unknown)}, which is not in orders")
         return self
 
     @property
     def measure(self) -> str:
-        """What `gate` is of the candidates of this method."""
+        """What `gate` holds for the candidates of this method."""
         return MEASURES.get(self.method, "gate")
 
     @property
     def selects(self) -> bool:
-        """Whether candidates were scored one by one, without training anything."""
+        """Whether candidates were scored individually, without training a model."""
         return self.method in MEASURES
 
     def of_order(self, order: int) -> tuple[Candidate, ...]:
-        """Candidates of one order, as they stand in the file."""
+        """Candidates of one order, in file order."""
         return tuple(candidate for candidate in self.candidates if candidate.order == order)
 
     @classmethod
@@ -130,5 +130,5 @@ class SearchTrace(StrictModel):
         return cls.parse(storage.read_json(path), str(path))
 
     def save(self, path: str | Path) -> None:
-        """Write `search.json`, whole or not at all."""
+        """Write `search.json` atomically."""
         storage.write_json(path, self.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""Which code made an artifact."""
+"""The code version that is recorded in artifacts."""
 
 import os
 import subprocess
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @cache
 def code_version() -> str:
-    """Version of the package, with the commit where it runs from a checkout or in an image that says it."""
+    """Version of the package, with the commit if it runs from a checkout or from an image that records it."""
     release = version("ctrloom")
-    # The repository around the package may be that of somebody who uses it.
+    # The enclosing repository may be a user's project that contains the package.
     mine = _git("ls-files", "--error-unmatch", Path(__file__).name)
     commit = _git("describe", "--always", "--dirty", "--exclude", "*") if mine else ""
     image = os.environ.get("CTRLOOM_VERSION", "")

@@ -1,8 +1,8 @@
-"""A cluster to test on: `make test-cluster` with CTRLOOM_ENDPOINT and the context of kubectl.
+"""A cluster for tests: `make test-cluster` with CTRLOOM_ENDPOINT and the current context of kubectl.
 
-Everything else is what `ctrloom submit` reads: CTRLOOM_STORE (a bucket that this machine and the pods reach,
-with credentials in the environment), CTRLOOM_PIPELINE_ROOT, CTRLOOM_IMAGE, CTRLOOM_SERVICE_ACCOUNT,
-CTRLOOM_NAMESPACE, and CTRLOOM_HARDWARE, which is that of the overlay `local` by default.
+The other settings are those of `ctrloom submit`: CTRLOOM_STORE (a bucket that this machine and the pods can
+reach, with credentials in the environment), CTRLOOM_PIPELINE_ROOT, CTRLOOM_IMAGE, CTRLOOM_SERVICE_ACCOUNT,
+CTRLOOM_NAMESPACE, and CTRLOOM_HARDWARE, by default that of the overlay `local`.
 """
 
 import os
@@ -19,7 +19,7 @@ HARDWARE = Path(__file__).parents[2] / "manifests" / "overlays" / "local" / "har
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    """The cluster, with a folder of its own in the store."""
+    """The cluster, with a new folder in the store."""
     if not os.environ.get("CTRLOOM_ENDPOINT"):
         pytest.skip("CTRLOOM_ENDPOINT names no cluster")
     if missing := [name for name in ("CTRLOOM_STORE", "CTRLOOM_PIPELINE_ROOT") if not os.environ.get(name)]:

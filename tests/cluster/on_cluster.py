@@ -1,4 +1,4 @@
-"""What tests do to a cluster: submit runs, look at their pods with kubectl, read results from the store."""
+"""Helpers for cluster tests: submit runs, inspect pods with kubectl, read results from the store."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Figures = dict[tuple[str, int], dict[str, float]]
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster and where the tests keep their data in it."""
+    """A cluster, and the location of the tests' data."""
 
     folder: Path  # on this machine
     store: str
@@ -31,7 +31,7 @@ class Cluster:
     hardware: str
 
     def ctrloom(self, *arguments: object, store: str | None = None) -> subprocess.CompletedProcess[str]:
-        """A command of ctrloom in the folder."""
+        """Run a command of ctrloom in the folder."""
         command = [sys.executable, "-W", "ignore", "-m", "ctrloom", *map(str, arguments)]
         environment = {**os.environ, "CTRLOOM_STORE": store or self.store, "CTRLOOM_HARDWARE": self.hardware}
         return subprocess.run(
@@ -39,45 +39,45 @@ class Cluster:
         )
 
     def submit(self, config: str, *arguments: object) -> str:
-        """Start a run; its id."""
+        """Start a run; returns its id."""
         done = self.ctrloom("submit", config, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip().splitlines()[-1]
 
     def wait(self, run: str) -> subprocess.CompletedProcess[str]:
-        """What `ctrloom wait` says of a run."""
+        """Run `ctrloom wait` for a run."""
         return self.ctrloom("wait", run, "--timeout", PATIENCE)
 
     def succeed(self, config: str, *arguments: object) -> str:
-        """Start a run and wait for its success; its id."""
+        """Start a run and require its success; returns its id."""
         run = self.submit(config, *arguments)
         done = self.wait(run)
         assert done.returncode == 0, done.stderr
         return run
 
     def write(self, name: str, sections: dict[str, Any]) -> str:
-        """A configuration in the folder; its name."""
+        """Write a configuration to the folder; returns its name."""
         (self.folder / name).write_text(yaml.safe_dump(sections))
         return name
 
     def put(self, name: str) -> str:
-        """A file of the folder in the store; its URL."""
+        """Upload a file of the folder to the store; returns its URL."""
         storage.put(self.folder / name, storage.place(f"{self.store}/raw/{name}"))
         return f"{self.store}/raw/{name}"
 
     def kubectl(self, *arguments: str) -> str:
-        """What kubectl prints."""
+        """Run kubectl; returns its output."""
         command = ["kubectl", "--namespace", self.namespace, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def pods(self, run: str) -> list[dict[str, Any]]:
-        """The pods of a run in which a component works."""
+        """The pods of a run that run a component."""
         listed = json.loads(self.kubectl("get", "pods", "-l", f"pipeline/runid={run}", "-o", "json"))
         named = "system-container-impl"
         return [pod for pod in listed["items"] if named in pod["metadata"]["name"]]
 
     def artifact(self, run: str, step: str, name: str) -> str:
-        """URL of an artifact that a step of a run made."""
+        """URL of an artifact of a step."""
         pipeline = self.api("runs").run_service_get_run(run)
         spec = pipeline.pipeline_spec or {}
         title = (spec.get("pipeline_spec") or spec)["pipelineInfo"]["name"]
@@ -86,7 +86,7 @@ class Cluster:
         return f"{root}/{title}/{run}/{step}/{attempt}/{name}"
 
     def api(self, service: str) -> Any:
-        """A service of KFP's API, as its own client has it."""
+        """A service of KFP's API client."""
         return getattr(Endpoint(ClusterConfig(endpoint=os.environ["CTRLOOM_ENDPOINT"])), service)
 
 
@@ -111,7 +111,7 @@ def farthest(mine: Figures, theirs: Figures) -> float:
 
 
 def until(found: Any, seconds: float, what: str) -> Any:
-    """What `found` returns as soon as it is something."""
+    """Poll `found` until it returns a true value."""
     end = time.monotonic() + seconds
     while not (value := found()):
         assert time.monotonic() < end, f"no {what} within {seconds:.0f} seconds"

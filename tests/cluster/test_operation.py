@@ -1,4 +1,4 @@
-"""What a cluster does to runs: schedules, caches, retries, cancels, and replaces a champion."""
+"""Operation on a cluster: schedules, caching, retries, cancellation, and promotion."""
 
 import json
 from datetime import date, timedelta
@@ -19,12 +19,12 @@ from ctrloom.training.runs import open_runs
 pytestmark = pytest.mark.cluster
 COLUMNS = {"click": "label", "field_00..field_02": "categorical", "time": "timestamp"}
 MODEL = {"embedding_size": 4, "hidden": [8], "epochs": 3, "batch_size": 300, "learning_rate": 0.02}
-DAY = date(2026, 1, 1)  # the first that `synthesize` makes
+DAY = date(2026, 1, 1)  # the first day that `synthesize` makes
 
 
 @pytest.fixture(scope="session")
 def days(cluster: Cluster) -> dict[str, Any]:
-    """Three days of clicks in the store, and a champion that was trained on the first."""
+    """Three days of clicks in the store, and a champion trained on the first."""
     synth = SynthConfig(
         rows=9_000, fields=3, sizes=(10,), pairs=1, main_effects=1.0, noise=0.5, zipf=0.0, days=3, renewed=0.3
     )
@@ -54,7 +54,7 @@ def days(cluster: Cluster) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def quick(cluster: Cluster, days: dict[str, Any]) -> str:
-    """Configuration of a comparison of one model, the shortest run that trains something."""
+    """Configuration of a comparison of one model, the shortest run with a training."""
     return cluster.write(
         "quick.yaml",
         {
@@ -68,12 +68,12 @@ def quick(cluster: Cluster, days: dict[str, Any]) -> str:
     )
 
 
-def test_the_preflight_finds_what_steps_need(cluster: Cluster):
+def test_doctor_passes_on_the_cluster(cluster: Cluster):
     done = cluster.ctrloom("doctor", "--store", cluster.store)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_champion_is_replaced_on_one_day_and_stays_on_the_next(days, cluster: Cluster):
+def test_scheduled_retrain_promotes_one_day_and_stops_the_next(days, cluster: Cluster):
     registry = Registry(days["registry"])
     first = registry.champion()
     retrain = ("daily.yaml", "--pipeline", "scheduled_retrain", "--no-cached")
@@ -87,7 +87,7 @@ def test_a_champion_is_replaced_on_one_day_and_stays_on_the_next(days, cluster: 
     assert not verdict["promote"]
 
 
-def test_a_second_run_takes_what_is_cached_and_a_schedule_fires(quick, cluster: Cluster):
+def test_second_run_uses_cache_and_schedule_fires(quick, cluster: Cluster):
     first = cluster.succeed(quick, "--pipeline", "compare")
     again = cluster.succeed(quick, "--pipeline", "compare")
     assert len(cluster.pods(first)) == 5
@@ -107,7 +107,7 @@ def test_a_second_run_takes_what_is_cached_and_a_schedule_fires(quick, cluster: 
     assert made.returncode == 0, made.stderr
     recurring = made.stdout.strip()
     try:
-        assert "was scheduled so already" in cluster.ctrloom(*scheduled).stderr
+        assert "already scheduled" in cluster.ctrloom(*scheduled).stderr
 
         def fired() -> str | None:
             runs = cluster.api("runs").run_service_list_runs(page_size=100, sort_by="created_at desc").runs
@@ -118,7 +118,7 @@ def test_a_second_run_takes_what_is_cached_and_a_schedule_fires(quick, cluster: 
         cluster.api("recurring").recurring_run_service_delete_recurring_run(recurring)
 
 
-def test_a_step_whose_pod_is_deleted_is_retried(quick, cluster: Cluster):
+def test_step_is_retried_after_its_pod_is_deleted(quick, cluster: Cluster):
     run = cluster.submit(quick, "--pipeline", "compare", "--no-cached")
 
     def trains() -> str | None:
@@ -137,7 +137,7 @@ def test_a_step_whose_pod_is_deleted_is_retried(quick, cluster: Cluster):
     assert [phase for _, phase in names()] == ["Succeeded"]
 
 
-def test_a_cancelled_run_ends_the_wait(quick, cluster: Cluster):
+def test_wait_reports_a_cancelled_run(quick, cluster: Cluster):
     run = cluster.submit(quick, "--pipeline", "compare", "--no-cached")
     until(lambda: cluster.pods(run), 300, "pod")
     cluster.api("runs").run_service_terminate_run(run)

@@ -1,4 +1,4 @@
-"""Every pipeline on a cluster: the figures are those of the same configuration on this machine."""
+"""Every pipeline on a cluster: figures match a local run of the same configuration."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from on_cluster import Cluster, farthest, figures
 from ctrloom.data.synthetic import SynthConfig, synthesize
 
 pytestmark = pytest.mark.cluster
-ROUNDING = 1e-4  # with other processors and numbers of threads
+ROUNDING = 1e-4  # other processors and numbers of threads
 MODELS = {"default": {"hidden": [8], "epochs": 2, "batch_size": 500, "learning_rate": 0.01}}
 SEARCHES: dict[str, dict[str, Any]] = {
     "autofis": {"batch_size": 200, "random_draws": 2},
@@ -32,7 +32,7 @@ ENTRIES = [
 
 @pytest.fixture(scope="session")
 def base(cluster: Cluster) -> dict[str, Any]:
-    """Sections that all configurations have; the clicks are in the store."""
+    """Sections of all configurations; the clicks are in the store."""
     synthesize(SynthConfig(rows=8_000, fields=5, sizes=(8,), pairs=2, seed=3), cluster.folder)
     columns = {"click": "label", "field_00..field_04": "categorical"}
     return {
@@ -47,7 +47,7 @@ def on_this_machine(sections: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", SEARCHES)
-def test_search_and_retrain_has_the_figures_of_a_local_run(method, base, cluster: Cluster):
+def test_search_and_retrain_matches_a_local_run(method, base, cluster: Cluster):
     sections = {
         **base,
         "name": f"small-{method.replace('_', '-')}",
@@ -70,7 +70,7 @@ def test_search_and_retrain_has_the_figures_of_a_local_run(method, base, cluster
     assert difference < ROUNDING
 
 
-def test_a_comparison_and_a_regression_have_the_figures_of_a_local_run(base, cluster: Cluster):
+def test_compare_and_regression_match_a_local_run(base, cluster: Cluster):
     sections = {**base, "name": "table", "evaluation": {"base": "fm", "bootstrap": 50}, "entries": ENTRIES}
     run = cluster.submit(cluster.write("table.yaml", sections), "--pipeline", "compare")
     here = cluster.write("table-here.yaml", on_this_machine(sections))

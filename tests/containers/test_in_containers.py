@@ -1,4 +1,4 @@
-"""The pipeline with every step in a container, and what the image is; `make test-containers`."""
+"""The pipeline with every step in a container, and the contents of the image; `make test-containers`."""
 
 import json
 import os
@@ -36,14 +36,14 @@ def engine():
 @pytest.fixture(scope="module")
 def folder(engine, tmp_path_factory):
     folder = tmp_path_factory.mktemp("contained")
-    folder.chmod(0o755)  # steps are another user
+    folder.chmod(0o755)  # steps run as another user
     prepare(folder)
     return folder
 
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """URL of a bucket of a server on this machine; the environment leads to it."""
+    """URL of a bucket on a local server, which the environment configures."""
     command = [sys.executable, str(SERVER), "loom"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.stdout.readline().strip()}")
@@ -74,12 +74,12 @@ def test_the_whole_pipeline_runs_in_containers(run):
     assert (output / "bundle" / "model.safetensors").is_file()
 
 
-def test_steps_ran_as_nobody(run):
+def test_steps_run_as_nobody(run):
     owners = {path.stat().st_uid for path in (run[0] / "steps").rglob("executor_output.json")}
     assert owners == {os.getuid() or 65532}
 
 
-def test_a_killed_run_in_a_store_goes_on_where_it_was_with_the_same_metrics(engine, folder, run, bucket):
+def test_killed_run_with_a_store_resumes_with_the_same_metrics(engine, folder, run, bucket):
     output, last = folder / "killed", random.choice(STEPS[:-2])
     reach = ("--container-option=--network=host", "--container-option=--env=STORAGE_EMULATOR_HOST")
     command = [*COMMAND, *reach, "--output", str(output), "--store", f"{bucket}/data"]
@@ -88,7 +88,7 @@ def test_a_killed_run_in_a_store_goes_on_where_it_was_with_the_same_metrics(engi
     times = times_done(output)
     assert [times[each] for each in ended] == [1] * len(ended), last
     assert figures(output) == figures(run[0]), last
-    assert not list(output.rglob("part-*")), "rows are in the store alone"
+    assert not list(output.rglob("part-*")), "rows are only in the store"
     kept = storage.place(bucket) / "data"
     assert [name.split("-")[0] for name in storage.folders(kept)] == ["encoded", "ingested", "runs"]
     storage.download(kept / "runs" / "killed", folder / "back")
@@ -148,7 +148,7 @@ def test_the_image_has_no_secret(engine):
     assert found.stdout.split() == []
 
 
-def test_the_image_says_what_it_is(engine):
+def test_image_labels_user_and_entrypoint(engine):
     asked = subprocess.run([engine, "image", "inspect", IMAGE], capture_output=True, text=True, check=True)
     config = json.loads(asked.stdout)[0]["Config"]
     assert config["User"] == "65532:65532"

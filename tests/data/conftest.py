@@ -13,7 +13,7 @@ from data_helpers import Write
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file, compressed as its name says; returns its path."""
+    """Writes a file, compressed according to its name; returns its path."""
 
     def write_file(name: str, content: str | bytes) -> str:
         data = content.encode() if isinstance(content, str) else content

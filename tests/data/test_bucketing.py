@@ -45,7 +45,7 @@ def test_buckets_of_equal_frequency_hold_equally_many(values: list[float], bucke
     assert counts.max() - counts.min() <= 1
 
 
-def test_equal_values_are_never_parted() -> None:
+def test_equal_values_are_in_one_bucket() -> None:
     method = EqualFrequency(buckets=4)
     assert fitted(method, [0] * 50 + [1] * 25 + [2] * 25) == (1.0, 2.0)
     assert fitted(method, [5] * 10) == ()
@@ -70,7 +70,7 @@ def test_given_boundaries_and_their_labels() -> None:
     found = codes(method, method.values, np.array([-1, 0, 1.5, 9, 10]))
     labels = [bucket_label(method, method.values, int(code)) for code in found]
     assert labels == ["< 0", "[0, 1.5)", "[1.5, 10)", "[1.5, 10)", ">= 10"]
-    with pytest.raises(ConfigError, match="must ascend"):
+    with pytest.raises(ConfigError, match="must be strictly ascending"):
         check(Boundaries(values=(1, 1)), "age")
 
 

@@ -1,4 +1,4 @@
-"""Columns by dictionaries have the values of columns without."""
+"""Dictionary-encoded columns have the values of plain ones."""
 
 import numpy as np
 import pyarrow as pa
@@ -45,9 +45,7 @@ OTHERS = st.lists(st.sampled_from(["", "0a1b2c3d", "12345678", "x", "0123456789a
 
 
 @given(st.lists(st.one_of(TEXTS, OTHERS), max_size=4), st.booleans(), st.integers(0, 3))
-def test_each_text_stands_once_in_a_dictionary(
-    chunks: list[list[str | None]], binary: bool, skipped: int
-) -> None:
+def test_dictionaries_of_texts_are_unique(chunks: list[list[str | None]], binary: bool, skipped: int) -> None:
     arrays = [pa.array(chunk, pa.string()).slice(skipped) for chunk in chunks]
     arrays = [array.cast(pa.binary()) for array in arrays] if binary else arrays
     column = pa.chunked_array(arrays, pa.binary() if binary else pa.string())

@@ -1,4 +1,4 @@
-"""Counts kept with ingested rows, against a count of the rows themselves."""
+"""Stored value counts, compared with counts of the rows."""
 
 import tempfile
 from collections import Counter
@@ -46,7 +46,7 @@ COLUMNS = {
 
 
 def counter(values: list[Any], labels: np.ndarray, training: np.ndarray) -> dict[Any, tuple[int, int, int]]:
-    """Rows, clicks and rows to train of each value, counted one by one."""
+    """Rows, clicks and training rows of each value, counted one by one."""
     found = [Counter[Any]() for _ in COUNTS]
     for value, label, train in zip(values, labels, training, strict=True):
         for each in value if isinstance(value, list) else [value]:
@@ -91,7 +91,7 @@ def test_merged_counts_are_those_of_all_parts(rows: list[tuple[str, int]], size:
 
 
 @pytest.mark.parametrize("rows", [200, 300, 40_000])
-def test_counts_that_grow_past_a_byte_and_past_two(rows: int) -> None:
+def test_counts_larger_than_one_and_two_bytes(rows: int) -> None:
     part = count_values(pa.array(["a"] * rows + ["b"]), np.full(rows + 1, 3))
     assert as_dict(merged([part, part])) == {"a": (2 * rows,) * 3, "b": (2,) * 3}
 
@@ -171,7 +171,7 @@ def test_files_of_counts_are_merged_field_by_field(
     }
 
 
-def test_what_did_not_fit_into_memory_at_once_gives_the_same_data_set(
+def test_spilled_counts_give_the_same_data_set(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = data_config(write("a.csv", text(900)), COLUMNS)
@@ -193,7 +193,7 @@ ROWS = st.lists(
 
 
 @given(rows=ROWS, size=st.integers(1, 4), start=st.integers(0, 3), least=st.integers(1, 10))
-def test_values_that_came_often_are_found_without_reading_the_others(
+def test_frequent_values_are_found_without_reading_the_others(
     rows: list[tuple[str, int]], size: int, start: int, least: int
 ) -> None:
     columns = {"value": [v for v, _ in rows], **{name: [n for _, n in rows] for name in COUNTS}}
@@ -218,7 +218,7 @@ def test_values_that_came_often_are_found_without_reading_the_others(
 
 
 @pytest.mark.parametrize("counts", ["none", "several"])
-def test_rows_without_whole_counts_are_to_be_ingested_again(
+def test_rows_without_complete_counts_must_be_ingested_again(
     write: Write, tmp_path: Path, counts: str
 ) -> None:
     path = ingest(data_config(write("a.csv", text(200)), COLUMNS), tmp_path / "store")
@@ -226,7 +226,7 @@ def test_rows_without_whole_counts_are_to_be_ingested_again(
     assert manifest.counts is not None
     twice = {kind: 2 * parts for kind, parts in manifest.counts.items()}
     old = manifest.model_copy(update={"counts": None if counts == "none" else twice})
-    with pytest.raises(DataError, match="older ctrloom, without whole counts; ingest the rows again"):
+    with pytest.raises(DataError, match="older ctrloom without complete counts; ingest the rows again"):
         field_counts(old, base)
 
 

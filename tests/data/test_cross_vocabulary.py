@@ -1,4 +1,4 @@
-"""Crosses against counts by pandas, and what is refused."""
+"""Crosses compared with counts by pandas, and invalid pairs."""
 
 from itertools import combinations
 from pathlib import Path
@@ -59,7 +59,7 @@ def columns_of(dataset: Dataset, split: Any = "train") -> pd.DataFrame:
 
 @pytest.mark.parametrize("min_count", [1, 3])
 def test_crosses_are_what_pandas_counts(raw: Path, min_count: int) -> None:
-    dataset = encoded(raw, {"min_count": min_count}, min_count=60)  # there are rare values in every field
+    dataset = encoded(raw, {"min_count": min_count}, min_count=60)  # every field has rare values
     assert [c.fields for c in dataset.schema.crosses] == list(combinations(["user", "item", "age"], 2))
     train, keys = columns_of(dataset), dataset.crosses()
     assert (train[["user", "item"]] == 1).any().all()
@@ -116,16 +116,16 @@ def test_crosses_are_part_of_the_fingerprints(raw: Path) -> None:
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        (["user", "itm"], "'itm' is no field"),
+        (["user", "itm"], "'itm' is not a field"),
         (["user", "price"], "'price' is numeric.*bucket it"),
         (["tags", "item"], "'tags' is multivalued.*leave it out"),
-        (["user", "user"], "one field twice"),
+        (["user", "user"], "duplicate field"),
     ],
 )
 def test_pairs_that_cannot_be_crossed_are_refused(raw: Path, pair: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         encoded(raw, {"pairs": [pair]})
-    with pytest.raises(ConfigError, match="a pair twice"):
+    with pytest.raises(ConfigError, match="duplicate pair"):
         encoded(raw, {"pairs": [["user", "item"], ["item", "user"]]})
 
 

@@ -1,4 +1,4 @@
-"""What an engine is asked for, and what is said where it is not there; test_spark.py has what Spark does."""
+"""Engine selection and errors of a missing engine; test_spark.py tests Spark itself."""
 
 import sys
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def test_options_of_spark_are_sections_or_dotted_names_and_become_text():
         "ui.enabled": "true",
         "log.level": "WARN",
     }
-    with pytest.raises(ConfigError, match=r"spark: driver.memory: give text, a number, true or false"):
+    with pytest.raises(ConfigError, match=r"spark: driver.memory: must be text, a number, true or false"):
         EngineConfig.parse({"spark": {"driver": {"memory": None}}}, "test")
     with pytest.raises(
         ConfigError, match="engine: must be 'duckdb' or 'spark', not 'sprak'; did you mean 'spark'"
@@ -42,7 +42,7 @@ def test_options_of_spark_are_sections_or_dotted_names_and_become_text():
         EngineConfig.parse({"engine": "sprak"}, "test")
 
 
-def test_the_command_line_says_it_over_the_configuration(tmp_path: Path):
+def test_command_line_overrides_the_configuration(tmp_path: Path):
     file = tmp_path / "run.yaml"
     file.write_text(RUN + "engine: spark\nspark: {master: 'local[4]', driver: {memory: 2g}}\n")
     assert load_run_config(file).spark == {"master": "local[4]", "driver.memory": "2g"}
@@ -52,21 +52,19 @@ def test_the_command_line_says_it_over_the_configuration(tmp_path: Path):
 
 
 def test_the_embedded_engine_takes_items_in_order():
-    told: list[int] = []
+    advanced: list[int] = []
 
     def work(items: Sequence[int], advance: Advance) -> list[int]:
         for item in items:
             advance(item)
         return [-item for item in items]
 
-    assert spread(EngineConfig(), work, [1, 2], told.append) == [-1, -2]
-    assert told == [1, 2]
+    assert spread(EngineConfig(), work, [1, 2], advanced.append) == [-1, -2]
+    assert advanced == [1, 2]
 
 
 def test_a_file_that_duckdb_cannot_write_is_a_clear_error(tmp_path: Path):
-    with pytest.raises(
-        DataError, match=r"DuckDB stopped: IO Error: .*nowhere.*; is there room on the disk\?"
-    ):
+    with pytest.raises(DataError, match=r"DuckDB failed: IO Error: .*nowhere.*; check the free disk space"):
         with opened(EngineConfig(), tmp_path) as engine:
             engine.backend.to_parquet(ibis.memtable({"a": [1]}), tmp_path / "nowhere" / "a.parquet")
     assert list(tmp_path.iterdir()) == []
@@ -85,7 +83,7 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
     return ended.value.code
 
 
-def test_without_pyspark_there_is_a_way_out(monkeypatch, tmp_path, capsys):
+def test_missing_pyspark_is_an_error_with_a_hint(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "pyspark", None)
     assert run(monkeypatch, tmp_path) == 2
     assert (
@@ -95,7 +93,7 @@ def test_without_pyspark_there_is_a_way_out(monkeypatch, tmp_path, capsys):
     assert not list(tmp_path.glob("store/*"))
 
 
-def test_without_java_there_is_a_way_out(monkeypatch, tmp_path):
+def test_missing_java_is_an_error_with_a_hint(monkeypatch, tmp_path):
     pytest.importorskip("pyspark", reason="PySpark is not installed; `make test-spark` installs it")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))

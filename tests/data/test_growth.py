@@ -1,4 +1,4 @@
-"""Ids keep their meaning from day to day."""
+"""Ids keep their meaning when vocabularies grow."""
 
 from collections import Counter
 from pathlib import Path
@@ -36,7 +36,7 @@ Row = tuple[int, str, str, str, str]
 
 
 def day(number: int, rows: int = 300) -> list[Row]:
-    """Rows whose users, ages, prices and tags wander from day to day; some are missing."""
+    """Rows whose users, ages, prices and tags drift from day to day; some are missing."""
     rng = np.random.default_rng(number)
     made: list[Row] = []
     for _ in range(rows):
@@ -109,7 +109,7 @@ def test_a_field_can_ask_more_of_its_new_values(write: Write, tmp_path: Path) ->
     assert len(tokens(days[1], "tags")) > len(tokens(days[0], "tags"))
 
 
-def test_what_has_no_id_is_counted_for_later(write: Write, tmp_path: Path) -> None:
+def test_values_without_an_id_are_counted_in_the_reference(write: Write, tmp_path: Path) -> None:
     first, last = grown(write, tmp_path / "store", days=2, min_count=20)
     reference, rows = Reference.load(last.directory), day(1)
     assert (reference.rows, reference.positives) == (300, sum(row[0] for row in rows))

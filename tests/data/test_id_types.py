@@ -1,4 +1,4 @@
-"""Ids are stored in as few bytes as they need, and training cannot tell."""
+"""Ids are stored in the smallest type, which does not change training results."""
 
 from dataclasses import replace
 
@@ -36,9 +36,9 @@ def test_the_last_id_that_fits(sizes: tuple[int, int], stored: torch.dtype) -> N
         assert batch.ids_NC.tolist() == rows.ids_NC.tolist()
 
 
-def test_a_table_that_int32_cannot_count_is_an_error() -> None:
+def test_a_table_too_large_for_int32_is_an_error() -> None:
     RowFiller(schema_of(("categorical", 2**31 - 7), ("categorical", 7)), 0)
-    with pytest.raises(DataError, match=r"2,147,483,649 values together.*raise vocabulary.min_count"):
+    with pytest.raises(DataError, match=r"2,147,483,649 values in total.*raise vocabulary.min_count"):
         RowFiller(schema_of(("categorical", 2**31 - 7), ("categorical", 8)), 0)
 
 

@@ -59,7 +59,7 @@ def test_clean_rows_are_written_with_manifest_and_profile(write: Write, tmp_path
     assert {path.name for path in (tmp_path / "store").iterdir()} == {base.name}
 
 
-def test_the_same_input_is_not_ingested_twice(write: Write, tmp_path: Path) -> None:
+def test_the_same_input_is_reused(write: Write, tmp_path: Path) -> None:
     config = data_config(write("a.csv", HEADER + clicks(200)), CLICKS)
     first = ingest(config, tmp_path / "store")
     before = first.stat().st_mtime_ns
@@ -70,7 +70,7 @@ def test_the_same_input_is_not_ingested_twice(write: Write, tmp_path: Path) -> N
     assert ingest(config.model_copy(update={"missing_values": ("", "?")}), tmp_path / "store") != first
 
 
-def test_batches_do_not_change_what_is_written(
+def test_output_does_not_depend_on_the_batch_size(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = data_config(write("a.csv", HEADER + clicks(2000)), CLICKS)
@@ -140,14 +140,14 @@ def test_too_many_malformed_rows_stop_ingest_and_leave_only_the_list(write: Writ
     assert pq.read_table(left)["line"].to_pylist() == [102, 103, 104, 105, 106]
 
 
-def test_hopeless_input_stops_early(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_input_stops_early(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks.read_blocks, "__defaults__", (20_000,))
     path = write("a.csv", HEADER + "1,u1,old\n" * 100_000)
     with pytest.raises(DataError, match=r"of 2,\d\d\d rows are malformed"):
         ingest(data_config(path, CLICKS), tmp_path / "store")
 
 
-def test_a_failure_midway_leaves_nothing(
+def test_a_failed_ingest_leaves_no_files(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Any] = []
@@ -180,7 +180,7 @@ def timed(times: list[int]) -> str:
 TIMED = {"click": "label", "user": "categorical", "t": "timestamp"}
 
 
-def test_a_split_by_time_keeps_the_newest_rows_apart(write: Write, tmp_path: Path) -> None:
+def test_a_split_by_time_holds_out_the_newest_rows(write: Write, tmp_path: Path) -> None:
     times = np.random.default_rng(0).integers(0, 100, 2000)
     config = data_config(write("a.csv", timed(times.tolist())), TIMED, split={"by": "time", "valid": 0.2})
     manifest = ingest(config, tmp_path / "store")
@@ -191,22 +191,22 @@ def test_a_split_by_time_keeps_the_newest_rows_apart(write: Write, tmp_path: Pat
     assert not (manifest.parent / "unsplit").exists()
 
 
-def test_a_split_by_given_instants(write: Write, tmp_path: Path) -> None:
+def test_a_split_by_given_timestamps(write: Write, tmp_path: Path) -> None:
     split = {"by": "time", "valid_from": "1970-01-01T00:01:00", "test_from": "1970-01-01T00:01:20"}
     config = data_config(write("a.csv", timed(list(range(100)))), TIMED, split=split)
     assert rows(ingest(config, tmp_path / "store")) == {"train": 60, "valid": 20, "test": 20}
 
 
-def test_a_split_by_time_beside_given_test_files(write: Write, tmp_path: Path) -> None:
+def test_a_split_by_time_with_given_test_files(write: Write, tmp_path: Path) -> None:
     files = {"train": [write("a.csv", timed(list(range(100))))], "test": [write("b.csv", timed([5, 500]))]}
     manifest = ingest(data_config(files, TIMED, split={"by": "time"}), tmp_path / "store")
     assert rows(manifest) == {"train": 90, "valid": 10, "test": 2}
     assert table(manifest, "valid")["timestamp"].min() == 90
 
 
-def test_rows_of_one_instant_cannot_be_split_by_time(write: Write, tmp_path: Path) -> None:
+def test_rows_with_equal_timestamps_cannot_be_split_by_time(write: Write, tmp_path: Path) -> None:
     config = data_config(write("a.csv", timed([7] * 100)), TIMED, split={"by": "time"})
-    with pytest.raises(DataError, match="rows of different times"):
+    with pytest.raises(DataError, match="more than one distinct timestamp"):
         ingest(config, tmp_path / "store")
 
 
@@ -236,15 +236,15 @@ def test_many_files_in_one_run(write: Write, tmp_path: Path) -> None:
         (HEADER + clicks(3), r"the (valid|test) split (is empty|have)"),
     ],
 )
-def test_splits_that_cannot_serve(write: Write, tmp_path: Path, content: str, message: str) -> None:
+def test_empty_or_single_class_splits(write: Write, tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         ingest(data_config(write("a.csv", content), CLICKS), tmp_path / "store")
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_a_file_named_twice_is_refused(write: Write, tmp_path: Path) -> None:
+def test_duplicate_files_are_refused(write: Write, tmp_path: Path) -> None:
     path = write("a.csv", HEADER + clicks(10))
-    with pytest.raises(DataError, match="named twice"):
+    with pytest.raises(DataError, match="listed twice"):
         ingest(data_config({"train": [path], "test": [path]}, CLICKS), tmp_path / "store")
 
 
@@ -257,7 +257,7 @@ def test_a_manifest_finds_its_files(write: Write, tmp_path: Path) -> None:
     assert IngestedManifest.load(moved / "manifest.json")[1] == moved
     with pytest.raises(DataError, match="neither in"):
         IngestedManifest.load(copy)
-    with pytest.raises(DataError, match="is no manifest of encoded data"):
+    with pytest.raises(DataError, match="is not a manifest of encoded data"):
         EncodedManifest.load(moved)
 
 

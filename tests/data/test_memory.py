@@ -18,6 +18,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
         found = benchmark["in_child"](tmp_path / "rows.tsv", tmp_path / f"store-{rows}-{most}", most)
         return float(found["peak_mib"])
 
-    # Already the smaller file has all that is bounded at its bound.
+    # All bounded buffers are already full with the smaller file.
     assert peak(5_000_000, 32) < 1.3 * peak(1_000_000, 32)
     assert peak(1_000_000, count_writer.MOST_BYTES >> 20) < 1024

@@ -33,7 +33,7 @@ def manifest_of(write: Write, tmp_path: Path, rows: int, **negatives: object) ->
 def test_balanced_rows_are_half_clicks_in_every_split(write: Write, tmp_path: Path) -> None:
     loaded = manifest_of(write, tmp_path, 9000)  # 3,000 clicks and 6,000 others
     assert loaded.negatives_kept == dict.fromkeys(SPLITS, 0.5)
-    assert sum(loaded.positives.values()) == 3000  # every click stays
+    assert sum(loaded.positives.values()) == 3000  # every click is kept
     assert sum(loaded.rows.values()) + loaded.thinned == 9000
     for split in SPLITS:
         negatives = loaded.rows[split] - loaded.positives[split]
@@ -41,14 +41,14 @@ def test_balanced_rows_are_half_clicks_in_every_split(write: Write, tmp_path: Pa
         assert abs(negatives - drawn / 2) < 4 * np.sqrt(drawn / 4)  # four standard deviations
 
 
-def test_a_given_rate_spares_the_splits_that_are_not_named(write: Write, tmp_path: Path) -> None:
+def test_a_given_rate_applies_only_to_the_listed_splits(write: Write, tmp_path: Path) -> None:
     loaded = manifest_of(write, tmp_path, 3000, keep=0.1, splits=["train"])
     assert loaded.negatives_kept == {"train": 0.1}
     assert (loaded.rows["test"], loaded.positives["test"]) == (300, 100)
     assert abs(loaded.rows["train"] - loaded.positives["train"] - 160) < 4 * np.sqrt(1600 * 0.09)
 
 
-def test_files_of_a_split_are_balanced_by_themselves(write: Write, tmp_path: Path) -> None:
+def test_files_of_a_split_are_balanced_individually(write: Write, tmp_path: Path) -> None:
     rare = "".join(f"{int(i % 10 == 0)},u{i},{i % 50}\n" for i in range(2000))
     files = {"train": write("a.csv", HEADER + clicks(900)), "test": write("b.csv", HEADER + rare)}
     manifest = ingest(data_config(files, CLICKS, negatives={}), tmp_path / "store")
@@ -58,7 +58,7 @@ def test_files_of_a_split_are_balanced_by_themselves(write: Write, tmp_path: Pat
     assert dataset.schema.negatives_kept == 0.5
 
 
-def test_the_same_rows_stay_whatever_the_batches(
+def test_sampling_does_not_depend_on_the_batch_size(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = data_config(write("a.csv", HEADER + clicks(2000)), CLICKS, negatives={"keep": 0.3, "seed": 5})
@@ -74,13 +74,13 @@ def test_the_same_rows_stay_whatever_the_batches(
     assert not table(whole, "train").equals(table(other, "train"))
 
 
-def test_a_row_stays_independently_of_where_a_random_split_put_it() -> None:
+def test_sampling_is_independent_of_the_random_split() -> None:
     labels, splits = np.zeros(100_000, np.int8), np.zeros(100_000, np.int64)
     stays = Thinning({"train": 0.5}, seed=0)(labels, splits)
-    drawn = np.random.default_rng(0).random(100_000)  # what a random split of seed 0 looks at
+    drawn = np.random.default_rng(0).random(100_000)  # the numbers of a random split with seed 0
     assert abs(np.corrcoef(stays, drawn)[0, 1]) < 0.02
 
 
-def test_a_rate_that_is_none_is_refused(write: Write, tmp_path: Path) -> None:
+def test_an_invalid_rate_is_refused(write: Write, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="keep"):
         manifest_of(write, tmp_path, 30, keep=0)

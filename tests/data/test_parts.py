@@ -1,4 +1,4 @@
-"""Rows that are written in parts come back as they were, however they are stored."""
+"""Rows are the same after writing and reading parts, with or without dictionaries."""
 
 import tempfile
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_rows_come_back_in_order(batches: list[list[tuple[object, ...]]], group:
 
 
 @pytest.mark.parametrize(("different", "by_dictionary"), [(5, True), (50, True), (51, False), (100, False)])
-def test_tokens_that_hardly_come_twice_are_stored_without_a_dictionary(
+def test_mostly_unique_tokens_are_stored_without_a_dictionary(
     tmp_path: Path, different: int, by_dictionary: bool
 ) -> None:
     tokens = [f"{i % different:08x}" for i in range(100)]

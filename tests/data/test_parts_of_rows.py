@@ -1,4 +1,4 @@
-"""A split in parts: each process reads its own rows, and together they have every batch whole."""
+"""Distributed reading: each process reads its own rows, and together they have every batch."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_parts_of_a_split_are_all_of_its_rows_in_order(dataset: Dataset, process
     assert {part.total for part in read} == {len(whole)}
 
 
-def test_a_part_is_read_alone(dataset: Dataset) -> None:
+def test_only_the_files_of_a_part_are_read(dataset: Dataset) -> None:
     files = dataset.manifest.paths(dataset.base, "train")
     assert len(files) == 5
     for path in files[2:]:

@@ -1,4 +1,4 @@
-"""Values at places, with nulls anywhere, against Arrow's own look at each."""
+"""Take with nulls, compared with Arrow's own take."""
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +36,7 @@ def test_values_at_places_are_those_of_arrow(
 
 
 @given(NUMBERS, st.integers(0, 3))
-def test_nulls_are_told_filled_and_made(column: pa.Array, skipped: int) -> None:
+def test_valid_filled_and_masked(column: pa.Array, skipped: int) -> None:
     column = column.slice(skipped)
     valid = take.valid(column)
     assert valid.tolist() == column.is_valid().to_pylist()
@@ -53,7 +53,7 @@ def test_filled_leaves_the_column_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("chosen", [[True, True, False], [False, True, True], [True] * 3, [False] * 3])
-def test_those_are_the_chosen_ones(chosen: list[bool]) -> None:
+def test_those_filters_by_a_mask(chosen: list[bool]) -> None:
     expected = [value for value, wanted in zip("abc", chosen, strict=True) if wanted]
     assert take.those(pa.array(["a", "b", "c"]), np.array(chosen)).to_pylist() == expected
     assert take.those(np.array(["a", "b", "c"]), np.array(chosen)).tolist() == expected

@@ -1,7 +1,7 @@
-"""Every preset, from fixtures in the original's format to ids that were worked out by hand.
+"""Every preset, from fixtures in the original format to ids computed by hand.
 
-The fixtures are small: all their rows serve as training, validation and test rows where the original is one
-file, so that what is counted does not depend on how rows are split.
+The fixtures are small: if the original is a single file, all rows are training, validation and test rows, so
+that counts do not depend on the split.
 """
 
 import bz2
@@ -32,7 +32,7 @@ Build = Callable[..., Dataset]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Encodes files as a preset says; one file stands for all three splits."""
+    """Encodes files with a preset; a single file is used for all three splits."""
 
     def encoded(preset: str, *files: Path, pairs: str = "all") -> Dataset:
         if len(files) == 1:
@@ -41,7 +41,7 @@ def build(tmp_path: Path) -> Build:
             )
         named = dict(zip(("train", "valid", "test"), map(str, files), strict=True))
         settings = [("data.files", yaml.safe_dump(named))]
-        settings += [("vocabulary.crosses.pairs", pairs)] if pairs != "all" else []  # few of many are quicker
+        settings += [("vocabulary.crosses.pairs", pairs)] if pairs != "all" else []  # a few pairs are faster
         config = load_run_config(ROOT / f"configs/datasets/{preset}.yaml", settings)
         ingested = ingest(config.data, tmp_path / "store")
         return Dataset.open(build_vocabulary(ingested, config.vocabulary, tmp_path / "store"))
@@ -71,7 +71,7 @@ def prepared(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, to: Path)
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_a_preset_is_typed_and_says_what_it_is(path: Path) -> None:
+def test_a_preset_is_valid_and_has_a_description(path: Path) -> None:
     run = load_run_config(path)
     text = path.read_text()
     assert run.name == path.stem
@@ -123,7 +123,7 @@ def test_criteo_terabyte_is_balanced_day_by_day(build: Build, tmp_path: Path) ->
         days.append(tmp_path / f"{day}.gz")
         days[-1].write_bytes(gzip.compress((FIXTURES / "criteo-terabyte" / day).read_bytes()))
     data = build("criteo-terabyte", *days)
-    # 24 clicks and 48 others, of which half stay; 6 and 18; 3 and 27
+    # 24 clicks and 48 others, of which half are kept; 6 and 18; 3 and 27
     assert data.schema.negatives_kept == 0.5
     for split, clicks, rows in (("train", 24, 72), ("valid", 6, 24), ("test", 3, 30)):
         labels = column(data, "label", split)  # type: ignore[arg-type]
@@ -217,7 +217,7 @@ def test_movielens_1m_joined(build: Build, tmp_path: Path, monkeypatch: pytest.M
     assert data.schema.names == (
         *("timestamp", "gender", "age", "occupation", "zip_code", "genres", "release_year"),
     )
-    # Ratings 5, 3, 1, 4, 2, 3 over and over; those of 3 are left out.
+    # Ratings 5, 3, 1, 4, 2, 3 repeated; ratings of 3 are dropped.
     assert column(data, "label") == [1, 0, 1, 0] * 5
     kept = [i for i in range(30) if i % 6 in (0, 2, 3, 4)]
     assert column(data, "timestamp") == pytest.approx([i / 28 for i in kept])

@@ -20,7 +20,7 @@ COLUMNS = ["user", "item", "rating", "timestamp", "age", "gender", "occupation",
 
 
 def without_checksums(monkeypatch: pytest.MonkeyPatch, name: str, address: str | None = None) -> None:
-    """The same recipe for other originals."""
+    """The same recipe for other original files."""
 
     def bare(original: Original) -> Original:
         return Original(original.name, f"{address}/{original.name}" if address else original.url)
@@ -115,12 +115,12 @@ def test_checksums(write: Write, tmp_path: Path) -> None:
         Original("a.txt", git_blob="0" * 40).check(path, said.append)
 
 
-def test_what_cannot_be_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: str) -> None:
+def test_data_sets_not_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: str) -> None:
     with pytest.raises(DataError, match="did you mean 'frappe'"):
         get("frape", tmp_path / "to")
-    with pytest.raises(DataError, match=r"does not hold the originals of frappe: frappe\.train\.libfm"):
+    with pytest.raises(DataError, match=r"does not contain .* files of frappe: frappe\.train\.libfm"):
         get("frappe", tmp_path / "to", tmp_path, say=lambda line: None)
-    with pytest.raises(DataError, match=r"cannot be downloaded from here: take track2\.zip .* --from"):
+    with pytest.raises(DataError, match=r"cannot be downloaded automatically: get track2\.zip .* --from"):
         get("kdd2012-track2", tmp_path / "to", say=lambda line: None)
     without_checksums(monkeypatch, "frappe", served)
     with pytest.raises(DataError, match="cannot be read"):
@@ -129,7 +129,7 @@ def test_what_cannot_be_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ser
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_every_recipe_says_what_a_user_must_know(recipe: recipes.Recipe) -> None:
+def test_every_recipe_has_terms_and_citation(recipe: recipes.Recipe) -> None:
     assert recipe.terms in recipe.notice
     assert recipe.citation in recipe.notice
     for original in recipe.layouts[0].originals:

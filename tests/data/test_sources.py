@@ -49,7 +49,7 @@ EXPECTED = {"name": ["ann", "bob", "cy"], "size": [1.0, 2.0, 3.0], "label": [1, 
     ],
 )
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.zst"])
-def test_csv_in_every_dress(write: Write, content: str, suffix: str) -> None:
+def test_csv_variants(write: Write, content: str, suffix: str) -> None:
     assert rows(source(), write(f"a.{suffix}", content)) == EXPECTED
 
 
@@ -91,7 +91,7 @@ def test_malformed_parquet_rows_are_named_by_row(tmp_path: Path) -> None:
     assert json.loads(batch.malformed[0].text) == {"label": 5, "name": "b", "size": 2.0}
 
 
-def test_a_parquet_type_that_fits_no_kind_is_refused(tmp_path: Path) -> None:
+def test_a_parquet_type_without_matching_kind_is_refused(tmp_path: Path) -> None:
     table = pa.table({"label": [1], "name": ["a"], "size": [{"x": 1}]})
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"size holds struct.*cannot be numeric"):
@@ -106,9 +106,9 @@ def test_a_parquet_file_whose_dictionary_lacks_values_is_damaged(tmp_path: Path)
     chunk = pq.read_metadata(path).row_group(0).column(1)
     content = bytearray(path.read_bytes())
     end = chunk.dictionary_page_offset + chunk.total_compressed_size
-    content[end - 100 : end] = b"\xff" * 100  # two bits a row: the fourth value of three
+    content[end - 100 : end] = b"\xff" * 100  # two bits per row: index 3 of three values
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.parquet: is damaged: Index 3 out of bounds.*write it again"):
+    with pytest.raises(DataError, match=r"a\.parquet: is corrupt: Index 3 out of bounds.*write it again"):
         list(read_rows(source(format="parquet"), [str(path)]))
 
 
@@ -142,7 +142,7 @@ def test_globs_on_a_file_system_with_addresses(
 
 BAD = {
     "columns": ("0,bob", "has 2 columns instead of 3"),
-    "label": ("maybe,bob,2", "label is no label (0 or 1; see `positive`): 'maybe'"),
+    "label": ("maybe,bob,2", "label is not a label (0 or 1; see `positive`): 'maybe'"),
     "number": ("0,bob,two", "size is not a number: 'two'"),
     "infinite": ("0,bob,inf", "size is not a number: 'inf'"),
     "nan": ("0,bob,nan", "size is not a number: 'nan'"),
@@ -212,19 +212,17 @@ def test_long_text_of_a_malformed_row_is_cut(write: Write) -> None:
     ("content", "config", "message"),
     [
         ("", {}, "the file is empty"),
-        ("label,nam,size\n1,a,1\n", {}, "a.csv: has no column 'name'; near names are 'nam'"),
+        ("label,nam,size\n1,a,1\n", {}, "a.csv: has no column 'name'; similar names are 'nam'"),
         ("1,a,1\n", {}, "header: false"),
         ("label,name,name,size\n1,a,b,1\n", {}, "2 columns named 'name'"),
-        ("label,name,size,b,c\n", {}, "does not name the column 'b' and 1 more"),
+        ("label,name,size,b,c\n", {}, "does not list the column 'b' and 1 more"),
         (b"\xff\xfel\x00", {}, "is UTF-16"),
         (b"l\xe9bel,name,size\n", {}, "header .* cannot be read"),
         (b"PAR1\x00", {}, "set `format: parquet`"),
         ("not parquet", {"format": "parquet"}, "is not Parquet"),
     ],
 )
-def test_files_that_cannot_be_used(
-    write: Write, content: str | bytes, config: dict[str, Any], message: str
-) -> None:
+def test_invalid_files(write: Write, content: str | bytes, config: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         list(read_rows(source(**config), [write("a.csv", content)]))
 
@@ -243,7 +241,7 @@ def test_a_damaged_archive_is_an_error_that_names_it(write: Write, tmp_path: Pat
         list(read_rows(source(), [str(tmp_path / "cut.csv.gz")]))
 
 
-def test_what_is_not_there(tmp_path: Path, served: str) -> None:
+def test_missing_files(tmp_path: Path, served: str) -> None:
     with pytest.raises(DataError, match="no file matches"):
         resolve([str(tmp_path / "*.csv")])
     with pytest.raises(DataError, match="is a directory"):
@@ -260,7 +258,7 @@ def test_blocks_of_short_lines_end_where_a_row_group_does(
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 10)
     text = "ab\n" * 100
     found = list(blocks.read_blocks(write("a.csv", text), 90))
-    assert [block.line_count for block in found] == [30, *[10] * 7]  # how long lines are is known by then
+    assert [block.line_count for block in found] == [30, *[10] * 7]  # the line length is known by then
     assert b"".join(block.data for block in found) == text.encode()
     assert [block.first_line for block in found] == [1, *range(31, 101, 10)]
 

@@ -1,4 +1,4 @@
-"""Spark in local mode writes what the embedded engine writes, byte for byte."""
+"""Spark in local mode writes the same bytes as the embedded engine."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ VOCABULARY = {
     "fields": {"kept": {"bucketing": {"method": "keep"}}, "n": {"bucketing": {"method": "equal_frequency"}}},
     "crosses": {"pairs": [["a/b", "ad"], ["ad", "n"]], "min_count": 2},
 }
-# Equal counts whose order UTF-8 decides, which UTF-16 would not: U+FFFD comes before U+1D11E.
+# Tokens with equal counts, ordered by UTF-8, unlike UTF-16: U+FFFD comes before U+1D11E.
 VALUES = [
     "",
     "a",
@@ -98,14 +98,14 @@ def rows_of(rng: np.random.Generator, rows: int, more: bool) -> str:
 
 @dataclass
 class Store:
-    """What one engine made."""
+    """The output of one engine."""
 
     folder: Path
     clean: Any
     encoded: Any
 
     def files(self) -> dict[str, Any]:
-        """Content of every file; that of manifests without the folder that they are in."""
+        """Content of every file; of manifests without their folder."""
         found: dict[str, Any] = {}
         for path in sorted(self.folder.rglob("*")):
             if path.name == "manifest.json":
@@ -151,7 +151,7 @@ def test_every_file_is_the_same_byte_for_byte(stores):
     assert {"profile.json", "reference.json", "schema.json", "a%2Fb__ad.parquet", "tags.parquet"} <= names
 
 
-def test_the_fixture_has_what_engines_could_take_for_something_else(stores, raw):
+def test_the_fixture_has_edge_cases_of_engines(stores, raw):
     spark = stores[1]
     base = spark.encoded.parent
     schema = Dataset.open(spark.encoded).schema
@@ -172,7 +172,7 @@ def test_the_fixture_has_what_engines_could_take_for_something_else(stores, raw)
 
 
 @pytest.mark.parametrize("part", ["train/part-00001.parquet", "valid/part-00000.parquet"])
-def test_what_an_executor_cannot_read_is_one_message_and_nothing_is_left(stores, tmp_path, part):
+def test_a_read_error_of_an_executor_is_one_message_and_leaves_no_files(stores, tmp_path, part):
     copied = shutil.copytree(stores[1].clean.parent, tmp_path / "damaged")
     manifest = json.loads((copied / "manifest.json").read_text())
     (copied / "manifest.json").write_text(json.dumps({**manifest, "base": str(copied)}))

@@ -41,7 +41,7 @@ def test_shares_must_leave_rows_to_train_on() -> None:
         splits.shares(data_config("a.csv", COLUMNS, split=split))
 
 
-def test_given_files_leave_nothing_to_carve() -> None:
+def test_splits_with_files_have_no_share() -> None:
     files = {"train": ["a.csv"], "test": ["b.csv"]}
     split = {"by": "random", "valid": 0.3, "test": 0.6}
     assert splits.shares(data_config(files, COLUMNS, split=split)) == (0.3, 0.0)
@@ -55,7 +55,7 @@ def test_given_files_leave_nothing_to_carve() -> None:
         ({"valid_from": "2014-10-31", "test_from": "2014-10-30"}, "before"),
     ],
 )
-def test_instants_that_cannot_work(split: dict[str, str], message: str) -> None:
+def test_invalid_cut_timestamps(split: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         splits.shares(data_config("a.csv", COLUMNS, split={"by": "time", **split}))
 
@@ -66,6 +66,6 @@ def test_a_split_by_time_needs_a_timestamp() -> None:
         splits.shares(data_config("a.csv", columns, split={"by": "time"}))
 
 
-def test_instants_are_utc() -> None:
+def test_cut_timestamps_are_utc() -> None:
     split = {"by": "time", "valid_from": "1970-01-01T01:00:00", "test_from": "1970-01-01T03:00:00+01:00"}
     assert splits.instants(data_config("a.csv", COLUMNS, split=split)) == (3600, 7200)

@@ -1,4 +1,4 @@
-"""Streamed rows: each once in every pass, in an order of the seed's, whatever the windows and the threads."""
+"""Streamed rows: each exactly once per epoch, in an order that depends only on the seed."""
 
 import threading
 from collections import Counter
@@ -48,11 +48,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
 
 
 def ours() -> int:
-    """Threads that stream: those of libraries, which call back into Python, come and go as they like."""
+    """Number of streaming threads; threads of libraries are not counted."""
     return sum(thread.name.startswith("ctrloom") for thread in threading.enumerate())
 
 
-def told(batches: Iterator[Batch]) -> list[list[tuple[float, ...]]]:
+def row_tuples(batches: Iterator[Batch]) -> list[list[tuple[float, ...]]]:
     """Every row of every batch, with its label."""
     return [
         list(map(tuple, torch.cat([batch.ids_NC, batch.label_N[:, None]], 1).tolist())) for batch in batches
@@ -60,7 +60,7 @@ def told(batches: Iterator[Batch]) -> list[list[tuple[float, ...]]]:
 
 
 def one_pass(rows: BatchSource, size: int, seed: int) -> list[list[tuple[float, ...]]]:
-    return told(shuffled(rows, size, torch.Generator().manual_seed(seed)))
+    return row_tuples(shuffled(rows, size, torch.Generator().manual_seed(seed)))
 
 
 def flat(batches: list[list[tuple[float, ...]]]) -> list[tuple[float, ...]]:
@@ -69,14 +69,14 @@ def flat(batches: list[list[tuple[float, ...]]]) -> list[tuple[float, ...]]:
 
 def test_there_are_several_windows(dataset: Dataset) -> None:
     assert len(dataset.stream("train").blocks) > 3 * stream.WINDOW
-    assert len(set(flat(told(dataset.rows("train").batches(ROWS))))) == ROWS  # rows can be told apart
+    assert len(set(flat(row_tuples(dataset.rows("train").batches(ROWS))))) == ROWS  # rows are distinguishable
 
 
 @given(size=st.integers(2, 900), seed=st.integers(0, 2**40))
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_row_once_in_batches_of_one_size(dataset: Dataset, size: int, seed: int) -> None:
     found = one_pass(dataset.stream("train"), size, seed)
-    assert Counter(flat(found)) == Counter(flat(told(dataset.rows("train").batches(ROWS))))
+    assert Counter(flat(found)) == Counter(flat(row_tuples(dataset.rows("train").batches(ROWS))))
     memory = one_pass(dataset.rows("train"), size, seed)
     assert list(map(len, found)) == list(map(len, memory))
     assert len(found) == steps_in_pass(ROWS, size)
@@ -89,14 +89,14 @@ def test_the_seed_alone_decides_the_order(dataset: Dataset, monkeypatch: pytest.
     monkeypatch.setattr(
         stream.Block, "read", lambda self: (threading.Event().wait(next(pause)), read(self))[1]
     )
-    assert one_pass(dataset.stream("train"), 64, 1) == first  # however long each takes
+    assert one_pass(dataset.stream("train"), 64, 1) == first  # independent of timing
     generator = torch.Generator().manual_seed(1)
-    one, two = (told(shuffled(dataset.stream("train"), 64, generator)) for _ in range(2))
+    one, two = (row_tuples(shuffled(dataset.stream("train"), 64, generator)) for _ in range(2))
     assert one == first != two
 
 
 def test_rows_of_a_batch_come_from_all_over_a_window(dataset: Dataset) -> None:
-    order = {row: n for n, row in enumerate(flat(told(dataset.rows("train").batches(ROWS))))}
+    order = {row: n for n, row in enumerate(flat(row_tuples(dataset.rows("train").batches(ROWS))))}
     batch, *_ = one_pass(dataset.stream("train"), 60, 3)
     places = sorted(order[row] for row in batch)
     assert len({place // 50 for place in places}) == stream.WINDOW
@@ -104,9 +104,9 @@ def test_rows_of_a_batch_come_from_all_over_a_window(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_in_order_it_is_what_memory_holds(dataset: Dataset, split: str) -> None:
+def test_unshuffled_stream_equals_the_rows_in_memory(dataset: Dataset, split: str) -> None:
     rows, streamed = dataset.rows(split), dataset.stream(split)  # type: ignore[arg-type]
-    assert told(streamed.batches(64)) == told(rows.batches(64))
+    assert row_tuples(streamed.batches(64)) == row_tuples(rows.batches(64))
     assert {batch.ids_NC.dtype for batch in streamed.batches(64)} == {torch.int32}
     assert torch.equal(streamed.label_N, rows.label_N)
     assert (len(streamed), streamed.total, streamed.weight_N) == (ROWS, ROWS, None)
@@ -122,30 +122,30 @@ def test_numbers_several_values_and_weights_are_streamed_too(mixed: Dataset) -> 
     assert torch.equal(streamed.weight_N, rows.weight_N)  # type: ignore[arg-type]
 
 
-def test_halves_and_halves_of_halves(dataset: Dataset) -> None:
+def test_nested_subsets(dataset: Dataset) -> None:
     rows, streamed = dataset.rows("train"), dataset.stream("train")
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(4))
     one, two = streamed.take(order[:365]), streamed.take(order[365:])
     assert (one.total, two.total) == (365, 365)
     for half, same in ((one, rows.take(order[:365])), (two, rows.take(order[365:]))):
-        assert Counter(flat(one_pass(half, 40, 0))) == Counter(flat(told(same.batches(ROWS))))
+        assert Counter(flat(one_pass(half, 40, 0))) == Counter(flat(row_tuples(same.batches(ROWS))))
     ascending = rows.take(order[:365].sort().values)  # a stream stays in the order of the files
-    assert told(one.batches(50)) == told(ascending.batches(50))
+    assert row_tuples(one.batches(50)) == row_tuples(ascending.batches(50))
     assert torch.equal(one.label_N, ascending.label_N)
     some = torch.tensor([300, 2, 7])
-    assert told(one.take(some).batches(9)) == told(ascending.take(some.sort().values).batches(9))
+    assert row_tuples(one.take(some).batches(9)) == row_tuples(ascending.take(some.sort().values).batches(9))
 
 
-def test_few_rows_can_be_had_in_any_order(dataset: Dataset) -> None:
+def test_few_rows_can_be_read_in_any_order(dataset: Dataset) -> None:
     rows, streamed = dataset.rows("train"), dataset.stream("train")
     order, bounds = torch.tensor([700, 3, 51, 50, 729, 0]), [0, 2, 6]
-    assert told(streamed.cut(order, bounds)) == told(rows.cut(order, bounds))
+    assert row_tuples(streamed.cut(order, bounds)) == row_tuples(rows.cut(order, bounds))
     assert list(streamed.cut(order[:0], [0])) == []
 
 
 def test_a_sample_comes_from_all_over_the_split(dataset: Dataset) -> None:
-    every = flat(told(dataset.rows("train").batches(ROWS)))
-    sample = flat(told(dataset.stream("train").some(200).batches(ROWS)))
+    every = flat(row_tuples(dataset.rows("train").batches(ROWS)))
+    sample = flat(row_tuples(dataset.stream("train").some(200).batches(ROWS)))
     assert 150 <= len(sample) <= 300
     assert set(sample) <= set(every)
     assert every.index(sample[-1]) > ROWS / 2
@@ -154,7 +154,7 @@ def test_a_sample_comes_from_all_over_the_split(dataset: Dataset) -> None:
 
 @pytest.fixture
 def damaged(dataset: Dataset) -> Iterator[Stream]:
-    """One page of the last file but one has other bytes than when it was written."""
+    """One page of the last file but one is corrupt."""
     streamed = dataset.stream("train")
     path = dataset.manifest.paths(dataset.base, "train")[-2]
     whole = path.read_bytes()  # type: ignore[union-attr]
@@ -163,10 +163,10 @@ def damaged(dataset: Dataset) -> Iterator[Stream]:
     path.write_bytes(whole)  # type: ignore[union-attr]
 
 
-def test_what_cannot_be_read_says_so_and_leaves_no_thread(dataset: Dataset, damaged: Stream) -> None:
+def test_a_corrupt_file_is_an_error_and_leaves_no_thread(dataset: Dataset, damaged: Stream) -> None:
     before = ours()
     path = dataset.manifest.paths(dataset.base, "train")[-2]
-    with pytest.raises(DataError, match=rf"{path}: cannot be read: .*make the data set again"):
+    with pytest.raises(DataError, match=rf"{path}: cannot be read: .*rebuild the data set"):
         one_pass(damaged, 64, 0)
     assert ours() == before
 
@@ -179,7 +179,7 @@ def test_a_pass_that_is_left_early_leaves_no_thread(dataset: Dataset) -> None:
     assert ours() == before
 
 
-def test_what_fails_in_the_thread_fails_in_the_pass(
+def test_an_error_in_the_thread_is_raised_in_the_epoch(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -207,11 +207,13 @@ def test_blocks_know_their_rows(dataset: Dataset) -> None:
 
 @pytest.mark.gpu
 def test_a_gpu_gets_the_batches_that_a_cpu_gets(dataset: Dataset) -> None:
-    """Copies that are under way while the device computes arrive whole, and are kept until they were used."""
+    """Asynchronous copies are complete before use, and their memory is kept until then."""
     device, busy = torch.device("cuda"), torch.randn(4096, 4096, device="cuda")
     streamed, found = dataset.stream("train").to(device), []
     for batch in shuffled(streamed, 40, torch.Generator().manual_seed(5)):
         busy = busy @ busy / 4096
         found.append(batch)
     assert {batch.ids_NC.device.type for batch in found} == {"cuda"}
-    assert told(batch.to(torch.device("cpu")) for batch in found) == one_pass(dataset.stream("train"), 40, 5)
+    assert row_tuples(batch.to(torch.device("cpu")) for batch in found) == one_pass(
+        dataset.stream("train"), 40, 5
+    )

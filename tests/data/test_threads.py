@@ -1,4 +1,4 @@
-"""Work ahead of who asks for it: order, errors, and how far ahead."""
+"""Background work: order, errors, and limits."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrloom.data import threads
-from ctrloom.data.threads import Ahead, Beside, in_order
+from ctrloom.data.threads import Ahead, BackgroundThread, in_order
 
 
 @given(st.lists(st.integers(0, 3), max_size=30))
@@ -33,7 +33,7 @@ def test_no_more_than_a_few_items_are_drawn_ahead(monkeypatch: pytest.MonkeyPatc
         assert len(drawn) == taken + 1 + (given or 3)
 
 
-def test_an_error_comes_at_its_place_and_ends_the_work() -> None:
+def test_an_error_is_raised_in_order_and_ends_the_work() -> None:
     def work(item: int) -> int:
         if item == 5:
             raise ValueError("five")
@@ -46,7 +46,7 @@ def test_an_error_comes_at_its_place_and_ends_the_work() -> None:
     assert threading.active_count() == before
 
 
-def test_who_stops_asking_leaves_no_thread_behind() -> None:
+def test_closing_early_leaves_no_thread() -> None:
     before, results = threading.active_count(), in_order(lambda item: item, range(100))
     next(results)
     results.close()
@@ -55,11 +55,11 @@ def test_who_stops_asking_leaves_no_thread_behind() -> None:
 
 def test_several_threads_work_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "count", lambda: 2)
-    together = threading.Barrier(2, timeout=30)  # neither gets past it alone
+    together = threading.Barrier(2, timeout=30)  # both threads must reach it
     assert sorted(in_order(lambda _: together.wait(), range(4))) == [0, 0, 1, 1]
 
 
-def test_the_first_item_is_worked_out_before_anyone_asks() -> None:
+def test_the_first_item_is_computed_in_the_background() -> None:
     began, ended = threading.Event(), threading.Event()
 
     def items() -> Generator[int]:
@@ -79,7 +79,7 @@ def test_the_first_item_is_worked_out_before_anyone_asks() -> None:
     assert threading.active_count() == before
 
 
-def test_an_error_ahead_comes_when_someone_asks() -> None:
+def test_a_background_error_is_raised_on_iteration() -> None:
     def items() -> Generator[int]:
         raise ValueError("first")
         yield 0
@@ -92,17 +92,17 @@ def test_an_error_ahead_comes_when_someone_asks() -> None:
         assert list(ahead) == []
 
 
-def test_work_beside_keeps_its_order_one_item_at_a_time():
+def test_background_work_is_in_order_one_item_at_a_time():
     done: list[int] = []
-    with Beside() as beside:
+    with BackgroundThread() as background:
         for item in range(20):
-            beside.do(done.append, item)
+            background.do(done.append, item)
             assert len(done) >= item  # all before it are done
     assert done == list(range(20))
 
 
 @pytest.mark.parametrize(("items", "taken"), [((0, 1), [0, 1]), ((1, 0, 0), [1])])
-def test_an_error_of_work_beside_comes_with_the_next_item_or_at_the_end(
+def test_a_background_error_is_raised_with_the_next_item_or_at_the_end(
     items: tuple[int, ...], taken: list[int]
 ) -> None:
     def work(item: int) -> None:
@@ -112,9 +112,9 @@ def test_an_error_of_work_beside_comes_with_the_next_item_or_at_the_end(
     given_out: list[int] = []
 
     def give_all_out() -> None:
-        with Beside() as beside:
+        with BackgroundThread() as background:
             for item in items:
-                beside.do(work, item)
+                background.do(work, item)
                 given_out.append(item)
 
     with pytest.raises(ValueError, match="1"):

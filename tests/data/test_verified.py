@@ -1,4 +1,4 @@
-"""Damage to Parquet files in a store is never rows; an oracle reads the same bytes undamaged."""
+"""Corrupted reads of Parquet files in a store never give wrong rows."""
 
 import random
 from collections.abc import Callable
@@ -46,7 +46,7 @@ Serve = Callable[[Callable[[int, bytes], bytes]], None]
 
 @pytest.fixture
 def serve(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Serve the file as an object; what is given changes the bytes from a place on."""
+    """Serve the file as an object; the given function changes the bytes at an offset."""
 
     def start(way: Callable[[int, bytes], bytes]) -> None:
         monkeypatch.setattr(storage, "find", lambda at: Listed(at, len(content), "1"))
@@ -56,7 +56,7 @@ def serve(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 
 def flipped(place: int, mask: int, times: int) -> Callable[[int, bytes], bytes]:
-    """Change one byte of the file the first so many times that it passes."""
+    """Change one byte of the file the first `times` times that it is read."""
     left = [times]
 
     def way(start: int, content: bytes) -> bytes:
@@ -83,9 +83,9 @@ def test_a_wrong_byte_anywhere_is_read_again(rows: pa.Table, content: bytes, ser
 def test_a_byte_that_stays_wrong_is_an_error(rows: pa.Table, content: bytes, serve: Serve) -> None:
     rng = random.Random(2)
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
-    for place in [rng.randrange(4, footer) for _ in range(40)]:  # nobody reads the first four bytes
+    for place in [rng.randrange(4, footer) for _ in range(40)]:  # the first four bytes are never read
         serve(flipped(place, rng.randrange(1, 256), times=10**6))
-        with pytest.raises(StorageError, match=r"gs://loom/rows\.parquet: .*arrives damaged"):
+        with pytest.raises(StorageError, match=r"gs://loom/rows\.parquet: .*corrupted in transfer"):
             read()
 
 
@@ -100,7 +100,7 @@ def test_any_part_of_the_file_can_be_read(content: bytes, serve: Serve) -> None:
     assert (file.tell(), file.read()) == (len(content) - 8, content[-8:])
 
 
-def test_what_is_known_of_an_object_is_asked_once(
+def test_footer_and_metadata_are_requested_once(
     rows: pa.Table, content: bytes, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(lambda _, content: content)
@@ -118,10 +118,10 @@ def test_what_is_known_of_an_object_is_asked_once(
         found = list(pool.map(lambda span: pa.Table.from_batches(part.rows(span)), part.spans * 8))
     assert found == [rows.slice(span.start, len(span)) for span in part.spans] * 8
     assert asked.count("object") == 1
-    assert asked.count("footer") <= 4  # it must come twice alike, and may need two requests
+    assert asked.count("footer") <= 4  # it is read twice, and may need two requests each time
 
 
-def test_queries_see_damage_no_more_than_readers(rows: pa.Table, content: bytes, serve: Serve) -> None:
+def test_queries_verify_checksums_too(rows: pa.Table, content: bytes, serve: Serve) -> None:
     query = "SELECT sum(user), count(age), sum(len(tags)), count(*) FROM objects"
     truth = duckdb.from_arrow(rows).query("objects", query).fetchall()
     for place in range(5, len(content), len(content) // 20):
@@ -136,5 +136,5 @@ def test_a_file_without_checksums_is_refused(
 ) -> None:
     monkeypatch.setattr(checksums, "KEY", "another")
     serve(lambda _, content: content)
-    with pytest.raises(StorageError, match="has no checksums to verify it by; make the data set again"):
+    with pytest.raises(StorageError, match="has no block checksums; rebuild the data set"):
         read()

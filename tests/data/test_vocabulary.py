@@ -82,7 +82,7 @@ def test_ids_are_fitted_on_the_training_split_alone(write: Write, tmp_path: Path
     }
 
 
-def test_vocabulary_files_have_safe_names_and_say_what_each_id_is(write: Write, tmp_path: Path) -> None:
+def test_vocabulary_files_have_safe_names_and_list_all_ids(write: Write, tmp_path: Path) -> None:
     base = built(write, tmp_path / "store").parent
     names = {path.name for path in (base / "vocabulary").iterdir()}
     assert names == {f"{n}.parquet" for n in ("a%2Fb", "%3Cscript%3E", "n", "tags", "t_hour")}
@@ -128,7 +128,7 @@ def test_a_split_without_rows_is_encoded_too(write: Write, tmp_path: Path, share
 
 def test_rare_tokens_share_an_id(write: Write, tmp_path: Path) -> None:
     fields = {**KEPT["fields"], "tags": {"min_count": 1, "max_values": 2}, "tag": {"min_count": 9}}
-    with pytest.raises(ConfigError, match="'tag' is no field; did you mean 'tags'"):
+    with pytest.raises(ConfigError, match="'tag' is not a field; did you mean 'tags'"):
         built(write, tmp_path / "store", fields=fields)
     del fields["tag"]
     columns = encoded(built(write, tmp_path / "store", min_count=2, fields=fields), "train")
@@ -139,9 +139,9 @@ def test_rare_tokens_share_an_id(write: Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "settings", "message"),
     [
-        ("a/b", {"bucketing": {"method": "keep"}}, "bucketing is for numeric fields"),
-        ("n", {"max_values": 3}, "max_values is for multivalued fields"),
-        ("n", {"bucketing": {"method": "boundaries", "values": [2, 1]}}, "must ascend"),
+        ("a/b", {"bucketing": {"method": "keep"}}, "bucketing applies to numeric fields"),
+        ("n", {"max_values": 3}, "max_values applies to multivalued fields"),
+        ("n", {"bucketing": {"method": "boundaries", "values": [2, 1]}}, "must be strictly ascending"),
         ("zzz", {"min_count": 3}, "the fields are a/b, <script>"),
     ],
 )
@@ -265,7 +265,7 @@ def test_lists_keep_their_first_values(lists: list[list[str]], width: int) -> No
     field = Field(name="f", kind="multivalued", size=2 + len(tokens), width=width, column="f")
     source = SourceConfig.parse({"columns": {"f": "multivalued", "y": "label"}}, "test")
     encoder = Encoder(Schema(fields=(field,), source=source), {"f": vocabulary})
-    # A slice begins within the values of its parent, which must not shift the ids.
+    # A slice starts at an offset into the values of its parent, which must not shift the ids.
     values = pa.array([["first"], *lists], pa.list_(pa.string())).slice(1)
     batch = encoder.encode(pa.RecordBatch.from_arrays([values], names=["f"]))
     assert batch["f"].to_pylist() == [[tokens.index(t) + 2 for t in row[:width]] for row in lists]

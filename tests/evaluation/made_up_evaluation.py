@@ -1,4 +1,4 @@
-"""Made-up evaluations that look like real ones."""
+"""Synthetic evaluations that look like real ones."""
 
 from itertools import combinations
 from typing import Any
@@ -17,7 +17,7 @@ FRAPPE = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost",
 
 
 def made_up_trace(fields: tuple[str, ...] = FRAPPE, kept: int = 9, third: bool = False) -> SearchTrace:
-    """A search that ends with `kept` pairs, and with four triples where `third`."""
+    """A search that ends with `kept` pairs, and four triples if `third`."""
     rng = np.random.default_rng(0)
     orders = (2, 3) if third else (2,)
     tuples = [t for order in orders for t in combinations(fields, order)]

@@ -1,4 +1,4 @@
-"""The section on attention: there when a model can tell, self-contained, and small for many fields."""
+"""The section on attention: only for models that have it, self-contained, and small for many fields."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def section(text: str) -> str:
     return text[start : text.index("</section>", start)]
 
 
-def test_every_layer_is_drawn_with_its_numbers_and_the_example_with_its_values(tmp_path: Path) -> None:
+def test_every_layer_has_numbers_and_the_example_has_values(tmp_path: Path) -> None:
     about = attention(FRAPPE, 4, (*(f"v{i}" for i in range(9)), "<b>&"))
     drawn = section(page(tmp_path, about))
     assert drawn.count("<svg") == 2
@@ -59,7 +59,7 @@ def test_many_fields_stay_small(tmp_path: Path) -> None:
     assert len(section(page(tmp_path, attention(wide, 3)))) < 700_000
 
 
-def test_equal_shares_have_a_middling_shade() -> None:
+def test_uniform_attention_has_a_middle_shade() -> None:
     equal: tuple[AttentionMap, ...] = (((0.5, 0.5), (0.5, 0.5)),)
     flat = AttentionRow(values=("x", "y"), probability=0.5, layers=equal)
     assert darkest(Attention(fields=("a", "b"), rows=1, layers=equal, example=flat)) == 1.0

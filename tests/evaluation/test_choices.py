@@ -33,15 +33,15 @@ def optinter(fields: tuple[str, ...] = FRAPPE) -> SearchTrace:
     return SearchTrace.model_validate(trace.model_copy(update=update).model_dump())
 
 
-def test_the_likeliest_choice_of_each_pair_is_told_the_most_informative_first() -> None:
+def test_choices_are_likeliest_per_pair_and_sorted_by_mutual_information() -> None:
     trace = optinter()
-    told = choices(trace)
-    assert len(told) == 45
-    for choice in told:
+    chosen = choices(trace)
+    assert len(chosen) == 45
+    for choice in chosen:
         three = {c.function: c for c in trace.candidates if c.fields == choice.fields}
         assert choice.probability == max(c.gate for c in three.values()) == three[choice.function].gate
         assert choice.mutual_information == three[choice.function].mutual_information
-    nats = [choice.mutual_information or 0 for choice in told]
+    nats = [choice.mutual_information or 0 for choice in chosen]
     assert nats == sorted(nats, reverse=True)
     assert choices(made_up_trace()) == []
 
@@ -51,11 +51,11 @@ def test_the_map_names_each_pair_and_its_choice() -> None:
     drawn = str(choice_map(trace))
     for choice in choices(trace):
         nats = f"{choice.mutual_information:.5f}"
-        told = f"{choice.name}, probability {choice.probability:.3f}, mutual information {nats}"
-        assert f"<title>{' × '.join(choice.fields)}: {told}</title>" in drawn
+        tip = f"{choice.name}, probability {choice.probability:.3f}, mutual information {nats}"
+        assert f"<title>{' × '.join(choice.fields)}: {tip}</title>" in drawn
 
 
-def test_the_report_shows_choices_in_place_of_gates(tmp_path: Path) -> None:
+def test_report_shows_choices_instead_of_gates(tmp_path: Path) -> None:
     results, _ = made_up()
     trace = optinter()
     render(results, trace, tmp_path / "report.html")
@@ -66,7 +66,7 @@ def test_the_report_shows_choices_in_place_of_gates(tmp_path: Path) -> None:
     counts = {name: sum(c.name == name for c in choices(trace)) for name in ("memorize", "leave out")}
     assert f"{counts['memorize']} memorized" in page
     assert f"{counts['leave out']} left out" in page
-    # What stands first in the table is the pair that tells most about the label.
+    # The first row of the table is the pair with the highest mutual information.
     table = page[page.index('id="choices"') :]
     first, second = choices(trace)[:2]
     assert table.index(f"{first.mutual_information:.5f}") < table.index(f"{second.mutual_information:.5f}")

@@ -1,4 +1,4 @@
-"""The gate lets better models through and no others."""
+"""The gate promotes only better models."""
 
 import json
 
@@ -17,13 +17,13 @@ from ctrloom.metrics.measure import EvaluationError
 
 ROWS = 5_000
 RNG = np.random.default_rng(7)
-PARTS = RNG.normal(0, 1, (3, ROWS))  # of the true logit: known to all, known to the better model, to none
+PARTS = RNG.normal(0, 1, (3, ROWS))  # of the true logit: known to all models, to the better one, to none
 TRUTH = -1.2 + PARTS[0] + 0.7 * PARTS[1]
 LABEL = (RNG.random(ROWS) < expit(TRUTH)).astype(float)
 
 
 def honest(*parts):
-    """The best logit for one who knows these parts of the truth, calibrated on the labels."""
+    """The best logit given these parts of the true logit, calibrated on the labels."""
     from sklearn.linear_model import LogisticRegression
 
     x = np.stack(parts, 1)
@@ -62,7 +62,7 @@ def test_a_worse_challenger_is_stopped(require):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])
-def test_of_equals_the_champion_stays_unless_not_worse_is_enough(noise):
+def test_equal_models_are_promoted_only_with_not_worse(noise):
     twin = GOOD + noise * PARTS[2]
     assert failed(gate(twin, GOOD)) == {"auc_gain"}
     assert gate(twin, GOOD, require="not_worse").promote
@@ -80,7 +80,7 @@ def test_better_ranking_with_broken_calibration_is_stopped(check, broken):
     assert failed(verdict) <= {"calibration_ratio", "calibration_error"}
 
 
-def test_the_first_champion_needs_the_absolute_bounds_alone():
+def test_first_champion_needs_only_the_absolute_bounds():
     verdict = gate(WEAK, None)
     assert verdict.promote
     assert verdict.champion is verdict.auc is verdict.logloss is None
@@ -88,7 +88,7 @@ def test_the_first_champion_needs_the_absolute_bounds_alone():
     assert failed(gate(WEAK, None, min_auc=0.99)) == {"auc"}
 
 
-def test_too_few_clicks_are_no_evidence():
+def test_gate_requires_a_minimum_number_of_clicks():
     assert failed(gate(GOOD, WEAK, min_clicks=ROWS)) == {"evidence"}
 
 
@@ -101,12 +101,12 @@ def test_two_models_never_both_replace_each_other(seed, spread):
     assert there.auc.delta == pytest.approx(-back.auc.delta)
 
 
-def test_scores_that_are_not_numbers_are_refused():
+def test_gate_rejects_scores_that_are_not_finite():
     with pytest.raises(EvaluationError, match="not finite"):
         gate(np.where(LABEL == 1, np.nan, 0), GOOD)
 
 
-def test_a_verdict_survives_json_and_says_everything_in_markdown():
+def test_verdict_round_trips_through_json_and_renders_as_markdown():
     verdict = gate(WEAK, GOOD)
     assert Verdict.parse(json.loads(json.dumps(verdict.model_dump(mode="json"))), "test") == verdict
     text = gate_markdown(verdict)
@@ -117,6 +117,6 @@ def test_a_verdict_survives_json_and_says_everything_in_markdown():
     assert text.count("**failed**") == len(verdict.failed) == 2
 
 
-def test_bounds_that_leave_nothing_are_refused():
+def test_gate_config_rejects_empty_bounds():
     with pytest.raises(ConfigError, match="calibration_low"):
         GateConfig.parse({"calibration_low": 1.2}, "gate")

@@ -144,9 +144,9 @@ def test_roc_curve_is_thinned() -> None:
     [
         ([0.0, np.nan], [0, 1], "1 of 2 scores are not finite"),
         ([0.0, 1.0], [1, 1], "both labels"),
-        ([0.0, 1.0], [0, 1, 1], "of one length, found 2, 3, 3"),
+        ([0.0, 1.0], [0, 1, 1], "the same length, got 2, 3, 3"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(logit: list[float], label: list[int], message: str) -> None:
+def test_measure_rejects_invalid_input(logit: list[float], label: list[int], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         measure(logit, label)

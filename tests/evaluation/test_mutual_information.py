@@ -29,7 +29,7 @@ def test_agrees_with_sklearn(dense: int, monkeypatch: pytest.MonkeyPatch) -> Non
     assert expected[0] > 0.15 > 0.02 > expected[1] > 0
 
 
-def test_a_label_that_the_pair_decides_has_its_whole_entropy() -> None:
+def test_deterministic_label_has_mutual_information_equal_to_its_entropy() -> None:
     ids = np.array([[a, b] for a in range(2) for b in range(2)] * 5)
     label = ids[:, 0] ^ ids[:, 1]
     assert mutual_information(ids, label, [(0, 1)]) == pytest.approx([np.log(2)])
@@ -45,13 +45,13 @@ def test_a_weight_counts_as_that_many_rows(dense: int, monkeypatch: pytest.Monke
     assert mutual_information(ids, label, TUPLES, weight_N=weight) == pytest.approx(repeated, abs=1e-12)
 
 
-def test_many_values_look_informative_until_that_is_corrected() -> None:
+def test_bias_of_many_values_is_corrected() -> None:
     rng = np.random.default_rng(0)
     ids = np.stack(
         [rng.integers(0, 200, 20_000), rng.integers(0, 200, 20_000), rng.integers(0, 2, 20_000)], 1
     )
     label = (rng.random(20_000) < 0.3 + 0.2 * ids[:, 2]).astype(float)
-    tuples = [(0, 1), (2,)]  # the first says nothing of the label
+    tuples = [(0, 1), (2,)]  # the first is independent of the label
     noise, signal = mutual_information(ids, label, tuples)
     assert noise > 10 * signal > 0
     noise, signal = mutual_information(ids, label, tuples, corrected=True)
@@ -67,5 +67,5 @@ def test_a_sample_is_near_the_whole() -> None:
 
 
 def test_one_label_is_refused() -> None:
-    with pytest.raises(EvaluationError, match="training rows must hold both labels"):
+    with pytest.raises(EvaluationError, match="training rows must have both labels"):
         mutual_information(rows(100)[0], np.ones(100), [(0, 1)])

@@ -1,4 +1,4 @@
-"""A baseline is held, missed, or cannot be compared."""
+"""Regression checks pass, fail, or cannot be compared."""
 
 import pytest
 from made_up_evaluation import made_up
@@ -11,7 +11,7 @@ NAME = next(iter(BASELINE.models))
 
 
 def moved(auc=0.0, logloss=0.0):
-    """A baseline in which one model was better by so much."""
+    """A baseline in which one model was better by `auc` and `logloss`."""
     was = BASELINE.models[NAME]
     figures = Figures(auc=was.auc + auc, logloss=was.logloss - logloss)
     return BASELINE.model_copy(update={"models": {**BASELINE.models, NAME: figures}})

@@ -29,7 +29,7 @@ VOID = {"meta", "br", "img"}
 
 @dataclass
 class Page(HTMLParser):
-    """What a browser would make of the page."""
+    """The page, as a browser parses it."""
 
     tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
@@ -95,7 +95,7 @@ def test_all_sections_are_there(frappe: tuple[Results, SearchTrace], tmp_path: P
 
 
 @pytest.mark.parametrize("third", [False, True])
-def test_nothing_is_asked_from_elsewhere_and_nothing_runs(third: bool, tmp_path: Path) -> None:
+def test_page_has_no_external_resources_and_no_scripts(third: bool, tmp_path: Path) -> None:
     source, parsed = page(*made_up(fields=HOSTILE, kept=6, third=third), tmp_path)
     assert not {tag for tag, _ in parsed.tags} & {"script", "link", "iframe", "object", "img", "base", "form"}
     for tag, attrs in parsed.tags:
@@ -110,12 +110,12 @@ def test_nothing_is_asked_from_elsewhere_and_nothing_runs(third: bool, tmp_path:
     assert "用户类别" in parsed.words
 
 
-def test_drawing_is_repeatable(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
+def test_figures_are_deterministic(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     assert page(*frappe, tmp_path)[0] == page(*frappe, tmp_path / "b")[0]
 
 
-def test_ids_that_figures_refer_to_are_their_own(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
+def test_figures_refer_only_to_their_own_ids(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
     source, _ = page(*frappe, tmp_path)
     figures = [figure[: figure.index("</svg>")] for figure in source.split("<svg ")[1:]]
     owned = [set(re.findall(r' id="([^"]+)"', figure)) for figure in figures]
@@ -124,7 +124,7 @@ def test_ids_that_figures_refer_to_are_their_own(frappe: tuple[Results, SearchTr
         assert set(re.findall(r'(?<=url\(#)[^)]+|(?<=xlink:href="#)[^"]+', figure)) <= own
 
 
-def test_a_worse_model_is_called_worse_and_nothing_is_marked(tmp_path: Path) -> None:
+def test_worse_model_is_reported_and_nothing_is_marked(tmp_path: Path) -> None:
     _, parsed = page(*made_up(gain=-0.3), tmp_path)
     assert "AutoFM is worse than FM" in parsed.words
     assert "below FM" in parsed.words
@@ -132,13 +132,13 @@ def test_a_worse_model_is_called_worse_and_nothing_is_marked(tmp_path: Path) -> 
     assert not [attrs for tag, attrs in parsed.tags if tag == "tr" and "winner" in (attrs.get("class") or "")]
 
 
-def test_a_difference_within_chance_is_no_finding(tmp_path: Path) -> None:
+def test_difference_that_is_not_significant_is_reported(tmp_path: Path) -> None:
     _, parsed = page(*made_up(gain=0.0, rows=1000), tmp_path)
     assert "No difference shown between AutoFM and FM" in parsed.words
-    assert "on this evidence it is not better" in parsed.words
+    assert "is not significant" in parsed.words
 
 
-def test_one_seed_is_said_to_be_one(tmp_path: Path) -> None:
+def test_report_notes_a_single_seed(tmp_path: Path) -> None:
     _, parsed = page(*made_up(seeds=1), tmp_path)
     assert "One seed only." in parsed.words
     assert "±" not in parsed.words
@@ -150,7 +150,7 @@ def test_triples_are_ranked_and_pairs_mapped(tmp_path: Path) -> None:
     assert "Triples kept, strongest first: 4 of 120" in parsed.words
 
 
-def test_planted_truth_is_compared(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
+def test_planted_interactions_are_compared(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
     results, trace = frappe
     kept = [c.fields for c in trace.candidates if c.kept]
     dropped = next(c.fields for c in trace.candidates if not c.kept)
@@ -167,12 +167,12 @@ def test_many_fields_stay_small(tmp_path: Path) -> None:
     assert len(source) < 800_000
 
 
-def test_models_alone_are_enough(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
+def test_report_without_a_search(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
     _, parsed = page(frappe[0], None, tmp_path)
     assert {attrs["id"] for tag, attrs in parsed.tags if tag == "section"} == SECTIONS - {"found"}
 
 
-def test_a_search_that_kept_nothing_is_told_so(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
+def test_report_of_a_search_that_kept_nothing(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
     results, trace = frappe
     nothing = tuple(c.model_copy(update={"gate": 0.0, "kept": False}) for c in trace.candidates)
     bare = {"path_steps": (), "path_gates": (), "path_threshold": ()}
@@ -182,7 +182,7 @@ def test_a_search_that_kept_nothing_is_told_so(frappe: tuple[Results, SearchTrac
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
+def test_browser_renders_without_errors(tmp_path: Path) -> None:
     page(*made_up(fields=HOSTILE, kept=6), tmp_path)
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
     flags += "--disable-background-networking --disable-component-update --enable-logging=stderr"
@@ -203,7 +203,7 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
     assert not [tag for tag, _ in shown.tags if tag in ("script", "img")]
 
 
-def test_statistics_stand_beside_the_gates(tmp_path: Path) -> None:
+def test_statistics_are_plotted_against_gates(tmp_path: Path) -> None:
     results, trace = made_up()
     _, plain = page(results, trace, tmp_path)
     assert "mut. inf." not in plain.words
@@ -214,7 +214,7 @@ def test_statistics_stand_beside_the_gates(tmp_path: Path) -> None:
     assert "Gates are not effects" in informed.words
 
 
-def test_scores_are_shaded_from_the_weakest_kept_to_the_strongest(tmp_path: Path) -> None:
+def test_score_shades_range_from_weakest_kept_to_strongest(tmp_path: Path) -> None:
     results, trace = made_up()
     kept = {c.fields: 0.6 + 0.01 * i for i, c in enumerate(c for c in trace.candidates if c.kept)}
     candidates = tuple(c.model_copy(update={"gate": kept.get(c.fields, 0.5)}) for c in trace.candidates)

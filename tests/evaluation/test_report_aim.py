@@ -1,4 +1,4 @@
-"""What the report shows of a search that chose functions and embedding sizes."""
+"""The report of a search for functions and embedding sizes."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ FUNCTIONS: tuple[Function, ...] = ("inner", "outer")
 
 
 def searched() -> SearchTrace:
-    """Nine pairs kept as inner products, of them three as outer products besides, and one triple."""
+    """Nine pairs kept as inner products, three of them also as outer products, and one triple."""
     trace = made_up_trace(third=True)
     kept = [c for c in trace.candidates if c.kept and c.order == 2][:3]
     outer = [c.model_copy(update={"function": "outer", "kept": c in kept}) for c in trace.candidates]
@@ -36,7 +36,7 @@ def searched() -> SearchTrace:
     )
 
 
-def test_interactions_count_once_whatever_their_functions() -> None:
+def test_interactions_count_once_over_all_functions() -> None:
     assert summary.kept(searched()) == [(2, 9, 45), (3, 4, 120)]
     truth = tuple(c.fields for c in searched().candidates if c.kept)[1:2]
     compared = summary.planted(searched().model_copy(update={"planted": truth}))

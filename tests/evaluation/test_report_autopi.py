@@ -1,4 +1,4 @@
-"""The report of an AutoPI search: the graph, the strengths, and no word of single interactions."""
+"""The report of an AutoPI search: the graph, the strengths, and no individual interactions."""
 
 from pathlib import Path
 
@@ -26,9 +26,9 @@ def made_up_search(random: bool = False) -> SearchTrace:
             for name, strength in zip(OPERATORS, strengths.tolist(), strict=True):
                 kept = (source, target) in KEPT[cell] and strength == strengths.max()
                 if kept or not random:
-                    said = None if random else strength
+                    shown = None if random else strength
                     each = {"cell": cell, "source": source, "target": target, "operator": name}
-                    operators.append(OperatorStrength(**each, strength=said, kept=kept))
+                    operators.append(OperatorStrength(**each, strength=shown, kept=kept))
     cells: dict[CellName, tuple[Edge, ...]] = {
         cell: tuple(
             Edge(source=o.source, target=o.target, operator=o.operator)
@@ -48,7 +48,7 @@ def made_up_search(random: bool = False) -> SearchTrace:
 
 
 @pytest.mark.parametrize("random", [False, True])
-def test_the_graph_is_drawn_and_nothing_is_said_of_pairs(random: bool, tmp_path: Path) -> None:
+def test_report_draws_the_graph_without_pairs(random: bool, tmp_path: Path) -> None:
     results, _ = made_up()
     render(results, made_up_search(random), tmp_path / "report.html")
     source = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def test_the_graph_is_drawn_and_nothing_is_said_of_pairs(random: bool, tmp_path:
     assert ("validation AUC from 0.9100 to 0.9500" in source) is random
 
 
-def test_what_the_numbers_of_shared_weights_are_is_said(tmp_path: Path) -> None:
+def test_one_shot_report_explains_its_numbers(tmp_path: Path) -> None:
     results, _ = made_up()
     samples = made_up_search(True).samples
     trace = made_up_search().model_copy(
@@ -68,13 +68,13 @@ def test_what_the_numbers_of_shared_weights_are_is_said(tmp_path: Path) -> None:
     )
     render(results, trace, tmp_path / "report.html")
     source = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "How often each operator is in the best tenth of the candidates" in source
+    assert "How often each operator occurs in the best tenth of the candidates" in source
     assert "Strengths of all operators" not in source
     assert "The best of 3 finalists, each trained briefly from scratch" in source
 
 
-def test_planted_interactions_are_not_held_against_a_graph(tmp_path: Path) -> None:
+def test_planted_interactions_are_not_compared_with_a_graph(tmp_path: Path) -> None:
     results, _ = made_up()
     trace = made_up_search().model_copy(update={"planted": (("user", "item"),)})
     render(results, trace, tmp_path / "report.html")
-    assert "Planted truth" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Planted interactions" not in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -33,11 +33,11 @@ def frappe() -> tuple[Results, SearchTrace]:
         (drawing.clipped("x" * 30, 10), "x" * 9 + "…"),
     ],
 )
-def test_numbers_as_people_read_them(shown: str, expected: str) -> None:
+def test_number_formats(shown: str, expected: str) -> None:
     assert shown == expected
 
 
-def test_the_verdict_says_what_the_numbers_say(frappe: tuple[Results, SearchTrace]) -> None:
+def test_verdict_matches_the_results(frappe: tuple[Results, SearchTrace]) -> None:
     results, trace = frappe
     verdict = summary.verdict(results, trace)
     versus = results.versus_base("autofm")
@@ -54,13 +54,13 @@ def changed(results: Results, **auc: float) -> Results:
     return results.model_copy(update={"comparisons": comparisons})
 
 
-def test_what_is_not_significant_is_not_better(frappe: tuple[Results, SearchTrace]) -> None:
+def test_insignificant_difference_is_not_better(frappe: tuple[Results, SearchTrace]) -> None:
     verdict = summary.verdict(changed(frappe[0], p_adjusted=0.051), frappe[1])
     assert verdict.outcome == "level"
-    assert "it is not better" in verdict.sentences[1]
+    assert "is not significant" in verdict.sentences[1]
 
 
-def test_a_better_ranking_with_worse_logloss_is_called_so(frappe: tuple[Results, SearchTrace]) -> None:
+def test_better_auc_with_worse_logloss_is_reported(frappe: tuple[Results, SearchTrace]) -> None:
     results, trace = frappe
     versus = results.versus_base("autofm")
     worse = versus.logloss.model_copy(update={"delta": 0.01, "p_adjusted": 0.001})
@@ -71,14 +71,14 @@ def test_a_better_ranking_with_worse_logloss_is_called_so(frappe: tuple[Results,
     assert verdict.headline == "AutoFM ranks better than FM, with worse logloss"
 
 
-def test_without_a_retrained_model_nothing_is_claimed(frappe: tuple[Results, SearchTrace]) -> None:
+def test_verdict_without_a_retrained_model_is_untested(frappe: tuple[Results, SearchTrace]) -> None:
     results = frappe[0]
     others = tuple(m for m in results.models if m.kind != "retrained")
     verdict = summary.verdict(results.model_copy(update={"models": others}), None)
     assert (verdict.outcome, verdict.sentences) == ("untested", ())
 
 
-def test_a_control_that_does_as_well_is_told(frappe: tuple[Results, SearchTrace]) -> None:
+def test_verdict_reports_a_control_that_is_as_good(frappe: tuple[Results, SearchTrace]) -> None:
     results = frappe[0]
     as_control = {"kind": "control", "title": "All pairs"}
     models = tuple(
@@ -89,14 +89,14 @@ def test_a_control_that_does_as_well_is_told(frappe: tuple[Results, SearchTrace]
     assert sentences[-1].endswith("no less than AutoFM.")
 
 
-def test_correlations_per_order_leave_out_what_is_constant() -> None:
+def test_correlations_skip_constant_orders() -> None:
     trace = made_up_trace(third=True)
     assert [(r.order, r.candidates) for r in summary.relations(trace)] == [(2, 45), (3, 120)]
     flat = tuple(c.model_copy(update={"gate": 0.0, "kept": False}) for c in trace.candidates)
     assert summary.relations(trace.model_copy(update={"candidates": flat})) == []
 
 
-def test_the_summary_says_what_the_page_says(frappe: tuple[Results, SearchTrace]) -> None:
+def test_markdown_summary_matches_the_page(frappe: tuple[Results, SearchTrace]) -> None:
     results, trace = frappe
     text = markdown(results, trace)
     assert text.startswith(f"# {summary.verdict(results, trace).headline}\n")

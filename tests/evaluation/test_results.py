@@ -34,13 +34,13 @@ def run(given: list[ModelScores], base: str = "fm", **weights: np.ndarray) -> Re
     return compare(given, valid, test, DATA, EvaluationConfig(base=base, bootstrap=50), "0", {"a": 1})
 
 
-def test_the_record_survives_a_round_trip(tmp_path: Path) -> None:
+def test_results_round_trip(tmp_path: Path) -> None:
     results = run(models())
     results.save(tmp_path / "metrics.json")
     assert Results.load(tmp_path / "metrics.json") == results
 
 
-def test_the_trace_survives_a_round_trip(tmp_path: Path) -> None:
+def test_search_trace_round_trip(tmp_path: Path) -> None:
     trace = made_up_trace(third=True)
     trace.save(tmp_path / "search.json")
     assert SearchTrace.load(tmp_path / "search.json") == trace
@@ -86,18 +86,18 @@ def test_weights_reach_metrics_and_tests() -> None:
         assert getattr(versus, metric).delta == pytest.approx(means[0] - means[1])
 
 
-def test_a_base_that_is_no_model_is_refused() -> None:
+def test_compare_rejects_an_unknown_base() -> None:
     with pytest.raises(EvaluationError, match="is 'deepfm', which is not among the models lr, fm"):
         run(models(), base="deepfm")
 
 
-def test_two_models_of_one_name_are_refused() -> None:
+def test_compare_rejects_duplicate_names() -> None:
     given = models()
     with pytest.raises(EvaluationError, match="two models are named 'lr'"):
         run([*given, given[0]])
 
 
-def test_scores_of_another_length_are_refused() -> None:
+def test_compare_rejects_scores_of_another_length() -> None:
     given = models()
     given[3] = replace(given[3], test_logit_SN=given[3].test_logit_SN[:, :-1])
     with pytest.raises(
@@ -106,7 +106,7 @@ def test_scores_of_another_length_are_refused() -> None:
         run(given)
 
 
-def test_a_training_that_diverged_is_named() -> None:
+def test_compare_names_a_diverged_training() -> None:
     given = models()
     given[0].valid_logit_SN[1, 3] = np.nan
     with pytest.raises(EvaluationError, match="lr: 1 of 2 seeds gave valid scores that are not finite"):
@@ -119,7 +119,7 @@ def test_a_trace_must_be_consistent() -> None:
         SearchTrace.parse(trace | {"path_steps": (1,)}, "search.json")
     with pytest.raises(ConfigError, match="one gate per candidate"):
         SearchTrace.parse(trace | {"candidates": trace["candidates"][1:]}, "search.json")
-    with pytest.raises(ConfigError, match="order 2, which was not searched"):
+    with pytest.raises(ConfigError, match="order 2, which is not in orders"):
         SearchTrace.parse(trace | {"orders": (3,)}, "search.json")
     broken = [trace["candidates"][0] | {"gate": float("nan")}, *trace["candidates"][1:]]
     with pytest.raises(ConfigError, match="diverged"):

@@ -9,7 +9,7 @@ from ctrloom.metrics.measure import EvaluationError, auc, row_logloss
 
 
 def scores(rows: int, seeds: int, noise: float, seed: int = 0, grain: float = 0.0) -> np.ndarray:
-    """Logits of `seeds` trainings over rows whose truth depends on `seed` alone."""
+    """Logits of `seeds` trainings over rows whose truth depends only on `seed`."""
     truth = np.random.default_rng([seed, 0]).normal(size=rows)
     rng = np.random.default_rng([seed, 1, seeds, int(noise * 100)])
     logit = truth + noise * rng.normal(size=(seeds, rows))
@@ -47,7 +47,7 @@ def test_delong_agrees_with_counting_pairs(seeds: int, base_seeds: int, grain: f
     )
 
 
-def test_seed_variance_comes_on_top() -> None:
+def test_seed_variance_is_added() -> None:
     challenger, base, label = scores(300, 4, 1.0), scores(300, 3, 1.5), labels(300)
     found = delong(challenger, base, label)
     parts = [np.var([auc(s, label) for s in side], ddof=1) / len(side) for side in (challenger, base)]
@@ -76,12 +76,12 @@ def test_weighted_variance_against_the_jackknife() -> None:
     assert found.se_rows == pytest.approx(np.sqrt(jackknife), rel=0.02)
 
 
-def test_delong_covers_the_truth_as_often_as_it_says() -> None:
+def test_delong_interval_has_nominal_coverage() -> None:
     inside = 0
     for trial in range(300):
         challenger, base = scores(400, 1, 0.8, seed=trial), scores(400, 1, 0.81, seed=trial)
         found = delong(challenger, base, labels(400, seed=trial), confidence=0.9)
-        inside += found.low <= 0 <= found.high  # noise 0.80 and 0.81 are as good as equal
+        inside += found.low <= 0 <= found.high  # noise 0.80 and 0.81 are nearly equal
     assert 0.9 * 300 - 3 * np.sqrt(300 * 0.09) <= inside <= 0.9 * 300 + 3 * np.sqrt(300 * 0.09)
 
 
@@ -130,7 +130,7 @@ def test_bootstrap_has_the_variance_over_seeds() -> None:
     assert found.se == pytest.approx(losses.std(ddof=1) / 2, rel=0.1)
 
 
-def test_bootstrap_repeats_itself_by_seed() -> None:
+def test_bootstrap_is_deterministic_by_seed() -> None:
     arguments = scores(500, 2, 0.5), scores(500, 2, 1.0), labels(500)
     first, again, other = (bootstrap_logloss(*arguments, seed=s) for s in (1, 1, 2))
     assert first == again
@@ -138,11 +138,11 @@ def test_bootstrap_repeats_itself_by_seed() -> None:
 
 
 def test_too_few_clicks_are_refused() -> None:
-    with pytest.raises(EvaluationError, match="two or more rows of either label"):
+    with pytest.raises(EvaluationError, match="at least two rows of each label"):
         delong([[0.0, 1.0, 2.0]], [[0.0, 1.0, 3.0]], [0, 0, 1])
 
 
-def test_scores_that_are_no_numbers_are_refused() -> None:
+def test_scores_that_are_not_finite_are_refused() -> None:
     with pytest.raises(EvaluationError, match="not finite"):
         delong([[0.0, np.nan, 2.0, 1.0]], [[0.0, 1.0, 3.0, 1.0]], [0, 0, 1, 1])
 

@@ -64,7 +64,7 @@ def test_a_sample_is_near_the_whole() -> None:
 
 def test_one_label_is_refused() -> None:
     train, valid = rows(100, 0), rows(100, 1)
-    with pytest.raises(EvaluationError, match="validation rows must hold both labels"):
+    with pytest.raises(EvaluationError, match="validation rows must have both labels"):
         statistics_auc(*train, valid[0], np.ones(100), [(0, 1)])
 
 

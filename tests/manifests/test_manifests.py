@@ -1,4 +1,4 @@
-"""Manifests: every resource against the schema of its kind, and what the resources mean together."""
+"""Manifests: every resource against the schema of its kind, and references between resources."""
 
 import copy
 import shlex
@@ -22,13 +22,13 @@ from ctrloom.runners.placement import load_hardware
 from ctrloom.runners.request import Request
 from manifests import render
 
-KUBERNETES = "1.34.0"  # whose schemas manifests are held against
+KUBERNETES = "1.34.0"  # version of the schemas
 BASE = sorted(path for path in (render.HERE / "base").glob("*.yaml") if path.name != "kustomization.yaml")
 CUSTOM = yaml.safe_load((Path(__file__).parent / "custom_resources.yaml").read_text())
 
 
 def validate(resource):
-    """Fail where the resource does not fit the schema of its kind, or has a field unknown to it."""
+    """Fail if a resource violates the schema of its kind, or has an unknown field."""
     if schema := CUSTOM.get(f"{resource['apiVersion']} {resource['kind']}"):
         jsonschema.Draft202012Validator({**schema, "$defs": CUSTOM["$defs"]}).validate(resource)
     else:
@@ -42,7 +42,7 @@ def named(resource):
 @pytest.fixture(scope="module", params=render.OVERLAYS)
 def overlay(request):
     if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not on the PATH, which builds overlays")
+        pytest.skip("kubectl, which builds overlays, is not on the PATH")
     return request.param, render.overlay(request.param)
 
 
@@ -67,7 +67,7 @@ def test_overlays_fit_their_schemas(overlay):
         validate(resource)
 
 
-def test_overlays_leave_nothing_open(overlay):
+def test_overlays_set_every_placeholder(overlay):
     assert "set-by-" not in yaml.safe_dump_all(overlay[1])
 
 
@@ -82,14 +82,14 @@ def test_overlays_set_what_the_command_line_reads(overlay):
     (job,) = [each for each in resources if each["kind"] == "CronJob"]
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == settings["CTRLOOM_IMAGE"]
-    assert ("ConfigMap", "kfp-launcher") not in map(named, resources), "that one is KFP's own"
+    assert ("ConfigMap", "kfp-launcher") not in map(named, resources), "it belongs to KFP"
     assert settings["CTRLOOM_PIPELINE_ROOT"]
     assert ("Namespace", settings["CTRLOOM_NAMESPACE"]) in map(named, resources)
     mounted = container["envFrom"][0]["configMapRef"]["name"]
     assert ("ConfigMap", mounted) in map(named, resources)
 
 
-def test_everything_moves_to_another_namespace(overlay, tmp_path):
+def test_overlay_supports_another_namespace(overlay, tmp_path):
     name, resources = overlay
     shutil.copytree(render.HERE, tmp_path / "manifests")
     file = tmp_path / "manifests" / "overlays" / name / "kustomization.yaml"
@@ -168,7 +168,7 @@ def test_a_misspelt_field_is_refused(base):
             validate(pipeline)
 
 
-def test_the_clock_starts_what_the_command_line_knows(base):
+def test_cron_job_calls_valid_commands(base):
     (job,) = [each for each in base if each["kind"] == "CronJob"]
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     command, *arguments = [
@@ -187,7 +187,7 @@ def test_the_clock_starts_what_the_command_line_knows(base):
 
 
 def little(pod):
-    """Fail where a pod may do more than it must."""
+    """Fail if a pod has more privileges than it needs."""
     assert pod["securityContext"]["runAsNonRoot"]
     for container in pod["containers"]:
         context = container["securityContext"]
@@ -197,14 +197,14 @@ def little(pod):
         assert container["resources"]["limits"]["memory"]
 
 
-def test_pods_may_do_little(base):
+def test_pods_have_minimal_privileges(base):
     for job in (each for each in base if each["kind"] == "CronJob"):
         pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         assert not pod["automountServiceAccountToken"]
         little(pod)
 
 
-def test_roles_allow_little_and_are_bound_to_accounts_that_exist(base):
+def test_roles_are_minimal_and_bound_to_existing_accounts(base):
     there = set(map(named, base))
     assert not {kind for kind, _ in there} & {"ClusterRole", "ClusterRoleBinding", "Secret"}
     for role in (each for each in base if each["kind"] == "Role"):
@@ -216,9 +216,11 @@ def test_roles_allow_little_and_are_bound_to_accounts_that_exist(base):
         assert {("ServiceAccount", subject["name"]) for subject in binding["subjects"]} <= there
 
 
-def test_steps_are_reached_by_nobody_and_reach_no_neighbour(base):
+def test_network_policies_isolate_steps(base):
     policies = {each["metadata"]["name"]: each["spec"] for each in base if each["kind"] == "NetworkPolicy"}
-    assert policies.pop("ctrloom-api-server")["policyTypes"] == ["Egress"]  # another lets nothing in
+    assert policies.pop("ctrloom-api-server")["policyTypes"] == [
+        "Egress"
+    ]  # ingress is denied by another policy
     for policy in policies.values():
         assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
         assert "ingress" not in policy
@@ -229,9 +231,9 @@ def test_steps_are_reached_by_nobody_and_reach_no_neighbour(base):
 
 @pytest.fixture(scope="module")
 def training():
-    """The resources of a training on several GPUs, and the pod that its job asks for."""
+    """The resources of a training on several GPUs, and the pod of its job."""
     if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not on the PATH, which builds manifests")
+        pytest.skip("kubectl, which builds manifests, is not on the PATH")
     resources = {named(each): each for each in render.trainer()}
     spec = resources["TrainJob", "ctrloom-train"]["spec"]
     (patch,) = spec["runtimePatches"]
@@ -256,7 +258,7 @@ def test_the_training_fits_its_schemas(training):
         validate(wrong)
 
 
-def test_the_training_has_what_it_names(training, base):
+def test_training_refers_to_existing_resources(training, base):
     resources, trainer, pod = training
     assert ("ServiceAccount", pod["serviceAccountName"]) in map(named, base)
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
@@ -272,7 +274,7 @@ def test_the_training_has_what_it_names(training, base):
         assert bound["nvidia.com/gpu"] == str(trainer["numProcPerNode"]), "one process a GPU"
 
 
-def test_the_training_runs_commands_that_several_processes_do(training, tmp_path):
+def test_training_runs_distributed_commands(training, tmp_path):
     resources, trainer, _ = training
     (tmp_path / "run.yaml").write_text(resources["ConfigMap", "ctrloom-train"]["data"]["run.yaml"])
     assert load_run_config(tmp_path / "run.yaml", []).name == "train"
@@ -293,7 +295,7 @@ def test_the_training_runs_commands_that_several_processes_do(training, tmp_path
 def encoding():
     """The resources of a job of the Spark operator, and the job itself."""
     if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not on the PATH, which builds manifests")
+        pytest.skip("kubectl, which builds manifests, is not on the PATH")
     resources = {named(each): each for each in render.spark()}
     return resources, resources["SparkApplication", "ctrloom-encode"]["spec"]
 
@@ -323,7 +325,7 @@ def test_the_encoding_fits_its_schemas(encoding):
         validate(wrong)
 
 
-def test_the_encoding_has_what_it_names_and_may_do_no_more(encoding):
+def test_encoding_refers_to_existing_resources_with_minimal_privileges(encoding):
     resources, spec = encoding
     settings = resources["ConfigMap", "ctrloom-spark-settings"]["data"]
     assert spec["image"] == settings["IMAGE"]
@@ -342,7 +344,7 @@ def test_the_encoding_has_what_it_names_and_may_do_no_more(encoding):
     assert anywhere == [[{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]]
 
 
-def test_the_encoding_is_a_command_that_there_is_in_the_image_that_there_is(encoding, tmp_path):
+def test_encoding_runs_a_valid_command_in_the_image(encoding, tmp_path):
     resources, spec = encoding
     command, *arguments = spec["arguments"]
     given = typer.main.get_command(app).commands[command].make_context(command, arguments).params

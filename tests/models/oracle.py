@@ -1,4 +1,4 @@
-"""What the tests of models share: a schema with all kinds of fields, selections, and terms of equations."""
+"""Shared by tests of models: a schema with all kinds of fields, selections, and terms of equations."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -38,7 +38,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def hyper_of(name: str, **settings: Any) -> Hyperparameters:
-    """Small settings of a model's own type."""
+    """Small settings of a model."""
     return Hyperparameters.of({name: {**SMALL, **OWN.get(name, {}), **settings}}, name)
 
 
@@ -52,7 +52,7 @@ def pairs_of(tuples: Tuples) -> Tuples:
 
 
 class Equation:
-    """The parameters of a built model, and the terms that equations are made of."""
+    """The parameters of a model, and the terms of equations."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.state = {name: tensor.clone().numpy() for name, tensor in model.state_dict().items()}
@@ -80,7 +80,7 @@ class Equation:
         return np.array([self["bias"] + sum(w[b, f, 0] for f in range(4)) for b in range(len(w))])
 
     def affine(self, name: str, x: np.ndarray) -> np.ndarray:
-        """x W^T + b, without b where there is none."""
+        """x W^T + b, or x W^T without a bias."""
         return x @ self[f"{name}.weight"].T + self.state.get(f"{name}.bias", 0)
 
     def hidden(self, name: str, x: np.ndarray, layers: tuple[int, ...] = (0, 2)) -> np.ndarray:
@@ -92,7 +92,7 @@ class Equation:
         return self.affine(f"{name}.layers.4", self.hidden(f"{name}.layers", x))[:, 0]
 
     def normed(self, name: str, x: np.ndarray, eps: float) -> np.ndarray:
-        """Batch norm of the columns of x; with scale and shift where there are any."""
+        """Batch norm of the columns of x, with scale and shift if the layer has them."""
         mean, variance = x.mean(0), x.var(0)
         if not self.training:
             mean, variance = self[f"{name}.running_mean"], self[f"{name}.running_var"]
@@ -114,10 +114,10 @@ def assert_follows(
     train: bool = True,
     **settings: Any,
 ) -> None:
-    """A model's logits are those of its equation, with random parameters."""
+    """Assert that a model with random parameters follows its equation."""
     torch.manual_seed(3)
     model = build(name, chosen(*tuples), SCHEMA, hyper_of(name, **settings)).double()
-    for tensor in model.state_dict().values():  # no zero bias, no gate like another
+    for tensor in model.state_dict().values():  # no zero biases or equal gates
         if tensor.is_floating_point() and (tensor.dim() < 2 or not tensor.any()):
             tensor.copy_(torch.rand(tensor.shape) + 0.1)
     model.train(train)

@@ -1,4 +1,4 @@
-"""AIM and the model of its second stage against their equations; sizes of its tables."""
+"""AIM and the model of its stage 2 compared with their equations; sizes of its tables."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -51,7 +51,7 @@ def randomised(model: torch.nn.Module, train: bool) -> Equation:
 def products(
     equation: Equation, key: str, tuples: list[tuple[int, ...]], emb: np.ndarray
 ) -> list[np.ndarray]:
-    """Of each tuple the products (rows, entries) before they are summed."""
+    """Products of each tuple before summation (rows, entries)."""
     made, at = [], f"interactions.functions.{key}"
     for p, fields in enumerate(tuples):
         if key.endswith("outer"):
@@ -111,7 +111,7 @@ def test_aim_follows_its_equation(settings: dict[str, Any], selection: str, trai
 
 
 def embedded(model: torch.nn.Module, table: str) -> np.ndarray:
-    """Embeddings (rows, fields, size) of a table; tests/nn/test_functions.py tests that they are right."""
+    """Embeddings (rows, fields, size) of a table; see tests/nn/test_functions.py for their tests."""
     assert ROWS.factors_NC is not None
     with torch.no_grad():
         layer = model.get_submodule(f"interactions.tables.{table}")
@@ -121,7 +121,7 @@ def embedded(model: torch.nn.Module, table: str) -> np.ndarray:
 
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("selection", ["all functions", "third order"])
-def test_the_model_of_the_second_stage_follows_its_equation(selection: str, train: bool) -> None:
+def test_position_gated_model_follows_its_equation(selection: str, train: bool) -> None:
     torch.manual_seed(4)
     built = SELECTIONS[selection]
     model = PositionGatedAIM(built, SCHEMA, AIMSettings(**SMALL)).double()
@@ -137,7 +137,7 @@ def test_the_model_of_the_second_stage_follows_its_equation(selection: str, trai
     np.testing.assert_allclose(logits(model), expected, rtol=0, atol=1e-10)
 
 
-def test_every_parameter_learns() -> None:
+def test_every_parameter_gets_a_gradient() -> None:
     for model in (
         AIM(SELECTIONS["third order"], SCHEMA, AIMSettings(**SMALL)),
         PositionGatedAIM(SELECTIONS["third order"], SCHEMA, AIMSettings(**SMALL)),
@@ -146,7 +146,7 @@ def test_every_parameter_learns() -> None:
         assert [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_positions_that_were_dropped_cost_nothing_and_are_zero() -> None:
+def test_dropped_positions_have_no_weights_and_are_zero() -> None:
     pairs = architecture(inner=tuple(combinations(range(4), 2)))
     sizes = {"a": 1, "b": 3, "c": 2, "d": 0}
     kept = tuple(
@@ -157,14 +157,14 @@ def test_positions_that_were_dropped_cost_nothing_and_are_zero() -> None:
     hyper = AIMSettings(**SMALL, perceptron=False)
     models = {name: AIM(found, SCHEMA, hyper) for name, found in (("whole", pairs), ("short", short))}
     count = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
-    # Fields of 5, 4, 2 and 3 ids: 5 * 1 + 4 * 3 + 2 * 2 + 3 * 0 weights in place of 14 * 3.
+    # Fields of 5, 4, 2 and 3 ids: 5 * 1 + 4 * 3 + 2 * 2 + 3 * 0 weights instead of 14 * 3.
     assert count["whole"] - count["short"] == 14 * 3 - (5 + 12 + 4)
     emb = embedded(models["short"].double(), "2_inner")
     for f, size in enumerate(sizes.values()):
         assert not emb[:, f, size:].any()
 
 
-def test_the_size_that_the_paper_counts() -> None:
+def test_table_size_matches_the_paper() -> None:
     """Avazu without EDS: 10.6e7 weights with function-wise embeddings, 2.7e7 with shared ones (AIM)."""
     made = planting(rows=1, fields=24, sizes=(20,), pairs=0)
     every = Architecture.complete(made.schema.names, functions=FUNCTIONS)
@@ -184,7 +184,7 @@ def test_the_size_that_the_paper_counts() -> None:
     assert round(of[True] / ids * 645_195 / 1e7, 1) == 2.6
 
 
-def test_rows_of_tokens_need_no_factors() -> None:
+def test_categorical_rows_need_no_factors() -> None:
     made = planting(rows=64, fields=4, sizes=(5,), pairs=1)
     every = Architecture.complete(made.schema.names, (2, 3, 4), functions=FUNCTIONS)
     model = AIM(every, made.schema, AIMSettings(embedding_size=2, hidden=(3,))).eval()

@@ -1,4 +1,4 @@
-"""AutoInt and AutoInt+ against their equations, written with loops over layers, heads and fields."""
+"""AutoInt and AutoInt+ compared with their equations as loops over layers, heads and fields."""
 
 from typing import Any, Literal
 
@@ -87,7 +87,7 @@ def test_logits_and_maps_follow_the_equations(name: Name, reading: str, residual
     np.testing.assert_allclose(got.sum(-1), 1, rtol=0, atol=1e-12)
 
 
-def test_the_published_sizes() -> None:
+def test_parameter_counts_match_the_paper() -> None:
     """AutoInt, Table 3: about 3.9e4 parameters besides embeddings and output, from 16 to 3 layers of 64."""
     built = model("autoint", tokens(10), embedding_size=16, attention_layers=3, head_size=32, reading="paper")
     assert sum(p.numel() for p in built.layers.parameters()) == 4 * 16 * 64 + 2 * 4 * 64 * 64 == 36_864

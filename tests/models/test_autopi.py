@@ -1,4 +1,4 @@
-"""AutoPI's logits against loops over its cells."""
+"""AutoPI's logits compared with loops over its cells."""
 
 from itertools import product
 
@@ -63,13 +63,13 @@ def test_logits_follow_the_equation(norm: bool, train: bool) -> None:
     model = AutoPI(FOUND, SCHEMA, HYPER.model_copy(update={"operator_norm": norm})).double()
     assert ROWS.factors_NC is not None
     factors = ROWS.factors_NC.double()
-    model(ROWS.ids_NC, factors)  # so that there are running statistics
+    model(ROWS.ids_NC, factors)  # updates running statistics
     logits = model.train(train)(ROWS.ids_NC, factors)
     assert logits.shape == (len(ROWS),)
     np.testing.assert_allclose(logits.detach().numpy(), expected(model, train, norm), rtol=0, atol=1e-9)
 
 
-def test_every_parameter_learns() -> None:
+def test_every_parameter_gets_a_gradient() -> None:
     torch.manual_seed(0)
     model = AutoPI(FOUND, SCHEMA, HYPER)
     model(ROWS.ids_NC, ROWS.factors_NC).square().sum().backward()
@@ -84,14 +84,14 @@ def test_dropout_is_on_the_nodes_in_training() -> None:
     assert torch.equal(model(ROWS.ids_NC, ROWS.factors_NC), model(ROWS.ids_NC, ROWS.factors_NC))
 
 
-def test_fields_of_tokens_need_no_factors() -> None:
+def test_categorical_fields_need_no_factors() -> None:
     schema = tokens(4)
     rows, model = rows_of(schema, 6), AutoPI(FOUND, schema, HYPER).eval()
     ones = torch.ones(rows.ids_NC.shape)
     torch.testing.assert_close(model(rows.ids_NC), model(rows.ids_NC, ones))
 
 
-def test_the_same_seed_gives_the_same_bits() -> None:
+def test_same_seed_is_bit_identical() -> None:
     hyper, logits = HYPER.model_copy(update={"epochs": 2, "batch_size": 4, "dropout": 0.2}), []
     for _ in range(2):
         seed_everything(3)
@@ -101,11 +101,11 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     np.testing.assert_array_equal(*logits)
 
 
-def test_an_architecture_without_a_graph_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"autopi is built from a graph.* by complete has none"):
+def test_architecture_without_cells_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"autopi requires an .*found by complete and has none"):
         AutoPI(Architecture.complete(SCHEMA.names), SCHEMA, HYPER)
 
 
-def test_heads_must_share_the_embedding() -> None:
-    with pytest.raises(ValueError, match="3 attention heads"):
+def test_embedding_must_be_divisible_by_heads() -> None:
+    with pytest.raises(ValueError, match="not divisible by 3 heads"):
         AutoPI(FOUND, SCHEMA, HYPER.model_copy(update={"attention_heads": 3}))

@@ -1,4 +1,4 @@
-"""Logits of models that build their own interactions, against their equations, written with loops."""
+"""Logits of models that build their own interactions, compared with their equations as loops."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def xdeepfm(e: Equation, tuples: Tuples) -> np.ndarray:
 
 
 def afn(e: Equation, tuples: Tuples) -> np.ndarray:
-    def normed(name: str, x: np.ndarray) -> np.ndarray:  # one mean for each channel, over rows and embedding
+    def normed(name: str, x: np.ndarray) -> np.ndarray:  # one mean per channel, over rows and embedding
         return e.normed(f"logarithmic.{name}", x.reshape(B * D, -1), 1e-5).reshape(x.shape)
 
     logs = normed("log_norm", np.log(np.maximum(np.abs(e.embedded()), 1e-4)).transpose(0, 2, 1))
@@ -84,7 +84,7 @@ def finalmlp(e: Equation, tuples: Tuples) -> np.ndarray:
 
 
 def gated(e: Equation, tuples: Tuples) -> np.ndarray:
-    """The first gate looks at the fields d and b, the second at a vector of its own."""
+    """The context of the first gate is the fields d and b, that of the second a learned vector."""
     v, streams = e.embedded(), []
     contexts = {"first": np.concatenate([v[:, 3], v[:, 1]], 1), "second": e["second.0.learned_D"]}
     for name, context in contexts.items():
@@ -109,7 +109,7 @@ def test_logits_follow_the_equation_of_a_variant() -> None:
     assert_follows("finalmlp", gated, (), gate_hidden=3, first_context=("d", "b"))
 
 
-def test_the_logarithm_takes_zeros_and_negative_numbers() -> None:
+def test_afn_handles_zero_and_negative_embeddings() -> None:
     model = build("afn", chosen(), SCHEMA, hyper_of("afn"))
     with torch.no_grad():
         model.get_parameter("embedding.weight").neg_()[:3] = 0
@@ -119,12 +119,12 @@ def test_the_logarithm_takes_zeros_and_negative_numbers() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_finalmlp_refuses_what_does_not_fit() -> None:
+def test_finalmlp_refuses_incompatible_settings() -> None:
     with pytest.raises(ConfigError, match="3 heads cannot share the 4 outputs of hidden"):
         hyper_of("finalmlp", heads=3)
     with pytest.raises(ConfigError, match="2 heads cannot share the 5 outputs of second_hidden"):
         hyper_of("finalmlp", second_hidden=(5,))
-    with pytest.raises(ConfigError, match="gate_hidden: there are no gates"):
+    with pytest.raises(ConfigError, match="gate_hidden: required with"):
         hyper_of("finalmlp", first_context=("a",))
     with pytest.raises(SchemaMismatchError, match="no field named 'x'"):
         build("finalmlp", chosen(), SCHEMA, hyper_of("finalmlp", gate_hidden=3, second_context=("x",)))

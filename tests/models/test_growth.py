@@ -1,4 +1,4 @@
-"""A grown model scores old values as before."""
+"""A warm-started model with a grown vocabulary scores old values as before."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def shifted(ids_NC: Tensor, before: Schema, after: Schema) -> Tensor:
 
 
 def pair(name, before=OLD, after=None):
-    """A trained-looking model, and the grown one that carries on from it."""
+    """A model with random weights, and the grown one that is warm-started from it."""
     before, keys = crossed(before)
     after = larger(before, a=3, b=2, d=5) if after is None else after
     wide = [f.size for f in after.fields]
@@ -88,7 +88,7 @@ def test_old_values_score_as_before(name):
     torch.testing.assert_close(got, expected)
 
 
-def test_rows_of_new_values_stay_fresh():
+def test_rows_of_new_values_keep_their_initialisation():
     _, new, before, after, fresh = pair("fm")
     for f, (start, size) in enumerate(zip(after.offsets, (f.size for f in before.fields), strict=True)):
         stop = start + after.fields[f].size
@@ -100,7 +100,7 @@ def test_rows_of_new_values_stay_fresh():
         )
 
 
-def test_keys_that_a_model_knows_can_be_read_from_it():
+def test_cross_keys_match_the_model():
     schema, keys = crossed(OLD)
     model = build("poly2", MODELS["poly2"], schema, Hyperparameters.of({}, "poly2"))
     fill_crosses(model, keys)
@@ -109,12 +109,12 @@ def test_keys_that_a_model_knows_can_be_read_from_it():
     np.testing.assert_array_equal(found["a", "d"].key_K, keys["a", "d"].key_K)
 
 
-def test_other_fields_are_refused():
-    with pytest.raises(SchemaMismatchError, match="'a' is not the one before"):
+def test_different_fields_are_refused():
+    with pytest.raises(SchemaMismatchError, match="'a' is not a grown version"):
         pair("fm", after=larger(crossed(OLD)[0], a=-1))
 
 
-def test_trees_have_nothing_to_go_on_with():
+def test_trees_cannot_be_warm_started():
     pytest.importorskip("lightgbm")
     model = build("gbdt", Architecture.complete(NAMES), OLD, Hyperparameters.of({}, "gbdt"))
     with pytest.raises(ConfigError, match="use cold"):

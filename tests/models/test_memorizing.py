@@ -1,4 +1,4 @@
-"""Models with crosses against their equations, written with loops; nothing but a bundle scores raw rows."""
+"""Models with cross features compared with their equations as loops; bundles score raw rows."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def embedded(weight: np.ndarray, b: int, field: int) -> np.ndarray:
 
 
 def memorized(layer: CrossEmbedding, b: int, pair: tuple[str, ...]) -> np.ndarray:
-    """The vector of a pair's value: that of its key, or that of the pair's unseen values."""
+    """The vector of a pair's value: that of its key, or that of unseen values."""
     i, j = SCHEMA.indices(pair)
     local = [int(ROWS.ids_NC[b, FIELD_OF_COLUMN.index(f)]) - SCHEMA.offsets[f] for f in (i, j)]
     key, number = local[0] * SCHEMA.fields[j].size + local[1], layer.pairs.index(pair)
@@ -115,16 +115,16 @@ def test_poly2_follows_its_equation() -> None:
         assert logits[b].item() == pytest.approx(expected, abs=1e-10)
 
 
-def test_poly2_begins_as_a_linear_model() -> None:
+def test_poly2_is_initially_a_linear_model() -> None:
     model = build("poly2", Architecture.complete(SCHEMA.names), SCHEMA, MemorizingSettings())
     assert not model.crosses.weight.any()
 
 
 @pytest.mark.parametrize("name", ["poly2", "optinter"])
-def test_data_without_crosses_are_refused_with_the_way_out(name: str) -> None:
+def test_data_without_cross_features_is_refused(name: str) -> None:
     bare = SCHEMA.model_copy(update={"crosses": ()})
     hyper = HYPER if name == "optinter" else MemorizingSettings()
-    with pytest.raises(SchemaMismatchError, match=r"no crosses of a and c.*set vocabulary\.crosses"):
+    with pytest.raises(SchemaMismatchError, match=r"no cross features of a and c.*set vocabulary\.crosses"):
         build(name, chosen(CHOICES["mixed"]), bare, hyper)  # type: ignore[arg-type]
 
 
@@ -134,7 +134,7 @@ def test_two_norms_are_refused() -> None:
     OptInterSettings.parse({"batch_norm": True, "layer_norm": False}, "models.optinter")
 
 
-def test_crosses_have_l2_and_learning_rate_of_their_own() -> None:
+def test_cross_table_has_its_own_l2_and_learning_rate() -> None:
     settings = HYPER.model_copy(update={"cross_l2": 0.5, "cross_learning_rate": 1e-5, "epochs": 1})
     model = filled("optinter", chosen(CHOICES["mixed"]), settings).float()
     table = model.memorized.weight
@@ -146,7 +146,7 @@ def test_crosses_have_l2_and_learning_rate_of_their_own() -> None:
 
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Clicks that one value of a pair of fields decides."""
+    """Clicks that depend on one joint value of two fields."""
     folder = tmp_path_factory.mktemp("clicks")
     rng = np.random.default_rng(0)
     columns = {name: [f"{name}{v}" for v in rng.integers(0, 8, 3000)] for name in ("x", "y", "z")}
@@ -164,9 +164,7 @@ def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.mark.parametrize("name", ["poly2", "optinter"])
-def test_a_bundle_alone_scores_raw_rows_as_the_trained_model_does(
-    clicks: Dataset, name: str, tmp_path: Path
-) -> None:
+def test_bundle_scores_raw_rows_like_the_trained_model(clicks: Dataset, name: str, tmp_path: Path) -> None:
     found = Architecture.complete(clicks.schema.names, functions=("memorize",))
     common = {"epochs": 6, "batch_size": 100, "learning_rate": 0.02, "hidden": (8,)}
     if name == "poly2":

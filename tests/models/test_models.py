@@ -1,4 +1,4 @@
-"""Logits of the shallow and the deep models against their equations, written with loops."""
+"""Logits of the shallow and the deep models compared with their equations as loops."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ctrloom.models import build
 
 
 def values(e: Equation, tuples: Tuples) -> dict[tuple[int, ...], np.ndarray]:
-    """Products of each tuple; triples take the table of their own."""
+    """Products of each tuple; triples use their own table."""
     tables = {2: "embedding.weight", 3: "interactions.tables.3.weight"}
     return {t: x for o in (2, 3) for t, x in products_of_order(e, tables[o], tuples, o).items()}
 
@@ -97,7 +97,7 @@ def test_logits_follow_the_equation(name: ModelName, selection: str, train: bool
     assert_follows(name, EQUATIONS[name], SELECTIONS[selection], train)
 
 
-def test_dropout_and_batch_norm_reach_the_perceptron() -> None:
+def test_dropout_and_batch_norm_are_passed_to_the_mlp() -> None:
     for name, part in (
         *((n, "mlp") for n in ("fnn", "deepfm", "ipnn", "autodeepfm")),
         ("deepcrossing", "units"),

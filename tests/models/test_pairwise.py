@@ -1,4 +1,4 @@
-"""Logits of models with a layer of their own over pairs, against their equations, written with loops."""
+"""Logits of models with their own layers over pairs, compared with their equations as loops."""
 
 from itertools import combinations
 
@@ -81,7 +81,7 @@ def nfm(e: Equation, tuples: Tuples) -> np.ndarray:
 
 
 def hofm(e: Equation, tuples: Tuples) -> np.ndarray:
-    if tuples == SELECTIONS["complete"]:  # and nothing said of triples
+    if tuples == SELECTIONS["complete"]:  # no triples in the architecture
         tuples = (*tuples, *combinations(range(4), 3))
     logits = e.linear()
     for order in (2, 3):
@@ -110,13 +110,13 @@ def test_hofm_has_all_orders_over_all_pairs(order: int) -> None:
     assert_follows("hofm", equation, SELECTIONS["complete"], order=order)
 
 
-def test_a_complete_order_is_kept_beside_a_partial_one() -> None:
+def test_hofm_combines_complete_and_partial_orders() -> None:
     pairs, triple = SELECTIONS["complete"], ((0, 1, 3),)
     assert_follows("hofm", hofm, pairs + triple)
     assert_follows("hofm", hofm, PAIRS + tuple(combinations(range(4), 3)), order=5)
 
 
-def test_an_ffm_is_as_wide_as_its_busiest_field_needs() -> None:
+def test_ffm_width_is_that_of_the_field_with_most_partners() -> None:
     widths = {
         selection: build("ffm", chosen(*SELECTIONS[selection]), SCHEMA, hyper_of("ffm"))
         .get_parameter("products.table.weight")
@@ -126,14 +126,14 @@ def test_an_ffm_is_as_wide_as_its_busiest_field_needs() -> None:
     assert widths == {"complete": 9, "some pairs": 6, "third order": 6, "triples alone": 0, "nothing": 0}
 
 
-def test_nfm_normalises_and_drops_what_it_pools() -> None:
+def test_nfm_applies_norm_and_dropout_to_pooled_pairs() -> None:
     hyper = hyper_of("nfm", dropout=0.5, batch_norm=True)
     model = build("nfm", chosen(*PAIRS), SCHEMA, hyper)
     kinds = [type(layer).__name__ for layer in model.get_submodule("regularised").children()]
     assert kinds == ["BiasedNorm", "Dropout"]
 
 
-def test_afm_drops_what_it_pools() -> None:
+def test_afm_applies_dropout_to_pooled_pairs() -> None:
     torch.manual_seed(0)
     model = build("afm", chosen(*PAIRS), SCHEMA, hyper_of("afm", dropout=0.9))
     first, second = (model(ROWS.ids_NC, ROWS.factors_NC) for _ in range(2))

@@ -1,4 +1,4 @@
-"""What holds for every model that stands in the registry."""
+"""Properties of every model in the registry."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -16,12 +16,12 @@ from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import adam, fit, seed_everything
 from ctrloom.training.step import loss_of
 
-# Built from more than pairs, or trained in a way of their own; tested where that is.
+# Need more than pairs, or special training; tested elsewhere.
 ELSEWHERE = {"poly2", "gbdt", "gbdtlr", "aim", "optinter", "autopi"}
 NAMES = [name for name in MODELS if name not in ELSEWHERE]
 
 
-def test_every_model_has_a_title_of_its_own_and_the_settings_that_it_reads() -> None:
+def test_every_model_has_a_unique_title_and_its_settings() -> None:
     assert set(MODELS) <= set(get_args(ModelName))
     titles = [entry.title for entry in MODELS.values()]
     assert all(titles)
@@ -32,7 +32,7 @@ def test_every_model_has_a_title_of_its_own_and_the_settings_that_it_reads() -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_selection_changes_the_models_that_select_and_no_other(name: ModelName) -> None:
+def test_architecture_changes_only_models_that_select(name: ModelName) -> None:
     def logits(selection: str) -> torch.Tensor:
         torch.manual_seed(0)
         model = build(name, chosen(*SELECTIONS[selection]), SCHEMA, hyper_of(name))
@@ -41,13 +41,13 @@ def test_a_selection_changes_the_models_that_select_and_no_other(name: ModelName
     assert torch.equal(logits("complete"), logits("some pairs")) is not MODELS[name].selects
 
 
-def test_a_selection_can_be_transferred_to_every_baseline_that_selects() -> None:
+def test_every_selecting_baseline_supports_transfer() -> None:
     selecting = {name for name in get_args(BaselineName) if name in MODELS and MODELS[name].selects}
     assert selecting == set(get_args(TransferName)) & set(MODELS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fields_of_tokens_need_no_factors(name: ModelName) -> None:
+def test_categorical_fields_need_no_factors(name: ModelName) -> None:
     schema = tokens(4)
     rows, model = (
         rows_of(schema, 6),
@@ -60,7 +60,7 @@ def test_fields_of_tokens_need_no_factors(name: ModelName) -> None:
 
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_learns(name: ModelName, selection: str) -> None:
+def test_every_parameter_gets_a_gradient(name: ModelName, selection: str) -> None:
     torch.manual_seed(1)
     model = build(name, chosen(*SELECTIONS[selection]), SCHEMA, hyper_of(name))
     model(ROWS.ids_NC, ROWS.factors_NC).square().sum().backward()
@@ -68,7 +68,7 @@ def test_every_parameter_learns(name: ModelName, selection: str) -> None:
     if any(len(t) == 2 for t in SELECTIONS[selection]) or not MODELS[name].selects:
         assert idle == []
         return
-    # Without a pair nothing reads what is beside the linear part.
+    # Without pairs only the linear part is used.
     unread = {
         "afm": ["embedding.weight", "pooling", "out"],
         "nfm": ["embedding.weight", "mlp.layers.0.weight"],
@@ -79,8 +79,8 @@ def test_every_parameter_learns(name: ModelName, selection: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_architecture_of_other_fields_is_refused(name: ModelName) -> None:
-    with pytest.raises(SchemaMismatchError, match="a, b, c, x; the data has a, b, c, d"):
+def test_architecture_with_different_fields_is_refused(name: ModelName) -> None:
+    with pytest.raises(SchemaMismatchError, match="a, b, c, x, but the data has a, b, c, d"):
         build(name, Architecture.complete(("a", "b", "c", "x")), SCHEMA, hyper_of(name))
     with pytest.raises(SchemaMismatchError):
         build(name, Architecture.complete(("b", "a", "c", "d")), SCHEMA, hyper_of(name))
@@ -100,7 +100,7 @@ LIGHT: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def learned() -> Callable[[ModelName], float]:
-    """Validation AUC of a model of all pairs after a few passes over planted clicks."""
+    """Validation AUC of a model with all pairs after a few passes over planted clicks."""
     made = planting(**CLICKS)
 
     def auc(name: ModelName) -> float:
@@ -126,8 +126,8 @@ def test_interactions_are_learned(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_lazy_adam_begins_as_dense_adam_does(name: ModelName) -> None:
-    """Without moments and L2 an untouched row stands still in both, so first steps agree in every model."""
+def test_first_step_of_lazy_adam_matches_dense_adam(name: ModelName) -> None:
+    """Without moments and L2 neither changes unused rows, so first steps agree in every model."""
 
     def after_a_step(tables: EmbeddingOptimizer) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)

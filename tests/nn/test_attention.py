@@ -1,4 +1,4 @@
-"""The attention layer against its two published definitions, written with loops."""
+"""The attention layer compared with its two published definitions, written as loops."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ Reading = Literal["code", "paper"]
 
 
 def loops(layer: SelfAttention, x: np.ndarray, heads: int, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs and attention weights, row by row, head by head, field by field."""
+    """Outputs and attention weights, by loops over rows, heads and fields."""
     state = {name: tensor.detach().numpy() for name, tensor in layer.state_dict().items()}
     code = reading == "code"
 
@@ -71,7 +71,7 @@ def test_a_code_layer_starts_glorot_uniform_without_bias() -> None:
     assert not any(name.endswith("bias") for name in SelfAttention(8, 8, 1, reading="paper").state_dict())
 
 
-def test_dropout_acts_in_training_alone_and_keeps_the_mean() -> None:
+def test_dropout_is_active_only_in_training_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
     layer = SelfAttention(4, 4, 1, residual=False, dropout=0.4, reading="paper")
     layer.projections["value"].weight.data.abs_()
@@ -82,13 +82,13 @@ def test_dropout_acts_in_training_alone_and_keeps_the_mean() -> None:
     torch.testing.assert_close(dropped.mean(0), plain[0], rtol=0.03, atol=0)
 
 
-def test_heads_that_do_not_divide_the_output_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 attention heads cannot share an output of size 10"):
+def test_output_must_be_divisible_by_heads() -> None:
+    with pytest.raises(ValueError, match="attention output size 10 is not divisible by 3 heads"):
         SelfAttention(10, 10, 3)
 
 
 def plainly(layer: SelfAttention, x: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-    """The layer in torch's own operations, one after the other."""
+    """The layer written with torch operations."""
     parts = {name: projection(x) for name, projection in layer.projections.items()}
     if layer.relu:
         parts = {name: part.relu() for name, part in parts.items()}
@@ -109,7 +109,7 @@ def gradients(layer: SelfAttention, out: torch.Tensor, x: torch.Tensor) -> list[
 @pytest.mark.parametrize("reading", ["code", "paper"])
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("rows", [0, 1, 6])
-def test_gradients_are_those_of_the_plain_formula(reading: Reading, residual: bool, rows: int) -> None:
+def test_gradients_match_autograd(reading: Reading, residual: bool, rows: int) -> None:
     torch.manual_seed(rows)
     layer = SelfAttention(4, 6, 2, residual, reading=reading).double()
     for parameter in layer.parameters():
@@ -121,7 +121,7 @@ def test_gradients_are_those_of_the_plain_formula(reading: Reading, residual: bo
         torch.testing.assert_close(got, true)
 
 
-def test_dropped_weights_take_no_part_in_gradients() -> None:
+def test_dropped_weights_have_no_gradient() -> None:
     torch.manual_seed(0)
     layer = SelfAttention(4, 6, 2, dropout=0.5).double()
     x = torch.randn(6, 5, 4, dtype=torch.float64, requires_grad=True)
@@ -136,7 +136,7 @@ def test_dropped_weights_take_no_part_in_gradients() -> None:
 
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize(("kinds", "bias"), [(3, False), (4, False), (3, True), (4, True)])
-def test_the_written_gradient_is_that_of_finite_differences(kinds: int, bias: bool, heads: int) -> None:
+def test_custom_gradient_matches_finite_differences(kinds: int, bias: bool, heads: int) -> None:
     torch.manual_seed(0)
     shapes = [(2, 3, 5), (kinds * 4, 5), *([(kinds * 4,)] if bias else [])]
     given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
@@ -146,7 +146,7 @@ def test_the_written_gradient_is_that_of_finite_differences(kinds: int, bias: bo
     )
 
 
-def test_half_precision_is_as_near_as_the_plain_formula() -> None:
+def test_half_precision_is_as_accurate_as_autograd() -> None:
     torch.manual_seed(0)
     layer = SelfAttention(16, 32, 4)
     x = torch.randn(64, 10, 16, requires_grad=True)

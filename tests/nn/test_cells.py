@@ -1,4 +1,4 @@
-"""Operators and cells against their equations in loops (`operator_oracle`)."""
+"""Operators and cells compared with their equations as loops (`operator_oracle`)."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_an_operator_follows_its_equation_on_every_edge(name: Operator) -> None:
     assert name == "skip" or bool((out >= 0).all() & (out > 0).any())
 
 
-def test_parameters_of_the_operators_are_those_of_the_paper() -> None:
+def test_operator_parameter_counts_match_the_paper() -> None:
     fields, size = 39, 10  # Criteo
     shape = Shape(fields, size, heads=2, reduction=3)
     count = {name: sum(p.numel() for p in operator(name, shape).parameters()) for name in OPERATORS}
@@ -54,7 +54,7 @@ def test_parameters_of_the_operators_are_those_of_the_paper() -> None:
     }
 
 
-def test_the_norm_is_batch_norm_of_each_edge_times_its_strength() -> None:
+def test_field_norm_matches_batch_norm_times_strength() -> None:
     ours, theirs = FieldNorm(2, 5).double(), [torch.nn.BatchNorm1d(5, affine=False).double() for _ in "ab"]
     strength = torch.tensor([0.3, 2.0]).double()
     for seed in range(4):
@@ -69,7 +69,7 @@ def test_the_norm_is_batch_norm_of_each_edge_times_its_strength() -> None:
 
 
 @pytest.mark.parametrize(("norms", "edges", "strong"), [(2, 2, True), (1, 3, True), (1, 1, False)])
-def test_the_gradient_of_the_norm_is_that_of_its_terms(norms: int, edges: int, strong: bool) -> None:
+def test_field_norm_gradient_matches_autograd(norms: int, edges: int, strong: bool) -> None:
     torch.manual_seed(norms + edges)
     x = (2 + 3 * torch.randn(6, norms, 5, 4)).double().requires_grad_()
     strength = torch.rand(edges).double().requires_grad_() if strong else None
@@ -86,7 +86,7 @@ def test_the_gradient_of_the_norm_is_that_of_its_terms(norms: int, edges: int, s
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("inputs", [1, 2])
-def test_a_derived_cell_is_its_graph(inputs: int, norm: bool, train: bool) -> None:
+def test_derived_cell_follows_its_graph(inputs: int, norm: bool, train: bool) -> None:
     torch.manual_seed(2)
     edges = [Edge(operator=o, source=i, target=j) for o, i, j in GRAPHS[inputs]]  # type: ignore[arg-type]
     cell = Cell(inputs, 3, edges[::-1], SHAPE, norm).double()
@@ -94,7 +94,7 @@ def test_a_derived_cell_is_its_graph(inputs: int, norm: bool, train: bool) -> No
     assert [edge.target for edge in edges] == sorted(edge.target for edge in edges)
     x = [values(seed) for seed in range(inputs)]
     if norm and not train:
-        cell.train()(x)  # so that there are running statistics
+        cell.train()(x)  # updates running statistics
     nodes = cell.train(train)(x)
     expected = oracle.cell([each.numpy() for each in x], 3, edges, state_of(cell), train, norm)
     assert len(nodes) == len(expected) == 3
@@ -116,7 +116,7 @@ def test_a_mixed_cell_weighs_every_operator_of_every_edge(inputs: int) -> None:
         np.testing.assert_allclose(node.detach().numpy(), reference, rtol=0, atol=1e-10)
 
 
-def test_operators_that_no_edge_has_are_not_computed_outside_of_training() -> None:
+def test_zero_weight_operators_are_skipped_in_evaluation() -> None:
     torch.manual_seed(3)
     cell = MixedCell(2, 3, SHAPE).double()
     asked: list[tuple[int, str]] = []
@@ -124,7 +124,7 @@ def test_operators_that_no_edge_has_are_not_computed_outside_of_training() -> No
         for name, one in zip(OPERATORS, mixture.operators, strict=True):  # type: ignore[arg-type]
             one.register_forward_hook(lambda *_, at=(source, name): asked.append(at))
     with torch.no_grad():
-        cell.alpha_EO[:, 1:] = -math.inf  # skips stay
+        cell.alpha_EO[:, 1:] = -math.inf  # keep skips only
         cell.beta_E[[source == 1 for source, _ in cell.edges]] = -math.inf
     x = [values(seed) for seed in (0, 1)]
     cell.eval()(x)
@@ -137,7 +137,7 @@ def test_operators_that_no_edge_has_are_not_computed_outside_of_training() -> No
         np.testing.assert_allclose(node.detach().numpy(), reference, rtol=0, atol=1e-10)
 
 
-def test_there_are_as_many_strengths_as_in_the_paper_and_those_into_a_node_sum_to_1() -> None:
+def test_strength_count_matches_the_paper_and_strengths_into_a_node_sum_to_1() -> None:
     for inputs, edges in ((1, 10), (2, 14)):
         cell = MixedCell(inputs, 4, SHAPE)
         assert cell.alpha_EO.shape == (edges, 6)
@@ -150,7 +150,7 @@ def test_there_are_as_many_strengths_as_in_the_paper_and_those_into_a_node_sum_t
                 assert float(strengths[into].detach().sum()) == pytest.approx(1)
 
 
-def test_noise_of_a_skip_is_there_in_training_alone() -> None:
+def test_skip_noise_is_active_only_in_training() -> None:
     skip = Skip(SHAPE, 1)
     assert torch.equal(skip(values()), values().unsqueeze(1))
     skip.noise = 0.03

@@ -1,4 +1,4 @@
-"""What holds for layers that multiply again and again, whatever their parameters."""
+"""Properties of cross networks and the ANOVA kernel."""
 
 from itertools import combinations
 
@@ -22,7 +22,7 @@ def test_anova_sums_the_products_of_all_sets_of_fields(order: int) -> None:
     torch.testing.assert_close(anova(emb_BFD, order), expected_B)
 
 
-def test_anova_is_what_fm_and_the_products_layer_have() -> None:
+def test_anova_matches_fm_and_the_products_layer() -> None:
     emb_BFD = random(6, 5, 3)
     torch.testing.assert_close(anova(emb_BFD, 2), pair_sum(emb_BFD))
     triples = products(list(combinations(range(5), 3)), 5)
@@ -30,7 +30,7 @@ def test_anova_is_what_fm_and_the_products_layer_have() -> None:
 
 
 @pytest.mark.parametrize("order", [2, 3, 4])
-def test_anova_does_not_know_the_order_of_fields_and_is_linear_in_each(order: int) -> None:
+def test_anova_is_symmetric_and_multilinear(order: int) -> None:
     emb_BFD = random(6, 5, 3)
     torch.testing.assert_close(anova(emb_BFD[:, [3, 0, 4, 2, 1]], order), anova(emb_BFD, order))
     values = []
@@ -41,7 +41,7 @@ def test_anova_does_not_know_the_order_of_fields_and_is_linear_in_each(order: in
     torch.testing.assert_close(values[2] - values[1], values[1] - values[0])
 
 
-def test_a_cross_network_without_weights_passes_its_input_on() -> None:
+def test_zero_weight_cross_network_is_the_identity() -> None:
     x_BN = random(6, 4)
     for network in (VectorCross(4, 3), MatrixCross(4, 3), MatrixCross(4, 3, rank=2)):
         network = network.double()
@@ -61,14 +61,14 @@ def test_a_vector_cross_is_a_matrix_cross_of_equal_rows() -> None:
     torch.testing.assert_close(vector(x_BN), matrix(x_BN))
 
 
-def test_a_rank_saves_weights() -> None:
+def test_low_rank_reduces_parameters() -> None:
     def count(rank: int | None) -> int:
         return sum(p.numel() for p in MatrixCross(10, 2, rank).parameters())
 
     assert (count(None), count(2)) == (2 * (100 + 10), 2 * (20 + 20 + 10))
 
 
-def test_each_compressed_layer_is_a_product_of_one_field_more() -> None:
+def test_each_cin_layer_raises_the_degree_by_one() -> None:
     layer, emb_BFD = CompressedInteractions(5, (4, 3, 2)).double(), random(6, 5, 3)
     degrees = torch.tensor([2.0] * 4 + [3.0] * 3 + [4.0] * 2, dtype=torch.float64)
     torch.testing.assert_close(layer(2 * emb_BFD), layer(emb_BFD) * 2**degrees)

@@ -1,4 +1,4 @@
-"""Lookup of crosses against dictionaries, and the embedding's gradient against the dense one."""
+"""Cross-feature lookup compared with dictionaries, and the embedding's gradient with the dense one."""
 
 from collections import Counter
 
@@ -22,7 +22,7 @@ KEYS = st.one_of(st.integers(0, 40), st.integers(0, 2**62))
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(KEYS, unique=True, max_size=80), st.lists(KEYS, max_size=80))
-def test_any_key_is_found_where_a_dictionary_has_it(keys: list[int], others: list[int]) -> None:
+def test_key_table_matches_a_dictionary(keys: list[int], others: list[int]) -> None:
     table = KeyTable(len(keys))
     table.fill(torch.tensor(keys, dtype=torch.long))
     places = {key: place for place, key in enumerate(table.key_K[:-1].tolist())}
@@ -32,7 +32,7 @@ def test_any_key_is_found_where_a_dictionary_has_it(keys: list[int], others: lis
     assert found == [places.get(key, -1) for key in asked]
 
 
-def test_full_buckets_are_searched_to_their_end() -> None:
+def test_lookup_probes_whole_buckets() -> None:
     table, keys = KeyTable(8), torch.arange(100_000)
     crowded = keys[table._bucket(keys) == 3][:9]
     table.fill(crowded[:8])
@@ -41,7 +41,7 @@ def test_full_buckets_are_searched_to_their_end() -> None:
 
 
 @pytest.mark.parametrize("asked", [0, 1, 300])
-def test_rows_are_found_by_kernel_too(asked: int, way: Way) -> None:
+def test_kernel_lookup_matches_plain(asked: int, way: Way) -> None:
     schema, keys = crossed(SCHEMA)
     layer = CrossEmbedding(schema, PAIRS, 4, 0.1, HYPER)
     layer.fill(keys)
@@ -52,7 +52,7 @@ def test_rows_are_found_by_kernel_too(asked: int, way: Way) -> None:
         way.ran("_cross_rows")
 
 
-def test_kernels_search_full_buckets_to_their_end(way: Way) -> None:
+def test_kernel_probes_whole_buckets(way: Way) -> None:
     """Eight of nine keys that share a bucket are in the table."""
     schema = schema_of(("categorical", 3), ("categorical", 5), ("categorical", 3), ("categorical", 3))
     schema, _ = crossed(schema)
@@ -61,7 +61,7 @@ def test_kernels_search_full_buckets_to_their_end(way: Way) -> None:
     every = torch.arange(2**31 - 200_000, 2**31)
     crowded = every[layer.keys._bucket(every) == 3][:9]
     layer.keys.fill(crowded[:8])
-    # With left ids of zero a key is the right id, and what is added to all of them.
+    # With zero left ids, a key is the right id plus a constant.
     ids_BC = torch.stack([torch.zeros_like(crowded), crowded], 1) - layer.shift_P
     layer, ids_BC = layer.to(way.device), (ids_BC * torch.tensor([0, 1])).int().to(way.device)
     found = layer.rows(ids_BC).flatten().tolist()
@@ -76,7 +76,7 @@ def test_lookup_without_keys_is_refused() -> None:
 
 
 def loop_rows(layer: CrossEmbedding, schema: Schema, keys: dict, ids: np.ndarray) -> list[list[int]]:
-    """Row of each value, by a walk over rows and pairs."""
+    """Row of each value, by loops over rows and pairs."""
     stored = {key: place for place, key in enumerate(layer.keys.key_K[:-1].tolist())}
     column = {name: schema.field_of_column.index(i) for i, name in enumerate(schema.names)}
     found = []
@@ -93,7 +93,7 @@ def loop_rows(layer: CrossEmbedding, schema: Schema, keys: dict, ids: np.ndarray
 
 
 @pytest.mark.parametrize("pairs", [PAIRS, PAIRS[1:2], ()])
-def test_rows_are_those_of_a_loop(pairs: tuple) -> None:
+def test_rows_match_a_loop(pairs: tuple) -> None:
     schema, keys = crossed(SCHEMA)
     layer = CrossEmbedding(schema, pairs, 4, 0.1, HYPER)
     fill_crosses(torch.nn.Sequential(layer), keys)
@@ -105,12 +105,12 @@ def test_rows_are_those_of_a_loop(pairs: tuple) -> None:
     for b, places in enumerate(expected):
         for p, place in enumerate(places):
             assert torch.equal(emb[b, p], layer.weight[place])
-    if pairs:  # values of all kinds were there
+    if pairs:  # all kinds of values occurred
         flat = [place for places in expected for place in places]
         assert min(flat) < len(pairs) <= max(flat)
 
 
-def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once() -> None:
+def test_sparse_gradient_matches_dense_with_distinct_rows() -> None:
     schema, keys = crossed(SCHEMA)
     layer = CrossEmbedding(schema, PAIRS, 4, 0.1, HYPER)
     layer.fill(keys)
@@ -125,7 +125,7 @@ def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once() -> None
     torch.testing.assert_close(layer.weight.grad.to_dense(), dense.grad)
 
 
-def test_saved_weights_bring_their_keys() -> None:
+def test_saved_weights_include_keys() -> None:
     schema, keys = crossed(SCHEMA)
     layer, other = (CrossEmbedding(schema, PAIRS, 4, 0.1, HYPER) for _ in range(2))
     layer.fill(keys)
@@ -134,7 +134,7 @@ def test_saved_weights_bring_their_keys() -> None:
     assert torch.equal(layer(ids), other(ids))
 
 
-def test_training_takes_single_values_for_unseen_ones_as_often_as_it_is_told() -> None:
+def test_cross_hiding_replaces_single_values_at_its_rate() -> None:
     schema, keys = crossed(SCHEMA)
     layer = CrossEmbedding(schema, PAIRS, 4, 0.1, MemorizingSettings(cross_hiding=0.3))
     layer.fill(keys)
@@ -151,7 +151,7 @@ def test_training_takes_single_values_for_unseen_ones_as_often_as_it_is_told() -
 
 
 def counts_of(layer: CrossEmbedding, keys: CrossKeys) -> dict[int, int]:
-    """How many rows have the value of each row of the table, by a walk over the keys."""
+    """Number of data rows per table row, by a loop over the keys."""
     place = {key: len(layer.pairs) + i for i, key in enumerate(layer.keys.key_K[:-1].tolist())}
     pairs = zip(layer.pairs, layer.bases, strict=False)
     return {
@@ -161,15 +161,15 @@ def counts_of(layer: CrossEmbedding, keys: CrossKeys) -> dict[int, int]:
     }
 
 
-def test_pairs_without_crosses_are_refused_with_the_way_out() -> None:
+def test_pairs_without_cross_features_are_refused() -> None:
     schema, _ = crossed(SCHEMA)
-    with pytest.raises(SchemaMismatchError, match=r"no crosses of a and b.*vocabulary.crosses.pairs: all"):
+    with pytest.raises(SchemaMismatchError, match=r"no cross features of a and b.*crosses.pairs: all"):
         CrossEmbedding(schema, [("a", "b")], 4, 0.1, HYPER)
-    with pytest.raises(SchemaMismatchError, match=r"no crosses of a and c.*set vocabulary.crosses and"):
+    with pytest.raises(SchemaMismatchError, match=r"features of a and c.*set vocabulary.crosses and"):
         CrossEmbedding(SCHEMA, PAIRS, 4, 0.1, HYPER)
 
 
-def test_a_part_of_the_rows_counts_as_if_there_were_no_others() -> None:
+def test_recount_matches_a_table_of_those_rows() -> None:
     schema, keys = crossed(SCHEMA, share=1.0)
     layer = CrossEmbedding(schema, PAIRS, 4, 0.1, MemorizingSettings(cross_hiding=0.5))
     layer.fill(keys)

@@ -21,7 +21,7 @@ FIELD = st.one_of(
 
 
 def by_hand(schema: Schema, table: np.ndarray, ids: np.ndarray, factors: np.ndarray | None) -> np.ndarray:
-    """Walks over rows, fields and columns: factor * row of the table, summed within a field."""
+    """Loops over rows, fields and columns: factor * row of the table, summed within a field."""
     out = np.zeros((len(ids), len(schema.fields), table.shape[1]))
     for n in range(len(ids)):
         column = 0
@@ -36,7 +36,7 @@ def by_hand(schema: Schema, table: np.ndarray, ids: np.ndarray, factors: np.ndar
 
 @settings(deadline=None, max_examples=40)
 @given(fields=st.lists(FIELD, min_size=1, max_size=5), size=st.integers(1, 4), seed=st.integers(0, 99))
-def test_every_kind_of_field_is_the_sum_of_its_columns(fields: list, size: int, seed: int) -> None:
+def test_embedding_matches_a_sum_over_columns(fields: list, size: int, seed: int) -> None:
     schema = schema_of(*fields)
     rows, layer = rows_of(schema, 6, seed), FieldEmbedding(schema, size)
     factors = None if rows.factors_NC is None else rows.factors_NC.numpy()
@@ -46,7 +46,7 @@ def test_every_kind_of_field_is_the_sum_of_its_columns(fields: list, size: int, 
     np.testing.assert_allclose(emb.detach().numpy(), expected, rtol=0, atol=1e-6)
 
 
-def test_a_field_of_several_values_is_their_mean_and_an_empty_one_is_missing() -> None:
+def test_multivalued_field_is_a_mean_and_empty_is_missing() -> None:
     schema = schema_of(("multivalued", 5, 3))
     layer = FieldEmbedding(schema, 2)
     ids = torch.tensor([[2, 4, 0], [0, 0, 0]], dtype=torch.int32)

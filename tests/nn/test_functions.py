@@ -1,4 +1,4 @@
-"""AIM's interaction functions and their tables, against loops over rows, interactions and entries."""
+"""AIM's interaction functions and tables compared with loops over rows, interactions and entries."""
 
 from itertools import combinations
 
@@ -20,7 +20,7 @@ MIXED = schema_of(("categorical", 5), ("multivalued", 4, 2), ("numeric", 2), ("c
 
 
 def by_hand(function: str, layer: torch.nn.Module, emb: np.ndarray, tuples: list) -> np.ndarray:  # type: ignore[type-arg]
-    """Products before the sum, entry by entry; [rows][tuples][entries]."""
+    """Products before summation, by loops; [rows][tuples][entries]."""
     state = {name: tensor.numpy() for name, tensor in layer.state_dict().items()}
     out = []
     for b in range(len(emb)):
@@ -61,12 +61,12 @@ def test_functions_follow_their_definition(function: Function, order: int) -> No
     assert layer.width == expected[0].size
 
 
-def test_kernels_begin_small_and_projections_as_xavier_has_them() -> None:
+def test_initialisation_of_kernels_and_projections() -> None:
     pairs = list(combinations(range(40), 2))
     for function in ("vector_kernel", "scalar_kernel"):
         (kernel,) = LAYERS[function](pairs, 40, 8).parameters()  # type: ignore[index]
         assert kernel.abs().max() <= 2e-3
-        assert 0.0007 < kernel.std() < 0.0011  # cut at two standard deviations
+        assert 0.0007 < kernel.std() < 0.0011  # truncated at two standard deviations
     (weight,) = LAYERS["outer"](pairs, 40, 300).parameters()
     assert weight.shape == (2, 300)
     assert 0.9 < weight.abs().max() / (6 / 301) ** 0.5 <= 1
@@ -81,7 +81,7 @@ SOME = modelled(("ab", "inner"), ("cd", "inner"), ("ad", "outer"), ("ab", "outer
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_tables_by_order_and_function_hold_the_fields_that_are_used(shared: bool) -> None:
+def test_tables_contain_only_used_fields(shared: bool) -> None:
     layer = FunctionInteractions(SOME, MIXED, SIZE, None, shared)
     sizes = {name: table.weight.numel() for name, table in layer.tables.items()}
     if shared:  # all four fields are used by pairs, a, b and d by the triple
@@ -98,8 +98,8 @@ def test_tables_by_order_and_function_hold_the_fields_that_are_used(shared: bool
     assert layer.width == 2 * SIZE + 2 + SIZE
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="no interaction function 'memorize'"):
+def test_incompatible_architectures_are_refused() -> None:
+    with pytest.raises(ValueError, match="not support the interaction function 'memorize'"):
         FunctionInteractions(modelled(("ab", "memorize")), MIXED, SIZE, None, False)
     kept = KeptPositions(field="a", order=2, function="inner", positions=(0,))
     shortened = SOME.model_copy(update={"positions": (kept,), "embedding_size": 4})
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
-def test_a_kept_embedding_is_the_whole_one_with_zeros(data: st.DataObject) -> None:
+def test_kept_embedding_matches_a_masked_full_embedding(data: st.DataObject) -> None:
     subset = st.lists(st.integers(0, SIZE - 1), unique=True).map(sorted)
     positions = [data.draw(subset) for _ in MIXED.fields]
     torch.manual_seed(1)
@@ -126,7 +126,7 @@ def test_a_kept_embedding_is_the_whole_one_with_zeros(data: st.DataObject) -> No
     assert kept.weight.numel() == sum(sizes)
 
 
-def test_a_kept_embedding_learns_what_the_whole_one_would() -> None:
+def test_kept_embedding_trains_as_a_masked_full_embedding() -> None:
     schema, positions = tokens(3), [(0, 2), (), (1,)]
     torch.manual_seed(1)
     whole, rows = FieldEmbedding(schema, SIZE), rows_of(schema, 50)

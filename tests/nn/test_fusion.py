@@ -3,7 +3,7 @@ import torch
 from ctrloom.nn.fusion import BilinearFusion, FeatureGate
 
 
-def test_a_gate_without_weights_leaves_the_embeddings_as_they_are() -> None:
+def test_zero_weight_gate_is_the_identity() -> None:
     emb_BFD = torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(0))
     for context in ((), (1, 3)):
         gate = FeatureGate(4, 3, context, 5)
@@ -14,7 +14,7 @@ def test_a_gate_without_weights_leaves_the_embeddings_as_they_are() -> None:
         assert torch.equal(gate(emb_BFD), emb_BFD.flatten(1))
 
 
-def test_a_gate_looks_at_its_context_alone() -> None:
+def test_gate_depends_only_on_its_context() -> None:
     emb_BFD = torch.rand(6, 4, 3, generator=torch.Generator().manual_seed(0)) + 0.5
     gate = FeatureGate(4, 3, (1,), 5)
     shares = (gate(emb_BFD) / emb_BFD.flatten(1)).view(6, 4, 3)
@@ -25,7 +25,7 @@ def test_a_gate_looks_at_its_context_alone() -> None:
         assert torch.allclose(others, shares) is same
 
 
-def test_heads_join_the_same_share_of_both_streams() -> None:
+def test_fusion_head_uses_the_same_slice_of_both_streams() -> None:
     torch.manual_seed(0)
     first, second, fusion = torch.randn(6, 4), torch.randn(6, 8), BilinearFusion(4, 8, 2)
     assert fusion.weight_KHH.shape == (2, 2, 4)

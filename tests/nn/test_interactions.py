@@ -18,7 +18,7 @@ Tuples = list[tuple[int, ...]]
 
 
 def by_hand(emb: np.ndarray, tuples: Tuples) -> np.ndarray:
-    """sum_d of the product of the fields' embeddings, entry by entry."""
+    """sum_d of the product of the fields' embeddings, by loops."""
     out = np.zeros((len(emb), len(tuples)))
     for b in range(len(emb)):
         for p, fields in enumerate(tuples):
@@ -32,7 +32,7 @@ def by_hand(emb: np.ndarray, tuples: Tuples) -> np.ndarray:
 
 @st.composite
 def selections(draw: st.DrawFn, order: int) -> tuple[int, Tuples]:
-    """A number of fields and some of their tuples, in lexicographic order."""
+    """A number of fields and a subset of their tuples, in lexicographic order."""
     fields = draw(st.integers(order, 6))
     every = list(combinations(range(fields), order))
     return fields, sorted(draw(st.lists(st.sampled_from(every), min_size=1, unique=True)))
@@ -59,7 +59,7 @@ def test_products_of_any_selection(order: int, layer: type, data: st.DataObject)
 
 
 @pytest.mark.parametrize("fields", [2, 3, 7])
-def test_the_closed_form_is_the_sum_over_all_pairs(fields: int) -> None:
+def test_pair_sum_matches_the_sum_over_all_pairs(fields: int) -> None:
     emb, pairs = embeddings(fields), list(combinations(range(fields), 2))
     expected = by_hand(emb.numpy(), pairs).sum(1)
     np.testing.assert_allclose(pair_sum(emb).numpy(), expected, atol=1e-12)
@@ -81,7 +81,7 @@ def test_gradients_of_products(chosen: Tuples) -> None:
     assert torch.autograd.gradcheck(layer.total, (emb,))
 
 
-def test_products_of_pairs_in_half_precision_are_as_near_as_the_plain_formula() -> None:
+def test_half_precision_pair_products_are_as_accurate_as_autograd() -> None:
     torch.manual_seed(0)
     chosen = [(0, 3), (1, 2), (1, 5), (4, 5)]
     emb = torch.randn(50, 6, 8, requires_grad=True)
@@ -107,7 +107,7 @@ def test_products_of_every_tuple_take_many_blocks(order: int) -> None:
     np.testing.assert_allclose(layer(emb).numpy(), by_hand(emb.numpy(), every), atol=1e-12)
 
 
-def test_tuples_that_extend_a_few_share_these_as_cores() -> None:
+def test_tuples_with_common_fields_share_cores() -> None:
     strong = [(0, 3, 5), (2, 3, 7), (1, 8, 9)]
     pool = sorted({tuple(sorted((*core, f))) for core in strong for f in range(10) if f not in core})
     layer, emb = TupleProducts(pool, 10), embeddings(10)
@@ -115,7 +115,7 @@ def test_tuples_that_extend_a_few_share_these_as_cores() -> None:
     np.testing.assert_allclose(layer(emb).numpy(), by_hand(emb.numpy(), pool), atol=1e-12)
 
 
-def test_the_products_of_cores_are_not_kept_for_the_gradient_from_order_four_on() -> None:
+def test_core_products_are_recomputed_from_order_four() -> None:
     kept: list[int] = []
     emb = embeddings(12, 3, 8).requires_grad_()
     layer = TupleProducts(list(combinations(range(12), 4)), 12)
@@ -130,7 +130,7 @@ def test_the_products_of_cores_are_not_kept_for_the_gradient_from_order_four_on(
 
 
 def learned(way: Way, layer: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    """What a layer makes of x, and the gradients of all that, times some numbers."""
+    """Outputs of a layer and gradients of a weighted sum of them."""
     layer, x = layer.to(way.device, way.dtype), x.detach().to(way.device, way.dtype).requires_grad_()
     out = layer(x)
     weights = torch.linspace(-1, 2, out.numel(), dtype=way.dtype, device=way.device)
@@ -151,19 +151,19 @@ SELECTED = [
     (3, 7, 4, 3),
     (3, 17, 20, 1),
     (4, 8, 3, 2),
-]  # the last: every so manieth
+]  # the last: every n-th
 
 
 @pytest.fixture
 def rounded() -> Iterator[None]:
-    """Products may be in TF32, which the interpreter does not do and a GPU does."""
+    """Allow TF32 products, which a GPU uses and the interpreter does not."""
     torch.set_float32_matmul_precision("high")
     yield
     torch.set_float32_matmul_precision("highest")
 
 
 @pytest.mark.parametrize(("order", "fields", "size", "every"), SELECTED)
-def test_products_and_gradients_by_kernel(
+def test_products_kernel_matches_plain(
     order: int, fields: int, size: int, every: int, way: Way, rounded: None
 ) -> None:
     tuples = list(combinations(range(fields), order))[::every]
@@ -175,7 +175,7 @@ def test_products_and_gradients_by_kernel(
 
 
 @pytest.mark.parametrize(("rows", "fields", "size"), [(0, 3, 4), (1, 2, 1), (9, 39, 20), (5, 40, 33)])
-def test_the_sum_of_pairs_and_its_gradient_by_kernel(rows: int, fields: int, size: int, way: Way) -> None:
+def test_pair_sum_kernel_matches_plain(rows: int, fields: int, size: int, way: Way) -> None:
     emb = embeddings(fields, rows, size).to(way.device, way.dtype).requires_grad_()
     total = pair_sum(emb)
     (grad,) = torch.autograd.grad((total * torch.arange(rows, device=way.device)).sum(), emb)
@@ -194,7 +194,7 @@ def test_the_sum_of_pairs_and_its_gradient_by_kernel(rows: int, fields: int, siz
 
 
 @pytest.mark.parametrize(("rows", "count"), [(2, 1), (50, 130), (300, 3)])
-def test_gates_and_gradients_by_kernel(rows: int, count: int, way: Way) -> None:
+def test_gates_kernel_matches_plain(rows: int, count: int, way: Way) -> None:
     generator = torch.Generator().manual_seed(rows)
     x = torch.randn(rows, count, generator=generator, dtype=torch.float64) * 0.3 + 1
     torch.manual_seed(0)
@@ -210,12 +210,12 @@ def normed(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     return (x - mean) / np.sqrt(variance + 1e-3)
 
 
-def test_gates_weigh_batch_normalised_values() -> None:
+def test_gates_follow_their_equation() -> None:
     gates, x = Gates(3).double(), np.random.default_rng(0).normal(3, 0.05, (16, 3))
     alpha = gates.gate_P.detach().numpy()
-    expected = normed(x, x.mean(0), x.var(0)) @ alpha  # eps decides here: the variance is 2.5e-3
+    expected = normed(x, x.mean(0), x.var(0)) @ alpha  # eps matters: the variance is 2.5e-3
     np.testing.assert_allclose(gates(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)
-    # The running statistics move by a hundredth, with the unbiased variance.
+    # Running statistics use momentum 0.01 and the unbiased variance.
     mean, variance = 0.01 * x.mean(0), 0.99 + 0.01 * x.var(0, ddof=1)
     np.testing.assert_allclose(gates.norm.running_mean.numpy(), mean, atol=1e-12)
     np.testing.assert_allclose(gates.norm.running_var.numpy(), variance, atol=1e-12)
@@ -225,7 +225,7 @@ def test_gates_weigh_batch_normalised_values() -> None:
     )
 
 
-def test_gates_have_no_scale_and_shift_and_begin_near_their_start() -> None:
+def test_gates_have_no_scale_or_shift_and_start_near_init() -> None:
     gates = Gates(500, init=0.4, spread=0.01)
     assert [name for name, _ in gates.named_parameters()] == ["gate_P"]
     assert 0.39 <= gates.gate_P.min() < 0.392 < 0.408 < gates.gate_P.max() <= 0.41
@@ -270,7 +270,7 @@ def test_interactions_of_an_architecture(data: st.DataObject) -> None:
     torch.testing.assert_close(layer.total(emb, ids, factors), total)
 
 
-def test_only_higher_orders_have_a_table_of_their_own() -> None:
+def test_only_higher_orders_have_a_separate_table() -> None:
     schema = tokens(4)
     pairs = Interactions(Architecture.complete(schema.names, (2,)), schema, 3, None)
     both = Interactions(Architecture.complete(schema.names, (2, 3)), schema, 3, None)

@@ -45,14 +45,14 @@ def test_batch_norm_without_scale_then_bias(train: bool) -> None:
     np.testing.assert_allclose(array(mlp(x)), expected, atol=1e-12)
 
 
-def test_with_batch_norm_the_only_biases_come_after_it() -> None:
+def test_batch_norm_layers_have_no_linear_bias() -> None:
     names = {name for name, _ in MLP(4, (5, 5), batch_norm=True).named_parameters()}
     assert names == {
         f"layers.{i}" for i in ("0.weight", "1.bias", "3.weight", "4.bias", "6.weight", "6.bias")
     }
 
 
-def test_biases_begin_at_zero_where_the_published_code_has_them() -> None:
+def test_biases_are_zero_as_in_the_published_code() -> None:
     mlp = MLP(4, (5,), batch_norm=True)
     assert not mlp.get_parameter("layers.1.bias").detach().any()
 
@@ -63,7 +63,7 @@ def test_gradients(batch_norm: bool) -> None:
     assert torch.autograd.gradcheck(mlp, (inputs(5, 3).requires_grad_(),))
 
 
-def test_dropout_is_active_in_training_alone() -> None:
+def test_dropout_is_active_only_in_training() -> None:
     mlp, x = MLP(4, (64,), dropout=0.5), inputs().float()
     assert not torch.equal(mlp(x), mlp(x))
     mlp.eval()
@@ -78,13 +78,13 @@ def test_dropout_zeroes_a_share_and_keeps_the_mean(p: float, share: float) -> No
     kept = out != 0
     assert (~kept).float().mean().item() == pytest.approx(share, abs=0.01)
     torch.testing.assert_close(out[kept], x[kept] / (1 - share))
-    # Neither rows nor neighbours are dropped together.
+    # Rows and neighbours are dropped independently.
     assert kept.float().mean(0).std() < 0.05
     both = (kept[:, 1:] & kept[:, :-1]).float().mean().item()
     assert both == pytest.approx((1 - share) ** 2, abs=0.01)
 
 
-def test_dropout_follows_the_seed_and_passes_gradients_of_what_it_keeps() -> None:
+def test_dropout_is_reproducible_and_masks_gradients() -> None:
     x = torch.ones(5, 7, requires_grad=True)
     outs = []
     for seed in (1, 1, 2):
@@ -99,7 +99,7 @@ def test_dropout_follows_the_seed_and_passes_gradients_of_what_it_keeps() -> Non
     assert torch.equal(Dropout(0.0)(x), x)
 
 
-def test_no_hidden_layer_is_a_linear_model() -> None:
+def test_mlp_without_hidden_layers_is_linear() -> None:
     mlp, x = MLP(4, ()), inputs().float()
     (linear,) = [layer for layer in mlp.modules() if isinstance(layer, nn.Linear)]
     torch.testing.assert_close(mlp(x), linear(x)[:, 0])
@@ -109,10 +109,10 @@ def test_no_hidden_layer_is_a_linear_model() -> None:
     ("shape", "hidden", "norm"),
     [((9, 13), (7, 16, 5), False), ((3, 8), (), False), ((40, 33), (24, 9), True), ((0, 5), (4,), False)],
 )
-def test_in_halves_layers_come_as_near_by_kernel(
+def test_bfloat16_kernel_is_as_accurate_as_plain(
     shape: tuple[int, int], hidden: tuple[int, ...], norm: bool, way: Way
 ) -> None:
-    """With widths that are multiples of eight and others, and with every gradient."""
+    """All gradients, with widths that are multiples of eight and others."""
     torch.manual_seed(0)
     layer, x = MLP(shape[1], hidden, layer_norm=norm), torch.randn(shape)
     for parameter in layer.parameters():
@@ -130,7 +130,7 @@ def test_in_halves_layers_come_as_near_by_kernel(
 
     near = (
         0.12 if way.kernel and way.device.type == "cpu" else 0.05
-    )  # the interpreter cuts off, and does not round
+    )  # the interpreter truncates instead of rounding
     exact = learned(torch.device("cpu"), torch.float64, False)
     for found, expected in zip(learned(way.device, torch.float32, True), exact, strict=True):
         assert found.shape == expected.shape
@@ -139,8 +139,8 @@ def test_in_halves_layers_come_as_near_by_kernel(
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_dropout_in_halves_zeroes_a_share_and_its_gradients_too(norm: bool, way: Way) -> None:
-    """Of positive outputs the share of zeros shows in the gradient of the last weights."""
+def test_bfloat16_dropout_zeroes_a_share_and_its_gradients(norm: bool, way: Way) -> None:
+    """The share of zeros of positive outputs is visible in the gradient of the last weights."""
     torch.manual_seed(0)
     mlp, x = MLP(9, (501,), dropout=0.25, layer_norm=norm), torch.rand(64, 9)
     with torch.no_grad():
@@ -160,15 +160,15 @@ def test_dropout_in_halves_zeroes_a_share_and_its_gradients_too(norm: bool, way:
     torch.testing.assert_close(still.float(), (hidden.sum() + last.bias).expand(64), rtol=0.01, atol=0)
     out.sum().backward()
     scale = 256 / 192
-    kept = last.weight.grad[0] / hidden / scale  # in how many rows each output was there
+    kept = last.weight.grad[0] / hidden / scale  # number of rows that kept each output
     assert kept.mean().item() == pytest.approx(48, abs=0.5)
     assert 0 < kept.std().item() < 6
     way.ran("_activate", "_activate_gradient")
-    if not norm:  # what is there passes the gradient on
+    if not norm:  # kept outputs pass the gradient
         torch.testing.assert_close(first.bias.grad, kept * scale, rtol=0.02, atol=0.02)
 
 
-def test_a_linear_map_that_nobody_learns_the_inputs_of(way: Way) -> None:
+def test_linear_layer_whose_inputs_need_no_gradient(way: Way) -> None:
     torch.manual_seed(0)
     layer, x = linear(5, 3).to(way.device), torch.randn(4, 5, device=way.device)
     with torch.autocast(way.device.type, torch.bfloat16):

@@ -1,4 +1,4 @@
-"""What holds for layers over pairs whatever their parameters; the tests of models have their equations."""
+"""Properties of layers over pairs; their equations are tested with the models."""
 
 from itertools import combinations
 
@@ -45,7 +45,7 @@ def test_the_closed_form_agrees_with_the_sum_over_partners(emb_BFD: torch.Tensor
     torch.testing.assert_close(layer(emb_BFD), closed)
 
 
-def test_kernels_of_ones_on_the_diagonal_are_inner_products(emb_BFD: torch.Tensor) -> None:
+def test_identity_kernels_are_inner_products(emb_BFD: torch.Tensor) -> None:
     layer = KernelProducts(SOME, 5, 3)
     with torch.no_grad():
         layer.kernel_PDD.copy_(torch.eye(3).expand(4, 3, 3))
@@ -60,7 +60,7 @@ def test_few_kernels_and_many_have_the_same_total(emb_BFD: torch.Tensor) -> None
 
 
 @pytest.mark.parametrize("pairs", [EVERY, SOME])
-def test_field_aware_vectors_that_are_all_alike_are_those_of_fm(pairs: tuple) -> None:
+def test_equal_field_aware_vectors_match_fm(pairs: tuple) -> None:
     schema = tokens(5)
     ids_BC = rows_of(schema, 7).ids_NC
     layer = FieldAwareProducts(pairs, schema, 3, 0.5)
@@ -77,7 +77,7 @@ def test_attention_is_a_mean(emb_BFD: torch.Tensor) -> None:
     assert torch.equal(AttentivePooling((), 3, 4)(emb_BFD), torch.zeros(7, 3))
 
 
-def test_every_pair_has_a_network_of_its_own(emb_BFD: torch.Tensor) -> None:
+def test_every_pair_has_its_own_network(emb_BFD: torch.Tensor) -> None:
     torch.manual_seed(0)
     layer = PairNetworks(SOME, 3, (6, 4))
     before = layer(emb_BFD)

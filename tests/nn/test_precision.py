@@ -1,4 +1,4 @@
-"""Inputs of perceptrons, put side by side in the precision of products."""
+"""Concatenated inputs of MLPs in the dtype of matrix products."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ def test_without_autocast_nothing_is_rounded(kind: torch.dtype) -> None:
     assert torch.equal(joined([emb, products]), torch.cat([emb.flatten(1), products], 1))
 
 
-def test_inputs_are_rounded_once_where_products_would_round_them() -> None:
+def test_inputs_are_cast_to_the_dtype_of_products() -> None:
     emb, products = torch.randn(3, 2, 4, requires_grad=True), torch.randn(3, 5, requires_grad=True)
     layer = torch.nn.Linear(13, 2)
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):

@@ -1,4 +1,4 @@
-"""Slots of OptInter's perceptron against loops, plain and by kernel."""
+"""Slots of OptInter's MLP compared with loops, plain and by kernel."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Sparse gradients against torch's dense ones."""
+"""Sparse gradients compared with torch's dense ones."""
 
 import gc
 import weakref
@@ -18,7 +18,7 @@ from ctrloom.nn.sparse_rows import all_rows, touched_rows
     width=st.integers(1, 4),
     dtype=st.sampled_from([torch.int32, torch.int64]),
 )
-def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once(
+def test_sparse_gradient_matches_dense_with_distinct_rows(
     rows: list[list[int]], width: int, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
@@ -36,9 +36,7 @@ def test_the_gradient_is_the_dense_one_and_names_each_touched_row_once(
 
 @pytest.mark.parametrize("width", [1, 3, 20, 700, 1500])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_rows_of_any_width_are_looked_up_plain_and_by_kernel(
-    width: int, dtype: torch.dtype, way: Way
-) -> None:
+def test_lookup_of_any_row_width(width: int, dtype: torch.dtype, way: Way) -> None:
     generator = torch.Generator().manual_seed(width)
     table = torch.randn(30, width, generator=generator).to(way.device, way.dtype).requires_grad_()
     row = torch.randint(30, (7, 5), generator=generator)
@@ -57,7 +55,7 @@ def test_rows_of_any_width_are_looked_up_plain_and_by_kernel(
     way.ran("_gather")
 
 
-def test_second_use_of_a_table_in_one_step_adds_up(way: Way) -> None:
+def test_gradients_of_two_lookups_add_up(way: Way) -> None:
     table = torch.nn.Parameter(torch.ones(4, 2, dtype=way.dtype, device=way.device))
     first, second = (torch.tensor(rows, device=way.device) for rows in ([1, 2], [2]))
     (touched_rows(table, first).sum() + 3 * touched_rows(table, second).sum()).backward()
@@ -66,7 +64,7 @@ def test_second_use_of_a_table_in_one_step_adds_up(way: Way) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_rows_of_a_step_are_not_kept(dtype: torch.dtype, way: Way) -> None:
+def test_cached_rows_are_freed(dtype: torch.dtype, way: Way) -> None:
     table = torch.nn.Parameter(torch.ones(5, 2, dtype=way.dtype, device=way.device))
     kept = []
     for each_time in (False, True):
@@ -79,7 +77,7 @@ def test_rows_of_a_step_are_not_kept(dtype: torch.dtype, way: Way) -> None:
     assert [each() for each in kept] == [None, None]
 
 
-def test_tables_may_differ_in_what_they_make_of_the_same_rows() -> None:
+def test_dense_and_sparse_tables_can_share_rows() -> None:
     one, other = (torch.nn.Parameter(torch.ones(5, 2)) for _ in range(2))
     row = torch.tensor([3, 1, 3], dtype=torch.int32)
     (touched_rows(one, row, True).sum() + touched_rows(other, row, False).sum()).backward()
@@ -89,7 +87,7 @@ def test_tables_may_differ_in_what_they_make_of_the_same_rows() -> None:
     assert other.grad._indices()[0].tolist() == [1, 3]
 
 
-def test_tables_that_are_asked_for_the_same_rows_share_one_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_with_the_same_rows_share_one_sort(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, sorts = sparse_rows._grouped, []
     monkeypatch.setattr(sparse_rows, "_grouped", lambda row_N: sorts.append(row_N.tolist()) or plain(row_N))
     tables = [torch.nn.Parameter(torch.ones(5, width)) for width in (1, 3)]
@@ -103,13 +101,13 @@ def test_tables_that_are_asked_for_the_same_rows_share_one_sort(monkeypatch: pyt
 
     assert touched_by_both() == [[1, 2, 4]] * 2
     assert sorts == [[1, 2, 2, 4]]
-    ids_BC[0, 0] = 3  # as a buffer that the next batch is copied into
+    ids_BC[0, 0] = 3  # as if the next batch were copied into the buffer
     assert touched_by_both() == [[2, 3, 4]] * 2
     assert sorts == [[1, 2, 2, 4], [3, 2, 2, 4]]
 
 
 @pytest.mark.parametrize("warns", [False, True])
-def test_rows_are_overwritten_whatever_the_order_and_determinism_stays_as_it_was(warns: bool) -> None:
+def test_put_rows_restores_determinism(warns: bool) -> None:
     table, generator = torch.zeros(50_000, 3), torch.Generator().manual_seed(0)
     row_U = torch.randperm(len(table), generator=generator)[:40_000]
     put = torch.randn(len(row_U), 3, generator=generator)

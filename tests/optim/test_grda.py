@@ -16,10 +16,10 @@ def from_the_equation(
     c: float,
     mu: float,
 ) -> list[tuple[np.ndarray, float]]:
-    """Parameters and threshold after each step, from sums over all steps so far.
+    """Parameters and threshold after each step, as sums over all previous steps.
 
     alpha_{t+1} minimises alpha' (-alpha_0 + sum_i rate_i grad_i) + L |alpha|_1 + |alpha|^2 / 2, so it is
-    alpha_0 - sum_i rate_i grad_i, moved towards zero by L = sum_i c rate_i^(1/2 + mu) ((i + 1)^mu - i^mu).
+    alpha_0 - sum_i rate_i grad_i, soft-thresholded at L = sum_i c rate_i^(1/2 + mu) ((i + 1)^mu - i^mu).
     """
     alpha, gradients, path = start.copy(), [], []
     for t in range(len(rates)):
@@ -55,7 +55,7 @@ def agree(first: list[tuple[np.ndarray, float]], second: list[tuple[np.ndarray, 
         assert threshold == pytest.approx(level, rel=1e-12)
 
 
-def test_a_quadratic_with_a_falling_learning_rate() -> None:
+def test_grda_on_a_quadratic_with_a_decaying_rate() -> None:
     rates = [0.3 * 0.6 ** (t // 40) for t in range(200)]
     target = np.array([1.5, 0.9, 0.05, 0.0, -0.4])
 
@@ -85,7 +85,7 @@ def test_any_gradients_and_rates(seed: int, steps: int, c: float, mu: float) -> 
     agree(run(*given), from_the_equation(*given))
 
 
-def test_a_gate_at_zero_can_come_back() -> None:
+def test_grda_revives_zeroed_gate() -> None:
     def gradient(_: np.ndarray, t: int) -> np.ndarray:
         return np.array([0.05 if t < 20 else -0.3])
 
@@ -98,13 +98,13 @@ def test_a_gate_at_zero_can_come_back() -> None:
 
 
 @pytest.mark.parametrize(("rate", "c", "mu"), [(1.0, 5e-3, 0.6), (0.1, 0.05, 0.9)])
-def test_at_a_constant_rate_the_threshold_is_the_papers(rate: float, c: float, mu: float) -> None:
+def test_threshold_at_a_constant_rate_matches_the_paper(rate: float, c: float, mu: float) -> None:
     path = run(np.zeros(1), lambda *_: np.zeros(1), [rate] * 50, c, mu)
     for t, (_, threshold) in enumerate(path, 1):
         assert threshold == pytest.approx(c * rate**0.5 * (t * rate) ** mu, rel=1e-12)
 
 
-def test_the_start_counts_once_and_a_gate_without_gradient_dies_when_the_paper_says() -> None:
+def test_gate_without_gradient_reaches_zero_at_the_papers_step() -> None:
     path = run(np.array([0.6]), lambda *_: np.zeros(1), [1.0] * 100, 0.05, 0.6)
     for alpha, threshold in path:
         assert alpha[0] == pytest.approx(max(0.6 - threshold, 0), abs=1e-12)
@@ -112,7 +112,7 @@ def test_the_start_counts_once_and_a_gate_without_gradient_dies_when_the_paper_s
     assert died == int(np.ceil((0.6 / 0.05) ** (1 / 0.6)))
 
 
-def test_gates_of_one_group_share_the_threshold_and_one_without_gradient_stays() -> None:
+def test_group_shares_threshold_and_skips_gates_without_grad() -> None:
     first, second = (torch.nn.Parameter(torch.full((2,), 0.6)) for _ in range(2))
     optimizer = GRDA([first, second], 1.0, 0.1, 0.8)
     first.grad = torch.zeros(2)
@@ -133,7 +133,7 @@ def test_the_scaled_c_ends_at_the_threshold(threshold: float, mu: float, rates: 
     assert path[-1][1] == pytest.approx(threshold, rel=1e-9)
 
 
-def test_with_rate_and_threshold_in_tensors_it_moves_the_same() -> None:
+def test_held_tensors_give_the_same_updates() -> None:
     generator = torch.Generator().manual_seed(0)
     plain, held = (torch.nn.Parameter(torch.linspace(-1, 1, 9)) for _ in range(2))
     one, other = (GRDA([gate], 0.5, 0.2, 0.8) for gate in (plain, held))

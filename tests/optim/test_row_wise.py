@@ -1,4 +1,4 @@
-"""Row-wise optimizers against dense Adam and against loops over rows and entries, plain and by kernel."""
+"""Row-wise optimizers compared with dense Adam and with loops over rows, plain and by kernel."""
 
 import math
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from conftest import Way
 
 from ctrloom.optim.row_wise import RowWise
 
-NAMED = 300  # rows that a gradient names, most of them several times
+NAMED = 300  # entries of a gradient; most rows are repeated
 
 
 @pytest.fixture(autouse=True)
 def moved(way: Way) -> Iterator[None]:
-    """Where kernels are asked for, they moved the rows."""
+    """Check that kernels updated the rows if they were requested."""
     yield
     way.ran("_within")
 
@@ -31,7 +31,7 @@ def numbers(way: Way, *shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_with_every_row_in_every_batch_it_is_dense_adam(decay: float, way: Way) -> None:
+def test_lazy_adam_matches_dense_adam_if_all_rows_are_used(decay: float, way: Way) -> None:
     torch.manual_seed(0)
     start = numbers(way, 5, 3)
     rows, dense = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
@@ -46,19 +46,19 @@ def test_with_every_row_in_every_batch_it_is_dense_adam(decay: float, way: Way) 
     torch.testing.assert_close(rows.detach(), dense.detach(), rtol=0, atol=way.near)
 
 
-def test_untouched_rows_wait_with_their_moments_and_their_l2(way: Way) -> None:
+def test_unused_rows_keep_moments_and_l2_unchanged(way: Way) -> None:
     rng = np.random.default_rng(0)
     start = rng.normal(size=(6, 2))
     lr, l2, b1, b2, eps = 0.1, 0.3, 0.9, 0.999, 1e-8
     table = torch.nn.Parameter(torch.from_numpy(start).to(way.device, way.dtype))
-    beside = torch.nn.Parameter(torch.ones(3, dtype=torch.double))
-    optimizer = RowWise([{"params": [table], "weight_decay": l2}, {"params": [beside]}], lr=lr)
+    dense = torch.nn.Parameter(torch.ones(3, dtype=torch.double))
+    optimizer = RowWise([{"params": [table], "weight_decay": l2}, {"params": [dense]}], lr=lr)
     weight, first, second = start.copy(), np.zeros((6, 2)), np.zeros((6, 2))
     for t in range(1, 15):
         batch = [int(r) for r in rng.integers(0, 5, 4)]  # with repetitions; row 5 never
         grads = rng.normal(size=(4, 2))
         table.grad = sparse(batch, torch.from_numpy(grads).to(way.device, way.dtype), 6)
-        beside.grad = torch.ones(3, dtype=torch.double)
+        dense.grad = torch.ones(3, dtype=torch.double)
         optimizer.step()
         for r in set(batch):
             for d in range(2):
@@ -69,10 +69,10 @@ def test_untouched_rows_wait_with_their_moments_and_their_l2(way: Way) -> None:
                 weight[r, d] -= lr * first[r, d] / (1 - b1**t) / scale
     np.testing.assert_allclose(table.detach().cpu().numpy(), weight, rtol=0, atol=way.near)
     assert (table.detach().cpu().numpy()[5] == start[5].astype(table.detach().cpu().numpy().dtype)).all()
-    torch.testing.assert_close(beside.detach(), torch.full((3,), 1 - 14 * lr, dtype=torch.double))
+    torch.testing.assert_close(dense.detach(), torch.full((3,), 1 - 14 * lr, dtype=torch.double))
 
 
-def test_a_stopped_training_goes_on_from_its_state() -> None:
+def test_training_resumes_from_state_dict() -> None:
     torch.manual_seed(1)
     grads = [torch.randn(2, 3) for _ in range(6)]
     once, first = (torch.nn.Parameter(torch.ones(4, 3)) for _ in range(2))
@@ -119,10 +119,10 @@ def test_adagrad_has_one_rate_per_row(way: Way) -> None:
     ("size", "rows", "width"),
     [(1, "adam", 20), (3, "adagrad", 20), (3, "adam", 70), (200, "adam", 1), (200, "adagrad", 3)],
 )
-def test_rows_that_are_named_all_over_a_batch(
+def test_repeated_rows_across_chunks(
     size: int, rows: str, width: int, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sums over many chunks, over a few, and over none; the reference is the plain code in doubles."""
+    """Rows that span many, few or no chunks; the reference is the plain code in float64."""
     if way.kernel:
         monkeypatch.setattr("ctrloom.kernels.embedding.TOGETHER", 4)
     rng, settings = np.random.default_rng(size), {"lr": 0.1, "weight_decay": 0.01}
@@ -144,8 +144,8 @@ def test_rows_that_are_named_all_over_a_batch(
 
 @pytest.mark.parametrize("rows", ["adam", "adagrad"])
 @pytest.mark.parametrize(("size", "width"), [(1, 4), (3, 20), (200, 3)])
-def test_gradients_are_clipped_by_the_length_of_their_row(size: int, width: int, rows: str, way: Way) -> None:
-    """Against a loop over rows that adds, clips and moves each with an optimizer of its own."""
+def test_cowclip_matches_a_loop_over_rows(size: int, width: int, rows: str, way: Way) -> None:
+    """Compared with a loop over rows that sums, clips and updates each with its own optimizer."""
     rng, lr, l2 = np.random.default_rng(size), 0.01, 0.02
     start = rng.normal(size=(size, width)) * np.exp(-12 * rng.random((size, 1)))  # some below the floor
     table = torch.nn.Parameter(torch.from_numpy(start).to(way.device, way.dtype))
@@ -166,7 +166,7 @@ def test_gradients_are_clipped_by_the_length_of_their_row(size: int, width: int,
             most = len(named) * max(1.0 * length, 1e-5)
             if (norm := math.sqrt(sum(x * x for x in total))) > most:
                 total, clipped = total * most / norm, clipped + 1
-            # A row that was not named stays, but its optimizer counts the step.
+            # A row without gradient is unchanged, but its optimizer counts the step.
             single[r].grad = sparse([0] if named else [], torch.from_numpy(total[None][: bool(named)]), 1)
             alone[r].step()
     expected = torch.cat([row.detach() for row in single])

@@ -1,4 +1,4 @@
-"""Submit, schedule and wait against a server of KFP's API: what is sent, and what is said when it fails."""
+"""Submit, schedule and wait against a server of KFP's API: requests and error messages."""
 
 import json
 import socket
@@ -67,7 +67,7 @@ def folder(tmp_path, server, monkeypatch):
 
 
 def ctrloom(*arguments):
-    """Exit status, standard output and errors; what main() makes of an error is checked by its type."""
+    """Exit status, standard output and errors; errors are raised instead of printed."""
     done = CliRunner().invoke(app, [*map(str, arguments), "--cluster", "cluster.yaml"])
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -81,7 +81,7 @@ def submitted(server, *arguments):
     return server.of("POST", "runs")[-1].body
 
 
-def test_a_run_is_asked_for_with_configuration_images_and_account(server, folder):
+def test_submit_sends_configuration_images_and_account(server, folder):
     body = submitted(server, "--name", "tonight", "--set", "search.epochs=5")
     (experiment,) = server.all("experiments")
     assert (experiment["display_name"], experiment["namespace"]) == ("ctrloom", "team")
@@ -127,7 +127,7 @@ def test_submit_rejects_an_unknown_method_before_anything_starts(server, folder)
     assert server.asked == []
 
 
-def test_submit_places_steps_as_a_hardware_file_says(server, folder):
+def test_submit_applies_a_hardware_file(server, folder):
     (folder / "mine.yaml").write_text(
         "profiles: {gpu: {node_selector: {cloud.google.com/gke-accelerator: nvidia-h100-80gb}}}\n"
         "environment: {secrets: [{name: keys, variables: {TOKEN: token}}]}\n"
@@ -138,7 +138,7 @@ def test_submit_places_steps_as_a_hardware_file_says(server, folder):
     assert its["secretAsEnv"][0]["secretName"] == "keys"
 
 
-def test_the_experiment_is_made_once(server, folder):
+def test_experiment_is_created_once(server, folder):
     submitted(server)
     submitted(server, "--image", "registry/other-python:2")
     assert len(server.all("experiments")) == 1
@@ -148,7 +148,7 @@ def test_the_experiment_is_made_once(server, folder):
     assert executors["exec-ingest"]["container"]["image"] == "registry/other-python:2"
 
 
-def test_caching_can_be_left_out(server, folder):
+def test_submit_no_cached_disables_caching(server, folder):
     def cached():
         spec = server.of("POST", "runs")[-1].body["pipeline_spec"]["pipeline_spec"]
         return {
@@ -163,7 +163,7 @@ def test_caching_can_be_left_out(server, folder):
     assert cached() == {False}
 
 
-def test_a_comparison_is_asked_for_with_its_jobs(server, folder):
+def test_submit_sends_the_jobs_of_a_comparison(server, folder):
     comparison = {key: RUN[key] for key in ("name", "data", "seeds")} | {
         "evaluation": {"base": "fm"},
         "entries": [{"name": "fm", "model": "fm"}, {"name": "lr", "model": "lr"}],
@@ -179,7 +179,7 @@ def test_a_comparison_is_asked_for_with_its_jobs(server, folder):
     assert given["comparison"]["evaluation"]["base"] == "fm"
 
 
-def test_a_retraining_is_scheduled_with_its_registry(server, folder):
+def test_schedule_sends_the_registry_of_a_retraining(server, folder):
     retraining = {
         "name": "retrain",
         "data": {
@@ -208,7 +208,7 @@ def test_a_retraining_is_scheduled_with_its_registry(server, folder):
         ctrloom("schedule", "run.yaml", "--pipeline", "scheduled_retrain", "--cron", "0 0 2 * * *")
 
 
-def test_changed_files_are_another_revision(server, folder):
+def test_changed_files_change_the_revision(server, folder):
     def sent():
         return submitted(server)["runtime_config"]["parameters"]["revision"]
 
@@ -219,14 +219,14 @@ def test_changed_files_are_another_revision(server, folder):
     assert submitted(server, "--parameter", "revision=x")["runtime_config"]["parameters"]["revision"] == "x"
 
 
-def test_files_that_cannot_be_listed_are_never_the_same(folder):
+def test_revision_is_unique_if_files_cannot_be_listed(folder):
     files = yaml.safe_load("{train: ['no-such-scheme://bucket/x.csv']}")
     from ctrloom.config import Files
 
     assert revision(Files(**files)) != revision(Files(**files))
 
 
-def test_waiting_ends_with_success(server, folder, monkeypatch):
+def test_submit_wait_succeeds(server, folder, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     done = ctrloom("submit", "run.yaml", "--wait")
     assert done.exit_code == 0
@@ -234,7 +234,7 @@ def test_waiting_ends_with_success(server, folder, monkeypatch):
     assert len(server.of("GET", "runs/")) == 3
 
 
-def test_a_run_on_a_cluster_is_submitted_and_waited_for(server, folder, monkeypatch):
+def test_run_on_a_cluster_submits_and_waits(server, folder, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     server.states = ["RUNNING", "FAILED"]
     done = ctrloom("run", "run.yaml", "--runner", "cluster")
@@ -243,25 +243,33 @@ def test_a_run_on_a_cluster_is_submitted_and_waited_for(server, folder, monkeypa
     assert not (folder / "runs").exists()
 
 
+KFP_LISTS_TOO = ("executor(0)", "executor", "root", "for-loop-1", "iteration-item(1)", "condition-1")
+KFP_LISTS_TOO += ("search-and-retrain-autofis-x7k2p(0)",)  # the workflow
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
-def test_a_run_that_does_not_succeed_fails_the_wait(state, server, folder, monkeypatch):
+def test_wait_fails_if_the_run_fails(state, server, folder, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     server.states = ["RUNNING", state]
     server.run_details = {
         "task_details": [
             {"display_name": "ingest", "state": "SUCCEEDED"},
-            {"display_name": "retrain", "state": "FAILED", "error": {"code": 2, "message": "no GPU"}},
+            {"display_name": "retrain", "state": "FAILED", "child_tasks": [{"pod_name": "x-1"}]},
+            {"display_name": "retrain(0)", "state": "FAILED", "error": {"code": 2, "message": "no GPU"}},
+            {"display_name": "transfer(0)", "state": "FAILED"},
+            *({"display_name": name, "state": "FAILED"} for name in KFP_LISTS_TOO),
         ]
     }
     done = ctrloom("submit", "run.yaml", "--wait")
     assert done.exit_code == 1
-    assert f": {state}: retrain: no GPU" in done.stderr
+    assert f": {state}: retrain: no GPU; transfer: failed\n" in done.stderr
+    assert f"logs --selector pipeline/runid={server.all('runs')[0]['run_id']}" in done.stderr
     again = ctrloom("wait", server.all("runs")[0]["run_id"])
     assert again.exit_code == 1
     assert f"/#/runs/details/{server.all('runs')[0]['run_id']}" in again.stderr
 
 
-def test_a_cancelled_run_is_called_cancelled_although_kfp_calls_it_failed(server, folder, monkeypatch):
+def test_wait_reports_cancelled_although_kfp_reports_failed(server, folder, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     server.states = ["RUNNING", "CANCELING", "FAILED"]
     done = ctrloom("submit", "run.yaml", "--wait")
@@ -269,15 +277,15 @@ def test_a_cancelled_run_is_called_cancelled_although_kfp_calls_it_failed(server
     assert f"{server.all('runs')[0]['run_id']}: CANCELED" in done.stderr
 
 
-def test_a_run_that_takes_too_long_goes_on(server, folder):
+def test_wait_times_out(server, folder):
     server.states = ["RUNNING"]
     submitted(server)
     done = ctrloom("wait", server.all("runs")[0]["run_id"], "--timeout", "1")
     assert done.exit_code == 124
-    assert "not ended after 1 seconds; it goes on" in done.stderr
+    assert "still running after 1 seconds" in done.stderr
 
 
-def test_waiting_outlasts_an_endpoint_that_is_away_for_a_while(server, folder, monkeypatch):
+def test_wait_retries_while_the_endpoint_is_unavailable(server, folder, monkeypatch):
     monkeypatch.setattr(
         "time.sleep",
         lambda seconds: server.faults.extend([503, 429] if seconds and not fell else []) or fell.append(1),
@@ -290,12 +298,12 @@ def test_waiting_outlasts_an_endpoint_that_is_away_for_a_while(server, folder, m
     assert "answers 429" in done.stderr
 
 
-def test_an_unknown_run_is_an_error_at_once(server, folder):
+def test_wait_fails_at_once_for_an_unknown_run(server, folder):
     with pytest.raises(ClusterError, match=r"404 .*runs no-such-run not found"):
         ctrloom("wait", "no-such-run")
 
 
-def test_a_token_is_sent_and_shown_nowhere(server, folder, monkeypatch):
+def test_token_is_sent_and_never_printed(server, folder, monkeypatch):
     server.token = SECRET
     with pytest.raises(ClusterError, match=r"401 .*no user identity.*CTRLOOM_TOKEN"):
         ctrloom("submit", "run.yaml")
@@ -310,7 +318,7 @@ def test_a_token_is_sent_and_shown_nowhere(server, folder, monkeypatch):
     assert all(SECRET not in json.dumps(each.body) for each in server.asked)
 
 
-def test_a_token_file_is_read_again_when_it_is_renewed(server, folder):
+def test_token_file_is_reread(server, folder):
     server.token = "first"
     (folder / "token").write_text("first\n")
     cluster = Cluster(ClusterConfig(endpoint=server.url, token_file=folder / "token"))
@@ -321,7 +329,7 @@ def test_a_token_file_is_read_again_when_it_is_renewed(server, folder):
     assert cluster.submit(request, "x")
 
 
-def test_a_token_file_that_goes_away_is_named(server, folder):
+def test_deleted_token_file_is_named(server, folder):
     (folder / "token").write_text("first\n")
     cluster = Cluster(ClusterConfig(endpoint=server.url, token_file=folder / "token"))
     (folder / "token").unlink()
@@ -329,14 +337,14 @@ def test_a_token_file_that_goes_away_is_named(server, folder):
         cluster.wait("some-run", timeout=1)
 
 
-def test_a_way_to_a_login_page_is_not_taken(server, folder):
+def test_redirect_to_a_login_page_is_not_followed(server, folder):
     server.faults = [302]
     with pytest.raises(ClusterError, match=r"refuses: 302 .*login page"):
         ctrloom("wait", "some-run")
     assert len(server.asked) == 1
 
 
-def test_a_certificate_that_is_not_trusted_is_named(folder):
+def test_untrusted_certificate_is_reported(folder):
     made = folder / "key.pem", folder / "certificate.pem"
     self_signed(*made)
     server = Server()
@@ -353,7 +361,7 @@ def test_a_certificate_that_is_not_trusted_is_named(folder):
 
 
 def self_signed(key_file, certificate_file):
-    """A certificate of 127.0.0.1 that signs itself."""
+    """A self-signed certificate for 127.0.0.1."""
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -378,14 +386,14 @@ def test_a_missing_token_file_is_named(server, folder):
         Cluster(ClusterConfig(endpoint=server.url, token_file=folder / "nothing"))
 
 
-def test_a_refusal_names_what_may_be_missing(server, folder):
+def test_refusal_suggests_a_fix(server, folder):
     server.forbidden = ("POST runs",)
     with pytest.raises(ClusterError, match=r"403 .*'ci' is not authorized.*role binding"):
         ctrloom("submit", "run.yaml")
     assert server.all("runs") == []
 
 
-def test_an_absent_endpoint_is_named(folder, monkeypatch):
+def test_unreachable_endpoint_is_named(folder, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -398,27 +406,27 @@ def test_an_absent_endpoint_is_named(folder, monkeypatch):
         ctrloom("wait", "some-run")
 
 
-def test_a_silent_endpoint_is_given_up(server, folder, monkeypatch):
+def test_silent_endpoint_times_out(server, folder, monkeypatch):
     monkeypatch.setattr(endpoint, "PATIENCE", 0.2)
     server.faults = [2.0]
-    with pytest.raises(UnreachableError, match="nothing came within"):
+    with pytest.raises(UnreachableError, match="no answer within"):
         ctrloom("submit", "run.yaml")
 
 
 @pytest.mark.parametrize("page", ["<html>Sign in</html>", "{}"])
-def test_an_address_that_is_not_kfps_is_noticed(page, server, folder):
+def test_address_that_is_not_kfp_is_rejected(page, server, folder):
     server.faults = [page]
-    with pytest.raises(ClusterError, match="not as KFP does"):
+    with pytest.raises(ClusterError, match="not like KFP"):
         ctrloom("wait", "some-run")
 
 
-def test_without_an_endpoint_outside_of_a_cluster(folder, monkeypatch):
+def test_endpoint_is_required_outside_of_a_cluster(folder, monkeypatch):
     monkeypatch.setattr(endpoint, "POD", folder / "no-pod")
-    with pytest.raises(ClusterError, match="endpoint: outside of a cluster one is needed"):
+    with pytest.raises(ClusterError, match="endpoint: required outside of a cluster"):
         Cluster(ClusterConfig())
 
 
-def test_inside_of_a_cluster_address_and_token_are_known(folder, monkeypatch):
+def test_address_and_token_have_defaults_inside_of_a_cluster(folder, monkeypatch):
     (folder / "pod").mkdir()
     (folder / "token").write_text(SECRET)
     monkeypatch.setattr(endpoint, "POD", folder / "pod")
@@ -434,7 +442,7 @@ def scheduled(*arguments):
     return done
 
 
-def test_a_schedule_says_when_and_how(server, folder):
+def test_schedule_sends_cron_and_options(server, folder):
     done = scheduled("--cron", "30 2 * * 1-5", "--catch-up", "--concurrency", "3", "--name", "nightly")
     assert "five fields have no seconds; taken as '0 30 2 * * 1-5'" in done.stderr
     (recurring,) = server.all("recurringruns")
@@ -453,15 +461,15 @@ def test_a_schedule_says_when_and_how(server, folder):
     spec, platform = yaml.safe_load_all(version["file"])
     assert "platforms" in platform
     assert not any(task.get("cachingOptions") for task in compiled.tasks(spec)), (
-        "files may be others each time"
+        "files may change between runs"
     )
 
 
-def test_a_schedule_of_the_same_name_is_replaced_and_the_same_one_kept(server, folder):
+def test_schedule_replaces_the_same_name_and_keeps_an_identical_one(server, folder):
     first = scheduled("--cron", "0 0 2 * * *").stdout
     same = scheduled("--cron", "0 0 2 * * *")
     assert same.stdout == first
-    assert "was scheduled so already" in same.stderr
+    assert "already scheduled" in same.stderr
     assert len(server.of("POST", "recurringruns")) == 1
     other = scheduled("--cron", "0 0 3 * * *").stdout
     assert (
@@ -480,7 +488,7 @@ def test_a_schedule_of_the_same_name_is_replaced_and_the_same_one_kept(server, f
     assert len(server.all("versions")) == 2
 
 
-def test_of_several_of_one_name_one_is_left(server, folder):
+def test_schedule_removes_duplicates_of_one_name(server, folder):
     for n in range(5):  # more than a page
         mine = {
             "recurring_run_id": f"old-{n}",
@@ -498,7 +506,7 @@ def test_of_several_of_one_name_one_is_left(server, folder):
     assert set(server.there["recurringruns"]) == {"other", made}
 
 
-def test_a_schedule_that_cannot_be_replaced_goes_on(server, folder):
+def test_schedule_is_kept_if_its_replacement_fails(server, folder):
     first = scheduled("--cron", "0 0 2 * * *").stdout.strip()
     answer = server.answer
     server.answer = lambda r: (
@@ -511,7 +519,7 @@ def test_a_schedule_that_cannot_be_replaced_goes_on(server, folder):
 
 
 @pytest.mark.parametrize("cron", ["", "* * *", "0 0 2 * * * *", "0 0 2 * * $(date)"])
-def test_a_cron_that_is_none_is_refused(cron):
+def test_invalid_cron_is_rejected(cron):
     with pytest.raises(RequestError, match="write six fields"):
         six_fields(cron)
 
@@ -525,14 +533,14 @@ def test_a_cron_that_is_none_is_refused(cron):
         (["--set", "data.files=https://me:pass@host/x.csv"], "has a password in a URL"),
     ],
 )
-def test_a_request_that_cannot_be_is_refused_before_it_is_sent(arguments, message, server, folder):
+def test_invalid_request_is_rejected_before_it_is_sent(arguments, message, server, folder):
     with pytest.raises(RequestError, match=message.replace("?", r"\?")) as refused:
         ctrloom("submit", "run.yaml", *arguments)
     assert "pass@" not in str(refused.value)
     assert server.asked == []
 
 
-def test_without_a_store_the_parameter_is_named(server, folder):
+def test_missing_store_names_the_parameter(server, folder):
     (folder / "cluster.yaml").write_text(f"endpoint: {server.url}\n")
     with pytest.raises(RequestError, match="needs store: give it with --parameter store="):
         ctrloom("submit", "run.yaml")
@@ -566,7 +574,7 @@ def test_a_parameter_of_another_type_is_rejected(pipeline, parameter, message):
         Request.of(pipeline, RETRAINING, texts([parameter]))
 
 
-def test_the_environment_is_on_top_of_the_file(folder):
+def test_environment_overrides_the_cluster_file(folder):
     changed = load_cluster_config(folder / "cluster.yaml", {"CTRLOOM_NAMESPACE": "other"})
     assert (changed.namespace, changed.service_account) == ("other", "runner")
     assert load_cluster_config(None, {}) == ClusterConfig()

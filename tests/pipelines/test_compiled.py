@@ -1,4 +1,4 @@
-"""The compiled pipeline is what the sources say, and means the same on a laptop as on a cluster."""
+"""Compiled pipelines match their sources, and suit both the local runner and a cluster."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def spec(request):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("name", PIPELINES)
-def test_committed_yaml_is_what_the_source_compiles_to(name, monkeypatch):
+def test_committed_yaml_matches_its_source(name, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
     from pipelines.__main__ import COMPILED, compiled, pipelines
 

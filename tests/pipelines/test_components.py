@@ -1,4 +1,4 @@
-"""Every component compiles alone, loads nothing heavy, and has a README that says what it says of itself."""
+"""Every component compiles on its own, imports nothing heavy, and has an up-to-date README."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def name(request):
     return request.param
 
 
-def test_a_component_compiles_alone(name, tmp_path):
+def test_component_compiles_on_its_own(name, tmp_path):
     compiler.Compiler().compile(load(name), str(tmp_path / "component.yaml"))
     spec = next(yaml.safe_load_all((tmp_path / "component.yaml").read_text()))
     assert spec["pipelineInfo"]["name"] == name.replace("_", "-")
@@ -33,18 +33,18 @@ def test_a_component_compiles_alone(name, tmp_path):
     assert "python" in executor["container"]["image"]
 
 
-def test_what_a_component_says_of_itself_reads_well(name):
+def test_component_descriptions_are_sentences(name):
     spec = load(name).component_spec
     assert spec.description
     assert spec.description.split("\n")[0].endswith((".", ":"))
     for each, its in {**(spec.inputs or {}), **(spec.outputs or {})}.items():
-        if each != "Output":  # what a component returns has no name to be described by
+        if each != "Output":  # a return value has no name, so no description
             assert its.description, each
             assert its.description.strip().endswith("."), each
             assert its.description.strip()[0].isupper() or its.description.strip()[0].isdigit(), each
 
 
-def test_the_readme_is_that_of_the_component(name):
+def test_readme_matches_the_component(name):
     assert (FOLDER / name / "README.md").read_text() == readme(name), "run `make compile`"
 
 
@@ -72,7 +72,7 @@ def test_no_component_leaves_an_artifact_without_content(name):
     assert ".log_" not in (FOLDER / name / "component.py").read_text(), "show it with `display`"
 
 
-def test_component_folders_are_whole():
+def test_component_folders_are_complete():
     for folder in (path for path in FOLDER.iterdir() if path.is_dir() and path.name[0] not in "_."):
         assert {path.name for path in Path(folder).iterdir() if path.name != "__pycache__"} == {
             "__init__.py",

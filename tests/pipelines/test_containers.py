@@ -1,4 +1,4 @@
-"""Steps in containers, with a made-up engine that runs them as processes; the real ones: tests/containers."""
+"""Steps in containers, with a fake engine that runs them as processes; real ones are in tests/containers."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ def prepared(tmp_path, inputs=()):
     return Containers.prepare(Request("here:1"), tmp_path / "out", inputs, [tmp_path / "out" / "steps"])
 
 
-def test_an_exit_status_decides_whether_a_step_failed(engine, tmp_path):
+def test_exit_status_decides_whether_a_step_failed(engine, tmp_path):
     from kfp.local import status, subprocess_task_handler
 
     stock = subprocess_task_handler.SubprocessTaskHandler
@@ -81,7 +81,7 @@ def test_a_failing_step_fails_a_pipeline(engine, tmp_path, code):
             leaving(code=code)
 
 
-def test_a_step_may_write_where_it_must_and_nowhere_else(engine, tmp_path):
+def test_step_can_write_only_to_its_mounts(engine, tmp_path):
     data = tmp_path / "data" / "clicks.csv"
     data.parent.mkdir()
     data.touch()
@@ -98,7 +98,7 @@ def test_a_step_may_write_where_it_must_and_nowhere_else(engine, tmp_path):
     assert command[-4:] == ["--entrypoint=sh", "sha256:abc", "-c", "true"]
 
 
-def test_containers_of_a_killed_run_are_ended_first(engine, tmp_path):
+def test_containers_of_a_killed_run_are_removed(engine, tmp_path):
     prepared(tmp_path)
     assert calls(engine, "rm") == []
     Path(f"{engine}.left").touch()
@@ -107,22 +107,22 @@ def test_containers_of_a_killed_run_are_ended_first(engine, tmp_path):
     assert calls(engine, "rm") == ["rm --force 0123"]
 
 
-def test_a_missing_image_says_how_to_get_it(engine):
+def test_missing_image_error_suggests_a_fix(engine):
     with pytest.raises(EngineError, match="no image there:2: build it with `make image-cpu`"):
         image_id(str(engine), "there:2")
 
 
-def test_an_engine_that_does_not_answer_is_told_from_a_missing_image(engine):
+def test_broken_engine_and_missing_image_have_different_errors(engine):
     Path(f"{engine}.off").touch()
     with pytest.raises(EngineError, match=r"podman does not work: .*CTRLOOM_ENGINE"):
         image_id(str(engine), "there:2")
 
 
-def test_no_engine_is_said(tmp_path, monkeypatch):
+def test_missing_engine_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CTRLOOM_ENGINE", raising=False)
     with pytest.raises(EngineError, match="podman and docker are not on the PATH"):
         find_engine()
     monkeypatch.setenv("CTRLOOM_ENGINE", "nerdctl")
-    with pytest.raises(EngineError, match="nerdctl, which CTRLOOM_ENGINE names, is not on the PATH"):
+    with pytest.raises(EngineError, match="nerdctl \\(from CTRLOOM_ENGINE\\) is not on the PATH"):
         find_engine()

@@ -1,4 +1,4 @@
-"""What the Kubeflow UI is given to draw."""
+"""Metrics and curves for the Kubeflow UI."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_numbers_are_shown_and_stored(tmp_path):
     assert artifact.metadata == json.loads(Path(artifact.path).read_text()) == {"auc": 0.5, "kept": 3}
 
 
-def test_curve_and_matrix_are_those_of_the_model(tmp_path):
+def test_curve_and_matrix_match_the_model(tmp_path):
     results, _ = made_up()
     artifact = ClassificationMetrics(name="curve", uri=str(tmp_path / "curve"))
     show_classification(results.shown, artifact)

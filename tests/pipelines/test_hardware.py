@@ -1,4 +1,4 @@
-"""The hardware configuration of a step is in the compiled pipelines, as KFP's own helpers would write it."""
+"""The hardware configuration of a step is compiled into the pipelines as KFP's own helpers write it."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in (ROOT / "src/ctrloom/runners").glob("*.yaml
 
 
 def placed(name):
-    """Of every task that runs in a container: its component, task, container and Kubernetes settings."""
+    """Component, task, container and Kubernetes settings of every task that runs in a container."""
     spec, platform = compiled.read(name)
     kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for task in compiled.tasks(spec):
@@ -33,7 +33,7 @@ STEPS = [pytest.param(*step, id=f"{name}-{step[0]}") for name in NAMES for step 
 
 
 @pytest.mark.parametrize(("step", "task", "container", "kubernetes"), STEPS)
-def test_a_step_runs_where_its_profile_says(step, task, container, kubernetes):
+def test_step_has_the_settings_of_its_profile(step, task, container, kubernetes):
     profile = HARDWARE.profiles[HARDWARE.steps[step].profile]
     assert kubernetes["activeDeadlineSeconds"] == str(profile.timeout)
     assert task["retryPolicy"] == {
@@ -64,13 +64,13 @@ def test_a_step_runs_where_its_profile_says(step, task, container, kubernetes):
         ]
 
 
-def test_every_component_has_a_step_and_no_other():
+def test_hardware_steps_match_the_components():
     components = {path.parent.name for path in (ROOT / "components").glob("*/component.py")}
     assert set(HARDWARE.steps) == components
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_machine_gets_nothing_of_it(name):
+def test_local_pipeline_has_no_cluster_settings(name):
     text = compiled.for_one_machine(name)
     (spec,) = yaml.safe_load_all(text)
     assert all("retryPolicy" not in task for task in compiled.tasks(spec))
@@ -97,7 +97,7 @@ MINE = {
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_placement_is_what_kfps_own_helpers_write(tmp_path):
+def test_placement_matches_kfps_own_helpers(tmp_path):
     from kfp import compiler, dsl, kubernetes
 
     from components.ingest.component import ingest
@@ -114,7 +114,7 @@ def test_placement_is_what_kfps_own_helpers_write(tmp_path):
         first.set_cpu_request("4").set_cpu_limit("8").set_memory_request("16Gi").set_memory_limit("48Gi")
         first.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
         first.set_env_variable("CTRLOOM_DEVICE", "cuda").set_env_variable("CTRLOOM_PROCESSES", "2")
-        first.set_retry(1, "10s", 3, "220s")  # two attempts of 100 s that wait for 5 s each, and 10 s between
+        first.set_retry(1, "10s", 3, "220s")  # two attempts of 100 s, 5 s pending each, and 10 s between
         kubernetes.add_node_selector(first, "pool", "fast")
         kubernetes.add_toleration(first, "a", "Equal", "b", "NoExecute")
         kubernetes.empty_dir_mount(first, "shared-memory", "/dev/shm", "Memory", "8Gi")
@@ -143,7 +143,7 @@ def test_placement_is_what_kfps_own_helpers_write(tmp_path):
     assert mine == spec
 
 
-def test_placing_again_replaces_what_was_placed(tmp_path):
+def test_placement_replaces_earlier_settings(tmp_path):
     spec, platform = compiled.read("compare")
     before = yaml.safe_dump([spec, platform])
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINE))
@@ -161,18 +161,18 @@ def test_placing_again_replaces_what_was_placed(tmp_path):
         ({"profiles": {"gpu": {"shared_memory": "much"}}}, "profiles.gpu.shared_memory"),
         ({"profiles": {"gpu": {"shared_memroy": "1Gi"}}}, "did you mean 'shared_memory'?"),
         ({"steps": {"ingest": {"profile": "tpu"}}}, "no profile 'tpu'; there are cpu, gpu"),
-        ({"profiles": {"cpu": {"retry": {"longest": 600}}}}, "longest: KFP takes it as the budget of all"),
+        ({"profiles": {"cpu": {"retry": {"longest": 600}}}}, "longest: no longer supported"),
         ({"profiles": {"cpu": {"retry": {"factor": 1.5}}}}, "profiles.cpu.retry.factor"),
         ({"environment": {"variables": {"A B": "c"}}}, "environment.variables"),
     ],
 )
-def test_a_wrong_file_says_what_is_wrong(change, message, tmp_path):
+def test_invalid_hardware_file_is_rejected(change, message, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(change))
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_hardware(tmp_path / "mine.yaml")
 
 
-def test_a_step_without_a_place_is_an_error():
+def test_step_without_hardware_is_an_error():
     none = Hardware(profiles=HARDWARE.profiles, steps={})
     with pytest.raises(ValueError, match=r"steps: has no 'compare_job'|steps: has no '\w+'"):
         place(*compiled.read("compare"), none)

@@ -46,7 +46,7 @@ def run(tmp_path_factory):
     return folder, done
 
 
-def test_run_directory_has_what_the_contract_says(run):
+def test_run_directory_is_complete(run):
     folder, _ = run
     for name in (
         "architecture.json",
@@ -70,7 +70,7 @@ def test_every_artifact_of_a_step_has_content(run):
             assert Path(artifact["artifacts"][0]["uri"]).exists(), artifact
 
 
-def test_planted_pairs_are_found_and_said(run):
+def test_planted_pairs_are_found_and_printed(run):
     folder, done = run
     truth = json.loads((folder / "truth.json").read_text())["interactions"]
     found = Architecture.load(folder / "out" / "architecture.json")
@@ -88,7 +88,7 @@ def test_models_are_compared_on_the_same_rows(run):
     assert pq.read_table(folder / "out" / "predictions.parquet").num_rows == results.data.rows["test"]
 
 
-def test_stages_by_hand_give_the_same_bits_as_the_pipeline(run):
+def test_individual_stages_match_the_pipeline_bit_for_bit(run):
     folder, _ = run
 
     def stage(*arguments):
@@ -137,7 +137,7 @@ def test_wrong_key_names_the_right_one(run):
     assert not Path(folder / "y").exists()
 
 
-def test_a_comparison_as_a_pipeline_has_the_same_table_as_in_processes(run):
+def test_compare_pipeline_matches_compare_processes(run):
     folder, _ = run
     comparison = {k: RUN[k] for k in ("name", "data", "models", "seeds")} | {
         "evaluation": {"base": "fm", "bootstrap": 50},

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on, and one that changed starts anew."""
+"""A stopped run resumes, and a changed one starts over."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from ctrloom.config import RunConfig
 from ctrloom.runners import local, resume
 
 
-def test_only_a_stopped_run_of_the_same_request_goes_on(tmp_path):
+def test_only_a_stopped_run_of_the_same_request_resumes(tmp_path):
     assert not resume.begin(tmp_path, {"seeds": [1]})
     assert resume.begin(tmp_path, {"seeds": [1]})
     assert not resume.begin(tmp_path, {"seeds": [2]})
@@ -35,7 +35,7 @@ COMMAND = (sys.executable, "-m", "ctrloom", "run", "run.yaml", "--output")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A folder with a run that nobody stopped, in `whole`."""
+    """A folder with an uninterrupted run in `whole`."""
     folder = tmp_path_factory.mktemp("stopped")
     prepare(folder)
     subprocess.run([*COMMAND, "whole"], cwd=folder, check=True, capture_output=True)
@@ -44,7 +44,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["vocabulary", "search-autofis", "transfer"])
-def test_a_killed_run_goes_on_where_it_was_with_the_same_metrics(whole, step):
+def test_killed_run_resumes_with_the_same_metrics(whole, step):
     output = whole / step
     ended = kill([*COMMAND, step], whole, output, after=step)
     assert "ingest" in ended
@@ -59,7 +59,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_same_metrics(whole, step):
 @pytest.mark.parametrize(
     ("store", "kept"), [("gs://b/data", "gs://b/data"), ("sets", "{cwd}/sets"), (None, "{out}/data")]
 )
-def test_data_sets_may_be_kept_elsewhere(tmp_path, monkeypatch, store, kept):
+def test_store_may_be_outside_the_run_directory(tmp_path, monkeypatch, store, kept):
     asked = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(local, "run_pipeline", lambda _, parameters, *__: asked.append(parameters["store"]))

@@ -82,19 +82,19 @@ def test_the_gate_stops_a_promotion_and_the_champion_stays(folder):
 
 
 @pytest.mark.slow
-def test_a_challenger_that_meets_the_gate_becomes_champion(folder):
+def test_challenger_that_passes_the_gate_becomes_champion(folder):
     first = champion(folder)
     done, steps = retrain(folder, "daily")
-    assert "The challenger met every check" in done.stdout
+    assert "The challenger passed every check" in done.stdout
     assert "promote" in steps
     assert champion(folder) != first
     assert Registry(str(folder / "registry")).record().previous == first
 
 
-def test_what_a_user_can_mend_is_said_before_a_step_runs(folder):
+def test_user_errors_are_reported_before_a_step_runs(folder):
     for until, settings, told in (
-        ("monday", [], "'monday' is no day"),
-        ("2026-01-02", ["--set", "data.files=clicks.csv"], "no name has {date}"),
+        ("monday", [], "'monday' is not a date"),
+        ("2026-01-02", ["--set", "data.files=clicks.csv"], "no file name contains {date}"),
         ("2026-01-02", ["--set", "gate.min_acu=1"], "did you mean 'min_auc'"),
     ):
         command = ("scheduled-retrain", "daily.yaml", "--until", until, "--output", "x")

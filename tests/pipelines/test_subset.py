@@ -1,7 +1,7 @@
-"""Compiled pipelines keep to what means the same everywhere, and the check finds what does not."""
+"""Compiled pipelines keep to the subset that all runners run alike, and the check finds violations."""
 
 from pathlib import Path
-from typing import List, NamedTuple  # noqa: UP035  # KFP knows lists by this name
+from typing import List, NamedTuple  # noqa: UP035  # KFP needs this name for lists
 
 import pytest
 import yaml
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
-def test_compiled_pipelines_run_alike_everywhere(path):
+def test_compiled_pipelines_keep_to_the_subset(path):
     assert violations(*yaml.safe_load_all(path.read_text())) == []
 
 
@@ -206,7 +206,7 @@ def compile_to_spec(function, folder):
     return next(yaml.safe_load_all((folder / "pipeline.yaml").read_text()))
 
 
-def test_the_subset_leaves_room_for_branches_and_loops(tmp_path):
+def test_subset_allows_branches_and_loops(tmp_path):
     assert violations(compile_to_spec(fine, tmp_path)) == []
 
 
@@ -221,7 +221,7 @@ def test_the_subset_leaves_room_for_branches_and_loops(tmp_path):
         (one_of_artifacts, "OneOf of artifacts"),
         (
             loop_items_without_a_type,
-            "for-loop-1: loop item without a type that a step takes as NUMBER",
+            "for-loop-1: untyped loop item that a step takes as NUMBER",
         ),
         (loop_that_reads_its_list, "for-loop-1: the list 'pipelinechannel--numbers' is read inside the loop"),
         (list_passed_into_a_pipeline, "reads-all: list of artifacts 'all_made' passed into another DAG"),
@@ -232,7 +232,7 @@ def test_the_subset_leaves_room_for_branches_and_loops(tmp_path):
         (ignored_failure, "train: takes an output of a task whose failure it ignores"),
     ],
 )
-def test_what_is_outside_of_it_is_found(function, message, tmp_path):
+def test_violations_are_found(function, message, tmp_path):
     assert any(message in problem for problem in violations(compile_to_spec(function, tmp_path)))
 
 
@@ -246,7 +246,7 @@ def test_retries_need_a_budget_for_all_attempts(tmp_path):
     assert problems(300) == []
     (problem,) = problems(301)
     assert "retries within 900 seconds" in problem
-    assert "the budget of all 3 together" in problem
+    assert "must cover all 3 attempts" in problem
     assert "make: retries without a timeout" in violations(spec)[0]
 
 
@@ -258,5 +258,5 @@ def test_collected_parameters_passed_into_a_pipeline_are_found(tmp_path):
 def test_a_loop_over_nothing_is_found(tmp_path):
     spec = compile_to_spec(fine, tmp_path)
     loop = next(task for task in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in task)
-    loop["parameterIterator"]["items"] = {"raw": "[]"}  # kfp itself refuses to compile this
+    loop["parameterIterator"]["items"] = {"raw": "[]"}  # kfp refuses to compile this
     assert any("loop over nothing" in problem for problem in violations(spec))

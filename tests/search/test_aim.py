@@ -1,4 +1,4 @@
-"""AIM's search on planted interactions, and what holds for every search of both stages."""
+"""AIM's search on planted interactions, and properties of both stages."""
 
 from collections import Counter
 from itertools import combinations
@@ -49,7 +49,7 @@ def test_noise_keeps_almost_nothing(planted: Planting) -> None:
     assert len(found.architecture.interactions) <= 2
 
 
-def test_both_stages_leave_one_trace(both: Found) -> None:
+def test_stages_have_a_joint_trace(both: Found) -> None:
     trace, found = both.trace, both.architecture
     kept = {(c.fields, c.function) for c in trace.candidates if c.kept}
     assert kept == {(i.fields, i.function) for i in found.interactions}
@@ -65,7 +65,7 @@ def test_both_stages_leave_one_trace(both: Found) -> None:
         assert left == expected, each
 
 
-def test_the_controls_have_the_size_of_what_the_first_stage_found(both: Found) -> None:
+def test_controls_have_the_size_of_stage_one(both: Found) -> None:
     (given,) = both.controls["whole-embeddings"]
     assert given.positions == ()
     assert len(both.controls["random"]) == 3
@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_search(planted: Planting) -> None:
     assert first.trace.model_copy(update=clock) == second.trace.model_copy(update=clock)
 
 
-def test_candidates_of_higher_order_extend_what_their_function_kept() -> None:
+def test_higher_order_candidates_extend_interactions_of_their_function() -> None:
     made = planting(rows=20_000, fields=5, sizes=(8,), pairs=2, triples=1, seed=2)
     config = FAST.model_copy(update={"order": 4, "epochs": 3, "pool": 2})
     trace = aim.search_interactions(task_of(made), config, SETTINGS).trace
@@ -118,12 +118,12 @@ def test_ablations(planted: Planting, change: dict, functions: dict | None, posi
     assert bool(found.trace.embedding_gates) is positions
 
 
-def test_without_a_search_of_functions_there_are_only_pairs() -> None:
-    with pytest.raises(ConfigError, match="only pairs"):
+def test_without_function_search_order_must_be_2() -> None:
+    with pytest.raises(ConfigError, match="use order: 2"):
         AIMConfig.parse({"search_functions": False, "order": 3}, "search")
 
 
-def test_shared_tables_have_no_sizes_of_their_own_and_it_is_said_at_once(planted: Planting) -> None:
+def test_embedding_search_refuses_shared_tables_early(planted: Planting) -> None:
     shared = SETTINGS.model_copy(update={"shared_embeddings": True})
     with pytest.raises(ValueError, match="search_embeddings: false"):
         aim.search(task_of(planted), FAST, shared)
@@ -140,7 +140,7 @@ def test_fields_of_every_kind_can_be_searched() -> None:
     assert model(rows.ids_NC, rows.factors_NC).shape == (900,)
 
 
-def test_nothing_found_is_no_error_but_has_no_embeddings_to_search(planted: Planting) -> None:
+def test_empty_result_is_valid_but_refused_by_embedding_search(planted: Planting) -> None:
     config = FAST.model_copy(update={"threshold": 1e3})
     found = aim.search(task_of(planted, 4000), config, SETTINGS)
     assert found.architecture.interactions == ()
@@ -149,7 +149,7 @@ def test_nothing_found_is_no_error_but_has_no_embeddings_to_search(planted: Plan
 
 
 @pytest.mark.parametrize("function", ["inner", "vector_kernel", "scalar_kernel"])
-def test_a_position_is_of_use_where_all_fields_of_an_interaction_have_it(function: str) -> None:
+def test_product_positions_must_be_kept_in_all_fields(function: str) -> None:
     kept = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 1, 1]]).bool()
     alive, used = usable(kept, [(0, 1), (0, 2), (1, 2), (1, 3)], function)  # type: ignore[arg-type]
     assert alive == [True, True, False, True]
@@ -166,7 +166,7 @@ def test_an_outer_product_needs_any_position_of_each_field() -> None:
     assert used.int().tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]
 
 
-def test_what_carries_more_information_keeps_more_positions() -> None:
+def test_higher_rank_pairs_keep_more_positions() -> None:
     """Pairs whose terms have rank 1 need fewer positions than those of rank 5, at the same strength."""
     sizes = {}
     for rank in (1, 5):

@@ -75,7 +75,7 @@ def without_clock(trace: SearchTrace) -> SearchTrace:
     return trace.model_copy(update={"seconds": 0.0, "rows_per_second": 0.0})
 
 
-def test_the_same_seed_gives_the_same_search_to_the_last_bit(planted: Planting) -> None:
+def test_same_seed_gives_a_bit_identical_search(planted: Planting) -> None:
     rows, hyper = planted.rows[:4000], Hyperparameters(embedding_size=4)
     config = SMALL.model_copy(update={"epochs": 2, "order": 3})
     first, second = (search(rows, planted.schema, config, hyper) for _ in range(2))
@@ -142,13 +142,13 @@ def test_a_pool_extends_the_strongest_of_the_order_below(pool: int | None) -> No
         assert len(best) == len(found.architecture.of_order(order))
 
 
-def test_a_pool_of_nothing_ends_the_search(planted: Planting) -> None:
+def test_empty_pool_ends_the_search(planted: Planting) -> None:
     config = SMALL.model_copy(update={"threshold": 1e3, "order": 4, "epochs": 1, "candidates": "pool"})
     architecture, trace = search(planted.rows[:5000], planted.schema, config, HYPER)
     assert (architecture.interactions, trace.orders, len(trace.candidates)) == ((), (2,), 15)
 
 
-def test_more_candidates_than_memory_holds_are_refused() -> None:
+def test_candidates_larger_than_memory_are_refused() -> None:
     schema, config = tokens(200), SMALL.model_copy(update={"order": 4})
     with pytest.raises(
         ValueError, match=r"all 64,684,950 interactions of order 4 .*use search.candidates: pool"
@@ -157,7 +157,7 @@ def test_more_candidates_than_memory_holds_are_refused() -> None:
 
 
 def four_planted() -> Planting:
-    """Clicks with a pair, a triple and an interaction of four fields; none can stand in for another."""
+    """Clicks with a pair, a triple and an interaction of four fields, none of which can replace another."""
     schema = tokens(6, 6)
     ids = np.random.default_rng(0).integers(2, 6, (10_000, 6)).astype(np.int32)
     a, b, c, d = (np.where(ids[:, f] < 4, 1.0, -1.0) for f in range(4))
@@ -177,11 +177,11 @@ def pairs_searched_again(searched: Searched) -> set[tuple[str, ...]]:
     }
 
 
-def test_orders_in_sequence_leave_the_pairs_alone(third: Searched) -> None:
+def test_sequential_search_fixes_lower_orders(third: Searched) -> None:
     assert not pairs_searched_again(third)
 
 
-def test_a_joint_search_goes_over_the_kept_pairs_again(joint: Searched) -> None:
+def test_joint_search_searches_kept_pairs_again(joint: Searched) -> None:
     _, _, architecture, trace = joint
     begin = [s for s, threshold in enumerate(trace.path_threshold) if threshold == 0][1]
     after_pairs = {
@@ -194,7 +194,7 @@ def test_a_joint_search_goes_over_the_kept_pairs_again(joint: Searched) -> None:
 
 
 def check_trace(config: AutoFISConfig, rows: int, architecture: Architecture, trace: SearchTrace) -> None:
-    """What holds for every search, whatever it found."""
+    """Properties of every trace."""
     fields = architecture.fields
     assert {c.fields for c in trace.candidates} == {
         t for order in range(2, config.order + 1) for t in combinations(fields, order)
@@ -210,7 +210,7 @@ def check_trace(config: AutoFISConfig, rows: int, architecture: Architecture, tr
     assert trace.steps == trace.path_steps[-1] == config.epochs * len(trace.orders) * per_epoch
     assert list(trace.path_steps) == sorted(trace.path_steps)
     assert len(trace.path_steps) <= 62 * len(trace.orders)
-    # Each order begins at gate_init, and its threshold climbs from 0 to what the configuration says.
+    # Each order starts at gate_init, and its threshold increases from 0 to the configured one.
     begins = [s for s, threshold in enumerate(trace.path_threshold) if threshold == 0]
     assert len(begins) == len(trace.orders)
     for begin, end in zip(begins, [*begins[1:], len(trace.path_steps)], strict=True):
@@ -218,7 +218,7 @@ def check_trace(config: AutoFISConfig, rows: int, architecture: Architecture, tr
         assert at_start == pytest.approx([config.gate_init] * len(at_start), abs=1.1e-3)
         assert np.all(np.diff(trace.path_threshold[begin:end]) > 0)
         assert trace.path_threshold[end - 1] == pytest.approx(config.threshold * config.gate_init, rel=1e-9)
-    # The gate at the end is the accumulator, soft-thresholded.
+    # The final gate is the soft-thresholded accumulator.
     for i, candidate in enumerate(trace.candidates):
         end = max(s for s, gates in enumerate(trace.path_gates) if gates[i] is not None)
         assert trace.path_gates[end][i] == candidate.gate
@@ -261,7 +261,7 @@ def test_small_data_make_small_batches(planted: Planting, rows: int, steps: int)
     assert trace.steps == trace.path_steps[-1] == steps
 
 
-def test_a_given_c_is_taken_as_it_is(planted: Planting) -> None:
+def test_given_c_overrides_threshold(planted: Planting) -> None:
     config = SMALL.model_copy(
         update={"c": 0.01, "mu": 0.7, "epochs": 1, "gate_decay": 1.0, "batch_size": 500}
     )
@@ -282,7 +282,7 @@ def test_columns_of_every_kind_can_be_searched() -> None:
     assert len(trace.candidates) == 3
 
 
-def test_a_search_that_diverges_says_so() -> None:
+def test_diverged_search_raises() -> None:
     schema = tokens(3)
     config = AutoFISConfig(batch_size=100, epochs=1, learning_rate=1e30)
     with pytest.raises(ValueError, match="diverged"):

@@ -41,14 +41,14 @@ def valid_auc(name: str, architecture: Architecture, task: Task, hyper: Hyperpar
     return fit(model, task.train, task.valid, hyper, 0, name).best_epoch.valid_auc
 
 
-def test_the_found_graph_sees_planted_pairs_that_lr_cannot_see(made: Planting, found: Found) -> None:
+def test_found_graph_beats_lr_on_planted_pairs(made: Planting, found: Found) -> None:
     task = split(made)
     lr = Hyperparameters(epochs=6, batch_size=500, learning_rate=0.01)
     plain = valid_auc("lr", Architecture.complete(made.schema.names), task, lr)
     assert valid_auc("autopi", found.architecture, task, HYPER) > plain + 0.05
 
 
-def test_the_graph_is_what_the_strengths_say(found: Found) -> None:
+def test_graph_has_the_strongest_operators(found: Found) -> None:
     cells, trace = found.architecture.cells, found.trace
     assert cells is not None
     for name, edges, count in (("interaction", cells.interaction, 3), ("ensemble", cells.ensemble, 5)):
@@ -65,7 +65,7 @@ def test_the_graph_is_what_the_strengths_say(found: Found) -> None:
     assert max(learned) > 1.05 * min(learned)
 
 
-def test_a_graph_of_what_is_missed_sees_planted_pairs_too(made: Planting) -> None:
+def test_perturbation_graph_beats_lr_on_planted_pairs(made: Planting) -> None:
     task = split(made)
     config = CONFIG.model_copy(update={"choose_by": "perturbation", "choosing_rows": 1000})
     found = autopi.search(task, config, HYPER)
@@ -83,7 +83,7 @@ def test_a_graph_of_what_is_missed_sees_planted_pairs_too(made: Planting) -> Non
     assert valid_auc("autopi", found.architecture, task, HYPER) > plain + 0.05
 
 
-def test_the_trace_says_what_it_cost(found: Found) -> None:
+def test_trace_reports_the_cost(found: Found) -> None:
     trace = found.trace
     assert (trace.method, trace.base, trace.orders, trace.candidates) == ("autopi", "autopi", (), ())
     assert trace.epochs == 4
@@ -111,7 +111,7 @@ def test_the_same_seed_finds_the_same_strengths(made: Planting) -> None:
     assert first.operators != other.operators
 
 
-def test_weights_and_strengths_learn_from_different_rows(
+def test_weights_and_strengths_are_trained_on_disjoint_rows(
     made: Planting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marked = torch.arange(2000, dtype=torch.float32)
@@ -136,7 +136,7 @@ def test_weights_and_strengths_learn_from_different_rows(
     assert seen["weights"].isdisjoint(seen["gates"])
 
 
-def test_frozen_epochs_leave_the_strengths_alone(made: Planting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_epochs_do_not_update_strengths(made: Planting, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
     gates = autopi._BiLevel._weights_and_gates
 
@@ -155,7 +155,7 @@ def test_frozen_epochs_leave_the_strengths_alone(made: Planting, monkeypatch: py
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_weights_move_as_their_optimizer_says(made: Planting, optimizer: str) -> None:
+def test_weights_follow_the_configured_optimizer(made: Planting, optimizer: str) -> None:
     rows = made.rows[:400]
     settings = {"optimizer": optimizer, "learning_rate": 0.01, "embedding_l2": 0.5, "weight_decay": 0.3}
     config = CONFIG.model_copy(update={**settings, "clip": 1e9})
@@ -179,14 +179,14 @@ def test_weights_move_as_their_optimizer_says(made: Planting, optimizer: str) ->
         torch.testing.assert_close(moved, expected, rtol=2e-3, atol=2e-6)
 
 
-def test_the_temperature_falls_to_1() -> None:
+def test_temperature_decreases_to_1() -> None:
     assert temperature(1, 20) == pytest.approx(1 + math.log(20))
     assert temperature(20, 20) == 1
     assert temperature(4, 20) == pytest.approx((1 + math.log(20)) / (1 + math.log(4)))
     assert temperature(1, 1) == 1
 
 
-def test_noisy_skips_are_asked_for(made: Planting) -> None:
+def test_noisy_skips_are_optional(made: Planting) -> None:
     rows = made.rows[:100]
     for noisy, noise in ((False, 0.0), (True, 0.03)):
         config = CONFIG.model_copy(update={"noisy_skip": noisy})
@@ -208,7 +208,7 @@ def test_the_best_of_random_graphs_is_the_best_on_validation_rows(made: Planting
     assert found.trace.epochs == 6
     assert found.trace.seconds >= sum(sample.seconds for sample in samples)
     assert found.controls == {}
-    # The same figures again when that graph is trained alone.
+    # Training that graph individually gives the same metrics.
     seed_everything(4)
     model = build("autopi", found.architecture, task.schema, hyper)
     assert (

@@ -40,13 +40,13 @@ def sizes(architecture: Architecture) -> dict[int, int]:
 
 @settings(deadline=None)
 @given(tuples=FOUND, seed=st.integers(0, 1000))
-def test_a_random_control_has_the_size_of_what_was_found(tuples: list[tuple[str, ...]], seed: int) -> None:
+def test_random_control_has_the_size_of_the_result(tuples: list[tuple[str, ...]], seed: int) -> None:
     drawn = random_like(found(tuples), searched(EVERY), seed)
     assert sizes(drawn) == sizes(found(tuples))
     assert drawn.fields == FIELDS
     assert all(interaction.score is None for interaction in drawn.interactions)
     assert drawn == random_like(found(tuples), searched(EVERY), seed)
-    Architecture.model_validate(drawn.model_dump())  # in field order, none twice
+    Architecture.model_validate(drawn.model_dump())  # in field order, no duplicates
 
 
 def test_random_controls_reach_every_interaction_about_equally_often() -> None:
@@ -58,7 +58,7 @@ def test_random_controls_reach_every_interaction_about_equally_often() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_controls_draw_from_what_was_searched(seed: int) -> None:
+def test_random_controls_are_drawn_from_candidates(seed: int) -> None:
     pool = [("a", "b", "c"), ("a", "b", "e"), ("b", "d", "e")]
     trace = searched([*combinations(FIELDS, 2), *pool])
     drawn = random_like(found([("a", "b"), ("a", "b", "c"), ("a", "b", "e")]), trace, seed)
@@ -90,7 +90,7 @@ def test_the_best_by_score_are_the_top(tuples: list[tuple[str, ...]], scores: li
     Architecture.model_validate(best.model_dump())
 
 
-def test_controls_say_what_they_are() -> None:
+def test_controls_name_their_method() -> None:
     assert random_like(found([("a", "b")]), searched(EVERY), 0).method == "random"
     assert best_by_score(found([("a", "b")]), {("a", "b"): 0.5}).method == "statistics-auc"
 

@@ -22,7 +22,7 @@ QUICK = Schedule(
     threshold=1.0,
     gate_warm_up=1,
 )
-NOTHING = 1e-30  # a learning rate at which nothing moves
+NOTHING = 1e-30  # a learning rate without any effect
 SCHEMA = tokens(4)
 ROWS = rows_of(SCHEMA, 1000)
 
@@ -36,7 +36,7 @@ def stage_of(rows: Batch, gate_rows: Batch | None, schema: Schema = SCHEMA, **ch
 
 
 def trained(rows: Batch, gate_rows: Batch | None, **changes: float) -> tuple[list[float], dict]:
-    """Gates and weights at the end."""
+    """Final gates and weights."""
     stage = stage_of(rows, gate_rows, **changes)
     stage.run("test")
     learned = {n: p.detach().clone() for n, p in stage.model.named_parameters() if "gate_P" not in n}
@@ -48,24 +48,24 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def mixed(rows: Batch) -> Batch:
-    """The same rows with labels that say nothing."""
+    """The same rows with uninformative labels."""
     return Batch(
         rows.ids_NC, rows.label_N[torch.randperm(len(rows), generator=torch.Generator().manual_seed(5))]
     )
 
 
-def test_weights_do_not_learn_from_the_rows_of_the_gates() -> None:
+def test_weights_are_not_trained_on_gate_rows() -> None:
     for_weights, for_gates = ROWS[:500], ROWS[500:]
     still = {"gate_learning_rate": NOTHING, "threshold": NOTHING}
     weights = trained(for_weights, for_gates, **still)[1]
     assert same(weights, trained(for_weights, mixed(for_gates), **still)[1])
     assert not same(weights, trained(mixed(for_weights), for_gates, **still)[1])
-    # Through gates that move they do see them, and on common batches they see them directly.
+    # They depend on gate rows through updated gates, and directly if both share batches.
     assert not same(trained(for_weights, for_gates)[1], trained(for_weights, mixed(for_gates))[1])
     assert not same(trained(ROWS, None, **still)[1], weights)
 
 
-def test_gates_do_not_learn_from_the_rows_of_the_weights() -> None:
+def test_gates_are_not_trained_on_weight_rows() -> None:
     for_weights, for_gates = ROWS[:500], ROWS[500:]
     still = {"learning_rate": NOTHING}
     gates = trained(for_weights, for_gates, **still)[0]
@@ -81,7 +81,7 @@ def test_one_bi_level_epoch_sees_every_row_once() -> None:
     assert (sum(seen), len(seen), stage.steps, stage.rows_seen) == (1000, 10, 5, 1000)
 
 
-def test_halves_are_the_rows_in_two() -> None:
+def test_halves_partition_the_rows() -> None:
     rows = Batch(torch.arange(11).int().unsqueeze(1), torch.zeros(11))
     one, two = halves(rows, torch.Generator().manual_seed(0))
     assert (len(one), len(two)) == (5, 6)
@@ -89,7 +89,7 @@ def test_halves_are_the_rows_in_two() -> None:
     assert sorted(together) == list(range(11)) != together
 
 
-def test_a_stage_knows_each_gate_by_its_fields_and_function() -> None:
+def test_candidates_have_fields_and_function_of_their_gates() -> None:
     model = torch.nn.ParameterList([torch.zeros(2), torch.zeros(1), torch.zeros(2, 3)])
     pairs = (("a", "b"), ("a", "c"))
     groups = [Group(model[0], pairs), Group(model[1], pairs[1:], "outer")]
@@ -102,7 +102,7 @@ def test_a_stage_knows_each_gate_by_its_fields_and_function() -> None:
         (("a", "c"), "outer", -2.0),
     ]
     assert len(stage.candidates) == 3
-    # Gates on something else than interactions need no names.
+    # Gates that are not on interactions need no fields.
     whole = Stage(model, [Group(model[2])], ROWS, QUICK, torch.Generator())
     assert whole.final_gates == pytest.approx([0.6] * 6, abs=1.1e-3)
     assert sum(len(g["params"]) for g in whole.adam.param_groups) == 2  # the other gates are weights
@@ -124,7 +124,7 @@ def test_few_rows_make_small_batches(rows: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("config", [AutoFISConfig(c=0.1, embedding_l2=1e-3), AIMConfig(mu=0.7)])
-def test_a_schedule_takes_what_a_configuration_has(config: AutoFISConfig | AIMConfig) -> None:
+def test_schedule_is_built_from_a_configuration(config: AutoFISConfig | AIMConfig) -> None:
     hyper = Hyperparameters(precision="bfloat16", embedding_optimizer="lazy_adam")
     schedule = Schedule.of(config, hyper, warm_up=7)
     assert (schedule.precision, schedule.embedding_optimizer) == ("bfloat16", "lazy_adam")

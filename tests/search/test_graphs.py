@@ -13,7 +13,7 @@ def edges_of(inputs: int, nodes: int) -> list[tuple[int, int]]:
 
 
 def best_pairs(edges: list[tuple[int, int]], strength: np.ndarray, node: int) -> set[tuple[int, int]]:
-    """Of all ways to take two edges with distinct sources into a node, an operator each: the heaviest."""
+    """The strongest two operators into a node from distinct sources, by brute force."""
     into = [e for e, (_, target) in enumerate(edges) if target == node]
     choices = product(combinations(into, min(2, len(into))), product(range(6), repeat=min(2, len(into))))
     chosen, operators = max(choices, key=lambda c: sum(strength[e, o] for e, o in zip(*c, strict=True)))
@@ -22,7 +22,7 @@ def best_pairs(edges: list[tuple[int, int]], strength: np.ndarray, node: int) ->
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("inputs", "nodes"), [(1, 4), (2, 4), (2, 1), (1, 3)])
-def test_the_two_heaviest_operators_from_distinct_nodes_stay(inputs: int, nodes: int, seed: int) -> None:
+def test_strongest_keeps_two_operators_from_distinct_nodes(inputs: int, nodes: int, seed: int) -> None:
     edges = edges_of(inputs, nodes)
     strength = np.random.default_rng(seed).random((len(edges), 6))
     kept = strongest(edges, strength.tolist())
@@ -35,7 +35,7 @@ def test_the_two_heaviest_operators_from_distinct_nodes_stay(inputs: int, nodes:
     assert [(e.target, e.source) for e in kept] == sorted((e.target, e.source) for e in kept)
 
 
-def test_of_equally_strong_operators_the_first_stays() -> None:
+def test_strongest_breaks_ties_by_order() -> None:
     kept = strongest([(0, 3), (1, 3), (2, 3)], [[0.1] * 6] * 3)
     assert [(e.source, e.operator) for e in kept] == [(0, "skip"), (1, "skip")]
 

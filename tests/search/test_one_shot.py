@@ -1,4 +1,4 @@
-"""Graphs that share weights."""
+"""One-shot search with shared weights."""
 
 from collections import Counter
 
@@ -48,7 +48,7 @@ def found(task: Task) -> Found:
     return autopi.search(task, CONFIG, HYPER)
 
 
-def test_the_best_finalist_on_validation_rows_stays(task: Task, found: Found) -> None:
+def test_best_finalist_on_validation_rows_is_selected(task: Task, found: Found) -> None:
     samples = found.trace.samples
     assert len({sample.cells for sample in samples}) == len(samples) == 3
     best = min(samples, key=lambda sample: sample.valid_logloss)
@@ -60,7 +60,7 @@ def test_the_best_finalist_on_validation_rows_stays(task: Task, found: Found) ->
     assert again.best_epoch.valid_logloss == best.valid_logloss
 
 
-def test_it_sees_planted_pairs_that_lr_cannot_see(task: Task, found: Found) -> None:
+def test_one_shot_graph_beats_lr_on_planted_pairs(task: Task, found: Found) -> None:
     seed_everything(0)
     hyper = Hyperparameters(epochs=6, batch_size=500, learning_rate=0.01)
     lr = build("lr", Architecture.complete(task.schema.names), task.schema, hyper)
@@ -68,7 +68,7 @@ def test_it_sees_planted_pairs_that_lr_cannot_see(task: Task, found: Found) -> N
     assert max(sample.valid_auc for sample in found.trace.samples) > plain + 0.05
 
 
-def test_finalists_lose_least_with_the_shared_weights(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finalists_have_the_lowest_shared_weight_loss(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[list[CellGraph], np.ndarray]] = []
     losses = one_shot._Shared.losses
 
@@ -83,7 +83,7 @@ def test_finalists_lose_least_with_the_shared_weights(task: Task, monkeypatch: p
     ordered = sorted(zip(loss_C, range(30), strict=True))
     assert [sample.cells for sample in found.trace.samples] == [graphs[c] for _, c in ordered[:3]]
 
-    # The heat map: what the best three of thirty have in common.
+    # The heat map: operator frequencies of the best three of thirty.
     best = [graphs[c] for _, c in ordered[:3]]
     for operator in found.trace.operators:
         place = (operator.cell, operator.source, operator.target, operator.operator)
@@ -94,7 +94,7 @@ def test_finalists_lose_least_with_the_shared_weights(task: Task, monkeypatch: p
     assert len(found.trace.operators) == (3 + 5) * len(OPERATORS)
 
 
-def test_a_shared_model_that_became_a_graph_is_the_model_of_that_graph(task: Task) -> None:
+def test_shared_model_with_active_graph_matches_that_graph(task: Task) -> None:
     shared, graph = one_shot._Shared(task, CONFIG, HYPER), random_graph(2, 5)
     shared.become(graph)
     found = Architecture(method="autopi", fields=task.schema.names, interactions=(), cells=graph)
@@ -118,7 +118,7 @@ def test_a_shared_model_that_became_a_graph_is_the_model_of_that_graph(task: Tas
     assert trained == {place for place in places(graph) if place[3] != "skip"}
 
 
-def test_every_step_trains_another_graph(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_step_trains_a_new_graph(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: Counter[CellGraph] = Counter()
     become = one_shot._Shared.become
 
@@ -132,7 +132,7 @@ def test_every_step_trains_another_graph(task: Task, monkeypatch: pytest.MonkeyP
     assert len(seen) > 110
 
 
-def test_the_same_seed_finds_the_same(task: Task) -> None:
+def test_same_seed_gives_the_same_search(task: Task) -> None:
     few = CONFIG.model_copy(update={"epochs": 1, "candidates": 8, "finalists": 2, "finalist_epochs": 1})
     small = Task(task.train[:3000], task.valid[:1000], task.schema)
     first, again, other = (
@@ -142,7 +142,7 @@ def test_the_same_seed_finds_the_same(task: Task) -> None:
     assert first.trace.operators == again.trace.operators != other.trace.operators
 
 
-def test_the_trace_says_what_it_cost_and_controls_are_random_graphs(found: Found) -> None:
+def test_trace_reports_the_cost_and_controls_are_random_graphs(found: Found) -> None:
     trace = found.trace
     assert (trace.method, trace.epochs, trace.steps) == ("autopi", 3, 3 * 40)
     assert trace.seconds > sum(sample.seconds for sample in trace.samples)

@@ -1,4 +1,4 @@
-"""The relaxed model against loops; what a search chooses on planted clicks; its schedule and its trace."""
+"""The relaxed model compared with loops; a search on planted clicks; its schedule and trace."""
 
 from itertools import combinations
 from typing import Any
@@ -32,7 +32,7 @@ def relaxed(**settings: Any) -> Relaxed:
     return model.double()
 
 
-def test_slots_are_mixtures_of_the_two_vectors() -> None:
+def test_slots_mix_both_vectors() -> None:
     model = relaxed().eval()
     model.temperature.fill_(0.4)
     with torch.no_grad():
@@ -58,12 +58,12 @@ def test_slots_are_mixtures_of_the_two_vectors() -> None:
         np.testing.assert_allclose(seen[0][b].numpy(), np.concatenate(slots), rtol=0, atol=1e-12)
 
 
-def test_noise_is_there_in_training_alone_and_only_where_it_is_asked_for() -> None:
+def test_gumbel_noise_is_optional_and_active_only_in_training() -> None:
     plain, noisy = relaxed().train(), relaxed(gumbel=True).train()
     assert torch.equal(plain.probabilities(), plain.probabilities())
     draws = torch.stack([noisy.probabilities().argmax(1) for _ in range(3000)])
     shares = torch.stack([(draws == k).double().mean(0) for k in range(3)], 1)
-    # The likeliest choice under Gumbel noise is drawn as the softmax of the logits says.
+    # With Gumbel noise, the argmax is distributed as the softmax of the logits.
     torch.testing.assert_close(shares, noisy.logit_P3.softmax(1), rtol=0, atol=0.04)
     assert torch.equal(noisy.eval().probabilities(), noisy.logit_P3.softmax(1))
 
@@ -95,7 +95,7 @@ def found(clicks: Planting) -> Found:
     return run(clicks, epochs=2)
 
 
-def test_planted_pairs_are_modelled_as_they_were_made(clicks: Planting, found: Found) -> None:
+def test_planted_pairs_get_the_right_choice(clicks: Planting, found: Found) -> None:
     chosen = choices(found.architecture)
     small = {f"field_{f:02d}" for f in (0, 2, 4)}
     expected = {pair: "memorize" if small.issuperset(pair) else "hadamard" for pair in clicks.interactions}
@@ -126,7 +126,7 @@ def test_the_trace_has_three_candidates_per_pair(clicks: Planting, found: Found)
     assert first.max() < 0.6
 
 
-def test_controls_are_both_whole_models_and_draws(found: Found) -> None:
+def test_controls_are_all_memorize_all_factorize_and_random(found: Found) -> None:
     controls = found.controls
     assert set(controls) == {"all-memorize", "all-hadamard", "random"}
     for function in ("memorize", "hadamard"):
@@ -144,7 +144,7 @@ def little(**config: Any) -> Found:
     return run(made, random_draws=0, **config)
 
 
-def test_the_same_seed_gives_the_same_search_to_the_last_bit() -> None:
+def test_same_seed_gives_a_bit_identical_search() -> None:
     first, second, other = (little(epochs=2, seed=seed, bi_level=True) for seed in (0, 0, 1))
     assert first.architecture == second.architecture
     assert first.trace.candidates == second.trace.candidates
@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_search_to_the_last_bit() -> None:
 @pytest.mark.parametrize(
     ("decay", "passes"), [(None, 1.0), (0.5 / 18, 2.0), (0.0, None)], ids=["default", "given", "never"]
 )
-def test_the_temperature_falls_with_training_steps(
+def test_temperature_decreases_with_steps(
     monkeypatch: pytest.MonkeyPatch, decay: float | None, passes: float | None
 ) -> None:
     temperatures: list[float] = []
@@ -178,7 +178,7 @@ def test_the_temperature_falls_with_training_steps(
     assert temperatures[-1] == pytest.approx(0.01)
 
 
-def test_logits_stay_as_they_are_while_weights_warm_up() -> None:
+def test_warm_up_does_not_update_logits() -> None:
     once, later = (little(epochs=1, warm_up=passes, batch_size=64).trace for passes in (0, 2))
     assert later.path_gates[0] == once.path_gates[0]
     assert later.path_gates[1] != once.path_gates[1]
@@ -186,7 +186,7 @@ def test_logits_stay_as_they_are_while_weights_warm_up() -> None:
     assert once.steps == later.steps
 
 
-def test_the_best_validation_epoch_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_best_validation_epoch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     aucs = iter([0.7, 0.9, 0.8, 0.85, 0.6])
     validated = optinter.validated
     kept: list[np.ndarray] = []
@@ -202,7 +202,7 @@ def test_the_best_validation_epoch_decides(monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_array_equal(gates, kept[1])
 
 
-def test_bi_level_logits_learn_from_rows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bi_level_logits_are_trained_on_separate_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[int]] = {"weights": set(), "logits": set()}
     loss_of = optinter.loss_of
 
@@ -210,7 +210,7 @@ def test_bi_level_logits_learn_from_rows_of_their_own(monkeypatch: pytest.Monkey
         seen["logits"] |= {hash(tuple(row)) for row in batch.ids_NC.tolist()}
         return loss_of(model, batch)
 
-    made = planting(rows=1500, fields=4, sizes=(400,), pairs=1, zipf=0.0)  # rows are hardly ever alike
+    made = planting(rows=1500, fields=4, sizes=(400,), pairs=1, zipf=0.0)  # nearly all rows are distinct
     schema, keys = with_crosses(made)
     monkeypatch.setattr(optinter, "loss_of", of_logits)
     config = OptInterConfig(bi_level=True, epochs=2, random_draws=0, batch_size=64)
@@ -221,12 +221,12 @@ def test_bi_level_logits_learn_from_rows_of_their_own(monkeypatch: pytest.Monkey
     assert not seen["weights"] & seen["logits"]
 
 
-def test_data_without_crosses_are_refused_with_the_way_out() -> None:
+def test_data_without_cross_features_is_refused() -> None:
     made = planting(rows=200, fields=3, sizes=(4,), pairs=1)
     with pytest.raises(ValueError, match=r"set vocabulary\.crosses"):
         optinter.search(Task(made.rows, made.rows, made.schema), OptInterConfig(), HYPER)
 
 
-def test_a_search_that_diverges_says_so() -> None:
+def test_diverged_search_raises() -> None:
     with pytest.raises(ValueError, match="diverged"):
         little(learning_rate=1e30, epochs=1)

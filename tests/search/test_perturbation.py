@@ -1,4 +1,4 @@
-"""Choosing by what is missed, where it is known what each operator and edge is worth."""
+"""Perturbation-based selection, with known contributions of operators and edges."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ SHAPE = Shape(fields=3, size=2, heads=1, reduction=3)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_is_missed_most_stays(seed: int) -> None:
+def test_most_missed_operators_and_edges_are_kept(seed: int) -> None:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     cells = {"interaction": MixedCell(1, 3, SHAPE), "ensemble": MixedCell(2, 3, SHAPE)}
@@ -40,10 +40,10 @@ def test_what_is_missed_most_stays(seed: int) -> None:
             assert {(e.source, e.operator) for e in edges if e.target == node} == expected
     assert (
         asked == (6 + 9) * 6 + 3 + 3 + 4
-    )  # of every edge each operator; of nodes with more than two edges each
+    )  # all operators of every edge, and all edges of nodes with more than two
 
 
-def test_the_cells_end_as_the_graph_and_their_weights_stay() -> None:
+def test_cells_end_as_the_graph_with_unchanged_weights() -> None:
     torch.manual_seed(0)
     cells = {"interaction": MixedCell(1, 3, SHAPE).eval(), "ensemble": MixedCell(2, 3, SHAPE).eval()}
     before = {n: p.clone() for n, p in cells["ensemble"].mixtures.named_parameters()}

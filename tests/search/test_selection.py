@@ -60,7 +60,7 @@ def test_planted_pairs_are_among_the_best(planted: Planting, method: str) -> Non
     assert planted.interactions <= set(found.architecture.of_order(2))
 
 
-def test_corrected_information_forgives_pairs_of_few_values() -> None:
+def test_corrected_information_removes_the_bias_of_many_values() -> None:
     schema = schema_of(*[("categorical", 150)] * 3, ("categorical", 3), ("categorical", 3))
     rows = rows_of(schema, 6000)
     d, e = (rows.ids_NC[:, i].numpy() - schema.offsets[i] for i in (3, 4))
@@ -74,7 +74,7 @@ def test_corrected_information_forgives_pairs_of_few_values() -> None:
     assert [c.mutual_information for c in fair.trace.candidates] == [c.gate for c in plain.trace.candidates]
 
 
-def test_random_selections_differ_by_seed_alone(made: Planting) -> None:
+def test_random_selections_depend_only_on_the_seed(made: Planting) -> None:
     chosen = [select(made, "random", {2: 3, 3: 2}, seed=seed).architecture for seed in (0, 0, 1, 2)]
     assert chosen[0] == chosen[1]
     assert len({c.fingerprint for c in chosen}) == 3
@@ -89,19 +89,19 @@ def test_random_selections_differ_by_seed_alone(made: Planting) -> None:
         ("mutual_information", {"unpruned", "random", "statistics-auc"}),
     ],
 )
-def test_a_selection_is_not_its_own_control(made: Planting, method: str, controls: set[str]) -> None:
+def test_selection_excludes_its_own_control(made: Planting, method: str, controls: set[str]) -> None:
     found = select(made, method, {2: 3})
     assert set(found.controls) == controls
     assert all(len(a.of_order(2)) == 3 for name in controls - {"unpruned"} for a in found.controls[name])
 
 
-def test_more_than_there_are_is_refused(made: Planting) -> None:
-    with pytest.raises(ValueError, match=r"16 interactions of order 2.* 6 fields have 15; use 2: 15 or less"):
+def test_keep_larger_than_candidates_is_refused(made: Planting) -> None:
+    with pytest.raises(ValueError, match=r"16 interactions of order 2.* only 15; use 2: 15 or less"):
         select(made, "random", {2: 16})
     assert len(select(made, "random", {2: 15}).architecture.interactions) == 15
 
 
-def test_keep_is_needed_and_survives_a_file(made: Planting) -> None:
+def test_keep_is_required_and_round_trips(made: Planting) -> None:
     with pytest.raises(ConfigError, match="keep"):
         search_config({"method": "random"})
     with pytest.raises(ConfigError, match="keep"):

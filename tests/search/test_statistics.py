@@ -14,7 +14,7 @@ def rows(ids: list[list[int]], factors: list[list[float]]) -> Batch:
     return Batch(ids_NC, torch.zeros(len(ids)), torch.tensor(factors))
 
 
-def test_sets_and_numbers_have_codes_of_their_own():
+def test_multivalued_and_numeric_fields_get_codes():
     train = rows(
         [[2, 3, 4, 1], [2, 4, 3, 1], [3, 3, 0, 1], [4, 0, 0, 0]],
         [[1, 0.5, 0.5, 0.1], [1, 0.5, 0.5, 0.9], [1, 1, 0, 0.1], [1, 1, 0, 1]],

@@ -1,4 +1,4 @@
-"""AIM's stages over files: each alone, both at once, and what is refused."""
+"""AIM's stages over files: individually, together, and invalid input."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def found(folder: Path) -> Architecture:
     return Architecture.load(folder / "architecture.json").model_copy(update={"provenance": None})
 
 
-def test_the_stages_one_by_one_are_the_whole_search(folders: Path) -> None:
+def test_both_stages_match_the_whole_search(folders: Path) -> None:
     assert found(folders / "second") == found(folders / "whole")
     clock = {"seconds": 0.0, "rows_per_second": 0.0}
     traces = [SearchTrace.load(folders / name / "search.json") for name in ("second", "whole")]
@@ -42,7 +42,7 @@ def test_the_stages_one_by_one_are_the_whole_search(folders: Path) -> None:
     assert names[0] == names[1]
 
 
-def test_the_first_stage_has_whole_embeddings_and_is_a_control_of_the_second(folders: Path) -> None:
+def test_first_stage_has_full_embeddings_and_is_a_control(folders: Path) -> None:
     first, second = found(folders / "first"), found(folders / "second")
     assert first.embedding_size is None
     assert second.embedding_size == 4
@@ -60,15 +60,15 @@ def test_what_the_stages_found_can_be_retrained(mixed: Dataset, folders: Path, t
     assert parameters["aim"] <= parameters["aim-whole-embeddings"]
 
 
-def test_the_second_stage_can_be_left_out(mixed: Dataset, folders: Path, tmp_path: Path) -> None:
+def test_second_stage_can_be_disabled(mixed: Dataset, folders: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"search_embeddings": False})
     manifest = mixed.base / "manifest.json"
     stages.aim_search_embeddings(manifest, folders / "first", config, MODELS, tmp_path / "same")
     assert found(tmp_path / "same") == found(folders / "first")
 
 
-def test_the_second_stage_goes_on_from_the_first_alone(mixed: Dataset, folders: Path, tmp_path: Path) -> None:
+def test_second_stage_accepts_only_first_stage_output(mixed: Dataset, folders: Path, tmp_path: Path) -> None:
     manifest = mixed.base / "manifest.json"
-    with pytest.raises(ValueError, match="goes on from the first stage"):
+    with pytest.raises(ValueError, match="needs the output of AIM's first stage"):
         stages.aim_search_embeddings(manifest, folders / "second", CONFIG, MODELS, tmp_path / "no")
     assert not (tmp_path / "no").exists()

@@ -31,7 +31,7 @@ def model_of(mixed: Dataset) -> AutoInt:
     return built.eval()
 
 
-def test_maps_are_means_over_rows_and_the_example_is_the_surest_click(mixed: Dataset) -> None:
+def test_maps_are_means_and_the_example_has_the_highest_probability(mixed: Dataset) -> None:
     model, valid = model_of(mixed), mixed.rows("valid")
     logit_N = score(model, valid)
     found = attention_of(model, mixed, valid, logit_N)
@@ -42,7 +42,7 @@ def test_maps_are_means_over_rows_and_the_example_is_the_surest_click(mixed: Dat
     ]
     np.testing.assert_allclose(found.layers, np.mean(singles, 0), rtol=0, atol=6e-5)
     np.testing.assert_allclose(np.sum(found.layers, -1), 1, rtol=0, atol=3e-4)
-    assert np.ptp(found.layers) > 0.01  # not merely equal shares
+    assert np.ptp(found.layers) > 0.01  # not uniform
     best = int(np.argmax(logit_N))
     np.testing.assert_allclose(found.example.layers, singles[best], rtol=0, atol=6e-5)
     assert found.example.probability == pytest.approx(1 / (1 + np.exp(-float(logit_N[best]))))
@@ -50,20 +50,20 @@ def test_maps_are_means_over_rows_and_the_example_is_the_surest_click(mixed: Dat
     assert (found.rows, found.fields) == (400, mixed.schema.names)
 
 
-def test_values_are_those_of_the_raw_row(mixed: Dataset, mixed_folder: Path) -> None:
+def test_example_values_match_the_raw_row(mixed: Dataset, mixed_folder: Path) -> None:
     encoder, valid = mixed.encoder(), mixed.rows("valid")
     known = {name: set(v.tokens.to_pylist()) for name, v in encoder.vocabularies.items()}
     low, high = mixed.schema.fields[2].boundaries
 
-    def told(name: str, token: str) -> str:
+    def shown(name: str, token: str) -> str:
         return "missing" if not token else token if token in known[name] else "unseen"
 
     with (mixed_folder / "valid.csv").open() as file:
         raw = list(csv.DictReader(file))
     for n in range(100):
         user, _, price, tags = values_of(encoder, valid[n : n + 1])
-        assert user == told("user", raw[n]["user"])
-        assert tags == ", ".join(told("tags", token) for token in raw[n]["tags"].split("|"))
+        assert user == shown("user", raw[n]["user"])
+        assert tags == ", ".join(shown("tags", token) for token in raw[n]["tags"].split("|"))
         if raw[n]["price"]:
             scaled = np.clip((float(raw[n]["price"]) - low) / (high - low), 0, 1)
             assert float(price) == pytest.approx(scaled, rel=0.01)
@@ -71,7 +71,7 @@ def test_values_are_those_of_the_raw_row(mixed: Dataset, mixed_folder: Path) -> 
             assert price == "missing"
 
 
-def test_evaluation_asks_models_that_can_tell(mixed: Dataset, tmp_path: Path) -> None:
+def test_evaluation_stores_attention_only_of_models_that_have_it(mixed: Dataset, tmp_path: Path) -> None:
     settings = {"autointplus": SMALL, "fm": {"epochs": 1}}
     baselines(mixed.directory, ["fm", "autointplus"], settings, [0, 1], tmp_path)
     valid = mixed.rows("valid")

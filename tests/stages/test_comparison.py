@@ -1,4 +1,4 @@
-"""A comparison of a few methods on made-up clicks: what is in its table, and that it goes on where it was."""
+"""A comparison of a few methods on synthetic clicks: its table, and resuming a stopped comparison."""
 
 import csv
 import json
@@ -76,7 +76,7 @@ def lines(done: Path) -> dict[str, dict[str, str]]:
         return {line["name"]: line for line in csv.DictReader(file)}
 
 
-def test_the_table_has_a_line_for_all_that_was_trained(done: Path) -> None:
+def test_table_has_one_line_per_model(done: Path) -> None:
     table = lines(done)
     assert list(table) == NAMES
     assert [table[n]["model"] for n in NAMES[2:]] == [
@@ -99,7 +99,7 @@ def test_the_table_has_a_line_for_all_that_was_trained(done: Path) -> None:
     assert int(table["wide"]["parameters"]) > 2 * int(table["plain"]["parameters"])
 
 
-def test_its_numbers_are_those_of_the_models_on_the_test_rows(done: Path, config: CompareConfig) -> None:
+def test_table_figures_match_the_models_on_test_rows(done: Path, config: CompareConfig) -> None:
     dataset = Dataset.open(manifest(done))
     test = dataset.rows("test")
     label_N = test.label_N.numpy()
@@ -117,12 +117,12 @@ def test_its_numbers_are_those_of_the_models_on_the_test_rows(done: Path, config
 
 
 def manifest(done: Path) -> Path:
-    """The manifest of the encoded data: the one that says which schema it has."""
+    """The manifest of the encoded data, which has a schema."""
     found = [p for p in (done / "data").rglob("manifest.json") if "schema_fingerprint" in p.read_text()]
     return found[-1]
 
 
-def test_every_seed_has_a_search_of_its_own(done: Path, config: CompareConfig) -> None:
+def test_every_seed_has_its_own_search(done: Path, config: CompareConfig) -> None:
     seeds = set()
     for seed in config.seeds:
         architecture = json.loads((done / f"jobs/found/seed-{seed}/search/architecture.json").read_text())
@@ -130,7 +130,7 @@ def test_every_seed_has_a_search_of_its_own(done: Path, config: CompareConfig) -
     assert seeds == set(config.seeds)
 
 
-def test_the_page_says_what_is_published_elsewhere(done: Path) -> None:
+def test_page_shows_published_figures(done: Path) -> None:
     page = (done / "comparison" / "comparison.html").read_text()
     assert "Three of them" in page
     assert "0.7900*" in page
@@ -141,7 +141,7 @@ def stamps(done: Path) -> dict[str, int]:
     return {str(p.relative_to(done)): p.stat().st_mtime_ns for p in (done / "jobs").rglob("job.json")}
 
 
-def test_what_was_done_is_not_done_again(done: Path, folder: Path, config: CompareConfig) -> None:
+def test_finished_jobs_are_skipped(done: Path, folder: Path, config: CompareConfig) -> None:
     before, table = stamps(done), (done / "comparison" / "metrics.json").read_bytes()
     assert len(before) == 8
     (done / "jobs" / "lr" / "seed-3" / "job.json").unlink()
@@ -179,15 +179,15 @@ def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Pat
         ({"name": "x", "model": "fm", "controls": ["random"]}, "x: controls and transfer need a `search`"),
         (
             {"name": "x", "search": {}, "published_for": {"random": {"auc": 1}}},
-            "x: published_for: 'random' is no control",
+            "x: published_for: 'random' is neither a control nor a transfer",
         ),
         (
             {"name": "x", "search": {"method": "optinter"}, "controls": ["random", "unpruned"]},
-            "x: controls: 'unpruned' is none of this search's: random, all-memorize, all-hadamard",
+            "x: controls: 'unpruned' is not a control of this search; choose from random, all-memorize, all-",
         ),
         (
             {"name": "x", "search": {"method": "autopi", "strategy": "random"}, "controls": ["random"]},
-            "x: controls: 'random' is none of this search's: it has none",
+            "x: controls: 'random' is not a control of this search; choose from .none",
         ),
         (
             {
@@ -195,7 +195,7 @@ def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Pat
                 "search": {"method": "statistics_auc", "keep": {2: 3}},
                 "controls": ["statistics-auc"],
             },
-            "x: controls: 'statistics-auc' is none of this search's: random, unpruned",
+            "x: controls: 'statistics-auc' is not a control of this search; choose from random, unpruned",
         ),
         (
             {
@@ -203,9 +203,9 @@ def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Pat
                 "search": {"method": "aim", "search_embeddings": False},
                 "controls": ["whole-embeddings"],
             },
-            "x: controls: 'whole-embeddings' is none of this search's: random, unpruned",
+            "x: controls: 'whole-embeddings' is not a control of this search; choose from random, unpruned",
         ),
-        ({"name": "lr", "model": "fm"}, "entries: two are named 'lr'"),
+        ({"name": "lr", "model": "fm"}, "entries: duplicate name 'lr'"),
         (
             {"name": "x", "model": "fm", "settings": {"hiden": [3]}},
             "unknown key 'hiden'; did you mean 'hidden'",
@@ -217,13 +217,13 @@ def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Pat
         ({"name": "x", "search": {"method": "aims"}}, "aims"),
     ],
 )
-def test_an_entry_that_makes_no_sense_is_explained(entry: dict[str, Any], message: str) -> None:
+def test_invalid_entry_is_rejected(entry: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         CompareConfig.parse({**SECTIONS, "entries": [*SECTIONS["entries"], entry]}, "compare.yaml")
 
 
 def test_the_base_must_be_an_entry() -> None:
-    with pytest.raises(ConfigError, match=r"evaluation.base: 'fm' is no entry; choose from lr, plain"):
+    with pytest.raises(ConfigError, match=r"evaluation.base: 'fm' is not an entry; choose from lr, plain"):
         CompareConfig.parse({**SECTIONS, "evaluation": {}}, "compare.yaml")
 
 

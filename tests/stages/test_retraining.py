@@ -1,4 +1,4 @@
-"""Three days: values come and go, and the champion is replaced only when the gate says so."""
+"""Three days: values come and go, and the champion is replaced only if the gate passes."""
 
 import json
 from datetime import date
@@ -51,7 +51,7 @@ GATE = GateConfig(require="not_worse", auc_margin=0.002, bootstrap=100, calibrat
 
 
 class Days:
-    """A registry, and everything that three days left."""
+    """A registry, and the outputs of three days."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.registry = folder, str(folder / "registry")
@@ -74,7 +74,7 @@ class Days:
         self.datasets.append(dataset)
 
     def retrain(self, day: int, gate=GATE, training=None, **changes):
-        """A day as the pipeline has it: fetch, encode, compare, train, gate, promote."""
+        """One day, with the steps of the pipeline: fetch, encode, compare, train, gate, promote."""
         out = self.folder / f"day-{len(self.verdicts)}"
         rows = self.ingested(day, **changes)
         stages.champion(self.registry, out / "champion")
@@ -169,7 +169,7 @@ def test_the_drift_is_that_of_the_files(days: Days) -> None:
     assert Drift.parse(json.loads((folder / "day-0" / "drift" / "drift.json").read_text()), "x") == drift
 
 
-def test_a_day_of_broken_labels_leaves_the_champion_where_it_is(days: Days) -> None:
+def test_champion_stays_after_a_day_of_broken_labels(days: Days) -> None:
     table = pyarrow.csv.read_csv(days.folder / "clicks-2026-01-03.csv")
     mixed = np.random.default_rng(0).permutation(table["click"].to_numpy())
     broken = days.folder / "broken-2026-01-03.csv"
@@ -180,12 +180,12 @@ def test_a_day_of_broken_labels_leaves_the_champion_where_it_is(days: Days) -> N
     assert not days.verdicts[-1].promote
     assert Registry(days.registry).champion()[0] == champion
     assert "The champion stays" in (out / "report" / "report.html").read_text()
-    with pytest.raises(RegistryError, match="is against a promotion"):
+    with pytest.raises(RegistryError, match="rejects the promotion"):
         stages.promote(days.registry, out / "bundle", out / "verdict" / "verdict.json")
     assert len(Registry(days.registry).versions()) == 3
 
 
-def test_a_verdict_holds_for_its_model_and_its_champion_alone(days: Days, tmp_path: Path) -> None:
+def test_verdict_applies_only_to_its_model_and_champion(days: Days, tmp_path: Path) -> None:
     registry = str(tmp_path / "registry")
     stages.promote(registry, days.folder / "first")
     stages.champion(registry, tmp_path / "champion")
@@ -195,12 +195,12 @@ def test_a_verdict_holds_for_its_model_and_its_champion_alone(days: Days, tmp_pa
     assert load_verdict(verdict).promote
     with pytest.raises(RegistryError, match="is of another model"):
         stages.promote(registry, days.folder / "day-1" / "bundle", verdict)
-    stages.promote(registry, days.folder / "day-1" / "bundle")  # somebody else
+    stages.promote(registry, days.folder / "day-1" / "bundle")  # another process
     with pytest.raises(RegistryError, match="was not promoted"):
         stages.promote(registry, bundle, verdict)
 
 
-def test_a_cold_start_does_not_begin_where_the_champion_ended(days: Days, tmp_path: Path) -> None:
+def test_cold_start_ignores_the_champions_weights(days: Days, tmp_path: Path) -> None:
     old = days.folder / "day-0" / "champion" / "bundle"
     barely = {"settings": {"epochs": 1, "learning_rate": 1e-9}}
     for start in ("warm", "cold"):
@@ -214,7 +214,7 @@ def test_a_cold_start_does_not_begin_where_the_champion_ended(days: Days, tmp_pa
     assert np.abs(biases[2] - biases[0]).max() > 0.1
 
 
-def test_settings_that_do_not_fit_are_refused(days: Days, tmp_path: Path) -> None:
+def test_refresh_rejects_invalid_settings(days: Days, tmp_path: Path) -> None:
     old = days.folder / "day-0" / "champion" / "bundle"
     larger = TrainingConfig(settings={"embedding_size": 9})
     with pytest.raises(ConfigError, match=r"training\.start: cold"):
@@ -230,7 +230,7 @@ def test_settings_that_do_not_fit_are_refused(days: Days, tmp_path: Path) -> Non
         RetrainingConfig.parse(base, "x.yaml")
 
 
-def test_the_configurations_that_come_along_are_valid() -> None:
+def test_bundled_configurations_are_valid() -> None:
     configs = sorted((Path(__file__).parents[2] / "configs" / "retraining").glob("*.yaml"))
     assert configs
     for path in configs:
@@ -239,11 +239,11 @@ def test_the_configurations_that_come_along_are_valid() -> None:
         assert windowed(config.data, date(2026, 1, 2), 2).files.train[1].endswith("2026-01-02.csv")
 
 
-def test_a_window_names_the_files_of_its_days() -> None:
+def test_window_selects_the_files_of_its_days() -> None:
     data = DataConfig.parse({**DATA, "files": ["a/{date:%Y%m%d}/*.csv", "b-{date}.csv", "c.csv"]}, "test")
     made = windowed(data, last_day("2026-03-01"), 2).files.train
     assert made == ("a/20260228/*.csv", "a/20260301/*.csv", "b-2026-02-28.csv", "b-2026-03-01.csv", "c.csv")
-    with pytest.raises(ConfigError, match="no name has"):
+    with pytest.raises(ConfigError, match="no file name contains"):
         windowed(DataConfig.parse({**DATA, "files": "c.csv"}, "test"), date(2026, 3, 1), 1)
-    with pytest.raises(ConfigError, match="is no day"):
+    with pytest.raises(ConfigError, match="is not a date"):
         last_day("1 March")

@@ -1,4 +1,4 @@
-"""Models that are compared have the same seeds, and an error names those that do not."""
+"""Compared models must have the same seeds; errors name those that do not."""
 
 from pathlib import Path
 
@@ -31,14 +31,14 @@ def test_equal_seed_sets_are_accepted_in_any_order():
         ({"fm": [0, 0], "lr": [0, 1]}, None, "fm: trained twice with seed 0"),
     ],
 )
-def test_other_seed_sets_are_rejected_by_name(trained, wanted, message):
+def test_different_seed_sets_are_rejected(trained, wanted, message):
     with pytest.raises(EvaluationError, match=message):
         require_same_seeds(trained, wanted)
 
 
 @pytest.fixture
 def trained(mixed: Dataset, tmp_path: Path) -> tuple[Path, Path, dict[str, Path]]:
-    """A manifest, what a search found, and folders of models: of one seed and of two."""
+    """A manifest, the result of a search, and folders of models with one seed and two."""
     search = {"method": "random", "keep": {2: 1}, "random_draws": 1}
     manifest, found = mixed.base / "manifest.json", tmp_path / "search"
     stages.search(manifest, SelectionConfig.parse(search, "search"), MODELS, found)
@@ -50,7 +50,7 @@ def trained(mixed: Dataset, tmp_path: Path) -> tuple[Path, Path, dict[str, Path]
     return manifest, found, folders
 
 
-def test_an_evaluation_counts_its_seeds(trained, tmp_path):
+def test_evaluation_requires_the_configured_seeds(trained, tmp_path):
     manifest, found, folders = trained
 
     def evaluate(names, seeds):
@@ -67,7 +67,7 @@ def test_an_evaluation_counts_its_seeds(trained, tmp_path):
     assert {len(model.seeds) for model in results.models} == {1}
 
 
-def test_a_bundle_is_the_best_of_equally_many_seeds(trained, tmp_path):
+def test_bundle_requires_equal_seeds(trained, tmp_path):
     manifest, _, folders = trained
     retrained = [folders["retrained"], folders["again"]]
     with pytest.raises(EvaluationError, match="ipnn-transfer with seed 0; autofm with seeds 0, 1"):

@@ -24,7 +24,7 @@ WORDS = {
 def selected(
     request: pytest.FixtureRequest, mixed: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """What the component of one method wrote."""
+    """Output of the component of one method."""
     from components.select_interactions.component import select_interactions
 
     folder = tmp_path_factory.mktemp("selection")

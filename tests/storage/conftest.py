@@ -25,7 +25,7 @@ S3_ENVIRONMENT = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _clients_go_with_their_servers() -> Iterator[None]:
-    """What a client leaves open is collected here, and not as a warning in whatever test comes next."""
+    """Collect sockets that clients leave open here, so that they do not cause a warning in the next test."""
     yield
     clients.client_of.cache_clear()
     with warnings.catch_warnings():
@@ -35,7 +35,7 @@ def _clients_go_with_their_servers() -> Iterator[None]:
 
 @contextmanager
 def process(*arguments: str) -> Iterator[int]:
-    """A server process; gives the port that it prints."""
+    """Start a server process; yields the port that it prints."""
     running = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
     try:
         yield int(running.stdout.readline())
@@ -65,7 +65,7 @@ def s3_port() -> Iterator[int]:
 
 @pytest.fixture
 def gs(gcs_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty prefix; the environment leads to the server of this machine."""
+    """URL of an empty prefix; the environment points to the local server."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{gcs_port}")
     monkeypatch.setattr(remote, "PATIENCE", 20.0)
     return f"gs://{BUCKET}/{uuid.uuid4().hex}"
@@ -73,7 +73,7 @@ def gs(gcs_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty prefix; the environment leads to the server of this machine."""
+    """URL of an empty prefix; the environment points to the local server."""
     for name, value in {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}"}.items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/{uuid.uuid4().hex}"
@@ -95,7 +95,7 @@ def bucket(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def spoil(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spoil]:
-    """Puts a proxy that spoils what passes before the server of a store."""
+    """Puts a fault-injecting proxy in front of the server of a store."""
     with ExitStack() as stack:
 
         def start(url: str, seed: int, share: float, kinds: Collection[str] = KINDS) -> Proxy:

@@ -1,8 +1,7 @@
-"""A proxy that stands between a client and a server of HTTP and spoils what passes, the same way every time.
+"""A deterministic fault-injecting HTTP proxy.
 
-What happens to a request follows from the seed, from what the request is, and from how often it was made:
-not from the order in which threads come. No request is spoilt more than `PATIENCE` times,
-unless all that happens is `FOREVER`.
+The fault of a request depends on the seed, the request, and how often it was made, not on the order of
+threads. No request fails more than `PATIENCE` times, unless all faults are `FOREVER`.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ PIECE = 1 << 16
 
 
 class Faults(ThreadingHTTPServer):
-    """Forwards to `port` of this machine; `share` of the requests is spoilt, in the ways of `kinds`."""
+    """Forwards to a local `port`; a `share` of the requests fails, with faults of `kinds`."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -40,9 +39,9 @@ class Faults(ThreadingHTTPServer):
         self.lock = threading.Lock()
 
     def fault(self, what: str, content: bool) -> tuple[str, int]:
-        """What happens to a request ("" for nothing), and a number to draw from.
+        """The fault of a request ("" for none), and a random number.
 
-        It can be damaged if it has `content`.
+        A request can be corrupted only if it has `content`.
         """
         with self.lock:
             self.seen[what] += 1
@@ -61,18 +60,18 @@ class Faults(ThreadingHTTPServer):
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy in a process of its own: pyarrow holds the interpreter's lock while it opens files."""
+    """A proxy in a separate process: pyarrow holds the GIL while it opens files."""
 
     port: int
 
     @property
     def seen(self) -> Any:
-        """`done`: how often what was done; `carried`: bytes that went from the server to the client."""
+        """`done`: number of faults by kind; `carried`: bytes sent from the server to the client."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/seen") as answer:
             return json.load(answer)
 
 
-Spoil = Callable[..., Proxy]  # (url, seed, share, kinds): puts a proxy before the server of a store
+Spoil = Callable[..., Proxy]  # (url, seed, share, kinds): puts a proxy in front of the server of a store
 
 
 class _Forward(BaseHTTPRequestHandler):
@@ -114,21 +113,21 @@ class _Forward(BaseHTTPRequestHandler):
 
     def _what(self, body: bytes) -> str:
         url = urlparse(self.path)
-        # What differs from one run to the next.
+        # Parts that differ between runs.
         passing = ("upload_id", "uploadId", "quotaUser", "userIp", "generation", "ifGenerationMatch")
         query = sorted(pair for pair in parse_qsl(url.query) if pair[0] not in passing)
         return f"{self.command} {url.path} {query} {self.headers['Range']} {self.headers['Content-Range']}"
 
     def _has_content(self, body: bytes) -> bool:
-        """Whether bytes of an object pass, which checksums protect; nothing protects what describes them."""
+        """True if the request transfers object bytes, which have checksums; metadata has none."""
         if self.command == "GET":
             return "alt=media" in self.path or self.headers.get("Range") is not None
         return len(body) > 1000 and not (self.command == "POST" and "uploadId" in self.path)
 
     def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
-        aside = ("expect", "connection", "transfer-encoding", "content-length")
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in aside}
+        hop_by_hop = ("expect", "connection", "transfer-encoding", "content-length")
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in hop_by_hop}
         if body or self.command in ("PUT", "POST"):
             headers["Content-Length"] = str(len(body))
         connection.request(self.command, self.path, body or None, headers)

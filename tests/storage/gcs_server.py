@@ -1,8 +1,8 @@
-"""A server process of the Google Cloud Storage API for tests: gcp-storage-emulator with what it lacks.
+"""A server process of the Google Cloud Storage API for tests: gcp-storage-emulator with missing features.
 
-It answers requests side by side (pyarrow keeps a half-read GET open), answers `Expect: 100-continue`,
-enforces generation preconditions, takes uploads in parts (the XML API's multipart uploads), and says rightly
-how much it has of an upload that was broken off at its beginning.
+It handles requests concurrently (pyarrow keeps a half-read GET open), answers `Expect: 100-continue`,
+enforces generation preconditions, supports multipart uploads of the XML API, and correctly reports the
+progress of an upload that was interrupted at its beginning.
 """
 
 import base64
@@ -24,21 +24,21 @@ from gcp_storage_emulator.storage import Storage
 
 
 class PreconditionFailedError(Exception):
-    """The object has another generation than the request says."""
+    """The generation of the object differs from that of the request."""
 
 
 class CheckedStorage(Storage):
-    """Writes an object only where the precondition of the request that this thread answers holds."""
+    """Writes an object only if the precondition of the request of this thread holds."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.lock = threading.RLock()
         self.asked = threading.local()
         self.parts: dict[str, dict[int, bytes]] = {}
-        self.finished: dict[str, Any] = {}  # resumable uploads, which may be asked about again
+        self.finished: dict[str, Any] = {}  # resumable uploads, whose status may be requested again
 
     def generation(self, bucket: str, name: str) -> int:
-        """0 where there is no object."""
+        """0 if there is no object."""
         return int(self.objects.get(bucket, {}).get(name, {}).get("generation", 0))
 
     def create_file(self, bucket: str, name: str, content: bytes, obj: Any, *upload: str) -> None:
@@ -74,7 +74,7 @@ class Handler(RequestHandler):
         path = unquote(urlparse(self.path).path)
         if "/o/" in path:
             name, bucket = path.split("/o/", 1)[1], path.split("/b/", 1)[1].split("/")[0]
-        else:  # as the XML API names it
+        else:  # path of the XML API
             bucket, _, name = path.strip("/").partition("/")
         here = self.storage.generation(bucket, name)
         if here and self.storage.asked.generation not in (None, here):
@@ -133,7 +133,7 @@ class Handler(RequestHandler):
             super().do_DELETE()
 
     def note(self) -> dict[str, list[str]]:
-        """The parameters of the request; its precondition is noted for the storage."""
+        """The parameters of the request; its precondition is stored for the storage."""
         query = parse_qs(urlparse(self.path).query, keep_blank_values=True)
         wanted = query.get("ifGenerationMatch")
         self.storage.asked.generation = int(wanted[0]) if wanted else None
@@ -159,7 +159,7 @@ class Handler(RequestHandler):
 
 
 def incomplete(response: Any, storage: Storage, upload: str, *_: Any, **__: Any) -> None:
-    """How far an upload is; as long as the store has no byte, its answer names no range."""
+    """Progress of an upload; the response has no range before the first byte."""
     response.status = objects.GoogleHTTPStatus.RESUME_INCOMPLETE
     if received := storage.get_resumable_byte_count(upload):
         response["Range"] = f"bytes=0-{received - 1}"
@@ -174,7 +174,7 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(bucket: str) -> Server:
-    """A server on a free port of this machine, not yet running."""
+    """A server on a free local port, not yet running."""
     storage = CheckedStorage(use_memory_fs=True)
     buckets.create_bucket(bucket, storage)
     return Server(("127.0.0.1", 0), partial(Handler, storage))

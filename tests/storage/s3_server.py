@@ -1,4 +1,4 @@
-"""A server process of the S3 API for tests: moto, which takes any bytes for those that a checksum is of."""
+"""A server process of the S3 API for tests: moto, with verification of checksums."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ DAMAGED = b"<Error><Code>BadDigest</Code><Message>The checksums differ.</Message
 
 
 class Checked:
-    """Refuses bytes that are not those of the checksums that came with them, as S3 does."""
+    """Rejects bytes that do not match their checksums, like S3."""
 
     def __init__(self, to: Callable[..., Iterable[bytes]]) -> None:
         self.to = to
@@ -27,7 +27,7 @@ class Checked:
         crc32 = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
         sha256 = hashlib.sha256(body).hexdigest()
         told = environ.get("HTTP_X_AMZ_CONTENT_SHA256", sha256)
-        whole = len(told) != 64 or told == sha256  # otherwise a word stands there
+        whole = len(told) != 64 or told == sha256  # otherwise it is a keyword
         if body and not (whole and environ.get("HTTP_X_AMZ_CHECKSUM_CRC32", crc32) == crc32):
             start("400 Bad Request", [("Content-Length", str(len(DAMAGED)))])
             return [DAMAGED]

@@ -16,7 +16,7 @@ from ctrloom.data.parquet import reader, writer
 from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.storage import Place, StorageError
 
-# The clients leave sockets to the garbage collector when a server hangs up.
+# Clients leave sockets to the garbage collector when a server closes the connection.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -50,7 +50,7 @@ def assert_same(one: Dataset, other: Dataset) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gs", pytest.param("s3", marks=pytest.mark.slow)])
-def test_data_live_in_an_object_store_as_they_do_in_a_folder(
+def test_data_sets_are_the_same_in_object_stores_and_folders(
     config: DataConfig,
     kind: str,
     request: pytest.FixtureRequest,
@@ -75,16 +75,16 @@ def test_data_live_in_an_object_store_as_they_do_in_a_folder(
     assert {p.relative_to(tmp_path / "copy") for p in (tmp_path / "copy").rglob("*") if p.is_file()} == {
         p.relative_to(here.parent) for p in here.parent.rglob("*") if p.is_file()
     }
-    assert encode(config, bucket) == there, "what is there is used again"
+    assert encode(config, bucket) == there, "an existing data set is reused"
 
 
-def test_a_manifest_alone_is_enough(config: DataConfig, gs: str, tmp_path: Path) -> None:
+def test_a_manifest_is_enough_to_open_a_data_set(config: DataConfig, gs: str, tmp_path: Path) -> None:
     there = encode(config, gs)
-    storage.write_json(tmp_path / "artifact", storage.read_json(there))  # as a step of a pipeline gets it
+    storage.write_json(tmp_path / "artifact", storage.read_json(there))  # like a pipeline artifact
     assert_same(Dataset.open(tmp_path / "artifact"), Dataset.open(there.parent))
 
 
-def test_only_the_columns_asked_for_travel(bucket: str, spoil: Spoil) -> None:
+def test_only_the_requested_columns_are_transferred(bucket: str, spoil: Spoil) -> None:
     numbers = np.random.default_rng(0).integers(2**62, size=(16, 200_000))
     table = pa.table({f"c{n}": column for n, column in enumerate(numbers)})
     at = storage.place(bucket) / "wide.parquet"
@@ -93,7 +93,7 @@ def test_only_the_columns_asked_for_travel(bucket: str, spoil: Spoil) -> None:
     between = spoil(bucket, seed=0, share=0)
     got = pa.Table.from_batches(reader.read_parts([at], ["c3"]))
     assert got.equals(table.select(["c3"]))
-    # pyarrow asks Google's store for all that follows and hangs up when it has enough.
+    # pyarrow requests the rest of the object from Google's store and closes the connection when done.
     assert between.seen["carried"] < written.bytes / (8 if bucket.startswith("s3") else 2)
 
 
@@ -102,7 +102,7 @@ class StopError(Exception):
 
 
 @pytest.mark.parametrize("objects", [1, 5])
-def test_a_writer_that_dies_leaves_no_data_set_and_the_next_one_finishes(
+def test_a_killed_writer_leaves_no_data_set_and_the_next_one_succeeds(
     config: DataConfig, gs: str, objects: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clean = ingest(config, gs)
@@ -127,7 +127,7 @@ def test_a_writer_that_dies_leaves_no_data_set_and_the_next_one_finishes(
     assert_same(Dataset.open(build_vocabulary(clean, vocabulary, gs)), Dataset.open(encode(config, tmp_path)))
 
 
-def reads_on_a_bad_way(
+def reads_with_faults(
     config: DataConfig, bucket: str, folder: Path, spoil: Spoil, seed: int, *others: str
 ) -> None:
     clean = ingest(config, bucket)
@@ -137,22 +137,22 @@ def reads_on_a_bad_way(
     assert between.seen["done"]["misread"]
 
 
-def test_what_comes_damaged_is_read_again(config: DataConfig, gs: str, tmp_path: Path, spoil: Spoil) -> None:
-    reads_on_a_bad_way(config, gs, tmp_path, spoil, seed=0)
+def test_corrupted_reads_are_retried(config: DataConfig, gs: str, tmp_path: Path, spoil: Spoil) -> None:
+    reads_with_faults(config, gs, tmp_path, spoil, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 4))
-def test_what_comes_damaged_is_read_again_and_again(
+def test_corrupted_reads_are_retried_repeatedly(
     config: DataConfig, bucket: str, tmp_path: Path, spoil: Spoil, seed: int
 ) -> None:
-    reads_on_a_bad_way(config, bucket, tmp_path, spoil, seed, "cut", "lost")
+    reads_with_faults(config, bucket, tmp_path, spoil, seed, "cut", "lost")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", ["lost,unanswered", "cut,delayed", "429,503"])
 @pytest.mark.parametrize("seed", range(2))
-def test_a_bad_way_changes_nothing(
+def test_faults_do_not_change_the_data(
     config: DataConfig, bucket: str, tmp_path: Path, spoil: Spoil, kinds: str, seed: int
 ) -> None:
     between = spoil(bucket, seed, share=0.2, kinds=kinds.split(","))

@@ -11,7 +11,7 @@ from ctrloom import storage
 from ctrloom.serving.registry import PromotionConflictError, Registry
 from ctrloom.storage import ConflictError, StorageError, clients, objects
 
-# The clients leave sockets to the garbage collector when a server hangs up.
+# Clients leave sockets to the garbage collector when a server closes the connection.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -36,7 +36,7 @@ def test_other_urls_are_refused(url: str) -> None:
         storage.place(url)
 
 
-def test_an_object_is_replaced_only_if_it_is_the_one_seen(store: str) -> None:
+def test_an_object_is_replaced_only_if_unchanged(store: str) -> None:
     at = storage.place(store) / "deep" / "object"
     assert objects.read(at) is None
     assert not storage.exists(at)
@@ -59,7 +59,7 @@ def test_json_in_any_place(store: str) -> None:
         storage.read_json(at)
 
 
-def test_what_is_not_there_is_named(bucket: str, tmp_path: Path) -> None:
+def test_missing_objects_are_named(bucket: str, tmp_path: Path) -> None:
     nowhere = storage.place(f"{bucket.partition('://')[0]}://no-such-bucket/x")
     for task in (
         lambda: clients.client(nowhere).listed(nowhere),
@@ -81,24 +81,24 @@ def test_a_library_that_is_missing_is_named(library: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("status", ["401", "403"])
-def test_a_refusal_says_how_to_get_in(bucket: str, status: str, spoil: Spoil) -> None:
+def test_access_errors_tell_how_to_log_in(bucket: str, status: str, spoil: Spoil) -> None:
     at = storage.place(bucket) / "x"
     storage.write_json(at, 1)
     spoil(bucket, seed=0, share=1, kinds=[status])
     way_out = "gcloud auth|role Storage Object User" if bucket.startswith("gs") else "AWS_ACCESS_KEY_ID"
     for task in (lambda: objects.read(at), lambda: storage.write_json(at, 2)):
-        with pytest.raises(StorageError, match=f"{at}: cannot be .*: access is refused; .*({way_out})"):
+        with pytest.raises(StorageError, match=f"{at}: cannot be .*: access denied; .*({way_out})"):
             task()
 
 
-def test_a_server_that_ignores_conditions_is_found_out(
+def test_a_server_that_ignores_conditions_is_detected(
     s3: str, monkeypatch: pytest.MonkeyPatch, spoil: Spoil
 ) -> None:
-    spoil(s3, seed=0, share=0)  # another address, and so a client of its own
+    spoil(s3, seed=0, share=0)  # another address, so a new client
     client = clients.client(storage.place(s3))
     put = client._put
     monkeypatch.setattr(client, "_put", lambda at, content, **_: put(at, content))
-    with pytest.raises(StorageError, match="this server ignores conditions"):
+    with pytest.raises(StorageError, match="this server ignores conditional writes"):
         objects.replace(storage.place(s3) / "x", b"1", None)
     assert objects.read(storage.place(s3) / "x") is None
     assert clients.client(storage.place(s3)).listed(storage.place(s3)) == []
@@ -131,7 +131,7 @@ def at_once(count: int, promote: Callable[[int], str]) -> list[str]:
     return got
 
 
-def test_of_promotions_at_once_one_wins_and_the_others_are_told(bucket: str, tmp_path: Path) -> None:
+def test_one_of_concurrent_promotions_wins_and_the_others_fail(bucket: str, tmp_path: Path) -> None:
     registry = Registry(bucket)
     names = bundles(registry, tmp_path, 2)
     expected = None
@@ -155,7 +155,7 @@ registry.promote(sys.argv[2], None)
 """
 
 
-def test_of_processes_that_promote_at_once_one_wins(gs: str, tmp_path: Path) -> None:
+def test_one_of_concurrent_processes_wins_a_promotion(gs: str, tmp_path: Path) -> None:
     registry = Registry(gs)
     names = bundles(registry, tmp_path, 2)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -174,7 +174,7 @@ def test_of_processes_that_promote_at_once_one_wins(gs: str, tmp_path: Path) -> 
     assert f"{names[loser]} was not promoted: {names[winner]} became champion" in said[loser]
 
 
-def test_versions_travel_whole(bucket: str, tmp_path: Path) -> None:
+def test_versions_are_transferred_completely(bucket: str, tmp_path: Path) -> None:
     registry = Registry(bucket)
     first, second = bundles(registry, tmp_path, 2)
     assert [version.version for version in registry.versions()] == [first, second]

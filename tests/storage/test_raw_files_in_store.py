@@ -1,4 +1,4 @@
-"""Raw files in an object store: found, read verified, and known by their generation."""
+"""Raw files in an object store: globs, verified reads, and fingerprints by generation."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ctrloom.data.sources.files import resolve
 from ctrloom.runners.request import revision
 from ctrloom.storage import StorageError
 
-# The clients leave sockets to the garbage collector when a server hangs up.
+# Clients leave sockets to the garbage collector when a server closes the connection.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -39,7 +39,7 @@ def test_a_glob_finds_objects(bucket: str) -> None:
         resolve([f"{bucket}/none-*.csv"])
 
 
-def test_rows_come_whole_on_a_bad_way(bucket: str, tmp_path: Path, spoil: Spoil) -> None:
+def test_rows_are_complete_despite_faults(bucket: str, tmp_path: Path, spoil: Spoil) -> None:
     (tmp_path / "a.csv").write_text(clicks(400))
     (tmp_path / "b.csv").write_text(clicks(300, first=400))
     storage.upload(tmp_path, storage.place(bucket))
@@ -60,7 +60,7 @@ def test_parquet_and_text_are_read_where_a_model_predicts(bucket: str, tmp_path:
     assert batch.table.column("user").to_pylist() == ["a", "b"]
 
 
-def test_what_is_missing_is_named(bucket: str, tmp_path: Path) -> None:
+def test_missing_files_are_named(bucket: str, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"none\.csv: cannot be read: no such object"):
         ingest(config(f"{bucket}/none.csv"), tmp_path)
 

@@ -1,4 +1,4 @@
-"""The same against a bucket of a real store, which CTRLOOM_TEST_BUCKET names; what is written is deleted."""
+"""Tests against a real bucket, set by CTRLOOM_TEST_BUCKET; all written objects are deleted."""
 
 import os
 import uuid
@@ -16,7 +16,7 @@ from ctrloom.storage import ConflictError, Location, clients, objects
 
 BUCKET = os.environ.get("CTRLOOM_TEST_BUCKET")
 pytestmark = [
-    pytest.mark.skipif(not BUCKET, reason="CTRLOOM_TEST_BUCKET names no bucket (gs://... or s3://...)"),
+    pytest.mark.skipif(not BUCKET, reason="CTRLOOM_TEST_BUCKET is not set (gs://... or s3://...)"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -25,9 +25,9 @@ __all__ = ["config"]  # a fixture
 
 @pytest.fixture
 def prefix() -> Iterator[Location]:
-    """An empty prefix of the bucket; its objects are deleted in the end."""
+    """An empty prefix of the bucket; its objects are deleted at the end."""
     at = storage.place(f"{BUCKET}/ctrloom-test-{uuid.uuid4().hex}")
-    assert isinstance(at, Location), "CTRLOOM_TEST_BUCKET: give a URL, gs://... or s3://..."
+    assert isinstance(at, Location), "CTRLOOM_TEST_BUCKET: must be a URL, gs://... or s3://..."
     yield at
     library = clients.client(at).client
     for found in storage.objects_in(at):
@@ -47,7 +47,7 @@ def test_one_writer_wins(prefix: Location) -> None:
     assert objects.read(at) == objects.Stored(b"two", second)
 
 
-def test_files_come_back_as_they_went(prefix: Location, tmp_path: Path) -> None:
+def test_files_are_the_same_after_a_round_trip(prefix: Location, tmp_path: Path) -> None:
     sizes = {"empty": 0, "deep/small": 1000, "a b+%20é": 77, "large": 40 << 20}  # the last one in chunks
     for name, size in sizes.items():
         path = tmp_path / "folder" / name
@@ -59,7 +59,7 @@ def test_files_come_back_as_they_went(prefix: Location, tmp_path: Path) -> None:
         assert storage.sha256(tmp_path / "back" / name) == storage.sha256(tmp_path / "folder" / name), name
 
 
-def test_a_data_set_lives_there_as_in_a_folder(prefix: Location, config: DataConfig, tmp_path: Path) -> None:
+def test_a_data_set_is_the_same_as_in_a_folder(prefix: Location, config: DataConfig, tmp_path: Path) -> None:
     assert_same(Dataset.open(encode(config, prefix)), Dataset.open(encode(config, tmp_path)))
 
 

@@ -1,4 +1,4 @@
-"""The commands, stage by stage, with the data in an object store and nothing of them on this machine."""
+"""The commands, stage by stage, with all data in an object store."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ RUN = {
 
 
 def ctrloom(*arguments: object) -> str:
-    """What a command prints last."""
+    """The last line that a command prints."""
     done = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
     assert done.exit_code == 0
     return done.stdout.strip().splitlines()[-1]
@@ -60,7 +60,7 @@ def run(store: str, folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_whose_data_live_in_a_bucket(gs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_data_in_a_bucket(gs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     synthesize(SynthConfig(rows=3000, fields=4, sizes=(8,), pairs=1, seed=3), tmp_path)
     Path("small.yaml").write_text(yaml.safe_dump(RUN))

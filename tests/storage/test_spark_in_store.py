@@ -1,4 +1,4 @@
-"""Spark as its operator starts it, on data in an object store."""
+"""Spark, started as by its Kubernetes operator, on data in an object store."""
 
 import os
 import shutil
@@ -28,9 +28,7 @@ PROPERTIES = {
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("java"), reason="there is no Java, which Spark needs")
-def test_a_driver_that_the_image_starts_writes_to_a_bucket_what_the_embedded_engine_writes(
-    gs, mixed_folder, tmp_path
-):
+def test_a_driver_in_the_image_writes_the_same_data_as_the_embedded_engine(gs, mixed_folder, tmp_path):
     files = {split: [str(mixed_folder / f"{split}.csv")] for split in ("train", "valid", "test")}
     run = {
         "name": "encode",

@@ -7,7 +7,7 @@ from faults import Spoil
 from ctrloom import storage
 from ctrloom.storage import StorageError, remote
 
-# The clients leave sockets to the garbage collector when a server hangs up.
+# Clients leave sockets to the garbage collector when a server closes the connection.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -21,7 +21,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files, of which the largest travels in chunks."""
+    """Files, of which the largest is transferred in chunks."""
     monkeypatch.setattr(remote, "CHUNK", 200_000)
     rng = random.Random(0)
     for name, size in SIZES.items():
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "folder"
 
 
-def test_a_folder_comes_back_as_it_went(store: str, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_is_the_same_after_a_round_trip(store: str, folder: Path, tmp_path: Path) -> None:
     there = storage.place(store) / "folder"
     storage.upload(folder, there)
     storage.download(there, tmp_path / "back")
@@ -42,7 +42,7 @@ def test_a_folder_comes_back_as_it_went(store: str, folder: Path, tmp_path: Path
     assert not storage.holds(there, ["small", "other"])
 
 
-def test_a_copy_is_used_until_what_it_is_of_changes(
+def test_a_cached_copy_is_used_until_the_source_changes(
     bucket: str, folder: Path, tmp_path: Path, spoil: Spoil
 ) -> None:
     there = storage.place(bucket) / "folder"
@@ -62,7 +62,7 @@ def test_a_copy_is_used_until_what_it_is_of_changes(
 FAULTS = ["lost", "unanswered", "cut", "delayed", "damaged", "429,503"]
 
 
-def goes_and_comes_back(url: str, folder: Path, to: Path) -> None:
+def round_trip(url: str, folder: Path, to: Path) -> None:
     there = storage.place(url) / "folder"
     storage.upload(folder, there)
     storage.download(there, to)
@@ -73,18 +73,16 @@ def goes_and_comes_back(url: str, folder: Path, to: Path) -> None:
 
 
 @pytest.mark.parametrize("kinds", ["unanswered", "damaged", "429,503"])
-def test_nothing_is_lost_on_a_bad_way(
-    gs: str, folder: Path, tmp_path: Path, spoil: Spoil, kinds: str
-) -> None:
+def test_transfers_survive_faults(gs: str, folder: Path, tmp_path: Path, spoil: Spoil, kinds: str) -> None:
     between = spoil(gs, seed=1, share=0.3, kinds=kinds.split(","))
-    goes_and_comes_back(gs, folder, tmp_path / "back")
+    round_trip(gs, folder, tmp_path / "back")
     assert between.seen["done"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", FAULTS)
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_is_lost_on_a_worse_way(
+def test_transfers_survive_many_faults(
     bucket: str,
     folder: Path,
     tmp_path: Path,
@@ -93,17 +91,17 @@ def test_nothing_is_lost_on_a_worse_way(
     seed: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(remote, "PATIENCE", 90.0)  # what is cut goes on in the middle, and is cut again
+    monkeypatch.setattr(remote, "PATIENCE", 90.0)  # interrupted transfers resume, and are interrupted again
     between = spoil(bucket, seed, share=0.6, kinds=kinds.split(","))
-    goes_and_comes_back(bucket, folder, tmp_path / "back")
+    round_trip(bucket, folder, tmp_path / "back")
     assert between.seen["done"]
 
 
-def test_a_store_that_stays_away_is_named(
+def test_an_unreachable_store_is_named(
     gs: str, folder: Path, spoil: Spoil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "PATIENCE", 2.0)
     spoil(gs, seed=0, share=1, kinds=["500"])
     there = storage.place(gs) / "always"
-    with pytest.raises(StorageError, match=f"{there}: cannot be written: .*look after the store"):
+    with pytest.raises(StorageError, match=f"{there}: cannot be written: .*check the store"):
         storage.write_text(there, "x")

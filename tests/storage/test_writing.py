@@ -1,4 +1,4 @@
-"""Files in the making: what is known of them is true of their bytes, and what goes wrong is said once."""
+"""Streaming writes: sizes and checksums match the bytes, and errors are reported once."""
 
 import gc
 import hashlib
@@ -18,7 +18,7 @@ TABLE = pa.table({"a": np.random.default_rng(0).random(300_000)})  # of several 
 
 
 class Store:
-    """A store with one object, to which the connection is lost after so many bytes."""
+    """A store with one object, whose connection is lost after `room` bytes."""
 
     def __init__(self, room: int = 1 << 40) -> None:
         self.room, self.content, self.writes, self.closed = room, b"", 0, False
@@ -71,13 +71,13 @@ def test_size_and_checksums_are_those_of_the_bytes(rows: int, store: Store, tmp_
     )
 
 
-def test_small_pieces_reach_a_store_together(store: Store) -> None:
+def test_small_writes_are_buffered(store: Store) -> None:
     write(AT)  # 300 row groups
     assert store.writes <= len(store.content) / stream.BUFFER + 3
 
 
 @pytest.mark.parametrize(("room", "rows"), [(0, 10), (100, 10), (0, len(TABLE)), (2_000_000, len(TABLE))])
-def test_a_connection_that_is_lost_is_one_message(
+def test_a_lost_connection_is_one_message(
     room: int, rows: int, store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
     store.room = room
@@ -88,7 +88,7 @@ def test_a_connection_that_is_lost_is_one_message(
     assert capfd.readouterr().err == ""
 
 
-def test_what_fails_in_between_stays_what_it_is(
+def test_errors_of_the_caller_are_not_wrapped(
     store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fails(at: Place) -> None:

@@ -1,4 +1,4 @@
-"""The brief training beside a plain loop over torch's Adam."""
+"""`fit_briefly` compared with a plain loop with torch's Adam."""
 
 import copy
 import math
@@ -17,7 +17,7 @@ from ctrloom.training.short_fit import fit_briefly
 HYPER = Hyperparameters(embedding_size=4, batch_size=300, learning_rate=0.02, epochs=3, patience=1)
 
 
-def test_it_is_adam_whose_rate_falls_along_half_a_cosine() -> None:
+def test_fit_briefly_is_adam_with_cosine_annealing() -> None:
     made = planting(rows=1000, fields=4, sizes=(6,), pairs=2, seed=3)
     rows, valid = made.rows[:800], made.rows[800:]
     torch.manual_seed(1)

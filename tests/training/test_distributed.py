@@ -1,4 +1,4 @@
-"""Several processes do what one does: the same weights, metrics and choices, written once, or one message."""
+"""Several processes match one: the same weights, metrics and choices; one output, one error message."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def by_several(processes: int, cases: list[str], folder: Path) -> dict[str, dict
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     ends = re.findall(r"epoch 2, valid AUC \S+, logloss", done.stderr)
-    assert len(ends) == sum("search" not in case for case in cases), "one speaks"
+    assert len(ends) == sum("search" not in case for case in cases), "only rank 0 reports progress"
     assert len(list(folder.glob("*.txt"))) == processes
     found: dict[str, dict[str, Any]] = json.loads((folder / "results.json").read_text())
     return found
@@ -72,7 +72,7 @@ def assert_same(several: Mapping[str, Any], alone: Mapping[str, Any]) -> None:
     assert several["weights"].keys() == alone["weights"].keys()
     for name, weight in alone["weights"].items():
         np.testing.assert_allclose(several["weights"][name], weight, rtol=0, atol=1e-8, err_msg=name)
-    # Logits are handed on as float32.
+    # Logits are passed on as float32.
     np.testing.assert_allclose(flat(several["numbers"]), flat(alone["numbers"]), rtol=0, atol=3e-7)
 
 
@@ -82,18 +82,18 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", together.CASES)
-def test_two_processes_do_what_one_does(case: str, two: Mapping[str, Any]) -> None:
+def test_two_processes_match_one(case: str, two: Mapping[str, Any]) -> None:
     assert_same(two[case], together.results([case])[case])
 
 
-def test_the_cases_differ_from_one_another(two: Mapping[str, Any]) -> None:
+def test_cases_give_different_results(two: Mapping[str, Any]) -> None:
     assert len({str(result["numbers"]) for result in two.values()}) == len(two)
     assert all(result["kept"] for case, result in two.items() if "search" in case)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
-def test_every_model_and_search_is_the_same_by_several(processes: int, tmp_path: Path) -> None:
+def test_every_model_and_search_matches_one_process(processes: int, tmp_path: Path) -> None:
     every = by_several(processes, list(together.MORE), tmp_path)
     for case, result in together.results(list(together.MORE)).items():
         assert_same(every[case], result)
@@ -101,14 +101,14 @@ def test_every_model_and_search_is_the_same_by_several(processes: int, tmp_path:
 
 @pytest.fixture
 def world_of_one() -> Iterator[None]:
-    """A process that talks to itself."""
+    """A process group of one process."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("affine", [True, False])
-def test_batch_norm_of_all_processes_is_batch_norm(affine: bool, world_of_one: None) -> None:
+def test_distributed_batch_norm_matches_torch(affine: bool, world_of_one: None) -> None:
     ours, theirs = BatchNorm(5, affine=affine).double(), torch.nn.BatchNorm1d(5, affine=affine).double()
     x_BK = torch.randn(40, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.1 + 100
     results = []
@@ -122,28 +122,30 @@ def test_batch_norm_of_all_processes_is_batch_norm(affine: bool, world_of_one: N
     torch.testing.assert_close(ours.eval()(x_BK), theirs.eval()(x_BK))
 
 
-def test_gradients_are_summed_whatever_their_kind(world_of_one: None) -> None:
+def test_dense_and_sparse_gradients_are_summed(world_of_one: None) -> None:
     table, large = torch.nn.Parameter(torch.ones(9, 2)), torch.nn.Parameter(torch.ones(600, 500))
     small, unused = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
     table.grad = torch.sparse_coo_tensor([[4, 1, 4]], torch.ones(3, 2), (9, 2), check_invariants=True)
     large.grad, small.grad = torch.full((600, 500), 2.0), torch.arange(3.0)
     distributed.all_reduce_gradients([table, large, small, unused])
-    assert table.grad._indices().tolist() == [[4, 1, 4]]  # as often as it was looked up, for the optimizer
+    assert table.grad._indices().tolist() == [[4, 1, 4]]  # once per lookup, for the optimizer
     assert table.grad._values().tolist() == [[1, 1]] * 3
     assert torch.equal(large.grad, torch.full((600, 500), 2.0))
     assert small.grad.tolist() == [0, 1, 2]
     assert unused.grad is None
 
 
-def test_what_one_process_does_alone_says_so(mixed: Dataset, world_of_one: None, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"gbdt: LightGBM grows trees in one process only, and here are 1"):
+def test_single_process_models_and_searches_refuse_several(
+    mixed: Dataset, world_of_one: None, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"gbdt: LightGBM grows trees in one process only, but there are 1"):
         stages.baselines(mixed.base, ["lr", "gbdt"], MODELS, [0], tmp_path / "runs")
     with pytest.raises(ValueError, match=r"search.method: random trains nothing"):
         stages.search(mixed.base, SelectionConfig(method="random", keep={2: 3}), MODELS, tmp_path / "search")
     assert not list(tmp_path.iterdir())
 
 
-def test_commands_of_one_process_are_refused_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_process_commands_are_refused_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = {name for name in stages.__all__ if hasattr(getattr(stages, name), "__wrapped__")}
     assert set(BY_SEVERAL) == {name.removeprefix("aim_").replace("_", "-") for name in shared}
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -154,15 +156,15 @@ def test_commands_of_one_process_are_refused_under_torchrun(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("count", ["two", "0", "-1"])
-def test_a_number_of_processes_that_is_none(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_number_of_processes_is_refused(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(processes.PROCESSES, count)
-    with pytest.raises(ValueError, match="CTRLOOM_PROCESSES: a number of processes is needed"):
+    with pytest.raises(ValueError, match="CTRLOOM_PROCESSES: must be a positive number"):
         together.dying("never")
 
 
 @pytest.fixture
 def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A data set, and the one of its files that cannot be read; the second of two processes needs it."""
+    """A data set and its damaged file, which only the second of two processes reads."""
     monkeypatch.setattr(writer, "GROUP_ROWS", 100)
     monkeypatch.setattr(writer, "PART_ROWS", 300)
     for n, split in enumerate(SPLITS):
@@ -177,7 +179,7 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
     return manifest, last
 
 
-def test_what_one_process_cannot_read_ends_the_stage_with_its_reason(
+def test_read_error_in_one_process_ends_the_stage_with_its_message(
     damaged: tuple[Path, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -187,33 +189,33 @@ def test_what_one_process_cannot_read_ends_the_stage_with_its_reason(
     manifest, _ = damaged
     with pytest.raises(ValueError, match=r"Parquet.*\nprocess 1 of 2"):
         stages.baselines(manifest, ["fm"], MODELS, [0], tmp_path / "out" / "runs")
-    assert not list((tmp_path / "out").glob("*")), "nothing is left half-written"
-    assert capfd.readouterr().err == "", "the reason is all that is said"
+    assert not list((tmp_path / "out").glob("*")), "no partial output"
+    assert capfd.readouterr().err == "", "nothing but the error is reported"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("how", "raised", "told"),
+    ("how", "raised", "message"),
     [
-        ("killed", ValueError, "another process of this training ended without a word"),
-        ("wrong", ChildProcessError, r"one of 2 processes failed \(status 1\); it said why above"),
+        ("killed", ValueError, "another process of this training died without an error message"),
+        ("wrong", ChildProcessError, r"one of 2 processes failed \(status 1\); see its error above"),
     ],
 )
-def test_a_process_that_dies_ends_all(
+def test_dead_process_ends_all(
     how: str,
     raised: type[Exception],
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv(processes.PROCESSES, "2")
-    with pytest.raises(raised, match=told):
+    with pytest.raises(raised, match=message):
         together.dying(how)
     assert capfd.readouterr().err.count("Traceback") == (how == "wrong")
 
 
 @pytest.mark.slow
-def test_commands_under_torchrun_write_what_they_write_without(mixed: Dataset, tmp_path: Path) -> None:
+def test_commands_write_the_same_under_torchrun(mixed: Dataset, tmp_path: Path) -> None:
     config = {
         "name": "several",
         "data": {"files": "none.csv", "columns": {"click": "label", "user": "categorical"}},
@@ -234,7 +236,7 @@ def test_commands_under_torchrun_write_what_they_write_without(mixed: Dataset, t
             more = [] if command == "search" else [f"--search={folder / 'search'}"]
             done = run(command, *given, *more, f"--output={folder / command}")
             assert done.returncode == 0, done.stderr
-            assert done.stdout.count(str(folder / command)) == 1, "one speaks"
+            assert done.stdout.count(str(folder / command)) == 1, "only rank 0 reports"
     wrong = ways["several"]("search", *given[:1], "--dataset=nowhere", f"--output={tmp_path / 'wrong'}")
     assert wrong.returncode
     assert wrong.stderr.count("ctrloom: nowhere") == 1

@@ -1,4 +1,4 @@
-"""Training, searching and scoring from streamed rows beside the same in memory; which it is, and refusals."""
+"""Training, searching and scoring on streamed rows compared with rows in memory; when rows are streamed."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
-    """20,000 clicks with two planted pairs and crosses, in row groups of 1,000; windows have three."""
+    """20,000 clicks with two planted pairs and cross features, in row groups of 1,000; three per window."""
     folder = tmp_path_factory.mktemp("clicks")
     with pytest.MonkeyPatch.context() as patch:
         for module in (writer, encode):
@@ -58,7 +58,7 @@ def fitted(dataset: Dataset, hyper: Hyperparameters, seed: int = 0) -> tuple[flo
     return history.best_epoch.valid_auc, model.state_dict()
 
 
-def test_streamed_rows_teach_as_much_and_always_the_same(clicks: Dataset) -> None:
+def test_training_on_streamed_rows_is_as_good_and_reproducible(clicks: Dataset) -> None:
     assert len(clicks.stream("train").blocks) > 4 * stream.WINDOW
     (streamed, weights), (again, same), (memory, _) = (fitted(clicks, h) for h in (STREAMED, STREAMED, HYPER))
     assert streamed == again
@@ -68,7 +68,7 @@ def test_streamed_rows_teach_as_much_and_always_the_same(clicks: Dataset) -> Non
     assert fitted(clicks, STREAMED, seed=1)[0] != streamed
 
 
-def test_scores_are_those_of_rows_in_memory(clicks: Dataset) -> None:
+def test_streamed_scores_match_scores_in_memory(clicks: Dataset) -> None:
     model = build("fm", Architecture.complete(clicks.schema.names), clicks.schema, HYPER)
     with torch.no_grad():
         assert np.array_equal(score(model, clicks.stream("test")), score(model, clicks.rows("test")))
@@ -82,7 +82,7 @@ def test_scores_are_those_of_rows_in_memory(clicks: Dataset) -> None:
         ("aim", {"search_embeddings": False, "functions": ["inner"]}),
     ],
 )
-def test_searches_find_what_was_planted_in_streamed_rows(
+def test_searches_find_planted_interactions_in_streamed_rows(
     method: str, own: dict[str, Any], clicks: Dataset
 ) -> None:
     config = search_config({"method": method, "random_draws": 1, **own})
@@ -113,13 +113,11 @@ def test_other_searches_run_on_streamed_rows(method: str, own: dict[str, Any], c
     assert METHODS[method](task_of(clicks, hyper), config, hyper).architecture.method[:4] == method[:4]
 
 
-def test_statistics_of_streamed_rows_are_those_of_a_sample(
-    clicks: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_statistics_of_streamed_rows_use_a_sample(clicks: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     config = search_config({"method": "autofis", "epochs": 1, "random_draws": 0})
     task, whole = task_of(clicks, STREAMED), task_of(clicks, HYPER)
     trace = METHODS["autofis"](whole, config, HYPER).trace
-    assert with_statistics(trace, task) == trace  # a split smaller than a sample is counted whole
+    assert with_statistics(trace, task) == trace  # a split smaller than the sample is used in full
     monkeypatch.setattr(sys.modules["ctrloom.stages.search"], "COUNTED", 4000)
     sampled = with_statistics(trace, task_of(clicks, STREAMED))
     for one, other in zip(sampled.candidates, trace.candidates, strict=True):
@@ -141,7 +139,7 @@ def test_stages_stream_from_training_to_evaluation(clicks: Dataset, tmp_path: Pa
     assert described(clicks, "test").label_rate == pytest.approx(rates)
 
 
-def test_rows_are_streamed_where_they_would_take_half_of_the_memory(
+def test_rows_are_streamed_if_they_need_over_half_of_memory(
     clicks: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed = clicks.row_bytes() * (clicks.rows_in("train") + clicks.rows_in("valid"))
@@ -157,9 +155,7 @@ def test_rows_are_streamed_where_they_would_take_half_of_the_memory(
     assert feeder.of(HYPER) is feeder.of(HYPER)  # read once
 
 
-def test_memory_is_the_machines_or_what_a_container_may_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_is_capped_by_the_container_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(memory, "LIMITS", (limit, tmp_path / "none"))
     machine = memory.memory_of(CPU)
@@ -176,16 +172,16 @@ def world_of_one() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def test_several_processes_hold_their_rows(
+def test_several_processes_never_stream(
     clicks: Dataset, world_of_one: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_sources, "memory_of", lambda _: 1)
     assert not BatchSources(clicks, "train").streams(HYPER)
-    with pytest.raises(ValueError, match="rows: stream feeds one process"):
+    with pytest.raises(ValueError, match="rows: stream supports one process"):
         BatchSources(clicks, "train").of(STREAMED)
 
 
-def test_what_needs_all_rows_says_so(clicks: Dataset, tmp_path: Path) -> None:
+def test_models_and_searches_that_need_all_rows_refuse_streaming(clicks: Dataset, tmp_path: Path) -> None:
     models = {"default": {"rows": "stream"}}
     with pytest.raises(ValueError, match=r"gbdt: LightGBM grows trees on all rows at once.*rows: memory"):
         stages.baselines(clicks.base, ["gbdt"], models, [0], tmp_path / "runs")
@@ -218,10 +214,10 @@ for part in (kept, blocks):
 
 
 @pytest.mark.slow
-def test_memory_is_that_of_windows_whatever_the_rows(tmp_path: Path) -> None:
-    """46 windows, 480 MB if they were held, after four of them: the peak grows by less than a quarter.
+def test_streaming_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
+    """46 windows (480 MB in memory) after four: peak memory grows by less than a quarter.
 
-    How threads meet moves it by tens of MB, however many windows there are.
+    Thread timing changes it by tens of MB, independently of the number of windows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Training with batches larger than the settings are for: what is scaled, what is clipped, how it begins."""
+"""Training with batches larger than the settings were tuned for: scaling, clipping and warm-up."""
 
 import math
 
@@ -22,15 +22,15 @@ LARGE = {"embedding_optimizer": "lazy_adam", "base_batch_size": 100, "batch_size
 
 
 @pytest.mark.parametrize("name", ["fm", "deepfm"])
-def test_one_step_is_that_of_a_loop_over_rows(name: ModelName) -> None:
-    """Counts are those of ids in the batch: of padding and of values that stand twice, too."""
+def test_one_step_matches_a_loop_over_rows(name: ModelName) -> None:
+    """Counts are those of ids in the batch, including padding and duplicate values."""
     schema = schema_of(("categorical", 9), ("numeric", 2), ("multivalued", 5, 3))
     rows, l2, rate, times = rows_of(schema, 60), 0.01, 1e-3, 4.0
     torch.manual_seed(0)
     model = build(name, Architecture.complete(schema.names), schema, LITTLE).double()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(1e-3)  # so that gradients are longer than rows
+            parameter.mul_(1e-3)  # so that gradients are clipped
     assert rows.factors_NC is not None
     batch = Batch(rows.ids_NC, rows.label_N.double(), rows.factors_NC.double())
     before = {key: value.detach().clone().numpy() for key, value in model.named_parameters()}
@@ -68,12 +68,10 @@ def test_crosses_are_clipped_and_keep_their_learning_rate() -> None:
     rows = rows_of(schema, 40)
     loss_of(model, rows).backward()
     (weight,) = own[0]["params"]
-    assert weight.grad._indices().shape[1] == 40 * 3  # a row as often as the batch has its value
+    assert weight.grad._indices().shape[1] == 40 * 3  # one entry per lookup
 
 
-def test_dense_rates_rise_over_the_first_pass_and_tables_begin_at_theirs(
-    planted: Planting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_warm_up_applies_to_dense_rates_only(planted: Planting, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[float]] = []
     step = RowWise.step
 
@@ -90,7 +88,7 @@ def test_dense_rates_rise_over_the_first_pass_and_tables_begin_at_theirs(
     assert [dense for _, dense in seen] == pytest.approx(rising)
 
 
-def test_without_a_base_nothing_is_scaled() -> None:
+def test_without_base_batch_size_nothing_is_scaled() -> None:
     schema = tokens(3)
     model = build("fm", Architecture.complete(schema.names), schema, LITTLE)
     groups = adam(model, 0.01, 0.1, tables="lazy_adam").param_groups
@@ -100,12 +98,12 @@ def test_without_a_base_nothing_is_scaled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ({"embedding_optimizer": "adam"}, "set embedding_optimizer: lazy_adam"),
-        ({"batch_size": 50}, "base_batch_size: 100 is more than batch_size, 50"),
+        ({"embedding_optimizer": "adam"}, "requires embedding_optimizer: lazy_adam"),
+        ({"batch_size": 50}, "base_batch_size: 100 is larger than batch_size .50"),
     ],
 )
-def test_settings_that_do_not_go_together(change: dict[str, object], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_incompatible_settings_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         Hyperparameters.parse({**LARGE, **change}, "models.fm")

@@ -47,7 +47,7 @@ def halves(made: Planting, train: int = 8000, valid: int = 4000) -> tuple[Batch,
 
 
 @pytest.mark.parametrize("name", ["fm", "ipnn", "autodeepfm"])
-def test_two_runs_are_the_same_to_the_last_bit(name: ModelName, planted: Planting) -> None:
+def test_runs_with_the_same_seed_are_bit_identical(name: ModelName, planted: Planting) -> None:
     hyper = HYPER.model_copy(update={"dropout": 0.2, "batch_norm": True, "epochs": 2})
     train, valid = halves(planted)
 
@@ -67,7 +67,7 @@ def noise(rows: int, seed: int) -> tuple[Schema, Batch]:
 
 
 @pytest.mark.parametrize("monitor", ["auc", "logloss"])
-def test_the_best_epoch_is_the_one_that_stays(monitor: str) -> None:
+def test_weights_of_the_best_epoch_are_kept(monitor: str) -> None:
     schema, train = noise(2000, 0)
     valid = noise(800, 1)[1]
     hyper = HYPER.model_copy(update={"epochs": 15, "patience": 3, "monitor": monitor, "learning_rate": 0.05})
@@ -75,7 +75,7 @@ def test_the_best_epoch_is_the_one_that_stays(monitor: str) -> None:
     history = fit(model, train, valid, hyper, 0, "test")
     scores = [e.valid_auc if monitor == "auc" else -e.valid_logloss for e in history.epochs]
     assert history.best == int(np.argmax(scores)) + 1
-    assert len(history.epochs) == history.best + 3 < 15  # noise is learned by heart, so training ends early
+    assert len(history.epochs) == history.best + 3 < 15  # noise overfits, so training stops early
     logit, label = score(model, valid), valid.label_N.numpy()
     assert roc_auc_score(label, logit) == pytest.approx(history.best_epoch.valid_auc, abs=1e-12)
     assert log_loss(label, expit(logit.astype(float))) == pytest.approx(
@@ -85,9 +85,7 @@ def test_the_best_epoch_is_the_one_that_stays(monitor: str) -> None:
 
 
 @pytest.mark.parametrize("decays", [0, 1, 2])
-def test_the_learning_rate_falls_to_a_tenth_before_the_end(
-    decays: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_learning_rate_decays_before_early_stopping(decays: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[torch.optim.Optimizer] = []
     build_adam = loop.adam
     monkeypatch.setattr(
@@ -96,7 +94,7 @@ def test_the_learning_rate_falls_to_a_tenth_before_the_end(
     schema, train = noise(1000, 0)
     hyper = HYPER.model_copy(update={"epochs": 40, "patience": 2, "decays": decays, "learning_rate": 0.05})
     history = fit(model_of(schema), train, noise(400, 1)[1], hyper, 0, "test")
-    # Replay: two epochs without a better one, then a tenth of the rate, and after the last tenth the end.
+    # Replay: divide the rate by 10 after two epochs without improvement; stop after the last decay.
     best, waited, left = -1.0, 0, decays
     for number, epoch in enumerate(history.epochs, 1):
         if epoch.valid_auc > best:
@@ -120,7 +118,7 @@ def gradients(model: nn.Module, rows: Batch) -> tuple[float, dict[str, torch.Ten
 
 @settings(deadline=None, max_examples=20)
 @given(copies=st.lists(st.integers(0, 3), min_size=8, max_size=8).filter(any))
-def test_a_weight_is_so_many_copies_of_the_row(copies: list[int]) -> None:
+def test_row_weights_equal_repeated_rows(copies: list[int]) -> None:
     schema = schema_of(("categorical", 5), ("multivalued", 4, 2))
     rows, model = rows_of(schema, 8), model_of(schema, "deepfm")
     assert rows.factors_NC is not None
@@ -142,7 +140,7 @@ def test_the_loss_is_the_mean_cross_entropy() -> None:
 
 
 @pytest.mark.parametrize("name", ["fm", "deepfm"])
-def test_l2_is_half_the_squared_norm_of_every_table(name: ModelName) -> None:
+def test_l2_is_half_the_squared_norm_of_all_tables(name: ModelName) -> None:
     schema, l2 = tokens(3), 0.3
     rows, first, second = rows_of(schema, 64), model_of(schema, name), model_of(schema, name)
     ours = adam(first, 0.01, l2)
@@ -165,14 +163,14 @@ def test_l2_is_half_the_squared_norm_of_every_table(name: ModelName) -> None:
     )
 
 
-def test_parameters_can_be_left_to_another_optimizer() -> None:
+def test_parameters_can_be_excluded_from_adam() -> None:
     model = model_of(tokens(3), "autofm")
     gate = model.get_parameter("gates.2.gate_P")
     held = {id(p) for group in adam(model, 0.1, without=[gate]).param_groups for p in group["params"]}
     assert held == {id(p) for p in model.parameters()} - {id(gate)}
 
 
-def test_products_in_half_precision_learn_as_much_and_leave_whole_weights(planted: Planting) -> None:
+def test_bfloat16_training_is_as_good_and_keeps_float32_weights(planted: Planting) -> None:
     train, valid = halves(planted)
     fitted = {}
     for precision in ("float32", "bfloat16"):
@@ -185,21 +183,21 @@ def test_products_in_half_precision_learn_as_much_and_leave_whole_weights(plante
     assert aucs[0] == pytest.approx(aucs[1], abs=0.01)
 
 
-def test_a_training_that_diverges_says_so(planted: Planting) -> None:
+def test_diverged_training_raises(planted: Planting) -> None:
     hyper = HYPER.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(ValueError, match=r"diverged in epoch 1.*lower the learning rate"):
         fit(model_of(planted.schema), *halves(planted), hyper, 0, "test")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(ValueError, match="torch sees no GPU; use device: cpu, or auto"):
+def test_missing_gpu_is_an_error() -> None:
+    with pytest.raises(ValueError, match="torch sees no GPU; use device: cpu or auto"):
         pick_device("cuda")
     assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
 
 
 class Recorder(nn.Module):
-    """A model whose logit is the row's first id, and that notes which rows it saw."""
+    """A model whose logit is the row's first id and that records the rows it saw."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,7 +214,7 @@ def numbered(rows: int) -> Batch:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8, 15, 23])
-def test_every_row_has_its_score(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_in_row_order(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SCORING_BATCH", 7)
     assert score(Recorder(), numbered(rows)).tolist() == list(range(rows))
 
@@ -227,23 +225,23 @@ def test_more_rows_than_a_scoring_batch() -> None:
 
 
 @pytest.mark.parametrize(("rows", "steps"), [(20, 2), (23, 3), (21, 2), (11, 1), (9, 1)])
-def test_a_pass_sees_every_row_once_in_another_order(rows: int, steps: int) -> None:
-    model, generator, told = Recorder(), seed_everything(0), []
+def test_a_pass_visits_every_row_once_in_random_order(rows: int, steps: int) -> None:
+    model, generator, advanced = Recorder(), seed_everything(0), []
     passes = []
     for _ in range(2):
         model.seen = []
         step = Step(model, lambda: None, [])
-        run_epoch(step, numbered(rows), 10, generator, lambda amount, note="": told.append(amount))
+        run_epoch(step, numbered(rows), 10, generator, lambda amount, note="": advanced.append(amount))
         passes.append(model.seen)
     for seen in passes:
         assert len(set(seen)) == len(seen) == rows
     assert passes[0] != passes[1]
-    assert sum(told) == 2 * rows
-    assert len(told) == 2 * steps == 2 * steps_in_pass(rows, 10)
-    assert min(told) > 1  # a single row has no batch statistics
+    assert sum(advanced) == 2 * rows
+    assert len(advanced) == 2 * steps == 2 * steps_in_pass(rows, 10)
+    assert min(advanced) > 1  # a single row has no batch statistics
 
 
-def test_scoring_leaves_no_trace_in_the_model() -> None:
+def test_scoring_does_not_change_the_model() -> None:
     schema = tokens(3)
     model = model_of(schema, "autofm")
     before = weights(model)
@@ -265,7 +263,7 @@ def trained() -> Callable[[ModelName], float]:
     return auc
 
 
-def test_models_of_interactions_learn_what_a_linear_one_cannot(trained: Callable[[ModelName], float]) -> None:
+def test_interaction_models_beat_a_linear_model(trained: Callable[[ModelName], float]) -> None:
     linear = trained("lr")
     assert 0.52 < linear < 0.7
     for name in ("fm", "autofm", "deepfm"):
@@ -273,7 +271,7 @@ def test_models_of_interactions_learn_what_a_linear_one_cannot(trained: Callable
 
 
 @pytest.mark.parametrize("tables", ["lazy_adam", "rowwise_adagrad"])
-def test_row_wise_optimizers_learn_as_much_as_dense_adam(tables: str, planted: Planting) -> None:
+def test_row_wise_optimizers_are_as_good_as_dense_adam(tables: str, planted: Planting) -> None:
     train, valid = halves(planted)
 
     def reached(**settings: object) -> float:

@@ -33,7 +33,7 @@ def runs(mixed: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_runs_are_read_back_as_they_were_trained(mixed: Dataset, runs: Path) -> None:
+def test_runs_round_trip(mixed: Dataset, runs: Path) -> None:
     opened = open_runs(runs)
     assert [run.record.name for run in opened] == ["fm", "gated"]
     for run in opened:
@@ -61,9 +61,7 @@ def test_the_exported_seed_is_the_best_on_validation_rows(mixed: Dataset, runs: 
         assert np.array_equal(score(bundle.model, rows), score(trained.model, rows))
 
 
-def test_a_seed_takes_the_same_architecture_whether_trained_alone_or_with_others(
-    mixed: Dataset, tmp_path: Path
-) -> None:
+def test_architecture_of_a_seed_does_not_depend_on_other_seeds(mixed: Dataset, tmp_path: Path) -> None:
     names = mixed.schema.names
     draws = [
         Architecture(method="random", fields=names, interactions=(Interaction(fields=(names[0], other)),))
@@ -79,13 +77,13 @@ def test_a_seed_takes_the_same_architecture_whether_trained_alone_or_with_others
     assert found[1] == {6: draws[0]}
 
 
-def test_a_folder_without_models_is_kept_and_a_lost_run_is_noticed(mixed: Dataset, tmp_path: Path) -> None:
+def test_empty_runs_folder_is_kept_and_missing_run_is_an_error(mixed: Dataset, tmp_path: Path) -> None:
     train_runs(mixed, [], MODELS, [0], tmp_path / "none")
     assert open_runs(tmp_path / "none") == []
     assert [path.name for path in (tmp_path / "none").iterdir()] == ["runs.json"]
     train_runs(mixed, [plan(mixed, "lr", "lr"), plan(mixed)], MODELS, [0], tmp_path / "two")
     shutil.rmtree(tmp_path / "two" / "fm")
-    with pytest.raises(storage.StorageError, match=r"fm/run\.json: is missing"):
+    with pytest.raises(storage.StorageError, match=r"fm/run\.json: missing"):
         open_runs(tmp_path / "two")
 
 
@@ -96,7 +94,9 @@ def test_settings_of_one_model_override_the_default(mixed: Dataset, tmp_path: Pa
     assert (fm.embedding_size, lr.embedding_size, fm.epochs, lr.epochs) == (2, 4, 1, 1)
 
 
-def test_the_test_split_stays_closed(mixed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_does_not_read_the_test_split(
+    mixed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
     rows = Dataset.rows
     monkeypatch.setattr(Dataset, "rows", lambda *given: asked.append(given[1]) or rows(*given))
@@ -105,7 +105,7 @@ def test_the_test_split_stays_closed(mixed: Dataset, tmp_path: Path, monkeypatch
 
 
 class Interrupted(Sequence[Architecture]):
-    """Architectures of which the second cannot be had."""
+    """A sequence of architectures whose second item raises."""
 
     def __init__(self, first: Architecture, error: BaseException) -> None:
         self.first, self.error = first, error
@@ -120,16 +120,14 @@ class Interrupted(Sequence[Architecture]):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()])
-def test_an_interrupted_training_leaves_nothing_behind(
-    mixed: Dataset, tmp_path: Path, error: BaseException
-) -> None:
+def test_interrupted_training_leaves_no_files(mixed: Dataset, tmp_path: Path, error: BaseException) -> None:
     broken = plan(mixed, architectures=Interrupted(Architecture.complete(mixed.schema.names), error))
     with pytest.raises(type(error)):
         train_runs(mixed, [broken], MODELS, [0, 1], tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_training_leaves_the_old_runs(mixed: Dataset, tmp_path: Path) -> None:
+def test_interrupted_training_keeps_the_old_runs(mixed: Dataset, tmp_path: Path) -> None:
     train_runs(mixed, [plan(mixed, "lr", "lr")], MODELS, [0], tmp_path / "runs")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     every = Architecture.complete(mixed.schema.names)
@@ -139,13 +137,13 @@ def test_an_interrupted_training_leaves_the_old_runs(mixed: Dataset, tmp_path: P
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
-def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_missing_folder_is_an_error(tmp_path: Path) -> None:
     assert open_runs(tmp_path) == []
     with pytest.raises(storage.StorageError, match="no such folder"):
         open_runs(tmp_path / "nowhere")
 
 
-def test_models_of_other_rows_are_refused(mixed: Dataset, runs: Path, tmp_path: Path) -> None:
+def test_runs_of_another_data_set_are_refused(mixed: Dataset, runs: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(runs, tmp_path / "runs")
     record = storage.read_json(folder / "fm" / "run.json")
     storage.write_json(folder / "fm" / "run.json", {**record, "data_fingerprint": "of another split"})
@@ -157,7 +155,7 @@ def test_models_of_other_rows_are_refused(mixed: Dataset, runs: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "fm/seed-0/model.safetensors").write_bytes(b"x" * 9), "does not hold the weights"),
+        (lambda f: (f / "fm/seed-0/model.safetensors").write_bytes(b"x" * 9), "does not contain the weights"),
         (lambda f: (f / "fm/seed-0/model.safetensors").unlink(), "no such file"),
         (lambda f: (f / "fm/seed-0/architecture.json").unlink(), "cannot be read"),
         (lambda f: (f / "fm/run.json").write_text("{"), "is not JSON"),
@@ -172,7 +170,7 @@ def test_damaged_runs_are_errors_that_name_the_file(
         [list(run.trained(mixed)) for run in open_runs(folder)]
 
 
-def test_one_seed_twice_is_no_second_seed(runs: Path) -> None:
+def test_duplicate_seed_is_an_error(runs: Path) -> None:
     assert {len(same) for same in open_by_name([runs]).values()} == {1}
-    with pytest.raises(ValueError, match=r"two models are named .*both have seed"):
+    with pytest.raises(ValueError, match=r"two runs are named .*both have seed"):
         open_by_name([runs, runs])

@@ -1,4 +1,4 @@
-"""Steps that are recorded and played again do what steps that run do."""
+"""Captured steps, replayed, match eager steps."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=8, epochs=2, l
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """Has kernels at work, so that sparse gradients do not wait; interpreted, so only without a GPU."""
+    """Enables interpreted kernels, so that sparse gradients need no host sync; only without a GPU."""
     if torch.cuda.is_available():
         pytest.skip("here graphs themselves are tested")
     monkeypatch.setattr(kernels, "on_cpu", True)
@@ -65,17 +65,20 @@ def fitted(name: str, **settings: Any) -> tuple[dict[str, torch.Tensor], list[fl
         ("fm", {"embedding_optimizer": "adam"}),
         ("deepfm", {"embedding_optimizer": "lazy_adam", "dropout": 0.2, "batch_norm": True}),
         ("autofm", {"embedding_optimizer": "rowwise_adagrad", "decays": 1, "patience": 1, "epochs": 4}),
-        ("autofm", {"embedding_optimizer": "lazy_adam", "precision": "bfloat16"}),  # products by kernel too
-        ("fm", {"embedding_optimizer": "lazy_adam", "base_batch_size": 2}),  # rates that rise, rows clipped
+        (
+            "autofm",
+            {"embedding_optimizer": "lazy_adam", "precision": "bfloat16"},
+        ),  # also uses the products kernel
+        ("fm", {"embedding_optimizer": "lazy_adam", "base_batch_size": 2}),  # warm-up and row clipping
     ],
 )
-def test_a_training_of_recorded_steps(
+def test_captured_training_matches_eager(
     name: str, settings: dict[str, Any], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, losses = fitted(name, **settings)
     monkeypatch.setattr(loop, "Step", partial(Step, record=recorder))
     replayed, again = fitted(name, **settings)
-    # Six steps a pass, the last of them on a batch of another size, which runs as it is.
+    # Six steps per pass; the last one has a different batch size and runs eagerly.
     assert recorder.replays == 5 * len(again) - WARM
     assert len(recorder.tapes) == 1
     assert again == pytest.approx(losses, rel=1e-4)
@@ -95,7 +98,7 @@ def architecture_of(name: str) -> Architecture:
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in TREES])
-def test_no_model_waits_and_all_can_be_replayed(name: ModelName, recorder: Recorder) -> None:
+def test_all_models_can_be_captured(name: ModelName, recorder: Recorder) -> None:
     batches = list(MADE.rows[:36].batches(6))
 
     def trained(record: Recorder | None) -> tuple[dict[str, torch.Tensor], list[float]]:
@@ -116,7 +119,7 @@ def test_no_model_waits_and_all_can_be_replayed(name: ModelName, recorder: Recor
 
 @pytest.fixture(params=["0", "1"], ids=["as they come", "as graphs"])
 def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """On a GPU: a step that waits is an error, once the first ones have set everything up."""
+    """On a GPU, make host syncs an error after the first steps."""
     monkeypatch.setenv("CTRLOOM_CUDA_GRAPHS", request.param)
     monkeypatch.setenv("CTRLOOM_DEVICE", "cuda")
     plain, steps = Step._step, Counter[int]()
@@ -143,7 +146,7 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         *((name, "lazy_adam") for name in MODELS if name not in TREES),
     ],
 )
-def test_on_a_gpu_no_model_waits_and_all_learn_as_on_the_cpu(
+def test_gpu_training_has_no_host_sync_and_matches_cpu(
     name: ModelName, tables: EmbeddingOptimizer, watched: str
 ) -> None:
     batches = list(MADE.rows[:400].batches(40))
@@ -162,7 +165,7 @@ def test_on_a_gpu_no_model_waits_and_all_learn_as_on_the_cpu(
 
 
 def in_the_order_of_a_cpu(rows: Batch, bounds: Sequence[int], generator: torch.Generator) -> Iterator[Batch]:
-    """Batches in an order that is the same on every device, which is brought there without waiting."""
+    """Batches in the same order on every device, copied there without a host sync."""
     order = torch.randperm(rows.total, generator=generator)
     if rows.device.type == "cuda":
         order = order.pin_memory().to(rows.device, non_blocking=True)
@@ -172,17 +175,17 @@ def in_the_order_of_a_cpu(rows: Batch, bounds: Sequence[int], generator: torch.G
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("default")  # of what PyTorch says of its own modes
 @pytest.mark.parametrize(("method", "own"), [("autofis", {}), ("optinter", {}), ("aim", {}), ("autopi", {})])
-def test_on_a_gpu_no_search_waits(
+def test_gpu_search_has_no_host_sync(
     method: str, own: dict[str, Any], watched: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Batch, "shuffled", in_the_order_of_a_cpu)
-    own |= {"cross_hiding": 0.0} if method == "optinter" else {}  # else values are hidden by the device
+    own |= {"cross_hiding": 0.0} if method == "optinter" else {}  # random numbers depend on the device
     on_gpu = numbers_of(searched(method, **own))
     monkeypatch.setenv("CTRLOOM_DEVICE", "cpu")
     assert on_gpu == pytest.approx(numbers_of(searched(method, **own)), abs=5e-2)
 
 
-def test_steps_that_no_kernel_frees_from_waiting_are_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_with_host_sync_are_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     def waits(name: ModelName, tables: EmbeddingOptimizer, size: int = 4) -> bool:
         model = build(name, architecture_of(name), SCHEMA, hyper_of(name, embedding_size=size))
         adam(model, 0.01, tables=tables)
@@ -190,16 +193,16 @@ def test_steps_that_no_kernel_frees_from_waiting_are_not_captured(monkeypatch: p
 
     assert not waits("deepfm", "adam")
     assert waits("deepfm", "lazy_adam")
-    assert waits("poly2", "adam")  # the rows of its crosses
+    assert waits("poly2", "adam")  # cross tables are always sparse
     pytest.importorskip("triton")
     monkeypatch.setattr(kernels, "on_cpu", not torch.cuda.is_available())
     if kernels.on_cpu:
         assert not waits("deepfm", "lazy_adam")
         assert not waits("poly2", "adam")
-        assert waits("fm", "lazy_adam", size=3000)  # wider than a program can hold
+        assert waits("fm", "lazy_adam", size=3000)  # wider than the kernel supports
 
 
-def test_waiting_is_noticed(recorder: Recorder) -> None:
+def test_host_sync_is_detected(recorder: Recorder) -> None:
     x, held = torch.arange(4.0), torch.zeros(3)
     waiting = (
         lambda: float(x.sum()),
@@ -239,7 +242,7 @@ def searched(method: str, **own: Any) -> Found:
 
 
 def numbers_of(found: Found) -> list[float]:
-    """Gates on their way, or the strengths of operators."""
+    """The path of the gates, or the strengths of operators."""
     path = [gate for gates in found.trace.path_gates for gate in gates if gate is not None]
     return path or [operator.strength or 0.0 for operator in found.trace.operators]
 
@@ -256,10 +259,10 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("method", "own"), SEARCHES)
-def test_a_search_of_recorded_steps(
+def test_captured_search_matches_eager(
     method: str, own: dict[str, Any], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Learning rates, thresholds and temperatures change, and reach the device in tensors."""
+    """Learning rates, thresholds and temperatures change between replays."""
     for name in ("Adam", "SGD"):  # as on a GPU
         plain = getattr(torch.optim, name)
         fused = partial(lambda plain, *args, **named: plain(*args, **(named | {"fused": True})), plain)
@@ -274,7 +277,7 @@ def test_a_search_of_recorded_steps(
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
-def test_precision_holds_inside_and_no_longer(precision: str) -> None:
+def test_precision_is_restored_on_exit(precision: str) -> None:
     a = torch.full((4, 4), 1 + 2.0**-12)
     before = torch.get_float32_matmul_precision()
     loop.pick_device("auto")

@@ -1,4 +1,4 @@
-"""GBDT and GBDT+LR against LightGBM called by itself, and through training, bundles and predictions."""
+"""GBDT and GBDT+LR compared with LightGBM; training, bundles and predictions."""
 
 import builtins
 import math
@@ -37,7 +37,7 @@ SMALL = {"trees": 30, "leaves": 6, "min_rows_in_leaf": 10, "tree_l2": 0.5, "pati
 
 
 def clicks(count: int, seed: int) -> Batch:
-    """Rows whose label depends on a pair of tokens, on a number and on one of several values."""
+    """Rows whose label depends on a categorical pair, a number and a value of a multivalued field."""
     rows, rng = rows_of(SCHEMA, count, seed), np.random.default_rng(seed)
     x = dense(SCHEMA, rows)
     logit = 1.5 * ((x[:, 0] > 4) == (x[:, 6] > 2)) + np.nan_to_num(x[:, 5]) + 1.5 * x[:, 3] - 1.5
@@ -47,7 +47,7 @@ def clicks(count: int, seed: int) -> Batch:
 
 
 def dense(schema: Schema, rows: Batch) -> np.ndarray:
-    """What trees should see, written down row by row and field by field."""
+    """The expected input matrix of the trees, by loops over rows and fields."""
     out = []
     for n in range(len(rows)):
         line, c = [], 0
@@ -85,7 +85,7 @@ TRAIN, VALID = clicks(1500, 1), clicks(500, 2)
 
 
 def reference(trees: int) -> lightgbm.Booster:
-    """LightGBM by itself, on the rows as `dense` has them."""
+    """LightGBM called directly on `dense` rows."""
     given = {"objective": "binary", "num_leaves": 6, "min_data_in_leaf": 10, "lambda_l2": 0.5}
     quiet = {"verbosity": -1, "num_threads": 1, "deterministic": True, "force_row_wise": True}
     assert TRAIN.weight_N is not None
@@ -99,7 +99,7 @@ def reference(trees: int) -> lightgbm.Booster:
     return lightgbm.train(given | quiet, data, trees)
 
 
-def test_trees_see_ids_numbers_with_gaps_and_one_column_per_value() -> None:
+def test_matrix_encodes_every_kind_of_field() -> None:
     found = matrix(SCHEMA, VALID.ids_NC, VALID.factors_NC)
     assert sparse.issparse(found)
     np.testing.assert_array_equal(found.toarray(), dense(SCHEMA, VALID).astype(np.float32))
@@ -109,7 +109,7 @@ def test_trees_see_ids_numbers_with_gaps_and_one_column_per_value() -> None:
     np.testing.assert_array_equal(matrix(plain, rows.ids_NC, rows.factors_NC), dense(plain, rows))
 
 
-def test_a_value_that_stands_twice_is_there_once() -> None:
+def test_duplicate_value_is_encoded_once() -> None:
     schema = schema_of(("multivalued", 4, 3))
     ids, factors = torch.tensor([[2, 2, 0]], dtype=torch.int32), torch.tensor([[0.5, 0.5, 0.0]])
     found = matrix(schema, ids, factors)
@@ -117,7 +117,7 @@ def test_a_value_that_stands_twice_is_there_once() -> None:
     assert found.toarray().tolist() == [[0, 0, 1, 0]]
 
 
-def test_gbdt_is_lightgbm() -> None:
+def test_gbdt_matches_lightgbm() -> None:
     model, history = planted("gbdt", TRAIN, VALID)
     kept = min(history.best * 10, 30)
     booster = reference(kept)
@@ -125,10 +125,10 @@ def test_gbdt_is_lightgbm() -> None:
     np.testing.assert_allclose(score(model, VALID), expected, rtol=0, atol=2e-6)
     assert auc(expected, VALID.label_N.numpy()) > 0.7
     leaves = sum(tree["num_leaves"] for tree in booster.dump_model()["tree_info"])
-    assert sum(p.numel() for p in model.parameters()) == leaves + 1  # and a bias, 0
+    assert sum(p.numel() for p in model.parameters()) == leaves + 1  # plus a zero bias
 
 
-def test_gbdtlr_is_a_regression_on_the_leaves() -> None:
+def test_gbdtlr_matches_a_regression_on_the_leaves() -> None:
     model, history = planted("gbdtlr", TRAIN, VALID)
     trees = model.booster.num_trees()
     leaf_NT = np.asarray(reference(trees).predict(dense(SCHEMA, VALID), pred_leaf=True))
@@ -142,10 +142,10 @@ def test_gbdtlr_is_a_regression_on_the_leaves() -> None:
     assert len(state["regression.linear.weights.weight"]) == sum(sizes)
     assert len(history.epochs) == 5
     boosted, _ = planted("gbdt", TRAIN, VALID)
-    assert not np.allclose(score(boosted, VALID), score(model, VALID), atol=0.01)  # values of its own
+    assert not np.allclose(score(boosted, VALID), score(model, VALID), atol=0.01)  # different leaf weights
 
 
-def test_boosting_stops_and_keeps_the_best_on_validation_rows() -> None:
+def test_early_stopping_keeps_the_best_trees() -> None:
     model, history = planted("gbdt", TRAIN, VALID, trees=1000, patience=2, tree_learning_rate=0.3)
     assert len(history.epochs) == history.best + 2 < 100
     assert model.booster.num_trees() == 10 * history.best
@@ -158,7 +158,7 @@ def test_boosting_stops_and_keeps_the_best_on_validation_rows() -> None:
     assert by_loss.best == min(by_loss.epochs, key=lambda epoch: epoch.valid_logloss).epoch
 
 
-def test_the_last_trees_may_be_fewer_than_ten_and_boosting_may_find_nothing() -> None:
+def test_last_epoch_may_have_fewer_trees_and_boosting_may_find_none() -> None:
     model, history = planted("gbdt", TRAIN, VALID, trees=13, monitor="logloss")
     assert (model.booster.num_trees(), len(history.epochs)) == (13, 2)
     single, history = planted("gbdt", TRAIN, VALID, min_rows_in_leaf=1500)
@@ -167,7 +167,7 @@ def test_the_last_trees_may_be_fewer_than_ten_and_boosting_may_find_nothing() ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_seed_gives_the_same_bits(name: Literal["gbdt", "gbdtlr"]) -> None:
+def test_same_seed_is_bit_identical(name: Literal["gbdt", "gbdtlr"]) -> None:
     one, two = (planted(name, TRAIN, VALID, seed=3)[0].state_dict() for _ in range(2))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
@@ -181,7 +181,7 @@ def test_saved_trees_score_the_same(name: Literal["gbdt", "gbdtlr"], tmp_path: P
     np.testing.assert_array_equal(score(model, VALID), score(again, VALID))
 
 
-def test_threads_are_those_that_torch_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boosting_uses_the_threads_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = planted("gbdt", TRAIN, VALID)
     assert f"[num_threads: {torch.get_num_threads()}]" in bytes(model.text.numpy()).decode()
     asked: list[Any] = []
@@ -209,7 +209,7 @@ def test_raw_rows_go_through_a_bundle(mixed: Dataset, mixed_folder: Path, tmp_pa
         assert len(set(got)) > 20
 
 
-def test_without_lightgbm_the_message_says_how_to_install_it(
+def test_missing_lightgbm_names_the_install_command(
     mixed: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     imported = builtins.__import__

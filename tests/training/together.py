@@ -1,6 +1,6 @@
-"""Trainings and searches that give the same alone as by several processes: run by itself, and under torchrun.
+"""Trainings and searches that give the same results in one process and, under torchrun, in several.
 
-`torchrun --nproc-per-node 2 together.py <folder> <case> ...` writes what the leader has into the folder.
+`torchrun --nproc-per-node 2 together.py <folder> <case> ...` writes the results of rank 0 to the folder.
 """
 
 import json
@@ -40,21 +40,21 @@ from ctrloom.training.processes import by_several
 from ctrloom.training.runs import TREES
 
 BATCH = 64
-LAST = 2  # rows of the last batch: of two processes one has none of them, now and then
+LAST = 2  # rows of the last batch: sometimes one of two processes has none of them
 SETTINGS = {"embedding_size": 4, "hidden": (8,), "batch_size": BATCH, "learning_rate": 0.01, "epochs": 2}
 MIXED = schema_of(("categorical", 9), ("numeric", 2), ("multivalued", 5, 3), ("categorical", 7))
 CROSSED, KEYS = crossed(tokens(4, 6))
 
 
 def own(rows: Batch) -> Batch:
-    """This process's part of the rows."""
+    """This process's shard of the rows."""
     number, count = distributed.rank_and_world_size()
     start, stop = (len(rows) * at // count for at in (number, number + 1))
     return rows if count == 1 else Part.of(rows[start:stop], start, len(rows))
 
 
 def trained(name: ModelName, weighted: bool = False, **settings: Any) -> dict[str, Any]:
-    """A training of a model on rows of every kind, or of crossed fields where it memorizes."""
+    """Train a model on rows of every kind of field, or with cross features if it memorizes."""
     hyper = Hyperparameters.of({name: SETTINGS | settings}, name)
     schema = CROSSED if name in ("optinter", "poly2") else MIXED
     rows = rows_of(schema, 4 * BATCH + LAST + 201)
@@ -66,7 +66,7 @@ def trained(name: ModelName, weighted: bool = False, **settings: Any) -> dict[st
     model = build(name, architecture_of(name, schema), schema, hyper)
     fill_crosses(model, KEYS)
     history = fit(model, train, valid, hyper, 5, name)
-    return told(model, [list(epoch.model_dump().values()) for epoch in history.epochs])
+    return result(model, [list(epoch.model_dump().values()) for epoch in history.epochs])
 
 
 def architecture_of(name: ModelName, schema: Any) -> Architecture:
@@ -80,13 +80,13 @@ def architecture_of(name: ModelName, schema: Any) -> Architecture:
     return every
 
 
-def told(model: nn.Module, numbers: Any) -> dict[str, Any]:
+def result(model: nn.Module, numbers: Any) -> dict[str, Any]:
     weights = {key: value.double().flatten().tolist() for key, value in model.state_dict().items()}
     return {"weights": weights, "numbers": numbers}
 
 
 def searched(run: Callable[[Task], Found], crosses: bool = False) -> dict[str, Any]:
-    """A search on planted clicks: what it kept, and the way of its gates."""
+    """Search on planted clicks: the kept interactions and the path of the gates."""
     made = planting(rows=1000 + LAST, fields=5, sizes=(8,), pairs=3, strength=2.0)
     schema, keys = crossed(made.schema) if crosses else (made.schema, {})
     train, valid = made.rows[301:], made.rows[:301]
@@ -183,7 +183,7 @@ EXTRA: dict[str, dict[str, Any]] = {
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """Sixteen digits, for Adam makes much of the last of few."""
+    """Compute in float64, as Adam amplifies rounding errors."""
     torch.set_default_dtype(torch.float64)
     try:
         yield
@@ -198,7 +198,7 @@ def results(names: list[str]) -> dict[str, dict[str, Any]]:
 
 @by_several
 def dying(how: str) -> None:
-    """Nothing, by processes of which the second dies."""
+    """A stage whose second process dies."""
     if distributed.rank_and_world_size()[0] == 1:
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)

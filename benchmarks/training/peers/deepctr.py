@@ -1,4 +1,4 @@
-"""DeepCTR-Torch's DeepFM in a process of its own: `python deepctr.py '<case>'`; see worker.py."""
+"""Worker process for DeepCTR-Torch's DeepFM: `python deepctr.py '<case>'`; see worker.py."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""One case of FuxiCTR in a process of its own: `python fuxictr.py '<case>' <its repository>`; see worker.py.
+"""Worker process for a case of FuxiCTR: `python fuxictr.py '<case>' <its repository>`; see worker.py.
 
 The repository's model zoo; the package of that name on PyPI is another code base.
 """
@@ -74,14 +74,14 @@ batches = [
 
 
 def step() -> None:
-    """Steps on batches at hand."""
+    """Steps on prepared batches."""
     model.train()
     for each in batches:
         model.train_step(each)
 
 
 def loop() -> None:
-    """A pass as its `train_epoch` has it, without the validation."""
+    """A pass as in its `train_epoch`, without validation."""
     model.train()
     total = 0.0
     for each in loader:
@@ -89,7 +89,7 @@ def loop() -> None:
 
 
 def forward() -> None:
-    """Scores of batches at hand."""
+    """Scores of prepared batches."""
     model.eval()
     with torch.no_grad():
         for each in batches:

@@ -1,7 +1,7 @@
-"""AutoFM's search with plain gathers, as one would write it first: `python gather.py '<case>'`.
+"""AutoFM's search with plain gathers, the naive implementation: `python gather.py '<case>'`.
 
 Every interaction's embeddings are gathered into a (B, P, D) tensor and multiplied; gates, batch norm, GRDA
-and the optimizer are ours, so that the interactions alone differ. See worker.py.
+and the optimizer are ours, so only the interactions differ. See worker.py.
 """
 
 import sys

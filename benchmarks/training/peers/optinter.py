@@ -1,4 +1,4 @@
-"""OptInter's published search step in a process of its own: `python optinter.py '<case>' <its repository>`.
+"""Worker process for OptInter's published search step: `python optinter.py '<case>' <its repository>`.
 
 Its model class and the optimizers of its `CriteoSearch.py`, over random batches with the ids of crosses
 given: its script reads TFRecords of the full data. See worker.py.
@@ -62,7 +62,7 @@ batches = [
 
 
 def loop() -> None:
-    """Steps over batches at hand."""
+    """Steps over prepared batches."""
     for *features, target in batches:
         optimizer.zero_grad()
         gates.zero_grad()

@@ -1,8 +1,8 @@
-"""Vega's AutoGate step in a process of its own: `python vega.py '<case>' <its repository>`; see worker.py.
+"""Worker process for Vega's AutoGate step: `python vega.py '<case>' <its repository>`; see worker.py.
 
 Its layers and its gRDA, put together as its `AutoGateModel` does: linear part, gated FM, perceptron with
 layer norm; Adam for the weights. Only the two files with
-them are loaded: the package needs a cluster's tools.
+them are loaded: the package has dependencies on cluster tools.
 """
 
 import importlib.util
@@ -62,7 +62,7 @@ loss = torch.nn.BCEWithLogitsLoss()
 
 
 def loop() -> None:
-    """Steps over batches at hand: its loader is not in it."""
+    """Steps over prepared batches, without its loader."""
     for batch, target in zip(ids.split(case["batch"]), label.split(case["batch"]), strict=True):
         weights.zero_grad()
         gates.zero_grad()

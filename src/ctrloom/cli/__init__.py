@@ -1,4 +1,4 @@
-"""The command line: `ctrloom run` for the whole pipeline, and every stage by itself."""
+"""The command line: `ctrloom run` for the whole pipeline, and one command per stage."""
 
 import os
 import sys
@@ -37,7 +37,7 @@ Manifest = Annotated[
 Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
 Search = Annotated[Path, typer.Option("--search", help="Folder that search wrote.", show_default=False)]
 
-# What several processes do together, where torchrun starts the command.
+# Commands that torchrun may start with several processes.
 BY_SEVERAL = (
     "search",
     "search-interactions",
@@ -54,8 +54,8 @@ def _refuse_several(context: typer.Context) -> None:
     command, processes = context.invoked_subcommand, int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1 and command not in BY_SEVERAL:
         raise ConfigError(
-            f"{command} is for one process, and torchrun started {processes}: start it without; "
-            f"several do {', '.join(BY_SEVERAL)}"
+            f"{command} runs in one process, but torchrun started {processes}: start it without torchrun; "
+            f"several processes can run {', '.join(BY_SEVERAL)}"
         )
 
 
@@ -65,7 +65,7 @@ def _load(config: Path, settings: list[str] | None, engine: str | None = None) -
 
 def _aim(config: RunConfig) -> AIMConfig:
     if not isinstance(config.search, AIMConfig):
-        raise ConfigError(f"search.method: only aim has stages of its own, not {config.search.method!r}")
+        raise ConfigError(f"search.method: only aim has separate search stages, not {config.search.method!r}")
     return config.search
 
 
@@ -75,34 +75,38 @@ def run(
     output: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
     runner: Annotated[
         Literal["process", "container", "cluster"],
-        typer.Option(help="Steps are processes or containers here, or pods of a cluster."),
+        typer.Option(help="Run steps as local processes, local containers, or pods on a cluster."),
     ] = "process",
     image: Annotated[
         str | None,
         typer.Option(
             envvar="CTRLOOM_IMAGE",
-            help=f"Image of the steps; here ctrloom-python:{version('ctrloom')} by default.",
+            help=f"Image of the steps; locally ctrloom-python:{version('ctrloom')} by default.",
             show_default=False,
         ),
     ] = None,
     container_options: Annotated[
         list[str] | None,
         typer.Option(
-            "--container-option", metavar="OPTION", help="For `podman run`, such as --gpus=all; repeatable."
+            "--container-option",
+            metavar="OPTION",
+            help="Option of `podman run`, such as --gpus=all; repeatable.",
         ),
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="Folder, gs:// or s3:// for data sets; results go to a URL, too, as runs/<name>."),
+        typer.Option(
+            help="Folder, gs:// or s3:// for data sets; a URL also receives the results, as runs/<name>."
+        ),
     ] = None,
     cluster_file: cluster.Where = None,
     engine: Engine = None,
     settings: Settings = None,
 ) -> None:
-    """Run the whole pipeline; on this machine, results go to the run directory (runs/<name>).
+    """Run the whole pipeline; local results go to the run directory (runs/<name>).
 
-    A run that was stopped goes on with the steps that it finished, if nothing they depend on changed. On a
-    cluster it is what `submit --wait` does.
+    A stopped run resumes after its finished steps, unless something they depend on changed. With
+    --runner cluster, it is the same as `submit --wait`.
     """
     from ctrloom.cli.summary import summarise
     from ctrloom.runners.containers import Request
@@ -127,13 +131,13 @@ def compare(
     output: Annotated[
         Path | None, typer.Option(help="Folder to write; comparisons/<name> by default.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Jobs that run side by side.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Jobs to run in parallel.")] = 1,
     pipeline: Annotated[
-        bool, typer.Option("--pipeline", help="Run the jobs as steps of the KFP pipeline; starts anew.")
+        bool, typer.Option("--pipeline", help="Run the jobs as steps of the KFP pipeline; starts over.")
     ] = False,
     settings: Settings = None,
 ) -> None:
-    """Train many methods and models over seeds and write one table; goes on where it was stopped."""
+    """Train many methods and models over seeds and write one table; resumes a stopped comparison."""
     from ctrloom.cli.summary import models_table
     from ctrloom.evaluation.results import Results
 
@@ -168,9 +172,7 @@ def vocabulary(
     config: Config,
     ingested: Annotated[
         str | None,
-        typer.Option(
-            help="Manifest that ingest wrote; without it, raw files are read first.", show_default=False
-        ),
+        typer.Option(help="Manifest that ingest wrote; without it, ingest runs first.", show_default=False),
     ] = None,
     store: Store = "data/store",
     engine: Engine = None,
@@ -205,7 +207,7 @@ def search(config: Config, dataset: Manifest, output: Output, settings: Settings
 
 @app.command()
 def search_interactions(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
-    """AIM's first stage alone: interactions with their functions; writes what search writes."""
+    """Search interactions and their functions (AIM's first stage); writes the same files as search."""
     from ctrloom import stages
 
     loaded = _load(config, settings)
@@ -217,7 +219,7 @@ def search_interactions(config: Config, dataset: Manifest, output: Output, setti
 def search_embeddings(
     config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
 ) -> None:
-    """AIM's second stage: embedding sizes of what its first stage found; writes what search writes."""
+    """Search embedding sizes (AIM's second stage); writes the same files as search."""
     from ctrloom import stages
 
     loaded = _load(config, settings)
@@ -290,10 +292,10 @@ def predict(
     ],
     output: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
     cache: Annotated[
-        Path, typer.Option(help="Where bundles from an object store are kept, until they change there.")
+        Path, typer.Option(help="Cache of bundles from an object store; changed bundles are fetched again.")
     ] = Path("~/.cache/ctrloom"),
 ) -> None:
-    """Score raw rows with nothing but a bundle."""
+    """Score raw rows with a bundle."""
     from ctrloom import storage
     from ctrloom.serving.predict import predict as score
 
@@ -333,9 +335,9 @@ def data_get(
 
 
 def main() -> None:
-    """Entry point: what users can mend is one message and exit status 2.
+    """Entry point: an error that users can fix is one message and exit status 2.
 
-    Of several processes the leader speaks, or the one whose failure has its number as a note.
+    With several processes, only rank 0 prints it, or the rank whose error has its number as a note.
     """
     if follows():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

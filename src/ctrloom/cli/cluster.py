@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from ctrloom.runners.cluster import Cluster
     from ctrloom.runners.request import Request
 
-# The configuration of each pipeline; RunConfig is that of the others.
+# The configuration class of each pipeline; the others use RunConfig.
 KINDS: dict[str, type[StrictModel]] = {
     "compare": CompareConfig,
     "regression_eval": CompareConfig,
     "scheduled_retrain": RetrainingConfig,
 }
-LATE = 124  # exit status of a wait that came to its limit, as that of `timeout`
+LATE = 124  # exit status of a wait that timed out, like that of `timeout`
 
 app = typer.Typer()
 Config = Annotated[Path, typer.Argument(help="Configuration of the pipeline (YAML).", show_default=False)]
@@ -43,16 +43,16 @@ Pipeline = Annotated[
 ]
 Hardware = Annotated[
     Path | None,
-    typer.Option(help="YAML with nodes, retries and environment of the steps, where they differ."),
+    typer.Option(help="YAML that overrides nodes, retries and environment of the steps."),
 ]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", metavar="NAME=VALUE", help="Parameter of the pipeline; repeatable."),
 ]
 Image = Annotated[str | None, typer.Option(help="Image of the steps, such as registry/ctrloom-python:1.2.")]
-Name = Annotated[str | None, typer.Option(help="Its name in the UI; that of the configuration by default.")]
-Cached = Annotated[bool, typer.Option(help="Take finished steps from earlier runs with the same inputs.")]
-Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait at most.")]
+Name = Annotated[str | None, typer.Option(help="Name in the UI; that of the configuration by default.")]
+Cached = Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs with the same inputs.")]
+Timeout = Annotated[float, typer.Option(min=1, help="Maximum seconds to wait.")]
 
 
 @app.command()
@@ -65,11 +65,13 @@ def submit(
     hardware: Hardware = None,
     name: Name = None,
     cached: Cached = True,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; fail when it fails.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the run to finish; fail if it fails.")
+    ] = False,
     timeout: Timeout = 86_400,
     settings: Settings = None,
 ) -> None:
-    """Start a run on Kubeflow Pipelines; prints its id, and its page on standard error."""
+    """Start a run on Kubeflow Pipelines; prints its id, and its URL to standard error."""
     from ctrloom.runners.cluster import Cluster
 
     where = _cluster(cluster, image, hardware)
@@ -88,7 +90,8 @@ def schedule(
     cron: Annotated[
         str,
         typer.Option(
-            help="When: six fields, seconds first, such as '0 0 2 * * *'; or five.", show_default=False
+            help="Cron expression: six fields, seconds first, such as '0 0 2 * * *'; or five.",
+            show_default=False,
         ),
     ],
     cluster: Where = None,
@@ -99,12 +102,12 @@ def schedule(
     name: Name = None,
     cached: Cached = False,
     catch_up: Annotated[
-        bool, typer.Option("--catch-up", help="Make up for the times that were missed, one by one.")
+        bool, typer.Option("--catch-up", help="Also start the runs that were missed, one by one.")
     ] = False,
-    concurrency: Annotated[int, typer.Option(min=1, max=10, help="Runs side by side.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=10, help="Maximum concurrent runs.")] = 1,
     settings: Settings = None,
 ) -> None:
-    """Have runs started by a clock; replaces what has the same name, and prints its id."""
+    """Create a recurring run; replaces one of the same name, and prints its id."""
     from ctrloom.runners.cluster import Cluster
     from ctrloom.runners.request import six_fields
 
@@ -115,7 +118,7 @@ def schedule(
     called = name or named
     recurring, changed = Cluster(where).schedule(request, called, fields, catch_up, concurrency)
     print(recurring)
-    print(f"{called}: {'scheduled' if changed else 'was scheduled so already'}, '{fields}'", file=sys.stderr)
+    print(f"{called}: {'scheduled' if changed else 'already scheduled'}, '{fields}'", file=sys.stderr)
 
 
 @app.command("wait")
@@ -124,7 +127,7 @@ def wait_for(
     cluster: Where = None,
     timeout: Timeout = 86_400,
 ) -> None:
-    """Wait for a run's end; exit status 0 when it succeeded, 1 when not, 124 when time is up."""
+    """Wait for a run to finish; exit status 0 if it succeeded, 1 if not, 124 after the timeout."""
     from ctrloom.runners.cluster import Cluster
 
     _await(Cluster(_cluster(cluster)), run, timeout)
@@ -144,7 +147,7 @@ def _asked(
     parameter: list[str] | None,
     cached: bool,
 ) -> tuple[str, "Request"]:
-    """The name in a configuration of the kind that the pipeline takes, and the request for it."""
+    """The configuration's name, and the request for its pipeline."""
     from ctrloom.runners.local import arguments, comparison_arguments
     from ctrloom.runners.placement import load_hardware
     from ctrloom.runners.request import Request, revision, texts
@@ -164,21 +167,24 @@ def _asked(
         loaded = load_run_config(config, chosen)
         offered = arguments(loaded, store)
         pipeline = _search_pipeline(loaded.search.method, pipeline)
-    assert pipeline, "only a search has a pipeline of its own choice"
+    assert pipeline, "only a run configuration has a default pipeline"
     if not where.store:
         del offered["store"]
     files = loaded.data.files
     if cached:
         offered["revision"] = revision(files)
     if local := [name for name in (*files.train, *files.valid, *files.test) if "://" not in name]:
-        print(f"data.files: {local[0]}: a path, which the steps' pods must have too", file=sys.stderr)
+        print(
+            f"data.files: {local[0]}: a local path, which must also exist in the pods of the steps",
+            file=sys.stderr,
+        )
     hardware = load_hardware(where.hardware) if where.hardware else None
     images = where.image, where.gpu_image
     return loaded.name, Request.of(pipeline, offered, given, *images, cached, hardware)
 
 
 def _search_pipeline(method: str, named: str | None) -> str:
-    """The pipeline of a search method; one `named` in its place must be it, or none of a search."""
+    """The pipeline of a search method, or `named` if that does not belong to another method."""
     from ctrloom.runners.search_pipelines import SEARCHES, search_pipeline
 
     its = search_pipeline(method)
@@ -192,9 +198,9 @@ def _search_pipeline(method: str, named: str | None) -> str:
 def _await(cluster: "Cluster", run: str, timeout: float) -> None:
     outcome = cluster.wait(run, timeout, say=lambda text: print(text, file=sys.stderr))
     if outcome is None:
-        print(f"{run}: not ended after {timeout:,.0f} seconds; it goes on", file=sys.stderr)
+        print(f"{run}: still running after {timeout:,.0f} seconds", file=sys.stderr)
         raise typer.Exit(LATE)
     if outcome.state != "SUCCEEDED":
         said = f": {outcome.said}" if outcome.said else ""
-        print(f"{run}: {outcome.state}{said}\n{cluster.page(run)}", file=sys.stderr)
+        print(f"{run}: {outcome.state}{said}\n{cluster.page(run)}\n{cluster.logs(run)}", file=sys.stderr)
         raise typer.Exit(1)

@@ -26,14 +26,14 @@ def doctor(
         Path | None,
         typer.Option(help="YAML with endpoint, store, image, ...", envvar="CTRLOOM_CLUSTER"),
     ] = None,
-    gpu: Annotated[bool, typer.Option("--gpu", help="A GPU must be there.")] = False,
-    free: Annotated[float, typer.Option(min=0, help="GB that must be free on the disk.")] = 5,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Require a GPU.")] = False,
+    free: Annotated[float, typer.Option(min=0, help="Free disk space to require, in GB.")] = 5,
     constraints: Annotated[
         Path | None, typer.Option(help="File with the versions that were tested together.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check what a run needs, and say what to mend; exit status 1 if a run would fail."""
+    """Check what a run needs, and report how to fix it; exit status 1 if a run would fail."""
     from ctrloom import doctor as checks
 
     where = load_cluster_config(cluster, os.environ)

@@ -1,4 +1,4 @@
-"""Options that many commands have."""
+"""Options shared by many commands."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ Store = Annotated[str, typer.Option("--store", help="Folder, gs:// or s3:// wher
 Engine = Annotated[
     Literal["duckdb", "spark"] | None,
     typer.Option(
-        help="What counts crosses and encodes: duckdb, here, or spark; as the configuration says by default.",
+        help="Engine that counts crosses and encodes: duckdb (local) or spark; by default, as configured.",
         show_default=False,
     ),
 ]

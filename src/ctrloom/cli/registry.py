@@ -43,13 +43,13 @@ def promote(url: Url, version: Name) -> None:
     registry = Registry(url)
     champion = registry.champion()
     registry.promote(version, champion and champion[1])
-    print(f"{version} is the champion (before: {champion[0] if champion else 'none'})")
+    print(f"{version} is the champion (previous: {champion[0] if champion else 'none'})")
 
 
 @app.command()
 def rollback(
     url: Url,
-    version: Annotated[str | None, typer.Argument(help="Version; by default the champion before.")] = None,
+    version: Annotated[str | None, typer.Argument(help="Version; the previous champion by default.")] = None,
 ) -> None:
     """Make an older version the champion again."""
     registry = Registry(url)
@@ -57,9 +57,9 @@ def rollback(
     record = registry.record()
     to = version or (record.previous if record else None)
     if to is None:
-        raise RegistryError(f"{url}: {champion} is the first champion; name the version to go back to")
+        raise RegistryError(f"{url}: {champion} has no previous champion; name the version to promote")
     registry.promote(to, generation)
-    print(f"{to} is the champion (before: {champion})")
+    print(f"{to} is the champion (previous: {champion})")
 
 
 def _champion(registry: Registry) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Commands that keep a champion fresh, and that notice when figures get worse."""
+"""Commands for scheduled retraining and regression evaluation."""
 
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +29,7 @@ def scheduled_retrain(
     ] = None,
     settings: Settings = None,
 ) -> None:
-    """Train the champion's architecture on a window of days; replace the champion if the gate says so."""
+    """Train the champion's architecture on a window of days; replace the champion if the gate passes."""
     from ctrloom.data.ingest.date_window import last_day
     from ctrloom.runners.retraining import retrain_local
 
@@ -58,7 +58,7 @@ def ingest_window(
 
 @app.command()
 def champion(registry: Registry, output: Output) -> None:
-    """Fetch the champion's bundle, with the promotion that made it the champion."""
+    """Fetch the champion's bundle and the record of its promotion."""
     from ctrloom import stages
 
     print(stages.champion(registry, output).name)
@@ -73,7 +73,7 @@ def grow(
     engine: Engine = None,
     settings: Settings = None,
 ) -> None:
-    """Encode rows with the champion's vocabularies, new values at their end; prints the manifest's path."""
+    """Encode rows with the champion's vocabularies, appending new values; prints the manifest's path."""
     from ctrloom import stages, storage
 
     loaded = load_retraining_config(config, pairs(settings, engine))
@@ -84,12 +84,12 @@ def grow(
 def drift(
     config: Config, dataset: Dataset, champion: Champion, output: Output, settings: Settings = None
 ) -> None:
-    """Compare a window with what the champion was trained on; writes drift.json and drift.html."""
+    """Compare a window with the champion's training rows; writes drift.json and drift.html."""
     from ctrloom import stages
 
     loaded = load_retraining_config(config, pairs(settings))
     found = stages.drift(dataset, champion / "bundle", loaded.drift, output)
-    print("\n".join(found.alarms) or "Nothing is past its threshold.")
+    print("\n".join(found.alarms) or "No threshold is exceeded.")
 
 
 @app.command()
@@ -111,7 +111,7 @@ def gate(
     challenger: Annotated[Path, typer.Option(help="Bundle of the challenger.", show_default=False)],
     output: Output,
     champion: Annotated[
-        Path | None, typer.Option(help="Folder that champion wrote; none if there is no champion yet.")
+        Path | None, typer.Option(help="Folder that champion wrote; omit it if there is no champion yet.")
     ] = None,
     settings: Settings = None,
 ) -> None:
@@ -129,7 +129,7 @@ def promote(
     registry: Registry,
     bundle: Annotated[Path, typer.Option(help="Folder of a trained model.", show_default=False)],
     verdict: Annotated[
-        Path | None, typer.Option(help="verdict.json of the gate; without it there is none.")
+        Path | None, typer.Option(help="verdict.json of the gate; without it, no gate is required.")
     ] = None,
 ) -> None:
     """Add a bundle to the registry and make it the champion; prints its version."""
@@ -160,11 +160,12 @@ def regression(
         Path | None, typer.Option(help="Folder to write; regression/<name> by default.")
     ] = None,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Store the figures of now in the baseline, with its tolerances.")
+        bool,
+        typer.Option("--accept", help="Store the current figures in the baseline; keeps its tolerances."),
     ] = False,
     settings: Settings = None,
 ) -> None:
-    """Run a comparison and hold it against stored figures; exit status 1 if they got worse."""
+    """Run a comparison and check it against stored figures; exit status 1 if they got worse."""
     from ctrloom import storage
     from ctrloom.evaluation.regression import Tolerance, baseline_of, load_baseline
     from ctrloom.evaluation.results import Results

@@ -1,4 +1,4 @@
-"""What a run found, in a few lines for the terminal."""
+"""Summary of a run for the terminal."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Typed run configuration: one section per stage of the pipeline.
 
 The same names are keys of the YAML file, parameters of the components and options on the command line.
-An unknown key is refused, and the message names the nearest key that exists.
+An unknown key is an error, and the message suggests the closest valid key.
 """
 
 from ctrloom.config.cluster import ClusterConfig

@@ -1,4 +1,4 @@
-"""The base of everything that is read from a file: frozen sections that explain what does not fit."""
+"""Base class of all configuration and JSON files: frozen models with readable validation errors."""
 
 import difflib
 import re
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the key and the way out."""
+    """An invalid configuration; the message names the key and how to fix it."""
 
 
 class StrictModel(BaseModel):
@@ -19,7 +19,7 @@ class StrictModel(BaseModel):
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], where: str) -> Self:
-        """Validate `raw`, turning the first problem found into a ConfigError that begins with `where`."""
+        """Validate `raw`; all problems are reported in one ConfigError whose lines begin with `where`."""
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
@@ -50,7 +50,7 @@ def _not_among(what: str, expected: str, given: Any) -> str:
 
 
 def _named(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[Any]:
-    """The parts of `loc` that stand in a file: without the tags of unions."""
+    """The parts of `loc` that appear in a file: without the tags of unions."""
     return [
         part
         for i, part in enumerate(loc)
@@ -64,7 +64,7 @@ def _keys_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
 
 
 def _sections_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[type[BaseModel]]:
-    """What the section at `loc` can be; tags of unions choose, and keys of mappings are stepped over."""
+    """Possible types of the section at `loc`; tags of unions select one, keys of mappings are skipped."""
     candidates: list[type[BaseModel]] = [cls]
     for part in loc:
         inner = [
@@ -78,7 +78,7 @@ def _sections_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[type[BaseMo
 
 
 def _is_tag(candidates: list[type[BaseModel]], part: Any) -> bool:
-    """Whether `part` is the tag of one of these members of a union."""
+    """True if `part` is the tag of one of these union members."""
     named = any(part in c.model_fields for c in candidates)
     return not named and any(
         part in get_args(field.annotation) for c in candidates for field in c.model_fields.values()

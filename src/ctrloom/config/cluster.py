@@ -1,4 +1,4 @@
-"""A Kubeflow Pipelines installation, and how runs are started there."""
+"""A Kubeflow Pipelines installation and the settings of the runs started on it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,19 +9,19 @@ from ctrloom.config.base import StrictModel
 
 
 class ClusterConfig(StrictModel):
-    """Where runs go; each key can be given by a variable of the environment too, such as CTRLOOM_ENDPOINT.
+    """Where runs are submitted; each key can also be set by an environment variable, e.g. CTRLOOM_ENDPOINT.
 
-    A token is no part of it: it comes from CTRLOOM_TOKEN, from `token_file`, or from the pod's own volume.
+    The token is not a key: it is read from CTRLOOM_TOKEN, from `token_file`, or from the pod's volume.
     """
 
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None  # left out inside a cluster
-    namespace: str | None = None  # of the user, where Kubeflow has several
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None  # unset inside a cluster
+    namespace: str | None = None  # of the user, in multi-user Kubeflow
     experiment: str = "ctrloom"
     service_account: str | None = None
     pipeline_root: str | None = None  # where artifacts go: gs://, s3://, minio://
     store: str | None = None  # where data sets go
     image: str | None = None
-    gpu_image: str | None = None  # for steps with an accelerator; `image` where it is left out
-    hardware: Path | None = None  # keys that differ from the hardware that pipelines are compiled with
+    gpu_image: str | None = None  # for steps with an accelerator; default: `image`
+    hardware: Path | None = None  # overrides of the hardware that pipelines are compiled with
     token_file: Path | None = None
     ca_certificate: Path | None = None

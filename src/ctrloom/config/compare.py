@@ -12,7 +12,7 @@ from ctrloom.config.search import SearchConfig
 
 
 class Published(StrictModel):
-    """What a paper reports for a method; `split` says whether it was measured on the same rows."""
+    """What a paper reports for a method; `split` is "same" if it was measured on the same rows."""
 
     auc: float
     logloss: float | None = None
@@ -20,18 +20,18 @@ class Published(StrictModel):
 
 
 class Entry(StrictModel):
-    """One line of the table: a model by itself, or a search and what is trained on its result."""
+    """One row of the table: a model, or a search and the models trained on its result."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str | None = None
     model: BaselineName | None = None
     search: SearchConfig | None = None
-    controls: tuple[str, ...] = ()  # selections that the found one must beat: random, unpruned, ...
-    transfer: tuple[TransferName, ...] = ()  # further models to train on what was found
-    settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters, over those in `models`
-    orders: tuple[Literal[2, 3, 4], ...] = (2,)  # of a `model`: interactions that it has, all of them
+    controls: tuple[str, ...] = ()  # baselines for the selection that the search finds: random, unpruned, ...
+    transfer: tuple[TransferName, ...] = ()  # further models to train on the result of the search
+    settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters; override those in `models`
+    orders: tuple[Literal[2, 3, 4], ...] = (2,)  # of a `model`: it gets all interactions of these orders
     published: Published | None = None
-    published_for: dict[str, Published] = Field(default_factory=dict)  # the same per control and transfer
+    published_for: dict[str, Published] = Field(default_factory=dict)  # per control and transfer
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -42,29 +42,29 @@ class Entry(StrictModel):
         known = self.search.controls if self.search else ()
         if unknown := set(self.controls) - set(known):
             raise ValueError(
-                f"{self.name}: controls: {min(unknown)!r} is none of this search's: "
-                f"{', '.join(known) or 'it has none'}"
+                f"{self.name}: controls: {min(unknown)!r} is not a control of this search; "
+                f"choose from {', '.join(known) or '(none)'}"
             )
         if unknown := set(self.published_for) - {*self.controls, *self.transfer}:
             raise ValueError(
-                f"{self.name}: published_for: {min(unknown)!r} is no control and no transfer of the entry"
+                f"{self.name}: published_for: {min(unknown)!r} is neither a control nor a transfer of it"
             )
         return self
 
     @property
     def trained(self) -> ModelName:
-        """The model that the entry's own line is about."""
+        """The model of the entry's main row."""
         name = self.model or (self.search and self.search.base)
         assert name, "an entry has a model or a search"
         return name
 
     def figures(self) -> dict[str, Published]:
-        """Published figures by the name of the line that they belong to."""
+        """Published figures by the name of their row."""
         own = {self.name: self.published} if self.published else {}
         return own | {f"{self.name}-{part}": each for part, each in self.published_for.items()}
 
     def models(self, models: Mapping[Any, Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
-        """Settings per model with those of this entry on top."""
+        """Settings per model, overridden by those of this entry."""
         own = {**models.get(self.trained, {}), **self.settings}
         return {**{name: dict(each) for name, each in models.items()}, self.trained: own}
 
@@ -72,11 +72,11 @@ class Entry(StrictModel):
 class CompareConfig(Study):
     """A list of methods and models, trained with the same seeds and tested on the same rows.
 
-    Every seed has a search of its own, so that the spread over seeds is that of search and training.
+    The search is repeated for every seed, so the spread over seeds covers search and training.
     """
 
     title: str | None = None
-    note: str = ""  # stands below the table
+    note: str = ""  # shown below the table
     entries: Annotated[tuple[Entry, ...], Field(min_length=1)]
 
     @model_validator(mode="before")
@@ -96,10 +96,10 @@ class CompareConfig(Study):
     def _consistent(self) -> Self:
         names = [entry.name for entry in self.entries]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"entries: two are named {min(twice)!r}")
+            raise ValueError(f"entries: duplicate name {min(twice)!r}")
         if self.evaluation.base not in names:
             raise ValueError(
-                f"evaluation.base: {self.evaluation.base!r} is no entry; choose from {', '.join(names)}"
+                f"evaluation.base: {self.evaluation.base!r} is not an entry; choose from {', '.join(names)}"
             )
         for entry in self.entries:
             Hyperparameters.of(entry.models(self.models), entry.trained)

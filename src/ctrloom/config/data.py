@@ -1,4 +1,4 @@
-"""Where rows come from: files, columns, label rule and split."""
+"""Input data: files, columns, label rule and split."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class Categorical(StrictModel):
 
 
 class Numeric(StrictModel):
-    """A column of numbers; `vocabulary` says how they become ids."""
+    """A column of numbers; `vocabulary` defines how they are mapped to ids."""
 
     kind: Literal["numeric"] = "numeric"
 
@@ -30,18 +30,18 @@ class Multivalued(StrictModel):
 
 
 class Timestamp(StrictModel):
-    """A point in time: seconds since 1970 (UTC), or text in the strptime `format`."""
+    """A timestamp: seconds since 1970 (UTC), or text in the strptime `format`."""
 
     kind: Literal["timestamp"] = "timestamp"
     format: str | None = None
-    derive: tuple[Literal["hour", "weekday", "day", "month"], ...] = ()  # become fields <column>_hour, ...
+    derive: tuple[Literal["hour", "weekday", "day", "month"], ...] = ()  # added as fields <column>_hour, ...
 
 
 class Label(StrictModel):
-    """What is to be predicted.
+    """The target.
 
-    Without `positive` the column itself holds 0 and 1 (or -1 and 1, false and true). `positive` is a
-    comparison (`> 3`, `== 4`, `<= 2`) or the value that means a click. Rows where `drop` holds are left out.
+    Without `positive` the column holds 0 and 1 (or -1 and 1, false and true). `positive` is a comparison
+    (`> 3`, `== 4`, `<= 2`) or the value that means a click. Rows that match `drop` are dropped.
     """
 
     kind: Literal["label"] = "label"
@@ -67,13 +67,13 @@ Column = Annotated[
 
 
 class SourceConfig(StrictModel):
-    """How the bytes of a file become typed columns; enough to read rows again at prediction time."""
+    """How a file is parsed into typed columns; all that is needed to read rows at prediction time."""
 
     format: Literal["csv", "tsv", "libsvm", "parquet"] = "csv"
-    header: bool = True  # csv and tsv: the first line names the columns; otherwise `columns` does, in order
+    header: bool = True  # csv and tsv: the first line has the names; if false, `columns` is in file order
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # csv: default is a comma
     missing_values: tuple[str, ...] = ("",)  # tokens that mean "no value"
-    other_columns: Literal["refuse", "ignore"] = "refuse"  # columns of the file that `columns` does not name
+    other_columns: Literal["refuse", "ignore"] = "refuse"  # for columns of the file that are not in `columns`
     columns: dict[str, Column]
 
     @model_validator(mode="before")
@@ -91,13 +91,13 @@ class SourceConfig(StrictModel):
         for name, column in pairs:
             for each in _expand(str(name)):
                 if each in columns:
-                    raise ValueError(f"columns: {each!r} stands twice")
+                    raise ValueError(f"columns: duplicate column {each!r}")
                 columns[each] = {"kind": column} if isinstance(column, str) else column
         return {**raw, "columns": columns}
 
     @field_serializer("columns")
     def _in_order(self, columns: dict[str, Column], info: SerializationInfo) -> list[dict[str, Any]]:
-        """A list: the order of columns means something, and not every carrier of JSON keeps that of keys."""
+        """A list: the order of columns matters, and not every JSON parser keeps the order of keys."""
         dumped = [
             (n, c.model_dump(mode=info.mode, exclude_none=info.exclude_none)) for n, c in columns.items()
         ]
@@ -122,7 +122,7 @@ class SourceConfig(StrictModel):
 
 
 class Files(StrictModel):
-    """Paths, globs or URLs per split; a split without files is carved out of `train` as `split` says."""
+    """Paths, globs or URLs per split; a split without files is taken from `train` according to `split`."""
 
     train: tuple[str, ...]
     valid: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ class Files(StrictModel):
 
 
 class RandomSplit(StrictModel):
-    """Rows drawn at random, `stratified` so that every part has the same label rate."""
+    """Random split; with `stratified`, every part has the same label rate."""
 
     by: Literal["random"] = "random"
     valid: Fraction = 0.1
@@ -147,9 +147,9 @@ class RandomSplit(StrictModel):
 
 
 class TimeSplit(StrictModel):
-    """The newest rows are the test split, those before them the validation split.
+    """The newest rows are the test split, the rows before them the validation split.
 
-    Either shares of the rows (`valid`, `test`) or instants (`valid_from`, `test_from`, ISO 8601, UTC).
+    Set either shares of the rows (`valid`, `test`) or timestamps (`valid_from`, `test_from`, ISO 8601, UTC).
     """
 
     by: Literal["time"] = "time"
@@ -160,24 +160,24 @@ class TimeSplit(StrictModel):
 
 
 class Negatives(StrictModel):
-    """Negative rows are thinned out: each is kept with a probability, drawn row by row.
+    """Negative downsampling: each negative row is kept with a fixed probability, independently.
 
-    Predictions for raw rows undo it; metrics are those of the rows that were kept.
+    Predictions for raw rows are corrected for it; metrics are computed on the rows that were kept.
     """
 
-    # balanced: as many negatives as positives among the rows of the same files, which are counted first
+    # balanced: as many negatives as positives in the same files, which are counted first
     keep: Literal["balanced"] | Annotated[float, Field(gt=0, le=1)] = "balanced"
-    splits: Annotated[tuple[Split, ...], Field(min_length=1)] = SPLITS  # those that are thinned out
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)] = SPLITS  # the splits to downsample
     seed: int = 0
 
 
 class DataConfig(SourceConfig):
     """A data set: files (paths, globs or URLs), their columns, and how they are split."""
 
-    files: Files  # a list, or one name, stands for `train`
+    files: Files  # a list, or a single name, is taken as `train`
     split: Annotated[RandomSplit | TimeSplit, Discriminator("by")] = RandomSplit()
     negatives: Negatives | None = None  # None: all of them
-    max_malformed: Fraction = 0.01  # share of malformed rows past which ingest stops
+    max_malformed: Fraction = 0.01  # ingest fails above this share of malformed rows
 
     @model_validator(mode="before")
     @classmethod
@@ -199,7 +199,7 @@ class DataConfig(SourceConfig):
 
     @property
     def source(self) -> SourceConfig:
-        """The part that predictions need too."""
+        """The part that is also needed for predictions."""
         return SourceConfig(**{name: getattr(self, name) for name in SourceConfig.model_fields})
 
 
@@ -208,6 +208,6 @@ def _expand(name: str) -> list[str]:
     if not match or match[1] != match[3]:
         return [name]
     if int(match[2]) > int(match[4]):
-        raise ValueError(f"{name!r} stands for no column: its first number is larger than its last")
+        raise ValueError(f"{name!r} is an empty range: its first number is larger than its last")
     digits = len(match[2]) if match[2].startswith("0") else 1
     return [f"{match[1]}{i:0{digits}}" for i in range(int(match[2]), int(match[4]) + 1)]

@@ -1,4 +1,4 @@
-"""What counts crosses and encodes rows: DuckDB in this process, or Spark."""
+"""The engine that counts crosses and encodes rows: DuckDB in this process, or Spark."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -9,9 +9,9 @@ from ctrloom.config.base import StrictModel
 
 
 class EngineConfig(StrictModel):
-    """The engine of the data stages; the data sets that they write are the same.
+    """The engine of the data stages; both engines write identical data sets.
 
-    Options of Spark have its own names, without `spark.`: as sections, or with dots.
+    Spark options use Spark's names without the prefix `spark.`, either nested or with dots.
     """
 
     engine: Literal["duckdb", "spark"] = "duckdb"
@@ -29,6 +29,6 @@ def _flat(options: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}.")
         elif not isinstance(value, str | int | float):
-            raise ValueError(f"{name}: give text, a number, true or false")
+            raise ValueError(f"{name}: must be text, a number, true or false")
         else:
             yield name, str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Run configurations as files."""
+"""Loading configurations from YAML files."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,52 +15,52 @@ Settings = Iterable[tuple[str, str]]
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key that stands twice is an error, not a value that is silently lost."""
+    """Safe YAML loader that rejects duplicate keys instead of silently keeping the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice[0]!r} stands twice", node.start_mark
+                None, None, f"duplicate key {twice[0]!r}", node.start_mark
             )
         return super().construct_mapping(node, deep)
 
 
 def load_run_config(path: str | Path, settings: Settings = ()) -> RunConfig:
-    """Read a run configuration from YAML; data paths are relative to the file that has them.
+    """Read a run configuration from YAML; data paths are relative to the file that contains them.
 
-    `extends: <file>` takes everything from another file and overrides single keys of it. `settings`
-    override single keys, such as ("search.epochs", "3"); their values are YAML.
+    With `extends: <file>`, the file overrides single keys of another one. `settings` override single keys,
+    such as ("search.epochs", "3"); their values are YAML.
 
     Raises:
-        ConfigError: no such file, no YAML, or a key or value that does not fit.
+        ConfigError: the file is missing or not YAML, or a key or value is invalid.
     """
     return RunConfig.parse(_overridden(path, settings), str(path))
 
 
 def load_compare_config(path: str | Path, settings: Settings = ()) -> CompareConfig:
-    """Read the configuration of a comparison, likewise.
+    """Read the configuration of a comparison, like `load_run_config`.
 
     Raises:
-        ConfigError: no such file, no YAML, or a key or value that does not fit.
+        ConfigError: the file is missing or not YAML, or a key or value is invalid.
     """
     return CompareConfig.parse(_overridden(path, settings), str(path))
 
 
 def load_retraining_config(path: str | Path, settings: Settings = ()) -> RetrainingConfig:
-    """Read the configuration of a scheduled retraining, likewise.
+    """Read the configuration of a scheduled retraining, like `load_run_config`.
 
     Raises:
-        ConfigError: no such file, no YAML, or a key or value that does not fit.
+        ConfigError: the file is missing or not YAML, or a key or value is invalid.
     """
     return RetrainingConfig.parse(_overridden(path, settings), str(path))
 
 
 def load_cluster_config(path: str | Path | None, environment: Mapping[str, str]) -> ClusterConfig:
-    """Read where runs go: from YAML, where there is a file, and from variables such as CTRLOOM_ENDPOINT.
+    """Read the cluster settings from YAML, if given, and from environment variables (CTRLOOM_ENDPOINT, ...).
 
     Raises:
-        ConfigError: no such file, no YAML, or a key or value that does not fit.
+        ConfigError: the file is missing or not YAML, or a key or value is invalid.
     """
     raw = read_yaml(path) if path else {}
     given = {key: environment.get(f"CTRLOOM_{key.upper()}") for key in ClusterConfig.model_fields}
@@ -76,10 +76,10 @@ def _overridden(path: str | Path, settings: Settings) -> dict[str, Any]:
 
 
 def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The sections of a file, with those of the file that it extends, and with absolute data paths.
+    """The sections of a file, merged over those of the file that it extends, with absolute data paths.
 
     Raises:
-        ConfigError: no such file, no YAML, no sections, or a file that extends itself.
+        ConfigError: the file is missing, is not YAML, has no sections, or extends itself.
     """
     path = Path(path)
     try:
@@ -90,7 +90,7 @@ def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, An
         raise ConfigError(f"{path}: is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"{path}: must hold the sections of a run (name, data, ...), not {type(raw).__name__}"
+            f"{path}: must contain the sections of a run (name, data, ...), not {type(raw).__name__}"
         )
     here = path.resolve()
     raw = _anchored(raw, here.parent)
@@ -98,7 +98,7 @@ def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, An
     if base is None:
         return raw
     if here in extended:
-        raise ConfigError(f"{path}: extends itself, by way of {extended[-1]}")
+        raise ConfigError(f"{path}: extends itself through {extended[-1]}")
     return merged(read_yaml(here.parent / str(base), (*extended, here)), raw)
 
 
@@ -115,7 +115,7 @@ def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:
     for key in keys[:-1]:
         raw = raw.setdefault(key, {})
         if not isinstance(raw, dict):
-            raise ConfigError(f"--set {'.'.join(keys)}: {key!r} is no section")
+            raise ConfigError(f"--set {'.'.join(keys)}: {key!r} is not a section")
     raw[keys[-1]] = yaml.safe_load(value)
 
 

@@ -1,4 +1,4 @@
-"""When a challenger replaces the champion, and when a change of the code counts as a regression."""
+"""When a challenger replaces the champion, and when a code change counts as a regression."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,24 +9,24 @@ from ctrloom.config.types import Count, NotNegative, Positive
 
 
 class GateConfig(StrictModel):
-    """Thresholds of the gate; every one of them must be met.
+    """Thresholds of the promotion gate; all of them must be met.
 
-    `require: better` wants evidence that the challenger ranks better than the champion: the interval of the
-    AUC difference lies above `min_auc_gain`. `require: not_worse` wants evidence that it does not rank worse:
-    the interval lies above `-auc_margin`, which is what a model that was merely refreshed can show.
+    `require: better` (superiority): the confidence interval of the AUC difference must lie above
+    `min_auc_gain`. `require: not_worse` (non-inferiority): it must lie above `-auc_margin`, which is enough
+    for a model that was only refreshed on newer rows.
     """
 
     require: Literal["better", "not_worse"] = "better"
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     min_auc_gain: NotNegative = 0.0
     auc_margin: NotNegative = 0.001
-    logloss_margin: NotNegative = 0.001  # the interval of the logloss difference must lie below it
-    calibration_low: Positive = 0.9  # bounds of the sum of probabilities over the sum of labels
+    logloss_margin: NotNegative = 0.001  # upper bound of the interval of the logloss difference
+    calibration_low: Positive = 0.9  # bounds of sum of probabilities / sum of labels
     calibration_high: Positive = 1.1
-    calibration_error: Positive = 0.02  # most that probabilities may be off on average, beyond chance
+    calibration_error: Positive = 0.02  # maximum mean calibration error beyond chance
     min_auc: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    max_normalised_entropy: Positive = 1.0  # 1 is as good as always predicting the click rate
-    min_clicks: Count = 100  # fewer clicks, or fewer rows without one, are too little evidence
+    max_normalised_entropy: Positive = 1.0  # 1: no better than always predicting the click rate
+    min_clicks: Count = 100  # minimum number of clicks, and of rows without a click
     bins: Count = 20
     bootstrap: Count = 2000
     seed: int = 0

@@ -8,18 +8,18 @@ from ctrloom.config.vocabulary import Crosses, FieldVocabulary, VocabularyConfig
 
 
 class GrowthConfig(StrictModel):
-    """When a new value gets an id; those that have one keep it, and boundaries stay as they were fitted."""
+    """When a new value gets an id; existing ids and fitted boundaries do not change."""
 
-    min_count: Count = 1  # training rows that a new value must be in
-    fields: dict[str, Count] = Field(default_factory=dict)  # the same for single fields
-    cross_min_count: Count = 1  # the same for new values of two fields together
+    min_count: Count = 1  # minimum number of training rows with a new value
+    fields: dict[str, Count] = Field(default_factory=dict)  # per field
+    cross_min_count: Count = 1  # for new values of crosses
 
     def of(self, field: str) -> int:
-        """Rows that a new value of a field must be in."""
+        """Minimum number of rows with a new value of a field."""
         return self.fields.get(field, self.min_count)
 
     def vocabulary(self, pairs: tuple[tuple[str, str], ...]) -> VocabularyConfig:
-        """The same as a section `vocabulary`, for the record."""
+        """The equivalent `vocabulary` section, recorded in the manifest."""
         return VocabularyConfig(
             min_count=self.min_count,
             fields={name: FieldVocabulary(min_count=count) for name, count in self.fields.items()},

@@ -1,4 +1,4 @@
-"""Where the steps of a pipeline run: profiles of nodes, and which step uses which profile."""
+"""Where pipeline steps run: node profiles, and the profile of each step."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +15,7 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Span(StrictModel):
-    """What a step asks for, and what it may not exceed."""
+    """Resource request and limit of a step."""
 
     request: str
     limit: str
@@ -36,9 +36,9 @@ class Memory(Span):
 
 
 class Accelerator(StrictModel):
-    """Accelerators of one step: the resource that the node offers, and how many of it.
+    """Accelerators of one step: resource name and count.
 
-    A step that trains starts as many processes; any other has use for one alone.
+    A training step starts one process per accelerator; other steps use only one.
     """
 
     type: Label = "nvidia.com/gpu"
@@ -46,7 +46,7 @@ class Accelerator(StrictModel):
 
 
 class Toleration(StrictModel):
-    """A taint that a step puts up with."""
+    """A taint that a step tolerates."""
 
     key: Label
     operator: Literal["Exists", "Equal"] = "Exists"
@@ -56,33 +56,33 @@ class Toleration(StrictModel):
     @model_validator(mode="after")
     def _compares_a_value(self) -> Self:
         if (self.operator == "Equal") != (self.value is not None):
-            raise ValueError("value: Equal needs one, and Exists takes none")
+            raise ValueError("value: required with Equal, not allowed with Exists")
         return self
 
 
 class Retry(StrictModel):
-    """Further attempts after a failure; each pause is `factor` times as long as the one before it."""
+    """Retries after a failure; the backoff grows by `factor` with each retry."""
 
     attempts: Annotated[int, Field(ge=0)]
     backoff: Seconds = 30
     factor: Annotated[int, Field(ge=1)] = 2  # Argo reads an integer
-    pending: Seconds = 86_400  # that an attempt may wait for a node
+    pending: Seconds = 86_400  # maximum wait of an attempt for a node
 
     @model_validator(mode="before")
     @classmethod
     def _has_no_longest(cls, raw: Any) -> Any:
         if isinstance(raw, dict) and "longest" in raw:
             raise ValueError(
-                "longest: KFP takes it as the budget of all attempts together, which is now derived from "
-                "attempts, timeout and pending; remove it"
+                "longest: no longer supported: the retry budget is derived from attempts, timeout and "
+                "pending; remove it"
             )
         return raw
 
 
 class Profile(StrictModel):
-    """A kind of node, and how a step behaves on it.
+    """A kind of node, with the resources, retries and timeout of a step on it.
 
-    A profile without an accelerator says by `avoid` which nodes it stays away from: those with such a label.
+    A profile without an accelerator must `avoid` the labels of accelerator nodes.
     """
 
     cpu: CPU
@@ -91,15 +91,15 @@ class Profile(StrictModel):
     node_selector: dict[Label, str] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     avoid: tuple[Label, ...] = ()
-    shared_memory: Bytes | None = None  # size of /dev/shm; it counts as memory
+    shared_memory: Bytes | None = None  # size of /dev/shm; counts towards memory
     retry: Retry
     timeout: Seconds  # of one attempt
 
     @property
     def retry_budget(self) -> int:
-        """Seconds after the start of the first attempt in which the last one may still run to its end.
+        """Seconds from the start of the first attempt within which the last attempt can still finish.
 
-        KFP hands this to Argo as `maxDuration`, after which nothing is retried and a running retry is killed.
+        KFP passes this to Argo as `maxDuration`, after which Argo stops retrying and kills a running retry.
         """
         retry = self.retry
         pauses = sum(retry.backoff * retry.factor**i for i in range(retry.attempts))
@@ -109,36 +109,36 @@ class Profile(StrictModel):
     def _keeps_off_accelerators(self) -> Self:
         if self.accelerator is None and (self.tolerations or not self.avoid):
             raise ValueError(
-                "avoid: a profile without an accelerator names the labels of accelerator nodes, "
-                "and has no tolerations, or its steps would take their place"
+                "avoid: a profile without an accelerator must list the labels of accelerator nodes and have "
+                "no tolerations, so that its steps are not scheduled there"
             )
         return self
 
 
 class Step(StrictModel):
-    """How one step runs, and whether its result is taken from an earlier run with the same inputs."""
+    """How one step runs, and whether its result is cached for runs with the same inputs."""
 
     profile: str
     cached: bool
-    because: str  # of `cached`
+    because: str  # reason for `cached`
 
 
 class Secret(StrictModel):
-    """Variables of the environment that are read from a Kubernetes secret in the namespace of the step."""
+    """Environment variables read from a Kubernetes secret in the namespace of the step."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")]
     variables: dict[Variable, str]  # name of the variable -> key of the secret
 
 
 class Environment(StrictModel):
-    """What every step finds in its environment."""
+    """Environment variables of every step."""
 
     variables: dict[Variable, str] = Field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
 
 
 class Hardware(StrictModel):
-    """Profiles, the profile of every component, and the environment of all of them."""
+    """Profiles, the profile of each component, and the environment that all components share."""
 
     profiles: dict[str, Profile]
     steps: dict[str, Step]

@@ -1,4 +1,4 @@
-"""Models by name, and the settings that turn an architecture and a data set into a trained model."""
+"""Models by name, and their hyper-parameters."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -35,42 +35,42 @@ BaselineName = Literal[
     "gbdt",
     "gbdtlr",
 ]
-FoundName = Literal["autofm", "autodeepfm", "aim", "optinter", "autopi"]  # models that a search asks for
+FoundName = Literal["autofm", "autodeepfm", "aim", "optinter", "autopi"]  # models that a search trains
 TransferName = Literal[
     "poly2", "fm", "fwfm", "ffm", "fmfm", "afm", "nfm", "hofm", "deepfm", "ipnn", "opnn", "pin"
-]  # the baselines that model what an architecture keeps
+]  # the baselines that can use a found architecture
 ModelName = Literal[BaselineName, FoundName]
 Widths = tuple[Count, ...]
 SomeWidths = Annotated[Widths, Field(min_length=1)]
 
 
-Precision = Literal["float32", "tf32", "bfloat16"]  # tf32 is float32 where there is no GPU
+Precision = Literal["float32", "tf32", "bfloat16"]  # tf32 is float32 on a CPU
 EmbeddingOptimizer = Literal["adam", "lazy_adam", "rowwise_adagrad"]
 
 
 class Hyperparameters(StrictModel):
-    """What every model has."""
+    """Settings common to all models."""
 
     embedding_size: Count = 10
-    embedding_std: Positive | None = None  # None: Xavier over the whole table, as AutoFIS has it
+    embedding_std: Positive | None = None  # None: Xavier over the whole table, as in AutoFIS
     hidden: Widths = (400, 400, 400)
     dropout: Fraction = 0.0
     batch_norm: bool = False
     epochs: Count = 20
     batch_size: BatchSize = 4096
-    base_batch_size: BatchSize | None = None  # that the other settings are for, if not batch_size: CowClip
+    base_batch_size: BatchSize | None = None  # CowClip: the batch size that the other settings were tuned for
     learning_rate: Positive = 1e-3
     embedding_l2: NotNegative = 0.0  # adds l2/2 * |table|^2 to the loss
-    embedding_optimizer: EmbeddingOptimizer = "adam"  # all but adam move only the rows that a batch touches
+    embedding_optimizer: EmbeddingOptimizer = "adam"  # all but adam update only the rows in the batch
     embedding_learning_rate: Positive | None = None  # in training; None: learning_rate
     patience: Count = (
-        2  # epochs without a better validation score before the learning rate falls, then the end
+        2  # epochs without a better validation score before the learning rate decays or training ends
     )
-    decays: Passes = 0  # how often the learning rate falls to a tenth before the end
+    decays: Passes = 0  # how often the learning rate is divided by 10 before training ends
     monitor: Literal["auc", "logloss"] = "auc"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     rows: Literal["auto", "memory", "stream"] = (
-        "auto"  # stream: read anew in every pass; auto: where they must
+        "auto"  # stream: read from disk in every epoch; auto: stream if rows do not fit
     )
     precision: Precision = "float32"  # of matrix products in training
 
@@ -78,19 +78,19 @@ class Hyperparameters(StrictModel):
     def _scales(self) -> Self:
         if self.base_batch_size and self.base_batch_size > self.batch_size:
             raise ValueError(
-                f"base_batch_size: {self.base_batch_size} is more than batch_size, {self.batch_size}; "
-                "leave it out, for batches smaller than the settings are for need no scaling"
+                f"base_batch_size: {self.base_batch_size} is larger than batch_size ({self.batch_size}); "
+                "leave it out: smaller batches need no scaling"
             )
         if self.base_batch_size and self.embedding_optimizer == "adam":
             raise ValueError(
-                "base_batch_size: rows are clipped where they are moved by themselves; set "
-                "embedding_optimizer: lazy_adam (or rowwise_adagrad)"
+                "base_batch_size requires embedding_optimizer: lazy_adam or rowwise_adagrad, "
+                "which update and clip single rows"
             )
         return self
 
     @classmethod
     def of(cls, models: Mapping[Any, Mapping[str, Any]], name: str) -> "Hyperparameters":
-        """Those of one model: what `models.default` says, overridden by what `models.<name>` says."""
+        """Settings of one model: `models.default`, overridden by `models.<name>`."""
         raw = {**models.get("default", {}), **models.get(name, {})}
         return OWN.get(name, Hyperparameters).parse(raw, f"models.{name}")
 
@@ -102,15 +102,15 @@ class AFMSettings(Hyperparameters):
 
 
 class HOFMSettings(Hyperparameters):
-    """Higher-order FM; an architecture that selects decides the orders itself."""
+    """Higher-order FM; `order` is ignored if an architecture selects the interactions."""
 
     order: Annotated[int, Field(ge=2, le=5)] = 3
 
 
 class PINSettings(Hyperparameters):
-    """Product-network in network."""
+    """Product-network in network (PIN)."""
 
-    subnet_hidden: SomeWidths = (40, 5)  # layers of the small network of each pair
+    subnet_hidden: SomeWidths = (40, 5)  # layers of the micro network of each pair
 
 
 class CrossSettings(Hyperparameters):
@@ -122,7 +122,7 @@ class CrossSettings(Hyperparameters):
 class LowRankCrossSettings(CrossSettings):
     """DCN-V2."""
 
-    low_rank: Count | None = None  # of the cross matrices; None is full rank
+    low_rank: Count | None = None  # rank of the cross matrices; None: full rank
 
 
 class CINSettings(Hyperparameters):
@@ -132,20 +132,20 @@ class CINSettings(Hyperparameters):
 
 
 class AFNSettings(Hyperparameters):
-    """Adaptive factorization network; with a perceptron beside it, it is AFN+."""
+    """Adaptive factorization network; AFN+ adds a parallel MLP."""
 
     logarithmic_neurons: Count = 400
     plus: bool = False
 
 
 class FinalMLPSettings(Hyperparameters):
-    """Two streams of perceptrons and their bilinear fusion."""
+    """FinalMLP: two MLP streams with bilinear fusion."""
 
     hidden: SomeWidths = (400, 400, 400)
     second_hidden: SomeWidths = (400, 400, 400)
     heads: Count = 1
-    gate_hidden: Count | None = None  # width of the feature gates; None leaves them out
-    first_context: tuple[str, ...] = ()  # fields that a stream's gate looks at; none: a learned vector
+    gate_hidden: Count | None = None  # width of the feature gates; None: no gates
+    first_context: tuple[str, ...] = ()  # input fields of the stream's gate; empty: a learned vector
     second_context: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -156,7 +156,7 @@ class FinalMLPSettings(Hyperparameters):
                     f"heads: {self.heads} heads cannot share the {width} outputs of {key}; choose a divisor"
                 )
         if self.gate_hidden is None and (self.first_context or self.second_context):
-            raise ValueError("gate_hidden: there are no gates to look at a context; give their width")
+            raise ValueError("gate_hidden: required with first_context and second_context; set a width")
         return self
 
 
@@ -165,7 +165,7 @@ class AutoIntSettings(Hyperparameters):
 
     embedding_size: Count = 16
     embedding_std: Positive | None = 0.01
-    hidden: Widths = (400, 400)  # AutoInt+: of the perceptron beside it
+    hidden: Widths = (400, 400)  # AutoInt+: layers of the parallel MLP
     attention_layers: Count = 3
     heads: Count = 2
     head_size: Count = 32
@@ -175,17 +175,17 @@ class AutoIntSettings(Hyperparameters):
 
 
 class AIMSettings(Hyperparameters):
-    """AIM: gated interactions of several functions, and a perceptron over their products beside them."""
+    """AIM: gated interactions of several functions, and an MLP over their products."""
 
     perceptron: bool = True
     shared_embeddings: bool = False  # one table for all functions, instead of one each (ablation)
 
 
 class MemorizingSettings(Hyperparameters):
-    """Models with a table of crosses: Poly2, and what OptInter adds to."""
+    """Models with a cross embedding table: Poly2 and OptInter."""
 
-    cross_l2: NotNegative = 0.0  # of the rows that a batch touches
-    # how often training takes a value that stands in one row alone for an unseen one; 0 in the papers
+    cross_l2: NotNegative = 0.0  # on the rows in the batch
+    # probability that training replaces a value seen in only one row by the unseen id; 0 in the papers
     cross_hiding: Fraction = 0.5
     cross_learning_rate: Positive | None = None  # None: the learning rate
 
@@ -193,8 +193,8 @@ class MemorizingSettings(Hyperparameters):
 class OptInterSettings(MemorizingSettings):
     """OptInter: pairs that are memorized, factorized or left out."""
 
-    cross_embedding_size: Count = 10  # also of the table for products
-    layer_norm: bool = True  # before each ReLU of the perceptron
+    cross_embedding_size: Count = 10  # also of the embeddings that are multiplied
+    layer_norm: bool = True  # before each ReLU of the MLP
 
     @model_validator(mode="after")
     def _one_norm(self) -> Self:
@@ -204,7 +204,7 @@ class OptInterSettings(MemorizingSettings):
 
 
 class AutoPISettings(Hyperparameters):
-    """AutoPI: what a found graph of operators is built with."""
+    """AutoPI: settings of the operators in a found graph."""
 
     attention_heads: Count = 1
     senet_reduction: Count = 3
@@ -212,13 +212,13 @@ class AutoPISettings(Hyperparameters):
 
 
 class GBDTSettings(Hyperparameters):
-    """Gradient-boosted trees (LightGBM); the common settings are those of GBDT+LR's logistic regression.
+    """Gradient-boosted trees (LightGBM); the common settings apply to the logistic regression of GBDT+LR.
 
-    Ten trees count as an epoch: after each ten the validation rows are scored, and boosting stops after
-    `patience` of these without a better score.
+    Ten trees count as one epoch: the validation rows are scored after every ten trees, and boosting stops
+    after `patience` epochs without a better score.
     """
 
-    trees: Count = 500  # at most
+    trees: Count = 500  # maximum
     leaves: Annotated[int, Field(ge=2)] = 31
     min_rows_in_leaf: Count = 20
     tree_learning_rate: Positive = 0.1
@@ -246,7 +246,7 @@ OWN: dict[str, type[Hyperparameters]] = {
 
 
 class ModelSettings(StrictModel):
-    """A model by name with its hyper-parameters, which have the model's own type."""
+    """A model by name with its hyper-parameters, of the type of that model."""
 
     model: ModelName
     hyperparameters: SerializeAsAny[Hyperparameters]

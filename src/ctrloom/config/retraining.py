@@ -1,4 +1,4 @@
-"""The configuration of a scheduled retraining: later rows, and what becomes of the champion."""
+"""The configuration of a scheduled retraining."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -13,32 +13,32 @@ from ctrloom.config.types import Count, NotNegative
 
 
 class TrainingConfig(StrictModel):
-    """How the champion's architecture is trained on new rows; it is not searched again.
+    """How the champion's architecture is trained on new rows; the search is not repeated.
 
-    `warm` goes on from the champion's weights and gives new values fresh ones; `cold` starts from nothing.
+    `warm` starts from the champion's weights and initialises new values; `cold` trains from scratch.
     """
 
     start: Literal["warm", "cold"] = "warm"
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)  # the best on validation rows is kept
-    settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters, over those of the champion
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)  # the best model on validation rows is kept
+    settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters; override those of the champion
 
 
 class DriftConfig(StrictModel):
-    """What the drift report marks; it stops nothing."""
+    """Alarm thresholds of the drift report; an alarm does not stop the pipeline."""
 
-    buckets: Annotated[int, Field(ge=2)] = 20  # groups of values that the stability index is taken over
+    buckets: Annotated[int, Field(ge=2)] = 20  # buckets of the population stability index
     stability_alarm: NotNegative = 0.25
     unseen_alarm: NotNegative = 0.1  # share of values
-    label_rate_alarm: NotNegative = 0.25  # change, as a share of the rate before
+    label_rate_alarm: NotNegative = 0.25  # relative change
 
 
 class RetrainingConfig(EngineConfig):
     """One scheduled retraining: data by day, a registry, and when the champion is replaced."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    registry: str | None = None  # a cluster can say it by a parameter of the pipeline
+    registry: str | None = None  # on a cluster, can be a pipeline parameter instead
     data: DataConfig
-    days: Count = 1  # length of the window, its last day included
+    days: Count = 1  # length of the window, including its last day
     growth: GrowthConfig = GrowthConfig()
     training: TrainingConfig = TrainingConfig()
     drift: DriftConfig = DriftConfig()

@@ -17,27 +17,27 @@ from ctrloom.config.vocabulary import VocabularyConfig
 class EvaluationConfig(StrictModel):
     """How models are compared."""
 
-    base: str = "fm"  # the model that every other one is tested against
+    base: str = "fm"  # the model that all others are tested against
     bootstrap: Count = 2000
     bins: Count = 20
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     seed: int = 0
-    truth: str | None = None  # synthetic data: file with the planted interactions, to compare with
+    truth: str | None = None  # synthetic data: file with the planted interactions
 
 
 class Expected(StrictModel):
-    """Sizes that a data set should have when the public files are whole, and who published them."""
+    """Published sizes of a data set, to check that the public files are complete."""
 
     fields: Count
-    features: Count | None = None  # ids of all fields, as the source counts them
+    features: Count | None = None  # number of ids over all fields, as counted by the source
     rows: dict[Literal[Split, "all"], Count] = Field(default_factory=dict)
     source: str
 
 
 class Study(EngineConfig):
-    """What a run and a comparison have in common: data, their engine, settings per model and method, seeds.
+    """Common base of runs and comparisons: data, engine, settings per model and method, seeds.
 
-    `searches` holds settings per method, for files that several others extend.
+    `searches` holds settings per method, for files that are extended by others.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -59,9 +59,9 @@ class Study(EngineConfig):
 
     @model_validator(mode="after")
     def _has_all_splits(self) -> Self:
-        """Say now what would otherwise fail when everything is trained."""
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds: a seed stands twice; its second training would be the first over again")
+        """Fail now instead of after training."""
+        if twice := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
+            raise ValueError(f"seeds: duplicate seed {twice[0]}; each seed must be unique")
         for split in SPLITS[1:]:
             share, start = getattr(self.data.split, split), getattr(self.data.split, f"{split}_from", None)
             if not getattr(self.data.files, split) and share == 0 and start is None:
@@ -70,7 +70,7 @@ class Study(EngineConfig):
 
 
 def of_its_method(search: Any, searches: Any) -> Any:
-    """A raw `search` section on top of what `searches` says of its method; AutoFIS when it names none."""
+    """A raw `search` section merged over `searches.<method>`; the default method is AutoFIS."""
     if not isinstance(search, Mapping):
         return search
     method = search.get("method", "autofis")
@@ -98,7 +98,7 @@ class RunConfig(Study):
     def _can_be_evaluated(self) -> Self:
         if self.search.method == "autopi" and self.transfer:
             raise ValueError(
-                "transfer: AutoPI finds a graph of operators, which no other model can take; use []"
+                "transfer: AutoPI finds a graph of operators, which other models cannot use; set transfer: []"
             )
         names = [*self.baselines, self.search.base, *(f"{name}-transfer" for name in self.transfer)]
         if self.evaluation.base not in names:

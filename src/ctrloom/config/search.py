@@ -1,4 +1,4 @@
-"""Settings of the searches, one section per method; `controls` are the selections that each must beat."""
+"""Search settings, one section per method; `controls` are the baselines of the found selection."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -12,42 +12,42 @@ Order = Literal[2, 3, 4]
 
 
 class AutoFISConfig(StrictModel):
-    """AutoFIS: which interactions of each order a model needs (AutoFIS, section 3.2)."""
+    """AutoFIS: selects the interactions of each order (AutoFIS, section 3.2)."""
 
     method: Literal["autofis"] = "autofis"
     base: Literal["autofm", "autodeepfm"] = "autofm"
     order: Order = 2
     higher_order: Literal["sequential", "joint"] = "sequential"  # joint: lower orders are searched again
-    # all: every interaction of an order; pool: the strongest ones of the order below, each with one field
-    # more (AIM, Algorithm 1), at most fields * pool of them
+    # all: every interaction of an order; pool: the strongest ones of the order below, each extended by one
+    # field (AIM, Algorithm 1), at most fields * pool of them
     candidates: Literal["all", "pool"] = "all"
-    pool: Count | None = None  # interactions of the order below that are extended; None: half the fields
-    bi_level: bool = False  # gates learn on one half of the training rows, weights on the other (Table 8)
-    warm_up: Passes = 1  # passes that train the linear part alone; 0 in the paper
-    gate_warm_up: Passes = 3  # passes with fixed gates, per order above 2; 0 in the paper
+    pool: Count | None = None  # interactions of the lower order to extend; None: half the fields
+    bi_level: bool = False  # train gates on one half of the training rows, weights on the other (Table 8)
+    warm_up: Passes = 1  # epochs that train only the linear part; 0 in the paper
+    gate_warm_up: Passes = 3  # epochs with fixed gates, per order above 2; 0 in the paper
     epochs: Count = 5
-    batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 80 steps a pass
+    batch_size: BatchSize | None = None  # None: 2000 as in the paper, or less for 80 steps per epoch
     learning_rate: Positive = 1e-2
-    embedding_l2: NotNegative = 0.0  # as in the paper; much of it hides rare pairs
+    embedding_l2: NotNegative = 0.0  # as in the paper; large values suppress rare pairs
     gate_learning_rate: Positive = 1.0
     learning_rate_decay: Positive = 1.0  # factor after each fifth of the search
     gate_decay: Positive = 0.6  # the same for the gates
     gate_init: Positive = 0.6
-    c: Positive | None = None  # GRDA's c; by default scaled to the number of steps, see `threshold`
+    c: Positive | None = None  # GRDA's c; None: scaled to the number of steps, see `threshold`
     mu: Positive = 0.8
     threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
     seed: int = 0
-    # Control: random selections of the same size; seed number i is trained on draw i modulo their number.
+    # Control: random selections of the same size; the i-th seed uses draw i modulo random_draws.
     random_draws: Passes = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Selections that what is found must beat."""
+        """Baselines of the found selection."""
         return ("random", "unpruned", "statistics-auc")
 
 
 class AIMConfig(StrictModel):
-    """AIM: which interactions, with which functions, at which embedding sizes (AIM, section 3)."""
+    """AIM: selects interactions, interaction functions and embedding sizes (AIM, section 3)."""
 
     method: Literal["aim"] = "aim"
     base: Literal["aim"] = "aim"
@@ -60,25 +60,25 @@ class AIMConfig(StrictModel):
         "scalar_kernel",
         "outer",
     )
-    search_functions: bool = True  # off: all pairs with the inner product (the ablation without IFS)
-    search_embeddings: bool = True  # off: every field keeps its whole embedding (the ablation without EDS)
-    pool: Count | None = None  # interactions of the order below that are extended; None: half the fields
-    warm_up: Passes = 1  # passes that train the linear part alone; 0 in the paper
-    gate_warm_up: Passes = 3  # passes with fixed gates, per order above 2; 0 in the paper
+    search_functions: bool = True  # false: all pairs with the inner product (the ablation without IFS)
+    search_embeddings: bool = True  # false: every field keeps its full embedding (the ablation without EDS)
+    pool: Count | None = None  # interactions of the lower order to extend; None: half the fields
+    warm_up: Passes = 1  # epochs that train only the linear part; 0 in the paper
+    gate_warm_up: Passes = 3  # epochs with fixed gates, per order above 2; 0 in the paper
     epochs: Count = 5
-    batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 80 steps a pass
+    batch_size: BatchSize | None = None  # None: 2000 as in the paper, or less for 80 steps per epoch
     learning_rate: Positive = 1e-2
     learning_rate_decay: Positive = 0.75
-    gate_learning_rate: Positive = 1.0  # 0.1 in the paper, which has many more steps
+    gate_learning_rate: Positive = 1.0  # 0.1 in the paper, which trains for many more steps
     gate_decay: Positive = 0.75
     gate_init: Positive = 0.6
     mu: Positive = 0.6
     threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
-    embedding_warm_up: Passes = 1  # passes with fixed gates in the search for embedding sizes; 0 in the paper
-    embedding_epochs: Count = 5  # of that search
+    embedding_warm_up: Passes = 1  # epochs with fixed gates in the embedding search; 0 in the paper
+    embedding_epochs: Count = 5  # of the embedding search
     embedding_gate_learning_rate: Positive = 1.0
     embedding_mu: Positive = 0.55
-    embedding_threshold: Positive = 2.0  # the same for the gates on embedding positions
+    embedding_threshold: Positive = 2.0  # same for the gates on embedding dimensions
     seed: int = 0
     random_draws: Passes = 10
 
@@ -86,14 +86,14 @@ class AIMConfig(StrictModel):
     def _searches(self) -> "AIMConfig":
         if not self.search_functions and self.order > 2:
             raise ValueError(
-                "order: candidates of higher order extend the pairs that a search found; with "
-                "search_functions: false there are only pairs, so use order: 2"
+                "order: higher-order candidates extend the pairs found by the function search, which "
+                "search_functions: false disables; use order: 2"
             )
         return self
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Selections that what is found must beat."""
+        """Baselines of the found selection."""
         return (
             *(("random", "unpruned") if self.search_functions else ()),
             *(("whole-embeddings",) if self.search_embeddings else ()),
@@ -101,84 +101,84 @@ class AIMConfig(StrictModel):
 
 
 class OptInterConfig(StrictModel):
-    """OptInter: memorize, factorize or ignore each pair (OptInter, section II)."""
+    """OptInter: selects memorize, factorize or ignore for each pair (OptInter, section II)."""
 
     method: Literal["optinter"] = "optinter"
     base: Literal["optinter"] = "optinter"
-    warm_up: Passes = 0  # passes with fixed logits before those below; 0 in the paper
+    warm_up: Passes = 0  # epochs with fixed logits, before `epochs`; 0 in the paper
     epochs: Count = 10
     patience: Count = 1  # epochs without a better validation AUC before the search ends
-    batch_size: BatchSize | None = None  # 2000 as in the paper; less on small data, for 1000 steps a pass
+    batch_size: BatchSize | None = None  # None: 2000 as in the paper, or less for 1000 steps per epoch
     learning_rate: Positive = 3e-3
     embedding_l2: NotNegative = 0.0
-    cross_l2: NotNegative = 3e-8  # of the rows that a batch touches
+    cross_l2: NotNegative = 3e-8  # on the rows in the batch
     gate_learning_rate: Positive = 1e-2
-    # Fall of the temperature per training step: 5e-5 in the paper, which on its data takes one pass from 1 to
-    # the floor. None: such that it takes one pass here.
+    # Decrease of the temperature per training step: 5e-5 in the paper, which reaches the floor from 1 in one
+    # epoch of its data. None: chosen to reach the floor in one epoch.
     temperature_decay: NotNegative | None = None
     temperature_floor: Positive = 0.01
-    gumbel: bool = False  # noise on the logits (Eq. 16), which the published code leaves out
-    bi_level: bool = False  # logits learn on half of the training rows, weights on the other
+    gumbel: bool = False  # Gumbel noise on the logits (Eq. 16); not in the published code
+    bi_level: bool = False  # train logits on one half of the training rows, weights on the other
     seed: int = 0
     random_draws: Passes = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Selections that what is found must beat."""
+        """Baselines of the found selection."""
         return ("random", "all-memorize", "all-hadamard")
 
 
 class AutoPIConfig(StrictModel):
-    """AutoPI: a graph of interaction operators (AutoPI, section 4)."""
+    """AutoPI: selects a graph of interaction operators (AutoPI, section 4)."""
 
     method: Literal["autopi"] = "autopi"
     base: Literal["autopi"] = "autopi"
-    # one_shot: graphs share weights, and the best of many by these; random: AutoPI-R, the control
+    # one_shot: the best of many graphs that share weights; random: AutoPI-R, the control
     strategy: Literal["differentiable", "one_shot", "random"] = "differentiable"
     nodes: Count = 4  # intermediate nodes of each cell
     epochs: Count = 50
-    frozen: Passes = 15  # first epochs in which only weights learn; at most a third of all
+    frozen: Passes = 15  # first epochs with fixed gates; at most a third of all epochs
     batch_size: BatchSize = 4096
-    optimizer: Literal["sgd", "adam"] = "sgd"  # of weights; adam gets there in fewer epochs
+    optimizer: Literal["sgd", "adam"] = "sgd"  # of weights; adam converges in fewer epochs
     learning_rate: Positive = 0.1
     momentum: NotNegative = 0.9  # sgd
     weight_decay: NotNegative = 3e-4  # sgd
     embedding_l2: NotNegative = 0.0  # adam
     clip: Positive = 5.0
-    gate_learning_rate: Positive | None = None  # None: PC-DARTS' 6e-4, and more where steps are fewer
+    gate_learning_rate: Positive | None = None  # None: 6e-4 as in PC-DARTS, larger if there are fewer steps
     gate_weight_decay: NotNegative = 1e-3
     anneal: bool = True
     noisy_skip: bool = False
-    # What stays: the strongest operators (section 4.4.1), or those that the mixture misses most
+    # Operators to keep: the strongest (section 4.4.1), or those whose removal hurts the supernet most
     choose_by: Literal["strength", "perturbation"] = "strength"
-    # perturbation: of the gates' half, one_shot: of the validation rows, on which the loss is measured
+    # Rows on which the loss is measured; perturbation: of the gates' half, one_shot: of the validation rows
     choosing_rows: Count = 10_000
-    candidates: Count = 600  # one_shot: graphs that are compared by the weights they share
-    finalists: Count = 5  # one_shot: the best of these, which are trained briefly from scratch
+    candidates: Count = 600  # one_shot: graphs that are compared with shared weights
+    finalists: Count = 5  # one_shot: the best candidates, trained briefly from scratch
     finalist_epochs: Count = 4
-    samples: Count = 20  # random strategy: graphs that are trained and compared on validation rows
+    samples: Count = 20  # random: graphs that are trained and compared on validation rows
     seed: int = 0
     random_draws: Passes = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Selections that what is found must beat; random graphs are a control themselves."""
+        """Baselines of the found graph; none for random graphs, which are a control themselves."""
         return () if self.strategy == "random" else ("random",)
 
 
 class SelectionConfig(StrictModel):
-    """The top interactions by a statistic, or random ones: a method of its own and a yardstick."""
+    """The top interactions by a statistic, or random ones; used as a method or as a control."""
 
     method: Literal["random", "statistics_auc", "mutual_information"]
     base: Literal["autofm", "autodeepfm"] = "autofm"
     keep: Annotated[dict[Annotated[int, Field(ge=2, le=4)], Count], Field(min_length=1)]  # per order
-    corrected: bool = False  # mutual information less that of shuffled labels: fair to fields of few values
+    corrected: bool = False  # subtract the score under shuffled labels, which grows with the field size
     seed: int = 0
     random_draws: Passes = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Selections that what is found must beat: all but the method itself."""
+        """Baselines of the selection: all but the method itself."""
         own = self.method.replace("_", "-")
         return tuple(name for name in ("random", "unpruned", "statistics-auc") if name != own)
 
@@ -197,10 +197,10 @@ METHODS: dict[str, type[Kinds]] = {
 
 
 def search_config(raw: Mapping[str, Any], where: str = "search") -> Kinds:
-    """The section of the method that `raw` names; AutoFIS when it names none.
+    """The section of the method in `raw`; the default is AutoFIS.
 
     Raises:
-        ConfigError: no such method, or a key or value that does not fit it.
+        ConfigError: unknown method, or an invalid key or value.
     """
     method = raw.get("method", "autofis")
     if method not in METHODS:

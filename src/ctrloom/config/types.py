@@ -1,4 +1,4 @@
-"""Types of values that several sections use."""
+"""Value types shared by several sections."""
 
 from typing import Annotated, Literal
 

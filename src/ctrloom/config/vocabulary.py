@@ -1,4 +1,4 @@
-"""How values become ids."""
+"""How values are mapped to ids."""
 
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ class LogSquared(StrictModel):
 
 
 class EqualFrequency(StrictModel):
-    """Buckets that hold equally many training rows (AutoFIS and AIM on Criteo)."""
+    """Buckets with equal numbers of training rows (AutoFIS and AIM on Criteo)."""
 
     method: Literal["equal_frequency"] = "equal_frequency"
     buckets: Annotated[int, Field(ge=2)] = 40
@@ -29,14 +29,14 @@ class EqualWidth(StrictModel):
 
 
 class Boundaries(StrictModel):
-    """Given boundaries: bucket k holds values[k-1] <= x < values[k]."""
+    """User-defined boundaries: bucket k holds values[k-1] <= x < values[k]."""
 
     method: Literal["boundaries"] = "boundaries"
     values: Annotated[tuple[float, ...], Field(min_length=1)]
 
 
 class Keep(StrictModel):
-    """Not bucketed: the field's embedding is multiplied by the scaled number."""
+    """No buckets: the field's embedding is multiplied by the scaled number."""
 
     method: Literal["keep"] = "keep"
     scaling: Literal["none", "min_max", "log"] = "min_max"  # log: sign(x) * ln(1 + |x|)
@@ -46,20 +46,20 @@ Bucketing = Annotated[LogSquared | EqualFrequency | EqualWidth | Boundaries | Ke
 
 
 class FieldVocabulary(StrictModel):
-    """What one field does differently."""
+    """Overrides for one field."""
 
     min_count: Count | None = None
     bucketing: Bucketing | None = None
-    max_values: Count | None = None  # multi-valued: tokens kept per row
+    max_values: Count | None = None  # multi-valued fields: tokens kept per row
 
 
 class Crosses(StrictModel):
-    """Ids for the values of two fields together, so that a model can memorize a pair (OptInter, section II).
+    """Ids for crosses of two fields, so that a model can memorize a pair (OptInter, section II).
 
-    A value of a pair that was seen less than `min_count` times, or one of whose two values is itself rare
-    or unseen, shares the id of the pair's unseen values. A field's missing value is a value like others. With
-    a `min_count` no less than that of both fields the values kept are those that the published code keeps,
-    which counts pairs of raw tokens: a token of such a pair is frequent enough to have an id.
+    A cross value seen fewer than `min_count` times, or with a rare or unseen value in either field, gets the
+    pair's unseen id. A missing value is treated like any other value. If `min_count` is at least that of
+    both fields, the cross values kept are those of the published code, which counts pairs of raw tokens:
+    both tokens of such a pair are frequent enough to have an id.
     """
 
     pairs: Literal["all"] | tuple[tuple[str, str], ...] = "all"  # all: every pair of categorical fields
@@ -67,9 +67,9 @@ class Crosses(StrictModel):
 
 
 class VocabularyConfig(StrictModel):
-    """How values become ids; everything is fitted on the training split."""
+    """How values are mapped to ids; everything is fitted on the training split."""
 
-    min_count: Count = 1  # tokens seen less often share id 1 with the unseen ones
+    min_count: Count = 1  # tokens seen less often share id 1 with unseen tokens
     bucketing: Bucketing = LogSquared()
     max_values: Count = 20
     fields: dict[str, FieldVocabulary] = Field(default_factory=dict)

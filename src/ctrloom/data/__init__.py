@@ -1,1 +1,1 @@
-"""From raw files to one id matrix: sources, ingest, vocabulary, encoding, batches."""
+"""The data stages: sources, ingest, vocabulary, encoding, batches."""

@@ -1,4 +1,4 @@
-"""An encoded data set: its schema, its fingerprints, and the rows of its splits."""
+"""An encoded data set: schema, fingerprints, and the rows of its splits."""
 
 from typing import Self
 
@@ -19,18 +19,18 @@ from ctrloom.storage import Place
 
 
 class Dataset:
-    """Encoded rows of all splits, and the schema and vocabularies that made them."""
+    """Encoded rows of all splits, with their schema and vocabularies."""
 
     def __init__(self, manifest: EncodedManifest, base: Place, schema: Schema) -> None:
         self.manifest, self.base, self.schema = manifest, base, schema
 
     @classmethod
     def open(cls, manifest: str | Place) -> Self:
-        """Read a manifest (or the directory that holds one); no row is read yet.
+        """Read a manifest (or the directory that contains one) without reading rows.
 
         Raises:
-            StorageError: no such file.
-            DataError: no manifest of encoded data, or its files are gone.
+            StorageError: the manifest is missing.
+            DataError: it is not a manifest of encoded data, or its files are missing.
         """
         loaded, base = EncodedManifest.load(manifest)
         schema = load_schema(base)
@@ -45,12 +45,12 @@ class Dataset:
 
     @property
     def directory(self) -> Place:
-        """Where the files are: `schema.json`, `vocabulary/`, `crosses/` and a folder per split."""
+        """The directory of `schema.json`, `vocabulary/`, `crosses/` and one folder per split."""
         return self.base
 
     @property
     def vocabulary_directory(self) -> Place:
-        """Where the vocabularies are, one Parquet file per field."""
+        """The directory of the vocabularies, one Parquet file per field."""
         return self.base / "vocabulary"
 
     def encoder(self) -> Encoder:
@@ -58,7 +58,7 @@ class Dataset:
         return Encoder.load(self.base)
 
     def require_same(self, data_fingerprint: str, schema_fingerprint: str, what: str) -> None:
-        """Raise SchemaMismatchError unless `what` was made from this very data set, split included."""
+        """Raise SchemaMismatchError unless `what` was made from this data set with the same split."""
         if (data_fingerprint, schema_fingerprint) == (self.data_fingerprint, self.schema.fingerprint):
             return
         differs = "schema" if schema_fingerprint != self.schema.fingerprint else "rows or split"
@@ -68,7 +68,7 @@ class Dataset:
         )
 
     def crosses(self) -> CrossKeys:
-        """Keys of all pairs that crosses were built for; none where `vocabulary.crosses` was not set."""
+        """Keys of all crossed pairs; empty if `vocabulary.crosses` was not set."""
         return StoredCrosses(self.base, self.schema.crosses)
 
     def rows_in(self, split: Split) -> int:
@@ -76,11 +76,11 @@ class Dataset:
         return self.manifest.rows[split]
 
     def rows(self, split: Split, number: int = 0, of: int = 1) -> Batch:
-        """All rows of one split, on the CPU; or one of several even parts, which alone is read.
+        """All rows of one split on the CPU, or part `number` of `of` equal parts; only that part is read.
 
         Raises:
-            StorageError: an object cannot be read, or arrives damaged.
-            DataError: a file cannot be read, or is damaged.
+            StorageError: an object cannot be read, or fails its checksum.
+            DataError: a file cannot be read, or is corrupt.
         """
         total = self.rows_in(split)
         span = range(total * number // of, total * (number + 1) // of)
@@ -91,11 +91,11 @@ class Dataset:
         return filler.rows() if of == 1 else Part.of(filler.rows(), span.start, total)
 
     def stream(self, split: Split) -> Stream:
-        """All rows of one split, read anew whenever they are needed.
+        """All rows of one split, read from disk in every epoch.
 
         Raises:
-            StorageError: an object cannot be read, or arrives damaged.
-            DataError: a file cannot be read, or is damaged.
+            StorageError: an object cannot be read, or fails its checksum.
+            DataError: a file cannot be read, or is corrupt.
         """
         return Stream(self.schema, self._extra, self._blocks(split, range(self.rows_in(split))))
 
@@ -108,7 +108,7 @@ class Dataset:
         return float(total / self.rows_in(split))
 
     def row_bytes(self) -> int:
-        """What a row takes in memory."""
+        """Memory of one row."""
         return row_bytes(self.schema, self._extra)
 
     @property
@@ -116,7 +116,7 @@ class Dataset:
         return [kind for kind in ("label", "weight") if self.schema.source.named(kind)]
 
     def _blocks(self, split: Split, span: range) -> list[Block]:
-        """The row groups that have rows of a span, and which of theirs."""
+        """The row groups that overlap a span of rows, cut to the span."""
         found, start = [], 0
         for part, path in zip(self.manifest.files[split], self.manifest.paths(self.base, split), strict=True):
             if here := range(max(span.start - start, 0), min(span.stop - start, part.rows)):

@@ -1,5 +1,5 @@
-"""The error that unusable input raises."""
+"""The error for invalid input data."""
 
 
 class DataError(ValueError):
-    """Input that cannot be used; the message names the file, line or column and the way out."""
+    """Invalid input data; the message names the file, line or column and how to fix it."""

@@ -1,4 +1,4 @@
-"""What a data set is made of: the small files that travel between the steps."""
+"""Manifests of data sets: the small files that pipeline steps exchange."""
 
 import hashlib
 import json
@@ -41,10 +41,10 @@ class PartFile(StrictModel):
 
 
 class Manifest(StrictModel):
-    """What ingested and encoded data sets have in common."""
+    """Common fields of the manifests of ingested and encoded data sets."""
 
     version: Literal[1] = 1
-    base: str  # directory or URL of the files; where it is gone, the directory of the manifest
+    base: str  # directory or URL of the files; if missing, the directory of the manifest
     data_fingerprint: str
     code_version: str
     split: RandomSplit | TimeSplit
@@ -57,8 +57,8 @@ class Manifest(StrictModel):
         """Read a manifest and find the directory of its files.
 
         Raises:
-            StorageError: no such file, or no JSON.
-            DataError: the manifest is of another kind, or its files are neither at `base` nor beside it.
+            StorageError: the file is missing or not JSON.
+            DataError: the manifest is of another kind, or its files are neither at `base` nor next to it.
         """
         path = storage.place(path)
         if path.suffix != ".json" and (not isinstance(path, Path) or path.is_dir()):
@@ -68,14 +68,14 @@ class Manifest(StrictModel):
         except ValueError as error:
             if isinstance(error, storage.StorageError):
                 raise
-            raise DataError(f"{path}: is no manifest of {cls._what()}: {error}") from None
+            raise DataError(f"{path}: is not a manifest of {cls._what()}: {error}") from None
         bases = (storage.place(manifest.base), path.resolve().parent)
         for base in bases:
             if storage.holds(base, [part.path for parts in manifest.files.values() for part in parts]):
                 return manifest, base
         raise DataError(
-            f"{path}: the files it names are neither in {bases[0]} nor beside it; "
-            f"move the whole directory, or make {cls._what()} again"
+            f"{path}: the files it lists are neither in {bases[0]} nor next to it; "
+            f"move the whole directory, or create {cls._what()} again"
         )
 
     def paths(self, base: Place, split: Split) -> list[Place]:
@@ -95,9 +95,9 @@ class IngestedManifest(Manifest):
     positives: dict[Split, int]
     quarantined: int
     dropped: int
-    thinned: int = 0  # negative rows left out, see `negatives_kept`
-    counts: dict[CountedKind, tuple[PartFile, ...]] | None = None  # an older manifest has none
-    negatives_kept: dict[Split, float] = Field(default_factory=dict)  # share of them; all where none is given
+    thinned: int = 0  # negative rows dropped, see `negatives_kept`
+    counts: dict[CountedKind, tuple[PartFile, ...]] | None = None  # missing in old manifests
+    negatives_kept: dict[Split, float] = Field(default_factory=dict)  # share per split; default 1
 
     @classmethod
     def _what(cls) -> str:
@@ -105,7 +105,7 @@ class IngestedManifest(Manifest):
 
 
 class EncodedManifest(Manifest):
-    """Rows of ids, with the schema and vocabularies that made them."""
+    """Rows of ids, with their schema and vocabularies."""
 
     kind: Literal["encoded"] = "encoded"
     schema_fingerprint: str
@@ -119,7 +119,7 @@ class EncodedManifest(Manifest):
 
 
 def write_section(base: Place, name: str, section: StrictModel) -> PartFile:
-    """Write a JSON file of a data set, and describe it."""
+    """Write a JSON file of a data set; returns its description."""
     text = storage.as_json(section.model_dump(mode="json"))
     with storage.writing(base / name) as written:
         written.sink.write(text.encode())
@@ -127,5 +127,5 @@ def write_section(base: Place, name: str, section: StrictModel) -> PartFile:
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 of a value that JSON can hold."""
+    """SHA-256 of a JSON-serialisable value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

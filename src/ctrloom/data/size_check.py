@@ -1,4 +1,4 @@
-"""Whether a data set has the sizes that a publication gives for it."""
+"""Comparison of the sizes of a data set with published ones."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,11 +7,11 @@ from ctrloom.schema import FIRST_TOKEN_ID
 
 
 def compared(expected: Expected, sizes: Iterable[int], rows: Mapping[Split, int]) -> list[str]:
-    """One line per size: as expected, or by how much it is not; never an error, as conventions differ.
+    """One line per size with its difference from the expected one; not an error, as conventions differ.
 
     Args:
         expected: What was published.
-        sizes: Ids of each field, the reserved ones included; those are not counted as features.
+        sizes: Ids of each field, including the reserved ones, which are not counted as features.
         rows: Rows of each split.
     """
     sizes = list(sizes)

@@ -1,8 +1,8 @@
-"""Clicks with planted interactions, so that what a search finds can be compared with the truth.
+"""Synthetic clicks with planted interactions, a ground truth for searches.
 
-y = 1 when main effects, planted interactions and noise together exceed a threshold (AutoFIS, section 4.5.2).
-Every planted term has mean zero along each of its fields, so a planted triple has no share that a pair could
-explain: the truth is exactly the planted set.
+y = 1 if the sum of main effects, planted interactions and noise exceeds a threshold (AutoFIS, section
+4.5.2). Every planted term has mean zero along each of its fields, so no part of a planted triple can be
+explained by a pair: the truth is exactly the planted set.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,19 +22,19 @@ from ctrloom.config.types import Count
 from ctrloom.progress import Advance, progress
 
 CHUNK = 100_000
-PILOT = 100_000  # rows that fix the threshold
+PILOT = 100_000  # rows used to determine the threshold
 LARGEST_TABLE = 20_000_000
 
 
 class SynthConfig(StrictModel):
-    """What to plant."""
+    """Configuration of synthetic clicks."""
 
     rows: Count = 200_000
     fields: Annotated[int, Field(ge=2)] = 12
-    sizes: tuple[Annotated[int, Field(ge=2)], ...] = (200,)  # values per field; repeated over the fields
+    sizes: tuple[Annotated[int, Field(ge=2)], ...] = (200,)  # values per field, cycled over the fields
     pairs: Annotated[int, Field(ge=0)] = 6
-    # Pairs besides, each a full random table over two of the fields with fewest values, to be learned by
-    # heart. The `pairs` then lie between fields with most values, where products of embeddings do better.
+    # Additional pairs, each a full random table over two of the fields with fewest values, which must be
+    # memorized. The `pairs` are then between the fields with most values, where factorization is better.
     tables: Annotated[int, Field(ge=0)] = 0
     triples: Annotated[int, Field(ge=0)] = 0
     rank: Annotated[int, Field(ge=0)] = 4  # 0: a full random table, as in the paper
@@ -43,32 +43,32 @@ class SynthConfig(StrictModel):
     noise: Annotated[float, Field(ge=0)] = 1.0
     zipf: Annotated[float, Field(ge=0)] = 1.0  # exponent; 0: all values equally frequent
     positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    days: Count = 1  # with more than one, `rows` a day in a file of its own, and a column `time`
+    days: Count = 1  # if more than one: one file per day with `rows` rows each, and a column `time`
     first_day: date = date(2026, 1, 1)
-    renewed: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of a field's values that each day replaces
+    renewed: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of a field's values replaced each day
     seed: int = 0
 
     @model_validator(mode="after")
     def _fits(self) -> "SynthConfig":
         for what, count, order in (("pairs", self.pairs, 2), ("triples", self.triples, 3)):
             if count > (most := len(list(combinations(range(self.fields), order)))):
-                raise ValueError(f"{what}: {count} asked for, but {self.fields} fields have only {most}")
+                raise ValueError(f"{what}: {count} requested, but {self.fields} fields have only {most}")
         few, many = self.extremes()
         for what, count, fields in (("tables", self.tables, few), ("pairs", self.pairs, many)):
             if self.tables and (few == many or count > (most := len(list(combinations(fields, 2))))):
-                reason = "all fields have as many values" if few == many else f"there are only {most}"
-                raise ValueError(f"{what}: {count} asked for beside tables, but {reason}; see sizes")
+                reason = "all fields have equal sizes" if few == many else f"there are only {most}"
+                raise ValueError(f"{what}: {count} requested together with tables, but {reason}; see sizes")
         return self
 
     def extremes(self) -> tuple[list[int], list[int]]:
-        """The fields with fewest values, and those with most."""
+        """The fields with the fewest values, and those with the most."""
         sizes = [self.sizes[f % len(self.sizes)] for f in range(self.fields)]
         few, many = ([f for f, n in enumerate(sizes) if n == bound(sizes)] for bound in (min, max))
         return few, many
 
 
 class Planted:
-    """The random tables behind the clicks; draws any number of rows."""
+    """The planted model; generates any number of rows."""
 
     def __init__(self, config: SynthConfig) -> None:
         self.config = config
@@ -125,7 +125,7 @@ class Planted:
 
     def chunks(self, day: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Values (N, F) and labels (N,) of one day, in chunks."""
-        # A generator per column: the rows are the same whatever the size of a chunk.
+        # One generator per column, so that the rows do not depend on the chunk size.
         parts = ([4, i] if day == 0 else [4, i, day] for i in range(self.config.fields + 1))
         rng, *rng_F = (np.random.default_rng([self.config.seed, *part]) for part in parts)
         for start in range(0, self.config.rows, CHUNK):
@@ -134,7 +134,7 @@ class Planted:
             yield values_NF, (self._score(values_NF) + noise > self.cut).astype(np.int8)
 
     def tokens(self, day: int = 0) -> list[list[str]]:
-        """How values are written on one day, by field; what a value did before, its successor does."""
+        """Tokens of the values on one day, by field; a replaced value keeps its effects under a new token."""
         names = [[f"{f}v{v}" for v in range(size)] for f, size in enumerate(self.sizes)]
         for number in range(1, day + 1):
             rng = np.random.default_rng([self.config.seed, 5, number])
@@ -145,7 +145,7 @@ class Planted:
 
     @property
     def truth(self) -> dict[str, Any]:
-        """What was planted, by field name."""
+        """The planted interactions, by field name."""
         planted = [[self.names[f] for f in fields] for fields in self.interactions]
         tables = [[self.names[f] for f in fields] for fields in self.tables]
         return {
@@ -156,9 +156,9 @@ class Planted:
 
 
 def synthesize(config: SynthConfig, output: Path) -> Path:
-    """Write `clicks.csv` and `truth.json` into the directory `output`; returns the path of the clicks.
+    """Write `clicks.csv` and `truth.json` to the directory `output`; returns the path of the clicks.
 
-    Several days are files `clicks-2026-01-01.csv` and so on; the path returned has `{date}` in it.
+    With several days, the files are `clicks-2026-01-01.csv`, ..., and the returned path contains `{date}`.
     """
     planted = Planted(config)
     with progress("synth", config.rows * config.days) as advance:
@@ -178,7 +178,7 @@ def _write(planted: Planted, day: int, path: Path, advance: Advance) -> None:
     config, schema, written = planted.config, _arrow_schema(planted), 0
     midnight = datetime.combine(config.first_day + timedelta(days=day), time(), UTC).timestamp()
     tokens = planted.tokens(day)
-    with storage.atomic_file(path) as aside, pyarrow.csv.CSVWriter(aside, schema) as writer:
+    with storage.atomic_file(path) as temporary, pyarrow.csv.CSVWriter(temporary, schema) as writer:
         for values_NF, label_N in planted.chunks(day):
             columns = [np.asarray(t, dtype=object)[values_NF[:, f]] for f, t in enumerate(tokens)]
             if config.days > 1:
@@ -205,7 +205,7 @@ def _zipf(size: int, exponent: float) -> np.ndarray:
 
 
 def _centred(table: np.ndarray, shares: Sequence[np.ndarray]) -> np.ndarray:
-    """Remove the mean along every axis under the values' shares, then scale to variance one."""
+    """Remove the mean along every axis, weighted by the shares, then scale to unit variance."""
     for axis, share in enumerate(shares):
         mean = np.tensordot(table, share, (axis, 0))
         table = table - np.expand_dims(mean, axis)

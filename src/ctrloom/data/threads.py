@@ -1,4 +1,4 @@
-"""Work shared by threads. Arrow, NumPy and hashing let go of the interpreter while they compute."""
+"""Thread pools. Arrow, NumPy and hashing release the GIL while they compute."""
 
 import os
 from collections import deque
@@ -10,11 +10,11 @@ from typing import Generic, Self, TypeVar
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 
-MOST = 8  # what is under way at a time bounds memory
+MOST = 8  # bounds the memory of items in progress
 
 
 def count() -> int:
-    """Threads for the processors that this process may use."""
+    """Number of threads: the CPUs available to this process, at most MOST."""
     return min(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST
     )
@@ -23,10 +23,10 @@ def count() -> int:
 def in_order(
     work: Callable[[Item], Done], items: Iterable[Item], threads: int | None = None
 ) -> Iterator[Done]:
-    """What `work` gives for each item, in their order, worked out ahead of who asks for it.
+    """Results of `work` in the order of the items, computed ahead of the consumer.
 
-    Items are drawn one at a time, at most one for each thread ahead. The first error ends it, at the place of
-    its item.
+    Items are taken one at a time, at most one per thread ahead. The first error is raised in the place of its
+    item and ends the iteration.
     """
     threads = threads or count()
     with ThreadPoolExecutor(threads, "ctrloom-data") as pool:
@@ -44,9 +44,9 @@ def in_order(
 
 
 class Ahead(Generic[Item]):
-    """Items of which the first is worked out from now on, while something else goes on.
+    """Items of which the first is computed in the background.
 
-    To be gone through once; use as a context manager, which ends them.
+    Can be iterated once; use as a context manager, which closes the generator.
     """
 
     def __init__(self, items: Generator[Item]) -> None:
@@ -64,14 +64,14 @@ class Ahead(Generic[Item]):
         return chain(self.first.result(), self.items)
 
 
-class Beside:
-    """One thread for work whose result nobody waits for; use as a context manager, which ends with the work.
+class BackgroundThread:
+    """A background thread for work without a result; use as a context manager, which waits for the work.
 
-    One item is under way at a time. The first error comes with the item after it, or at the end.
+    One item is processed at a time. An error is raised with the next item or at the end.
     """
 
     def __init__(self) -> None:
-        self.pool = ThreadPoolExecutor(1, "ctrloom-beside")
+        self.pool = ThreadPoolExecutor(1, "ctrloom-background")
         self.under_way: Future[object] | None = None
 
     def __enter__(self) -> Self:
@@ -83,12 +83,12 @@ class Beside:
             self.wait()
 
     def do(self, work: Callable[[Item], object], item: Item) -> None:
-        """Begin the next item when the one before is done."""
+        """Start the next item when the previous one is done."""
         self.wait()
         self.under_way = self.pool.submit(work, item)
 
     def wait(self) -> None:
-        """Return when nothing is under way."""
+        """Wait for the item in progress."""
         if self.under_way is not None:
             self.under_way.result()
             self.under_way = None

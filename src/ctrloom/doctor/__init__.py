@@ -1,4 +1,4 @@
-"""Preflight: what a run needs and whether it is there, one check after another."""
+"""Preflight checks of the environment of a run."""
 
 from ctrloom.doctor.checks import Check, State
 from ctrloom.doctor.endpoint import endpoint

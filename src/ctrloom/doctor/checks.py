@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ State = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a run needs: how it stands, what was found, and what to mend."""
+    """Result of one check: its state, what was found, and how to fix it."""
 
     name: str
     state: State

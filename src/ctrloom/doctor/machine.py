@@ -1,4 +1,4 @@
-"""The machine: its GPU and its disk."""
+"""Checks of the machine: GPU and disk."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ GB = 10**9
 
 
 def gpu(required: bool = False) -> Check:
-    """Whether PyTorch can compute on a GPU; one that it cannot use is a failure if `required`."""
+    """Check that PyTorch can use a GPU; a missing or unusable GPU fails the check only if `required`."""
     import torch
 
     driver = _driver()
@@ -19,13 +19,13 @@ def gpu(required: bool = False) -> Check:
             ones = torch.ones(64, 64, device="cuda")
             assert bool(((ones @ ones) == 64).all())
         except RuntimeError as error:
-            mend = "the driver or the GPU does not fit PyTorch's CUDA: see nvidia-smi"
+            mend = "the driver or the GPU is incompatible with PyTorch's CUDA version: see nvidia-smi"
             return Check("gpu", "fail", str(error).splitlines()[0], mend)
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         found = f"{', '.join(names)}; CUDA {torch.version.cuda}, driver {driver or 'unknown'}"
         return Check("gpu", "ok", found)
     if driver and torch.version.cuda is None:
-        found = f"there is a GPU (driver {driver}), but PyTorch {torch.__version__} is a build for CPUs"
+        found = f"there is a GPU (driver {driver}), but PyTorch {torch.__version__} is a CPU build"
         return Check(
             "gpu", "fail" if required else "warn", found, "install the CUDA build, or use the GPU image"
         )
@@ -35,18 +35,18 @@ def gpu(required: bool = False) -> Check:
             "gpu", "fail" if required else "warn", found, "update the driver; check CUDA_VISIBLE_DEVICES"
         )
     if required:
-        mend = "ask for nvidia.com/gpu, with the node selector and toleration of the GPU nodes"
+        mend = "request nvidia.com/gpu, with the node selector and toleration of the GPU nodes"
         return Check("gpu", "fail", "no GPU", mend)
-    return Check("gpu", "ok", f"none, and none is asked for; {torch.get_num_threads()} CPU threads")
+    return Check("gpu", "ok", f"none, not required; {torch.get_num_threads()} CPU threads")
 
 
 def disk(folder: Path, least: float = 5) -> Check:
-    """Whether `least` GB are free where `folder` is, or will be."""
+    """Check that at least `least` GB are free on the file system of `folder`, which need not exist yet."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free / GB
     if free >= least:
         return Check("disk", "ok", f"{free:,.0f} GB free in {there}")
-    mend = "free some, give another folder, or mount a larger volume"
+    mend = "free up space, use another folder, or mount a larger volume"
     return Check("disk", "fail", f"{free:,.1f} GB free in {there}, less than {least:g}", mend)
 
 

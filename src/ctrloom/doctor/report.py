@@ -1,4 +1,4 @@
-"""All checks together, as a table for people, JSON for programs and Markdown for the Kubeflow UI."""
+"""Reports of all checks: a table for terminals, JSON for programs, Markdown for the Kubeflow UI."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def failed(checks: Sequence[Check]) -> bool:
-    """Whether a run would fail."""
+    """True if a run would fail."""
     return any(check.state == "fail" for check in checks)
 
 
 def show(checks: Sequence[Check], console: Console) -> None:
     """Print a table."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "check", "found", "to mend"):
+    for heading in ("", "check", "found", "to fix"):
         table.add_column(heading, overflow="fold")
     for check in checks:
         state = f"[{COLORS[check.state]}]{check.state}[/]"
@@ -29,7 +29,7 @@ def show(checks: Sequence[Check], console: Console) -> None:
 
 
 def as_json(checks: Sequence[Check]) -> str:
-    """One JSON object: whether all is well, and every check."""
+    """One JSON object: `ok`, and the list of checks."""
     return json.dumps({"ok": not failed(checks), "checks": [asdict(check) for check in checks]}, indent=1)
 
 
@@ -39,5 +39,5 @@ def as_markdown(checks: Sequence[Check]) -> str:
         " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in (c.state, c.name, c.found, c.mend))
         for c in checks
     ]
-    lines = ["state | check | found | to mend", "---|---|---|---", *rows]
+    lines = ["state | check | found | to fix", "---|---|---|---", *rows]
     return "\n".join(f"| {line} |" for line in lines) + "\n"

@@ -1,4 +1,4 @@
-"""Versions: of the packages, and of the image against the package in it."""
+"""Checks of versions: installed packages, and the image against the package in it."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ INSTALL = "pip install --constraint constraints.txt 'ctrloom{extra}'"
 
 
 def packages(constraints: Path | None = None) -> Check:
-    """Whether what ctrloom requires is installed, and in the versions that were tested together.
+    """Check that ctrloom's requirements are installed, in the versions that were tested together.
 
     Raises:
         ValueError: `constraints` cannot be read.
@@ -32,29 +32,29 @@ def packages(constraints: Path | None = None) -> Check:
     untested = list(_untested(constraints)) if constraints else []
     if untested:
         return Check("packages", "warn", "; ".join(untested), "make setup, or: " + INSTALL.format(extra=""))
-    against = f"as {constraints} has them" if constraints else "as ctrloom requires them"
+    against = f"match {constraints}" if constraints else "match ctrloom's requirements"
     return Check("packages", "ok", against)
 
 
 def image(expected: str | None = None) -> Check:
-    """Whether the image was built from the code that is in it, which is the code that started the run."""
+    """Check that the version of the image matches the package in it and the code that started the run."""
     package = metadata.version("ctrloom")
     built = os.environ.get("CTRLOOM_VERSION")
     if built and built.partition("+")[0] != package:
-        found = f"the image says {built}, the package in it is {package}"
-        return Check("image", "fail", found, "build the image anew with `make images`")
+        found = f"the image was built as {built}, but contains package {package}"
+        return Check("image", "fail", found, "rebuild the image with `make images`")
     here = built or package
     if expected and expected.partition("+")[0] != package:
         found = f"started by ctrloom {expected}, but this is {here}"
         return Check("image", "fail", found, "use an image of the version that starts the run: --image")
-    if expected and built and expected != built:
+    if expected and "+" in expected and built and expected != built:  # a release names no commit
         found = f"started by ctrloom {expected}, but the image was built from {built}"
         return Check("image", "warn", found, "build the image from the commit that starts the run")
     return Check("image", "ok", f"ctrloom {here}" + ("" if built else ", not in an image"))
 
 
 def _requirements() -> Iterator[tuple[Requirement, str]]:
-    """What the installed package requires, with the extra that does (or none); not what developers need."""
+    """Requirements of the installed package with their extra ("" if none), without development extras."""
     for text in metadata.requires("ctrloom") or []:
         requirement = Requirement(text)
         if not requirement.marker or requirement.marker.evaluate({"extra": ""}):

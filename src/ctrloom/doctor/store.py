@@ -1,4 +1,4 @@
-"""The store: whether what is written there can be read again."""
+"""Check of the store: read after write."""
 
 import secrets
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from ctrloom import storage
 from ctrloom.doctor.checks import Check
 
-PROBE = ".ctrloom-doctor.json"  # one name, so that checks leave one object at most
+PROBE = ".ctrloom-doctor.json"  # a fixed name, so that checks leave at most one object
 
 
 def store(url: str) -> Check:
-    """Whether a small object can be written to the store, replaced, and read back."""
+    """Check that a small object can be written to the store, replaced, and read back."""
     nonces = [secrets.token_hex(8) for _ in range(2)]
     try:
         at = storage.place(url) / PROBE
@@ -20,11 +20,11 @@ def store(url: str) -> Check:
         if isinstance(at, Path):
             at.unlink(missing_ok=True)
     except (storage.StorageError, OSError) as error:
-        mend = "check the name; a bucket must let the steps' service account read and write objects"
+        mend = "check the name; the steps' service account needs read and write access to the bucket"
         if "://" not in url:
-            mend = "give a folder that the user of this process may write to"
+            mend = "use a folder that is writable for the user of this process"
         return Check("storage", "fail", str(error), mend)
     if read != {"nonce": nonces[-1]}:
-        mend = "take the cache between this machine and the store away"
-        return Check("storage", "fail", f"{url} gives back something older than what was written", mend)
+        mend = "disable caching between this machine and the store"
+        return Check("storage", "fail", f"{url} returned stale content after a write", mend)
     return Check("storage", "ok", f"{url} can be written, replaced and read")

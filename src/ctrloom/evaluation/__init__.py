@@ -1,1 +1,1 @@
-"""How good models are, whether they differ, and the page that says so."""
+"""Comparison of models, significance tests, drift, and verdicts."""

@@ -45,7 +45,7 @@ class ModelScores:
     """One model, trained with several seeds, and its scores on the rows of both splits."""
 
     name: str
-    title: str  # as people read it
+    title: str  # display name
     kind: Kind
     architectures: tuple[Architecture, ...]  # one or one per seed; none: no interactions to choose from
     parameters: int
@@ -55,10 +55,10 @@ class ModelScores:
     test_logit_SN: NDArray
     train_rows_per_second: float
     inference_rows_per_second: float
-    train_seconds: float  # all seeds together
+    train_seconds: float  # total over seeds
     curves: tuple[tuple[Epoch, ...], ...]  # one per seed
     counterpart: str | None = None  # name of the model that it is also tested against
-    search_seconds: float = 0.0  # all searches behind it together
+    search_seconds: float = 0.0  # total of the searches behind it
     attention: Attention | None = None  # of the first seed
 
 
@@ -77,7 +77,7 @@ def compare(
 
     Raises:
         EvaluationError: the base is not among the models, a name appears twice, models were trained with
-            different seeds, or scores that are not finite or not one per row.
+            different seeds, or scores are not finite or not one per row.
     """
     names = [model.name for model in models]
     if evaluation.base not in names:
@@ -118,7 +118,7 @@ def _check(model: ModelScores, valid: Truth, test: Truth) -> None:
         if bad := int((~np.isfinite(logit_SN)).any(1).sum()):
             raise EvaluationError(
                 f"{model.name}: {bad} of {len(logit_SN)} seeds gave {split} scores that are not finite: "
-                f"training diverged; a smaller learning_rate helps"
+                f"training diverged; try a smaller learning_rate"
             )
 
 

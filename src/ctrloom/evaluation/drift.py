@@ -1,4 +1,4 @@
-"""How far later rows lie from those that a model was trained on."""
+"""Drift of later rows from a model's training rows."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,7 +12,7 @@ from ctrloom.metrics.measure import Floats
 
 
 class FieldDrift(StrictModel):
-    """One field, before and now; shares are of its values."""
+    """One field, before and now; rates are shares of its values."""
 
     name: str
     kind: str
@@ -39,23 +39,23 @@ class Drift(StrictModel):
 
     @property
     def label_rate_change(self) -> float:
-        """Change of the label rate, as a share of the rate before."""
+        """Relative change of the label rate."""
         return self.label_rate_now / self.label_rate_before - 1
 
     @property
     def alarms(self) -> list[str]:
-        """What is past the thresholds of the configuration, in words."""
-        told = []
+        """One sentence per exceeded threshold."""
+        found = []
         if abs(self.label_rate_change) > self.config.label_rate_alarm:
-            told.append(f"the label rate changed by {100 * self.label_rate_change:+.0f} %")
+            found.append(f"the label rate changed by {100 * self.label_rate_change:+.0f} %")
         for field in self.fields:
             if self.drifted(field):
                 unseen = f"unseen {100 * field.unseen_now:.1f} %"
-                told.append(f"{field.name}: stability index {field.stability:.2f}, {unseen}")
-        return told
+                found.append(f"{field.name}: stability index {field.stability:.2f}, {unseen}")
+        return found
 
     def drifted(self, field: FieldDrift) -> bool:
-        """Whether a field is past a threshold."""
+        """True if a field exceeds a threshold."""
         return field.stability > self.config.stability_alarm or field.unseen_now > self.config.unseen_alarm
 
 
@@ -69,9 +69,9 @@ def stability_index(before: ArrayLike, now: ArrayLike) -> float:
 
 
 def grouped(before: ArrayLike, now: ArrayLike, buckets: int) -> tuple[Floats, Floats]:
-    """Counts of values summed in at most so many groups, which held about equally many rows before.
+    """Sum counts of values into at most `buckets` groups of about equal size before.
 
-    Thousands of rare values would otherwise give an index of chance alone.
+    Otherwise thousands of rare values make the index mostly noise.
     """
     first, second = np.asarray(before, np.float64), np.asarray(now, np.float64)
     order = np.argsort(-first, kind="stable")

@@ -1,4 +1,4 @@
-"""Whether a challenger may replace the champion: both scored on the same rows, every threshold a check."""
+"""Decide whether a challenger replaces the champion: same rows for both, one check per threshold."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ class Check(StrictModel):
     value: float
     low: float | None = None
     high: float | None = None
-    strict: bool = False  # whether it must lie above `low`, not on it
+    strict: bool = False  # must be above `low`, not equal
     passed: bool
 
     @property
@@ -30,7 +30,7 @@ class Check(StrictModel):
 
 
 class Contestant(StrictModel):
-    """A model in front of the gate."""
+    """A model that the gate compares."""
 
     title: str
     version: str | None = None  # in the registry; a challenger has none yet
@@ -40,7 +40,7 @@ class Contestant(StrictModel):
 
 
 class Verdict(StrictModel):
-    """`verdict.json`: what the gate decided, and every figure that it decided by."""
+    """`verdict.json`: the gate's decision, and every figure behind it."""
 
     version: Literal[1] = 1
     promote: bool
@@ -58,7 +58,7 @@ class Verdict(StrictModel):
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """Checks that were not met."""
+        """The checks that failed."""
         return tuple(check for check in self.checks if not check.passed)
 
 
@@ -81,7 +81,7 @@ def decide(
     data_fingerprint: str,
     code_version: str,
 ) -> Verdict:
-    """Compare two models on the same rows; without a champion only the absolute bounds count.
+    """Compare two models on the same rows; without a champion, only the absolute bounds apply.
 
     Raises:
         EvaluationError: the rows cannot be evaluated, such as rows of one class, or scores are not finite.
@@ -124,9 +124,9 @@ def load_verdict(path: Path) -> Verdict:
 
 
 def beyond_chance(metrics: Metrics) -> float:
-    """The calibration error less what labels drawn from the very probabilities would have, but not below 0.
+    """Calibration error minus its expectation for a perfectly calibrated model, at least 0.
 
-    Few rows in a bin give a rate that is off by chance: by sqrt(2 p (1 - p) / (pi n)) on average.
+    In a bin of n rows, the observed rate is off by sqrt(2 p (1 - p) / (pi n)) on average by chance.
     """
     total = sum(b.weight for b in metrics.reliability)
     chance = sum(
@@ -151,20 +151,20 @@ def _absolute(metrics: Metrics, rarer: int, config: GateConfig) -> list[Check]:
         _check("auc", "AUC of the challenger", metrics.auc, low=config.min_auc),
         _check(
             "normalised_entropy",
-            "its logloss over that of the click rate",
+            "logloss relative to predicting the click rate",
             metrics.normalised_entropy,
             high=config.max_normalised_entropy,
         ),
         _check(
             "calibration_ratio",
-            "predicted over observed clicks",
+            "predicted relative to observed clicks",
             metrics.calibration_ratio,
             config.calibration_low,
             config.calibration_high,
         ),
         _check(
             "calibration_error",
-            "mean error of its probabilities beyond chance",
+            "calibration error beyond chance",
             beyond_chance(metrics),
             high=config.calibration_error,
         ),
@@ -174,7 +174,7 @@ def _absolute(metrics: Metrics, rarer: int, config: GateConfig) -> list[Check]:
 def _relative(auc: Comparison, logloss: Comparison, config: GateConfig) -> list[Check]:
     level = f"{100 * config.confidence:g} % interval"
     low = f"lower end of the {level} of the AUC difference"
-    better = config.require == "better"  # two models that rank alike have an interval of width 0
+    better = config.require == "better"  # identical rankings have an interval of width 0
     name, bound = ("auc_gain", config.min_auc_gain) if better else ("auc_not_worse", -config.auc_margin)
     first = _check(name, low, auc.low, low=bound, strict=better)
     high = f"upper end of the {level} of the logloss difference"
@@ -196,8 +196,8 @@ def _check(
 
 def _reason(champion: Scores | None, auc: Comparison | None, failed: list[Check]) -> str:
     if failed:
-        told = "; ".join(f"{check.what} is {check.value:.4g}, not {check.bounds}" for check in failed)
-        return f"{'The champion stays' if champion else 'No champion is made'}: {told}."
+        found = "; ".join(f"{check.what} is {check.value:.4g}, not {check.bounds}" for check in failed)
+        return f"{'The champion stays' if champion else 'Not promoted'}: {found}."
     if auc is None:
-        return "There is no champion yet, and the challenger is within the bounds."
-    return f"The challenger met every check; its AUC differs from the champion's by {auc.delta:+.4f}."
+        return "There is no champion yet, and the challenger passed every check."
+    return f"The challenger passed every check; its AUC differs from the champion's by {auc.delta:+.4f}."

@@ -1,4 +1,4 @@
-"""Whether figures got worse: a comparison of fixed data, seeds and configuration against stored ones."""
+"""Check a comparison on fixed data, seeds and configuration against stored figures."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ Metric = Literal["auc", "logloss"]
 
 
 class Tolerance(StrictModel):
-    """How much worse a mean over seeds may be; the same seeds differ by rounding alone on one machine."""
+    """How much worse a mean over seeds may be; on one machine, the same seeds differ only by rounding."""
 
     auc: NotNegative = 0.002
     logloss: NotNegative = 0.002
@@ -28,7 +28,7 @@ class Figures(StrictModel):
 
 
 class Baseline(StrictModel):
-    """A baseline file: the figures that were accepted, and what they were measured on."""
+    """A baseline file: the accepted figures, and the data and seeds behind them."""
 
     version: Literal[1] = 1
     name: str
@@ -41,7 +41,7 @@ class Baseline(StrictModel):
 
 
 class RegressionCheck(StrictModel):
-    """One figure, then and now; a positive `worse` is for the worse."""
+    """One figure before and now; `worse` is positive if it got worse."""
 
     model: str
     title: str
@@ -54,7 +54,7 @@ class RegressionCheck(StrictModel):
 
 
 class RegressionVerdict(StrictModel):
-    """`verdict.json`: whether the figures held."""
+    """`verdict.json`: whether all figures are within tolerance."""
 
     version: Literal[1] = 1
     passed: bool
@@ -79,7 +79,7 @@ def baseline_of(results: Results, tolerance: Tolerance) -> Baseline:
 
 
 def judge(results: Results, baseline: Baseline) -> RegressionVerdict:
-    """Compare every model of the baseline with what it reaches now; what cannot be compared fails."""
+    """Compare every model of the baseline with its current figures; fails if they are not comparable."""
     now = baseline_of(results, baseline.tolerance)
     problems = tuple(_problems(now, baseline))
     titles = {model.name: model.title for model in results.models}
@@ -94,10 +94,10 @@ def judge(results: Results, baseline: Baseline) -> RegressionVerdict:
         f"{check.metric} of {check.model} is worse by {check.worse:.4f}, more than {check.tolerance:g}"
         for check in failed
     ]
-    told = "; ".join([*problems, *worse])
+    found = "; ".join([*problems, *worse])
     return RegressionVerdict(
-        passed=not told,
-        reason=f"{told}." if told else f"All {len(checks)} figures are within their tolerances.",
+        passed=not found,
+        reason=f"{found}." if found else f"All {len(checks)} figures are within their tolerances.",
         problems=problems,
         checks=checks,
         baseline=baseline,
@@ -158,7 +158,7 @@ def _problems(now: Baseline, before: Baseline) -> Iterator[str]:
     if now.seeds != before.seeds:
         yield f"the seeds are {list(now.seeds)} instead of {list(before.seeds)}"
     if missing := [name for name in before.models if name not in now.models]:
-        yield f"{', '.join(missing)} is not trained any more"
+        yield f"{', '.join(missing)} is no longer trained"
 
 
 def _checks(

@@ -10,11 +10,11 @@ from ctrloom.evaluation.significance import Comparison
 from ctrloom.metrics.measure import Confusion, Curve, Metrics
 from ctrloom.training.history import Epoch, Kind
 
-AttentionMap = tuple[tuple[float, ...], ...]  # line: field; column: field that it takes from; lines sum to 1
+AttentionMap = tuple[tuple[float, ...], ...]  # row: field; column: field that it attends to; rows sum to 1
 
 
 class FieldSummary(StrictModel):
-    """One field, as the report shows it."""
+    """One field, for the report."""
 
     name: str
     kind: str
@@ -48,7 +48,7 @@ class Spread(StrictModel):
 
 
 class AttentionRow(StrictModel):
-    """Attention in one row: what its fields hold, and the probability that the model gives it."""
+    """Attention in one row: the values of its fields, and the predicted probability."""
 
     values: tuple[str, ...]
     probability: float
@@ -56,7 +56,7 @@ class AttentionRow(StrictModel):
 
 
 class Attention(StrictModel):
-    """What fields attend to, layer by layer: mean over heads and validation rows, model of the first seed."""
+    """Attention between fields, per layer: mean over heads and validation rows, model of the first seed."""
 
     fields: tuple[str, ...]
     rows: int
@@ -71,7 +71,7 @@ class ModelResult(StrictModel):
     title: str
     kind: Kind
     kept: dict[int, float]  # interactions per order, mean over the architectures behind the seeds
-    candidates: dict[int, int]  # how many there are of that order
+    candidates: dict[int, int]  # number of interactions of that order
     parameters: int
     hyperparameters: dict[str, Any]
     seeds: tuple[SeedMetrics, ...]
@@ -105,20 +105,18 @@ class Results(StrictModel):
     base: str
     evaluation: EvaluationConfig
     models: tuple[ModelResult, ...]
-    comparisons: tuple[Versus, ...]  # with the base; p-values adjusted over these, for each metric by itself
-    counterparts: tuple[
-        Versus, ...
-    ] = ()  # transferred with plain model, found one with its controls; likewise
+    comparisons: tuple[Versus, ...]  # with the base; p-values adjusted over these, per metric
+    counterparts: tuple[Versus, ...] = ()  # transferred with plain model, control with found one; likewise
     code_version: str
     config: dict[str, Any]  # of the whole run
 
     def model(self, name: str) -> ModelResult:
-        """The model of that name, which must be there."""
+        """The model of that name, which must exist."""
         return next(model for model in self.models if model.name == name)
 
     @property
     def shown(self) -> ModelResult:
-        """The model that a page shows first: the one that the search found, where there is one."""
+        """The model that a page shows first: the one that the search found, if any."""
         return next((model for model in self.models if model.kind == "retrained"), self.models[0])
 
     def versus_base(self, name: str) -> Versus | None:
@@ -131,5 +129,5 @@ class Results(StrictModel):
         return cls.parse(storage.read_json(path), str(path))
 
     def save(self, path: str | Path) -> None:
-        """Write `metrics.json`, whole or not at all."""
+        """Write `metrics.json` atomically."""
         storage.write_json(path, self.model_dump(mode="json"))

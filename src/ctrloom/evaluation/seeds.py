@@ -1,4 +1,4 @@
-"""Models that are compared were trained with the same seeds."""
+"""Check that compared models were trained with the same seeds."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -7,10 +7,10 @@ from ctrloom.metrics.measure import EvaluationError
 
 
 def require_same_seeds(trained: Mapping[str, Iterable[int]], wanted: Iterable[int] | None = None) -> None:
-    """Do nothing if every model was trained with the same seeds, each once, and with those `wanted`.
+    """Check that every model was trained once with each of the same seeds, and with those `wanted`.
 
     Raises:
-        EvaluationError: it was not; the message names the models and their seeds.
+        EvaluationError: otherwise; the message names the models and their seeds.
     """
     models = defaultdict(list)
     for name, seeds in trained.items():
@@ -18,7 +18,7 @@ def require_same_seeds(trained: Mapping[str, Iterable[int]], wanted: Iterable[in
     for seeds, names in models.items():
         if twice := {seed for seed in seeds if seeds.count(seed) > 1}:
             raise EvaluationError(
-                f"{', '.join(names)}: trained twice with seed {min(twice)}; give one of them"
+                f"{', '.join(names)}: trained twice with seed {min(twice)}; pass only one of them"
             )
     if len(models) > 1:
         raise EvaluationError(

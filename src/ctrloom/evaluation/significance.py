@@ -1,4 +1,4 @@
-"""Whether two models differ on the same rows: DeLong's test for AUC, a paired bootstrap for logloss.
+"""Tests whether two models differ on the same rows: DeLong's test for AUC, a paired bootstrap for logloss.
 
 N rows, S seeds of the challenger, T seeds of the base, m positive and n negative rows, K blocks of rows,
 R resamples. Swapping challenger and base flips the sign of every number and changes nothing else.
@@ -14,7 +14,7 @@ from scipy import stats
 from ctrloom.config.base import StrictModel
 from ctrloom.metrics.measure import EvaluationError, Floats, row_logloss
 
-BLOCKS = 20_000  # the bootstrap draws rows, or as many random blocks of rows where there are more
+BLOCKS = 20_000  # the bootstrap draws rows, or this many random blocks if there are more rows
 CHUNK = 1 << 22  # draws held in memory at a time
 
 
@@ -26,15 +26,15 @@ class Comparison(StrictModel):
     high: float
     confidence: float
     p: float  # two-sided
-    p_adjusted: float  # after Holm, over the models of one table; p itself where nothing else was tested
-    se_rows: float | None = None  # standard error from having drawn these rows and no others
-    se_seeds: float | None = None  # and from having trained with these seeds; 0 for one seed a side
+    p_adjusted: float  # after Holm, over the models of one table; equal to p for a single test
+    se_rows: float | None = None  # standard error due to sampling of rows
+    se_seeds: float | None = None  # standard error due to seeds; 0 for one seed per side
     se: float | None = None
-    p_rows: float | None = None  # had the seeds been all there are
+    p_rows: float | None = None  # from se_rows only
 
     @property
     def significant(self) -> bool:
-        """Whether the adjusted p lies below 1 - confidence."""
+        """True if the adjusted p is below 1 - confidence."""
         return self.p_adjusted < 1 - self.confidence
 
 
@@ -48,8 +48,8 @@ def delong(
     """Paired test of the difference in AUC, over any number of seeds; O(N log N).
 
     The variance over rows is DeLong's (1988) on placement values, found from midranks (Sun and Xu 2014) and
-    averaged over seeds before variances are taken; to it comes the variance of the mean over seeds.
-    Quantiles are Student's with Satterthwaite's degrees of freedom, as few seeds estimate a variance badly.
+    averaged over seeds before variances are taken; the variance of the mean over seeds is added.
+    Quantiles are Student's with Satterthwaite's degrees of freedom, as few seeds estimate a variance poorly.
 
     Raises:
         EvaluationError: fewer than two positive or two negative rows.
@@ -57,7 +57,7 @@ def delong(
     label_N = np.asarray(label_N, np.float64)
     weight_N = np.ones_like(label_N) if weight_N is None else np.asarray(weight_N, np.float64)
     if min(clicks := int(label_N.sum()), len(label_N) - clicks) < 2:
-        raise EvaluationError("a comparison of AUC needs two or more rows of either label")
+        raise EvaluationError("a comparison of AUC needs at least two rows of each label")
     auc_S, positive_m, negative_n = _placements(np.atleast_2d(challenger_SN), label_N, weight_N)
     auc_T, base_m, base_n = _placements(np.atleast_2d(base_TN), label_N, weight_N)
     delta = float(auc_S.mean() - auc_T.mean())
@@ -95,7 +95,7 @@ def bootstrap_logloss(
 ) -> Comparison:
     """Paired percentile bootstrap of the difference in logloss: over rows, and over seeds on either side.
 
-    Of S seeds S - 1 are drawn, which makes the variance of their mean unbiased (Rao and Wu 1988).
+    S - 1 of S seeds are drawn, which makes the variance of their mean unbiased (Rao and Wu 1988).
     """
     label_N = np.asarray(label_N, np.float64)
     weight_N = np.ones_like(label_N) if weight_N is None else np.asarray(weight_N, np.float64)
@@ -135,7 +135,7 @@ def bootstrap_logloss(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that keep the chance of any false finding among them (Holm 1979)."""
+    """Adjusted p-values, which control the family-wise error rate (Holm 1979)."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -152,7 +152,7 @@ def _placements(logit_SN: NDArray, label_N: Floats, weight_N: Floats) -> tuple[F
     aucs = []
     for logit_N in logit_SN:
         if not np.isfinite(logit_N).all():
-            raise EvaluationError("there are scores that are not finite numbers: the model diverged")
+            raise EvaluationError("scores are not finite: the model diverged")
         seed_m = _share_below(logit_N[positive_N], logit_N[~positive_N], heavy_n)
         aucs.append(float(seed_m @ heavy_m / heavy_m.sum()))
         above_m += seed_m
@@ -165,7 +165,7 @@ def _share_below(score_m: NDArray, other_n: NDArray, weight_n: Floats) -> Floats
     order_n = np.argsort(other_n)
     sorted_n = other_n[order_n]
     mass = np.concatenate([[0.0], np.cumsum(weight_n[order_n])])
-    lead_m = np.argsort(score_m)  # searching in ascending order keeps to the cache
+    lead_m = np.argsort(score_m)  # searching in ascending order is cache-friendly
     share_m = np.empty(len(score_m))
     below, upto = (np.searchsorted(sorted_n, score_m[lead_m], side) for side in ("left", "right"))
     share_m[lead_m] = (mass[below] + mass[upto]) / (2 * mass[-1])
@@ -173,7 +173,7 @@ def _share_below(score_m: NDArray, other_n: NDArray, weight_n: Floats) -> Floats
 
 
 def _variance_of_mean(value_m: Floats, weight_m: Floats) -> float:
-    """Of a weighted mean as a ratio of two sums; with equal weights the sample variance over m."""
+    """Variance of a weighted mean (a ratio of two sums); with equal weights, the sample variance over m."""
     share_m = weight_m / weight_m.sum()
     residual_m = share_m * (value_m - share_m @ value_m)
     return float(residual_m @ residual_m) * len(value_m) / (len(value_m) - 1)
@@ -198,7 +198,7 @@ def _block_draws(rng: np.random.Generator, resamples: int, blocks: int) -> Float
 def _seed_draws(loss_SK: NDArray, resamples: int, seed: int) -> Floats:
     """Shares of the seeds of one side in each resample.
 
-    Each side draws from a generator named by its own losses: sides are independent, yet swapping them
+    Each side draws from a generator seeded with its own losses: sides are independent, and swapping them
     swaps their draws.
     """
     seeds = len(loss_SK)

@@ -40,13 +40,13 @@ def gate_markdown(verdict: Verdict) -> str:
 
 
 def drift_markdown(drift: Drift, shown: int = 10) -> str:
-    """The fields that changed most, and what is past its threshold."""
+    """The fields that changed most, and the exceeded thresholds."""
     fields = sorted(drift.fields, key=lambda field: -field.stability)[:shown]
     lines = [
         (escaped(f.name), f"{f.stability:.3f}", f"{100 * f.unseen_now:.1f} %", f"{f.new_ids:,}")
         for f in fields
     ]
-    alarms = [f"- {escaped(alarm)}" for alarm in drift.alarms] or ["Nothing is past its threshold."]
+    alarms = [f"- {escaped(alarm)}" for alarm in drift.alarms] or ["No threshold is exceeded."]
     rates = f"{100 * drift.label_rate_before:.2f} % before, {100 * drift.label_rate_now:.2f} % now"
     head = ["## Drift", "", f"Click rate of training rows: {rates}.", "", *alarms, ""]
     return "\n".join([*head, *table(("field", "stability index", "unseen", "new ids"), lines), ""])
@@ -58,7 +58,7 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text from data, harmless inside a Markdown table."""
+    """Text from data, escaped for a Markdown table."""
     plain = " ".join(text.split())
     return "".join(f"\\{c}" if c in "\\`*_[]<>|" else c for c in plain)
 

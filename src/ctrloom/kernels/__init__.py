@@ -1,6 +1,6 @@
-"""Triton kernels for GPUs, each the twin of plain torch code, which stays for wherever a kernel does not run.
+"""Triton kernels for GPUs; each has an equivalent in plain torch, which is used if the kernel cannot run.
 
-The modules of this room import Triton, so they are imported where `usable` said yes.
+The modules of this package import Triton, so import them only after `usable` returned True.
 """
 
 import warnings
@@ -10,11 +10,11 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-on_cpu = False  # whether tensors on the CPU take the kernels too: for tests, under Triton's interpreter
+on_cpu = False  # also use kernels for CPU tensors, for tests with Triton's interpreter
 
 
 def usable(x: Tensor) -> bool:
-    """Whether kernels take it: float32 or integers on a GPU, and Triton works."""
+    """Whether kernels can be used: float32 or integers on a GPU, and Triton works."""
     taken = x.dtype == torch.float32 or not x.is_floating_point()
     return taken and (x.is_cuda or on_cpu) and _works(x.is_cuda)
 
@@ -27,11 +27,11 @@ def _works(on_gpu: bool) -> bool:
         from triton.runtime import driver
 
         try:
-            driver.active.get_current_target()  # Triton builds its part in C when it is first asked
+            driver.active.get_current_target()  # compiles Triton's C launcher on first use
         except Exception as error:
             warnings.warn(
-                f"Triton cannot build what starts its kernels ({error}); plain code takes their place, and "
-                "steps wait for the GPU; install a C compiler, such as gcc, and Python's headers",
+                f"Triton cannot compile its kernel launcher ({error}); falling back to plain torch, which "
+                "needs host syncs; install a C compiler such as gcc, and Python's headers",
                 stacklevel=3,
             )
             return False

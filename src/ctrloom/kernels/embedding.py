@@ -1,12 +1,11 @@
-"""Rows of tables: looked up, and moved by row-wise optimizers, which add up the gradients of equal rows.
+"""Table lookups, and row-wise optimizer updates that sum the gradients of repeated rows.
 
-The counterpart of `nn.sparse_rows` and `optim.row_wise`. Looked-up rows are sorted and cut into chunks. A row
-whose places lie within one chunk is finished there: its gradients, state and weights are read once and
-written once. Of a row that goes on into the next chunk each chunk leaves its sum, and a second kernel adds
-these up. How many rows there are is never asked, so the host waits for nothing, and every sum has one fixed
-order.
+The counterpart of `nn.sparse_rows` and `optim.row_wise`. Lookups are sorted by row and cut into chunks. A row
+that lies within one chunk is updated there, with one read and one write of its state and weights. For a row
+that spans several chunks, each chunk stores a partial sum; a second kernel adds these and updates the row.
+The number of distinct rows is never needed, so there is no host sync, and the order of every sum is fixed.
 
-N rows looked up, L of them in a chunk, X chunks, D width of a row, W the power of two that holds it.
+N lookups, L of them in a chunk, X chunks, D width of a row, W the next power of two.
 """
 
 import math
@@ -16,15 +15,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-WIDEST = 2048  # weights of a row that a program holds
-TOGETHER = 32  # sums of chunks that are added at once
-SHAPES = {1: (64, 1), 16: (32, 1), 32: (16, 1), 64: (16, 2)}  # by width: places of a chunk, and warps
-LOOKED_UP = 1024  # weights that a program looks up
+WIDEST = 2048  # maximum row width
+TOGETHER = 32  # partial sums that are added at once
+SHAPES = {1: (64, 1), 16: (32, 1), 32: (16, 1), 64: (16, 2)}  # by width: lookups per chunk, and warps
+LOOKED_UP = 1024  # weights gathered per program
 
 
 @triton.jit
 def _gather(table, row_N, out, N, D: tl.constexpr, L: tl.constexpr, BLOCK: tl.constexpr):
-    """L rows side by side: of torch's kernel each block copies one row, most of it with nothing to do."""
+    """Gather L rows per program; torch's kernel copies one row per block, which leaves most threads idle."""
     at = tl.arange(0, BLOCK)
     n = tl.program_id(0).to(tl.int64) * L + at // D
     there = (at < L * D) & (n < N)
@@ -34,7 +33,7 @@ def _gather(table, row_N, out, N, D: tl.constexpr, L: tl.constexpr, BLOCK: tl.co
 
 
 def gathered(table: Tensor, row_N: Tensor) -> Tensor:
-    """The table's rows (N, D)."""
+    """Look up rows of a table (N, D)."""
     width, row_N = table.shape[1], row_N.contiguous()
     out_ND = table.new_empty(len(row_N), width)
     rows = max(1, LOOKED_UP // width)
@@ -47,10 +46,10 @@ def gathered(table: Tensor, row_N: Tensor) -> Tensor:
 
 @triton.jit
 def _begin(step, rate, rates, LOG1: tl.constexpr, LOG2: tl.constexpr):
-    """Count the step, and leave Adam's rate over the bias of the first moment, and the bias of the second."""
+    """Increment the step; store the bias-corrected learning rate and the second moment's bias correction."""
     steps = tl.load(step) + 1
     tl.store(step, steps)
-    bias1 = 1 - tl.exp(steps.to(tl.float64) * LOG1)  # a small beta^t is lost in single precision
+    bias1 = 1 - tl.exp(steps.to(tl.float64) * LOG1)  # float32 would lose a small beta^t
     bias2 = 1 - tl.exp(steps.to(tl.float64) * LOG2)
     tl.store(rates, (tl.load(rate) / bias1).to(tl.float32))
     tl.store(rates + 1, bias2.to(tl.float32))
@@ -91,7 +90,7 @@ def _move(weight, state, rates, row_L, grad_LW, count_L, moved_L, D: tl.constexp
 
 @triton.jit
 def _add(fresh_a, sum_a, fresh_b, sum_b):
-    """Sums of neighbours, begun anew where something fresh stands."""
+    """Segmented sum, which restarts where `fresh` is set."""
     return fresh_a | fresh_b, tl.where(fresh_b > 0, sum_b, sum_a + sum_b)
 
 
@@ -119,7 +118,7 @@ def _within(sorted_N, from_N, grad, head, tail, heads, tails, N, weight, state, 
         before_L = tl.load(sorted_N + n_L - 1, mask=there_L & (l_L > 0), other=-1).to(tl.int64)
         fresh_LW = (row_L != before_L)[:, None].to(tl.int32) + tl.zeros([L, W], tl.int32)
         _, sum_LW = tl.associative_scan((fresh_LW, grad_LW), 0, _add)
-    # Where a row has its last place in the chunk, the sum is that over all its places there.
+    # At a row's last lookup in the chunk, the sum covers all its lookups there.
     last_L = there_L & ((row_L != next_L) | (l_L == L - 1))
     count_L = l_L.to(tl.float32)
     if CLIP:
@@ -146,7 +145,7 @@ def _across(sorted_N, head, tail, heads, tails, N, weight, state, rates,
     first = tl.load(sorted_N + begin).to(tl.int64)
     before = tl.load(sorted_N + begin - 1, mask=begin > 0, other=-1).to(tl.int64)
     goes_on = tl.load(sorted_N + behind).to(tl.int64) == row
-    if goes_on & ((row != first) | (before != row)):  # it begins in this chunk
+    if goes_on & ((row != first) | (before != row)):  # the row begins in this chunk
         d_W = tl.arange(0, W)[None, :]
         sum_1W = tl.load(tail + chunk * D + d_W, mask=d_W < D, other=0.0)
         count_1 = tl.zeros([1], tl.float32)
@@ -169,10 +168,10 @@ def _across(sorted_N, head, tail, heads, tails, N, weight, state, rates,
 
 
 def in_order(grad: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows that a sparse gradient names, ascending, and where it has each of them (N,)."""
+    """The rows of a sparse gradient, ascending, and their permutation (N,)."""
     row_N = grad._indices()[0]
     if grad.shape[0] < 2**31:
-        row_N = row_N.int()  # half the digits to sort by
+        row_N = row_N.int()  # faster to sort
     sorted_N, from_N = row_N.sort(stable=True)
     return sorted_N, from_N
 
@@ -188,18 +187,18 @@ def move_rows(
     adagrad: bool,
     bound: tuple[float, float] | None = None,
 ) -> None:
-    """Move the rows that a sparse gradient names, each as often as it may; see `optim.row_wise`.
+    """Update the rows of a sparse gradient, which may repeat rows; see `optim.row_wise`.
 
     Args:
         table: rows of D weights.
-        grad: sparse; a row named several times has the sum of its gradients.
-        order: the rows that it names, as `in_order` has them.
-        state: both moments of each row side by side, or the sums of squares.
-        step: number of Adam's steps so far, on the device, which is one more afterwards.
-        rate: the learning rate, on the device.
-        group: the optimizer's settings.
-        adagrad: move as Adagrad, not as Adam.
-        bound: ratio and floor of `optim.cowclip`, if gradients are to be clipped.
+        grad: sparse; the gradients of repeated rows are summed.
+        order: its rows in ascending order, from `in_order`.
+        state: both moments of each row, interleaved, or the sums of squares.
+        step: Adam's step counter on the device, which is incremented.
+        rate: learning rate on the device.
+        group: settings of the optimizer's parameter group.
+        adagrad: use Adagrad instead of Adam.
+        bound: ratio and floor of `optim.cowclip`; None disables clipping.
     """
     grad_ND, (sorted_N, from_N), (beta1, beta2) = grad._values().contiguous(), order, group["betas"]
     rates = rate.reshape(1)
@@ -212,7 +211,7 @@ def move_rows(
     length, warps = SHAPES.get(width, (16, 4 if width <= 256 else 8))
     chunks = triton.cdiv(len(grad_ND), length)
     head_XD, tail_XD = (grad_ND.new_empty(chunks, table.shape[1]) for _ in range(2))
-    heads_X, tails_X = (grad_ND.new_empty(chunks) for _ in range(2))  # how many gradients these are sums of
+    heads_X, tails_X = (grad_ND.new_empty(chunks) for _ in range(2))  # number of gradients in each sum
     constants = {"L": length, "D": table.shape[1], "W": width, "ADAGRAD": adagrad}
     constants |= {"BETA1": beta1, "BETA2": beta2, "EPS": group["eps"], "DECAY": group["weight_decay"]}
     constants |= {"CLIP": bound is not None, "RATIO": (bound or (0, 0))[0], "FLOOR": (bound or (0, 0))[1]}
@@ -224,5 +223,5 @@ def move_rows(
 
 
 def fits(table: Tensor) -> bool:
-    """Whether a program can hold a row."""
+    """Whether the kernels support the table."""
     return table.dim() == 2 and table.shape[1] <= WIDEST and table.is_contiguous()

@@ -1,6 +1,6 @@
-"""Rows of crosses, found by key in a static hash table, as `nn.cross_features.CrossEmbedding` does on a CPU.
+"""Lookup of cross-feature rows in a static hash table, as in `nn.cross_features.CrossEmbedding`.
 
-There the host asks again and again whether keys are left to be found; here each program looks on by itself.
+The plain version needs a host sync per probing round; here each program probes on its own.
 
 B batch, C columns of ids, P pairs of fields, N = B P, X buckets of K stored keys.
 """
@@ -42,13 +42,13 @@ def _cross_rows(ids_BC, left_P, right_P, size_P, shift_P, start_X, key_K, row_BP
 
 
 def rows(ids_BC: Tensor, pairs: Any, table: Any, odd: tuple[int, int]) -> Tensor:
-    """The row of each pair's value (B, P): P and its place among the stored keys, or that of the unseen.
+    """Table row of each pair's value (B, P): P plus the index of its key, or p for unseen values of pair p.
 
     Args:
-        ids_BC: as a batch has them.
-        pairs: has `left_P`, `right_P`, `size_P` and `shift_P`, of which a value's key is made.
+        ids_BC: ids of a batch.
+        pairs: has `left_P`, `right_P`, `size_P` and `shift_P`, which define the key of a value.
         table: has `start_X`, `key_K` and `bits`.
-        odd: multipliers that mix the bits of a key.
+        odd: multipliers of the hash function.
     """
     ids_BC, count = ids_BC.contiguous(), len(pairs.left_P)
     row_BP = torch.empty(len(ids_BC), count, dtype=torch.long, device=ids_BC.device)

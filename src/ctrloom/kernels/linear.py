@@ -1,11 +1,11 @@
-"""Perceptrons in half precision whose widths suit tensor cores: the twin of `nn.mlp.MLP` under autocast.
+"""bfloat16 MLPs with widths padded for tensor cores: the counterpart of `nn.mlp.MLP` under autocast.
 
-Tensor cores read eight numbers at once, so matrices whose rows are no multiple of eight long take two to four
-times as long. Here all are. Behind the inputs stands a one, whose weight is the bias: the bias' gradient, a
-sum over the batch, is part of the weights' product then. One more row of weights brings that one to the
-outputs, which after ReLU are the next layer's inputs as they are.
+Tensor cores process eight values at once, so matrices with row lengths that are no multiple of eight take two
+to four times as long; here all are padded. A constant 1 is appended to the inputs, with the bias as its
+weight, so that the bias' gradient, a sum over the batch, is part of the weights' product. An additional row
+of weights copies the 1 to the outputs, which after ReLU are the inputs of the next layer.
 
-B batch, N inputs, M outputs, X and Y multiples of eight that hold N + 1 and M + 1, Z blocks of rows.
+B batch, N inputs, M outputs, X and Y are N + 1 and M + 1 rounded up to multiples of eight, Z blocks of rows.
 """
 
 from collections.abc import Sequence
@@ -19,24 +19,24 @@ from torch.nn.functional import pad
 
 EIGHT = 8
 BLOCK = 1024
-WIDEST = 4096  # outputs that a program holds
-ROWS = 16  # of a program, one after the other
+WIDEST = 4096  # maximum number of outputs
+ROWS = 16  # processed sequentially by a program
 
 
 class Layer(NamedTuple):
-    """A linear map and what follows it, if more than ReLU does: a layer norm before it, dropout behind it."""
+    """A linear layer, with an optional layer norm before ReLU and optional dropout after it."""
 
     weight_MN: Tensor
     bias_M: Tensor
-    scale_M: Tensor | None = None  # of the norm
+    scale_M: Tensor | None = None  # of the layer norm
     shift_M: Tensor | None = None
     eps: float = 0.0
-    dropped: int = 0  # of 256 outputs
+    dropped: int = 0  # dropout probability times 256
 
 
 @triton.jit
 def _widen(x_BN, last_B, out_BX, B, N, X, STRIDE, STEP, BLOCK: tl.constexpr):
-    """Out = x, then `last`, then zeros; of rows more than x has the first hands the one on."""
+    """Out = [x, last, 0 ...]; of the extra rows, the first one copies the constant 1."""
     b = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(x_BN + b * STRIDE + column, mask=(column < N) & (b < B), other=0.0).to(tl.float32)
@@ -49,7 +49,7 @@ def _widen(x_BN, last_B, out_BX, B, N, X, STRIDE, STEP, BLOCK: tl.constexpr):
 @triton.jit
 def _activate(y_BY, scale_M, shift_M, byte_BM, out_BY, mean_B, rate_B, M, Y, EPS, FACTOR,
               NORM: tl.constexpr, DROPPED: tl.constexpr, W: tl.constexpr):  # fmt: skip
-    """Norm, ReLU and dropout of the outputs, and the one behind them."""
+    """Norm, ReLU and dropout of the outputs, with the constant 1 appended."""
     b, column = tl.program_id(0).to(tl.int64), tl.arange(0, W)
     here = column < M
     y = tl.load(y_BY + b * Y + column, mask=here, other=0.0).to(tl.float32)
@@ -72,7 +72,7 @@ def _activate(y_BY, scale_M, shift_M, byte_BM, out_BY, mean_B, rate_B, M, Y, EPS
 @triton.jit
 def _activate_gradient(grad_BY, out_BY, y_BY, scale_M, mean_B, rate_B, own_BY, part_Z2M, B, M, Y, FACTOR,
                        NORM: tl.constexpr, ROWS: tl.constexpr, W: tl.constexpr):  # fmt: skip
-    """Gradient of the outputs, and of scale and shift what a block of rows adds to them."""
+    """Gradient of the outputs, and partial sums per block of rows of the gradients of scale and shift."""
     column = tl.arange(0, W)
     here = column < M
     of_scale = tl.zeros([W], tl.float32)
@@ -82,7 +82,7 @@ def _activate_gradient(grad_BY, out_BY, y_BY, scale_M, mean_B, rate_B, own_BY, p
         there = here & (b < B)
         grad = tl.load(grad_BY + b * Y + column, mask=there, other=0.0).to(tl.float32) * FACTOR
         out = tl.load(out_BY + b * Y + column, mask=there, other=0.0)
-        grad = tl.where(out > 0, grad, 0.0)  # nothing where ReLU or dropout left nothing
+        grad = tl.where(out > 0, grad, 0.0)  # mask of ReLU and dropout
         if NORM:
             y = tl.load(y_BY + b * Y + column, mask=there, other=0.0).to(tl.float32)
             rate = tl.load(rate_B + b, mask=b < B, other=0.0)
@@ -101,12 +101,12 @@ def _activate_gradient(grad_BY, out_BY, y_BY, scale_M, mean_B, rate_B, own_BY, p
 
 
 def widened(x_BN: Tensor, last_B: Tensor, more: bool = False) -> Tensor:
-    """X in bfloat16 with a column more and zeros up to a multiple of eight (B, X).
+    """X in bfloat16 with an additional column, zero-padded to a multiple of eight (B, X).
 
     Args:
         x_BN: float32 or bfloat16.
-        last_B: the column, float32; one number stands for all of it.
-        more: as many rows too, of which the first new one picks the column.
+        last_B: the column, float32; a scalar is broadcast.
+        more: also pads the rows; the first additional one selects the column.
     """
     x_BN = x_BN if x_BN.stride(1) == 1 else x_BN.contiguous()
     batch, inputs = x_BN.shape
@@ -121,21 +121,21 @@ def widened(x_BN: Tensor, last_B: Tensor, more: bool = False) -> Tensor:
 
 
 def up(n: int) -> int:
-    """To a multiple of eight."""
+    """Round up to a multiple of eight."""
     return -(-n // EIGHT) * EIGHT
 
 
 def fits(layers: Sequence[Layer]) -> bool:
-    """Whether a program can hold the outputs of every hidden layer."""
+    """Whether the kernels support the widths of all hidden layers."""
     return all(len(layer.weight_MN) < WIDEST for layer in layers[:-1])
 
 
 def chain(x_BN: Tensor, layers: Sequence[Layer]) -> Tensor:
-    """Linear maps with ReLU between them, norms and dropout: the outputs of the last (B, M), bfloat16.
+    """Apply linear layers with ReLU, norms and dropout in between: outputs (B, M), bfloat16.
 
     Args:
         x_BN: float32 or bfloat16.
-        layers: the last has neither norm nor dropout.
+        layers: the last one must have no norm or dropout.
     """
     tensors = [x for layer in layers for x in layer[:4]]
     y_BM: Tensor = _Chain.apply(x_BN, [layer[4:] for layer in layers], *tensors)
@@ -157,7 +157,7 @@ class _Chain(torch.autograd.Function):
                 input_BX = out_BY
         ctx.save_for_backward(*saved)
         ctx.kind, ctx.layers = x_BN.dtype, [(*layer.weight_MN.shape, layer.dropped) for layer in layers]
-        return out_BY[:, : ctx.layers[-1][0]].contiguous()  # no view: it may be changed in place
+        return out_BY[:, : ctx.layers[-1][0]].contiguous()  # a copy, as it may be modified in place
 
     @staticmethod
     def backward(ctx, *grads):
@@ -175,7 +175,7 @@ class _Chain(torch.autograd.Function):
                     *of_norm,
                     *found,
                 ]
-                if number:  # the ones' own gradient reaches nothing but ones
+                if number:  # the gradient of the constant 1 only reaches constants
                     before = saved[6 * number - 4 : 6 * number]
                     outputs, _, dropped = ctx.layers[number - 1]
                     grad_BY, *of_norm = _through(grad_BY @ weight_YX, input_BX, outputs, dropped, *before)
@@ -186,7 +186,7 @@ class _Chain(torch.autograd.Function):
 
 
 def _activated(y_BY, layer):
-    """What follows a hidden layer's map, and what its gradient needs of a norm: inputs, means and rates."""
+    """Activation of a hidden layer, and what the backward pass of its norm needs: inputs, means and rates."""
     if layer.scale_M is None and not layer.dropped:
         return y_BY.relu_(), (None,) * 3
     batch, outputs, norm = len(y_BY), len(layer.weight_MN), layer.scale_M is not None
@@ -206,7 +206,7 @@ def _activated(y_BY, layer):
 
 
 def _through(grad_BY, out_BY, outputs, dropped, scale_M, y_BY, mean_B, rate_B):
-    """The gradient of a hidden layer's map, and those of its norm's scale and shift."""
+    """Gradients of a hidden layer's linear outputs, and of its norm's scale and shift."""
     norm = scale_M is not None
     if not norm and not dropped:
         return torch.ops.aten.threshold_backward(grad_BY, out_BY, 0), None, None

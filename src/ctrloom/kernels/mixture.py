@@ -1,7 +1,7 @@
-"""Mixtures of a vector per pair and a product of fields: the twin of `nn.slots.HadamardProducts.mixed`.
+"""Mixtures of a vector per pair and a product of fields: counterpart of `nn.slots.HadamardProducts.mixed`.
 
-A slot is m_p c_p + f_p a_i * a_j. Plain code writes each of its factors and terms down, B x P x D long; here
-what is needed of a slot is worked out where it is used.
+A slot is m_p c_p + f_p a_i * a_j. Plain torch stores each factor and term, B x P x D in size; here they are
+computed on the fly.
 
 B batch, P pairs, F fields in a tile of G, D embedding size in a tile of W, Y groups of rows.
 """
@@ -11,8 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 1024  # numbers of slots at once
-ROWS = 32  # of a program, one after the other
+BLOCK = 1024  # slot entries processed at once
+ROWS = 32  # processed sequentially by a program
 WARPS = 8
 
 
@@ -43,7 +43,7 @@ def _mixture(own, emb, weight_P2, left_P, right_P, out, B, P, F: tl.constexpr, D
 @triton.jit
 def _mixture_gradient(own, emb, weight_P2, left_P, right_P, grad, own_grad, part, B, P, F: tl.constexpr,
               D: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
-    """Gradients of the vectors, and of the weights what a group of rows adds to them, number by number."""
+    """Gradients of the vectors, and partial sums of the weights' gradients per group of rows and entry."""
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     here = at < P * D
     weight = tl.load(weight_P2 + at // D * 2, mask=here, other=0.0)
@@ -66,7 +66,7 @@ def _mixture_gradient(own, emb, weight_P2, left_P, right_P, grad, own_grad, part
 @triton.jit
 def _mixture_fields(emb, weight_P2, number_FF, grad, out, P, F: tl.constexpr, D: tl.constexpr,
                     G: tl.constexpr, W: tl.constexpr):  # fmt: skip
-    """Gradients of a row's embeddings: sums over a field's pairs of grad times the other factor."""
+    """Gradients of a row's embeddings: sums over the pairs of a field of grad times the other factor."""
     b = tl.program_id(0).to(tl.int64)
     row, grads, f_G, d_W = emb + b * (F * D), grad + b * P * D, tl.arange(0, G), tl.arange(0, W)
     out_GW = tl.zeros([G, W], tl.float32)
@@ -88,9 +88,9 @@ def mixture(own_BPD: Tensor, emb_BFD: Tensor, weight_P2: Tensor, pairs: tuple[Te
     Args:
         own_BPD: vectors of the pairs.
         emb_BFD: embeddings of the fields.
-        weight_P2: the vector's weight and the product's.
-        pairs: the fields of each pair, left_P and right_P, and the pair of two fields, number_FF, or -1.
-        dtype: of the slots.
+        weight_P2: weights of the vector and of the product.
+        pairs: fields of each pair, left_P and right_P, and index of the pair of two fields or -1, number_FF.
+        dtype: dtype of the slots.
     """
     slot_BPD: Tensor = _Mixture.apply(own_BPD, emb_BFD, weight_P2, pairs, dtype)
     return slot_BPD

@@ -1,4 +1,4 @@
-"""The sum over all pairs of inner products and its gradient: the twin of `nn.interactions.pair_sum`.
+"""The sum of the inner products of all pairs, and its gradient: counterpart of `nn.interactions.pair_sum`.
 
 B batch, F fields in a tile of G, D embedding size in a tile of W.
 """
@@ -8,12 +8,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-LARGEST = 64 * 128  # entries of a tile
+LARGEST = 64 * 128  # maximum number of entries in a tile
 
 
 @triton.jit
 def _row(emb, b, F: tl.constexpr, D: tl.constexpr, G: tl.constexpr, W: tl.constexpr):
-    """A row's embeddings, where they are, and which entries of the tile are there."""
+    """A row's embeddings as a tile, their offsets, and the mask of valid entries."""
     f_G, d_W = tl.arange(0, G), tl.arange(0, W)
     at_GW = b * (F * D) + f_G[:, None] * D + d_W[None, :]
     here_GW = (f_G < F)[:, None] & (d_W < D)[None, :]
@@ -37,7 +37,7 @@ def _pair_sum_gradient(emb, grad_B, out, F: tl.constexpr, D: tl.constexpr, G: tl
 
 
 def fits(emb_BFD: Tensor) -> bool:
-    """Whether a program can hold a row's embeddings."""
+    """Whether the kernel supports the shape."""
     shape = _constants(emb_BFD)
     return shape["G"] * shape["W"] <= LARGEST
 

@@ -1,10 +1,10 @@
-"""Inner products of selected tuples of fields, forward and backward: the twin of `nn.interactions`' layers.
+"""Inner products of selected tuples of fields, and gradients: the counterpart of `nn.interactions`' layers.
 
-A tuple is a core, all its fields but one, and that one; of a pair the core is a single field. What is
-selected is cut into tiles of some cores and some neighbouring fields: a program multiplies the cores of a
-tile with its fields, and of that product only what was selected leaves it. So there is no B x F x F, no
-B x Q x D, and no addition whose order could change. Values need each tuple once, with one of its cores; the
-gradient of a field needs every tuple with it, each with the core that the field completes.
+A tuple is split into a core of all fields but one, and that field; the core of a pair is a single field. The
+selection is cut into tiles of cores and neighbouring fields: a program multiplies the cores of a tile with
+its fields and stores only the selected products. This avoids B x F x F and B x Q x D tensors, and the order
+of all sums is fixed. Values need each tuple once, with one of its cores; the gradient of a field needs every
+tuple that contains it, with the core of the other fields.
 
 B batch, F fields, D embedding size in a tile of W, P tuples, T tiles of K cores (of C fields each) and G
 fields, X of them that one program takes, Q = T K.
@@ -18,48 +18,48 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-CORES, FIELDS, MOST_FIELDS = 16, 16, 64  # of a tile; one of gradients has as many fields as there are
-TOGETHER = 64  # tiles of values that a program works on, one after the other
-WIDEST = 128  # embedding size that a program holds
+CORES, FIELDS, MOST_FIELDS = 16, 16, 64  # per tile; gradient tiles span all fields, up to MOST_FIELDS
+TOGETHER = 64  # value tiles processed sequentially by a program
+WIDEST = 128  # maximum embedding size
 
-Entry = tuple[tuple[int, ...], int, int]  # a core's fields, the other field, the tuple's number
+Entry = tuple[tuple[int, ...], int, int]  # fields of the core, the remaining field, index of the tuple
 
 
 class Tiles(NamedTuple):
-    """What a kernel looks up."""
+    """Lookup tables of a kernel."""
 
-    core_CQ: Tensor  # fields of the cores; -1 where a tile has fewer
-    number_TX: Tensor  # the tuple of each core and field of a tile (K G), or the other way round
-    first_T: Tensor  # the first field of each tile
-    start_X: Tensor  # where the tiles of each group of fields begin, and where the last ones end
+    core_CQ: Tensor  # fields of the cores; -1 for padding
+    number_TX: Tensor  # tuple index of each core and field of a tile (K G), or transposed
+    first_T: Tensor  # first field of each tile
+    start_X: Tensor  # offsets of the tiles of each group of fields
     wide: int  # G
 
     def to(self, device: torch.device) -> "Tiles":
-        """The same there."""
+        """Copy to a device."""
         core_CQ, number_TX, first_T, start_X = (x.to(device) for x in self[:-1])
         return Tiles(core_CQ, number_TX, first_T, start_X, self.wide)
 
 
 def tiles_of_values(entries: Iterable[Entry], fields: int) -> Tiles:
-    """Tiles that have each tuple once."""
+    """Tiles with each tuple once."""
     return _tiles(entries, fields, FIELDS)
 
 
 def tiles_of_gradients(tuples: Iterable[Sequence[int]], fields: int) -> Tiles:
-    """Tiles that have every tuple with each of its fields, and the core of the others."""
+    """Tiles with every tuple once per field, with the core of its other fields."""
     entries = [
         (tuple(g for g in chosen if g != field), field, number)
         for number, chosen in enumerate(tuples)
         for field in chosen
     ]
     wide = min(MOST_FIELDS, triton.next_power_of_2(max(FIELDS, fields)))
-    tiles = _tiles(sorted(entries), fields, wide)  # cores with most fields in common are neighbours
+    tiles = _tiles(sorted(entries), fields, wide)  # keeps cores with common fields adjacent
     by_field_TX = tiles.number_TX.view(-1, CORES, wide).mT.flatten(1)
     return tiles._replace(number_TX=by_field_TX)
 
 
 def _tiles(entries: Iterable[Entry], fields: int, wide: int) -> Tiles:
-    """Tiles that cover all entries, group of fields by group of fields; -1 stands where there is none."""
+    """Tiles that cover all entries, ordered by group of fields and padded with -1."""
     groups: list[dict[tuple[int, ...], list[int]]] = [{} for _ in range(0, fields, wide)]
     for core, field, number in entries:
         group, place = divmod(field, wide)
@@ -130,9 +130,9 @@ def _gradients(emb, core_CQ, number_TX, start_X, grad_BP, out, P, Q, F: tl.const
 
 
 def fits(emb_BFD: Tensor) -> bool:
-    """Whether a program can hold the embeddings of a tile, and products may be rounded to TF32.
+    """Whether the kernels support the embedding size and products may be rounded to TF32.
 
-    In float32 they take so many registers that cuBLAS is the better choice.
+    In float32 the kernels need so many registers that cuBLAS is faster.
     """
     rounded = torch.is_autocast_enabled(emb_BFD.device.type)
     rounded |= torch.get_float32_matmul_precision() != "highest"
@@ -145,7 +145,7 @@ def selected(emb_BFD: Tensor, values: Tiles, gradients: Tiles, count: int) -> Te
     Args:
         emb_BFD: embeddings.
         values: tiles with each tuple once.
-        gradients: tiles with each tuple once for each of its fields.
+        gradients: tiles with each tuple once per field.
         count: P.
     """
     x_BP: Tensor = _Products.apply(emb_BFD, values, gradients, count)

@@ -1,1 +1,1 @@
-"""Metrics of scores and labels."""
+"""Metrics of predictions against labels."""

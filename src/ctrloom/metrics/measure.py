@@ -1,6 +1,6 @@
-"""How well logits predict clicks: ranking, likelihood and calibration.
+"""Ranking, likelihood and calibration metrics of predicted clicks.
 
-N rows, G groups of rows with equal score. Labels are 0 or 1; rows without a weight count once.
+N rows, G groups of rows with equal score. Labels are 0 or 1; the default weight is 1.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 
 class EvaluationError(ValueError):
-    """Scores that cannot be evaluated; the message says what is wrong with them."""
+    """Scores or labels that cannot be evaluated."""
 
 
 class Bin(StrictModel):
@@ -21,35 +21,35 @@ class Bin(StrictModel):
 
     predicted: float  # mean probability
     observed: float  # label rate
-    weight: float  # rows, or their total weight
+    weight: float  # number of rows, or their total weight
 
 
 class Metrics(StrictModel):
-    """Quality of one model's scores on the rows of one split."""
+    """Metrics of one model on one split."""
 
     rows: int
     label_rate: float
     auc: float
     logloss: float
     normalised_entropy: (
-        float  # logloss over that of always predicting the label rate (He et al. 2014, section 3)
+        float  # logloss relative to that of predicting the label rate (He et al. 2014, section 3)
     )
     brier: float
-    calibration_ratio: float  # sum of probabilities over sum of labels; 1 is right, above is too optimistic
+    calibration_ratio: float  # sum of probabilities over sum of labels; above 1 is over-prediction
     calibration_error: float  # expected |predicted - observed| over bins of equal mass
     reliability: tuple[Bin, ...]
 
 
 class Curve(StrictModel):
-    """A ROC curve: rates of false and of true positives, both ascending from 0 to 1."""
+    """A ROC curve: false and true positive rates, both ascending from 0 to 1."""
 
     false_positive: tuple[float, ...]
     true_positive: tuple[float, ...]
-    threshold: tuple[float, ...] = ()  # of each point: scores from here on are taken for clicks
+    threshold: tuple[float, ...] = ()  # per point: scores at or above it are predicted as clicks
 
 
 class Confusion(StrictModel):
-    """Rows (or their weights) by label, and by whether their probability reaches the threshold."""
+    """Confusion matrix in rows (or their weights) at a probability threshold."""
 
     threshold: float
     true_negative: float
@@ -64,7 +64,7 @@ def measure(
     """All metrics of one set of scores.
 
     Raises:
-        EvaluationError: a logit that is no finite number, rows of one class only, or lengths that differ.
+        EvaluationError: a logit is not finite, only one class occurs, or lengths differ.
     """
     logit_N, label_N, weight_N = _checked(logit_N, label_N, weight_N)
     clicks_N = weight_N * label_N
@@ -88,7 +88,7 @@ def measure(
 
 
 def auc(score_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None) -> float:
-    """Probability that a positive row scores above a negative one, ties counting half; weighted, exact.
+    """Exact weighted AUC: probability that a positive row scores above a negative one, ties counting half.
 
     Raises:
         EvaluationError: as `measure`.
@@ -98,20 +98,20 @@ def auc(score_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = Non
 
 
 def grouped_auc(score_N: Floats, positive_N: Floats, negative_N: Floats) -> float:
-    """AUC where each score stands for `positive` and `negative` rows (or their weights)."""
+    """AUC of scores with `positive` and `negative` rows each (or their weights)."""
     _, positive_G, negative_G = _by_score(score_N, positive_N, negative_N)
     return _area(positive_G, negative_G)
 
 
 def row_logloss(logit_N: Floats, label_N: Floats) -> Floats:
-    """Logloss of each row (or of each row under each of several seeds), stable for logits of any size."""
+    """Logloss of each row (and seed, if logits have one more axis), stable for logits of any magnitude."""
     return np.logaddexp(0.0, logit_N) - label_N * logit_N
 
 
 def roc_curve(
     score_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None, points: int = 200
 ) -> Curve:
-    """ROC curve, thinned to at most `points` points that lie evenly along it.
+    """ROC curve, thinned to at most `points` evenly spaced points.
 
     Raises:
         EvaluationError: as `measure`.
@@ -120,7 +120,7 @@ def roc_curve(
     below_G, positive_G, negative_G = _by_score(-score_N, weight_N * label_N, weight_N * (1 - label_N))
     true = np.concatenate([[0.0], np.cumsum(positive_G)]) / positive_G.sum()
     false = np.concatenate([[0.0], np.cumsum(negative_G)]) / negative_G.sum()
-    along = true + false  # grows from 0 to 2, also where one of the two stands still
+    along = true + false  # strictly increasing from 0 to 2
     chosen = np.unique(np.searchsorted(along, np.linspace(0, along[-1], points)))
     threshold = -np.concatenate([[below_G[0] - 1], below_G])
     return Curve(
@@ -133,7 +133,7 @@ def roc_curve(
 def confusion(
     prob_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None, threshold: float = 0.5
 ) -> Confusion:
-    """How often clicks are taken for clicks, and misses for misses, at one threshold.
+    """Confusion matrix at one threshold.
 
     Raises:
         EvaluationError: as `measure`.
@@ -154,10 +154,10 @@ def _area(positive_G: Floats, negative_G: Floats) -> float:
 
 
 def _reliability(prob_G: Floats, clicks_G: Floats, misses_G: Floats, bins: int) -> tuple[Bin, ...]:
-    """Bins of equal weight by ascending prediction.
+    """Bins of equal weight, ordered by prediction.
 
-    Rows with equal predictions share a bin, so that the table does not depend on the order of the rows;
-    with many ties there are fewer than `bins`.
+    Rows with equal predictions share a bin, so the table does not depend on row order; with many ties there
+    are fewer than `bins` bins.
     """
     mass_G = clicks_G + misses_G
     middle_G = np.cumsum(mass_G) - 0.5 * mass_G
@@ -172,7 +172,7 @@ def _reliability(prob_G: Floats, clicks_G: Floats, misses_G: Floats, bins: int) 
 
 
 def _by_score(score_N: Floats, *amounts: Floats) -> tuple[Floats, ...]:
-    """Distinct scores, ascending, and for each the sums of the amounts of its rows."""
+    """Distinct scores, ascending, and the sums of each amount over their rows."""
     order_N = np.argsort(score_N)
     score_N = score_N[order_N]
     starts_G = np.flatnonzero(np.concatenate([[True], score_N[1:] != score_N[:-1]]))
@@ -186,10 +186,10 @@ def _checked(
     weight_N = np.ones_like(label_N) if weight_N is None else np.asarray(weight_N, np.float64)
     if not score_N.shape == label_N.shape == weight_N.shape:
         lengths = ", ".join(str(len(a)) for a in (score_N, label_N, weight_N))
-        raise EvaluationError(f"scores, labels and weights must be of one length, found {lengths}")
+        raise EvaluationError(f"scores, labels and weights must have the same length, got {lengths}")
     if not np.isfinite(score_N).all():
         bad = int((~np.isfinite(score_N)).sum())
-        raise EvaluationError(f"{bad} of {len(score_N)} scores are not finite numbers: the model diverged")
+        raise EvaluationError(f"{bad} of {len(score_N)} scores are not finite: the model diverged")
     if not (label_N @ weight_N > 0 and (1 - label_N) @ weight_N > 0):
-        raise EvaluationError(f"the {len(label_N)} rows must hold both labels, 0 and 1, with positive weight")
+        raise EvaluationError(f"the {len(label_N)} rows must have both labels, 0 and 1, with positive weight")
     return score_N, label_N, weight_N

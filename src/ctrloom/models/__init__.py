@@ -1,4 +1,4 @@
-"""Models, each readable as its equation over shared layers; all are built from an architecture."""
+"""Models, written as equations over shared layers and built from an architecture."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -23,12 +23,12 @@ from ctrloom.models.trees import GBDT, GBDTLR
 from ctrloom.schema import Schema, SchemaMismatchError
 
 
-class _Model(Protocol):  # its settings are the class of its name in `config.models`
+class _Model(Protocol):  # settings classes are in `config.models`
     def __call__(self, architecture: Architecture, schema: Schema, hyper: Any) -> nn.Module: ...
 
 
 class Entry(NamedTuple):
-    """A model, its name as people write it, and whether it models only what an architecture keeps."""
+    """A model, its display name, and whether it models only the interactions of the architecture."""
 
     title: str
     model: _Model
@@ -70,16 +70,16 @@ MODELS: dict[ModelName, Entry] = {
 
 
 def build(name: ModelName, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> nn.Module:
-    """Any model from any architecture: (ids_BC, factors_BC) -> logits (B,).
+    """Build a model from an architecture: (ids_BC, factors_BC) -> logits (B,).
 
-    Transfer is nothing but building another model from the same architecture.
+    Transfer means building a different model from the same architecture.
 
     Raises:
-        SchemaMismatchError: the architecture was found on other fields.
+        SchemaMismatchError: the architecture has different fields.
     """
     if architecture.fields != schema.names:
         raise SchemaMismatchError(
-            f"the architecture was found on the fields {', '.join(architecture.fields)}; "
-            f"the data has {', '.join(schema.names)}"
+            f"the architecture has the fields {', '.join(architecture.fields)}, "
+            f"but the data has {', '.join(schema.names)}"
         )
     return MODELS[name].model(architecture, schema, hyper)

@@ -12,14 +12,14 @@ from ctrloom.nn.mlp import perceptron
 from ctrloom.nn.norm import BatchNorm
 from ctrloom.schema import Schema
 
-FLOOR = 1e-4  # of |v| under the logarithm, as the authors' code has it
+FLOOR = 1e-4  # lower bound of |v| in the logarithm, from the authors' code
 
 
 class LogarithmicLayer(nn.Module):
     """prod_i |v_i|^(w_ij) of each neuron j, as exp(sum_i w_ij ln |v_i| + b_j): emb_BFD -> (B, D, H).
 
-    Which fields a product has, and in what powers, is learned (Cheng et al. 2020, section on the logarithmic
-    transformation). Batch norm after logarithm and exponential, bias and initialisation are as in their code.
+    The exponents are learned (Cheng et al. 2020, section on the logarithmic transformation). Batch norm after
+    logarithm and exponential, bias and initialisation follow the authors' code.
     """
 
     def __init__(self, fields: int, neurons: int) -> None:
@@ -37,10 +37,10 @@ class LogarithmicLayer(nn.Module):
 
 
 class AFN(nn.Module):
-    """Perceptron over products with learned exponents: MLP([prod_i |v_i|^(w_ij) ...]).
+    """MLP over products with learned exponents: MLP([prod_i |v_i|^(w_ij) ...]).
 
-    `plus` adds a perceptron over embeddings of its own: + MLP'([v'_1 ... v'_F]), AFN+. Both are trained as
-    one; the authors' code gives each a loss of its own.
+    `plus` adds an MLP over its own embeddings: + MLP'([v'_1 ... v'_F]), AFN+. Both are trained jointly with
+    one loss; the authors' code uses a separate loss for each.
     Reference: Cheng, Shen and Huang, Adaptive factorization network, AAAI 2020.
     """
 

@@ -1,4 +1,4 @@
-"""AIM: gated interactions of several functions, and a perceptron over their products beside them."""
+"""AIM: gated interactions with several functions, and an MLP over their products."""
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ from ctrloom.schema import Schema
 class AIM(LR):
     """b + o_1 sum_i w_i + sum_p o_p sum_qf a_qf BN(f(e_q)) + o_mlp MLP([products of all q and f]).
 
-    p are the orders, q the interactions of an order, f their functions; the output scalars o are trained and
-    begin at 1.
+    p are the orders, q the interactions of an order, f their functions; the output scalars o are trainable
+    and initialised to 1.
 
     Reference: Zhu et al., AIM: Automatic interaction machine for click-through rate prediction, TKDE 2021.
     """
@@ -48,11 +48,11 @@ class AIM(LR):
 
 
 class PositionGatedAIM(LR):
-    """b + o_1 sum_i w_i + sum_p o_p sum_qf f(beta BN(e_q)): what the search for embedding sizes trains.
+    """b + o_1 sum_i w_i + sum_p o_p sum_qf f(beta BN(e_q)): the model for the search of embedding sizes.
 
-    Every position of every field's embedding has a gate beta in each order and function; interactions have
-    neither gate nor norm (AIM, section 3.4, and its published code). The paper's text has one gate per field
-    and position for all functions; its Table 6 is possible only with one for each.
+    Every embedding position of every field has a gate beta per order and function; interactions have no gate
+    or norm (AIM, section 3.4, and its published code). The paper's text describes one gate per field and
+    position for all functions, but its Table 6 requires one per function.
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: AIMSettings) -> None:
@@ -81,6 +81,6 @@ class PositionGates(nn.Module):
         self.gate_FD = nn.Parameter(torch.full((fields, size), 0.6))
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
-        """The embeddings, each position normalised over the batch and weighted."""
+        """Batch-normalised, gated embeddings."""
         normed_BX: Tensor = self.norm(emb_BFD.flatten(1))
         return normed_BX.view_as(emb_BFD) * self.gate_FD

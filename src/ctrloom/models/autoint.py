@@ -1,4 +1,4 @@
-"""AutoInt and AutoInt+: fields that attend to each other.
+"""AutoInt and AutoInt+: self-attention over the fields.
 
 L layers, B batch, F fields, D embedding size, O output size of a layer.
 """
@@ -18,10 +18,10 @@ from ctrloom.schema import Schema
 
 
 class AutoInt(nn.Module):
-    """Linear in the embeddings after layers of self-attention: b + w . A_L(... A_1([v_1 ... v_F])).
+    """Linear output on L layers of self-attention: b + w . A_L(... A_1([v_1 ... v_F])).
 
-    A missing value has an embedding of its own, which is trained; the published code multiplies by 0, which
-    this one can learn. The output's weights start as in that code, its bias at 0 instead of N(0, 1).
+    A missing value has its own trainable embedding; the published code multiplies by 0, which this one can
+    learn. The output's weights are initialised as in that code, its bias to 0 instead of N(0, 1).
     Reference: Song et al., AutoInt, CIKM 2019.
     """
 
@@ -50,7 +50,7 @@ class AutoInt(nn.Module):
 
     @torch.no_grad()
     def attention_maps(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
-        """How much of each field (last axis) goes into each field, mean over the heads: (L, B, F, F)."""
+        """Attention weights per layer, averaged over heads; sum to 1 over the last axis: (L, B, F, F)."""
         x_BFO, maps_BFF = self.embedding(ids_BC, factors_BC), []
         for layer in self.layers:
             assert isinstance(layer, SelfAttention)
@@ -60,7 +60,7 @@ class AutoInt(nn.Module):
 
 
 class AutoIntPlus(AutoInt):
-    """AutoInt and a perceptron over the same embeddings: AutoInt + MLP([v_1 ... v_F]).
+    """AutoInt and an MLP over the same embeddings: AutoInt + MLP([v_1 ... v_F]).
 
     Reference: Song et al., AutoInt, CIKM 2019, section 5.5.
     """

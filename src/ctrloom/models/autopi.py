@@ -1,4 +1,4 @@
-"""AutoPI: two cells of operators, one over each of two embeddings.
+"""AutoPI: an interaction cell and an ensemble cell of operators over two embeddings.
 
 B batch, C columns of the id matrix, F fields, D embedding size, N intermediate nodes of a cell.
 """
@@ -17,7 +17,7 @@ INTERACTION_INPUTS, ENSEMBLE_INPUTS = 1, 2
 
 
 class TwoCells(nn.Module):
-    """What the search and the model it finds have in common.
+    """Base class of the search network and of the derived model.
 
     w . [E_1(h, low) ... E_N(h, low)] + b with h = conv([I_1(high) ... I_N(high)]), where I and E are nodes of
     the interaction and the ensemble cell, high and low the two embeddings (AutoPI, Definition 1 and Eq. 2).
@@ -44,7 +44,7 @@ class TwoCells(nn.Module):
 
 
 class AutoPI(TwoCells):
-    """The graph of operators that AutoPI found, trained from scratch.
+    """The derived graph of operators, trained from scratch.
 
     Reference: Meng et al., A general method for automatic discovery of powerful interactions in
     click-through rate prediction, SIGIR 2021.
@@ -54,8 +54,8 @@ class AutoPI(TwoCells):
         cells, shape = architecture.cells, shape_of(schema, hyper)
         if cells is None:
             raise ValueError(
-                "autopi is built from a graph of operators, which only a search by autopi finds; "
-                f"the architecture by {architecture.method} has none"
+                "autopi requires an architecture with cells, found by search.method: autopi; "
+                f"this one was found by {architecture.method} and has none"
             )
         interaction, ensemble = (
             Cell(inputs, cells.nodes, edges, shape, hyper.operator_norm, hyper.dropout)
@@ -65,5 +65,5 @@ class AutoPI(TwoCells):
 
 
 def shape_of(schema: Schema, hyper: AutoPISettings) -> Shape:
-    """What every node holds."""
+    """The shape of every node."""
     return Shape(len(schema.fields), hyper.embedding_size, hyper.attention_heads, hyper.senet_reduction)

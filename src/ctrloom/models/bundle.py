@@ -1,4 +1,4 @@
-"""Model bundles: a directory that scores raw rows on another machine with nothing else."""
+"""Model bundles: self-contained directories for scoring raw rows on another machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ REFERENCE = "reference.json"
 
 
 class ModelCard(ModelSettings):
-    """`model.json`: what the weights are of, and where they come from."""
+    """`model.json`: the model's settings and provenance."""
 
     version: int = 1
     title: str
@@ -33,7 +33,7 @@ class ModelCard(ModelSettings):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model with everything that is needed to use it."""
+    """A model with everything needed to score rows."""
 
     card: ModelCard
     architecture: Architecture
@@ -42,11 +42,11 @@ class Bundle:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write weights and batch statistics as safetensors, whole or not at all."""
+    """Write weights and batch statistics as safetensors, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with storage.atomic_file(path) as aside:
+    with storage.atomic_file(path) as temporary:
         try:
-            save_file(tensors, aside)
+            save_file(tensors, temporary)
         except SafetensorError as error:  # such as a full disk
             raise OSError(str(error)) from error
 
@@ -55,33 +55,33 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Read weights into a model.
 
     Raises:
-        StorageError: the file is missing, damaged, or of another model.
+        StorageError: the file is missing, damaged, or belongs to another model.
     """
     try:
         model.load_state_dict(load_file(path))
     except FileNotFoundError:
         raise storage.StorageError(f"{path}: no such file; is this the directory of a model?") from None
     except Exception as error:
-        raise storage.StorageError(f"{path}: does not hold the weights of this model: {error}") from None
+        raise storage.StorageError(f"{path}: does not contain the weights of this model: {error}") from None
 
 
 def save_bundle(bundle: Bundle, dataset: Place, output: Path) -> None:
-    """Write a bundle; `dataset` is where the data set is, with its vocabularies."""
-    with storage.atomic_directory(output) as aside:
-        save_weights(bundle.model, aside / WEIGHTS)
-        storage.write_json(aside / MODEL, bundle.card.model_dump(mode="json"))
-        bundle.architecture.save(aside / ARCHITECTURE)
-        storage.write_json(aside / SCHEMA, bundle.schema.model_dump(mode="json"))
-        storage.download(dataset / "vocabulary", aside / "vocabulary")
-        if storage.exists(dataset / REFERENCE):  # data sets encoded before such files were written have none
-            storage.write_json(aside / REFERENCE, storage.read_json(dataset / REFERENCE))
+    """Write a bundle; `dataset` is the directory of the data set, which has the vocabularies."""
+    with storage.atomic_directory(output) as temporary:
+        save_weights(bundle.model, temporary / WEIGHTS)
+        storage.write_json(temporary / MODEL, bundle.card.model_dump(mode="json"))
+        bundle.architecture.save(temporary / ARCHITECTURE)
+        storage.write_json(temporary / SCHEMA, bundle.schema.model_dump(mode="json"))
+        storage.download(dataset / "vocabulary", temporary / "vocabulary")
+        if storage.exists(dataset / REFERENCE):  # data sets of older versions have none
+            storage.write_json(temporary / REFERENCE, storage.read_json(dataset / REFERENCE))
 
 
 def load_card(directory: Path) -> ModelCard:
-    """What the weights of a bundle are of, and where they come from.
+    """Read the model card of a bundle.
 
     Raises:
-        StorageError: there is no bundle.
+        StorageError: the directory has no bundle.
     """
     return ModelCard.parse(storage.read_json(directory / MODEL), str(directory / MODEL))
 
@@ -91,7 +91,7 @@ def load_bundle(directory: Path, device: torch.device | None = None) -> Bundle:
 
     Raises:
         StorageError: a file is missing or damaged.
-        SchemaMismatchError: weights and schema do not belong together.
+        SchemaMismatchError: weights and schema do not match.
     """
     card = load_card(directory)
     schema = Schema.parse(storage.read_json(directory / SCHEMA), str(directory / SCHEMA))

@@ -1,4 +1,4 @@
-"""Models that multiply embeddings layer by layer: DCN, DCN-V2, xDeepFM."""
+"""Cross-network models: DCN, DCN-V2, xDeepFM."""
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ from ctrloom.schema import Schema
 
 
 class DCN(nn.Module):
-    """Cross network beside a perceptron: w^T cross(x) + MLP(x) with x = [v_1 ... v_F].
+    """Cross network and MLP in parallel: w^T cross(x) + MLP(x) with x = [v_1 ... v_F].
 
     A layer of the cross network is x' = x_0 (x^T w) + b + x.
     Reference: Wang et al., Deep & cross network, ADKDD 2017.
@@ -38,7 +38,7 @@ class DCN(nn.Module):
 
 
 class DCNv2(DCN):
-    """DCN with a matrix in each layer of the cross network: x' = x_0 * (W x + b) + x; the parallel form.
+    """DCN with a matrix in each layer of the cross network, x' = x_0 * (W x + b) + x; parallel structure.
 
     Reference: Wang et al., DCN V2, WWW 2021.
     """

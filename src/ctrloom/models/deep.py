@@ -1,4 +1,4 @@
-"""Models with a perceptron: FNN, Wide & Deep, DeepFM, AutoDeepFM, Deep Crossing."""
+"""Models with an MLP: FNN, Wide & Deep, DeepFM, AutoDeepFM, Deep Crossing."""
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ from ctrloom.schema import Schema
 
 
 class FNN(nn.Module):
-    """Perceptron over the concatenated embeddings: MLP([v_1 ... v_F]).
+    """MLP over the concatenated embeddings: MLP([v_1 ... v_F]).
 
     Reference: Zhang, Du and Wang, Deep learning over multi-field categorical data, ECIR 2016.
     """
@@ -28,9 +28,10 @@ class FNN(nn.Module):
 
 
 class WideDeep(Embedded):
-    """Linear part and perceptron: b + sum_i w_i + MLP([v_1 ... v_F]).
+    """Linear part and MLP: b + sum_i w_i + MLP([v_1 ... v_F]).
 
-    Reference: Cheng et al., Wide & deep learning, DLRS 2016; crosses of columns are fields here, if any.
+    Cross-product features must be fields of the data.
+    Reference: Cheng et al., Wide & deep learning, DLRS 2016.
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
@@ -46,7 +47,7 @@ class WideDeep(Embedded):
 class DeepCrossing(nn.Module):
     """Residual units over the embeddings: w^T x + b with x = unit(... unit([v_1 ... v_F])).
 
-    A unit is ReLU(x + W' ReLU(W x + b) + b'); there is one for each width of `hidden`, which is that of W x.
+    A unit is ReLU(x + W' ReLU(W x + b) + b'); there is one per entry of `hidden`, the width of W x.
     Reference: Shan et al., Deep Crossing, KDD 2016.
     """
 
@@ -70,7 +71,7 @@ class DeepCrossing(nn.Module):
 
 
 class DeepFM(FM):
-    """FM and a perceptron over the same embeddings: FM + MLP([v_1 ... v_F]).
+    """FM and an MLP over the same embeddings: FM + MLP([v_1 ... v_F]).
 
     Reference: Guo et al., DeepFM, IJCAI 2017.
     """
@@ -85,7 +86,7 @@ class DeepFM(FM):
 
 
 class AutoDeepFM(AutoFM):
-    """AutoFM and a perceptron over the same embeddings: AutoFM + MLP([v_1 ... v_F]).
+    """AutoFM and an MLP over the same embeddings: AutoFM + MLP([v_1 ... v_F]).
 
     Reference: Liu et al., AutoFIS, KDD 2020, Eq. 12.
     """

@@ -1,4 +1,4 @@
-"""FinalMLP: two streams."""
+"""FinalMLP: a two-stream MLP."""
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from ctrloom.schema import Schema
 class FinalMLP(nn.Module):
     """Bilinear fusion of two streams: b + w^T x + w'^T x' + x^T W x' with x = layers(gate([v_1 ... v_F])).
 
-    The gates look at the model's own embeddings; the authors' code has tables of their own for them.
+    The gates use the model's embeddings; in the authors' code they have separate tables.
     Reference: Mao et al., FinalMLP, AAAI 2023.
     """
 

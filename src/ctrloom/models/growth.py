@@ -1,6 +1,6 @@
-"""A model for a grown vocabulary that begins with what an older one has learned.
+"""Warm start of a model with a grown vocabulary from the weights of an older model.
 
-R rows of a table, K kept values of crosses.
+R rows of a table, K kept values of cross features.
 """
 
 import torch
@@ -15,17 +15,16 @@ from ctrloom.schema import CountedKeys, Schema, SchemaMismatchError
 
 @torch.no_grad()
 def carry_over(old: nn.Module, new: nn.Module, before: Schema, after: Schema) -> None:
-    """Copy into a freshly built model all that an older one of the same architecture has learned.
+    """Copy the weights of an older model of the same architecture into a new one.
 
-    A value that both know keeps its vector wherever its row lies; the rows of new values stay as they were
-    initialised.
+    Values known to both keep their vectors, whatever their rows; new values keep their initialisation.
 
     Raises:
-        ConfigError: the model is made of trees, which have no weights to go on with, or has other sizes.
-        SchemaMismatchError: the fields after are not those before, grown.
+        ConfigError: a tree model, which cannot be warm-started, or a model with different sizes.
+        SchemaMismatchError: the new schema is not a grown version of the old one.
     """
     if isinstance(new, GBDT):
-        raise ConfigError("training.start: trees cannot go on from older ones; use cold")
+        raise ConfigError("training.start: tree models cannot be warm-started; use cold")
     require_grown(before, after)
     moved = {
         name: module
@@ -50,23 +49,25 @@ def carry_over(old: nn.Module, new: nn.Module, before: Schema, after: Schema) ->
 def _require(fits: bool, what: str) -> None:
     if not fits:
         raise ConfigError(
-            f"training.settings: the older model's {what} has another shape; leave sizes as they are, "
+            f"training.settings: {what} has a different shape in the older model; keep its sizes, "
             "or use training.start: cold"
         )
 
 
 def require_grown(before: Schema, after: Schema) -> None:
-    """Raise SchemaMismatchError unless the fields differ in nothing but values that were added."""
+    """Raise SchemaMismatchError unless the schemas differ only in added values."""
     grown = {"size", "vocabulary_digest"}
     for mine, theirs in zip(before.fields, after.fields, strict=False):
         if mine.model_dump(exclude=grown) != theirs.model_dump(exclude=grown) or mine.size > theirs.size:
-            raise SchemaMismatchError(f"field {mine.name!r} is not the one before, grown; use `ctrloom grow`")
+            raise SchemaMismatchError(
+                f"field {mine.name!r} is not a grown version of the previous one; use `ctrloom grow`"
+            )
     if before.names != after.names:
         raise SchemaMismatchError(f"the fields are {', '.join(after.names)}, not {', '.join(before.names)}")
 
 
 def cross_keys(model: nn.Module) -> dict[tuple[str, ...], CountedKeys]:
-    """Keys of the pairs that a trained model knows by heart, ascending; it does not know their counts."""
+    """Cross-feature keys of a trained model by pair, ascending, with zero counts, which it does not store."""
     found: dict[tuple[str, ...], CountedKeys] = {}
     for module in model.modules():
         if isinstance(module, CrossEmbedding):
@@ -79,8 +80,8 @@ def cross_keys(model: nn.Module) -> dict[tuple[str, ...], CountedKeys]:
 
 
 def _carry_fields(old: FieldEmbedding, new: FieldEmbedding, before: Schema, after: Schema) -> None:
-    """A table lies field by field, and in a field id by id, whether its rows are as long as others or not."""
-    _require(old.row_widths == new.row_widths, "embedding")
+    """Copy rows by field and id, the layout of a table even if fields have rows of different widths."""
+    _require(old.row_widths == new.row_widths, "the embedding table")
     to, source = new.weight.view(-1), old.weight.view(-1)
     here = there = 0
     for mine, theirs, width in zip(before.fields, after.fields, new.row_widths, strict=True):
@@ -89,8 +90,8 @@ def _carry_fields(old: FieldEmbedding, new: FieldEmbedding, before: Schema, afte
 
 
 def _carry_crosses(old: CrossEmbedding, new: CrossEmbedding, before: Schema, after: Schema) -> None:
-    """Rows of unseen values come first, pair by pair; then each value is looked up by its key."""
-    _require(old.pairs == new.pairs and old.weight.shape[1] == new.weight.shape[1], "table of crosses")
+    """Copy the rows of unseen values, which come first, then look up each kept value by its key."""
+    _require(old.pairs == new.pairs and old.weight.shape[1] == new.weight.shape[1], "the cross-feature table")
     pairs = len(new.pairs)
     new.weight[:pairs] = old.weight[:pairs]
     key_K = old.keys.key_K[:-1]
@@ -102,5 +103,5 @@ def _carry_crosses(old: CrossEmbedding, new: CrossEmbedding, before: Schema, aft
     own_K = key_K - torch.tensor(old.bases)[pair_K]
     moved_K = own_K // narrow_K * wide_K + own_K % narrow_K + torch.tensor(new.bases)[pair_K]
     place_K: Tensor = new.keys(moved_K)
-    assert (place_K >= 0).all(), "grown crosses have every key that the model knows"
+    assert (place_K >= 0).all(), "grown cross features lack a key of the older model"
     new.weight[pairs + place_K] = old.weight[pairs:]

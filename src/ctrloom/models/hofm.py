@@ -16,8 +16,8 @@ from ctrloom.schema import Schema
 class HOFM(LR):
     """b + sum_i w_i + sum_ij <v_i, v_j> + sum_ijk <v'_i, v'_j, v'_k> + ..., with a table for each order.
 
-    An architecture that keeps every pair and nothing else says nothing of higher orders: those up to `order`
-    are complete then. Of any other the tuples are kept and no more, whatever `order`.
+    If the architecture consists of all pairs, all interactions up to `order` are modelled. Otherwise exactly
+    those of the architecture are, and `order` is ignored.
     Reference: Blondel et al., Higher-order factorization machines, NIPS 2016.
     """
 

@@ -1,4 +1,4 @@
-"""OptInter: each pair of fields memorized, factorized or left out."""
+"""OptInter: each pair of fields is memorized, factorized or dropped."""
 
 from torch import Tensor, nn
 
@@ -15,8 +15,8 @@ from ctrloom.schema import Schema
 class OptInter(nn.Module):
     """MLP([v_1 ... v_F, c_ij of memorized pairs ..., a_i * a_j of factorized pairs ...]).
 
-    c is a table of crosses, a a second table of the fields' ids. A pair that is left out has no slot; the
-    published code keeps a slot of zeros, whose weights do nothing.
+    c is the cross-feature table, a a second embedding table of the fields. A dropped pair has no slot; the
+    published code keeps a slot of zeros, which is equivalent.
 
     Reference: Lyu et al., OptInter, ICDE 2022, Eq. 4-9.
     """

@@ -1,4 +1,4 @@
-"""Models of selected pairs of fields beside a linear part: FFM, FmFM, AFM, NFM."""
+"""Models of selected pairs of fields with a linear part: FFM, FmFM, AFM, NFM."""
 
 from torch import Tensor, nn
 
@@ -43,7 +43,7 @@ class FmFM(Embedded):
 
 
 class AFM(Embedded):
-    """Attentional FM: b + sum_i w_i + p^T sum_ij a_ij v_i * v_j, a = softmax of a small network's scores.
+    """Attentional FM: b + sum_i w_i + p^T sum_ij a_ij v_i * v_j, with a the softmax of attention scores.
 
     Reference: Xiao et al., Attentional factorization machines, IJCAI 2017.
     """
@@ -64,7 +64,7 @@ class AFM(Embedded):
 class NFM(Embedded):
     """Neural FM: b + sum_i w_i + MLP(sum_ij v_i * v_j).
 
-    Dropout and batch norm, where asked for, begin with the pooled pairs (section 3.3).
+    Dropout and batch norm, if enabled, are also applied to the pooled pairs (section 3.3).
     Reference: He and Chua, Neural factorization machines, SIGIR 2017.
     """
 

@@ -1,4 +1,4 @@
-"""Poly2: a linear model of single values and of values of two fields together."""
+"""Poly2: a linear model of single values and of joint values of two fields."""
 
 from torch import Tensor
 
@@ -10,9 +10,9 @@ from ctrloom.schema import Schema
 
 
 class Poly2(LR):
-    """b + sum_i w_i + sum_ij w_ij, with one weight per value that a pair has; exact, nothing is hashed.
+    """b + sum_i w_i + sum_ij w_ij, with one weight per joint value of a pair, without hashing.
 
-    Pairs with a number that is kept or with several values per row have no crosses and are left out.
+    Pairs with a numeric or multivalued field have no cross features and are skipped.
 
     Reference: Chang et al., Training and testing low-degree polynomial data mappings, JMLR 2010.
     """

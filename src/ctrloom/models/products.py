@@ -1,4 +1,4 @@
-"""Product-based networks, which feed products of embeddings to a perceptron: IPNN, OPNN, PIN.
+"""Product-based networks, which feed products of embeddings to an MLP: IPNN, OPNN, PIN.
 
 Qu et al., Product-based neural networks, ICDM 2016 and TOIS 2018.
 """
@@ -16,7 +16,7 @@ from ctrloom.schema import Schema
 
 
 class IPNN(nn.Module):
-    """Perceptron over embeddings and inner products: MLP([v_1 ... v_F, <v_i, v_j> ...]).
+    """MLP over embeddings and inner products: MLP([v_1 ... v_F, <v_i, v_j> ...]).
 
     Reference: Qu et al., Product-based neural networks, ICDM 2016.
     """
@@ -37,10 +37,10 @@ class IPNN(nn.Module):
 
 
 class OPNN(nn.Module):
-    """Perceptron over embeddings and kernel products: MLP([v_1 ... v_F, v_i^T W_ij v_j ...]).
+    """MLP over embeddings and kernel products: MLP([v_1 ... v_F, v_i^T W_ij v_j ...]).
 
-    Of the readings of OPNN this is that with a kernel for each pair (KPNN of TOIS 2018), not the one with
-    outer products of summed embeddings (ICDM 2016).
+    This is the variant with a kernel per pair (KPNN of TOIS 2018), not the one with outer products of summed
+    embeddings (ICDM 2016).
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
@@ -58,10 +58,10 @@ class OPNN(nn.Module):
 
 
 class PIN(nn.Module):
-    """Perceptron over embeddings and small networks: MLP([v_1 ... v_F, net_ij([v_i, v_j, v_i * v_j]) ...]).
+    """MLP over embeddings and small networks: MLP([v_1 ... v_F, net_ij([v_i, v_j, v_i * v_j]) ...]).
 
-    Reference: TOIS 2018. There the embeddings themselves are no inputs of the perceptron; here they are, as
-    in IPNN and OPNN, so that fields without a kept pair count.
+    Reference: TOIS 2018. Unlike there, the embeddings are inputs of the MLP, as in IPNN and OPNN, so that
+    fields without a selected pair are used.
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, hyper: PINSettings) -> None:

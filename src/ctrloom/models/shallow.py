@@ -1,4 +1,4 @@
-"""Models without a perceptron: LR, FM, FwFM, AutoFM."""
+"""Models without an MLP: LR, FM, FwFM, AutoFM."""
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ class FwFM(Factorized):
 
 
 class AutoFM(Factorized):
-    """FM with a gate on each normalised interaction: b + sum_i w_i + sum_ij a_ij BN(<v_i, v_j>) + ...
+    """FM with a gate per batch-normalised interaction: b + sum_i w_i + sum_ij a_ij BN(<v_i, v_j>) + ...
 
     Reference: Liu et al., AutoFIS, KDD 2020, Eq. 7 and 10.
     """

@@ -1,4 +1,4 @@
-"""GBDT and GBDT+LR: weights of the leaves of boosted trees.
+"""GBDT and GBDT+LR: gradient-boosted trees as regressions on their leaves.
 
 B batch, C columns of the id matrix, T trees, X columns that trees split on.
 """
@@ -19,24 +19,24 @@ from ctrloom.schema import MISSING_ID, Field, Schema
 
 
 def lightgbm() -> Any:
-    """The library LightGBM, which is an extra.
+    """Import LightGBM, an optional dependency.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: LightGBM is not installed.
     """
     try:
         import lightgbm
     except (ImportError, OSError) as error:
-        told = f"gbdt and gbdtlr need LightGBM ({error}); install it with: pip install 'ctrloom[trees]'"
-        raise ConfigError(told) from None
+        message = f"gbdt and gbdtlr need LightGBM ({error}); install it with: pip install 'ctrloom[trees]'"
+        raise ConfigError(message) from None
     return lightgbm
 
 
 class GBDT(nn.Module):
-    """Boosted trees: the sum over the trees of the value of the leaf that the row falls into.
+    """Gradient-boosted trees: the sum of the values of the leaves that a row falls into.
 
-    It has no trees until training plants some, or `load_state_dict` those that were saved: LightGBM's text
-    lies in a buffer, and the values of the leaves are the weights of a regression on the leaves.
+    A new model has no trees until `plant` or `load_state_dict` is called. LightGBM's model text is stored in
+    a buffer, and the leaf values are the weights of a linear regression on the leaves.
     Reference: Ke et al., LightGBM, NeurIPS 2017.
     """
 
@@ -55,14 +55,14 @@ class GBDT(nn.Module):
         return logit_B
 
     def leaves(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
-        """The leaf of each tree that a row falls into, counted over all trees: (B, T), int32."""
+        """Leaf index of each row in each tree, numbered over all trees: (B, T), int32."""
         x_BX = matrix(self.schema, ids_BC, factors_BC)
         leaf_BT = self.booster.predict(x_BX, pred_leaf=True, num_threads=torch.get_num_threads())
         leaf_BT = np.asarray(leaf_BT, dtype=np.int32).reshape(len(ids_BC), -1)
         return torch.from_numpy(leaf_BT).to(ids_BC.device) + self.offset_T.to(ids_BC.device)
 
     def plant(self, text: str) -> None:
-        """Take trees, with the values that boosting gave their leaves."""
+        """Set the trees and their leaf values from LightGBM's model text."""
         self.booster = lightgbm().Booster(model_str=text)
         sizes = [int(size) for size in re.findall(r"^num_leaves=(\d+)$", text, re.M)]
         values = " ".join(re.findall(r"^leaf_value=(.*)$", text, re.M)).split()
@@ -89,17 +89,17 @@ class GBDTLR(GBDT):
     """
 
     def plant(self, text: str) -> None:
-        """Take trees; the regression on their leaves starts afresh."""
+        """Set the trees, with a newly initialised regression on their leaves."""
         super().plant(text)
         self.regression = LR(self.architecture, self.leaf_schema, self.hyper)
 
 
 def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> np.ndarray | sparse.csr_matrix:
-    """What trees split on, (B, X) in float32; sparse where a field has several values.
+    """Input matrix of the trees, (B, X) in float32; sparse if there are multivalued fields.
 
-    A field of tokens is one column of ids, which `categorical` names; a kept number is one column, NaN where
-    it is missing. A field of several values has a column for each of its ids, 1 where the row has it, so
-    that a split can ask for one value whatever else is there.
+    A categorical field is one column of ids (see `categorical`), a numeric field one column with NaN for
+    missing values. A multivalued field is multi-hot encoded with one column per id, so that a split can test
+    for a single value.
     """
     ids, offsets, blocks, column = ids_BC.cpu().numpy(), schema.offsets, [], 0
     factors = None if factors_BC is None else factors_BC.cpu().numpy()
@@ -110,7 +110,7 @@ def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> np.ndar
         if field.kind == "categorical":
             blocks.append(own.astype(np.float32))
             continue
-        assert factors is not None, "numbers and several values have factors"
+        assert factors is not None, "numeric and multivalued fields need factors"
         if field.kind == "numeric":
             blocks.append(np.where(own == MISSING_ID, np.float32(np.nan), factors[:, at]))
         else:
@@ -118,7 +118,7 @@ def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> np.ndar
             held = sparse.csr_matrix(
                 (np.ones(len(row), np.float32), (row, own[row, place])), (len(ids), field.size)
             )
-            held.data[:] = 1  # a value that stands twice
+            held.data[:] = 1  # duplicate values were summed
             blocks.append(held)
     if any(sparse.issparse(block) for block in blocks):
         return sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(block) for block in blocks]))
@@ -126,7 +126,7 @@ def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> np.ndar
 
 
 def categorical(schema: Schema) -> list[int]:
-    """Columns of `matrix` that hold ids."""
+    """Columns of `matrix` that contain categorical ids."""
     widths = [field.size if field.kind == "multivalued" else 1 for field in schema.fields]
     starts = np.cumsum([0, *widths[:-1]])
     return [int(x) for x, field in zip(starts, schema.fields, strict=True) if field.kind == "categorical"]

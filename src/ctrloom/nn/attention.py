@@ -1,7 +1,7 @@
 """Multi-head self-attention over the fields of a row.
 
 B batch, C columns of the id matrix, F fields, L layers, I input size, O output size, A heads, S head size,
-O = A S, K kinds of projection (query, key, value and, if there is one, residual), X = K O, N = B F, M = A B.
+O = A S, K projections (query, key, value and optionally residual), X = K O, N = B F, M = A B.
 """
 
 import math
@@ -14,35 +14,35 @@ from torch.autograd.function import once_differentiable
 from ctrloom.nn.mlp import Dropout, linear
 from ctrloom.nn.precision import of_products
 
-# Backward steps of torch's own layers.
+# Backward functions of torch's built-in layers.
 threshold_backward = torch.ops.aten.threshold_backward
 softmax_backward = torch.ops.aten._softmax_backward_data
 
 
 @runtime_checkable
 class ShowsAttention(Protocol):
-    """A model that can tell which fields its fields attend to."""
+    """A model that exposes its attention weights."""
 
     def attention_maps(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
-        """Per layer, row and field the weights of all fields: (L, B, F, F)."""
+        """Attention weights per layer, row and query field: (L, B, F, F)."""
         ...
 
 
 class SelfAttention(nn.Module):
     """AutoInt's interacting layer: x_BFI -> (B, F, O).
 
-    With `reading="code"`, the layer of the published code, queries, keys, values and residual are
-    ReLU(W x + b), scores are divided by sqrt(S), and the output is LayerNorm(ReLU(heads + residual)). With
-    `reading="paper"` (Song et al., AutoInt, CIKM 2019, Eq. 5-8) they are W x, scores are as they come, and
-    the output is ReLU(heads + residual).
+    `reading="code"` is the layer of the published code: queries, keys, values and residual are
+    ReLU(W x + b), scores are divided by sqrt(S), and the output is LayerNorm(ReLU(heads + residual)).
+    `reading="paper"` (Song et al., AutoInt, CIKM 2019, Eq. 5-8) uses W x, unscaled scores, and
+    ReLU(heads + residual).
 
     Args:
         inputs: I.
-        outputs: O, which the heads share equally.
+        outputs: O, divided equally between the heads.
         heads: A.
-        residual: adds the projected input to what the heads attend to.
-        dropout: share of the attention weights that training drops.
-        reading: which of the two layers.
+        residual: adds the projected input to the output of the heads.
+        dropout: dropout probability of the attention weights.
+        reading: which of the two variants.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         if outputs % heads:
-            raise ValueError(f"{heads} attention heads cannot share an output of size {outputs} equally")
+            raise ValueError(f"attention output size {outputs} is not divisible by {heads} heads")
         code = reading == "code"
         self.heads, self.dropout, self.relu = heads, Dropout(dropout), code
         self.scale = 1 / math.sqrt(outputs // heads) if code else 1.0
@@ -67,7 +67,7 @@ class SelfAttention(nn.Module):
         self.norm = nn.LayerNorm(outputs, eps=1e-8) if code else nn.Identity()
 
     def forward(self, x_BFI: Tensor) -> Tensor:
-        """Every field as a mixture of all fields, (B, F, O)."""
+        """Attended fields, (B, F, O)."""
         state = [(layer.weight, layer.bias) for layer in map(self.projections.get_submodule, self.kinds)]
         weights, biases = zip(*state, strict=True)
         kept_ABFF, device, fields = None, x_BFI.device.type, x_BFI.shape[1]
@@ -82,7 +82,7 @@ class SelfAttention(nn.Module):
         return normed_BFO
 
     def weights(self, x_BFI: Tensor) -> Tensor:
-        """How much of each field (last axis) goes into each field, per head: (B, A, F, F), rows sum to 1."""
+        """Attention weights per head, (B, A, F, F); sum to 1 over the last axis."""
         query, key = (self._heads(name, x_BFI) for name in ("query", "key"))
         return torch.softmax(query @ key.mT * self.scale, -1)
 
@@ -100,10 +100,10 @@ def _projection(inputs: int, outputs: int, bias: bool) -> nn.Linear:
 
 
 class _Attended(torch.autograd.Function):
-    """ReLU(softmax(scale Q K^T) V + R) by head, where [Q, K, V, R] is x W^T, or ReLU(x W^T + b) with a bias.
+    """ReLU(softmax(scale Q K^T) V + R) per head, where [Q, K, V, R] is x W^T, or ReLU(x W^T + b) with a bias.
 
-    By hand, so that one product projects, the gradients of all projections are written into the one matrix
-    that their products need, and ReLU's masks are applied in place.
+    Written by hand to project with one matrix product, to write the gradients of all projections into one
+    matrix, and to apply ReLU's masks in place.
     """
 
     @staticmethod
@@ -112,7 +112,7 @@ class _Attended(torch.autograd.Function):
         x_BFI: Tensor,
         weight_XI: Tensor,
         bias_X: Tensor | None,
-        kept_ABFF: Tensor | None,  # what dropout multiplies attention weights by
+        kept_ABFF: Tensor | None,  # scaled dropout mask
         kinds: int,
         heads: int,
         scale: float,
@@ -120,7 +120,7 @@ class _Attended(torch.autograd.Function):
         x_NI = x_BFI.flatten(0, 1)
         all_NX = x_NI @ weight_XI.T if bias_X is None else torch.addmm(bias_X, x_NI, weight_XI.T).relu_()
         all_BFKAS = all_NX.unflatten(1, (kinds, heads, -1)).unflatten(0, x_BFI.shape[:2])
-        all_KMFS = all_BFKAS.permute(2, 3, 0, 1, 4).flatten(1, 2)  # heads first: a copy in long runs
+        all_KMFS = all_BFKAS.permute(2, 3, 0, 1, 4).flatten(1, 2)  # heads first: a contiguous copy
         query_MFS, key_MFS, value_MFS, *residual_MFS = all_KMFS
         share_FFM = torch.softmax(_rows_last(query_MFS @ key_MFS.mT).mul_(scale), 1)
         used_MFF = _rows_first(share_FFM)
@@ -161,7 +161,7 @@ class _Attended(torch.autograd.Function):
 
 
 def _rows_last(x_MFF: Tensor) -> Tensor:
-    """Rows beside each other in memory, (F, F, M): a softmax over few fields is slow on a CPU otherwise."""
+    """Put the row axis last, (F, F, M): on a CPU, softmax over a short last axis is slow."""
     return x_MFF.flatten(1).T.contiguous().unflatten(0, x_MFF.shape[1:])
 
 

@@ -1,6 +1,6 @@
 """AutoPI's cells: directed graphs whose nodes hold one embedding per field (AutoPI, section 4.2.1).
 
-A cell takes the list of its input nodes, each (B, F, D), and returns the list of its intermediate nodes.
+A cell maps the list of its input nodes, each (B, F, D), to the list of its intermediate nodes.
 
 B batch, E edges, O operators, F fields, D embedding size.
 """
@@ -18,15 +18,15 @@ from ctrloom.nn.operators import Shape, operator
 
 
 class Cell(nn.Module):
-    """A derived cell: each intermediate node is the sum of what its edges bring.
+    """A derived cell: each intermediate node is the sum of its incoming edges.
 
     Args:
         inputs: number of input nodes.
         nodes: number of intermediate nodes.
-        edges: at least one leads to every intermediate node.
-        shape: of every node.
-        norm: normalises what an operator gives, over the fields (Eq. 8).
-        dropout: share of the entries of intermediate nodes that training drops.
+        edges: at least one into every intermediate node.
+        shape: shape of every node.
+        norm: normalises the output of each operator over the fields (Eq. 8).
+        dropout: dropout probability at intermediate nodes.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class Cell(nn.Module):
 
 
 class SharedCell(Cell):
-    """A cell with every operator on every edge, of which those in `present` are there.
+    """A cell with every operator on every edge, of which only those in `present` are active.
 
-    So graphs that have an operator on the same edge share its weights.
+    Graphs with the same operator on the same edge share its weights.
     """
 
     def __init__(self, inputs: int, nodes: int, shape: Shape) -> None:
@@ -76,15 +76,15 @@ class SharedCell(Cell):
         self.present = frozenset(edges)
 
     def parts(self) -> Iterable[tuple[Edge, nn.Module, nn.Module]]:
-        """Those of the edges that are present."""
+        """The active edges with their operators and norms."""
         return [part for part in super().parts() if part[0] in self.present]
 
 
 class MixedCell(nn.Module):
-    """A cell under search: every node hears all nodes before it, through a mixture of all operators.
+    """A cell under search: every node receives all previous nodes through a mixture of all operators.
 
     x_j = sum_i softmax_i(beta_ij / t) sum_o softmax_o(alpha_ijo / t) norm(o(x_i)) (Eq. 5, 6 and 8), with
-    the temperature t. Edges are ordered by source, then target, so that those of one source are computed
+    temperature t. Edges are ordered by source, then target, so that the edges of one source are computed
     together.
     """
 
@@ -103,27 +103,27 @@ class MixedCell(nn.Module):
         self.mixtures = nn.ModuleList(Mixture(shape, count) for count in self.leaving)
 
     def strengths(self, temperature: float = 1.0) -> Tensor:
-        """The weight of each operator on each edge (E, O); those that lead to one node sum to 1."""
+        """Mixture weight of each operator on each edge (E, O); the weights into one node sum to 1."""
         alpha_EO = torch.softmax(self.alpha_EO / temperature, 1)
         beta_NE = (self.beta_E / temperature).masked_fill(~self.into_NE, -torch.inf)
         return alpha_EO * torch.softmax(beta_NE, 1).sum(0).unsqueeze(1)
 
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Intermediate nodes; one that has heard all before it speaks to all behind it."""
+        """Intermediate nodes, computed in topological order."""
         x = list(inputs)
-        heard: dict[int, list[Tensor]] = {node: [] for node in self.nodes}
+        received: dict[int, list[Tensor]] = {node: [] for node in self.nodes}
         strengths = self.strengths(self.temperature).split(self.leaving)
         for source, (mixture, strength_EO) in enumerate(zip(self.mixtures, strengths, strict=True)):
-            if source in heard:
-                x.append(_sum(heard[source]))
+            if source in received:
+                x.append(_sum(received[source]))
             targets = [node for node in self.nodes if node > source]
             for node, term_BFD in zip(targets, mixture(x[source], strength_EO).unbind(1), strict=True):
-                heard[node].append(term_BFD)
-        return [*x[self.nodes.start :], _sum(heard[self.nodes[-1]])]
+                received[node].append(term_BFD)
+        return [*x[self.nodes.start :], _sum(received[self.nodes[-1]])]
 
 
 class Mixture(nn.Module):
-    """All operators on the edges that leave one node: (x_BFD, strength_EO) -> (B, E, F, D)."""
+    """All operators on the outgoing edges of one node: (x_BFD, strength_EO) -> (B, E, F, D)."""
 
     def __init__(self, shape: Shape, edges: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class Mixture(nn.Module):
     def forward(self, x_BFD: Tensor, strength_EO: Tensor) -> Tensor:
         """sum_o strength_o norm(o(x)), for each edge."""
         each = zip(self.operators, self.norms, strength_EO.unbind(1), strict=True)
-        if not self.training:  # those that no edge has any more need not be computed
+        if not self.training:  # skip operators with zero weight on all edges
             each = (one for one in list(each) if one[2].any())  # type: ignore[assignment]
         terms = [norm(operator(x_BFD), strength_E) for operator, norm, strength_E in each]
         return _sum(terms) if terms else x_BFD.new_zeros(len(x_BFD), len(strength_EO), *x_BFD.shape[1:])

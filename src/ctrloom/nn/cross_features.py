@@ -1,7 +1,7 @@
-"""Embeddings of the values that two fields have together.
+"""Embeddings of cross features: the joint values of two fields.
 
-B batch, C columns of the id matrix, P pairs of fields, D embedding size, K kept values of all pairs, N values
-looked up at once.
+B batch, C columns of the id matrix, P pairs of fields, D embedding size, K kept values of all pairs, N keys
+per lookup.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,10 +20,10 @@ _ODD = (-0x61C8864680B583EB, -0x3D4D51C2D82B14B1)  # multipliers that mix bits (
 
 
 class KeyTable(nn.Module):
-    """The place of each of K different keys (0 or more): an exact, static hash table in tensors.
+    """Maps each of K distinct keys (0 or more) to its index: an exact, static hash table in tensors.
 
-    Keys lie sorted by bucket, and `start_X` says where each bucket begins; there are up to twice as many
-    buckets as keys. Both are buffers and saved with a model.
+    Keys are sorted by bucket, and `start_X` holds the offset of each bucket; there are up to twice as many
+    buckets as keys. Both are buffers and saved with the model.
     """
 
     key_K: Tensor
@@ -33,13 +33,13 @@ class KeyTable(nn.Module):
         super().__init__()
         self.count, self.bits = count, max(1, count.bit_length())
         self.ready = False
-        # A key that no one has stands at the end, where an empty last bucket points to.
+        # The last entry is a sentinel that matches no key; an empty last bucket points to it.
         self.register_buffer("key_K", torch.full((count + 1,), -1))
         self.register_buffer("start_X", torch.zeros(2**self.bits + 1, dtype=torch.int32))
 
     def fill(self, key_K: Tensor) -> Tensor:
-        """Put the keys in; returns which one lies at each place."""
-        assert len(key_K) == self.count, "as many keys as the table was made for"
+        """Store the keys; returns their permutation: which key is at each index."""
+        assert len(key_K) == self.count, "number of keys differs from the size of the table"
         bucket_K = self._bucket(key_K)
         per_bucket_X = torch.bincount(bucket_K, minlength=2**self.bits)
         self.start_X[1:] = per_bucket_X.cumsum(0)
@@ -48,22 +48,22 @@ class KeyTable(nn.Module):
         return order_K
 
     def check(self) -> None:
-        """Ask once whether the keys are there.
+        """Check that the table was filled; costs a host sync the first time only.
 
         Raises:
-            ValueError: they were never put in.
+            ValueError: `fill` was never called.
         """
         if not self.ready and int(self.start_X[-1]) != self.count:
             raise ValueError(
-                "the crosses of this model have no keys yet: call fill_crosses after building it"
+                "the cross features of this model have no keys: call fill_crosses after building it"
             )
         self.ready = True
 
     def forward(self, key_N: Tensor) -> Tensor:
-        """The place of each key, from 0; -1 for one that is not in the table.
+        """The index of each key, or -1 if it is not in the table.
 
         Raises:
-            ValueError: the keys were never put in.
+            ValueError: `fill` was never called.
         """
         self.check()
         bucket_N = self._bucket(key_N)
@@ -87,33 +87,33 @@ class KeyTable(nn.Module):
 
 
 class CrossEmbedding(nn.Module):
-    """Embeds the value that each pair of fields has in a row: ids_BC -> emb_BPD.
+    """Embeds the joint value of each pair of fields: ids_BC -> emb_BPD.
 
-    Cross ids are nowhere stored: a value is found by its key (see `schema.Cross`). Row p of the one table is
-    pair number p's vector for rare and unseen values; the rows of the kept ones follow as they lie in the
-    `KeyTable`. Gradients are sparse: they name the rows that the batch touches, each once.
+    Cross ids are not stored: a value is looked up by its key (see `schema.Cross`). Row p of the single table
+    is the vector of rare and unseen values of pair p; the rows of kept values follow in `KeyTable` order.
+    Gradients are sparse and contain each row of the batch once.
 
-    A value of a single training row learns the label of that row by heart. If training never met a value
-    without a row of its own, the model would not know what to make of those that it meets afterwards; so
-    training now and then takes single values for unseen ones, which is what they are to all other rows.
+    A value that occurs in a single training row memorizes that row's label, so the vectors of unseen values
+    would never be trained. Training therefore replaces such values at random (`cross_hiding`) by the unseen
+    value, which is what they are to all other rows.
 
     Args:
-        schema: gives the sizes of the crosses.
+        schema: sizes of the cross features.
         pairs: field names, in schema order.
         size: D.
         std: standard deviation of the initialisation.
         hyper: settings of the table.
 
     Raises:
-        SchemaMismatchError: the data set has no crosses of one of the pairs.
+        SchemaMismatchError: the data set has no cross features of one of the pairs.
     """
 
     size_P: Tensor
     left_P: Tensor
     right_P: Tensor
     shift_P: Tensor
-    single_R: Tensor  # rows of values that one training row has
-    absent_R: Tensor | None  # rows of values that no training row has, once `recount` has found any
+    single_R: Tensor  # rows of values that occur in exactly one training row
+    absent_R: Tensor | None  # rows of values that occur in no training row; set by `recount`
 
     def __init__(
         self,
@@ -127,22 +127,22 @@ class CrossEmbedding(nn.Module):
         kept: dict[tuple[str, ...], int] = {cross.fields: cross.size - 1 for cross in schema.crosses}
         if missing := [pair for pair in pairs if pair not in kept]:
             raise SchemaMismatchError(
-                f"the data set has no crosses of {' and '.join(missing[0])}, which the model memorizes: "
+                f"the data set has no cross features of {' and '.join(missing[0])}, which the model needs: "
                 f"set {'vocabulary.crosses.pairs: all' if kept else 'vocabulary.crosses'} and encode it again"
             )
         self.pairs, self.hiding = tuple(pairs), hyper.cross_hiding
-        self.each_time = False  # whether gradients name a row as often as it was looked up
+        self.each_time = False  # whether gradients repeat a row for each lookup
         self.l2, self.learning_rate = hyper.cross_l2, hyper.cross_learning_rate  # for `training.loop.adam`
         self.keys = KeyTable(sum(kept[pair] for pair in self.pairs))
         self.weight = nn.Parameter(torch.empty(len(pairs) + self.keys.count, size).normal_(0.0, std))
         self.register_buffer("single_R", torch.zeros(len(self.weight), dtype=torch.bool), persistent=False)
         self.register_buffer("absent_R", None, persistent=False)
-        self.singles = False  # whether there are any to hide, which costs a draw per value
-        # Keys of different pairs are kept apart by adding the number of keys that the pairs before can have.
+        self.singles = False  # whether any value can be hidden, which costs a random number per value
+        # Each pair has its own key range, offset by the number of possible keys of the previous pairs.
         fields = [schema.indices(pair) for pair in self.pairs]
         sizes = [schema.fields[f].size for f in range(len(schema.fields))]
         self.bases = [0, *accumulate(sizes[a] * sizes[b] for a, b in fields)]
-        assert self.bases[-1] < 2**63, "keys fit into 64 bits"
+        assert self.bases[-1] < 2**63, "keys exceed 64 bits"
         column = {f: c for c, f in reversed(list(enumerate(schema.field_of_column)))}
         starts = schema.offsets
         shifts = [
@@ -157,7 +157,7 @@ class CrossEmbedding(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
 
     def fill(self, keys: CrossKeys) -> None:
-        """Put in the keys of the pairs, as a data set gives them."""
+        """Store the keys of the pairs, as returned by `Dataset.crosses`."""
         parts = [keys[pair] for pair in self.pairs]
         shifted = [part.key_K + base for part, base in zip(parts, self.bases, strict=False)]
         order_K = self.keys.fill(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *shifted])))
@@ -166,7 +166,7 @@ class CrossEmbedding(nn.Module):
         self.singles = bool(single_K.any())
 
     def recount(self, batches: Iterable[Tensor]) -> None:
-        """Count values anew, in a part of the rows, given as ids_BC: those in none of it are unseen now."""
+        """Recount values on a subset of the rows, given as ids_BC; values that it lacks become unseen."""
         count_R = torch.zeros(len(self.weight), dtype=torch.long, device=self.weight.device)
         for ids_BC in batches:
             count_R += torch.bincount(self._known(ids_BC).flatten(), minlength=len(count_R))
@@ -175,7 +175,7 @@ class CrossEmbedding(nn.Module):
         self.singles = bool(self.single_R.any())
 
     def rows(self, ids_BC: Tensor) -> Tensor:
-        """Row of the table for each pair, row_BP."""
+        """Table row of each pair, row_BP."""
         row_BP = self._known(ids_BC)
         hidden_BP = None if self.absent_R is None else self.absent_R[row_BP]
         if self.training and self.hiding and self.singles:
@@ -205,7 +205,7 @@ class CrossEmbedding(nn.Module):
 
 
 def fill_crosses(model: nn.Module, keys: CrossKeys) -> None:
-    """Give a model that was just built the keys of its crosses; a trained one has them in its weights."""
+    """Store the cross-feature keys in a new model; a trained model has them in its weights."""
     for module in model.modules():
         if isinstance(module, CrossEmbedding):
             module.fill(keys)

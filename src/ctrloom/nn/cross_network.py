@@ -1,4 +1,4 @@
-"""Cross networks: the input multiplied, layer by layer, with maps of itself.
+"""Cross networks: each layer multiplies the input with a linear map of the previous layer.
 
 B batch, N size of the concatenated embeddings, R rank, F fields, D embedding size, H feature maps.
 """
@@ -13,7 +13,7 @@ from ctrloom.nn.mlp import linear
 
 
 class VectorCross(nn.Module):
-    """x' = x_0 (x^T w) + b + x, layer after layer: x_BN -> (B, N) (Wang et al. 2017, Eq. 3)."""
+    """x' = x_0 (x^T w) + b + x in each layer: x_BN -> (B, N) (Wang et al. 2017, Eq. 3)."""
 
     def __init__(self, inputs: int, layers: int) -> None:
         super().__init__()
@@ -29,9 +29,9 @@ class VectorCross(nn.Module):
 
 
 class MatrixCross(nn.Module):
-    """x' = x_0 * (W x + b) + x, layer after layer: x_BN -> (B, N) (Wang et al. 2021, Eq. 1).
+    """x' = x_0 * (W x + b) + x in each layer: x_BN -> (B, N) (Wang et al. 2021, Eq. 1).
 
-    With a rank, W is U V^T with U and V of that many columns.
+    With `rank`, W is the low-rank product U V^T.
     """
 
     def __init__(self, inputs: int, layers: int, rank: int | None = None) -> None:
@@ -52,9 +52,9 @@ class MatrixCross(nn.Module):
 
 
 class CompressedInteractions(nn.Module):
-    """x^k_h = sum_ij W^kh_ij x^(k-1)_i * x^0_j, layer after layer, each summed over the embedding.
+    """x^k_h = sum_ij W^kh_ij x^(k-1)_i * x^0_j in each layer, sum-pooled over the embedding.
 
-    emb_BFD -> (B, H of all layers) (Lian et al. 2018, Eq. 6 and 7; without activation, which did best there).
+    emb_BFD -> (B, H of all layers) (Lian et al. 2018, Eq. 6 and 7; no activation, the best variant there).
     """
 
     def __init__(self, fields: int, maps: Sequence[int]) -> None:
@@ -71,5 +71,5 @@ class CompressedInteractions(nn.Module):
         for layer in layers:
             maps_BDH = layer((maps_BDH.unsqueeze(3) * first_BD1F).flatten(2))
             pooled.append(maps_BDH.sum(1))
-        # Of the last layer only the sums are needed, which are maps of the products' sums.
+        # The last layer is only needed pooled, so pool its products before the linear map.
         return torch.cat([*pooled, last((maps_BDH.mT @ emb_BFD.mT).flatten(1))], 1)

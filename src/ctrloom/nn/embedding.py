@@ -15,13 +15,13 @@ from ctrloom.schema import Schema
 
 
 class FieldEmbedding(nn.Module):
-    """Embeds every field with rows of one table: (ids_BC, factors_BC) -> emb_BFD.
+    """Embeds all fields with one table: (ids_BC, factors_BC) -> emb_BFD.
 
-    A field is the sum over its columns of factor * row: one row for a token, the scaled value times a row
-    for a number, and the mean of its rows for several values (AutoInt, Eq. 2-4).
+    A field's embedding is the sum over its columns of factor * row: a row for a categorical value, the
+    scaled value times a row for a number, and the mean of rows for a multivalued field (AutoInt, Eq. 2-4).
 
     Args:
-        schema: gives the table's size and which columns belong to which field.
+        schema: size of the table and the field of each column.
         size: D.
         std: standard deviation of a normal initialisation; None for AutoFIS' Xavier over the whole table,
             uniform within sqrt(6 / (V + D)).
@@ -32,8 +32,8 @@ class FieldEmbedding(nn.Module):
     def __init__(self, schema: Schema, size: int, std: float | None = None) -> None:
         super().__init__()
         self.fields = len(schema.fields)
-        self.row_wise = False  # whether gradients name the touched rows alone; the optimizer says so
-        self.each_time = False  # and whether as often as they were looked up
+        self.row_wise = False  # whether gradients are sparse; set with the optimizer
+        self.each_time = False  # whether sparse gradients repeat a row for each lookup
         self.row_widths = [size] * self.fields  # weights of one id, by field
         self.weight = nn.Parameter(torch.empty(schema.table_size, size))
         self.register_buffer("field_of_column_C", torch.tensor(schema.field_of_column), persistent=False)
@@ -55,20 +55,21 @@ class FieldEmbedding(nn.Module):
         return emb_BFD.index_add(1, self.field_of_column_C, emb_BCD)
 
     def rows(self, ids_BC: Tensor) -> Tensor:
-        """The table's row of each id, emb_BCD."""
+        """Table row of each id, emb_BCD."""
         if self.row_wise:
             return touched_rows(self.weight, ids_BC, self.each_time)
         return all_rows(self.weight, ids_BC)
 
 
 class KeptEmbedding(FieldEmbedding):
-    """Embeds every field with some of the D positions; the others are zero and have no weights.
+    """Embeds each field in a subset of the D positions; the others are zero and have no weights.
 
-    One flat vector holds the rows of all fields, each as long as its field has positions (AIM, section 3.4).
+    One flat vector holds the rows of all fields, whose width is the field's number of kept positions (AIM,
+    section 3.4).
 
     Args:
-        schema, size, std: as of `FieldEmbedding`; weights begin as those of the whole table would.
-        positions: of each field the positions that are kept, ascending.
+        schema, size, std: as in `FieldEmbedding`; weights are initialised as in the full table.
+        positions: kept positions of each field, ascending.
     """
 
     column_K: Tensor
@@ -85,8 +86,8 @@ class KeptEmbedding(FieldEmbedding):
             kept_FD[field, list(places)] = True
         sizes_F = torch.tensor([field.size for field in schema.fields])
         self.weight = nn.Parameter(self.weight.detach()[kept_FD.repeat_interleave(sizes_F, 0)])
-        # The value that id v has at kept position number r of its field is weight[v * width + shift], with
-        # shift = (weights of the fields before) - (ids of the fields before) * width + r.
+        # Id v has at the r-th kept position of its field the value weight[v * width + shift], with
+        # shift = (weights of previous fields) - (ids of previous fields) * width + r.
         width_F = kept_FD.sum(1)
         self.row_widths = width_F.tolist()
         before_F = (sizes_F * width_F).cumsum(0) - sizes_F * width_F
@@ -105,7 +106,7 @@ class KeptEmbedding(FieldEmbedding):
             self.register_buffer(name, value_K, persistent=False)
 
     def rows(self, ids_BC: Tensor) -> Tensor:
-        """The row of each id with zeros where a position was dropped, emb_BCD."""
+        """Row of each id, zero at dropped positions, emb_BCD."""
         batch, columns = ids_BC.shape
         index_BK = ids_BC.long().index_select(1, self.column_K) * self.width_K + self.shift_K
         kept_BK = self.weight.index_select(0, index_BK.flatten()).view(batch, -1)

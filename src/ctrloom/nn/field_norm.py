@@ -14,15 +14,15 @@ from ctrloom.nn.norm import moments
 
 
 class FieldNorm(nn.Module):
-    """Batch norm without scale over the fields, times the strength of an edge: x_BEFD -> (B, E, F, D).
+    """Batch norm without affine parameters over the fields, times an edge's strength: x_BEFD -> (B, E, F, D).
 
-    It is what `BatchNorm1d(F, affine=False)` does for each edge, which takes twice the time on a CPU when
-    embeddings are short.
+    Equivalent to `BatchNorm1d(F, affine=False)` per edge, which takes twice as long on a CPU for small
+    embeddings.
 
     Args:
-        edges: E, or 1 where all edges have the same input.
+        edges: E, or 1 if all edges have the same input.
         fields: F.
-        momentum: share of the last batch in the running statistics.
+        momentum: weight of the current batch in the running statistics.
         eps: added to the variance.
     """
 
@@ -44,7 +44,7 @@ class FieldNorm(nn.Module):
             self._remember(mean_EF, variance_EF, whole)
             return _scaled(x_BEFD, mean_EF, (variance_EF + self.eps).rsqrt(), strength_E)
         with torch.no_grad():
-            # Half precision does not hold a variance.
+            # Half precision is too coarse for a variance.
             dtype = torch.promote_types(x_BEFD.dtype, torch.float32)
             mean_EF = x_BEFD.mean(0, dtype=dtype).mean(-1)
             square_EF = x_BEFD.square().mean(0, dtype=dtype).mean(-1)
@@ -61,23 +61,23 @@ class FieldNorm(nn.Module):
 
 
 def _scaled(x_BEFD: Tensor, mean_EF: Tensor, rate_EF: Tensor, strength_E: Tensor | None) -> Tensor:
-    """(x - mean) * rate, times the strength, with the bytes of x passed once."""
+    """(x - mean) * rate * strength in one pass over x."""
     scale_EF = rate_EF if strength_E is None else rate_EF * strength_E.unsqueeze(1)
-    # With one factor per entry a product takes half the time that it takes with factors (E, F, 1).
+    # One factor per entry takes half the time of broadcasting factors of shape (E, F, 1).
     scale_EK, shift_EK = _per_entry(x_BEFD, scale_EF, -scale_EF * mean_EF)
     return torch.addcmul(shift_EK, x_BEFD.flatten(2), scale_EK).unflatten(2, x_BEFD.shape[2:])
 
 
 def _per_entry(x_BEFD: Tensor, *factors_EF: Tensor) -> Sequence[Tensor]:
-    """Factors of fields as factors (E, K) of entries, of the type of x."""
+    """Expand factors per field to factors per entry, (E, K), in the dtype of x."""
     return torch.stack(factors_EF).repeat_interleave(x_BEFD.shape[3], 2).to(x_BEFD.dtype).unbind()
 
 
 class _Normalised(torch.autograd.Function):
-    """s (x - m) r with r = (v + eps)^-1/2, where m and v are the mean and the variance of the batch itself.
+    """s (x - m) r with r = (v + eps)^-1/2, where m and v are the batch's own mean and variance.
 
-    Written down once, its gradient takes half the passes over x that those of its terms take: with g of the
-    output, n entries to a mean, and sums over all of them and over the edges that share x,
+    The fused gradient takes half the passes over x that autograd takes. With the output's gradient g, n
+    entries per mean, and sums over them and over the edges that share x,
 
         ds = r sum g (x - m)
         dx = s r g + a (x - m) - r sum(s g) / n    with a = -r^3 sum(s g (x - m)) / n

@@ -1,7 +1,7 @@
-"""AIM's interaction functions: how the fields of one interaction are combined (AIM, section 4.2.3).
+"""AIM's interaction functions, which combine the fields of an interaction (AIM, section 4.2.3).
 
 B batch, F fields, D embedding size, P interactions of one order and function, O order, E size of a product
-before it is summed: D, or 1 for `outer`.
+before summation: D, or 1 for `outer`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ctrloom.nn.embedding import FieldEmbedding, KeptEmbedding
 from ctrloom.nn.interactions import products
 from ctrloom.schema import Schema
 
-KERNEL_STD = 1e-3  # of the published code; a kernel grows from there as fast as its optimizer goes
+KERNEL_STD = 1e-3  # from the published code
 
 
 class Inner(nn.Module):
@@ -35,12 +35,12 @@ class Inner(nn.Module):
         return x_BP
 
     def unsummed(self, emb_BFD: Tensor) -> Tensor:
-        """Products (B, P, E) whose sums over E are the values."""
+        """Products (B, P, E); the values are their sums over E."""
         return reduce(torch.mul, (emb_BFD.index_select(1, fields_P) for fields_P in self.fields_OP))
 
 
 class VectorKernel(Inner):
-    """sum_d phi_d times the product of the fields' embeddings, phi a vector per interaction."""
+    """sum_d phi_d times the product of the fields' embeddings, with a vector phi per interaction."""
 
     def __init__(self, interactions: Sequence[tuple[int, ...]], fields: int, size: int) -> None:
         super().__init__(interactions, fields, size)
@@ -56,9 +56,9 @@ class VectorKernel(Inner):
 
 
 class ScalarKernel(Inner):
-    """phi times the inner product, phi a number per interaction.
+    """phi times the inner product, with a scalar phi per interaction.
 
-    Batch norm takes the scale away again: what sets it apart from `inner` is its sign and its own table.
+    Batch norm removes the scale of phi, so it differs from `inner` only in its sign and its own table.
     """
 
     def __init__(self, interactions: Sequence[tuple[int, ...]], fields: int, size: int) -> None:
@@ -75,9 +75,9 @@ class ScalarKernel(Inner):
 
 
 class Outer(nn.Module):
-    """Product over the places of u_place . e: an outer product of rank 1.
+    """Product of u_o . e_o over the fields of an interaction: an outer product with a rank-1 kernel.
 
-    One u per place in the interaction, shared by all interactions of an order.
+    There is one vector u_o per position in the interaction, shared by all interactions of an order.
     """
 
     fields_OP: Tensor
@@ -91,7 +91,7 @@ class Outer(nn.Module):
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """Values x_BP."""
-        places = (emb_BFD @ self.weight_OD.T).unbind(2)  # per place (B, F)
+        places = (emb_BFD @ self.weight_OD.T).unbind(2)  # (B, F) per position
         chosen = (p_BF.index_select(1, f_P) for p_BF, f_P in zip(places, self.fields_OP, strict=True))
         return reduce(torch.mul, chosen)
 
@@ -109,14 +109,14 @@ LAYERS: dict[Function, type[Inner] | type[Outer]] = {
 
 
 class FunctionInteractions(nn.Module):
-    """All interactions of an architecture, each by its function; keys are `<order>_<function>`.
+    """All interactions of an architecture with their functions; keys are `<order>_<function>`.
 
-    Every order and function has an embedding table of its own ("function-wise embeddings", AIM section 3.3);
-    with `shared` an order has one for all functions, the paper's ablation. A field that no interaction of a
-    table uses has no rows in it, and one with `positions` in the architecture has these alone.
+    Every order and function has its own embedding table ("function-wise embeddings", AIM section 3.3); with
+    `shared`, all functions of an order use one, as in the paper's ablation. A table has no rows for fields
+    that none of its interactions uses, and only the kept positions of fields listed in `positions`.
 
     Raises:
-        ValueError: a function that is none of AIM's, or positions that do not fit the settings.
+        ValueError: a function that AIM does not support, or positions that conflict with the settings.
     """
 
     def __init__(
@@ -145,11 +145,11 @@ class FunctionInteractions(nn.Module):
         return {name: table(ids_BC, factors_BC) for name, table in self.tables.items()}
 
     def forward(self, emb: dict[str, Tensor]) -> dict[str, Tensor]:
-        """x_BP per order and function; empty when the architecture keeps nothing."""
+        """x_BP per order and function; empty if the architecture has no interactions."""
         return {key: layer(emb[self._table(key)]) for key, layer in self.functions.items()}
 
     def unsummed(self, emb: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Products (B, P, E) per order and function, whose sums over E are the values."""
+        """Products (B, P, E) per order and function; the values are their sums over E."""
         return {
             key: layer.unsummed(emb[self._table(key)])  # type: ignore[operator]
             for key, layer in self.functions.items()
@@ -175,16 +175,16 @@ def _kernel(*shape: int) -> nn.Parameter:
 def _check(architecture: Architecture, size: int, shared: bool) -> None:
     if unknown := {i.function for i in architecture.interactions} - set(LAYERS):
         raise ValueError(
-            f"AIM has no interaction function {min(unknown)!r}; it models {', '.join(LAYERS)}, "
-            "so build it from an architecture that AIM or AutoFIS found"
+            f"AIM does not support the interaction function {min(unknown)!r}, only {', '.join(LAYERS)}; "
+            "use an architecture found by AIM or AutoFIS"
         )
     if architecture.positions and architecture.embedding_size != size:
         raise ValueError(
-            f"models.aim.embedding_size: is {size}, but the architecture keeps positions of embeddings of "
+            f"models.aim.embedding_size: is {size}, but the architecture was searched with embeddings of "
             f"size {architecture.embedding_size}; use that size"
         )
     if architecture.positions and shared:
         raise ValueError(
-            "models.aim.shared_embeddings: functions that share a table cannot keep positions of their own; "
+            "models.aim.shared_embeddings: cannot be combined with embedding positions per function; "
             "search with search.search_embeddings: false"
         )

@@ -1,4 +1,4 @@
-"""What joins two streams of a network, and what parts their inputs.
+"""Feature gates and bilinear fusion of two-stream networks.
 
 B batch, F fields, D embedding size, C fields of context, K heads, H outputs of a stream, N size of an input.
 """
@@ -14,7 +14,7 @@ from ctrloom.nn.mlp import linear
 class FeatureGate(nn.Module):
     """2 sigmoid(MLP(context)) on the concatenated embeddings: emb_BFD -> x_BN (Mao et al. 2023).
 
-    The context is the embeddings of some fields; without any, a vector that is learned.
+    The context is the embeddings of some fields, or a learned vector if there are none.
     """
 
     def __init__(self, fields: int, size: int, context: Sequence[int], hidden: int) -> None:
@@ -31,7 +31,7 @@ class FeatureGate(nn.Module):
 
 
 class BilinearFusion(nn.Module):
-    """b + w^T x + w'^T x' + sum_k x_k^T W_k x'_k over the heads' shares of x and x': -> (B,)."""
+    """b + w^T x + w'^T x' + sum_k x_k^T W_k x'_k over K heads, which split x and x': -> (B,)."""
 
     def __init__(self, inputs: int, second_inputs: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Products of selected fields, and the gates that weigh them.
+"""Products of selected fields, and trainable gates on them.
 
 B batch, F fields, D embedding size, P interactions of one order, Q cores.
 """
@@ -22,7 +22,7 @@ from ctrloom.nn.norm import BatchNorm
 from ctrloom.nn.precision import of_products
 from ctrloom.schema import Schema
 
-CORES = 64  # multiplied with the embeddings at once
+CORES = 64  # cores per batched matrix product
 
 
 def pair_sum(emb_BFD: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def pair_sum(emb_BFD: Tensor) -> Tensor:
 
 
 class _PairSum(torch.autograd.Function):
-    """(|s|^2 - sum_f |e_f|^2) / 2 with s = sum_f e_f, whose gradient s - e_f takes one pass over memory."""
+    """(|s|^2 - sum_f |e_f|^2) / 2 with s = sum_f e_f; computes its gradient s - e_f in one pass."""
 
     @staticmethod
     def forward(ctx: Any, emb_BFD: Tensor) -> Tensor:
@@ -53,9 +53,9 @@ class _PairSum(torch.autograd.Function):
 
 
 class _PairDots(torch.autograd.Function):
-    """Entries of E E^T, whose gradient is one product too: the entries' own, in both places, times E.
+    """Entries of E E^T; the gradient is also one product: the symmetric matrix of their gradients, times E.
 
-    Entries are picked at the precision of E, which on a CPU is several times as fast as in halves.
+    Entries are gathered in the dtype of E, which on a CPU is several times faster than in half precision.
     """
 
     @staticmethod
@@ -72,11 +72,11 @@ class _PairDots(torch.autograd.Function):
 
 
 class Selected(nn.Module):
-    """Values of tuples by a kernel, from emb_BFD; None where no kernel takes them.
+    """Values of tuples, from emb_BFD, computed by a GPU kernel; None if no kernel supports them.
 
     Args:
         tuples: fields of each tuple.
-        places: of each tuple its core's fields and its other field.
+        places: each tuple as the fields of its core and its remaining field.
         fields: F.
     """
 
@@ -88,7 +88,7 @@ class Selected(nn.Module):
     ) -> None:
         super().__init__()
         self.tuples, self.places, self.fields = list(tuples), list(places), fields
-        self.tiles: tuple[Any, Any] | None = None  # where embeddings are, once a kernel needs them
+        self.tiles: tuple[Any, Any] | None = None  # built on the device of the embeddings on first use
 
     def forward(self, emb_BFD: Tensor) -> Tensor | None:
         """x_BP."""
@@ -115,7 +115,7 @@ class PairProducts(nn.Module):
     def __init__(self, pairs: Sequence[tuple[int, ...]], fields: int) -> None:
         super().__init__()
         position_P = torch.tensor([i * fields + j for i, j in pairs], dtype=torch.long)
-        pair_FF = torch.full((fields, fields), len(pairs))  # a pair's number in both its places; else P
+        pair_FF = torch.full((fields, fields), len(pairs))  # pair index at (i, j) and (j, i); else P
         for p, (i, j) in enumerate(pairs):
             pair_FF[i, j] = pair_FF[j, i] = p
         self.register_buffer("position_P", position_P, persistent=False)
@@ -124,24 +124,24 @@ class PairProducts(nn.Module):
         self.selected = Selected(pairs, [((i,), j) for i, j in pairs], fields)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
-        """<e_i, e_j> for each pair; one batched matrix product, no B x P x D tensor."""
+        """<e_i, e_j> for each pair, by one batched matrix product without a B x P x D tensor."""
         if (x_BP := self.selected(emb_BFD)) is not None:
             return x_BP
         dots_BP: Tensor = _PairDots.apply(emb_BFD, self.position_P, self.pair_FF)
         return dots_BP
 
     def total(self, emb_BFD: Tensor) -> Tensor:
-        """Sum over the pairs (B,), in closed form where all pairs are there."""
+        """Sum over the pairs (B,), in closed form if the pairs are complete."""
         return pair_sum(emb_BFD) if self.complete else self(emb_BFD).sum(1)
 
 
 class TupleProducts(nn.Module):
-    """Sums over the embedding of the product of three or more fields: emb_BFD -> (B, P).
+    """Products of three or more fields, summed over the embedding: emb_BFD -> (B, P).
 
-    A tuple is a core of all its fields but one, and that one. Tuples with the same core share its product,
-    and one batched matrix product of cores and embeddings gives the values of many: no B x P x D tensor.
-    Tuples that extend a few strong ones have few cores (AIM, Algorithm 1); all tuples of an order have their
-    beginnings as cores.
+    A tuple is split into a core of all fields but one, and that field. Tuples with the same core share its
+    product, and a batched matrix product of cores and embeddings gives many values without a B x P x D
+    tensor. Tuples that extend a few strong ones have few cores (AIM, Algorithm 1); if all tuples of an order
+    are present, the cores are their prefixes.
     """
 
     place_P: Tensor
@@ -157,7 +157,7 @@ class TupleProducts(nn.Module):
         cores, drawn = sorted(extended), []
         at = {p: (core, field) for core in cores for field, p in extended[core]}
         self.selected = Selected(tuples, [at[p] for p in range(len(tuples))], fields)
-        self.lowest: list[int] = []  # per block the first field that is joined to a core
+        self.lowest: list[int] = []  # per block, the lowest field that is multiplied with a core
         for block, start in enumerate(range(0, len(cores), CORES)):
             here = cores[start : start + CORES]
             members = [(q, field, p) for q, core in enumerate(here) for field, p in extended[core]]
@@ -185,7 +185,7 @@ class TupleProducts(nn.Module):
         return value_BQF.flatten(1).index_select(1, self.get_buffer(f"position_{block}"))
 
     def _unkept_values(self, emb_BFD: Tensor, block: int) -> Tensor:
-        """The same; the cores, which can be many, are worked out again for the gradient."""
+        """As `_values`, but recomputes the cores, which can be many, in the backward pass."""
         x_BP: Tensor = checkpoint(self._values, emb_BFD, block, use_reentrant=False, preserve_rng_state=False)
         return x_BP
 
@@ -196,7 +196,7 @@ class TupleProducts(nn.Module):
 
 
 def products(interactions: Sequence[tuple[int, ...]], fields: int) -> PairProducts | TupleProducts:
-    """The layer for interactions of one order, given as tuples of field positions."""
+    """The layer for interactions of one order, given as tuples of field indices."""
     layer = PairProducts if len(interactions[0]) == 2 else TupleProducts
     return layer(interactions, fields)
 
@@ -204,8 +204,8 @@ def products(interactions: Sequence[tuple[int, ...]], fields: int) -> PairProduc
 class Gates(nn.Module):
     """One trainable weight per interaction on its batch-normalised value: x_BP -> (B,).
 
-    The batch norm has neither scale nor shift, so that the size of a gate says how strong its interaction
-    is (AutoFIS, Eq. 12); eps and momentum are those of the published code, and they matter: pairs of small
+    Batch norm has no scale or shift, so that the magnitude of a gate measures the strength of its interaction
+    (AutoFIS, Eq. 12). Eps and momentum are those of the published code; they matter, as pairs of small
     variance stay attenuated.
     """
 
@@ -227,8 +227,7 @@ class Gates(nn.Module):
 class Interactions(nn.Module):
     """Values of all interactions of an architecture: {order: x_BP}.
 
-    Pairs are products of the embeddings that the model already has; every higher order has an embedding
-    table of its own (AutoFIS' published code).
+    Pairs use the model's embeddings; each higher order has its own embedding table (AutoFIS' published code).
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, size: int, std: float | None) -> None:
@@ -241,7 +240,7 @@ class Interactions(nn.Module):
         self.tables = nn.ModuleDict({str(o): FieldEmbedding(schema, size, std) for o in orders if o > 2})
 
     def forward(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> dict[str, Tensor]:
-        """x_BP per order; empty when the architecture keeps nothing."""
+        """x_BP per order; empty if the architecture has no interactions."""
         emb = self._embeddings(emb_BFD, ids_BC, factors_BC)
         return {order: product(emb[order]) for order, product in self.products.items()}
 

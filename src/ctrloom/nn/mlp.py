@@ -12,7 +12,7 @@ from ctrloom.nn.precision import of_products
 
 
 class Linear(nn.Linear):
-    """torch's linear map; in halves on a GPU, with widths that tensor cores take."""
+    """torch's linear layer; in bfloat16 on a GPU it uses a kernel that pads widths for tensor cores."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Outputs, (..., M)."""
@@ -20,7 +20,7 @@ class Linear(nn.Linear):
 
 
 def _by_kernel(modules: Iterable[nn.Module], x: Tensor) -> Tensor | None:
-    """Linear maps and what stands between them; None where no kernel takes it."""
+    """Apply linear layers, with others in between, by a fused kernel; None if it does not support them."""
     first, *others = modules
     if x.dim() != 2 or of_products(x) is not torch.bfloat16 or not kernels.usable(next(first.parameters())):
         return None
@@ -43,7 +43,7 @@ def _by_kernel(modules: Iterable[nn.Module], x: Tensor) -> Tensor | None:
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    """A linear map with Xavier's uniform initialisation."""
+    """A linear layer with Xavier uniform initialisation."""
     layer = Linear(inputs, outputs, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     return layer
@@ -58,9 +58,9 @@ def hidden_layers(
 ) -> nn.Sequential:
     """Hidden layers with ReLU: (B, inputs) -> (B, hidden[-1]).
 
-    With batch norm a hidden layer is linear without bias, norm without scale, bias, ReLU, dropout
-    (AutoFIS' code); batch norm's own shift serves as the bias and its scale stays as it is. With layer norm,
-    which has scale and shift, it is linear, norm, ReLU, dropout (OptInter's code).
+    With batch norm, a hidden layer is linear without bias, batch norm without scale, bias, ReLU, dropout
+    (AutoFIS' code). With layer norm, which has scale and shift, it is linear, norm, ReLU, dropout
+    (OptInter's code).
     """
     layers: list[nn.Module] = []
     for width in hidden:
@@ -95,14 +95,14 @@ class MLP(nn.Module):
 
 
 def perceptron(inputs: int, hyper: Hyperparameters) -> MLP:
-    """The perceptron that a model's settings ask for."""
+    """An MLP with a model's hyperparameters."""
     return MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm)
 
 
 class Dropout(nn.Module):
-    """Dropout that spends one random byte a value: half the time of torch's on the CPU.
+    """Dropout with one random byte per value, which takes half the time of torch's on a CPU.
 
-    The share of zeros is `p` rounded to a 256th, and the scale is made for that share.
+    `p` is rounded to a multiple of 1/256, and the scale is that of the rounded value.
     """
 
     def __init__(self, p: float) -> None:
@@ -110,7 +110,7 @@ class Dropout(nn.Module):
         self.dropped = min(round(p * 256), 255)
 
     def forward(self, x_BH: Tensor) -> Tensor:
-        """Zero a random share of the values and scale up the others, in training only."""
+        """Zero random values and scale up the others, in training only."""
         if not self.training or not self.dropped:
             return x_BH
         words = torch.empty((x_BH.numel() + 7) // 8, dtype=torch.int64, device=x_BH.device)
@@ -120,7 +120,7 @@ class Dropout(nn.Module):
 
 
 class BiasedNorm(nn.Module):
-    """Batch norm without scale, then a trainable bias."""
+    """Batch norm without scale, followed by a trainable bias."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Batch norm whose batch may be spread over several processes.
+"""Batch norm with statistics synchronized over processes.
 
 B batch, K channels, R processes.
 """
@@ -10,7 +10,7 @@ from ctrloom import distributed
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """torch's batch norm of x_BK; in training its statistics are those of the batch of all processes."""
+    """torch's batch norm of x_BK, with the statistics of the global batch in training."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -33,12 +33,12 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 def moments(x: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance of the batch of all processes, and the number of values that each of them is of.
+    """Mean and variance over the global batch, and the number of values per channel.
 
-    Each process tells what it has, from which all work out the whole (Chan, Golub and LeVeque 1979): nothing
-    is lost where a mean is much larger than its deviation. A process may have no rows.
+    Combines the moments of all processes (Chan, Golub and LeVeque 1979), which stays accurate if a mean is
+    much larger than its deviation. A process may have no rows.
     """
-    x = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision does not hold a variance
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision is too coarse for a variance
     sum_K = x.sum(over, keepdim=True)
     count = x.numel() // sum_K.numel()
     mean_K = sum_K / max(1, count)
@@ -46,7 +46,7 @@ def moments(x: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     number, processes = distributed.rank_and_world_size()
     own_X = torch.cat([x.new_full((1,), count), mean_K.flatten(), square_K.flatten()])
     others_X = own_X.new_zeros(own_X.shape)
-    # A sum of what each puts into its own row, so that gradients find their way back.
+    # An all-gather as a sum of one row per process, which is differentiable.
     every_RX = distributed.all_reduce(
         torch.stack([own_X if r == number else others_X for r in range(processes)])
     )

@@ -1,7 +1,7 @@
 """AutoPI's six operators, each between two nodes of a cell (AutoPI, section 4.2.2).
 
-An operator is built for E edges that leave the same node, each with weights of its own, and maps x_BFD to
-(B, E, F, D). So what the edges share, such as the products of FM, is computed once.
+An operator is built for E outgoing edges of one node, each with its own weights, and maps x_BFD to
+(B, E, F, D). Whatever the edges share, such as the products of FM, is computed once.
 
 B batch, E edges, F fields, D embedding size, P pairs, R reduced fields.
 """
@@ -18,7 +18,7 @@ from ctrloom.nn.interactions import PairProducts
 
 
 class Shape(NamedTuple):
-    """What a node holds, and the sizes that the paper leaves open."""
+    """Shape of a node, and the sizes that the paper does not specify."""
 
     fields: int
     size: int
@@ -27,14 +27,14 @@ class Shape(NamedTuple):
 
 
 class Skip(nn.Module):
-    """X. In a search noise of 0.03 standard deviations can make it less easy to learn with (section 5.1)."""
+    """X. A search can add noise of 0.03 standard deviations, so that skips do not dominate (section 5.1)."""
 
     def __init__(self, shape: Shape, edges: int) -> None:
         super().__init__()
         self.noise = 0.0
 
     def forward(self, x_BFD: Tensor) -> Tensor:
-        """The input itself, (B, 1, F, D): it is the same for all edges."""
+        """The input, (B, 1, F, D), as it is the same for all edges."""
         if self.training and self.noise and len(x_BFD):
             x_BFD = x_BFD + self.noise * x_BFD.detach().std() * torch.randn_like(x_BFD)
         return x_BFD.unsqueeze(1)
@@ -50,7 +50,7 @@ class SENet(nn.Module):
         self.excite_ERF = _xavier(edges, reduced, shape.fields)
 
     def forward(self, x_BFD: Tensor) -> Tensor:
-        """Fields, each weighted by what all fields say."""
+        """Fields, reweighted by the context of all fields."""
         z_BF = x_BFD.mean(-1)
         squeezed_EBR = torch.relu(z_BF @ self.squeeze_EFR)
         weight_BEF = torch.relu(squeezed_EBR @ self.excite_ERF).transpose(0, 1).contiguous()
@@ -58,7 +58,7 @@ class SENet(nn.Module):
 
 
 class Attention(nn.Module):
-    """ReLU(multi-head self-attention + W x) over the fields, as AutoInt's Eq. 5-8 have it."""
+    """ReLU(multi-head self-attention + W x) over the fields (AutoInt, Eq. 5-8)."""
 
     def __init__(self, shape: Shape, edges: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Attention(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x_BFD: Tensor) -> Tensor:
-        """Every field as a mixture of all fields."""
+        """Attended fields, (B, E, F, D)."""
         return torch.stack([layer(x_BFD) for layer in self.layers], 1)
 
 
@@ -81,12 +81,12 @@ class FM(nn.Module):
         self.weight = _dense(len(pairs), edges, shape)
 
     def forward(self, x_BFD: Tensor) -> Tensor:
-        """Every entry as a mixture of all inner products."""
+        """Linear maps of all inner products, (B, E, F, D)."""
         return torch.relu(self.products(x_BFD) @ self.weight).unflatten(1, self.shape)
 
 
 class SLP(nn.Module):
-    """ReLU(x W) with x all fields side by side."""
+    """ReLU(x W) with x the concatenation of all fields."""
 
     def __init__(self, shape: Shape, edges: int) -> None:
         super().__init__()
@@ -94,12 +94,12 @@ class SLP(nn.Module):
         self.weight = _dense(shape.fields * shape.size, edges, shape)
 
     def forward(self, x_BFD: Tensor) -> Tensor:
-        """Every entry as a mixture of all entries."""
+        """Linear maps of all entries, (B, E, F, D)."""
         return torch.relu(x_BFD.flatten(1) @ self.weight).unflatten(1, self.shape)
 
 
 class Conv(nn.Module):
-    """ReLU(W x): F kernels of size F x 1 x 1, which mix the fields position by position."""
+    """ReLU(W x): F kernels of size F x 1 x 1, which mix the fields at each embedding position."""
 
     def __init__(self, shape: Shape, edges: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Conv(nn.Module):
         self.weight_EFF = _xavier(edges, shape.fields, shape.fields)
 
     def forward(self, x_BFD: Tensor) -> Tensor:
-        """Every field as a mixture of all fields, the same for all positions."""
+        """Linear maps of the fields, the same at all positions, (B, E, F, D)."""
         kernels = self.weight_EFF.flatten(0, 1).unsqueeze(-1)
         return torch.relu(nn.functional.conv1d(x_BFD, kernels)).unflatten(1, self.shape)
 
@@ -123,12 +123,12 @@ _OPERATORS: dict[Operator, type[nn.Module]] = {
 
 
 def operator(name: Operator, shape: Shape, edges: int = 1) -> nn.Module:
-    """The operator of that name for `edges` edges that leave one node: x_BFD -> (B, E, F, D)."""
+    """Build an operator for the `edges` outgoing edges of one node: x_BFD -> (B, E, F, D)."""
     return _OPERATORS[name](shape, edges)
 
 
 def _xavier(edges: int, rows: int, columns: int) -> nn.Parameter:
-    """One matrix per edge, each initialised by itself."""
+    """One matrix per edge, each initialised separately."""
     weight = torch.empty(edges, rows, columns)
     for matrix in weight:
         nn.init.xavier_uniform_(matrix)
@@ -136,5 +136,5 @@ def _xavier(edges: int, rows: int, columns: int) -> nn.Parameter:
 
 
 def _dense(inputs: int, edges: int, shape: Shape) -> nn.Parameter:
-    """The matrices of all edges side by side, so that one product serves them: (inputs, E F D)."""
+    """The concatenated matrices of all edges, for a single product: (inputs, E F D)."""
     return nn.Parameter(_xavier(edges, inputs, shape.fields * shape.size).transpose(0, 1).flatten(1).detach())

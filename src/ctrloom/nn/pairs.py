@@ -1,7 +1,7 @@
 """Layers over selected pairs of fields, beyond inner products.
 
 B batch, F fields, D embedding size, P pairs, H hidden, S vectors per id.
-What is needed for each pair is laid out with P first, so that gathering and products run over whole blocks.
+Tensors per pair have P first, so that gathers and products run over contiguous blocks.
 """
 
 import math
@@ -20,7 +20,7 @@ Pairs = Sequence[tuple[int, ...]]
 
 
 def _matrices(pairs: int, inputs: int, outputs: int) -> nn.Parameter:
-    """One matrix per pair, each with Xavier's uniform initialisation."""
+    """One matrix per pair, each with Xavier uniform initialisation."""
     bound = math.sqrt(6 / (inputs + outputs))
     return nn.Parameter(torch.empty(pairs, inputs, outputs).uniform_(-bound, bound))
 
@@ -45,8 +45,8 @@ class Sides(nn.Module):
 class FieldAwareProducts(nn.Module):
     """<v_i for field j, v_j for field i> of each pair: (ids_BC, factors_BC) -> (B, P) (Juan et al. 2016).
 
-    An id has one vector for each partner of its field, so a table shrinks with the selection: it is as wide
-    as the field with most partners needs.
+    An id has one vector per partner of its field; the table has the width of the field with the most
+    partners, so it shrinks with the selection.
     """
 
     left_P: Tensor
@@ -84,7 +84,7 @@ class KernelProducts(nn.Module):
         return (torch.bmm(left_PBD, self.kernel_PDD) * right_PBD).sum(-1).T
 
     def total(self, emb_BFD: Tensor) -> Tensor:
-        """Sum over the pairs (B,): x^T W x with the kernels as blocks of W, faster where pairs are many."""
+        """Sum over the pairs (B,); as x^T W x with the kernels as blocks of W if there are many pairs."""
         if not self.many:
             return self(emb_BFD).sum(1)
         _, fields, size = emb_BFD.shape
@@ -95,9 +95,9 @@ class KernelProducts(nn.Module):
 
 
 class PairNetworks(nn.Module):
-    """A small network for each pair over [v_i, v_j, v_i * v_j]: emb_BFD -> (B, P, H) (Qu et al. 2018).
+    """A small MLP per pair on [v_i, v_j, v_i * v_j]: emb_BFD -> (B, P, H) (Qu et al. 2018).
 
-    A layer is linear, layer norm, bias, ReLU; the layers of all pairs are one batched matrix product.
+    A layer is linear, layer norm, bias, ReLU, computed for all pairs by one batched matrix product.
     """
 
     def __init__(self, pairs: Pairs, size: int, hidden: Sequence[int]) -> None:
@@ -151,7 +151,7 @@ class BiInteraction(nn.Module):
         self.complete = len(pairs) == fields * (fields - 1) // 2
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
-        """The sum: O(F D) in closed form where all pairs are there (Eq. 4), else each v_i * sum_j v_j."""
+        """The sum, in O(F D) if the pairs are complete (Eq. 4), otherwise by v_i * sum_j v_j."""
         if self.complete:
             return 0.5 * (emb_BFD.sum(1).square() - emb_BFD.square().sum(1))
         return (emb_BFD * (self.partner_FF @ emb_BFD)).sum(1)

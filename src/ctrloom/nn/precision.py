@@ -1,6 +1,6 @@
-"""The precision of matrix products, for what is to be handed to them without another pass.
+"""The dtype of matrix products under autocast, to prepare their inputs without an extra pass.
 
-B batch, X inputs in all.
+B batch, X total input size.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def of_products(x: Tensor) -> torch.dtype:
-    """The type in which products with x are taken: autocast's where that is on."""
+    """The dtype of matrix products with x: autocast's if enabled."""
     device = x.device.type
     if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
         return x.dtype
@@ -18,6 +18,6 @@ def of_products(x: Tensor) -> torch.dtype:
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """What a perceptron takes, side by side in the precision of its products: (B, X)."""
+    """Concatenate the inputs of an MLP in the dtype of its products: (B, X)."""
     kind = of_products(parts[0])
     return torch.cat([part.flatten(1).to(kind) for part in parts], 1)

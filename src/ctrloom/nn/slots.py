@@ -1,4 +1,4 @@
-"""What OptInter's perceptron reads for each pair of fields.
+"""The inputs of OptInter's MLP for each pair of fields.
 
 B batch, C columns of the id matrix, F fields, P pairs, D embedding size.
 """
@@ -15,24 +15,24 @@ from ctrloom.schema import Schema
 
 
 def slot_std(slots: int, size: int) -> float:
-    """Standard deviation with which the inputs of a perceptron, `slots` of width `size`, begin.
+    """Initial standard deviation of the MLP's inputs, `slots` of width `size`.
 
-    The published code draws uniformly within (3 / (slots * size))^2, which is next to nothing; the square is
-    taken to stand for a square root, and this is the standard deviation then. The factors of a product begin
-    at its square root, so that a product is of the size of other slots.
+    The published code samples uniformly within (3 / (slots * size))^2, which is close to zero; the square is
+    assumed to be a typo for the square root, which gives this standard deviation. The factors of a product
+    use its square root, so that products match the scale of other slots.
     """
     return float(max(slots * size, 1) ** -0.5)
 
 
 class HadamardProducts(nn.Module):
-    """a_i * a_j of pairs of fields, with a table of their own: (ids_BC, factors_BC) -> (B, P, D).
+    """a_i * a_j of pairs of fields, with their own table: (ids_BC, factors_BC) -> (B, P, D).
 
-    OptInter, Eq. 6, and its published code, which gives the products a second table of the fields' ids.
+    OptInter, Eq. 6, and its published code, which uses a second embedding table for the products.
     """
 
     left_P: Tensor
     right_P: Tensor
-    number_FF: Tensor  # the pair of two fields; -1 where there is none
+    number_FF: Tensor  # index of the pair of two fields, or -1
 
     def __init__(self, schema: Schema, pairs: Sequence[tuple[str, ...]], size: int, std: float) -> None:
         super().__init__()
@@ -56,15 +56,15 @@ class HadamardProducts(nn.Module):
     def mixed(
         self, own_BPD: Tensor, weight_P2: Tensor, ids_BC: Tensor, factors_BC: Tensor | None = None
     ) -> Tensor:
-        """A vector of each pair and its product, each times its weight, added up (B, P, D)."""
-        assert self.table is not None, "there are pairs"
+        """Weighted sum of each pair's own vector and its product (B, P, D)."""
+        assert self.table is not None, "no pairs"
         emb_BFD = self.table(ids_BC, factors_BC)
         if kernels.usable(own_BPD):
             from ctrloom.kernels.mixture import mixture
 
             pairs = self.left_P, self.right_P, self.number_FF
             return mixture(own_BPD, emb_BFD, weight_P2, pairs, of_products(own_BPD))
-        # As wide as the slots already here: the gradient of a mere factor per pair takes torch much longer.
+        # Expand the weights here: torch takes much longer for the gradient of a broadcast factor per pair.
         own_PD, product_PD = (w_P[:, None].expand(own_BPD.shape[1:]) for w_P in weight_P2.unbind(1))
         return own_PD * own_BPD + product_PD * self._products(emb_BFD)
 

@@ -1,9 +1,9 @@
-"""Rows of a table whose gradient names the touched rows alone.
+"""Table lookups with sparse gradients.
 
-On a GPU with Triton the optimizer adds up the gradients of equal rows while it moves them (`kernels.rows`),
-and a gradient is left as it came, unsorted.
+On a GPU with Triton, gradients are left unsorted with repeated rows, and the optimizer sums them while it
+updates the rows (`kernels.embedding`).
 
-N rows looked up in all, R rows of the table, U of them that a batch touches, D width of a row.
+N lookups, R rows of the table, U distinct rows in a batch, D width of a row.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,16 +21,16 @@ Made = TypeVar("Made")
 
 
 def touched_rows(weight_RD: Tensor, row: Tensor, each_time: bool = False) -> Tensor:
-    """The table's rows, (*row.shape, D); the gradient is sparse.
+    """Look up rows of a table, (*row.shape, D), with a sparse gradient.
 
-    On the CPU it has each touched row once, ascending; or `each_time` that it was looked up, in order.
+    On a CPU the gradient has each row once, ascending; with `each_time`, one entry per lookup, in order.
     """
     rows: Tensor = _TouchedRows.apply(weight_RD, row, each_time)
     return rows
 
 
 def all_rows(weight_RD: Tensor, row: Tensor) -> Tensor:
-    """The table's rows, (*row.shape, D); the gradient names every row of the table."""
+    """Look up rows of a table, (*row.shape, D), with a dense gradient."""
     if not kernels.usable(weight_RD):
         return embedding(row, weight_RD)
     rows: Tensor = _AllRows.apply(weight_RD, row)
@@ -38,7 +38,7 @@ def all_rows(weight_RD: Tensor, row: Tensor) -> Tensor:
 
 
 def rows_of(table: Tensor, row_N: Tensor) -> Tensor:
-    """The table's rows; single weights are picked from a vector, which is several times as fast on a CPU."""
+    """Look up rows of a table; rows of width 1 are read from a vector, several times faster on a CPU."""
     if table.dim() == 2 and kernels.usable(table):
         from ctrloom.kernels.embedding import gathered
 
@@ -49,14 +49,14 @@ def rows_of(table: Tensor, row_N: Tensor) -> Tensor:
 
 
 def put_rows(table: Tensor, row_U: Tensor, put: Tensor) -> None:
-    """Overwrite rows of a table, of which each is named once."""
+    """Overwrite distinct rows of a table."""
     with _in_any_order():
         table.index_copy_(0, row_U, put)
 
 
 @contextmanager
 def _in_any_order() -> Iterator[None]:
-    """Let threads share what torch, which cannot know that rows are unique, has one thread do in order."""
+    """Disable deterministic algorithms: index_copy_ is then multi-threaded, and distinct rows are safe."""
     asked = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(False)
@@ -67,16 +67,16 @@ def _in_any_order() -> Iterator[None]:
 
 
 def summed_rows(row_N: Tensor, grad_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each row once, ascending, the sum of its gradients, and how many they are."""
+    """Distinct rows, ascending, the sums of their gradients, and their counts."""
     return _summed(_grouped(row_N), grad_ND)
 
 
 class _Groups(NamedTuple):
-    """Places that name the same row, brought together by one sort."""
+    """Lookups grouped by row with one sort."""
 
     row_U: Tensor
-    from_N: Tensor  # places, those of one row in order
-    start_U: Tensor  # where those of a row begin
+    from_N: Tensor  # indices of lookups, ordered within a row
+    start_U: Tensor  # offset of each row in from_N
 
 
 def _grouped(row_N: Tensor) -> _Groups:
@@ -88,16 +88,16 @@ def _grouped(row_N: Tensor) -> _Groups:
 
 
 def _summed(groups: _Groups, grad_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass adds the gradients of equal rows up."""
+    """Sum the gradients of equal rows in one pass."""
     row_U, from_N, start_U = groups
     grad_UD = embedding_bag(from_N, grad_ND, start_U, mode="sum")
     return row_U, grad_UD, torch.diff(start_U, append=start_U.new_full((1,), len(from_N)))
 
 
 class _Shared(Generic[Made]):
-    """What is made of the rows of this step, once for all tables that are asked for them.
+    """Caches a value computed from a step's rows, shared by all tables that look them up.
 
-    It must not hold the rows themselves, or they would never be freed.
+    The value must not hold the rows themselves, or they would never be freed.
     """
 
     def __init__(self, make: Callable[[Tensor], Made]) -> None:
@@ -112,7 +112,7 @@ class _Shared(Generic[Made]):
 
 
 _widened = _Shared(Tensor.long)
-_groups = {  # by whether 32 bits name every row: half the digits to sort by
+_groups = {  # by whether row indices fit into 32 bits, which are faster to sort
     True: _Shared(lambda row_N: _grouped(row_N.int())),
     False: _Shared(lambda row_N: _grouped(row_N)),
 }

@@ -1,1 +1,1 @@
-"""Optimizers that torch does not have."""
+"""Optimizers that PyTorch does not provide."""

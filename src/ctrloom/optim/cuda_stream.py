@@ -1,4 +1,4 @@
-"""Work of an optimizer that goes on beside the rest of its step, on a GPU."""
+"""Run part of an optimizer step on a second CUDA stream."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -8,19 +8,19 @@ import torch
 
 
 @contextmanager
-def beside(device: torch.device | None) -> Iterator[AbstractContextManager[object]]:
-    """Gives a context, for work that needs nothing of what follows it; both are done at the end.
+def side_stream(device: torch.device | None) -> Iterator[AbstractContextManager[object]]:
+    """Yields a context whose work runs concurrently with the rest of the block; joined at the end.
 
-    On a GPU it has a stream of its own. It may use tensors that live longer than the step alone: others could
-    be given away while it still reads them.
+    On a GPU the context is a side stream, otherwise a no-op. Its work may only use tensors that outlive the
+    step, as the allocator could reuse the memory of others while they are still being read.
     """
     if device is None or device.type != "cuda":
         yield nullcontext()
         return
-    here, aside = torch.cuda.current_stream(device), _stream(device)
-    aside.wait_stream(here)
-    yield torch.cuda.stream(aside)
-    here.wait_stream(aside)
+    here, side = torch.cuda.current_stream(device), _stream(device)
+    side.wait_stream(here)
+    yield torch.cuda.stream(side)
+    here.wait_stream(side)
 
 
 @cache

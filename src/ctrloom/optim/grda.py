@@ -1,4 +1,4 @@
-"""Generalised regularised dual averaging: an optimizer that sets weak gates to exactly zero."""
+"""Generalised regularised dual averaging (GRDA): an optimizer that sets weak gates to exactly zero."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from torch.optim import Optimizer
 
 
 class GRDA(Optimizer):
-    """GRDA in its incremental form, which allows the learning rate to change.
+    """GRDA in incremental form, which supports learning-rate schedules.
 
     With v the initial parameters minus the sum of lr * gradient, and L the sum over steps of
-    c * lr^(1/2 + mu) * ((t + 1)^mu - t^mu), the parameters are v soft-thresholded at L. A parameter that is
-    zero still has a gradient, so its v moves and it can come back.
+    c * lr^(1/2 + mu) * ((t + 1)^mu - t^mu), the parameters are v soft-thresholded at L. A zero parameter
+    still has a gradient, so its v is updated and it can become nonzero again.
 
     Source: AutoFIS Eq. 13 and the published optimizer (github donlan2710/gRDA-Optimizer).
     """
@@ -21,25 +21,25 @@ class GRDA(Optimizer):
     def __init__(self, params: Iterable[Tensor], lr: float, c: float, mu: float) -> None:
         for name, value in (("lr", lr), ("c", c), ("mu", mu)):
             if value <= 0:
-                raise ValueError(f"GRDA: {name} must be positive, found {value}")
+                raise ValueError(f"GRDA: {name} must be positive, got {value}")
         own = {"lr": lr, "c": c, "mu": mu, "steps": 0, "threshold": 0.0, "held_2": None}
         super().__init__(params, own)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take one step; all gates of a group share one counter and one threshold."""
-        assert closure is None, "GRDA needs no closure"
+        assert closure is None, "GRDA does not support a closure"
         self.advance()
         self.move()
 
     def hold(self) -> None:
-        """Have learning rate and threshold in tensors on the device, which a captured `move` reads anew."""
+        """Keep learning rate and threshold in device tensors, so that a captured `move` reads new values."""
         for group in self.param_groups:
             if group["held_2"] is None:
                 group["held_2"] = torch.zeros(2, device=group["params"][0].device)
 
     def advance(self) -> None:
-        """The part of a step that the host does: count it, and raise the threshold."""
+        """The host part of a step: increment the counter and the threshold."""
         for group in self.param_groups:
             lr, t = group["lr"], group["steps"]
             group["threshold"] += (
@@ -52,7 +52,7 @@ class GRDA(Optimizer):
 
     @torch.no_grad()
     def move(self) -> None:
-        """The part that the device does: move the gates."""
+        """The device part of a step: update the gates."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -70,7 +70,7 @@ class GRDA(Optimizer):
 
     @property
     def steps(self) -> int:
-        """Steps taken."""
+        """Number of steps taken."""
         return int(self.param_groups[0]["steps"])
 
     @property
@@ -80,9 +80,9 @@ class GRDA(Optimizer):
 
 
 def threshold_scale(threshold: float, rates: Sequence[float], mu: float) -> float:
-    """The c with which the soft threshold ends at `threshold` after steps at the given learning rates.
+    """The c for which the soft threshold reaches `threshold` after steps with the given learning rates.
 
-    c and mu mean something only together with the number of steps; this fixes where the threshold ends,
-    so that a search on little data prunes as one on much data does.
+    The effect of c and mu depends on the number of steps; fixing the final threshold makes pruning
+    independent of the size of the data.
     """
     return threshold / sum(rate ** (0.5 + mu) * ((t + 1) ** mu - t**mu) for t, rate in enumerate(rates))

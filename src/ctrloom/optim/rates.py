@@ -1,4 +1,4 @@
-"""Learning rates that a captured step reads anew each time it is replayed."""
+"""Learning rates in tensors, so that a captured step reads their current values at each replay."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from ctrloom.optim.grda import GRDA
 
 
 def hold_rates(optimizer: Optimizer) -> None:
-    """Put learning rates into tensors on the device of what they are for, and counters of steps too."""
+    """Move learning rates and step counters into tensors on the device of the parameters."""
     if isinstance(optimizer, GRDA):
         return optimizer.hold()
     for group in optimizer.param_groups:
@@ -16,12 +16,12 @@ def hold_rates(optimizer: Optimizer) -> None:
             group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
         if "capturable" in group:
             group["capturable"] = group["params"][0].is_cuda
-    # Some steps of a captured training run as they are; torch would warn of each.
+    # Some steps run uncaptured (warm-up, last batch); torch would warn about each.
     optimizer._warned_capturable_if_run_uncaptured = True
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give all groups a learning rate, where they hold theirs or in its place."""
+    """Set the learning rate of all groups, in place if it is a tensor."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)

@@ -1,6 +1,6 @@
-"""Optimizers for tables of which a batch touches few rows.
+"""Row-wise optimizers for embedding tables with sparse gradients.
 
-R rows of a table, U rows that a batch touches, D width of a row.
+R rows of a table, U distinct rows in a batch, D width of a row.
 """
 
 from collections.abc import Callable
@@ -12,40 +12,40 @@ from torch import Tensor
 from ctrloom import kernels
 from ctrloom.nn.sparse_rows import put_rows, rows_of, summed_rows
 from ctrloom.optim.cowclip import FLOOR, RATIO, cowclip
-from ctrloom.optim.cuda_stream import beside
+from ctrloom.optim.cuda_stream import side_stream
 
 
 class RowWise(torch.optim.Adam):
-    """Adam that moves, of a parameter with a sparse gradient, the rows of that gradient alone.
+    """Adam that updates only the rows of a sparse gradient.
 
-    Dense Adam moves every row at every step: by what is left of its first moment, and by the L2 of
-    `weight_decay`. Here a row's state and its L2 wait until a batch touches it. A group's `rows` says how
-    touched rows move:
+    Dense Adam updates every row at every step, through its first moment and the L2 of `weight_decay`. Here
+    a row's state and L2 are applied only in steps whose batch contains it. A group's `rows` selects the
+    update:
 
-    - `adam` (the default): bias is corrected by the number of steps, not of touches, so that a row which
-      every batch touches moves as in dense Adam (Kingma and Ba, Adam, ICLR 2015, Algorithm 1).
+    - `adam` (the default): bias correction uses the number of steps, not of updates of the row, so that a
+      row in every batch is updated as in dense Adam (Kingma and Ba, Adam, ICLR 2015, Algorithm 1).
     - `adagrad`: w -= lr g / (sqrt(s) + eps), with s the sum over the steps of the mean of g^2 over the row:
-      one number of state per row (Duchi et al., JMLR 2011, with one rate per row).
+      one scalar of state per row (Duchi et al., JMLR 2011, with one rate per row).
 
-    Where a group's `cowclip` is set, gradients are clipped row by row before L2 joins them (`optim.cowclip`);
-    they must name a row each time that it was looked up.
+    If a group's `cowclip` is set, gradients are clipped per row before L2 is added (`optim.cowclip`); they
+    must have one entry per lookup.
 
-    Parameters with dense gradients are torch's Adam's. On a GPU with Triton, `kernels.rows` moves the rows:
-    then nothing in a step waits for the device, and a step whose learning rates are tensors can be captured.
+    Parameters with dense gradients use torch's Adam. On a GPU with Triton, `kernels.embedding` updates the
+    rows: a step then needs no host sync, and can be captured if its learning rates are tensors.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Take one step; sparse gradients are used up."""
-        assert closure is None, "RowWise needs no closure"
+        """Take one step; sets sparse gradients to None."""
+        assert closure is None, "RowWise does not support a closure"
         sparse: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     sparse.append((parameter, parameter.grad, group))
-                    parameter.grad = None  # nothing is left for the dense step
+                    parameter.grad = None  # so that the dense step skips it
         orders: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        with beside(sparse[0][0].device if sparse else None) as dense:
+        with side_stream(sparse[0][0].device if sparse else None) as dense:
             with dense:
                 super().step()
             for table, grad, group in sparse:
@@ -94,7 +94,7 @@ class RowWise(torch.optim.Adam):
         adagrad: bool,
         orders: dict[tuple[int, int], tuple[Tensor, Tensor]],
     ) -> bool:
-        """Let a kernel move the rows, if one can; tables with the same rows share their order."""
+        """Update rows with a kernel if it supports the table; tables with the same rows share their order."""
         if not kernels.usable(table):
             return False
         from ctrloom.kernels.embedding import fits, in_order, move_rows
@@ -104,7 +104,7 @@ class RowWise(torch.optim.Adam):
         state, rate = self._state(table, adagrad), group["lr"]
         if not isinstance(rate, Tensor):
             rate = torch.full((), rate, device=table.device)
-        same = grad._indices().data_ptr(), len(grad._values())  # all gradients of a step are there at once
+        same = grad._indices().data_ptr(), len(grad._values())  # unique, as all gradients of a step are alive
         if same not in orders:
             orders[same] = in_order(grad)
         moving = state["squares" if adagrad else "moments"], state["step"], rate, group, adagrad
@@ -115,18 +115,18 @@ class RowWise(torch.optim.Adam):
     def _state(self, table: Tensor, adagrad: bool) -> dict[str, Any]:
         state: dict[str, Any] = self.state[table]
         if not state:
-            # The host reads the counter of the plain steps; a kernel reads its own on the device.
+            # The step counter is read on the host by the plain update, and on the device by a kernel.
             state["step"] = torch.zeros((), device=table.device if kernels.usable(table) else None)
             if adagrad:
                 state["squares"] = table.new_zeros(table.shape[0])
-            else:  # both moments of a row side by side: memory is read once for both
+            else:  # interleave both moments of a row, so that one read gets both
                 state["moments"] = table.new_zeros(table.shape[0], 2, *table.shape[1:])
         return state
 
 
 def _unique(grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows that a sparse gradient names, each once, what it says of them, and how often."""
+    """Distinct rows of a sparse gradient, the sums of their gradients, and their counts."""
     row_N, grad_ND = grad._indices()[0], grad._values()
-    if (row_N[1:] > row_N[:-1]).all():  # torch forgets that a gradient was made of unique rows
+    if (row_N[1:] > row_N[:-1]).all():  # torch drops the is_coalesced flag
         return row_N, grad_ND, torch.ones_like(row_N)
     return summed_rows(row_N, grad_ND)

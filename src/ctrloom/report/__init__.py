@@ -1,1 +1,1 @@
-"""The report: one HTML page that needs nothing else."""
+"""The report: one self-contained HTML page."""

@@ -1,4 +1,4 @@
-"""Figures of AIM: which function models which pair, and how much of each embedding is left."""
+"""Figures of AIM: the function chosen for each pair, and the size of each embedding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from ctrloom.search_trace import SearchTrace
 
 
 def functions(trace: SearchTrace) -> tuple[str, ...]:
-    """Functions that an AIM search could choose from; of other searches none."""
+    """Functions that an AIM search could choose from; none for other searches."""
     offered = {candidate.function for candidate in trace.candidates}
     return tuple(f for f in FUNCTIONS if f in offered) if trace.method == "aim" else ()
 
@@ -27,7 +27,7 @@ def gate_maps(trace: SearchTrace, functions: Sequence[str]) -> dict[str, Markup]
 
 
 def embedding_map(trace: SearchTrace) -> Markup:
-    """Field by table (order and function) the number of positions that are kept."""
+    """Number of positions kept, by field and table (order and function)."""
     kept = {(g.field, g.order, g.function): sum(map(bool, g.gates)) for g in trace.embedding_gates}
     whole = max(len(each.gates) for each in trace.embedding_gates)
     used = {field for field, _, _ in kept}
@@ -47,7 +47,7 @@ def embedding_map(trace: SearchTrace) -> Markup:
                 ax.add_patch(Rectangle((x + 0.02, y + 0.04), 0.96, 0.92, linewidth=0, **look))
                 colour = PAPER if size and level > 2 else INK
                 ax.text(x + 0.5, y + 0.5, str(size), ha="center", va="center", fontsize=7.5, color=colour)
-        ax.set(xlim=(0, max(len(tables), 10)), ylim=(len(fields), 0))  # few columns do not become wide
+        ax.set(xlim=(0, max(len(tables), 10)), ylim=(len(fields), 0))  # few columns stay narrow
         names = [f"{function.replace('_', chr(10))}\norder {order}" for order, function in tables]
         ax.set_xticks(np.arange(len(tables)) + 0.5, names, fontsize=7.5)
         ax.set_yticks(np.arange(len(fields)) + 0.5, [drawing.clipped(name) for name in fields], fontsize=font)

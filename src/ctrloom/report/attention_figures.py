@@ -1,4 +1,4 @@
-"""Figures of attention: which fields a field takes its next embedding from, layer by layer.
+"""Figures of attention: which fields each field attends to, per layer.
 
 F fields.
 """
@@ -15,10 +15,10 @@ from ctrloom.evaluation.results import Attention, AttentionMap
 from ctrloom.report import drawing
 from ctrloom.report.drawing import INK, LEVELS, PAPER
 
-NUMBERED = 10  # fields up to which a cell says its number
-ABREAST = 3  # layers side by side
+NUMBERED = 10  # maximum number of fields to print a number in each cell
+ABREAST = 3  # layers per row
 WIDTH = 9.6
-LETTER = 0.066  # inches that a letter of a label takes
+LETTER = 0.066  # width of a letter of a label, in inches
 
 
 def mean_map(attention: Attention) -> Markup:
@@ -27,7 +27,7 @@ def mean_map(attention: Attention) -> Markup:
 
 
 def example_map(attention: Attention) -> Markup:
-    """Attention in the example row; its fields are named with their values."""
+    """Attention in the example row; labels include the values of the fields."""
     example = attention.example
     pairs = zip(attention.fields, example.values, strict=True)
     named = [f"{drawing.clipped(name, 14)}: {drawing.clipped(value)}" for name, value in pairs]
@@ -35,7 +35,7 @@ def example_map(attention: Attention) -> Markup:
 
 
 def darkest(attention: Attention) -> float:
-    """The weight that the darkest shade begins below; equal shares have a middling one."""
+    """Upper end of the colour scale; uniform attention gets a middle shade."""
     return max(np.max(attention.layers), np.max(attention.example.layers), 2 / len(attention.fields))
 
 
@@ -64,7 +64,7 @@ def _figure(name: str, attention: Attention, layers: Sequence[AttentionMap], lin
 def _cells(ax: Axes, weight_FF: np.ndarray, largest: float) -> None:
     size = len(weight_FF)
     level_FF = np.minimum((weight_FF / largest * len(LEVELS)).astype(int), len(LEVELS) - 1)
-    for level, colour in enumerate(LEVELS):  # all cells of a colour are one path: many fields stay small
+    for level, colour in enumerate(LEVELS):  # one path per colour keeps the SVG small
         cells = [_cell(x, y) for y, x in zip(*np.nonzero(level_FF == level), strict=True)]
         if cells:
             ax.add_patch(PathPatch(Path.make_compound_path(*cells), facecolor=colour, linewidth=0))

@@ -1,4 +1,4 @@
-"""Figures of AutoPI: the found graph of operators, and how strong every operator was on every edge."""
+"""Figures of AutoPI: the operator graph, and the strength of each operator on each edge."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def graphs(trace: SearchTrace) -> dict[CellName, Markup]:
 
 
 def strength_map(trace: SearchTrace) -> Markup:
-    """Edge by operator the strengths of both cells; what was kept is framed."""
+    """Operator strengths by edge, for both cells; kept operators are framed."""
     with drawing.style("operator-strengths"):
         figure, panels = drawing.axes(9.6, 4.6, 2)
         for ax, cell in zip(panels, INPUTS, strict=True):
@@ -69,7 +69,7 @@ def _height(operator: OperatorStrength) -> float:
 def _arrow(ax: Axes, operator: OperatorStrength, sign: int, **look: Any) -> None:
     """An arc from node to node, above the row (sign 1) or below it (-1), with its label at the middle."""
     i, j, height, rim = operator.source, operator.target, _height(operator), 0.11
-    control = (height - rim / 4) / 0.75  # where a cubic curve must aim for its middle to be at `height`
+    control = (height - rim / 4) / 0.75  # control point of a cubic curve whose middle is at `height`
     lean = 0.2 * (j - i)
     corners = [(i, rim), (i + lean, control), (j - lean, control), (j, rim)]
     path = Path([(x, sign * y) for x, y in corners], [Path.MOVETO, *[Path.CURVE4] * 3])
@@ -80,7 +80,7 @@ def _arrow(ax: Axes, operator: OperatorStrength, sign: int, **look: Any) -> None
 
 
 def _sides(kept: Sequence[OperatorStrength]) -> list[tuple[int, OperatorStrength]]:
-    """Of the edges into a node the longer goes above the row (1), the shorter below it (-1)."""
+    """Of the edges into a node, the longer is above the row (1), the shorter below it (-1)."""
     found = []
     for operator in sorted(kept, key=lambda o: (o.target, o.source)):
         first = min(o.source for o in kept if o.target == operator.target)

@@ -27,12 +27,12 @@ class Choice(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The choice in words."""
+        """Display name of the choice."""
         return NAMES[self.function]
 
 
 def choices(trace: SearchTrace) -> list[Choice]:
-    """The likeliest choice of each pair, those that tell most about the label first; of OptInter alone."""
+    """The likeliest choice of each pair, by descending mutual information; OptInter only."""
     if trace.method != "optinter":
         return []
     best: dict[tuple[str, ...], Choice] = {}
@@ -43,7 +43,7 @@ def choices(trace: SearchTrace) -> list[Choice]:
 
 
 def choice_map(trace: SearchTrace) -> Markup:
-    """Field by field what was chosen for each pair, and with which probability."""
+    """Heat map of the choice for each pair of fields, with its probability."""
     chosen = choices(trace)
     names = list(dict.fromkeys(name for c in trace.of_order(2) for name in c.fields))
     names.sort(key=_order(trace).index)
@@ -83,7 +83,7 @@ def _order(trace: SearchTrace) -> list[str]:
 
 
 def _legend(ax: Axes) -> None:
-    """In the empty corner above the diagonal: what the colours mean."""
+    """Colour legend in the empty corner above the diagonal."""
     for i, (function, name) in enumerate(NAMES.items()):
         y = 0.97 - 0.055 * i
         ax.add_patch(
@@ -93,6 +93,6 @@ def _legend(ax: Axes) -> None:
 
 
 def _tip(choice: Choice) -> str:
-    told = f"{drawing.joined(choice.fields, 60)}: {choice.name}, probability {choice.probability:.3f}"
+    text = f"{drawing.joined(choice.fields, 60)}: {choice.name}, probability {choice.probability:.3f}"
     nats = choice.mutual_information
-    return told if nats is None else f"{told}, mutual information {nats:.5f}"
+    return text if nats is None else f"{text}, mutual information {nats:.5f}"

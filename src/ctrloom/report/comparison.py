@@ -1,4 +1,4 @@
-"""The table over many methods and models, as a page and as CSV, and the picture of quality against size."""
+"""The table over many methods and models, as a page and as CSV, and the plot of quality against size."""
 
 import csv
 import io
@@ -118,5 +118,5 @@ def sizes(results: Results) -> Markup:
         low = min(m.summary["test"]["auc"].mean for m in models[len(models) // 4 :])
         high = models[-1].summary["test"]["auc"].mean
         if (room := 0.1 * (high - low)) > 0:
-            ax.set_ylim(low - room, high + room)  # the weakest quarter may lie below, or nothing else is seen
+            ax.set_ylim(low - room, high + room)  # clip the weakest quarter: it would flatten the rest
         return drawing.inline(figure, "Test AUC against the number of parameters")

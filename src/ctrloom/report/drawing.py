@@ -1,4 +1,4 @@
-"""What all figures share: colours that follow the page's light or dark scheme, and clean inline SVG."""
+"""Shared by all figures: colours that follow the page's light or dark scheme, and clean inline SVG."""
 
 import html
 import io
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Each colour stands for a variable of style.css, which has a value for light and one for dark paper.
+# Each colour maps to a variable of style.css, which has a light and a dark value.
 INK, MUTED, FAINT, PAPER = "#1b1d21", "#6a6f77", "#d5d8dc", "#fefefd"
 ACCENT, WARM, PLANTED, DROPPED = "#1d5a96", "#c2532a", "#a9730a", "#eceef0"
 LEVELS = ("#d3e3f1", "#a9c9e4", "#7babd3", "#4c8abf", "#2a69a3", "#164a7c", "#0b2f55")
@@ -62,39 +62,39 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style(name: str) -> Iterator[None]:
-    """House style for the figures made inside; `name` keeps ids of different figures apart."""
+    """Style of the figures made inside; `name` makes their SVG ids unique."""
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has the glyph
         yield
 
 
 def axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches with axes side by side."""
+    """A figure of the given size in inches with a row of axes."""
     return grid(width, height, 1, columns)
 
 
 def grid(width: float, height: float, lines: int, columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches with lines of axes, in reading order."""
+    """A figure of the given size in inches with a grid of axes, in row-major order."""
     figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
     return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
 
 
 def clipped(text: str, length: int = 18) -> str:
-    """Text from data, fit for a label: one line, no control characters, not too long."""
+    """Text from data as a label: one line, no control characters, not too long."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return plain if len(plain) <= length else plain[: length - 1] + "…"
 
 
 def joined(fields: tuple[str, ...], length: int = 18) -> str:
-    """An interaction, fit for a label."""
+    """An interaction as a label."""
     return " × ".join(clipped(name, length) for name in fields)
 
 
 def inline(figure: Figure, description: str, tips: Mapping[str, str] | None = None) -> Markup:
-    """The figure as SVG to stand in HTML: text stays text, colours become the page's variables.
+    """The figure as inline SVG: text stays text, colours become CSS variables.
 
-    `tips` has a hover text for artists by their gid.
+    `tips` maps the gids of artists to hover texts.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -107,7 +107,7 @@ def inline(figure: Figure, description: str, tips: Mapping[str, str] | None = No
     svg = re.sub(r' style="[^"]*"', lambda m: _themed(m[0]), svg)
     for gid, tip in (tips or {}).items():
         svg = svg.replace(f'<g id="{gid}">', f"<g><title>{html.escape(tip)}</title>", 1)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # ids that nothing refers to, the same in each figure
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # unused ids, which repeat in each figure
     head = f'<svg viewBox="{_viewbox(svg)}" role="img" aria-label="{html.escape(description)}">'
     return Markup(head + svg[svg.index(">") + 1 :])
 

@@ -1,4 +1,4 @@
-"""The report's first screen as Markdown, for where pages cannot be shown."""
+"""Summary of the report as Markdown, for viewers without HTML."""
 
 from ctrloom.evaluation.results import ModelResult, Results
 from ctrloom.report import summary
@@ -7,7 +7,7 @@ from ctrloom.search_trace import SearchTrace
 
 
 def markdown(results: Results, trace: SearchTrace | None) -> str:
-    """The verdict, every model on the test rows, and how the shown one sorts them."""
+    """The verdict, every model on the test rows, and the confusion of the first one."""
     verdict, data = summary.verdict(results, trace), results.data
     base = results.model(results.base).title
     lines = [
@@ -27,9 +27,9 @@ def markdown(results: Results, trace: SearchTrace | None) -> str:
         clicks = found.true_positive + found.false_negative
         taken = found.true_positive + found.false_positive
         lines.append(
-            f"{results.shown.title}, seed {results.shown.seeds[0].seed}: with clicks predicted from a "
-            f"probability of {fixed(found.threshold)} on, the label rate of the validation rows, it finds "
-            f"{count(found.true_positive)} of {count(clicks)} clicks, among {count(taken)} rows."
+            f"{results.shown.title}, seed {results.shown.seeds[0].seed}: at a threshold of "
+            f"{fixed(found.threshold)} (the label rate of the validation rows), it predicts "
+            f"{count(taken)} clicks and finds {count(found.true_positive)} of {count(clicks)}."
         )
     return "\n\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Figures of the models: how far they are from the base, and how they rank, calibrate and train."""
+"""Figures of the models: difference from the base, ROC, calibration and training curves."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from ctrloom.report.drawing import ACCENT, INK, MUTED, PAPER, WARM
 
 
 def forest(results: Results) -> Markup:
-    """Differences to the base with their confidence intervals; filled where significant."""
+    """Differences to the base with their confidence intervals; filled if significant."""
     count = len(results.comparisons)
     with drawing.style("forest"):
         figure, panels = drawing.axes(9.6, 0.8 + 0.27 * count, 2)

@@ -1,4 +1,4 @@
-"""Puts numbers, words and figures on one HTML page that asks nothing from elsewhere."""
+"""Renders the report as one self-contained HTML page."""
 
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,15 @@ from ctrloom.report import (
 )
 from ctrloom.search_trace import SearchTrace
 
-SHOWN = 10  # interactions that a ranking shows before the rest folds away
-BESIDE = 16  # fields up to which the ranking stands beside the heat map
-FIELDS = 40  # fields that the table of fields shows before the rest folds away
+SHOWN = 10  # interactions that a ranking shows; the rest is collapsed
+SIDE_BY_SIDE = 16  # maximum number of fields to show the ranking next to the heat map
+FIELDS = 40  # fields that the table of fields shows; the rest is collapsed
 
 FORMATS = ("fixed", "signed", "count", "percent", "p_value", "interval", "level", "rate", "duration")
 
 
 def render(results: Results, search: SearchTrace | None, output: Path) -> None:
-    """Write the report to `output`; without a search it holds the comparison of models alone.
+    """Write the report to `output`; without a search, it only compares models.
 
     Raises:
         StorageError: the file cannot be written.
@@ -54,7 +54,7 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
         functions=aim_figures.functions(search) if search else (),
         choices=chosen,
-        beside=search is not None and 0 < _mapped(search) <= BESIDE,
+        side_by_side=search is not None and 0 < _mapped(search) <= SIDE_BY_SIDE,
         shown=SHOWN,
         fields_shown=FIELDS,
     )
@@ -62,7 +62,7 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
 
 
 def page_environment() -> tuple[Environment, Markup]:
-    """Templates with the filters that they use, and the style sheet that goes into every page."""
+    """Templates with their filters, and the style sheet of every page."""
     loader = PackageLoader("ctrloom.report", ".")
     environment = Environment(
         loader=loader,

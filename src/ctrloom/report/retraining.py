@@ -12,11 +12,11 @@ from ctrloom.report import drawing
 from ctrloom.report.drawing import ACCENT, WARM
 from ctrloom.report.render import page_environment
 
-SHOWN = 30  # fields that the figure has
+SHOWN = 30  # fields in the figure
 
 
 def render_drift(drift: Drift, output: Path) -> None:
-    """Write the page of the drift alone.
+    """Write the drift page.
 
     Raises:
         StorageError: the file cannot be written.
@@ -25,7 +25,7 @@ def render_drift(drift: Drift, output: Path) -> None:
 
 
 def render_retraining(drift: Drift, verdict: Verdict, name: str, output: Path) -> None:
-    """Write the page of a whole retraining.
+    """Write the page of a retraining.
 
     Raises:
         StorageError: the file cannot be written.
@@ -53,7 +53,7 @@ def strongest(fields: Sequence[FieldDrift]) -> list[FieldDrift]:
 
 
 def bars(drift: Drift) -> Markup:
-    """Stability index and unseen share of the fields that changed most; marked past the thresholds."""
+    """Stability index and unseen share of the fields that changed most; highlighted above the thresholds."""
     fields = strongest(drift.fields)[:SHOWN]
     with drawing.style("drift"):
         figure, panels = drawing.axes(9.6, 0.9 + 0.27 * len(fields), 2)

@@ -1,4 +1,4 @@
-"""Figures of the search: which interactions it kept, how it got there, and whether that is plausible."""
+"""Figures of the search: kept interactions, gates over time, and gates against statistics."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ from ctrloom.report import drawing
 from ctrloom.report.drawing import ACCENT, DROPPED, INK, LEVELS, MUTED, PAPER, PLANTED
 from ctrloom.search_trace import Candidate, SearchTrace
 
-MANY = 60  # lines past which a figure draws them fine, as pixels
+MANY = 60  # lines above which a figure draws them thin and rasterized
 GREY = "#9aa0a8"
-NAMED = 6  # lines or points that get their name
+NAMED = 6  # number of labelled lines or points
 _NAME: dict[str, Any] = {"fontsize": 7.5, "color": ACCENT, "annotation_clip": False}
 
 
 def gate_map(trace: SearchTrace) -> Markup:
-    """Field by field the strength of each pair's gate or score; dropped pairs are pale and hold nothing."""
+    """Heat map of each pair's gate or score; dropped pairs are pale and have no number."""
     pairs = trace.of_order(2)
     names = list(dict.fromkeys(name for pair in pairs for name in pair.fields))  # in schema order
     place = {name: i for i, name in enumerate(names)}
     size, longest = len(names), max((len(drawing.clipped(n)) for n in names), default=0)
     font = 8.5 if size <= 16 else 7.0
-    margin = 0.1 + 0.0085 * font * longest  # inches that the longest name takes
+    margin = 0.1 + 0.0085 * font * longest  # width of the longest name, in inches
     square = float(np.clip(0.46 * (size - 1), 3.2, 5.2)) if size <= 16 else 0.165 * (size - 1)
     side = square + margin
     tips: dict[str, str] = {}
@@ -72,7 +72,7 @@ def gate_path(trace: SearchTrace) -> Markup:
             lines = {i: np.stack([steps[during], gates_SC[during, i]], 1) for i in chosen}
             dropped = [lines[i] for i in chosen if not trace.candidates[i].kept]
             kept = [i for i in chosen if trace.candidates[i].kept]
-            # Pixels do not follow the page's light or dark scheme: they take a middling colour.
+            # Rasterized lines do not follow the light or dark scheme: they get a medium colour.
             groups = (dropped, GREY, GREY), ([lines[i] for i in kept], ACCENT, LEVELS[3])
             for group, colour, pixel_colour in groups:
                 fine = len(group) > MANY
@@ -96,7 +96,7 @@ def gate_path(trace: SearchTrace) -> Markup:
 
 
 def gate_and_statistics(trace: SearchTrace) -> Markup:
-    """Gate against the AUC of counted click rates, kept and dropped candidates apart."""
+    """Gate against the AUC of counted click rates, for kept and dropped candidates."""
     with drawing.style("gate-statistics"):
         figure, panels = drawing.axes(9.6, 3.1, len(trace.orders))
         for ax, order in zip(panels, trace.orders, strict=True):
@@ -117,8 +117,8 @@ def gate_and_statistics(trace: SearchTrace) -> Markup:
 
 
 def _name_points(ax: Axes, candidates: list[Candidate]) -> None:
-    """Names beside points, left of those in the right half; a name that would cover another is left out."""
-    taken: list[tuple[float, float, float]] = []  # left and right end and height, in shares of the axes
+    """Labels next to points, on the left in the right half; labels that would overlap are skipped."""
+    taken: list[tuple[float, float, float]] = []  # left end, right end and height, in axes fractions
     inches = ax.get_window_extent().width / ax.figure.dpi
     for candidate in candidates:
         assert candidate.statistics_auc is not None
@@ -134,7 +134,7 @@ def _name_points(ax: Axes, candidates: list[Candidate]) -> None:
 
 
 def _map_legend(ax: Axes, trace: SearchTrace, weakest: float, strongest: float) -> None:
-    """In the empty corner above the diagonal: what the shades mean."""
+    """Colour legend in the empty corner above the diagonal."""
     bounds = [_short(bound) for bound in np.linspace(weakest, strongest, len(LEVELS) + 1)]
     rows: list[tuple[str, dict[str, Any]]] = [
         (f"{bounds[i]}–{bounds[i + 1]}", {"facecolor": LEVELS[i]}) for i in reversed(range(len(LEVELS)))
@@ -160,17 +160,19 @@ def _short(value: float) -> str:
 
 
 def _tip(candidate: Candidate, measure: str) -> str:
-    told = {
+    values = {
         "statistics AUC": candidate.statistics_auc,
         "mutual information": candidate.mutual_information,
     }
     state = f"{measure} {candidate.gate:.4f}" if candidate.kept else "dropped"
-    more = [f", {name} {value:.4f}" for name, value in told.items() if value is not None and name != measure]
+    more = [
+        f", {name} {value:.4f}" for name, value in values.items() if value is not None and name != measure
+    ]
     return f"{drawing.joined(candidate.fields, 60)}: {state}{''.join(more)}"
 
 
 def _spread(ends: dict[int, float], gap: float) -> dict[int, float]:
-    """Heights of labels, moved apart to be `gap` from each other."""
+    """Heights of labels, spread to be at least `gap` apart."""
     placed: dict[int, float] = {}
     previous = np.inf
     for i, y in sorted(ends.items(), key=lambda item: -item[1]):

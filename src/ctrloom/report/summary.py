@@ -1,4 +1,4 @@
-"""What the numbers say, in words: the verdict, the ranking, the planted truth."""
+"""Results in words: the verdict, the ranking, the planted interactions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Planted:
-    """How the kept interactions compare with those that the data were made with."""
+    """The kept interactions compared with the planted ones."""
 
     found: tuple[tuple[str, ...], ...]
     missed: tuple[tuple[str, ...], ...]
@@ -42,7 +42,7 @@ class Relation:
 
 
 def verdict(results: Results, trace: SearchTrace | None) -> Verdict:
-    """One paragraph for people who read nothing else, computed from the numbers."""
+    """Headline and summary sentences, computed from the results."""
     found = retrained(results)
     versus = results.versus_base(found.name) if found else None
     kept = _kept_sentence(trace) if trace else ()
@@ -62,7 +62,7 @@ def retrained(results: Results) -> ModelResult | None:
 
 
 def winner(results: Results) -> str | None:
-    """Name of the model of highest test AUC, if it is significantly above the base."""
+    """Name of the model of highest test AUC, if significantly above the base."""
     best = max(results.models, key=lambda model: model.summary["test"]["auc"].mean)
     versus = results.versus_base(best.name)
     return best.name if versus and _outcome(versus) == "better" else None
@@ -75,8 +75,8 @@ def ranking(trace: SearchTrace, order: int) -> list[Candidate]:
 
 
 def planted(trace: SearchTrace) -> Planted | None:
-    """Comparison with the planted interactions, where the data have some."""
-    if trace.planted is None or trace.operators:  # a graph of operators names no single interactions
+    """Comparison with the planted interactions, if any."""
+    if trace.planted is None or trace.operators:  # a graph of operators has no individual interactions
         return None
     kept = {frozenset(c.fields) for c in trace.candidates if c.kept}
     truth = {frozenset(names) for names in trace.planted}
@@ -106,7 +106,7 @@ def relations(trace: SearchTrace) -> list[Relation]:
 
 
 def kept(trace: SearchTrace) -> list[tuple[int, int, int]]:
-    """Per order how many sets of fields were kept and how many searched, by whatever functions."""
+    """Number of field sets kept and searched per order, over all functions."""
     return [
         (
             order,
@@ -163,8 +163,7 @@ def _auc_sentence(found: ModelResult, versus: Versus, base: str) -> str:
             return f"{reaches}, below {base}: a difference of {signed(test.delta)} {evidence}."
         case _:
             return (
-                f"{reaches}. The difference of {signed(test.delta)} to {base} is no more than chance gives "
-                f"{evidence}: on this evidence it is not better."
+                f"{reaches}. The difference of {signed(test.delta)} to {base} is not significant {evidence}."
             )
 
 
@@ -184,18 +183,18 @@ def _control(results: Results, found: ModelResult) -> tuple[str, ...]:
     if not controls:
         return ()
     best = max(controls, key=auc)
-    told = f"The control ({best.title}) reaches {fixed(auc(best))}"
-    return (f"{told}, no less than {found.title}.",) if auc(best) >= auc(found) else (f"{told}.",)
+    text = f"The control ({best.title}) reaches {fixed(auc(best))}"
+    return (f"{text}, no less than {found.title}.",) if auc(best) >= auc(found) else (f"{text}.",)
 
 
 def _transfers(results: Results) -> tuple[str, ...]:
-    """How the models that the interactions were transferred to compare with the same models without."""
+    """The effect of transferred interactions, against the same models without them."""
     moved = [v for v in results.counterparts if results.model(v.model).kind == "transfer"]
     parts = [
         f"{results.model(v.base).title} by {signed(v.auc.delta)} ({p_value(v.auc.p_adjusted)})" for v in moved
     ]
-    told = f"Transferred, the kept interactions change the test AUC of {' and of '.join(parts)}."
-    return (told,) if parts else ()
+    text = f"Transferring the kept interactions changes the test AUC of {' and of '.join(parts)}."
+    return (text,) if parts else ()
 
 
 def _truth(trace: SearchTrace | None) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Compiled pipelines, and running them; the only part of the library that knows KFP."""
+"""Compiled pipelines and their runners; the only part of the library that uses KFP."""

@@ -1,6 +1,7 @@
 """Runs on Kubeflow Pipelines: submit, schedule, and wait, over its v2beta1 API."""
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ctrloom.config import ClusterConfig
+from ctrloom.runners import compiled
 from ctrloom.runners.endpoint import ClusterError, Endpoint, UnreachableError
 from ctrloom.runners.request import Request
 
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+ATTEMPT = re.compile(r"\(\d+\)$")  # how KFP numbers the attempts of a task
+INTERNAL = re.compile(r"(root|executor|condition|for-loop|iteration)(-|$)")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended; `said` is what went wrong, where KFP knows."""
+    """Final state of a run; `said` is KFP's error message, if any."""
 
     run: str
     state: str
@@ -28,7 +32,7 @@ class Cluster:
     """A connection to one KFP endpoint."""
 
     def __init__(self, config: ClusterConfig) -> None:
-        """Connect as `config` says; nothing is sent yet.
+        """Configure the client; nothing is sent yet.
 
         Raises:
             ClusterError: KFP's client is not installed, or there is no endpoint or token file.
@@ -53,12 +57,12 @@ class Cluster:
     def schedule(
         self, request: Request, name: str, cron: str, catch_up: bool = False, concurrency: int = 1
     ) -> tuple[str, bool]:
-        """Have runs started by a clock; returns the id of the recurring run, and whether anything changed.
+        """Create a recurring run; returns its id, and whether anything changed.
 
-        What has the same name is replaced, unless it is the same already.
+        One of the same name is replaced, unless it is identical.
 
         Raises:
-            ClusterError: the endpoint does not answer, or refuses; the former schedule goes on.
+            ClusterError: the endpoint does not answer, or refuses; the previous schedule is kept.
         """
         pipeline, version = self._publish(request)
         wanted = self.kfp.models.V2beta1RecurringRun(
@@ -87,7 +91,7 @@ class Cluster:
         was_on = [
             each.recurring_run_id for each in there if each.mode == self.kfp.models.RecurringRunMode.ENABLE
         ]
-        for old in was_on:  # two of one name shall never run side by side
+        for old in was_on:  # two of one name must not be enabled at once
             self.kfp.call(self.kfp.recurring.recurring_run_service_disable_recurring_run, old)
         try:
             made = self.kfp.call(
@@ -106,9 +110,9 @@ class Cluster:
     def wait(
         self, run: str, timeout: float, every: float = 15.0, say: Callable[[str], None] = lambda text: None
     ) -> Outcome | None:
-        """How a run ended; None where it has not within `timeout` seconds.
+        """Wait for a run to finish; None if it has not within `timeout` seconds.
 
-        An endpoint that is away for a while is asked again.
+        While the endpoint is temporarily unreachable, requests are retried.
 
         Raises:
             ClusterError: the endpoint refuses, does not know the run, or never answered.
@@ -120,7 +124,7 @@ class Cluster:
             except UnreachableError as error:
                 if not state or time.monotonic() >= deadline:
                     raise
-                say(f"{error}; asking again")
+                say(f"{error}; retrying")
             else:
                 if seen.state != state:
                     say(f"{run}: {seen.state}")
@@ -133,8 +137,15 @@ class Cluster:
             time.sleep(min(every, left))
 
     def page(self, run: str) -> str:
-        """Address of a run in the Kubeflow UI."""
+        """URL of a run in the Kubeflow UI."""
         return f"{self.kfp.address}/#/runs/details/{run}"
+
+    def logs(self, run: str) -> str:
+        """The command that shows what the steps of a run printed; the API has no message of a failed step."""
+        namespace = self.config.namespace or "kubeflow"
+        return (
+            f"kubectl --namespace {namespace} logs --selector pipeline/runid={run} --container main --prefix"
+        )
 
     def _runtime(self, request: Request) -> Any:
         return self.kfp.models.V2beta1RuntimeConfig(
@@ -145,7 +156,7 @@ class Cluster:
         return {"namespace": self.config.namespace} if self.config.namespace else {}
 
     def _experiment(self) -> str:
-        """Id of the experiment of that name, made where there is none."""
+        """Id of the configured experiment, created if missing."""
         name, listed = self.config.experiment, self.kfp.experiments.experiment_service_list_experiments
         there = self._named(listed, name, "experiments", **self._space())
         if not there:
@@ -155,7 +166,7 @@ class Cluster:
         return str(there[0].experiment_id)
 
     def _publish(self, request: Request) -> tuple[str, str]:
-        """Ids of the pipeline in the Kubeflow UI and of this version of it, which is uploaded once."""
+        """Ids of the pipeline in the Kubeflow UI and of this version, uploaded if missing."""
         there = self._named(
             self.kfp.pipelines.pipeline_service_list_pipelines, request.pipeline, "pipelines", **self._space()
         )
@@ -177,7 +188,7 @@ class Cluster:
         return pipeline, str(made.pipeline_version_id)
 
     def _named(self, listed: Callable[..., Any], name: str, key: str, **where: str) -> list[Any]:
-        """All of that name, page by page."""
+        """All items of that name, over all pages."""
         only = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
         found, token = [], ""
         while True:
@@ -189,7 +200,7 @@ class Cluster:
 
 
 def _same(there: Any, wanted: Any) -> bool:
-    """Whether a recurring run is what is wanted, as far as the wish goes."""
+    """True if a recurring run agrees with all values that `wanted` sets."""
 
     def within(wish: Any, found: Any) -> bool:
         if isinstance(wish, dict):
@@ -204,14 +215,24 @@ def _same(there: Any, wanted: Any) -> bool:
 
 
 def _ending(run: Any) -> str:
-    """How a run ended: KFP 2.17 calls a cancelled run failed, and keeps CANCELING in its history."""
+    """Final state: KFP 2.17 reports a cancelled run as failed, with CANCELING in its history."""
     cancelled = any(each.state == "CANCELING" for each in run.state_history or [])
     return "CANCELED" if cancelled and run.state == "FAILED" else str(run.state)
 
 
 def _failures(run: Any) -> str:
-    """Which steps failed and what KFP says of it."""
-    details = run.run_details.task_details or [] if run.run_details else []
-    failed = [task for task in details if task.state == "FAILED" and not task.child_tasks]
-    said = [f"{each.display_name}: {each.error.message if each.error else 'failed'}" for each in failed]
-    return "; ".join(said) or (run.error.message if run.error else "") or ""
+    """Which steps failed, with KFP's message where it has one."""
+    details = (run.run_details.task_details if run.run_details else None) or []
+    failed: dict[str, str] = {}
+    for task in details:
+        name = ATTEMPT.sub("", task.display_name or "")
+        if task.state == "FAILED" and not _is_internal(name):
+            failed[name] = (task.error.message if task.error else "") or failed.get(name, "")
+    steps = [f"{name}: {message or 'failed'}" for name, message in sorted(failed.items())]
+    return "; ".join(steps) or (run.error.message if run.error else "") or ""
+
+
+def _is_internal(task: str) -> bool:
+    """True for what KFP lists next to the steps: pods, loops, conditions, and the workflow."""
+    workflows = tuple(f"{name.replace('_', '-')}-" for name in compiled.names())
+    return bool(INTERNAL.match(task)) or task.startswith(workflows)

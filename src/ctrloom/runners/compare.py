@@ -15,9 +15,9 @@ from ctrloom.storage import Place
 
 
 def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results:
-    """Do the jobs that are not done yet in `output`, and write the table there.
+    """Run the unfinished jobs in `output`, and write the table there.
 
-    The first job that fails ends the comparison; those that were done before are kept.
+    The first failed job ends the comparison; finished jobs are kept.
     """
     clean = stages.ingest(config.data, output / "data", config)
     manifest = stages.vocabulary(clean, config.vocabulary, output / "data", config)
@@ -30,17 +30,17 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
             except Exception as error:
                 pool.shutdown(cancel_futures=True)
                 raise ValueError(f"{futures[future]}: {error}") from error
-            advance(1, futures[future] if done else f"{futures[future]}: was done before")
+            advance(1, futures[future] if done else f"{futures[future]}: already done")
     return stages.tabulate(manifest, config, [job_folder(jobs, e, s) for e, s in work], output / "comparison")
 
 
 def job_folder(jobs: Path, entry: Entry, seed: int) -> Path:
-    """Where the results of one job are."""
+    """The results folder of one job."""
     return jobs / entry.name / f"seed-{seed}"
 
 
 def _job(manifest: str | Place, entry: Entry, seed: int, config: CompareConfig, jobs: Path) -> bool:
-    """One job; what it says goes to a file of its own, for several of them run at a time."""
+    """Run one job; logs to its own file, because jobs run in parallel."""
     folder = job_folder(jobs, entry, seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{folder}.log", "a", encoding="utf-8") as log, redirect_stderr(log):
@@ -49,7 +49,7 @@ def _job(manifest: str | Place, entry: Entry, seed: int, config: CompareConfig, 
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that share the cores evenly; each starts afresh, for torch does not survive a fork."""
+    """Processes that share the cores evenly; spawned, because torch does not survive a fork."""
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = threads  # read by the children when they load torch

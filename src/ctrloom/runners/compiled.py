@@ -1,4 +1,4 @@
-"""Compiled pipelines: the YAML that `make compile` writes, and what is taken out of it or put into it."""
+"""Compiled pipelines: read and modify the YAML that `make compile` writes."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -10,7 +10,7 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # safe too, and ten
 
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A pipeline that the library carries: what it does, and what it asks of Kubernetes."""
+    """The pipeline spec and the platform spec (Kubernetes settings) of a bundled pipeline."""
     text = (files("ctrloom.runners") / f"{name}.yaml").read_text(encoding="utf-8")
     spec, *platform = yaml.load_all(text, Loader=LOADER)
     return spec, platform[0] if platform else {}
@@ -23,7 +23,7 @@ def declared(name: str) -> dict[str, Any]:
 
 
 def for_one_machine(name: str) -> str:
-    """A pipeline without what only a cluster has: nodes, resources, further attempts, and a preflight."""
+    """A pipeline without cluster settings: resources, environment, retries, and the preflight."""
     spec, _ = read(name)
     for executor in spec["deploymentSpec"]["executors"].values():
         for key in ("resources", "env"):
@@ -37,13 +37,13 @@ def for_one_machine(name: str) -> str:
 
 
 def tasks(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All tasks of a pipeline: its own, and those of the pipelines, branches and loops inside it."""
+    """All tasks of a pipeline, including nested pipelines, branches and loops."""
     for component in (spec["root"], *spec.get("components", {}).values()):
         yield from component.get("dag", {}).get("tasks", {}).values()
 
 
 def names() -> list[str]:
-    """The pipelines that the library carries."""
+    """Names of the bundled pipelines."""
     there = (entry.name for entry in files("ctrloom.runners").iterdir())
     return sorted(name.removesuffix(".yaml") for name in there if name.endswith(".yaml"))
 
@@ -58,6 +58,6 @@ def use_images(spec: dict[str, Any], image: str | None, gpu_image: str | None = 
 
 
 def forget_caching(spec: dict[str, Any]) -> None:
-    """Let every step run, whatever earlier runs made."""
+    """Disable caching of every step."""
     for task in tasks(spec):
         task["cachingOptions"] = {}

@@ -1,4 +1,4 @@
-"""What the components need besides the stages."""
+"""Helpers for components."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ def folder(store: str) -> Place:
     """The store: a directory, or a prefix of an object store.
 
     Raises:
-        StorageError: a URL of another kind.
+        StorageError: the URL has an unsupported scheme.
     """
     return storage.place(store)
 
 
 def publish(manifest: Place, artifact: Any) -> None:
-    """Make a manifest the artifact's content; the rows that it names stay where they are."""
+    """Copy a manifest into the artifact; the rows that it names are not copied."""
     storage.write_json(artifact.path, storage.read_json(manifest))
     artifact.metadata["manifest"] = str(manifest)

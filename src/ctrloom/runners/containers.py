@@ -1,7 +1,7 @@
 """Run every step in a container of its own, with podman or docker, through KFP's local runner.
 
-KFP's own DockerRunner takes a failed step for a success where a container is gone before it is asked for its
-exit status, which under podman is always. Here the engine's program is called, and its exit status counts.
+KFP's own DockerRunner reports a failed step as successful if its container is removed before the exit status
+is read, which always happens under podman. This module calls the engine's CLI and uses its exit status.
 """
 
 import os
@@ -16,18 +16,18 @@ from typing import Any
 
 ENGINES = ("podman", "docker")
 LABEL = "ctrloom.run"
-NOBODY = 65532  # the images' user; root's runs use it too
-# Nothing but /tmp and the mounts can be written, and nothing more can be gained than what a step starts with.
+NOBODY = 65532  # the images' user, also when root starts the run
+# Only /tmp and the mounts are writable, and a step cannot gain privileges.
 CONFINED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges")
 
 
 class EngineError(ValueError):
-    """No container can be started; the message says what is missing and the way out."""
+    """No container can be started; the message says what is missing and how to fix it."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user says of the containers: their image, and more options of `podman run` or `docker run`."""
+    """User settings for containers: the image, and extra options of `podman run` or `docker run`."""
 
     image: str
     options: tuple[str, ...] = ()
@@ -35,11 +35,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Containers:
-    """What the containers of one run have in common."""
+    """Settings shared by the containers of one run."""
 
     engine: str
     image: str  # its id: a tag may move while steps run
-    run: str  # names the run directory; containers that an earlier, killed run left carry it too
+    run: str  # the run directory, a label that also finds containers of a killed run
     readable: tuple[Path, ...]
     writable: tuple[Path, ...]
     options: tuple[str, ...]
@@ -48,7 +48,7 @@ class Containers:
     def prepare(
         cls, request: Request, run: Path, inputs: Sequence[Path], writable: Sequence[Path]
     ) -> "Containers":
-        """Find engine and image, and end what a killed run left.
+        """Find engine and image, and remove containers of a killed run.
 
         Raises:
             EngineError: there is no engine, it does not answer, or it does not have the image.
@@ -61,7 +61,7 @@ class Containers:
         return prepared
 
     def let_write(self) -> None:
-        """Give the folders that steps write to their user, which is nobody where root runs them."""
+        """Give writable folders to the user of the steps, which is nobody if root starts them."""
         for folder in self.writable:
             folder.mkdir(parents=True, exist_ok=True)
             for place in (folder, *folder.rglob("*")) if os.getuid() == 0 else ():
@@ -88,17 +88,17 @@ class Containers:
 
 @contextmanager
 def steps_in(containers: Containers) -> Iterator[None]:
-    """Let KFP's subprocess runner, its only one besides DockerRunner, start containers."""
+    """Make KFP's subprocess runner start containers."""
     from kfp.local import status, subprocess_task_handler
 
     class Task:
-        """One step, as KFP's runner hands it over."""
+        """One step, as KFP's runner passes it."""
 
         def __init__(self, full_command: list[str], env_vars: dict[str, str] | None, **_: Any) -> None:
             self.step, self.environment = full_command, env_vars or {}
 
         def run(self) -> status.Status:
-            """Run it to its end; anything but exit status 0 is a failure."""
+            """Run the step; any exit status other than 0 is a failure."""
             name = f"ctrloom-{uuid.uuid4().hex[:12]}"
             command = containers.command(name, self.step, self.environment)
             try:
@@ -116,7 +116,7 @@ def steps_in(containers: Containers) -> Iterator[None]:
 
 
 def find_engine() -> str:
-    """Path of podman or docker, or of what CTRLOOM_ENGINE names.
+    """Path of podman or docker, or of the engine in CTRLOOM_ENGINE.
 
     Raises:
         EngineError: there is none.
@@ -125,7 +125,7 @@ def find_engine() -> str:
     for name in [named] if named else ENGINES:
         if program := shutil.which(name):
             return program
-    wanted = f"{named}, which CTRLOOM_ENGINE names, is" if named else "podman and docker are"
+    wanted = f"{named} (from CTRLOOM_ENGINE) is" if named else "podman and docker are"
     raise EngineError(f"{wanted} not on the PATH: install one, or run without --runner container")
 
 
@@ -138,9 +138,9 @@ def image_id(engine: str, image: str) -> str:
     asked = _ask(engine, "image", "inspect", "--format={{.Id}}", image)
     if asked.returncode == 0:
         return asked.stdout.strip()
-    said = asked.stderr.strip().splitlines()[-1] if asked.stderr.strip() else "it says nothing"
+    said = asked.stderr.strip().splitlines()[-1] if asked.stderr.strip() else "no error message"
     if _ask(engine, "info").returncode:
-        raise EngineError(f"{engine} does not work: {said}; CTRLOOM_ENGINE names another engine")
+        raise EngineError(f"{engine} does not work: {said}; set CTRLOOM_ENGINE to use another engine")
     raise EngineError(f"no image {image}: build it with `make image-cpu`, or name another with --image")
 
 

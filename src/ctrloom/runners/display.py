@@ -1,7 +1,6 @@
-"""What the Kubeflow UI draws by itself.
+"""Metrics and curves that the Kubeflow UI draws natively.
 
-Numbers are written into their artifacts too: a step one of whose artifacts has no content is never taken from
-the cache of a local run.
+Numbers are also written to artifact files, as local runs never reuse a cached step with an empty artifact.
 """
 
 from collections.abc import Mapping
@@ -13,21 +12,21 @@ from ctrloom import storage
 
 
 def show_metrics(values: Mapping[str, float], artifact: Any) -> None:
-    """Put numbers where the Kubeflow UI finds them."""
+    """Log numbers for the Kubeflow UI."""
     for name, value in values.items():
         artifact.log_metric(name, value)
     storage.write_json(artifact.path, dict(values))
 
 
 def show_search(found: Any, artifact: Any, more: Mapping[str, float] | None = None) -> None:
-    """Show how many interactions of each order an Architecture kept, what its search cost, and `more`."""
+    """Log the kept interactions of each order, the search time, and `more`."""
     kept = {f"kept_order_{order}": len(found.of_order(order)) for order in found.orders}
     cost = {"search_seconds": found.provenance.search_seconds} if found.provenance else {}
     show_metrics({**kept, **(more or {}), **cost}, artifact)
 
 
 def show_classification(model: Any, artifact: Any) -> None:
-    """Put the ROC curve and confusion matrix of a ModelResult where the Kubeflow UI finds them."""
+    """Log the ROC curve and confusion matrix of a ModelResult for the Kubeflow UI."""
     roc, found = model.roc, model.confusion
     artifact.log_roc_curve(
         list(roc.false_positive), list(roc.true_positive), [float(expit(score)) for score in roc.threshold]

@@ -1,4 +1,4 @@
-"""A KFP endpoint: its v2beta1 API, who asks, and what can go wrong in words."""
+"""A KFP endpoint: v2beta1 API, authentication, and readable errors."""
 
 import json
 import os
@@ -9,32 +9,32 @@ from typing import Any
 from ctrloom.config import ClusterConfig
 
 POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # the audience of KFP, projected by the kubelet
+POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # projected with KFP as audience
 INSIDE = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
-PATIENCE = 60.0  # seconds that one request may take
-LOGIN = "it sends to a login page: set CTRLOOM_TOKEN, or take the address of the ml-pipeline service"
+PATIENCE = 60.0  # timeout of one request in seconds
+LOGIN = "it redirects to a login page: set CTRLOOM_TOKEN, or use the address of the ml-pipeline service"
 REFUSALS = {
     302: LOGIN,
     303: LOGIN,
-    401: "it wants a token: set CTRLOOM_TOKEN, or token_file",
-    403: "this token or service account may not do that: check its role binding, and the namespace",
-    404: "there is no such thing; where the address is that of something else than KFP, correct the endpoint",
+    401: "it needs a token: set CTRLOOM_TOKEN, or token_file",
+    403: "this token or service account has no permission: check its role binding, and the namespace",
+    404: "not found; check that the endpoint is the address of KFP",
 }
 
 
 class ClusterError(ValueError):
-    """The endpoint does not answer, or not as asked; the message names it and the way out."""
+    """The endpoint does not answer or returns an error; the message names it and how to fix it."""
 
 
 class UnreachableError(ClusterError):
-    """Nothing answered, or only for now: worth another try."""
+    """The endpoint is unreachable or temporarily unavailable; the request can be retried."""
 
 
 class Endpoint:
     """The API's services at one address."""
 
     def __init__(self, config: ClusterConfig) -> None:
-        """Connect as `config` says; nothing is sent yet.
+        """Configure the client; nothing is sent yet.
 
         Raises:
             ClusterError: KFP's client is not installed, or there is no endpoint or token file.
@@ -62,7 +62,7 @@ class Endpoint:
         self.uploads = kfp_server_api.PipelineUploadServiceApi(client)
 
     def call(self, method: Callable[..., Any], *arguments: Any, its: str = "", **named: Any) -> Any:
-        """One request, with what can go wrong in words; an answer has what `its` names."""
+        """Send one request; the answer must have the attribute `its`."""
         from urllib3.exceptions import HTTPError
 
         try:
@@ -72,18 +72,18 @@ class Endpoint:
         except (HTTPError, OSError) as error:
             raise UnreachableError(
                 f"{self.address} does not answer ({_reason(error)}): check the address, the network, and the "
-                "port-forward where there is one (kubectl port-forward -n kubeflow svc/ml-pipeline 8888)"
+                "port-forward, if any (kubectl port-forward -n kubeflow svc/ml-pipeline 8888)"
             ) from None
-        except ClusterError:  # the token cannot be read any more
+        except ClusterError:  # the token cannot be read
             raise
         except (AttributeError, TypeError, ValueError) as error:
             if isinstance(error.__context__, self.models.ApiException):
-                raise self._refused(error.__context__) from None  # KFP's client stumbles where it has no body
+                raise self._refused(error.__context__) from None  # KFP's client fails on an empty body
             answer = None
         if answer is None or isinstance(answer, str) or (its and not getattr(answer, its)):
             raise ClusterError(
-                f"{self.address} answers, but not as KFP does: is it the address of a login page? "
-                "give that of the ml-pipeline service, or a token"
+                f"{self.address} answers, but not like KFP: if it is a login page, use the address of the "
+                "ml-pipeline service, or a token"
             )
         return answer
 
@@ -104,8 +104,8 @@ def _inside() -> str:
     if POD.exists():
         return INSIDE
     raise ClusterError(
-        "endpoint: outside of a cluster one is needed: set it in the --cluster file, or CTRLOOM_ENDPOINT, "
-        "such as http://localhost:8888 beside `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`"
+        "endpoint: required outside of a cluster: set it in the --cluster file, or CTRLOOM_ENDPOINT, "
+        "such as http://localhost:8888 with `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`"
     )
 
 
@@ -120,7 +120,7 @@ def _token(config: ClusterConfig) -> str | None:
 
 
 def _message(body: Any) -> str:
-    """What the server says beyond the status, cut short."""
+    """The server's error message, truncated."""
     try:
         said = json.loads(body)
         text = said.get("message") or said.get("error") or ""
@@ -132,7 +132,7 @@ def _message(body: Any) -> str:
 def _reason(error: BaseException) -> str:
     name = type(error).__name__
     if "Timeout" in name:
-        return f"nothing came within {PATIENCE:.0f} seconds"
+        return f"no answer within {PATIENCE:.0f} seconds"
     return (
         "connection refused"
         if "refused" in str(error)

@@ -1,4 +1,4 @@
-"""Run the whole pipeline on this machine, through KFP's local runner: steps are processes, or containers."""
+"""Run the whole pipeline on this machine, through KFP's local runner: steps are processes or containers."""
 
 import builtins
 import glob
@@ -30,13 +30,13 @@ STEP = re.compile(r"Executing task '?([\w-]+)'?")
 
 
 class RunError(ValueError):
-    """A step of the pipeline failed; the message names it and says where its log is."""
+    """A step of the pipeline failed; the message names it and its log."""
 
 
 def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
     """Parameters of the pipeline: the sections of a run configuration, and the store."""
-    aside = {"searches", "expected", "search"}  # only files need them
-    whole = config.model_dump(mode="json", exclude_none=True, exclude=aside)  # KFP takes no null
+    excluded = {"searches", "expected", "search"}  # no step needs the first two
+    whole = config.model_dump(mode="json", exclude_none=True, exclude=excluded)  # KFP takes no null
     whole["search"] = config.search.model_dump(mode="json", exclude_none=True)
     names = {*config.baselines, *config.transfer, config.search.base}
     chosen = {name: Hyperparameters.of(config.models, name) for name in names}
@@ -58,10 +58,10 @@ def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, 
 def run_local(
     config: RunConfig, output: Path, containers: Request | None = None, store: str | None = None
 ) -> None:
-    """Run every step in a process or container of its own; gather the results in the run directory `output`.
+    """Run every step in its own process or container; collect the results in the run directory `output`.
 
-    With data sets under a URL the results go to `runs/<name of the run directory>` there, too. A run that was
-    stopped goes on with the steps that it finished, if nothing they depend on changed.
+    If `store` is a URL, the results are also copied to `runs/<name of the run directory>` there. A stopped
+    run resumes after its finished steps, unless something they depend on changed.
 
     Raises:
         RunError: a step failed, or KFP is not installed.
@@ -113,7 +113,7 @@ def run_pipeline(
     inputs: Sequence[Path],
     containers: Request | None = None,
 ) -> None:
-    """Run a compiled pipeline and put its results where `results` says; `expected` are its steps in order."""
+    """Run a compiled pipeline and copy its outputs to `results`; `expected` are its steps in order."""
     try:
         from kfp import components, local
     except ImportError:
@@ -125,8 +125,8 @@ def run_pipeline(
     prepared = Containers.prepare(containers, output, inputs, writable) if containers else None
     text = compiled.for_one_machine(pipeline)
     code = prepared.image if prepared else resume.code()
-    going_on = resume.begin(output, [text, parameters, code, resume.states(inputs)])
-    for place in (*results, *([] if going_on else [STEPS])):  # nothing of another run may pass for this one's
+    resuming = resume.begin(output, [text, parameters, code, resume.states(inputs)])
+    for place in (*results, *([] if resuming else [STEPS])):  # remove the results of other runs
         shutil.rmtree(output / place, ignore_errors=True)
         if (output / place).is_file():
             (output / place).unlink()
@@ -137,7 +137,7 @@ def run_pipeline(
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps), enable_caching=True)
     log_file = output / "log.txt"
     with (
-        open(log_file, "a" if going_on else "w", encoding="utf-8", buffering=1) as log,
+        open(log_file, "a" if resuming else "w", encoding="utf-8", buffering=1) as log,
         redirect_stdout(_Console(log)) as console,
         _print_as_before(),
         steps_in(prepared) if prepared else nullcontext(),
@@ -146,13 +146,11 @@ def run_pipeline(
             loaded(**parameters)
         except RuntimeError as error:
             step = next((each for each in expected if each not in done(steps)), expected[-1])
-            raise RunError(
-                f"step {step}: {console.error or error}\n(the whole log is in {log_file})"
-            ) from None
+            raise RunError(f"step {step}: {console.error or error}\n(full log: {log_file})") from None
     folders = done(steps)
     if missing := [step for step in expected if step not in folders]:
-        # a SUCCESS of KFP does not prove that a step ran
-        raise RunError(f"step {missing[0]!r} failed; what it said is at the end of {log_file}")
+        # SUCCESS in KFP does not prove that a step ran
+        raise RunError(f"step {missing[0]!r} failed; see the end of {log_file}")
     for place, (step, artifact) in results.items():
         source, target = folders[step] / artifact, output / place
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
@@ -172,7 +170,7 @@ def publish(output: Path, results: Iterable[str], to: Place) -> None:
 
 
 def done(steps: Path) -> dict[str, Path]:
-    """Folders of the steps that ended well, newest last; KFP numbers a step that is in several branches."""
+    """Folders of the successful steps, newest last; KFP numbers a step that is in several branches."""
     ended = sorted(steps.rglob("executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
     return {re.sub(r"(-\d+)+$", "", path.parent.name): path.parent for path in ended}
 
@@ -183,7 +181,7 @@ def _absolute(store: str) -> str:
 
 
 def local_files(files: Files, *others: str) -> list[Path]:
-    """Files of this machine that the steps of a run read."""
+    """Local files that the steps of a run read."""
     named = files.train + files.valid + files.test
     local = [name.removeprefix("file://") for name in named if re.match(r"file://|(?!.*://)", name)]
     found = [[name] if Path(name).exists() else glob.glob(name, recursive=True) for name in local]
@@ -192,7 +190,7 @@ def local_files(files: Files, *others: str) -> list[Path]:
 
 @contextmanager
 def _print_as_before() -> Iterator[None]:
-    """KFP lets `print` indent while a step runs, and forgets to end that where steps run side by side."""
+    """Restore `print`, which KFP patches during a step and does not restore after parallel steps."""
     before = builtins.print
     try:
         yield
@@ -203,12 +201,12 @@ def _print_as_before() -> Iterator[None]:
 class _Console(io.TextIOBase):
     """Standard output while KFP runs: everything goes to the log, progress lines also to the terminal.
 
-    On a terminal the lines of one piece of work overwrite each other.
+    On a terminal, the lines of one task overwrite each other.
     """
 
     def __init__(self, log: TextIO) -> None:
         self.log, self.terminal, self.rest, self.shown = log, sys.stderr, "", ""
-        self.step = self.error = ""  # the step that runs, and the last error message that one printed
+        self.step = self.error = ""  # the running step, and the last error message that a step printed
 
     def write(self, text: str) -> int:
         self.log.write(text)

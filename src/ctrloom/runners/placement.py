@@ -13,7 +13,7 @@ from ctrloom.runners import compiled
 
 
 def load_hardware(path: Path | None = None) -> Hardware:
-    """The hardware that the library carries, with the keys of the file `path` on top; null removes a key.
+    """The default hardware, overridden by the keys of the file `path`; null removes a key.
 
     Raises:
         ConfigError: the file cannot be read, or has a key or value that does not fit.
@@ -24,7 +24,7 @@ def load_hardware(path: Path | None = None) -> Hardware:
 
 
 def place(spec: dict[str, Any], platform: dict[str, Any], hardware: Hardware) -> None:
-    """Write `hardware` into a compiled pipeline, in place of what an earlier call wrote.
+    """Write `hardware` into a compiled pipeline, replacing earlier settings.
 
     Raises:
         ValueError: a component of the pipeline has no entry in `hardware.steps`.
@@ -93,7 +93,7 @@ def _retries(profile: Profile) -> dict[str, Any]:
 
 
 def _on_kubernetes(profile: Profile, environment: Environment) -> dict[str, Any]:
-    """Settings that KFP keeps apart from the pipeline, under the platform `kubernetes`."""
+    """Settings that KFP keeps outside the pipeline spec, under the platform `kubernetes`."""
     settings: dict[str, Any] = {"activeDeadlineSeconds": str(profile.timeout)}
     if profile.node_selector:
         settings["nodeSelector"] = {"labels": dict(profile.node_selector)}

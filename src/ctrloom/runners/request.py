@@ -1,4 +1,4 @@
-"""What a cluster is asked to run: a compiled pipeline with its images, and its parameters."""
+"""A request for a run on a cluster: a compiled pipeline with its images, and its parameters."""
 
 import difflib
 import hashlib
@@ -19,7 +19,7 @@ from ctrloom.data.sources.files import is_stored, stored
 from ctrloom.runners import compiled
 from ctrloom.runners.placement import place
 
-KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {  # types of KFP, and what users call them
+KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {  # types of KFP, and their names in messages
     "NUMBER_INTEGER": (int, "a whole number"),
     "NUMBER_DOUBLE": ((int, float), "a number"),
     "BOOLEAN": (bool, "true or false"),
@@ -30,7 +30,7 @@ PASSWORD = re.compile(r"\w+://[^/\s:@]*:[^/\s@]+@")
 
 
 class RequestError(ValueError):
-    """A run that cannot be asked for; the message names the parameter and the way out."""
+    """An invalid request for a run; the message names the parameter and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Request:
         cached: bool = True,
         hardware: Hardware | None = None,
     ) -> Self:
-        """The request for a pipeline of the library, by its name.
+        """The request for a bundled pipeline, by its name.
 
-        Of `offered` the pipeline takes the parameters that it has; those `given` as texts it must have.
-        `hardware` replaces what the pipeline was compiled with.
+        Values in `offered` that the pipeline has no parameter for are ignored; those in `given` (as text)
+        are errors. `hardware` replaces the settings that the pipeline was compiled with.
 
         Raises:
             RequestError: no such pipeline or parameter, one without a value or of another type, or one with a
@@ -69,7 +69,7 @@ class Request:
         declared = compiled.declared(pipeline)
         for name in given.keys() - declared.keys():
             near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(declared)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"its parameters are {', '.join(declared)}"
             raise RequestError(f"--parameter: {pipeline} has no {name!r}; {hint}")
         read = {name: _value(name, text, declared[name]["parameterType"]) for name, text in given.items()}
         values = {name: value for name, value in {**offered, **read}.items() if name in declared}
@@ -81,8 +81,8 @@ class Request:
         for name, value in values.items():
             if PASSWORD.search(json.dumps(value)):
                 raise RequestError(
-                    f"{name}: has a password in a URL, which everybody who sees the run could read; "
-                    "let the service account of the run have access instead"
+                    f"{name}: has a password in a URL, which everyone with access to the run can read; "
+                    "grant access to the service account of the run instead"
                 )
         if hardware:
             place(spec, platform, hardware)
@@ -100,7 +100,7 @@ class Request:
 
     @property
     def version(self) -> str:
-        """A name that changes with the pipeline."""
+        """Hash of the pipeline."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
 
@@ -125,7 +125,7 @@ def texts(settings: Iterable[str]) -> dict[str, str]:
 
 
 def _value(name: str, text: str, kind: str) -> Any:
-    """The value of a parameter of a KFP type; text that is meant as text may look like a number or a date."""
+    """Parse the value of a parameter of a KFP type; a STRING may look like a number or a date."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -139,9 +139,9 @@ def _value(name: str, text: str, kind: str) -> Any:
 
 
 def revision(files: Files) -> str:
-    """State of raw files: equal as long as no file comes, goes or changes.
+    """Hash of the names, sizes and versions of raw files.
 
-    Where they cannot be listed from here it is the time, so that nothing old is taken for them.
+    If they cannot be listed from here, the current time, so that no cached step is reused.
     """
     found = []
     try:
@@ -162,15 +162,15 @@ def revision(files: Files) -> str:
 
 
 def six_fields(cron: str) -> str:
-    """A cron expression as KFP takes it, which has seconds first; five fields start at second 0.
+    """A cron expression with seconds first, as KFP expects it; five fields start at second 0.
 
     Raises:
-        RequestError: neither five nor six fields, or one that is none of a cron expression.
+        RequestError: neither five nor six fields, or an invalid field.
     """
     fields = cron.split()
     if len(fields) not in (5, 6) or not all(re.fullmatch(r"[\w*/,?#-]+", field) for field in fields):
         raise RequestError(
-            f"--cron {cron!r}: write six fields, such as '0 0 2 * * *' for two every night: "
+            f"--cron {cron!r}: write six fields, such as '0 0 2 * * *' for 2:00 every night: "
             "second, minute, hour, day, month, weekday"
         )
     return " ".join(["0"] * (6 - len(fields)) + fields)

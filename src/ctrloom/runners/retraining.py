@@ -1,4 +1,4 @@
-"""Scheduled retraining and the regression evaluation on this machine, as their pipelines have them."""
+"""Scheduled retraining and regression evaluation on this machine, through their pipelines."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ EXPECTED = ("ingest-window", "champion", "grow", "drift", "refresh", "gate", "re
 
 
 def retraining_arguments(config: RetrainingConfig, store: Path | str) -> dict[str, object]:
-    """Parameters of the pipeline `scheduled_retrain`, but for the last day of its window."""
+    """Parameters of the pipeline `scheduled_retrain`, except the last day of its window."""
     return {**config.model_dump(mode="json", exclude_none=True), "store": str(store)}
 
 
@@ -24,7 +24,7 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Verdict
 
     Raises:
         RunError: a step failed, or KFP is not installed.
-        ConfigError: there is no registry, no file has a date in its name, or `until` is no day.
+        ConfigError: there is no registry, no file has a date in its name, or `until` is not a date.
     """
     results = {
         "verdict.json": ("gate", "verdict/verdict.json"),
@@ -35,7 +35,7 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Verdict
         "report.md": ("report", "report/report.md"),
     }
     if config.registry is None:
-        raise ConfigError(f"{config.name}: registry: name the folder or URL that holds the champion")
+        raise ConfigError(f"{config.name}: registry: set the folder or URL that holds the champion")
     output, day = output.resolve(), last_day(until)
     inputs = local_files(windowed(config.data, day, config.days).files)
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
@@ -43,12 +43,12 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Verdict
     run_pipeline("scheduled_retrain", parameters, output, EXPECTED, results, inputs)
     verdict = load_verdict(output / "verdict.json")
     if verdict.promote and "promote" not in done(output / STEPS):
-        raise RunError(f"step promote: did not run; what KFP said is at the end of {output / 'log.txt'}")
+        raise RunError(f"step promote did not run; see the end of {output / 'log.txt'}")
     return verdict
 
 
 def regression_local(config: CompareConfig, baseline: Baseline, output: Path) -> RegressionVerdict:
-    """Run a comparison and hold it against a baseline; the verdict and the table go to the folder `output`.
+    """Run a comparison and check it against a baseline; the verdict and the table go to the folder `output`.
 
     Raises:
         RunError: a step failed, or KFP is not installed.

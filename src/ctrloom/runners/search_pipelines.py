@@ -12,5 +12,5 @@ SEARCHES = {  # the steps of the search in each pipeline, in order
 
 
 def search_pipeline(method: str) -> str:
-    """The pipeline that searches with a method; methods that train nothing share one."""
+    """The pipeline that searches with a method; methods without training share one."""
     return f"search_and_retrain_{'selection' if METHODS[method] is SelectionConfig else method}"

@@ -1,1 +1,1 @@
-"""Searches for the interactions that a model needs."""
+"""Search methods for feature interactions."""

@@ -1,7 +1,7 @@
-"""AIM: which interactions, by which functions, at which embedding sizes (AIM, sections 3.2 to 3.4).
+"""AIM: search of interactions, their functions and embedding sizes (AIM, sections 3.2 to 3.4).
 
-Stage 1 searches interactions and functions together, order by order; stage 2, `search.embedding_sizes`, the
-positions of embeddings that they need. Neither has the perceptron of the model that is trained in the end.
+Stage 1 searches interactions and functions jointly, order by order; stage 2 (`search.embedding_sizes`)
+searches the embedding positions that they need. Both omit the MLP of the final model.
 """
 
 from collections.abc import Sequence
@@ -19,32 +19,32 @@ from ctrloom.search.statistics.candidates import with_statistics
 from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import pick_device, seed_everything
 
-UNPRUNED = 2000  # candidates past which the unpruned control has the pairs alone
+UNPRUNED = 2000  # with more candidates, the unpruned control has pairs only
 
 
 def search(task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
-    """Both stages, as far as they are configured."""
+    """Run the configured stages."""
     if config.search_embeddings:
         refuse_shared(hyper)
     return add_embeddings(search_interactions(task, config, hyper), task, config, hyper)
 
 
 def add_embeddings(found: Found, task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
-    """The second stage after the first, if it is configured and there is something to search for."""
+    """Run stage 2 after stage 1, if it is configured and stage 1 kept any interactions."""
     if not config.search_embeddings or not found.architecture.interactions:
         return found
     return _joined(found, search_embeddings(task, found.architecture, config, hyper))
 
 
 def search_interactions(task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
-    """Stage 1: interactions with their functions, whose gate is not zero at the end.
+    """Stage 1: interactions and functions with a nonzero gate at the end.
 
-    While an order is searched the lower ones stay as they were found, with trainable gates. Candidates of
-    the next order extend the strongest interactions of each function (AIM, Algorithm 1).
+    While an order is searched, the interactions found in lower orders are fixed, with trainable gates.
+    Candidates of the next order extend the strongest interactions of each function (AIM, Algorithm 1).
     """
     names = task.schema.names
     if len(names) < config.order:
-        raise ValueError(f"search.order: {config.order} fields are needed, the data has {len(names)}")
+        raise ValueError(f"search.order: needs at least {config.order} fields, but the data has {len(names)}")
     settings = config.model_dump(mode="json")
     kept = Architecture(method="aim", fields=names, interactions=())
     if not config.search_functions:
@@ -52,7 +52,7 @@ def search_interactions(task: Task, config: AIMConfig, hyper: AIMSettings) -> Fo
     stages: dict[int, Stage] = {}
     for order in range(2, config.order + 1):
         added = _candidates(kept, order, config)
-        if not added:  # nothing was kept that could be extended
+        if not added:  # no interaction left to extend
             break
         whole = kept.model_copy(update={"interactions": (*kept.interactions, *added)})
         stages[order] = stage = _stage(whole, order, task, config, hyper)
@@ -63,7 +63,7 @@ def search_interactions(task: Task, config: AIMConfig, hyper: AIMSettings) -> Fo
 
 
 def _joined(first: Found, second: Found) -> Found:
-    """What both stages found: the second stage's architecture, one trace, and the controls of both."""
+    """Merge both stages: the architecture of stage 2, a joint trace, and the controls of both."""
     left = {(i.fields, i.function) for i in second.architecture.interactions}
     one, two = first.trace, second.trace
     seconds = one.seconds + two.seconds
@@ -96,7 +96,7 @@ def _candidates(kept: Architecture, order: int, config: AIMConfig) -> list[Inter
 
 
 def _stage(whole: Architecture, order: int, task: Task, config: AIMConfig, hyper: AIMSettings) -> Stage:
-    """The search of the highest order of `whole`."""
+    """Build the search stage of the highest order of `whole`."""
     generator = seed_everything(config.seed + order)
     bare = hyper.model_copy(update={"perceptron": False})
     model = build(config.base, whole, task.schema, bare).to(pick_device(hyper.device))
@@ -109,7 +109,7 @@ def _stage(whole: Architecture, order: int, task: Task, config: AIMConfig, hyper
 
 
 def _every_pair(empty: Architecture, config: AIMConfig, settings: dict[str, object]) -> Found:
-    """Nothing is searched: all pairs with the inner product, the ablation without IFS."""
+    """All pairs with the inner product, without a search: the ablation without IFS."""
     pairs = [Interaction(fields=names) for names in combinations(empty.fields, 2)]
     trace = SearchTrace(
         method="aim",
@@ -126,7 +126,7 @@ def _every_pair(empty: Architecture, config: AIMConfig, settings: dict[str, obje
 
 
 def _controls(kept: Architecture, trace: SearchTrace, config: AIMConfig) -> dict[str, list[Architecture]]:
-    """All candidates, or where they are many all pairs; and random selections of the same size."""
+    """All candidates (only pairs if there are many), and random selections of the same size."""
     shown = trace.candidates if len(trace.candidates) <= UNPRUNED else trace.of_order(2)
     unpruned = kept.model_copy(
         update={
@@ -141,7 +141,7 @@ def _controls(kept: Architecture, trace: SearchTrace, config: AIMConfig) -> dict
 
 
 def _random(kept: Architecture, trace: SearchTrace, seed: int) -> Architecture:
-    """As many interactions of each order and function as were kept, drawn from the candidates."""
+    """A random selection of candidates with the same number per order and function as were kept."""
     drawn: list[Interaction] = []
     for place, function in enumerate(dict.fromkeys(candidate.function for candidate in trace.candidates)):
         own = {"interactions": tuple(i for i in kept.interactions if i.function == function)}

@@ -1,7 +1,7 @@
-"""AutoFIS: gates on all candidate interactions, driven to zero by GRDA while the model trains.
+"""AutoFIS: gates on all candidate interactions, which GRDA drives to zero while the model trains.
 
-Orders are searched one after the other. While triples are searched the pairs found before stay, with
-trainable gates; searched at once, a triple would absorb a pair that it contains.
+Orders are searched sequentially. While triples are searched, the selected pairs are fixed, with trainable
+gates; in a joint search a triple would absorb the pairs that it contains.
 """
 
 import math
@@ -19,18 +19,17 @@ from ctrloom.search.statistics.candidates import with_statistics
 from ctrloom.training.loop import pick_device, seed_everything
 from ctrloom.training.memory import memory_of
 
-COPIES = 8  # of a batch's values of all candidates that a step holds in memory at its peak
+COPIES = 8  # peak memory of a step, in copies of a batch's values of all candidates
 
 
 def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
-    """Interactions whose gate is not zero at the end, how the gates went there, and the controls.
+    """Select the interactions with a nonzero gate at the end; also returns the trace and the controls.
 
-    Gates and weights learn from the training rows alone. The trace has every candidate of every order that
-    was searched.
+    Gates and weights are trained on training rows only. The trace has all candidates of all searched orders.
     """
     names = task.schema.names
     if len(names) < config.order:
-        raise ValueError(f"search.order: {config.order} fields are needed, the data has {len(names)}")
+        raise ValueError(f"search.order: needs at least {config.order} fields, but the data has {len(names)}")
     if config.candidates == "all":
         _refuse_too_many(task, config, hyper)
     stages: dict[int, Stage] = {}
@@ -42,7 +41,7 @@ def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
         else:
             candidates = combinations(names, order)
         added = tuple(Interaction(fields=fields) for fields in candidates)
-        if not added:  # nothing was kept that could be extended
+        if not added:  # no interaction left to extend
             break
         whole = kept.model_copy(update={"interactions": (*kept.interactions, *added)})
         searched = whole.orders if config.higher_order == "joint" else (order,)
@@ -63,7 +62,7 @@ def _stage(
     config: AutoFISConfig,
     hyper: Hyperparameters,
 ) -> Stage:
-    """The search of the highest order of `whole`, and of the other orders that are named."""
+    """Build the search stage of the orders in `searched`."""
     order = max(searched)
     generator = seed_everything(config.seed + order)
     model = build(config.base, whole, task.schema, hyper).to(pick_device(hyper.device))
@@ -75,13 +74,13 @@ def _stage(
 
 
 def _refuse_too_many(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> None:
-    """Say at once when memory will not hold all interactions of the highest order."""
+    """Raise ValueError if all interactions of the highest order do not fit in memory."""
     memory = memory_of(pick_device(hyper.device))
     count = math.comb(len(task.schema.fields), config.order)
     batch = config.batch_size or batch_size(task.train.total)
     if (needed := 4 * COPIES * batch * count) > memory:
         raise ValueError(
-            f"search.candidates: all {count:,} interactions of order {config.order} need some "
-            f"{needed / 1e9:,.0f} GB of {memory / 1e9:,.0f} GB memory with batches of {batch:,} rows; "
+            f"search.candidates: all {count:,} interactions of order {config.order} need about "
+            f"{needed / 1e9:,.0f} GB with batches of {batch:,} rows, but there are {memory / 1e9:,.0f} GB; "
             "use search.candidates: pool, or a smaller search.batch_size"
         )

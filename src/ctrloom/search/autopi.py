@@ -1,9 +1,9 @@
-"""AutoPI: a graph of interaction operators, found by gradients, by shared weights, or at random.
+"""AutoPI: search of a graph of interaction operators: differentiable, one-shot or random.
 
-Differentiable (AutoPI, section 4.3): every edge of both cells is a mixture of all operators. Weights learn
-on one half of the training rows, the strengths of operators and edges on the other half, in turn and to
-first order; the strongest operators become the graph. Random is the paper's AutoPI-R; for one shot see
-`one_shot`.
+Differentiable (AutoPI, section 4.3): every edge of both cells is a mixture of all operators. Weights are
+trained on one half of the training rows, and the strengths of operators and edges on the other half, in
+alternating first-order steps; the strongest operators form the graph. Random search is the paper's AutoPI-R;
+for the one-shot search see `one_shot`.
 """
 
 import math
@@ -38,15 +38,15 @@ from ctrloom.training.loop import (
 )
 from ctrloom.training.step import Step, gradients, loss_of, products_in
 
-BETAS = (0.5, 0.999)  # of PC-DARTS' Adam for the strengths
-PC_DARTS_RATE, PC_DARTS_STEPS = 6e-4, 3430  # its learning rate, and for how many steps: 35 epochs of 98
-NOISE = 0.03  # of a noisy skip, in standard deviations (AutoPI, section 5.1)
+BETAS = (0.5, 0.999)  # PC-DARTS' Adam for the strengths
+PC_DARTS_RATE, PC_DARTS_STEPS = 6e-4, 3430  # its learning rate and number of steps: 35 epochs of 98
+NOISE = 0.03  # noise of a noisy skip, in standard deviations (AutoPI, section 5.1)
 
 
 def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
-    """The graph that is found with random ones as its controls, or the best of random ones.
+    """Search a graph with the configured strategy; random graphs are the controls.
 
-    The validation rows choose the epoch whose strengths count, or the graph.
+    Validation rows select the epoch whose strengths are used, or the graph.
     """
     if config.strategy == "random":
         return _best_of_random(task, config, hyper)
@@ -60,7 +60,7 @@ def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
 
 
 class _BiLevel:
-    """Both cells with all their operators, and the two optimizers that take turns."""
+    """Both cells with all operators, and the alternating optimizers of weights and strengths."""
 
     def __init__(self, task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> None:
         self.config, self.hyper, self.device = config, hyper, pick_device(hyper.device)
@@ -84,7 +84,7 @@ class _BiLevel:
         self.gates = [gate for cell in self.cells.values() for gate in (cell.alpha_EO, cell.beta_E)]
         ids = {id(gate) for gate in self.gates}
         self.weights = [p for p in self.model.parameters() if id(p) not in ids]
-        fused = self.device.type == "cuda" or None  # has rates and counters there
+        fused = self.device.type == "cuda" or None  # keeps learning rates and counters on the device
         self.optimizer: torch.optim.Optimizer = (
             adam(self.model, config.learning_rate, config.embedding_l2, self.gates, hyper.embedding_optimizer)
             if config.optimizer == "adam"
@@ -106,7 +106,7 @@ class _BiLevel:
         self.seconds = 0.0
 
     def run(self) -> None:
-        """Search; the strengths of the epoch that scores best on validation rows are kept."""
+        """Search; keeps the strengths of the epoch with the best validation score."""
         began, config = time.perf_counter(), self.config
         with progress("search", config.epochs * self.train.total) as advance:
             for epoch in range(1, config.epochs + 1):
@@ -131,7 +131,7 @@ class _BiLevel:
         return {name: cell.strengths().tolist() for name, cell in self.cells.items()}
 
     def _weights(self) -> None:
-        # Tables whose rows move by themselves have sparse gradients, which have no norm to clip by.
+        # Row-wise optimizers have sparse gradients, which clip_grad_norm_ does not support.
         dense = [weight for weight in self.weights if weight.grad is None or not weight.grad.is_sparse]
         nn.utils.clip_grad_norm_(dense, self.config.clip)
         self.optimizer.step()
@@ -144,14 +144,14 @@ class _BiLevel:
         self.adam.step()
 
     def _batches(self) -> Iterator[Batch]:
-        """Shuffled batches of the other half, over and over."""
+        """Shuffled batches of the other half, without end."""
         while True:
             size = -(-self.other.total // self.epoch_steps)
             bounds = [*range(0, self.other.total, size), self.other.total]
             yield from self.other.shuffled(bounds, self.generator)
 
     def choose(self) -> CellGraph:
-        """The strongest operators, or those that are missed most."""
+        """The graph of the strongest operators, or of those whose removal increases the loss most."""
         if self.config.choose_by == "strength":
             edges = {name: strongest(cell.edges, self.best[name]) for name, cell in self.cells.items()}
             return CellGraph(nodes=self.config.nodes, **edges)
@@ -165,7 +165,7 @@ class _BiLevel:
         return graph
 
     def trace(self, graph: CellGraph) -> SearchTrace:
-        """Every operator on every edge, how strong it was, and whether it is in the graph."""
+        """The trace: strength of every operator on every edge, and whether it is in the graph."""
         kept = set(places(graph))
         operators = tuple(
             OperatorStrength(
@@ -192,12 +192,12 @@ class _BiLevel:
 
 
 def temperature(epoch: int, epochs: int) -> float:
-    """(1 + ln T) / (1 + ln t), which falls to 1: an almost even mixture at first (section 5.1)."""
+    """(1 + ln T) / (1 + ln t): decreases to 1 from a nearly uniform mixture (section 5.1)."""
     return (1 + math.log(epochs)) / (1 + math.log(epoch))
 
 
 def _best_of_random(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
-    """AutoPI-R (section 5.1): train random graphs from scratch, all with one seed, and keep the best."""
+    """AutoPI-R (section 5.1): train random graphs from scratch with the same seed, and keep the best."""
     began = time.perf_counter()
     graphs = [random_graph(config.nodes, config.seed + number) for number in range(config.samples)]
     tried = trials(graphs, fit, task, config, hyper)

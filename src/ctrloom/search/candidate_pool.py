@@ -1,4 +1,4 @@
-"""Which interactions of the next order are worth a gate: those that extend a strong one (AIM)."""
+"""Candidate interactions of the next order: extensions of the strongest ones (AIM)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 def extend(
     kept: Mapping[tuple[str, ...], float], fields: Sequence[str], pool: int | None = None
 ) -> list[tuple[str, ...]]:
-    """The strongest tuples of one order, each with one field more: the candidates of the next order.
+    """Candidates of the next order: the strongest tuples of one order, each extended by one field.
 
-    At most pool * len(fields) of them, in field order and each once. Strength is |score|; of equally strong
-    tuples the first in field order comes first.
+    At most pool * len(fields) distinct tuples, in field order. Strength is |score|; ties are broken by field
+    order.
 
     Args:
         kept: tuples of field names in field order, with their scores.
         fields: names of all fields, in order.
-        pool: how many tuples are extended; None is half the number of fields, rounded down.
+        pool: number of tuples to extend; None is half the number of fields, rounded down.
 
     Source: AIM, Algorithm 1; its published code ranks fourth order by the signed score.
     """

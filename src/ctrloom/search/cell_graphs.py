@@ -1,4 +1,4 @@
-"""AutoPI's space of graphs: cells drawn at random, and the strongest operators of a cell.
+"""AutoPI's graphs: random cells, and the strongest operators of a cell.
 
 E edges of a cell, O operators.
 """
@@ -11,13 +11,13 @@ from ctrloom.architecture import OPERATORS, CellGraph, Edge, Operator
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS
 from ctrloom.search_trace import CellName
 
-KEPT = 2  # edges that lead to a node
+KEPT = 2  # edges into a node
 
 
 def strongest(edges: Sequence[tuple[int, int]], strength_EO: Sequence[Sequence[float]]) -> tuple[Edge, ...]:
-    """Per node the two strongest operators from distinct predecessors (AutoPI, section 4.4.1).
+    """The two strongest operators into each node, from distinct predecessors (AutoPI, section 4.4.1).
 
-    Of equally strong ones the first stays, in the order of edges and of `OPERATORS`.
+    Ties are broken by the order of edges and of `OPERATORS`.
     """
     best = [
         Edge(source=source, target=target, operator=OPERATORS[row.index(max(row))], strength=max(row))
@@ -31,12 +31,12 @@ def strongest(edges: Sequence[tuple[int, int]], strength_EO: Sequence[Sequence[f
 
 
 def random_graph(nodes: int, seed: int) -> CellGraph:
-    """Two cells in which every node hears two earlier ones, or the one there is, drawn uniformly."""
+    """Two cells in which every node has two uniformly drawn predecessors, or one if there is only one."""
     return drawn_graph(nodes, np.random.default_rng(seed))
 
 
 def drawn_graph(nodes: int, rng: np.random.Generator) -> CellGraph:
-    """The next such graph of a generator."""
+    """As `random_graph`, with a given random generator."""
     interaction, ensemble = (_random_cell(n, nodes, rng) for n in (INTERACTION_INPUTS, ENSEMBLE_INPUTS))
     return CellGraph(nodes=nodes, interaction=interaction, ensemble=ensemble)
 

@@ -1,4 +1,4 @@
-"""Selections that a search must beat: random ones of the same size, and the best by statistics-AUC."""
+"""Control selections for a search: random ones of the same size, and the best by statistics-AUC."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from ctrloom.search_trace import SearchTrace
 def gate_controls(
     found: Architecture, trace: SearchTrace, draws: int, seed: int
 ) -> dict[str, Sequence[Architecture]]:
-    """What a selection by gates must beat: no selection, that of statistics-AUC, and random ones."""
+    """Controls of a selection: no selection, the best by statistics-AUC, and random ones."""
     scores = {c.fields: c.statistics_auc for c in trace.candidates if c.statistics_auc is not None}
     every = Architecture(method="complete", fields=found.fields, interactions=_choices(trace))
     controls: dict[str, Sequence[Architecture]] = {
@@ -24,7 +24,7 @@ def gate_controls(
 
 
 def random_like(found: Architecture, trace: SearchTrace, seed: int) -> Architecture:
-    """As many interactions of each order as were found, drawn uniformly from the candidates of the search."""
+    """A uniformly random selection of candidates with the same number per order as were found."""
     rng = np.random.default_rng(seed)
     choices, chosen = _choices(trace), []
     for order in found.orders:
@@ -36,7 +36,7 @@ def random_like(found: Architecture, trace: SearchTrace, seed: int) -> Architect
 
 
 def best_by_score(found: Architecture, scores: Mapping[tuple[str, ...], float]) -> Architecture:
-    """As many interactions of each order as were found, those with the highest statistics-AUC."""
+    """The interactions with the highest statistics-AUC, with the same number per order as were found."""
     position = {name: i for i, name in enumerate(found.fields)}
     chosen: list[Interaction] = []
     for order in found.orders:
@@ -48,7 +48,7 @@ def best_by_score(found: Architecture, scores: Mapping[tuple[str, ...], float]) 
 
 
 def _choices(trace: SearchTrace) -> tuple[Interaction, ...]:
-    """What the search could keep."""
+    """All candidates of the search."""
     return tuple(
         Interaction(fields=c.fields, function=c.function) for c in trace.candidates if c.function != "none"
     )

@@ -1,7 +1,7 @@
-"""AIM's second stage: which positions of its embedding each field needs (AIM, section 3.4).
+"""AIM's stage 2: search of the embedding positions that each field needs (AIM, section 3.4).
 
-Every position of every field has a gate in each order and function; GRDA drives them to zero while the model
-over the given interactions trains.
+Every embedding position of every field has a gate per order and function; GRDA drives the gates to zero while
+a model of the given interactions trains.
 
 F fields, D embedding size, O order.
 """
@@ -21,18 +21,18 @@ from ctrloom.training.loop import pick_device, seed_everything
 
 
 def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper: AIMSettings) -> Found:
-    """The positions of each field's embedding that the given interactions need.
+    """Search the embedding positions that the given interactions need.
 
-    A position is kept where its gate is not zero and an interaction can use it: a product of embeddings has
-    nothing where one of them has nothing. An interaction without any position left is dropped, and the trace
-    says so. The control `whole-embeddings` is what was given.
+    A position is kept if its gate is nonzero and an interaction uses it: a product of embeddings is zero at
+    positions where one factor is. Interactions without positions are dropped and marked in the trace. The
+    control `whole-embeddings` is the given architecture.
 
     Raises:
-        ValueError: functions share their embeddings, or the architecture has no interactions.
+        ValueError: functions share embeddings, or the architecture has no interactions.
     """
     refuse_shared(hyper)
     if not given.interactions:
-        raise ValueError("there are no interactions to search embedding sizes for; lower search.threshold")
+        raise ValueError("no interactions to search embedding sizes for; lower search.threshold")
     stage, model = _stage(task, given, config, hyper)
     stage.run("search, embedding sizes")
     kept: set[Interaction] = set()
@@ -74,22 +74,22 @@ def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper:
 
 
 def refuse_shared(hyper: AIMSettings) -> None:
-    """Raise ValueError where functions share their embeddings."""
+    """Raise ValueError if functions share embeddings."""
     if hyper.shared_embeddings:
         raise ValueError(
-            "models.aim.shared_embeddings: embedding sizes are searched per function, which needs tables of "
-            "their own; set search.search_embeddings: false"
+            "models.aim.shared_embeddings: embedding sizes are searched per function, which needs separate "
+            "tables; set search.search_embeddings: false"
         )
 
 
 def usable(
     kept_FD: Tensor, places: Sequence[tuple[int, ...]], function: Function
 ) -> tuple[list[bool], Tensor]:
-    """Of one order and function: which interactions have positions left, and which positions they use."""
+    """Interactions of one order and function that have positions left, and the positions that they use."""
     used_FD, alive = torch.zeros_like(kept_FD), []
     for fields in map(list, places):
         left_OD = kept_FD[fields]
-        if function != "outer":  # a sum over positions: all fields need the same
+        if function != "outer":  # a sum over positions needs the position in all fields
             left_OD = left_OD.all(0).expand_as(left_OD)
         alive.append(bool(left_OD.any(1).all()))
         if alive[-1]:

@@ -1,8 +1,8 @@
-"""Gates that GRDA drives to zero while the weights learn: what searches with gates have in common.
+"""Gate search: GRDA drives gates to zero while the weights are trained.
 
-One-level: one batch and one backward pass serve both, Adam for the weights and GRDA for the gates (AutoFIS,
-section 3.2). Bi-level: weights and gates take turns, each with rows of their own (AutoFIS, Table 8, which
-takes it from DARTS, Liu, Simonyan and Yang, ICLR 2019; the first-order variant).
+One-level: Adam for the weights and GRDA for the gates share one batch and one backward pass (AutoFIS,
+section 3.2). Bi-level: weights and gates are updated alternately, on disjoint rows (AutoFIS, Table 8, after
+DARTS, Liu, Simonyan and Yang, ICLR 2019; the first-order variant).
 
 B batch, C columns of the id matrix, P gates of one vector, N rows.
 """
@@ -28,58 +28,58 @@ from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import adam, endless, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, gradients, loss_of, products_in
 
-PARTS = 5  # parts of a stage after which the learning rates decay
-STEPS = 80  # in a pass at least, for gates to part
-POINTS = 60  # recorded on the gates' paths
-RECORDED = 2_000_000  # gates on them at most: with very many candidates there are fewer points
+PARTS = 5  # the learning rates decay after each part of a stage
+STEPS = 80  # minimum number of steps per pass, so that gates can separate
+POINTS = 60  # recorded points of the gates' paths
+RECORDED = 2_000_000  # maximum number of recorded gates; many candidates reduce the number of points
 
 
 class Group(NamedTuple):
-    """One gate vector, and the interactions that its gates weigh with one function."""
+    """One gate vector, and the interactions of one function that it gates."""
 
     gate_P: nn.Parameter
-    fields: tuple[tuple[str, ...], ...] = ()  # none where the gates weigh something else
+    fields: tuple[tuple[str, ...], ...] = ()  # empty if the gates are not on interactions
     function: Function = "inner"
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast weights and gates learn in one stage."""
+    """Lengths and learning rates of one stage."""
 
     epochs: int
     batch_size: int | None  # None: see `batch_size`
     learning_rate: float
     learning_rate_decay: float  # factor after each fifth of the steps
     gate_learning_rate: float
-    gate_decay: float  # the same for the gates
+    gate_decay: float  # as above, for the gates
     gate_init: float
     mu: float
     threshold: float  # soft threshold at the end, in units of gate_init
-    c: float | None = None  # GRDA's own, in place of `threshold`
+    c: float | None = None  # GRDA's c, overrides `threshold`
     embedding_l2: float = 0.0
-    warm_up: int = 0  # passes that train the linear part alone
+    warm_up: int = 0  # passes that train only the linear part
     gate_warm_up: int = 0  # passes with fixed gates
     embedding_optimizer: EmbeddingOptimizer = "adam"
     precision: Precision = "float32"
 
     @classmethod
     def of(cls, config: StrictModel, hyper: Hyperparameters, **own: Any) -> Self:
-        """What a method's configuration has under these names, what is given here, and the model's own."""
+        """Build from a search configuration and a model's hyperparameters, with overrides."""
         names = {field.name for field in fields(cls)}
         shared = {"embedding_optimizer": hyper.embedding_optimizer, "precision": hyper.precision}
         return cls(**shared | {name: value for name, value in config if name in names} | own)
 
 
 class Stage:
-    """A stage of a search: the gates of `groups` learn by GRDA, all other parameters by Adam.
+    """A stage of a search: trains the gates of `groups` with GRDA, all other parameters with Adam.
 
     Args:
-        model: on its device; with a warm-up it has a `linear` part and a `bias`.
-        groups: the gate vectors under search; those of the model that are not named are weights.
-        rows: what weights learn from.
-        schedule: how long and how fast.
+        model: on its device; warm-up requires a `linear` part and a `bias`.
+        groups: the gate vectors under search; other gates of the model are trained as weights.
+        rows: training rows of the weights.
+        schedule: lengths and learning rates.
         generator: shuffles the rows.
-        gate_rows: what gates learn from, by turns with the weights; None: the same batches.
+        gate_rows: training rows of the gates in bi-level search; None trains both on the same batches.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class Stage:
         self.rows_seen = self.passes * rows.total + schedule.epochs * gate_total
         self.seconds = 0.0
         self.path: list[tuple[int, list[float], float]] = []  # step, gates, soft threshold
-        self.noted: list[tuple[int, Tensor, float]] = []  # the same on the device, while it goes on
-        self.part = -1  # of the stage, whose learning rates are set
+        self.noted: list[tuple[int, Tensor, float]] = []  # the same on the device, during the stage
+        self.part = -1  # part of the stage whose learning rates are set
         self.points = max(1, min(POINTS, RECORDED // sum(gate_P.numel() for gate_P in self.gates)))
 
         for gate_P in self.gates:
@@ -126,7 +126,7 @@ class Stage:
         """Warm up and search.
 
         Raises:
-            ValueError: a gate ends as no finite number.
+            ValueError: a final gate is not finite.
         """
         began, schedule = time.perf_counter(), self.schedule
         distributed.prepare_process(self.model)
@@ -144,15 +144,15 @@ class Stage:
                 for _ in range(count):
                     run_epoch(step, self.rows, self.batch_size, self.generator, advance)
         self.seconds = time.perf_counter() - began
-        distributed.broadcast_weights(self.model)  # what is kept must be the same for all
+        distributed.broadcast_weights(self.model)  # all processes must keep the same
         if not all(math.isfinite(gate) for gate in self.final_gates):
-            raise ValueError("the search diverged: a gate is not a finite number; lower search.learning_rate")
+            raise ValueError("the search diverged: a gate is not finite; lower search.learning_rate")
         self._record()
         self.path = [(step, gates.tolist(), threshold) for step, gates, threshold in self.noted]
 
     @property
     def candidates(self) -> list[Interaction]:
-        """What the gates weigh, group after group, scored with the gates as they are now."""
+        """The interactions of all groups in order, scored with their current gates."""
         every = [(names, group.function) for group in self.groups for names in group.fields]
         return [
             Interaction(fields=names, function=function, score=gate)
@@ -161,17 +161,17 @@ class Stage:
 
     @property
     def kept(self) -> tuple[Interaction, ...]:
-        """The candidates whose gate is not zero."""
+        """The candidates with a nonzero gate."""
         return tuple(candidate for candidate in self.candidates if candidate.score)
 
     @property
     def final_gates(self) -> list[float]:
-        """Gates as they are now, group after group."""
+        """Current gates of all groups, in order."""
         return _flat(self.gates)
 
     @property
     def accumulators(self) -> list[float]:
-        """GRDA's values before the soft threshold, group after group."""
+        """GRDA's values before the soft threshold, for all groups in order."""
         return _flat([self.grda.state[gate_P]["accumulator"] for gate_P in self.gates])
 
     def _before(self) -> None:
@@ -196,15 +196,15 @@ class Stage:
         return min(step * PARTS // self.steps, PARTS - 1)
 
     def _record(self) -> None:
-        """Note the gates, without waiting for them."""
+        """Record the gates without a host sync."""
         self.noted.append((self.grda.steps, _joined(self.gates), self.grda.threshold))
 
 
 class _MainEffects(nn.Module):
-    """The linear part of a model alone.
+    """Only the linear part of a model.
 
-    An embedding that is nearly constant over its field lets a pair carry a main effect. Until the linear
-    part has learned those, the gates of such pairs grow although there is no interaction.
+    If an embedding is nearly constant over its field, a pair can model a main effect. Until the linear part
+    has learned those, the gates of such pairs grow although there is no interaction.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -218,12 +218,12 @@ class _MainEffects(nn.Module):
 
 
 def batch_size(rows: int) -> int:
-    """2000 as in AutoFIS; less on few rows, so that a pass has steps enough."""
+    """2000 as in AutoFIS; smaller for few rows, so that a pass has enough steps."""
     return min(2000, max(64, rows // STEPS))
 
 
 def halves(rows: BatchSource, generator: torch.Generator) -> tuple[BatchSource, BatchSource]:
-    """The rows cut in two at random: what weights learn from, and what gates learn from."""
+    """Split the rows at random into halves: for the weights and for the gates."""
     order_N = torch.randperm(rows.total, generator=generator)
     return rows.take(order_N[: rows.total // 2]), rows.take(order_N[rows.total // 2 :])
 
@@ -235,7 +235,7 @@ def trace_of(
     orders: Sequence[int],
     hyperparameters: Mapping[str, Any],
 ) -> SearchTrace:
-    """One trace over all stages; a candidate that was searched twice shows its last gate."""
+    """A joint trace of all stages; a candidate that was searched twice has its last gate."""
     last: dict[tuple[Any, ...], Candidate] = {}
     for stage in stages:
         for c, accumulator in zip(stage.candidates, stage.accumulators, strict=True):

@@ -1,4 +1,4 @@
-"""What every search takes and what it gives back."""
+"""Input and result of a search."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,20 +11,20 @@ from ctrloom.search_trace import SearchTrace
 
 @dataclass(frozen=True)
 class Task:
-    """The data of a search: weights and gates learn from `train`; `valid` is for stopping and choosing.
+    """The data of a search: `train` for weights and gates; `valid` for early stopping and selection.
 
-    Where several processes search, these are one's parts, and `read` reads both whole; of streamed rows it
-    reads as many as memory can hold.
+    With several processes, these are shards, and `read` reads both splits in full; of streamed rows, it reads
+    as many as fit in memory.
     """
 
     train: BatchSource
     valid: BatchSource
     schema: Schema
-    crosses: CrossKeys = field(default_factory=dict)  # of the pairs that the data set has crosses for
+    crosses: CrossKeys = field(default_factory=dict)  # of the pairs with cross features
     read: Callable[[], tuple[Batch, Batch]] | None = None
 
     def whole(self) -> "Task":
-        """The same with all rows that can be held."""
+        """The task with all rows in memory, as far as they fit."""
         if self.read is None:
             return self
         train, valid = self.read()
@@ -33,10 +33,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found, how it went, and the selections that it must beat.
+    """The result of a search: the architecture, its trace, and control selections to compare with.
 
-    `controls` are named architectures; where one name has several, seed number i is trained on architecture
-    i modulo their number.
+    `controls` are named architectures; if a name has several, seed i uses architecture i modulo their number.
     """
 
     architecture: Architecture

@@ -1,9 +1,9 @@
-"""One set of weights for all of AutoPI's graphs, by which thousands can be compared without training any.
+"""One-shot search: weights shared by all AutoPI graphs, to compare thousands without training each.
 
-Each step trains the weights of a graph drawn at random; what graphs have in common they share. Then
-candidates are drawn and scored on validation rows with those weights (Guo et al., Single path one-shot neural
-architecture search with uniform sampling, ECCV 2020, section 3). The best of them are trained briefly from
-scratch, and the best of these stays, as DARTS chooses among its restarts.
+Each step trains the shared weights of a random graph. Then random candidates are scored on validation rows
+with those weights (Guo et al., Single path one-shot neural architecture search with uniform sampling, ECCV
+2020, section 3). The best ones are trained briefly from scratch, and the best of these is selected, as DARTS
+selects among restarts.
 """
 
 import time
@@ -26,11 +26,11 @@ from ctrloom.training.loop import pick_device, seed_everything, steps_in_pass
 from ctrloom.training.short_fit import falling, fit_briefly
 from ctrloom.training.step import products_in
 
-BEST = 10  # one in so many candidates tells what good graphs have in common
+BEST = 10  # operator frequencies are those of the best tenth of the candidates
 
 
 def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
-    """The best of the finalists; weights are trained as `hyper` says but for batches and epochs."""
+    """Select the best finalist; trains with `hyper`, except for batch sizes and epochs."""
     began = time.perf_counter()
     rng = np.random.default_rng(config.seed)
     shared = _Shared(task, config, hyper)
@@ -54,7 +54,7 @@ def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
 
 
 class _Shared:
-    """Both cells with all that a graph can have."""
+    """Both cells with the operators of all graphs."""
 
     def __init__(self, task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> None:
         seed_everything(config.seed)
@@ -68,24 +68,24 @@ class _Shared:
         self.model = TwoCells(interaction, ensemble, task.schema, hyper)
 
     def become(self, graph: CellGraph) -> None:
-        """Let the model be that graph."""
+        """Activate a graph."""
         self.cells["interaction"].present = frozenset(graph.interaction)
         self.cells["ensemble"].present = frozenset(graph.ensemble)
 
     def learn(self, rng: np.random.Generator) -> None:
-        """Train the weights, those of another graph at every step."""
+        """Train the shared weights, with a new random graph at every step."""
         another = lambda: self.become(drawn_graph(self.config.nodes, rng))  # noqa: E731
         for _ in falling(self.model, self.task.train, self.hyper, self.config.seed, "search", another):
             pass
 
     def losses(self, graphs: Sequence[CellGraph]) -> np.ndarray:
-        """What each graph loses on some validation rows (C,)."""
+        """Loss of each graph on a sample of the validation rows (C,)."""
         valid = self.task.valid.to(pick_device(self.hyper.device))
         order_N = torch.randperm(valid.total, generator=torch.Generator().manual_seed(self.config.seed))
         order_N = order_N[: self.config.choosing_rows]
         bounds = [*range(0, len(order_N), self.hyper.batch_size), len(order_N)]
         batches = list(valid.cut(order_N, bounds))
-        self.model.train()  # what a node holds differs from graph to graph: norms go by the rows at hand
+        self.model.train()  # use batch statistics, as running ones mix all graphs
         return np.array([self._loss(graph, batches) for graph in graphs])
 
     def _loss(self, graph: CellGraph, batches: Sequence[Batch]) -> float:
@@ -97,7 +97,7 @@ class _Shared:
 def frequencies(
     cells: Mapping[CellName, SharedCell], graphs: Sequence[CellGraph], kept: CellGraph
 ) -> tuple[OperatorStrength, ...]:
-    """How often an operator is in these graphs; the shares of those that lead to one node sum to 1."""
+    """Frequency of each operator in the given graphs; the frequencies into one node sum to 1."""
     stay, counts = set(places(kept)), Counter(place for graph in graphs for place in places(graph))
     into = Counter((name, target) for graph in graphs for name, _, target, _ in places(graph))
     possible = [

@@ -1,7 +1,7 @@
-"""OptInter: memorize, factorize or leave out each pair of fields (OptInter, section II).
+"""OptInter: memorize, factorize or drop each pair of fields (OptInter, section II).
 
-Every pair has three logits. While the model trains, what it reads of a pair is the mixture of the choices
-under the softmax of the logits, whose temperature falls; in the end the likeliest choice is kept.
+Every pair has three logits. During the search, the input of a pair is the mixture of the choices under the
+softmax of the logits with decreasing temperature; at the end the most probable choice is selected.
 
 B batch, C columns of the id matrix, F fields, P pairs, D embedding size, N rows.
 """
@@ -41,14 +41,14 @@ from ctrloom.training.loop import (
 from ctrloom.training.step import Step, gradients, loss_of, products_in
 
 CHOICES: tuple[Function | None, ...] = ("memorize", "hadamard", None)  # columns of the logits
-STEPS = 1000  # in a pass at least, for the choices to part while the rows are new
-POINTS = 60  # recorded on the path of a pass
+STEPS = 1000  # minimum number of steps per pass, so that choices separate in the first one
+POINTS = 60  # recorded points of the path of a pass
 
 
 class Relaxed(nn.Module):
     """MLP([v_1 ... v_F, p^m_ij c_ij + p^f_ij a_i * a_j + p^n_ij 0 ...]), p the softmax of the pair's logits.
 
-    OptInter, Eq. 15-17; the published code has no noise. `temperature` is filled from outside.
+    OptInter, Eq. 15-17; the published code has no noise. `temperature` is set by the search.
     """
 
     temperature: Tensor
@@ -84,17 +84,17 @@ class Relaxed(nn.Module):
 
 
 def search(task: Task, config: OptInterConfig, hyper: OptInterSettings) -> Found:
-    """The likeliest choice of each pair that the data set has crosses for, and the controls.
+    """Select the most probable choice of each pair with cross features; also returns the controls.
 
-    Logits and weights learn from the same batches (or, bi-level, from halves of the training rows); the epoch
-    with the best validation AUC decides.
+    Logits and weights are trained on the same batches (or, bi-level, on halves of the training rows); the
+    epoch with the best validation AUC is used.
 
     Raises:
-        ValueError: the data set has no crosses, or the search diverged.
+        ValueError: the data set has no cross features, or the search diverged.
     """
     if not task.schema.crosses:
         raise ValueError(
-            "search.method: optinter chooses which pairs to memorize, and the data set has no crosses; "
+            "search.method: optinter selects pairs to memorize, but the data set has no cross features; "
             "set vocabulary.crosses and encode it again"
         )
     course = Course(task, config, hyper)
@@ -104,7 +104,7 @@ def search(task: Task, config: OptInterConfig, hyper: OptInterSettings) -> Found
 
 
 class Course:
-    """One search as it goes."""
+    """State of one search."""
 
     def __init__(self, task: Task, config: OptInterConfig, hyper: OptInterSettings) -> None:
         self.config, self.schema, self.precision = config, task.schema, hyper.precision
@@ -118,14 +118,14 @@ class Course:
         self.train, self.valid = task.train.to(device), task.valid.to(device)
         self.gate_rows: BatchSource | None = None
         if config.bi_level:
-            # Values that the weights' half lacks have rows of the table that nobody trains.
+            # Table rows of values that are missing in the weights' half would stay untrained.
             self.train, self.gate_rows = halves(self.train, self.generator)
             self.model.memorized.recount(batch.ids_NC for batch in self.train.batches(SCORING_BATCH))
         logits = [self.model.logit_P3]
         self.adam = adam(
             self.model, config.learning_rate, config.embedding_l2, logits, hyper.embedding_optimizer
         )
-        fused = device.type == "cuda" or None  # has rates and counters there
+        fused = device.type == "cuda" or None  # keeps learning rates and counters on the device
         self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate, fused=fused)
         self.batch_size = config.batch_size or min(2000, max(64, self.train.total // STEPS))
         self.pass_steps = steps_in_pass(self.train.total, self.batch_size)
@@ -147,7 +147,7 @@ class Course:
         )
 
     def run(self) -> SearchTrace:
-        """Search until the validation AUC stops rising."""
+        """Search with early stopping on the validation AUC."""
         began, config, waited, epochs = time.perf_counter(), self.config, 0, 0
         with progress("search", (config.warm_up + config.epochs) * self.train.total) as advance:
             for _ in range(config.warm_up):
@@ -157,7 +157,7 @@ class Course:
                 waited = 0 if self._epoch(advance) else waited + 1
         seconds = time.perf_counter() - began
         rows = self.train.total + (0 if self.gate_rows is None else self.gate_rows.total)
-        path = self.path[:: -len(self.path) // POINTS][::-1]  # fewer points, the last one among them
+        path = self.path[:: -len(self.path) // POINTS][::-1]  # thinned, including the last point
         return SearchTrace(
             method="optinter",
             base=config.base,
@@ -174,7 +174,7 @@ class Course:
         )
 
     def _epoch(self, advance: Advance) -> bool:
-        """One pass; whether the validation AUC rose."""
+        """One pass; returns whether the validation AUC improved."""
         loss = self.one_pass(self.searching, advance)
         epoch = validated(self.model, self.valid, self.steps // self.pass_steps, loss)
         advance(0, f"valid AUC {epoch.valid_auc:.5f}")
@@ -184,7 +184,7 @@ class Course:
         return better
 
     def one_pass(self, step: Step, advance: Advance) -> float:
-        """Mean loss of one pass."""
+        """Run one pass; returns the mean loss."""
         with products_in(self.precision, self.train.device):
             return run_epoch(step, self.train, self.batch_size, self.generator, advance)
 
@@ -208,7 +208,7 @@ class Course:
         return p_P3
 
     def _candidates(self) -> tuple[Candidate, ...]:
-        """Three per pair; a pair whose third choice wins has none that is kept."""
+        """Three per pair; a dropped pair has no kept candidate."""
         return tuple(
             Candidate(fields=pair, function=f or "none", gate=p, kept=f is not None and p == max(p_3))
             for pair, p_3 in zip(self.names, self.best_P3.tolist(), strict=True)
@@ -219,7 +219,7 @@ class Course:
 def _architecture(
     pairs: Sequence[tuple[str, str]], schema: Schema, p_P3: np.ndarray, method: str
 ) -> Architecture:
-    """The likeliest choice of each pair."""
+    """The most probable choice of each pair."""
     chosen = [
         (pair, CHOICES[int(p_3.argmax())], float(p_3.max())) for pair, p_3 in zip(pairs, p_P3, strict=True)
     ]

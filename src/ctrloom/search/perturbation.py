@@ -1,9 +1,9 @@
-"""Operators by what the mixture loses without them, not by their strengths.
+"""Perturbation-based selection of operators: by the loss without them instead of by their strengths.
 
-Strengths say what the mixture learned through first, and that favours operators with few weights. So one
-operator after the other is taken out, and the one that is missed most stays; then the same with the edges
-into each node (Wang et al., Rethinking architecture selection in differentiable NAS, ICLR 2021, section 4;
-without the training between decisions).
+Strengths favour operators with few weights, which learn first. Here each operator of an edge is masked in
+turn, and the one whose removal increases the loss most is kept; then the same for the edges into each node
+(Wang et al., Rethinking architecture selection in differentiable NAS, ICLR 2021, section 4; without training
+between decisions).
 
 E edges of a cell, O operators.
 """
@@ -23,16 +23,16 @@ from ctrloom.search_trace import CellName
 
 @torch.no_grad()
 def most_missed(cells: Mapping[CellName, MixedCell], loss: Callable[[], float]) -> CellGraph:
-    """The graph that is left when every edge has one operator and every node two edges.
+    """The graph with one operator per edge and two edges per node.
 
-    Per cell every edge decides, then every node, each with the decisions before it in force; the cells end as
-    the graph that is returned. `loss` is asked of the mixture as it stands.
+    In each cell all edges are decided first, then all nodes, each given the previous decisions; the cells are
+    modified in place to the returned graph. `loss` evaluates their current state.
     """
     edges, nodes = {}, 0
     with progress("choosing operators", sum(_questions(cell) for cell in cells.values())) as advance:
 
         def rises(of: Tensor, places: Sequence[int]) -> list[float]:
-            """The loss without each of these."""
+            """The loss with each entry masked in turn."""
             found = []
             for place in places:
                 weight = of[place].clone()
@@ -61,7 +61,7 @@ def most_missed(cells: Mapping[CellName, MixedCell], loss: Callable[[], float]) 
 
 
 def _one_operator(alpha_O: Tensor, rises: Callable[[Tensor, Sequence[int]], list[float]]) -> Operator:
-    """Leave the operator that is missed most."""
+    """Keep the operator whose removal increases the loss most."""
     missed = rises(alpha_O, range(len(alpha_O)))
     best = missed.index(max(missed))
     alpha_O.fill_(-math.inf)
@@ -70,6 +70,6 @@ def _one_operator(alpha_O: Tensor, rises: Callable[[Tensor, Sequence[int]], list
 
 
 def _questions(cell: MixedCell) -> int:
-    """How often the loss is asked for."""
+    """Number of loss evaluations."""
     into = [sum(target == node for _, target in cell.edges) for node in cell.nodes]
     return len(cell.edges) * len(OPERATORS) + sum(count for count in into if count > KEPT)

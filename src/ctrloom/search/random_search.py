@@ -1,4 +1,4 @@
-"""Graphs that are compared by training each: AutoPI-R's random ones, or the finalists of a search."""
+"""Comparison of graphs by training each: AutoPI-R's random graphs, or the finalists of a search."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from ctrloom.training.step import loss_of
 
 
 class Trial(NamedTuple):
-    """A graph that was trained, and what came of it."""
+    """A trained graph and its result."""
 
     sample: SampledGraph
     history: History
@@ -34,7 +34,7 @@ def trials(
     config: AutoPIConfig,
     hyper: AutoPISettings,
 ) -> list[Trial]:
-    """Every graph trained from scratch, all with one seed."""
+    """Train every graph from scratch with the same seed."""
     done = []
     for number, graph in enumerate(graphs, 1):
         seed_everything(config.seed)
@@ -50,17 +50,17 @@ def trials(
 
 
 def best_of(tried: Sequence[Trial]) -> CellGraph:
-    """The graph that reached most; of equals the first."""
+    """The graph with the highest score; the first one of ties."""
     return max(tried, key=lambda trial: trial.score).sample.cells
 
 
 def architecture(task: Task, method: str, graph: CellGraph) -> Architecture:
-    """What a model is built from when it is that graph."""
+    """The architecture of a graph."""
     return Architecture(method=method, fields=task.schema.names, interactions=(), cells=graph)
 
 
 def random_controls(task: Task, config: AutoPIConfig) -> dict[str, list[Architecture]]:
-    """Random graphs of the same size, which what is found must beat."""
+    """Random graphs of the same size, as controls."""
     draws = range(config.seed, config.seed + config.random_draws)
     graphs = [architecture(task, "random", random_graph(config.nodes, draw)) for draw in draws]
     return {"random": graphs} if graphs else {}
@@ -68,13 +68,13 @@ def random_controls(task: Task, config: AutoPIConfig) -> dict[str, list[Architec
 
 @torch.no_grad()
 def mean_loss(model: nn.Module, batches: Sequence[Batch]) -> float:
-    """Of batches, those of all processes; the model stays in the mode that it is in."""
+    """Mean loss over the batches of all processes; does not change the model's mode."""
     losses = [loss_of(model, batch) * batch.total for batch in batches]
     return float(distributed.all_reduce(torch.stack(losses).sum())) / sum(batch.total for batch in batches)
 
 
 def trace_of(config: AutoPIConfig, **found: Any) -> SearchTrace:
-    """A trace without candidates: the method does not choose single interactions."""
+    """A trace without candidates, as AutoPI does not select individual interactions."""
     settings = config.model_dump(mode="json")
     return SearchTrace(
         method="autopi", base=config.base, orders=(), candidates=(), hyperparameters=settings, **found

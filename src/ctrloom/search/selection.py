@@ -1,4 +1,4 @@
-"""Selections without training: the best interactions by a statistic of their fields, or random ones."""
+"""Selection without training: the best interactions by a statistic, or random ones."""
 
 import time
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from ctrloom.search_trace import Candidate, SearchTrace
 
 
 def search(task: Task, config: SelectionConfig, hyper: Hyperparameters) -> Found:
-    """The `keep` best interactions of each order, the scores of all candidates, and the controls.
+    """Select the `keep` best interactions of each order; also returns all scores and the controls.
 
     The scores are statistics-AUC (counted on training rows, scored on validation rows), mutual information
     with the label (training rows; OptInter, Eq. 21), or random numbers.
 
     Raises:
-        ValueError: more are to be kept than there are.
+        ValueError: `keep` exceeds the number of candidates.
     """
     names = task.schema.names
     orders = tuple(sorted(config.keep))
@@ -29,8 +29,8 @@ def search(task: Task, config: SelectionConfig, hyper: Hyperparameters) -> Found
     for order in orders:
         if (wanted := config.keep[order]) > (there := len(every[order])):
             raise ValueError(
-                f"search.keep: {wanted:,} interactions of order {order} are wanted, "
-                f"but {len(names)} fields have {there:,}; use {order}: {there} or less"
+                f"search.keep: {wanted:,} interactions of order {order} were requested, "
+                f"but {len(names)} fields have only {there:,}; use {order}: {there} or less"
             )
     began = time.perf_counter()
     scores = _scores([fields for order in orders for fields in every[order]], task, config)
@@ -57,7 +57,7 @@ def search(task: Task, config: SelectionConfig, hyper: Hyperparameters) -> Found
     found = Architecture(method=config.method, fields=names, interactions=kept)
     trace = with_statistics(trace, task)
     controls = gate_controls(found, trace, config.random_draws, config.seed)
-    controls.pop(config.method.replace("_", "-"), None)  # is what was found
+    controls.pop(config.method.replace("_", "-"), None)  # identical to the result
     return Found(found, trace, controls)
 
 

@@ -1,1 +1,1 @@
-"""Trained models in use: scoring raw rows, and the registry of versions."""
+"""Scoring of raw rows, and the model registry."""

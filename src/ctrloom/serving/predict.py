@@ -1,4 +1,4 @@
-"""Score raw rows with nothing but a bundle."""
+"""Score raw rows with a bundle."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ COLUMNS = pa.schema([("row", pa.int64()), ("probability", pa.float32()), ("malfo
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a prediction wrote."""
+    """The number of rows written."""
 
     rows: int
     malformed: int
@@ -33,7 +33,7 @@ class Predicted:
 def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     """Write a Parquet file with one row per input row, in input order.
 
-    `row` counts from 0 through all files; a malformed row has no probability, and `malformed` says why. The
+    `row` counts from 0 over all files; a malformed row has no probability, and a reason in `malformed`. The
     files have the layout of the training data; label and weight may be absent.
 
     Raises:
@@ -43,7 +43,10 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     device = pick_device("auto")
     loaded, encoder = load_bundle(bundle, device), Encoder.load(bundle)
     rows = malformed = 0
-    with storage.atomic_file(output) as aside, pq.ParquetWriter(aside, COLUMNS, compression="zstd") as writer:
+    with (
+        storage.atomic_file(output) as temporary,
+        pq.ParquetWriter(temporary, COLUMNS, compression="zstd") as writer,
+    ):
         with progress("predict", None) as advance:
             for batch in read_rows(loaded.schema.source, resolve(files), with_label=False):
                 writer.write_table(_scored(loaded, encoder, batch))
@@ -60,7 +63,7 @@ def probabilities(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np
 def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
     """Logit of a click for each typed row (N,), float64.
 
-    Where training kept only a share w of the negative rows, p / (p + (1 - p) / w): ln w more on the logit.
+    If training kept a share w of the negative rows, p becomes p / (p + (1 - p) / w): the logit plus ln w.
     """
     rows = to_rows(bundle.schema, encoder.encode(table))
     device = next(bundle.model.parameters()).device

@@ -1,7 +1,7 @@
-"""Model bundles under one URL: versions that never change, and one of them the champion.
+"""Model bundles under one URL: immutable versions, one of them the champion.
 
-`versions/<version>/version.json` is written last and makes a version of the files beside it. `champion.json`
-names the promoted version, and is replaced only by who has seen what it replaces.
+`versions/<version>/version.json` is written last: without it a version is incomplete. `champion.json` names
+the promoted version, and is replaced by compare-and-swap.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ FILES = "bundle"
 
 
 class RegistryError(ValueError):
-    """A registry that cannot do what was asked; the message names it and the way out."""
+    """A registry operation failed; the message names the registry and how to fix it."""
 
 
 class PromotionConflictError(RegistryError):
-    """Somebody else promoted first; the message says who won."""
+    """Another promotion came first; the message names its version."""
 
 
 class BundleFile(StrictModel):
@@ -37,9 +37,9 @@ class BundleFile(StrictModel):
 
 
 class Version(StrictModel):
-    """`version.json`: a model bundle, what it measured and where it comes from."""
+    """`version.json`: a model bundle with its metrics and provenance."""
 
-    version: str  # named by its content: one bundle has one version
+    version: str  # hash of its content: equal bundles have one version
     created: datetime
     files: tuple[BundleFile, ...]
     metrics: dict[str, Any]
@@ -52,7 +52,7 @@ class Champion(StrictModel):
     version: str
     previous: str | None
     promoted: datetime
-    promotion: str  # tells apart two promotions of one version
+    promotion: str  # unique id: one version may be promoted twice
 
 
 class Registry:
@@ -62,7 +62,7 @@ class Registry:
         self.base = storage.place(url)
 
     def add(self, bundle: Path, metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
-        """Keep a bundle (a folder) as a version; one that is there already stays as it is.
+        """Add a bundle (a folder) as a version; an existing version stays unchanged.
 
         Raises:
             RegistryError: `bundle` is no folder of files.
@@ -84,21 +84,21 @@ class Registry:
             metrics=dict(metrics),
             provenance=dict(provenance),
         )
-        with suppress(ConflictError):  # somebody added the same bundle meanwhile
+        with suppress(ConflictError):  # another process added the same bundle
             objects.replace(record, _json(version), expected=None)
         return name
 
     def versions(self) -> list[Version]:
         """All versions, the oldest first."""
         names = storage.folders(self.base / "versions")
-        found = [self._read(name) for name in names]  # without a record: not whole yet, or never to be
+        found = [self._read(name) for name in names]  # without a record: incomplete
         return sorted((version for version in found if version), key=lambda v: (v.created, v.version))
 
     def version(self, name: str) -> Version:
         """One version.
 
         Raises:
-            RegistryError: there is none of this name.
+            RegistryError: there is no such version.
         """
         if version := self._read(name):
             return version
@@ -111,12 +111,12 @@ class Registry:
         return found and (found[0].version, found[1])
 
     def record(self) -> Champion | None:
-        """The promotion that holds."""
+        """The current promotion."""
         found = self._champion()
         return found and found[0]
 
     def promote(self, name: str, expected: str | None) -> str:
-        """Make a version the champion, provided that the promotion `expected` still holds; see `champion`.
+        """Make a version the champion if `expected` is still the current generation; see `champion`.
 
         Returns the generation of the new promotion.
 
@@ -138,22 +138,24 @@ class Registry:
             raise self._lost(name) from None
 
     def fetch(self, name: str, to: Path) -> Path:
-        """Copy the bundle of a version to the folder `to`, which appears whole or not at all.
+        """Copy the bundle of a version to the folder `to` atomically.
 
         Raises:
-            RegistryError: there is no such version, or its files are not those that were added.
+            RegistryError: there is no such version, or its files have changed.
         """
         version = self.version(name)
-        with storage.atomic_directory(to) as aside:
-            storage.download(self._record(name).parent / FILES, aside)
-            found = {str(path.relative_to(aside)): path for path in aside.rglob("*") if path.is_file()}
+        with storage.atomic_directory(to) as temporary:
+            storage.download(self._record(name).parent / FILES, temporary)
+            found = {
+                str(path.relative_to(temporary)): path for path in temporary.rglob("*") if path.is_file()
+            }
             for file in version.files:
                 if file.path not in found or storage.sha256(found.pop(file.path)) != file.sha256:
                     raise RegistryError(
                         f"{self.base}: {file.path} of version {name} is not the file that was added; "
                         "promote another version"
                     )
-            for path in found.values():  # what an interrupted writer of another day left
+            for path in found.values():  # left by an interrupted upload
                 path.unlink()
         return to
 
@@ -178,9 +180,14 @@ class Registry:
 
     def _lost(self, name: str) -> PromotionConflictError:
         won = self.record()
-        who = f"{won.version} became champion at {won.promoted:%Y-%m-%d %H:%M:%S} UTC" if won else "none is"
+        who = (
+            f"{won.version} became champion at {won.promoted:%Y-%m-%d %H:%M:%S} UTC"
+            if won
+            else "the champion was removed"
+        )
         return PromotionConflictError(
-            f"{self.base}: {name} was not promoted: {who} meanwhile; compare with that one and promote again"
+            f"{self.base}: {name} was not promoted: {who} meanwhile; "
+            "compare with the current champion and promote again"
         )
 
 

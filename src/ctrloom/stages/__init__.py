@@ -1,4 +1,4 @@
-"""The stages of the pipeline, one function each; commands and components call these and nothing else."""
+"""The stages of the pipeline, one function each; commands and components call only these."""
 
 from ctrloom.data.ingest.run import ingest
 from ctrloom.data.vocabulary.build import build_vocabulary as vocabulary

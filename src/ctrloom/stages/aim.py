@@ -1,4 +1,4 @@
-"""AIM's two stages by themselves, so that each can be run again or resumed alone."""
+"""AIM's two stages individually, so that each can be rerun or resumed on its own."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ctrloom.training.processes import by_several
 def aim_search_interactions(
     manifest: str | Place, config: AIMConfig, models: dict[Any, Any], output: Path
 ) -> Architecture:
-    """Search interactions and their functions; writes what `search` writes into the folder `output`."""
+    """Search interactions and their functions; writes the same files as `search` into the folder `output`."""
     dataset, hyper = Dataset.open(manifest), _settings(models)
     found = aim.search_interactions(task_of(dataset, hyper), config, hyper)
     return write_found(found, dataset, config, hyper, output)
@@ -28,12 +28,12 @@ def aim_search_embeddings(
 ) -> Architecture:
     """Search the embedding sizes of what the first stage found in the folder `search`.
 
-    Writes what `search` writes into the folder `output`: both stages together. Where the configuration does
-    not ask for it, or nothing was found, that is the first stage as it was.
+    Writes the same files as `search` into the folder `output`, for both stages. If the configuration does
+    not enable this stage, or nothing was found, they are those of the first stage.
 
     Raises:
         SchemaMismatchError: the first stage searched another data set.
-        ValueError: the folder is of another method, or has been through this stage.
+        ValueError: the folder is of another method, or already has embedding sizes.
     """
     dataset, hyper = Dataset.open(manifest), _settings(models)
     first = read_found(search)
@@ -41,8 +41,8 @@ def aim_search_embeddings(
         dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search))
     if first.architecture.method != "aim" or first.architecture.embedding_size is not None:
         raise ValueError(
-            f"{search}: this stage goes on from the first stage of AIM (aim_search_interactions, or search "
-            "with search.search_embeddings: false); give the folder that it wrote"
+            f"{search}: this stage needs the output of AIM's first stage (aim_search_interactions, or search "
+            "with search.search_embeddings: false)"
         )
     found = aim.add_embeddings(first, task_of(dataset, hyper), config, hyper)
     return write_found(found, dataset, config, hyper, output)

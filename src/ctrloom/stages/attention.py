@@ -1,4 +1,4 @@
-"""What the fields of trained models attend to, on validation rows.
+"""Attention between the fields of trained models, on validation rows.
 
 L layers, N rows, F fields.
 """
@@ -22,7 +22,7 @@ BATCH = 4096
 def attention_of(
     model: nn.Module, dataset: Dataset, valid: BatchSource, logit_N: np.ndarray
 ) -> Attention | None:
-    """Maps over all validation rows, and of the one that the model holds for the surest click.
+    """Mean maps over all validation rows, and the maps of the row with the highest probability.
 
     None for a model without attention. `logit_N` are the model's scores of `valid`.
     """
@@ -47,7 +47,7 @@ def attention_of(
 
 
 def values_of(encoder: Encoder, row: Batch) -> tuple[str, ...]:
-    """The text of each field of a single row; a kept number as it was scaled."""
+    """The text of each field of a single row; numeric fields as their scaled value."""
     values, column = [], 0
     for field, offset in zip(encoder.schema.fields, encoder.schema.offsets, strict=True):
         at = slice(column, column + field.width)

@@ -1,4 +1,4 @@
-"""The champion: fetched, and replaced by a challenger that met the gate."""
+"""Fetch the champion, and replace it with a challenger that passed the gate."""
 
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,7 @@ CHAMPION, BUNDLE = "champion.json", "bundle"
 
 
 class ChampionRecord(StrictModel):
-    """`champion.json`: which promotion was fetched; a later one is noticed by its generation."""
+    """`champion.json`: which promotion was fetched; a later one has another generation."""
 
     version: Literal[1] = 1
     registry: str
@@ -31,18 +31,18 @@ def champion(registry: str, output: Path) -> ChampionRecord:
     found = Registry(registry).champion()
     if found is None:
         raise RegistryError(
-            f"{registry}: has no champion yet; search and train one (`ctrloom run`), then make it the first: "
+            f"{registry}: has no champion yet; search and train one (`ctrloom run`), then promote it: "
             "`ctrloom promote --registry URL --bundle runs/<name>/bundle`"
         )
     record = ChampionRecord(registry=registry, name=found[0], generation=found[1])
-    with storage.atomic_directory(output) as aside:
-        Registry(registry).fetch(record.name, aside / BUNDLE)
-        storage.write_json(aside / CHAMPION, record.model_dump(mode="json"))
+    with storage.atomic_directory(output) as temporary:
+        Registry(registry).fetch(record.name, temporary / BUNDLE)
+        storage.write_json(temporary / CHAMPION, record.model_dump(mode="json"))
     return record
 
 
 def read_champion(folder: Path) -> ChampionRecord:
-    """What `champion` wrote.
+    """Read the output of `champion`.
 
     Raises:
         StorageError: no such folder.
@@ -53,10 +53,10 @@ def read_champion(folder: Path) -> ChampionRecord:
 def promote(registry: str, bundle: Path, verdict: Path | None = None) -> str:
     """Add a bundle to the registry and make it the champion; returns its version.
 
-    With a verdict the promotion holds only over the champion that the gate saw, and none where it saw none.
+    With a verdict, the promotion fails unless the current champion is the one that the gate compared with.
 
     Raises:
-        RegistryError: the verdict is against it, is of another model, or somebody promoted meanwhile.
+        RegistryError: the verdict rejects it or is of another model, or another process promoted first.
         StorageError: the registry cannot be written.
     """
     card, stored = load_card(bundle), Registry(registry)
@@ -67,13 +67,13 @@ def promote(registry: str, bundle: Path, verdict: Path | None = None) -> str:
         return name
     decided = load_verdict(verdict)
     if not decided.promote:
-        raise RegistryError(f"{verdict}: is against a promotion: {decided.reason}")
+        raise RegistryError(f"{verdict}: rejects the promotion: {decided.reason}")
     if decided.challenger.trained_on != card.data_fingerprint:
-        raise RegistryError(f"{verdict}: is of another model than {bundle}; put this one before the gate")
+        raise RegistryError(f"{verdict}: is of another model than {bundle}; run the gate with this bundle")
     name = stored.add(
         bundle, decided.challenger.metrics.model_dump(mode="json"), card.model_dump(mode="json")
     )
     current = stored.champion()
-    if current is None or current[0] != name:  # a step that is tried again has done its work already
+    if current is None or current[0] != name:  # a retried step has promoted it already
         stored.promote(name, decided.champion.generation if decided.champion else None)
     return name

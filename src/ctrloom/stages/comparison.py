@@ -1,8 +1,8 @@
 """Compare methods and models: one job per entry and seed, then one table over all of them.
 
-What a job leaves: job.json    what was done; a job that has it is not done again
-                   search/     what the search of this seed found
-                   runs/       the trained models; those of a transfer are in transfer/
+Files of a job: job.json    what was done; a job that has it is skipped
+                search/     what the search of this seed found
+                runs/       the trained models; those of a transfer are in transfer/
 """
 
 import hashlib
@@ -33,29 +33,29 @@ JOB, TABLE, PAGE = "job.json", "table.csv", "comparison.html"
 
 
 def run_job(manifest: str | Place, entry: Entry, seed: int, models: dict[Any, Any], folder: Path) -> bool:
-    """Search and train one entry with one seed; False if `folder` has that already.
+    """Search and train one entry with one seed; False if `folder` already has it.
 
-    The folder appears whole or not at all, so that a job that was stopped starts anew.
+    The folder is written atomically, so that a stopped job starts over.
     """
     dataset = Dataset.open(manifest)
     job = _job(dataset, entry, seed, models)
     if (folder / JOB).is_file() and storage.read_json(folder / JOB)["fingerprint"] == job["fingerprint"]:
         return False
     settings = entry.models(models)
-    with storage.atomic_directory(folder) as aside:
-        runs = aside / "runs"
+    with storage.atomic_directory(folder) as temporary:
+        runs = temporary / "runs"
         if entry.model:
             baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)
         else:
             assert entry.search, "an entry has a model or a search"
             draws = {"random_draws": int("random" in entry.controls)}
             own = {"seed": seed, **(draws if "random_draws" in type(entry.search).model_fields else {})}
-            found = aside / "search"
+            found = temporary / "search"
             search(manifest, entry.search.model_copy(update=own), settings, found)
             retrain(manifest, found, settings, [seed], runs, controls=entry.controls)
             if entry.transfer:
-                transfer(manifest, found, entry.transfer, settings, [seed], aside / "transfer")
-        storage.write_json(aside / JOB, job)
+                transfer(manifest, found, entry.transfer, settings, [seed], temporary / "transfer")
+        storage.write_json(temporary / JOB, job)
     return True
 
 
@@ -74,7 +74,7 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
         key = done["entry"]["name"], done["seed"]
         if key in folders:
             raise storage.StorageError(
-                f"entry {key[0]!r}, seed {key[1]}: two jobs are this one: {folders[key]} and {folder}"
+                f"entry {key[0]!r}, seed {key[1]}: duplicate jobs: {folders[key]} and {folder}"
             )
         folders[key] = folder
     feeder = BatchSources(dataset, *SPLITS[1:])
@@ -94,14 +94,16 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
         config.model_dump(mode="json"),
     )
     published = {name: figure for e in config.entries for name, figure in e.figures().items()}
-    with storage.atomic_directory(output) as aside:
-        results.save(aside / METRICS)
-        render(results, published, config.title or config.name, config.note, aside / TABLE, aside / PAGE)
+    with storage.atomic_directory(output) as temporary:
+        results.save(temporary / METRICS)
+        render(
+            results, published, config.title or config.name, config.note, temporary / TABLE, temporary / PAGE
+        )
     return results
 
 
 def _job(dataset: Dataset, entry: Entry, seed: int, models: dict[Any, Any]) -> dict[str, Any]:
-    """What a job is; its fingerprint covers all that its result depends on but the code."""
+    """Describe a job; its fingerprint covers everything that its result depends on except the code."""
     used = {name: entry.models(models).get(name, {}) for name in ("default", entry.trained, *entry.transfer)}
     job = {
         "entry": entry.model_dump(mode="json", exclude={"title", "published", "published_for"}),
@@ -117,7 +119,7 @@ def _job(dataset: Dataset, entry: Entry, seed: int, models: dict[Any, Any]) -> d
 def _done(folders: Mapping[tuple[str, int], Path], entry: Entry, seed: int) -> Path:
     if (entry.name, seed) not in folders:
         raise storage.StorageError(
-            f"entry {entry.name!r}, seed {seed}: this job is not done; run the comparison again to do it"
+            f"entry {entry.name!r}, seed {seed}: this job has not finished; run the comparison again"
         )
     return folders[entry.name, seed]
 
@@ -133,14 +135,14 @@ def _scores_of(folder: Path, entry: Entry, dataset: Dataset, feeder: BatchSource
     plain = MODELS[entry.trained].title
     title = entry.title or plain
     for run in sorted(runs, key=lambda run: run.record.name != entry.trained):
-        name, told = entry.name, title
+        name, shown = entry.name, title
         if run.record.kind == "control":
             name = f"{entry.name}-{run.record.name.removeprefix(f'{entry.trained}-')}"
-            told = run.record.title.replace(plain, title)
+            shown = run.record.title.replace(plain, title)
         elif run.record.kind == "transfer":
-            name, told = f"{entry.name}-{run.record.model}", f"{title} to {MODELS[run.record.model].title}"
+            name, shown = f"{entry.name}-{run.record.model}", f"{title} to {MODELS[run.record.model].title}"
         scores = scored(run, dataset, feeder)
         searched = seconds if run.record.kind in ("retrained", "transfer") else 0.0
         against = entry.name if run.record.kind == "control" else None
-        found.append(replace(scores, name=name, title=told, counterpart=against, search_seconds=searched))
+        found.append(replace(scores, name=name, title=shown, counterpart=against, search_seconds=searched))
     return found

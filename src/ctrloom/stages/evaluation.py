@@ -66,27 +66,29 @@ def evaluate(
     summary = described(dataset, name)
     results = compare(scores, valid, test, summary, evaluation, code_version(), config)
     trace = SearchTrace.load(search / TRACE).model_copy(update={"planted": planted(evaluation)})
-    with storage.atomic_directory(output) as aside:
-        results.save(aside / METRICS)
+    with storage.atomic_directory(output) as temporary:
+        results.save(temporary / METRICS)
         retrained = next((model for model in scores if model.kind == "retrained"), scores[0])
-        pq.write_table(_predictions(retrained, test), aside / PREDICTIONS, compression="zstd")
-        storage.write_text(aside / SUMMARY, markdown(results, trace))
-        render(results, trace, aside / REPORT)
+        pq.write_table(_predictions(retrained, test), temporary / PREDICTIONS, compression="zstd")
+        storage.write_text(temporary / SUMMARY, markdown(results, trace))
+        render(results, trace, temporary / REPORT)
     return results
 
 
 def planted(evaluation: EvaluationConfig) -> tuple[tuple[str, ...], ...] | None:
-    """The interactions that were planted into synthetic clicks; None when they are not known."""
+    """The interactions planted in synthetic clicks; None if they are unknown."""
     if evaluation.truth is None:
         return None
     truth = storage.read_json(evaluation.truth)
     if not isinstance(truth, dict) or not isinstance(truth.get("interactions"), list):
-        raise storage.StorageError(f"{evaluation.truth}: has no interactions; give what `synth` wrote")
+        raise storage.StorageError(
+            f"{evaluation.truth}: has no interactions; expected the truth.json that `synth` writes"
+        )
     return tuple(tuple(names) for names in truth["interactions"])
 
 
 def scored(run: Run, dataset: Dataset, feeder: BatchSources) -> ModelScores:
-    """A run's models, each with its scores on the valid and the test split, which the feeder has."""
+    """Score the models of a run on the validation and test rows of `feeder`."""
     hyper = run.record.hyperparameters
     valid, test = (rows.to(pick_device(hyper.device)) for rows in feeder.of(hyper))
     valid_logits, test_logits, architectures, seconds, attention = [], [], [], 0.0, None
@@ -118,7 +120,7 @@ def scored(run: Run, dataset: Dataset, feeder: BatchSources) -> ModelScores:
 
 
 def joined(seeds: Sequence[ModelScores]) -> ModelScores:
-    """One model's scores over seeds that were trained apart."""
+    """Join the scores of one model whose seeds were trained separately."""
     return replace(
         seeds[0],
         architectures=tuple(a for each in seeds for a in each.architectures),
@@ -141,7 +143,7 @@ def truth_of(dataset: Dataset, split: Split) -> Truth:
 
 
 def described(dataset: Dataset, name: str) -> DataSummary:
-    """The data set as results show it."""
+    """Summary of the data set for the results."""
     fields = (FieldSummary(name=f.name, kind=f.kind, size=f.size) for f in dataset.schema.fields)
     return DataSummary(
         name=name,

@@ -1,4 +1,4 @@
-"""Score champion and challenger on the same rows, each with its own vocabularies, and let the gate decide."""
+"""Score champion and challenger on the same rows, each with its own vocabularies, and apply the gate."""
 
 import math
 from pathlib import Path
@@ -36,7 +36,7 @@ def gate(
     """Write `verdict.json` and `verdict.md` into the folder `output`.
 
     `ingested` is the manifest of clean rows, of which one split is scored; `champion` is the folder that
-    the stage of that name wrote, or None where there is no champion yet.
+    the stage of that name wrote, or None if there is no champion yet.
 
     Raises:
         ConfigError: a bundle was trained on other columns than the rows have.
@@ -47,7 +47,7 @@ def gate(
     sides = [_Side(challenger), *([_Side(champion / BUNDLE)] if champion else [])]
     for side in sides:
         require_same_columns(side.bundle.schema, manifest, str(side.folder))
-    # The rows may have been thinned out too: then that is the share that logits are for.
+    # Negatives of these rows may be downsampled too: shift the logits to their click rate.
     thinned = math.log(manifest.negatives_kept.get(split, 1.0))
     labels, weights = [], []
     with progress("gate", manifest.rows[split]) as advance:
@@ -68,14 +68,14 @@ def gate(
         manifest.data_fingerprint,
         code_version(),
     )
-    with storage.atomic_directory(output) as aside:
-        storage.write_json(aside / VERDICT, verdict.model_dump(mode="json"))
-        storage.write_text(aside / SUMMARY, gate_markdown(verdict))
+    with storage.atomic_directory(output) as temporary:
+        storage.write_json(temporary / VERDICT, verdict.model_dump(mode="json"))
+        storage.write_text(temporary / SUMMARY, gate_markdown(verdict))
     return verdict
 
 
 class _Side:
-    """A bundle, and its logits as they come."""
+    """A bundle, and its logits batch by batch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -84,6 +84,6 @@ class _Side:
         self.logits: list[np.ndarray] = []
 
     def scores(self, version: str | None = None, generation: str | None = None) -> Scores:
-        """All logits, with what the verdict says of the model."""
+        """All logits, with the model's identity for the verdict."""
         card = self.bundle.card
         return Scores(card.title, version, generation, card.data_fingerprint, np.concatenate(self.logits))

@@ -1,4 +1,4 @@
-"""Hold the figures of a comparison against a stored baseline."""
+"""Check the figures of a comparison against a stored baseline."""
 
 from pathlib import Path
 
@@ -15,27 +15,27 @@ from ctrloom.stages.gate import SUMMARY, VERDICT
 
 
 class RegressionError(ValueError):
-    """Figures got worse; the message says which."""
+    """Figures got worse; the message lists them."""
 
 
 def regression(metrics: Path, baseline: Baseline, output: Path) -> RegressionVerdict:
-    """Write `verdict.json` and `verdict.md` into the folder `output`; `metrics` is that of a comparison.
+    """Write `verdict.json` and `verdict.md` into the folder `output`; `metrics` is from a comparison.
 
     Raises:
         StorageError: the metrics are not there.
     """
     verdict = judge(Results.load(metrics), baseline)
-    with storage.atomic_directory(output) as aside:
-        storage.write_json(aside / VERDICT, verdict.model_dump(mode="json"))
-        storage.write_text(aside / SUMMARY, regression_markdown(verdict))
+    with storage.atomic_directory(output) as temporary:
+        storage.write_json(temporary / VERDICT, verdict.model_dump(mode="json"))
+        storage.write_text(temporary / SUMMARY, regression_markdown(verdict))
     return verdict
 
 
 def require(verdict: Path) -> None:
-    """Do nothing if the figures held.
+    """Raise if the figures got worse.
 
     Raises:
-        RegressionError: they did not.
+        RegressionError: the verdict is negative.
     """
     decided = load_regression(verdict)
     if not decided.passed:

@@ -1,4 +1,4 @@
-"""Train what was searched once on later rows: grown vocabularies, the drift, and the refreshed model."""
+"""Retrain a found architecture on later rows: grow vocabularies, measure drift, refresh the model."""
 
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ DRIFT, PAGE, REPORT, TEXT = "drift.json", "drift.html", "report.html", "report.m
 def grow(
     ingested: str | Place, bundle: Path, config: GrowthConfig, store: Place, engine: EngineConfig = EMBEDDED
 ) -> Place:
-    """Encode ingested rows with a bundle's vocabularies, new values at their end; the manifest's path.
+    """Encode ingested rows with a bundle's vocabularies, appending new values; returns the manifest.
 
     Raises:
         ConfigError: the rows have other columns than the bundle.
@@ -62,9 +62,9 @@ def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path
         fields=tuple(fields),
         config=config,
     )
-    with storage.atomic_directory(output) as aside:
-        storage.write_json(aside / DRIFT, found.model_dump(mode="json"))
-        render_drift(found, aside / PAGE)
+    with storage.atomic_directory(output) as temporary:
+        storage.write_json(temporary / DRIFT, found.model_dump(mode="json"))
+        render_drift(found, temporary / PAGE)
     return found
 
 
@@ -97,7 +97,7 @@ def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: P
 
 
 def report(drift: Path, verdict: Path, name: str, output: Path) -> Verdict:
-    """Write `report.html` and `report.md` about a whole retraining into the folder `output`.
+    """Write `report.html` and `report.md` about a retraining into the folder `output`.
 
     `drift` and `verdict` are the folders that the stages `drift` and `gate` wrote.
 
@@ -106,9 +106,9 @@ def report(drift: Path, verdict: Path, name: str, output: Path) -> Verdict:
     """
     changed = Drift.parse(storage.read_json(drift / DRIFT), str(drift / DRIFT))
     decided = load_verdict(verdict / VERDICT)
-    with storage.atomic_directory(output) as aside:
-        render_retraining(changed, decided, name, aside / REPORT)
-        storage.write_text(aside / TEXT, gate_markdown(decided) + "\n" + drift_markdown(changed))
+    with storage.atomic_directory(output) as temporary:
+        render_retraining(changed, decided, name, temporary / REPORT)
+        storage.write_text(temporary / TEXT, gate_markdown(decided) + "\n" + drift_markdown(changed))
     return decided
 
 

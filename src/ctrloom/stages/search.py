@@ -19,7 +19,7 @@ from ctrloom.training.batch_sources import BatchSources, refuse_streaming
 from ctrloom.training.processes import by_several, refuse_several
 from ctrloom.version import code_version
 
-COUNTED = 1_000_000  # streamed rows of a split at most, in which statistics of candidates are counted
+COUNTED = 1_000_000  # maximum streamed rows of a split for the statistics of candidates
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
 METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {
     "autofis": autofis.search,
@@ -36,7 +36,7 @@ METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {
 def search(manifest: str | Place, config: SearchConfig, models: dict[Any, Any], output: Path) -> Architecture:
     """Write `architecture.json`, `search.json` and the control selections into the folder `output`.
 
-    Gates are trained on the train split; the validation split is for stopping, and for statistics-AUC.
+    Gates are trained on the train split; the validation split is for early stopping and statistics-AUC.
     """
     hyper = Hyperparameters.of(models, config.base)
     if METHODS[config.method] is selection.search:
@@ -49,7 +49,7 @@ def search(manifest: str | Place, config: SearchConfig, models: dict[Any, Any], 
 
 
 def task_of(dataset: Dataset, hyper: Hyperparameters) -> Task:
-    """The rows that a search may see; of several processes each has its own."""
+    """The rows that a search may use; each process has its own share."""
     train, valid = BatchSources(dataset, "train", "valid").of(hyper)
     read: Callable[[], tuple[Batch, Batch]] | None = None
     if isinstance(train, Stream) and isinstance(valid, Stream):
@@ -70,7 +70,7 @@ def _whole(dataset: Dataset) -> tuple[Batch, Batch]:
 def write_found(
     found: Found, dataset: Dataset, config: SearchConfig, hyper: Hyperparameters, output: Path
 ) -> Architecture:
-    """Write what a search found, with where it comes from; the folder appears whole or not at all."""
+    """Write the result of a search with its provenance; the folder is written atomically."""
     provenance = Provenance(
         data_fingerprint=dataset.data_fingerprint,
         schema_fingerprint=dataset.schema.fingerprint,
@@ -83,24 +83,24 @@ def write_found(
     assert set(found.controls) <= set(config.controls), "a configuration can name every control"
     if not distributed.is_rank_zero():
         return architecture
-    with storage.atomic_directory(output) as aside:
-        architecture.save(aside / ARCHITECTURE)
-        found.trace.save(aside / TRACE)
+    with storage.atomic_directory(output) as temporary:
+        architecture.save(temporary / ARCHITECTURE)
+        found.trace.save(temporary / TRACE)
         for name, selections in found.controls.items():
             for number, selection in enumerate(selections):
-                selection.save(aside / CONTROLS / name / f"{number}.json")
+                selection.save(temporary / CONTROLS / name / f"{number}.json")
     return architecture
 
 
 def read_found(folder: Path) -> Found:
-    """What a search wrote."""
+    """Read the output of a search."""
     return Found(
         Architecture.load(folder / ARCHITECTURE), SearchTrace.load(folder / TRACE), read_controls(folder)
     )
 
 
 def read_controls(folder: Path) -> dict[str, list[Architecture]]:
-    """The control selections that a search wrote, by name."""
+    """Read the control selections of a search, by name."""
     names = sorted(path.name for path in (folder / CONTROLS).glob("*"))
     numbered = {n: sorted((folder / CONTROLS / n).glob("*.json"), key=lambda p: int(p.stem)) for n in names}
     return {name: [Architecture.load(path) for path in paths] for name, paths in numbered.items()}

@@ -1,4 +1,4 @@
-"""Train models: the found one with its controls, the ones it is transferred to, and the baselines."""
+"""Train the found model with its controls, the transfer models, and the baselines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from ctrloom.storage import Place
 from ctrloom.training.processes import by_several
 from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
 
-TITLES = {  # of models over a selection: a control, or what a method without training found
+TITLES = {  # of controls, and of selections by methods without training
     "random": "{}, random selection",
     "unpruned": "{}, all gates",
     "statistics-auc": "{}, by statistics-AUC",
@@ -40,8 +40,8 @@ def retrain(
 ) -> None:
     """Train the model that the search found, from scratch, and its controls (all, or those named).
 
-    The gates start afresh and stay as attention weights (AutoFIS, section 3.3). `bundle` receives the seed
-    that was best on the validation split.
+    The gates are reinitialised and kept as attention weights (AutoFIS, section 3.3). `bundle` receives the
+    seed that was best on the validation split.
 
     Raises:
         ValueError: a named control that the search did not write.
@@ -54,7 +54,7 @@ def retrain(
     every = read_controls(search)
     if missing := set(controls or ()) - set(every):
         raise ValueError(
-            f"controls: {min(missing)!r} is not among those of this search: {', '.join(every) or 'none'}"
+            f"controls: {min(missing)!r} is not a control of this search: {', '.join(every) or 'none'}"
         )
     for name in every if controls is None else controls:
         plans.append(
@@ -84,10 +84,10 @@ def transfer(
     ]
     train_runs(dataset, plans, models, seeds, output)
     if bundles and distributed.is_rank_zero():
-        with storage.atomic_directory(bundles) as aside:
+        with storage.atomic_directory(bundles) as temporary:
             trained = open_by_name([output])
             for plan in plans:
-                _export(dataset, trained[plan.name], aside / plan.model)
+                _export(dataset, trained[plan.name], temporary / plan.model)
 
 
 @by_several
@@ -101,7 +101,7 @@ def baselines(
 ) -> None:
     """Train models that use every interaction of the given orders, or none."""
     if {"gbdt", "gbdtlr"} & set(names):
-        lightgbm()  # say now if it is not installed
+        lightgbm()  # fail early if it is not installed
     dataset = Dataset.open(manifest)
     every = Architecture.complete(dataset.schema.names, orders)
     plans = [Plan(name, MODELS[name].title, "baseline", name, (every,)) for name in names]
@@ -111,21 +111,21 @@ def baselines(
 def bundle(
     manifest: str | Place, retrained: Sequence[Path], transferred: Sequence[Path], best: Path, others: Path
 ) -> None:
-    """Of each model the seed that was best on the validation split: the found one to `best`.
+    """Export each model's best seed on the validation split: the found model to `best`.
 
-    Those that it was transferred to go to folders in `others`. What is given are folders of seeds.
+    Transfer models go to folders in `others`. `retrained` and `transferred` are folders of seeds.
 
     Raises:
-        EvaluationError: models were trained with different seeds, so that the best of one is of more tries.
+        EvaluationError: models were trained with different seeds, so that their best are not comparable.
     """
     dataset = Dataset.open(manifest)
     again, moved = open_by_name(retrained), open_by_name(transferred)
     require_same_seeds({**seeds_of(again), **seeds_of(moved)})
     (found,) = (name for name, runs in again.items() if runs[0].record.kind == "retrained")
     _export(dataset, again[found], best)
-    with storage.atomic_directory(others) as aside:
+    with storage.atomic_directory(others) as temporary:
         for runs in moved.values():
-            _export(dataset, runs, aside / runs[0].record.model)
+            _export(dataset, runs, temporary / runs[0].record.model)
 
 
 def _title(selection: str, base: ModelName) -> str:
@@ -134,7 +134,7 @@ def _title(selection: str, base: ModelName) -> str:
 
 
 def _found(search: Path, dataset: Dataset) -> Architecture:
-    """What the search found.
+    """Load the found architecture.
 
     Raises:
         SchemaMismatchError: it searched another data set.

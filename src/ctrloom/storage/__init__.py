@@ -1,4 +1,4 @@
-"""Where bytes are: folders and object stores, and writes that happen whole or not at all."""
+"""Storage in local folders and object stores, with atomic writes."""
 
 import json
 import tempfile
@@ -56,7 +56,7 @@ def read_json(path: str | Place) -> Any:
     """Parse one JSON file.
 
     Raises:
-        StorageError: no such file, or no JSON in it.
+        StorageError: the file is missing or not JSON.
     """
     path = place(path)
     try:
@@ -70,50 +70,50 @@ def read_json(path: str | Place) -> Any:
 
 
 def write_json(path: str | Place, value: Any) -> None:
-    """Write one JSON file, whole or not at all."""
+    """Write one JSON file atomically."""
     write_text(path, as_json(value))
 
 
 def as_json(value: Any) -> str:
-    """A value as it stands in all JSON files."""
+    """Serialise a value in the format of all JSON files."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def write_text(path: str | Place, text: str) -> None:
-    """Write one text file, whole or not at all."""
+    """Write one text file atomically."""
     path = place(path)
     if isinstance(path, Location):
         client(path).write(path, text.encode())
         return
-    with atomic_file(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def exists(path: Place) -> bool:
-    """Whether there is such a file.
+    """True if the file exists.
 
     Raises:
-        StorageError: the store cannot be asked.
+        StorageError: the store cannot be queried.
     """
     return objects.read(path) is not None if isinstance(path, Location) else path.is_file()
 
 
 @contextmanager
 def new_directory(path: Place) -> Iterator[Place]:
-    """Give a place to fill that is to become `path`, whole or not at all.
+    """Yield a directory to fill that becomes `path` atomically.
 
-    A local folder is filled aside and renamed. Under a URL the objects are written in place, so that the
-    file without which the rest means nothing has to be written last.
+    A local directory is written to a temporary one and renamed. Under a URL the objects are written in place,
+    so the file that marks the directory as complete (a manifest) must be written last.
     """
     if isinstance(path, Location):
         yield path
         return
-    with atomic_directory(path) as aside:
-        yield aside
+    with atomic_directory(path) as temporary:
+        yield temporary
 
 
 def scratch(store: Place) -> Path:
-    """Where temporary files of work on `store` belong: a folder of this machine, which exists."""
+    """A local folder for temporary files of work on `store`; it exists."""
     if isinstance(store, Location):
         return Path(tempfile.gettempdir())
     store.mkdir(parents=True, exist_ok=True)

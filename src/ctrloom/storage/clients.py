@@ -1,4 +1,4 @@
-"""The client of each object store; its library is loaded when it is asked for."""
+"""Clients of the object stores; their libraries are imported on first use."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""What can go wrong with bytes, in words."""
+"""Storage errors and their messages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ LOGIN = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this account the right to list, get and "
     "put objects in the bucket",
 }
-# Errors of pyarrow's file systems have no code, only text.
+# Errors of pyarrow's file systems have no status code, only text.
 _ABSENT = ("NOT_FOUND", "NoSuchKey", "NoSuchBucket", "HTTP status 404", "Path does not exist", "[errno 2]")
 _REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "ACCESS_DENIED", "HTTP status 403", "HTTP status 401")
 _NO_CREDENTIALS = (
@@ -25,15 +25,15 @@ _NO_CREDENTIALS = (
 
 
 class StorageError(ValueError):
-    """Bytes that cannot be read or written; the message names the place and the way out."""
+    """A failed read or write; the message names the path and how to fix it."""
 
 
 class ConflictError(StorageError):
-    """Somebody else wrote first; nothing of one's own was written."""
+    """Another process wrote first; nothing was written."""
 
 
 def status(error: BaseException) -> int:
-    """HTTP status that a client of an object store, or pyarrow, turned into an error; 0 for none."""
+    """HTTP status behind an error of an object store client or of pyarrow; 0 if there is none."""
     if isinstance(answer := getattr(error, "response", None), dict):  # botocore
         return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code: Any = getattr(error, "code", None) or getattr(answer, "status_code", None)
@@ -47,16 +47,16 @@ def status(error: BaseException) -> int:
 
 
 def explained(error: BaseException, place: object, task: str) -> StorageError:
-    """The error in one sentence; `task` says what was tried: read, written."""
+    """A one-line StorageError; `task` is what failed: read, written."""
     scheme = str(place).partition("://")[0]
     match status(error):
         case 404:
             return StorageError(f"{place}: cannot be {task}: no such object or bucket; check the name")
         case 401 | 403:
-            return StorageError(f"{place}: cannot be {task}: access is refused; {LOGIN.get(scheme, '')}")
+            return StorageError(f"{place}: cannot be {task}: access denied; {LOGIN.get(scheme, '')}")
     said = next(iter(str(error).splitlines()), "") or type(error).__name__
     return StorageError(
-        f"{place}: cannot be {task}: {said[:300]}; tried again in vain: look after the store and the network"
+        f"{place}: cannot be {task}: {said[:300]}; all retries failed: check the store and the network"
     )
 
 

@@ -20,7 +20,7 @@ from ctrloom.storage.remote import (
 
 
 class GoogleStorage:
-    """Objects of Google Cloud Storage; STORAGE_EMULATOR_HOST names another server of its API."""
+    """Google Cloud Storage client; STORAGE_EMULATOR_HOST overrides the server."""
 
     def __init__(self) -> None:
         try:
@@ -30,8 +30,8 @@ class GoogleStorage:
             from google_crc32c import Checksum
         except ImportError:
             raise StorageError("gs:// needs the client library: pip install 'ctrloom[gcs]'") from None
-        # Otherwise the client asks for the bucket in a thread of its own, only to name it in traces: with a
-        # right that a writer of objects need not have, and again and again where a store stays away.
+        # Otherwise the client fetches bucket metadata for traces in a thread of its own, which needs an extra
+        # permission and keeps retrying if the store is unreachable.
         os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         try:
             self.client = Client()
@@ -68,11 +68,11 @@ class GoogleStorage:
             except Exception as error:
                 if status(error) != 412:
                     raise
-            # The first of several attempts may have been done without its answer having come back.
+            # An earlier attempt may have succeeded although its response was lost.
             now = self.read(at)
             if now and now.content == content:
                 return now.generation
-            raise ConflictError(f"{at}: was written by somebody else meanwhile")
+            raise ConflictError(f"{at}: was changed by another process")
 
         if expected is not None and not expected.isdigit():
             raise ConflictError(f"{at}: never had the generation {expected!r}")
@@ -110,7 +110,7 @@ class GoogleStorage:
         def attempt() -> list[str]:
             prefix = f"{under.key}/" if under.key else ""
             pages = self.client.list_blobs(under.bucket, prefix=prefix, delimiter="/", retry=self.retry)
-            for _ in pages:  # the prefixes are known when all pages were read
+            for _ in pages:  # the prefixes are known after all pages were read
                 pass
             return sorted(found[len(prefix) :].rstrip("/") for found in pages.prefixes)
 
@@ -162,7 +162,7 @@ class GoogleStorage:
     def _all(
         self, work: list[tuple[Any, Location]], transfer: Callable[[list[Any]], list[Any]], task: str
     ) -> None:
-        """Give pairs to the transfer manager, and those whose bytes arrived damaged again."""
+        """Pass pairs to the transfer manager; retry those whose data was corrupted in transfer."""
         for attempt in range(1, ATTEMPTS + 1):
             results = transfer([pair for pair, _ in work]) if work else []
             again = []
@@ -185,7 +185,7 @@ class GoogleStorage:
                 retry=self.retry,
             )
 
-        # 404: finished, but the answer was lost, so that its end was asked for again.
+        # 404: the upload was complete, but the response was lost and its completion was requested again.
         persistent(attempt, lambda error: _damaged(error) or status(error) == 404, to, "written")
 
     def _download_chunks(self, found: Listed, to: Path) -> None:
@@ -221,6 +221,6 @@ class GoogleStorage:
 
 
 def _damaged(error: Exception) -> bool:
-    """Whether bytes or the answer came through wrong, so that the same call may succeed."""
-    # 400: the store found another checksum than the client. 412 and 404: replaced while it was read.
+    """True if data or response was corrupted in transfer, so that a retry may succeed."""
+    # 400: the store computed another checksum than the client. 412: the object was replaced during the read.
     return type(error).__name__ in ("DataCorruption", "JSONDecodeError") or status(error) in (400, 412)

@@ -1,4 +1,4 @@
-"""Local files and folders, written whole or not at all."""
+"""Local files and folders with atomic writes."""
 
 import errno
 import fcntl
@@ -18,35 +18,35 @@ from ctrloom.storage.errors import StorageError
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it becomes `path`, on failure it disappears."""
+    """Yield a temporary path next to `path`; it is renamed to `path` on success, deleted on failure."""
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield aside
-            os.replace(aside, path)
+            yield temporary
+            os.replace(temporary, path)
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Give a temporary directory beside `path`; on success it replaces `path`, on failure it disappears."""
+    """Yield a temporary directory next to `path`; it replaces `path` on success, is deleted on failure."""
     path = Path(path)
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_directory(path.name, path.parent) as aside:
-            yield aside
-            aside.chmod(0o755)
-            _replace_directory(aside, path)
+        with scratch_directory(path.name, path.parent) as temporary:
+            yield temporary
+            temporary.chmod(0o755)
+            _replace_directory(temporary, path)
 
 
 @contextmanager
 def scratch_directory(name: str, folder: Path) -> Iterator[Path]:
-    """A temporary directory `.<name>.*` in `folder`, which disappears at the end.
+    """A temporary directory `.<name>.*` in `folder`, deleted at the end.
 
-    Those that killed processes of this machine left there disappear first: nobody holds their lock.
+    Directories left by killed processes of this machine are deleted first: their lock is free.
     """
     prefix = f".{name}.{platform.node()}-"
     for left in folder.glob(f"{glob.escape(prefix)}*.tmp"):
@@ -63,7 +63,7 @@ def _held(prefix: str, folder: Path) -> tuple[Path, int]:
     """A new directory and its lock."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=folder))
-        with suppress(FileNotFoundError):  # another process took it for one that was left, and so again below
+        with suppress(FileNotFoundError):  # deleted by another process before it was locked: retry
             lock = os.open(path, os.O_RDONLY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,7 +71,7 @@ def _held(prefix: str, folder: Path) -> tuple[Path, int]:
                 os.close(lock)
                 continue
             except OSError:
-                pass  # a file system without locks, on which nobody removes what is left
+                pass  # a file system without locks; leftovers are never removed there
             if path.exists():
                 return path, lock
             os.close(lock)
@@ -88,7 +88,7 @@ def _remove_unless_held(left: Path) -> None:
 
 
 def _replace_directory(new: Path, path: Path) -> None:
-    """Rename `new` to `path`; a directory that was there is deleted last, so a failure cannot lose it."""
+    """Rename `new` to `path`; an existing directory is deleted last, so a failure cannot lose it."""
     if path.exists() and not path.is_dir():
         raise FileExistsError(errno.EEXIST, "a file of this name exists", str(path))
     old = new.with_suffix(".old")
@@ -119,9 +119,9 @@ def _explained(path: Path) -> Iterator[None]:
         ):
             raise
         reason = error.strerror or error
-        raise StorageError(f"{path}: cannot be written: {reason}; nothing was left half-written") from error
+        raise StorageError(f"{path}: cannot be written: {reason}; no partial file was left") from error
 
 
 def _concerns(place: Path, path: Path) -> bool:
-    """Whether `place` is `path`, a folder around it, or in what is written aside for it."""
+    """True if `place` is `path`, one of its parents, or in its temporary file or directory."""
     return path.is_relative_to(place) or str(place).startswith(str(path.with_name(f".{path.name}.")))

@@ -1,4 +1,4 @@
-"""Places: local paths and URLs of object stores, joined and compared alike."""
+"""Local paths and object store URLs with a common interface."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ Scheme = Literal["gs", "s3"]
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """An object, or a prefix of objects, in a bucket; behaves like a path as far as it can."""
+    """An object or a prefix in a bucket, with the interface of a path where possible."""
 
     scheme: Scheme
     path: str  # bucket/key
@@ -34,12 +34,12 @@ class Location:
 
     @property
     def name(self) -> str:
-        """What stands after the last slash."""
+        """The part after the last slash."""
         return self.path.rpartition("/")[2]
 
     @property
     def parent(self) -> "Location":
-        """The prefix that holds it; a bucket holds itself."""
+        """The parent prefix; a bucket is its own parent."""
         return Location(self.scheme, self.path.rpartition("/")[0] or self.path)
 
     @property
@@ -48,11 +48,11 @@ class Location:
         return Path(self.name).suffix
 
     def with_name(self, name: str) -> "Location":
-        """Another one in the same prefix."""
+        """A location of this name in the same prefix."""
         return self.parent / name
 
     def relative_to(self, base: "Location") -> str:
-        """The way from `base`; ValueError where there is none."""
+        """The path relative to `base`; ValueError if it is not under `base`."""
         if base.scheme != self.scheme or not self.path.startswith(base.path + "/"):
             raise ValueError(f"{self} is not in {base}")
         return self.path[len(base.path) + 1 :]
@@ -66,7 +66,7 @@ Place: TypeAlias = Path | Location
 
 
 def relative(at: Place, base: Place) -> str:
-    """The way from `base` to a place in it, with slashes."""
+    """The path of a place relative to `base`, with slashes."""
     if isinstance(at, Location) and isinstance(base, Location):
         return at.relative_to(base)
     assert isinstance(at, Path)
@@ -75,10 +75,10 @@ def relative(at: Place, base: Place) -> str:
 
 
 def place(where: str | Place) -> Place:
-    """The place that a path or a URL names.
+    """Parse a path or a URL.
 
     Raises:
-        StorageError: a URL of another kind than file://, gs:// and s3://, or one without a bucket.
+        StorageError: the scheme is not file://, gs:// or s3://, or there is no bucket.
     """
     if not isinstance(where, str):
         return where
@@ -90,5 +90,5 @@ def place(where: str | Place) -> Place:
     if scheme not in ("gs", "s3"):
         raise StorageError(f"{where}: give a path, or a URL that begins with file://, gs:// or s3://")
     if not (path := path.strip("/")):
-        raise StorageError(f"{where}: names no bucket; give {scheme}://<bucket>/<folder>")
+        raise StorageError(f"{where}: has no bucket; give {scheme}://<bucket>/<folder>")
     return Location("gs" if scheme == "gs" else "s3", path)

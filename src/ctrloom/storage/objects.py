@@ -1,4 +1,4 @@
-"""Small objects that several may write: read with their generation, and replaced only if still the same."""
+"""Small objects with several writers: read with their generation, replaced only if unchanged."""
 
 import fcntl
 import hashlib
@@ -17,7 +17,7 @@ __all__ = ["Stored", "read", "replace"]
 
 
 def read(place: Place) -> Stored | None:
-    """The object, or None where there is none.
+    """The object, or None if it does not exist.
 
     Raises:
         StorageError: it cannot be read.
@@ -34,12 +34,12 @@ def read(place: Place) -> Stored | None:
 
 
 def replace(place: Place, content: bytes, expected: str | None) -> str:
-    """Write an object only if it still has the generation `expected` (None: only if there is none).
+    """Write an object only if it still has the generation `expected` (None: only if it does not exist).
 
-    Returns the new generation. Readers see the old content or the new one.
+    Returns the new generation. Readers see either the old or the new content.
 
     Raises:
-        ConflictError: it changed, or is there already.
+        ConflictError: it has changed, or already exists.
         StorageError: it cannot be written.
     """
     if isinstance(place, Location):
@@ -47,15 +47,15 @@ def replace(place: Place, content: bytes, expected: str | None) -> str:
     with _locked(place):
         now = read(place)
         if (now and now.generation) != expected:
-            raise ConflictError(f"{place}: was written by somebody else meanwhile")
-        with atomic_file(place) as aside:
-            aside.write_bytes(content)
+            raise ConflictError(f"{place}: was changed by another process")
+        with atomic_file(place) as temporary:
+            temporary.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time, also of other processes; the lock of one that died is free."""
+    """Exclusive lock among processes; released if its process dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o644)

@@ -1,4 +1,4 @@
-"""What an object store can do; `gcs` and `s3` do it."""
+"""The interface of an object store, implemented by `gcs` and `s3`."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,18 +9,18 @@ from typing import Any, Protocol, TypeVar
 from ctrloom.storage.errors import StorageError, explained
 from ctrloom.storage.location import Location, Scheme
 
-PATIENCE = 120.0  # seconds for which a transient error is answered by trying again, longer and longer apart
-TRIES = 10  # of S3's clients, which count: with their backoff about as long
-ATTEMPTS = 5  # of what arrived damaged
+PATIENCE = 120.0  # seconds for which transient errors are retried, with backoff
+TRIES = 10  # of S3 clients, which count attempts: with backoff, about the same time
+ATTEMPTS = 5  # for data that was corrupted in transfer
 WORKERS = 8
-CHUNK = 32 << 20  # larger files travel in chunks of this size, side by side
+CHUNK = 32 << 20  # larger files are transferred in parallel chunks of this size
 
 Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Content of an object, and what tells it from every other content that stood there."""
+    """Content of an object, and the generation that identifies it."""
 
     content: bytes
     generation: str
@@ -36,48 +36,48 @@ class Listed:
 
 
 class Remote(Protocol):
-    """An object store. Every method tries again on transient errors, and raises StorageError in the end."""
+    """An object store. Every method retries transient errors, then raises StorageError."""
 
     def read(self, at: Location) -> Stored | None:
-        """The object, its checksum verified; None where there is none."""
+        """The object, its checksum verified; None if it does not exist."""
 
     def write(self, at: Location, content: bytes) -> None:
-        """Write an object, whatever stood there."""
+        """Write an object; an existing one is overwritten."""
 
     def replace(self, at: Location, content: bytes, expected: str | None) -> str:
-        """Write an object if it has this generation (None: if there is none); returns the new one.
+        """Write an object if it has this generation (None: if it does not exist); returns the new one.
 
         Raises:
-            ConflictError: it has another one.
+            ConflictError: it has another generation.
         """
 
     def find(self, at: Location) -> Listed | None:
-        """An object without its content; None where there is none."""
+        """An object without its content; None if it does not exist."""
 
     def read_range(self, found: Listed, start: int, stop: int) -> bytes:
-        """Bytes of an object if it is still the one that was found; nothing verifies them."""
+        """Bytes of an object if it is still the same generation; they are not verified."""
 
     def listed(self, under: Location) -> list[Listed]:
         """All objects under a prefix."""
 
     def folders(self, under: Location) -> list[str]:
-        """Names of the prefixes right under a prefix."""
+        """Names of the prefixes directly under a prefix."""
 
     def checksum(self) -> Any:
-        """A sum over bytes (with `update`) such as the store keeps; see `holds`."""
+        """A checksum object (with `update`) of the store's algorithm; see `holds`."""
 
     def holds(self, at: Location, size: int, checksum: Any) -> bool:
-        """Whether an object has this size and, where the store tells it, this checksum."""
+        """True if an object has this size and, if the store reports it, this checksum."""
 
     def upload(self, files: Sequence[tuple[Path, Location]]) -> None:
-        """Copy files side by side, large ones in chunks, checksums verified by the store."""
+        """Copy files in parallel, large ones in chunks; the store verifies their checksums."""
 
     def download(self, files: Sequence[tuple[Listed, Path]]) -> None:
-        """Copy objects side by side, large ones in chunks; their checksums are verified."""
+        """Copy objects in parallel, large ones in chunks; their checksums are verified."""
 
 
 def endpoint(scheme: Scheme) -> str:
-    """Another server of the store's API, as the environment names it; empty for the store itself."""
+    """Server of the store's API that the environment sets; empty for the default."""
     if scheme == "gs":
         return os.environ.get("STORAGE_EMULATOR_HOST", "")
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
@@ -89,7 +89,7 @@ def persistent(
     place: object,
     task: str,
 ) -> Done:
-    """The result of `call`, which is made again when its bytes arrived damaged."""
+    """The result of `call`, retried while `damaged` is true for its error."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call()

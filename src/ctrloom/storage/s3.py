@@ -1,4 +1,4 @@
-"""s3://: Amazon S3, and stores that speak its API."""
+"""s3://: Amazon S3 and S3-compatible stores."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from ctrloom.storage.local import sha256
 from ctrloom.storage.location import Location
 from ctrloom.storage.remote import TRIES, WORKERS, Done, Listed, Stored, persistent
 
-DIGEST = "sha256"  # metadata of objects that were uploaded as files
+DIGEST = "sha256"  # metadata key of objects that were uploaded as files
 
 
 class S3:
-    """Objects of S3; AWS_ENDPOINT_URL names another server of its API."""
+    """S3 client; AWS_ENDPOINT_URL overrides the server."""
 
     def __init__(self) -> None:
         try:
@@ -58,7 +58,7 @@ class S3:
         """See Remote.
 
         Raises:
-            StorageError: this server does not know conditional writes.
+            StorageError: the server does not support conditional writes.
         """
         self._knows_conditions(at)
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
@@ -69,11 +69,11 @@ class S3:
             except Exception as error:
                 if status(error) not in (404, 409, 412):
                     raise
-            # The first of several attempts may have been done without its answer having come back.
+            # An earlier attempt may have succeeded although its response was lost.
             now = self.read(at)
             if now and now.content == content:
                 return now.generation
-            raise ConflictError(f"{at}: was written by somebody else meanwhile")
+            raise ConflictError(f"{at}: was changed by another process")
 
         return self._persistent(attempt, at, "written")
 
@@ -124,7 +124,7 @@ class S3:
         return self._persistent(attempt, under, "read")
 
     def checksum(self) -> Any:
-        """See Remote: parts of uploads carry checksums of their own, which the store verifies."""
+        """See Remote: each part of an upload has its own checksum, which the store verifies."""
         return hashlib.sha256()
 
     def holds(self, at: Location, size: int, checksum: Any) -> bool:
@@ -144,12 +144,12 @@ class S3:
                     self.client.upload_file(
                         str(path), to.bucket, to.key, ExtraArgs=options, Config=self.transfer
                     )
-                except self.failed as error:  # says what happened in words alone
+                except self.failed as error:  # has the cause only as text
                     raise error.__context__ or error from None
 
             self._persistent(attempt, to, "written")
 
-        _side_by_side(one, files)
+        _in_parallel(one, files)
 
     def download(self, files: Sequence[tuple[Listed, Path]]) -> None:
         """See Remote."""
@@ -160,21 +160,21 @@ class S3:
 
             def attempt() -> None:
                 digest = self.client.head_object(**key)["Metadata"].get(DIGEST)
-                config = self.transfer if digest else self.whole  # chunks carry no checksums
+                config = self.transfer if digest else self.whole  # chunks have no checksums
                 self.client.download_file(**key, Filename=str(to), ExtraArgs=options, Config=config)
                 if to.stat().st_size != found.bytes or digest not in (None, sha256(to)):
-                    raise OSError("arrived damaged")
+                    raise OSError("corrupted in transfer")
 
             self._persistent(attempt, found.at, "read")
 
-        _side_by_side(one, files)
+        _in_parallel(one, files)
 
     def _put(self, at: Location, content: bytes, **condition: str) -> str:
         done = self.client.put_object(Bucket=at.bucket, Key=at.key, Body=content, **condition)
         return str(done["ETag"])
 
     def _knows_conditions(self, at: Location) -> None:
-        """Servers that do not know a condition take no notice of it: try that out where it does no harm."""
+        """Check support of conditional writes on a probe object: some servers silently ignore conditions."""
         if at.bucket in self._conditional:
             return
         probe = at.with_name(f".conditions-{uuid4().hex}")
@@ -196,14 +196,14 @@ class S3:
 
         if not self._persistent(attempt, probe, "written"):
             raise StorageError(
-                f"{at}: this server ignores conditions (If-Match), and so cannot keep two writers apart; "
-                "keep the registry in a store that heeds them, such as gs:// or Amazon S3, or in a folder"
+                f"{at}: this server ignores conditional writes (If-Match), so writers could overwrite each "
+                "other; keep the registry in a store that supports them (gs://, Amazon S3) or in a folder"
             )
         self._conditional.add(at.bucket)
 
     @cached_property
     def _conditional(self) -> set[str]:
-        """Buckets whose server is known to heed conditions."""
+        """Buckets whose server is known to support conditional writes."""
         return set()
 
     def _pages(self, under: Location, **options: str) -> Any:
@@ -216,21 +216,21 @@ class S3:
         return persistent(call, _damaged, at, task)
 
 
-def _side_by_side(work: Callable[[Any], None], items: Sequence[Any]) -> None:
+def _in_parallel(work: Callable[[Any], None], items: Sequence[Any]) -> None:
     with ThreadPoolExecutor(WORKERS) as pool:
         for _ in pool.map(work, items):
             pass
 
 
 def _said(error: BaseException) -> str:
-    """The code in S3's answer."""
+    """The error code in S3's response."""
     answer = getattr(error, "response", None)
     return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
 
 
 def _damaged(error: Exception) -> bool:
-    """Whether bytes or the answer came through wrong, so that the same call may succeed."""
+    """True if data or response was corrupted in transfer, so that a retry may succeed."""
     known = ("FlexibleChecksumError", "ResponseStreamingError", "IncompleteReadError", "ResponseParserError")
-    # A number stands where the answer itself came damaged, and its code cannot be read.
+    # The code is an HTTP status if the response itself was corrupted and could not be parsed.
     unread = ("BadDigest", "400", "404")
     return type(error).__name__ in known or isinstance(error, OSError) or _said(error) in unread

@@ -1,4 +1,4 @@
-"""Objects in place: written as they are made, read by range, through pyarrow's file systems."""
+"""Streaming writes and ranged reads of objects through pyarrow's file systems."""
 
 import hashlib
 import os
@@ -20,12 +20,12 @@ from ctrloom.storage.errors import StorageError, explaining, status
 from ctrloom.storage.location import Location, Place, Scheme
 from ctrloom.storage.remote import Done, Listed
 
-BUFFER = 1 << 20  # of what is written: for each of many small pieces pyarrow would wait for Python
+BUFFER = 1 << 20  # of writes: many small ones would call into Python each time
 
 
 @dataclass
 class Written:
-    """What was written so far: where to, and how to know it again."""
+    """A file that is being written, with its size and checksum when complete."""
 
     at: Place
     sink: Any  # a file that pyarrow can write to
@@ -34,7 +34,7 @@ class Written:
 
 
 class _Counting:
-    """Passes bytes on to a file and sums them up, until it is told to stop."""
+    """Forwards bytes to a file and to checksums until stopped."""
 
     closed = False
 
@@ -51,7 +51,7 @@ class _Counting:
         return len(content)
 
     def stop(self) -> None:
-        """Pass on nothing more: pyarrow hands over what a failed writer has left when that is forgotten."""
+        """Forward nothing more: pyarrow flushes the buffer of a failed writer when it is destroyed."""
         self.to = None
 
     def tell(self) -> int:
@@ -61,17 +61,17 @@ class _Counting:
         pass
 
     def close(self) -> None:
-        pass  # whoever opened `to` closes it
+        pass  # the caller that opened `to` closes it
 
 
 @contextmanager
 def writing(at: Place, *sums: Any) -> Iterator[Written]:
-    """A new file, whose size and checksum are known at the end; that of an object store was verified there.
+    """Write a new file; its size and checksum are set at the end. An object's checksum is verified.
 
-    All that is written and flushed goes to `sums` too, which have `update` like those of hashlib.
+    All bytes that are written and flushed also go to `sums`, which have `update` like hashlib objects.
 
     Raises:
-        StorageError: it cannot be written, or arrived damaged.
+        StorageError: it cannot be written, or was corrupted in transfer.
     """
     digest = hashlib.sha256()
     if isinstance(at, Path):
@@ -96,14 +96,14 @@ def writing(at: Place, *sums: Any) -> Iterator[Written]:
             stream.close()
     written.bytes, written.sha256 = through.bytes, digest.hexdigest()
     if not store.holds(at, through.bytes, checksum):
-        raise StorageError(f"{at}: arrived damaged in the store; run the same again")
+        raise StorageError(f"{at}: was corrupted in transfer; run the command again")
 
 
 @contextmanager
 def _passing(
     to: Any, sums: list[Any], task: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Iterator[tuple[_Counting, Any]]:
-    """What passes on bytes, within `task`, and before it a file that pyarrow can write to."""
+    """The forwarder of bytes, within `task`, and a buffered file in front of it for pyarrow to write to."""
     through = _Counting(to, sums, task)
     try:
         yield through, pa.BufferedOutputStream(pa.PythonFile(through, "w"), BUFFER)
@@ -112,10 +112,10 @@ def _passing(
 
 
 def find(at: Location) -> Listed:
-    """An object, to be read by range.
+    """Look up an object, to be read by range.
 
     Raises:
-        StorageError: there is no such object, or the store cannot be asked.
+        StorageError: it does not exist, or the store cannot be queried.
     """
     if found := client(at).find(at):
         return found
@@ -123,28 +123,28 @@ def find(at: Location) -> Listed:
 
 
 def read_range(found: Listed, start: int, stop: int) -> bytes:
-    """Bytes of an object; whoever reads verifies them.
+    """Bytes of an object; the caller must verify them.
 
     Raises:
-        StorageError: it is not the one that was found any more, or cannot be read.
+        StorageError: the object was replaced, or cannot be read.
     """
     content = client(found.at).read_range(found, start, stop)
     if len(content) != stop - start:
-        raise OSError(f"{len(content)} bytes came of {stop - start}")
+        raise OSError(f"received {len(content)} of {stop - start} bytes")
     return content
 
 
 def patiently(at: Location, read: Callable[[], Done]) -> Done:
-    """What reading an object in place gives; it is tried again when bytes come damaged or break off.
+    """The result of `read`, retried if data is truncated or corrupted in transfer.
 
     Raises:
-        StorageError: there is no such object, or it cannot be read, or arrives damaged every time.
+        StorageError: the object does not exist, cannot be read, or is corrupted on every attempt.
     """
     return remote.persistent(read, _may_pass, at, "read")
 
 
 def filesystem(at: Location) -> fs.FileSystem:
-    """The file system that an object is in; its paths are those of `Location.path`."""
+    """The file system of an object; its paths are `Location.path`."""
     return _filesystem(at.scheme, remote.endpoint(at.scheme), at.bucket if at.scheme == "s3" else "")
 
 

@@ -1,4 +1,4 @@
-"""Whole folders between this machine and a place."""
+"""Copying files and folders between this machine and a store."""
 
 import hashlib
 import shutil
@@ -29,7 +29,7 @@ def download(folder: Place, to: Path) -> None:
     """Copy all files of a place to a local folder.
 
     Raises:
-        StorageError: it cannot be read, or holds nothing.
+        StorageError: it cannot be read, or is empty.
     """
     if isinstance(folder, Path):
         if not folder.is_dir():
@@ -40,10 +40,10 @@ def download(folder: Place, to: Path) -> None:
 
 
 def cached(folder: Place, cache: Path) -> Path:
-    """A local folder with the files of a place: itself, or a copy in `cache` made when they last changed.
+    """A local folder with the files of a place: the place itself, or a copy in `cache`, renewed on change.
 
     Raises:
-        StorageError: it cannot be read, or holds nothing.
+        StorageError: it cannot be read, or is empty.
     """
     if isinstance(folder, Path):
         return folder
@@ -51,8 +51,8 @@ def cached(folder: Place, cache: Path) -> Path:
     key = "\n".join(sorted(f"{each.at} {each.generation}" for each in found))
     copy = cache / f"{folder.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if not copy.is_dir():
-        with atomic_directory(copy) as aside:
-            _fetch(folder, found, aside)
+        with atomic_directory(copy) as temporary:
+            _fetch(folder, found, temporary)
     return copy
 
 
@@ -65,12 +65,12 @@ def put(file: Path, to: Place) -> None:
     if isinstance(to, Location):
         client(to).upload([(file, to)])
         return
-    with atomic_file(to) as aside:
-        shutil.copyfile(file, aside)
+    with atomic_file(to) as temporary:
+        shutil.copyfile(file, temporary)
 
 
 def get(found: Listed, to: Path) -> None:
-    """Copy an object to a local file, its checksum verified.
+    """Copy an object to a local file and verify its checksum.
 
     Raises:
         StorageError: it cannot be read.
@@ -79,10 +79,10 @@ def get(found: Listed, to: Path) -> None:
 
 
 def holds(base: Place, files: Iterable[str]) -> bool:
-    """Whether all these files are in a place.
+    """True if all these files are in a place.
 
     Raises:
-        StorageError: the store cannot be asked.
+        StorageError: the store cannot be queried.
     """
     if isinstance(base, Location):
         return {*files} <= {relative(each.at, base) for each in client(base).listed(base)}
@@ -93,13 +93,13 @@ def objects_in(folder: Location) -> list[Listed]:
     """All objects under a prefix.
 
     Raises:
-        StorageError: the store cannot be asked.
+        StorageError: the store cannot be queried.
     """
     return [each for each in client(folder).listed(folder) if each.at.name]
 
 
 def folders(place: Place) -> list[str]:
-    """Names of the folders in a place; none where there is no such place."""
+    """Names of the folders in a place; empty if the place does not exist."""
     if isinstance(place, Location):
         return client(place).folders(place)
     return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
@@ -108,7 +108,7 @@ def folders(place: Place) -> list[str]:
 def _listed(folder: Location) -> list[Listed]:
     if found := objects_in(folder):
         return found
-    raise StorageError(f"{folder}: holds nothing; check the name")
+    raise StorageError(f"{folder}: is empty or does not exist; check the name")
 
 
 def _fetch(folder: Location, found: list[Listed], to: Path) -> None:
@@ -121,7 +121,7 @@ def _fetch(folder: Location, found: list[Listed], to: Path) -> None:
 def _copied(folder: Path, to: Path, far: Path) -> None:
     try:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with atomic_file(to / path.relative_to(folder)) as aside:
-                shutil.copyfile(path, aside)
+            with atomic_file(to / path.relative_to(folder)) as temporary:
+                shutil.copyfile(path, temporary)
     except OSError as error:
         raise StorageError(f"{far}: cannot be copied: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Where the rows of a training are: in memory, or streamed from their files pass by pass."""
+"""Batch sources of a training run: rows held in memory, or streamed from files on each pass."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.training.loop import pick_device
 from ctrloom.training.memory import memory_of
 
-SHARE = 0.5  # of the memory of the machine and of the device, that rows may take
+SHARE = 0.5  # of host and device memory that rows may use
 
 
 class BatchSources:
-    """Rows of some splits for one model after the other; what is held in memory is read once for all.
+    """Batch sources of some splits for several models; rows held in memory are read once and reused.
 
-    Of several processes each has its part.
+    With several processes, each reads its own shard.
     """
 
     def __init__(self, dataset: Dataset, *splits: Split) -> None:
@@ -25,10 +25,10 @@ class BatchSources:
         self._held: list[Batch] = []
 
     def of(self, hyper: Hyperparameters) -> Sequence[BatchSource]:
-        """The rows of each split, as a model's `rows` has it.
+        """One source per split, in memory or streamed as the model's `rows` setting requires.
 
         Raises:
-            ValueError: rows are to be streamed to several processes.
+            ValueError: streaming was requested with several processes.
         """
         if self.streams(hyper):
             return [self.dataset.stream(split) for split in self.splits]
@@ -43,15 +43,16 @@ class BatchSources:
         return self._held
 
     def streams(self, hyper: Hyperparameters) -> bool:
-        """Whether the rows are streamed.
+        """Whether rows are streamed; `rows: auto` streams them if they would not fit in memory.
 
         Raises:
-            ValueError: to several processes.
+            ValueError: streaming was requested with several processes.
         """
         if hyper.rows != "auto":
             if hyper.rows == "stream" and not distributed.is_single_process():
                 raise ValueError(
-                    "rows: stream feeds one process; several hold a part of the rows each: leave it out"
+                    "rows: stream supports one process only; with several, each holds a shard of the rows: "
+                    "remove the setting"
                 )
             return hyper.rows == "stream"
         needed = self.dataset.row_bytes() * sum(map(self.dataset.rows_in, self.splits))
@@ -60,6 +61,6 @@ class BatchSources:
 
 
 def refuse_streaming(hyper: Hyperparameters, what: str) -> None:
-    """Raise ValueError where rows are to be streamed to what needs all of them at hand."""
+    """Raise ValueError if streaming was requested for a model that needs all rows in memory."""
     if hyper.rows == "stream":
-        raise ValueError(f"{what} all rows at once, not streamed ones; set rows: memory for it")
+        raise ValueError(f"{what} all rows at once and cannot stream them; set rows: memory")

@@ -1,4 +1,4 @@
-"""What a training did, epoch by epoch, and what a trained model is for."""
+"""Training history by epoch, and the role of a trained model."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ Kind = Literal["baseline", "retrained", "transfer", "control"]
 
 
 class Epoch(StrictModel):
-    """What one epoch of training reached."""
+    """Metrics of one epoch."""
 
     epoch: int
     train_logloss: float
@@ -16,19 +16,19 @@ class Epoch(StrictModel):
     valid_logloss: float
 
     def score(self, monitor: Literal["auc", "logloss"]) -> float:
-        """What training wants to be high: the validation AUC, or minus the logloss."""
+        """The monitored score, higher is better: validation AUC, or negative logloss."""
         return self.valid_auc if monitor == "auc" else -self.valid_logloss
 
 
 class History(StrictModel):
-    """What a training did."""
+    """Metrics of all epochs of one training run."""
 
     epochs: tuple[Epoch, ...]
-    best: int  # epoch whose weights were kept, counted from 1
-    seconds: float  # inside training passes alone
+    best: int  # 1-based epoch whose weights were kept
+    seconds: float  # in training passes only, without validation
     rows_per_second: float
 
     @property
     def best_epoch(self) -> Epoch:
-        """Figures of the epoch whose weights were kept."""
+        """Metrics of the epoch whose weights were kept."""
         return self.epochs[self.best - 1]

@@ -1,4 +1,4 @@
-"""The training loop: Adam on device-resident rows, stopped by the validation split.
+"""The training loop: Adam on device-resident rows, with early stopping on the validation split.
 
 B batch, N rows.
 """
@@ -30,42 +30,42 @@ SCORING_BATCH = 65_536
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a configuration names; `auto` is CTRLOOM_DEVICE, or else the GPU where there is one.
+    """Resolve a configured device; `auto` is CTRLOOM_DEVICE if set, otherwise the GPU if there is one.
 
-    From then on float32 is float32 in convolutions too, which PyTorch would round to TF32 on a GPU.
+    Also disables TF32 in cuDNN convolutions, which PyTorch enables by default.
 
     Raises:
-        ValueError: cuda is asked for and there is none.
+        ValueError: `cuda` was requested, but no GPU is available.
     """
     name = os.environ.get("CTRLOOM_DEVICE", name) if name == "auto" else name
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda was asked for, but torch sees no GPU; use device: cpu, or auto")
+        raise ValueError("device: cuda was requested, but torch sees no GPU; use device: cpu or auto")
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def seed_everything(seed: int) -> torch.Generator:
-    """Seed torch and ask for deterministic algorithms; returns the generator that shuffles rows."""
+    """Seed torch and enable deterministic algorithms; returns the generator for shuffling rows."""
     torch.manual_seed(seed)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # its sums have one order then
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes cuBLAS deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs 10 %
     return torch.Generator().manual_seed(seed)
 
 
 def steps_in_pass(rows: int, batch_size: int) -> int:
-    """Steps of one pass; a single row left over joins the last batch, for it has no batch statistics."""
+    """Steps per pass; a single leftover row joins the last batch, as it has no batch statistics."""
     return max(1, -(-(rows - 1) // batch_size))
 
 
 def shuffled(rows: BatchSource, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """Batches of one pass in random order; every row is in one of them."""
+    """Shuffled batches of one pass that covers every row once."""
     starts = range(0, steps_in_pass(rows.total, batch_size) * batch_size, batch_size)
     return rows.shuffled([*starts, rows.total], generator)
 
 
 def endless(rows: BatchSource, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """Batches of one pass after the other."""
+    """Shuffled batches, pass after pass, without end."""
     while True:
         yield from shuffled(rows, batch_size, generator)
 
@@ -75,7 +75,7 @@ def run_epoch(
 ) -> float:
     """One shuffled pass; returns the mean loss.
 
-    Nothing inside a step waits for the device: the loss is summed there and read once, at the end.
+    The loss is accumulated on the device and read once at the end, so no step synchronizes with the host.
     """
     step.model.train()
     total = torch.zeros((), device=rows.device)
@@ -94,13 +94,14 @@ def adam(
     table_rate: float | None = None,
     times: float | None = None,
 ) -> RowWise:
-    """Adam for all weights; L2 on embedding tables is part of their gradient.
+    """Adam for all weights; L2 on embedding tables is added to their gradient.
 
-    Dense Adam moves whole tables at every step, as the papers' code has it. The row-wise optimizers move
-    the rows of a batch alone, and so does that of crosses, which have L2 and learning rate of their own.
+    Dense Adam updates whole tables at every step, as in the papers' code. The row-wise optimizers update
+    only the rows of a batch; cross tables always do, with their own L2 and learning rate.
 
-    With batches that are `times` as large as these settings are for, rows are clipped (`optim.cowclip`) and
-    their learning rates stay, L2 is `times` as strong, and the other learning rates grow by the square root.
+    `times` is the batch size relative to the one that the settings were tuned for. It enables row clipping
+    (`optim.cowclip`), multiplies L2 by `times`, keeps the learning rates of tables, and scales the others
+    by sqrt(times).
     """
     fields = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
     for table in fields:
@@ -136,7 +137,7 @@ def adam(
 
 
 def adam_of(model: nn.Module, hyper: Hyperparameters) -> RowWise:
-    """Adam with the settings of a model."""
+    """Build the optimizer from a model's hyperparameters."""
     return adam(
         model,
         hyper.learning_rate,
@@ -148,7 +149,7 @@ def adam_of(model: nn.Module, hyper: Hyperparameters) -> RowWise:
 
 
 def warm_up(optimizer: RowWise, steps: int) -> LambdaLR:
-    """Let the learning rates of dense weights rise over so many steps; to be stepped after each of them."""
+    """Linear warm-up of the dense learning rates over `steps` steps; call its `step` after each one."""
 
     def rising(step: int) -> float:
         return min(1.0, (step + 1) / steps)
@@ -160,7 +161,7 @@ def warm_up(optimizer: RowWise, steps: int) -> LambdaLR:
 
 @torch.no_grad()
 def score(model: nn.Module, rows: BatchSource) -> np.ndarray:
-    """Logits of all rows (N,), float32; the model is left in evaluation mode."""
+    """Logits of all rows (N,), float32; leaves the model in evaluation mode."""
     model.eval()
     logits = [model(batch.ids_NC, batch.factors_NC) for batch in rows.batches(SCORING_BATCH)]
     return torch.cat(logits).float().cpu().numpy() if logits else np.empty(0, np.float32)
@@ -169,10 +170,10 @@ def score(model: nn.Module, rows: BatchSource) -> np.ndarray:
 def fit(
     model: nn.Module, train: BatchSource, valid: BatchSource, hyper: Hyperparameters, seed: int, title: str
 ) -> History:
-    """Train until the validation score stops rising, then restore the weights of the best epoch.
+    """Train with early stopping on the validation score, then restore the weights of the best epoch.
 
-    After `patience` epochs without a better score the learning rate falls to a tenth, `decays` times; then
-    training ends.
+    After `patience` epochs without improvement the learning rate is divided by 10, up to `decays` times;
+    then training ends.
     """
     generator = seed_everything(seed)
     device = pick_device(hyper.device)
@@ -191,7 +192,7 @@ def fit(
             with products_in(hyper.precision, device):
                 train_loss = run_epoch(step, train, hyper.batch_size, generator, advance)
             seconds += time.perf_counter() - began
-            step.after = None  # warm after the first
+            step.after = None  # warm-up lasts one epoch
             epochs.append(epoch := validated(model, valid, number, train_loss))
             advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
             if (gained := epoch.score(hyper.monitor)) > best_score:
@@ -210,7 +211,7 @@ def fit(
 
 
 def validated(model: nn.Module, valid: BatchSource, number: int, train_loss: float) -> Epoch:
-    """What an epoch reached on the validation rows, those of all processes.
+    """Metrics of an epoch on the validation rows of all processes.
 
     Raises:
         ValueError: a logit is not finite.
@@ -229,7 +230,7 @@ def validated(model: nn.Module, valid: BatchSource, number: int, train_loss: flo
 
 
 def _whole(logit_N: np.ndarray, rows: BatchSource) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Logits, labels and weights of the rows of all processes, in order."""
+    """Logits, labels and weights gathered from all processes, in row order."""
     weights = [] if rows.weight_N is None else [rows.weight_N.cpu()]
     logit, label, *weight = distributed.all_gather(torch.from_numpy(logit_N), rows.label_N.cpu(), *weights)
     return logit.double().numpy(), label.numpy(), weight[0].numpy() if weight else None

@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""Available memory of the host and of GPUs."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes of a GPU's memory, or of the machine's, if this container may not have less."""
+    """Bytes of memory of a GPU, or of the host, capped by the container's cgroup limit."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits(), 2**63)

@@ -1,7 +1,7 @@
-"""Stages that several processes run together, started by torchrun or by the stage itself.
+"""Data-parallel stages, whose processes are launched by torchrun or by the stage itself.
 
-Each process trains on its part of every batch, and gradients are summed over all processes (see
-`distributed`). Rank 0 shows the progress and writes the results.
+Each process trains on its shard of every batch, and gradients are summed over all processes (see
+`distributed`). Rank 0 shows progress and writes the results.
 """
 
 import logging
@@ -23,20 +23,20 @@ from torch.distributed.rendezvous import rendezvous
 
 from ctrloom import distributed
 
-PROCESSES = "CTRLOOM_PROCESSES"  # how many a stage starts, if torchrun has not started any
-FAILED = "ctrloom/failed"  # where the first process that fails leaves its number
-PATIENCE = timedelta(hours=6)  # with a process that counts or writes; one that died is noticed at once
+PROCESSES = "CTRLOOM_PROCESSES"  # number of processes to launch when not running under torchrun
+FAILED = "ctrloom/failed"  # store key: rank of the first process that failed
+PATIENCE = timedelta(hours=6)  # rank 0 may count or write for long; dead processes are detected at once
 NOISY = ("torch.distributed.elastic", "torch.multiprocessing.spawn")
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
 def by_several(stage: Callable[Given, Result]) -> Callable[Given, Result]:
-    """A stage that several processes can do together."""
+    """Decorator: run a stage in as many processes as configured."""
 
     @wraps(stage)
     def shared(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        if not distributed.is_single_process():  # part of a stage that they do already
+        if not distributed.is_single_process():  # nested in a stage that is already distributed
             return stage(*args, **kwargs)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             with _joined():
@@ -50,36 +50,36 @@ def by_several(stage: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def refuse_several(what: str) -> None:
-    """Raise ValueError where several processes are at work."""
+    """Raise ValueError if there are several processes."""
     _, count = distributed.rank_and_world_size()
     if count > 1:
         raise ValueError(
-            f"{what} in one process only, and here are {count}: "
-            f"start it without torchrun, and without {PROCESSES}"
+            f"{what} in one process only, but there are {count}: "
+            f"run it without torchrun and unset {PROCESSES}"
         )
 
 
 def _wanted() -> int:
     text = os.environ.get(PROCESSES, "1")
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{PROCESSES}: a number of processes is needed, found {text!r}")
+        raise ValueError(f"{PROCESSES}: must be a positive number of processes, got {text!r}")
     return int(text)
 
 
 @contextmanager
 def _joined() -> Iterator[None]:
-    """Be one of the processes that RANK and WORLD_SIZE speak of, until all of them are done.
+    """Join the process group given by RANK and WORLD_SIZE, and leave it when all processes are done.
 
-    Of processes that fail the first alone says why; the others, which miss it then, end without a word.
+    Only the first process to fail reports its error; the others, which then lose a peer, exit silently.
     """
     store, number, count = next(rendezvous("env://"))
     before = signal.signal(signal.SIGTERM, _ended)
     try:
         backend = _backend()
         dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
-        distributed.all_reduce(torch.zeros(()))  # they connect now, not when one of them may be gone
+        distributed.all_reduce(torch.zeros(()))  # connect now, while all processes are alive
         yield
-        distributed.all_reduce(torch.zeros(()))  # the leader has written by then
+        distributed.all_reduce(torch.zeros(()))  # wait until rank 0 has written
     except Exception as error:
         if not _is_first(store, number):
             raise SystemExit(1) from None
@@ -93,23 +93,23 @@ def _joined() -> Iterator[None]:
 
 
 def _ended(*_: Any) -> None:
-    """Another process failed and torchrun ends this one, which leaves nothing half-written."""
+    """Exit cleanly on SIGTERM, which torchrun sends when another process fails."""
     raise SystemExit(1)
 
 
 def _backend() -> str:
-    """How to talk: by gloo about what is on the CPU, by NCCL about what is on GPUs, of which each has one.
+    """The process-group backend: gloo for CPU tensors, NCCL for GPU tensors, one GPU per process.
 
     Raises:
-        ValueError: there are fewer GPUs than processes.
+        ValueError: fewer GPUs than processes.
     """
     if os.environ.get("CTRLOOM_DEVICE") == "cpu" or not torch.cuda.is_available():
         return "gloo"
     place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if place >= there:
         raise ValueError(
-            f"each process needs a GPU of its own, and torch sees {there}: start as many processes, or set "
-            "CTRLOOM_DEVICE=cpu"
+            f"each process needs its own GPU, but torch sees only {there}: start at most {there} processes, "
+            "or set CTRLOOM_DEVICE=cpu"
         )
     torch.cuda.set_device(place)
     return "cpu:gloo,cuda:nccl"
@@ -118,16 +118,16 @@ def _backend() -> str:
 def _is_first(store: Any, number: int) -> bool:
     try:
         return bool(store.compare_set(FAILED, "", str(number)) == str(number).encode())
-    except RuntimeError:  # the store went with the process that failed
+    except RuntimeError:  # the failed process hosted the store
         return False
 
 
 def _started(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> Any:
-    """Start processes on this machine for a stage, as torchrun does; what the leader returned.
+    """Launch local processes for a stage, as torchrun does; returns the result of rank 0.
 
     Raises:
-        ValueError: what one of them raised for the user to mend.
-        ChildProcessError: one of them ended otherwise.
+        ValueError: a process raised a ValueError or OSError, whose message this one carries.
+        ChildProcessError: a process failed for another reason.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -146,7 +146,7 @@ def _started(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> A
     )
     threads = str(max(1, torch.get_num_threads() // count))
     before = {logger: logging.getLogger(logger).level for logger in NOISY}
-    for logger in NOISY:  # of stacks; what went wrong is said once, by the process that knows
+    for logger in NOISY:  # hide their tracebacks; the failed process reports the error
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         reason = Path(folder) / "reason"
@@ -157,7 +157,7 @@ def _started(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> A
                 raise ValueError(reason.read_text(encoding="utf-8")) from None
             _, failure = error.get_first_failure()
             raise ChildProcessError(
-                f"one of {count} processes failed (status {failure.exitcode}); it said why above"
+                f"one of {count} processes failed (status {failure.exitcode}); see its error above"
             ) from None
         except SignalException:
             raise KeyboardInterrupt from None
@@ -168,7 +168,7 @@ def _started(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> A
 
 
 def _member(stage: Callable[..., Any], args: Any, kwargs: Any, reason: Path, threads: str) -> Any:
-    """One of the processes that a stage started."""
+    """Entry point of a launched process."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(int(threads))
     try:

@@ -1,8 +1,8 @@
-"""Runs: one model trained with several seeds, and the folder that keeps them.
+"""Runs: one model trained with several seeds, and the folder that stores them.
 
-<folder>/runs.json                             names of the runs; an object store keeps no empty folder
-         <name>/run.json                       what was trained, and how it went
-                seed-<seed>/architecture.json  what the model was built from
+<folder>/runs.json                             names of the runs; object stores have no empty folders
+         <name>/run.json                       settings and training history
+                seed-<seed>/architecture.json  architecture of the model
                 seed-<seed>/model.safetensors
 """
 
@@ -38,26 +38,26 @@ TREES = {name for name, entry in MODELS.items() if entry.model in (GBDT, GBDTLR)
 
 @dataclass(frozen=True)
 class Plan:
-    """A model to be trained; seed s uses architecture s modulo their number."""
+    """A model to train; seed s uses architecture s modulo the number of architectures."""
 
     name: str
     title: str
     kind: Kind
     model: ModelName
     architectures: Sequence[Architecture]
-    counterpart: str | None = None  # name of the model that shows what this one is worth
-    begin: Callable[[nn.Module], None] | None = None  # puts weights into a model before it is trained
+    counterpart: str | None = None  # name of the model that this one is compared with
+    begin: Callable[[nn.Module], None] | None = None  # initializes weights before training
 
 
 class SeedRecord(StrictModel):
-    """One training."""
+    """Training history of one seed."""
 
     seed: int
     history: History
 
 
 class RunRecord(ModelSettings):
-    """`run.json`: what was trained, on what, and how it went."""
+    """`run.json`: model, settings, data fingerprints and training history."""
 
     version: int = 1
     name: str
@@ -68,17 +68,17 @@ class RunRecord(ModelSettings):
     data_fingerprint: str
     schema_fingerprint: str
     code_version: str
-    processes: int = 1  # that trained together
+    processes: int = 1  # world size of the training
     seeds: tuple[SeedRecord, ...]
 
     @property
     def best(self) -> SeedRecord:
-        """The seed whose best epoch scored highest on the validation split."""
+        """The seed with the highest validation score."""
         return max(self.seeds, key=self._score)
 
     @property
     def best_score(self) -> float:
-        """What it scored."""
+        """Validation score of the best seed."""
         return self._score(self.best)
 
     def _score(self, trained: SeedRecord) -> float:
@@ -92,26 +92,26 @@ def train_runs(
     seeds: Sequence[int],
     output: Path,
 ) -> None:
-    """Train every plan with every seed; `output` appears whole or not at all.
+    """Train every plan with every seed; `output` is written atomically.
 
-    Reads the train and valid splits; the test split stays closed. Several processes train each model
-    together, each on its part of the rows, and the leader writes.
+    Reads the train and valid splits only, never the test split. With several processes, each model is
+    trained data-parallel and rank 0 writes.
 
     Raises:
-        ValueError: there are several processes or streamed rows, and trees are to be grown.
+        ValueError: a tree model was requested with several processes or with streamed rows.
     """
     for plan in plans:
         if plan.model in TREES:
             refuse_several(f"{plan.model}: LightGBM grows trees")
             refuse_streaming(Hyperparameters.of(models, plan.model), f"{plan.model}: LightGBM grows trees on")
     feeder = BatchSources(dataset, "train", "valid")
-    with storage.atomic_directory(output) if distributed.is_rank_zero() else nullcontext() as aside:
+    with storage.atomic_directory(output) if distributed.is_rank_zero() else nullcontext() as temporary:
         for plan in plans:
             hyper = Hyperparameters.of(models, plan.model)
             train, valid = feeder.held() if plan.model in TREES else feeder.of(hyper)
-            _train(dataset, plan, hyper, seeds, train, valid, aside and aside / plan.name)
-        if aside:
-            storage.write_json(aside / INDEX, {"version": 1, "runs": sorted(plan.name for plan in plans)})
+            _train(dataset, plan, hyper, seeds, train, valid, temporary and temporary / plan.name)
+        if temporary:
+            storage.write_json(temporary / INDEX, {"version": 1, "runs": sorted(plan.name for plan in plans)})
 
 
 def _train(
@@ -123,7 +123,7 @@ def _train(
     valid: BatchSource,
     output: Path | None,
 ) -> None:
-    """Train a plan with every seed, and keep it if there is a folder for it."""
+    """Train a plan with every seed; saved to `output` if given."""
     records = []
     for seed in seeds:
         architecture = plan.architectures[seed % len(plan.architectures)]
@@ -134,8 +134,8 @@ def _train(
             plan.begin(model)
         title = f"{plan.title}, seed {seed}"
         if isinstance(model, GBDT):
-            assert isinstance(train, Batch), "trees have all rows"
-            assert isinstance(valid, Batch), "and the validation rows"
+            assert isinstance(train, Batch), "trees need all training rows in memory"
+            assert isinstance(valid, Batch), "trees need all validation rows in memory"
             history = fit_trees(model, train, valid, hyper, seed, title)
         else:
             history = fit(model, train, valid, hyper, seed, title)
@@ -180,10 +180,10 @@ class Run:
     record: RunRecord
 
     def trained(self, dataset: Dataset) -> Iterator[TrainedSeed]:
-        """The model of each seed, one after the other.
+        """Load the model of each seed in turn.
 
         Raises:
-            SchemaMismatchError: trained on another data set.
+            SchemaMismatchError: trained on a different data set.
         """
         record = self.record
         dataset.require_same(record.data_fingerprint, record.schema_fingerprint, str(self.folder))
@@ -199,7 +199,7 @@ class Run:
         return TrainedSeed(entry.seed, architecture, model, entry.history)
 
     def export(self, dataset: Dataset, output: Path) -> None:
-        """Write the bundle of the seed that was best on the validation split."""
+        """Write the bundle of the seed with the best validation score."""
         trained = self._load(self.record.best, dataset.schema)
         card = ModelCard(
             model=self.record.model,
@@ -216,25 +216,25 @@ class Run:
 
 
 def open_runs(folder: Path) -> list[Run]:
-    """All runs in a folder, by name; a stage that had nothing to train left none.
+    """All runs in a folder, sorted by name; empty if the stage had nothing to train.
 
     Raises:
-        StorageError: no such folder, or one that has lost a run.
+        StorageError: the folder does not exist, or a run listed in its index is missing.
     """
     if not folder.is_dir():
-        raise storage.StorageError(f"{folder}: no such folder; give what a training stage wrote")
+        raise storage.StorageError(f"{folder}: no such folder; expected the output of a training stage")
     paths = sorted(folder.glob(f"*/{RECORD}"))
     wanted = storage.read_json(folder / INDEX)["runs"] if (folder / INDEX).is_file() else []
     if missing := set(wanted) - {path.parent.name for path in paths}:
-        raise storage.StorageError(f"{folder / min(missing) / RECORD}: is missing; train it again")
+        raise storage.StorageError(f"{folder / min(missing) / RECORD}: missing; train it again")
     return [Run(path.parent, RunRecord.parse(storage.read_json(path), str(path))) for path in paths]
 
 
 def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
-    """The runs of several folders by name; of seeds that were trained apart there is one run each.
+    """The runs of several folders, grouped by name; seeds trained separately are separate runs.
 
     Raises:
-        ValueError: two runs of a name have a seed in common, or were trained with other settings.
+        ValueError: two runs of the same name share a seed or differ in their settings.
     """
     found: dict[str, list[Run]] = {}
     for run in (run for folder in folders for run in open_runs(folder)):
@@ -244,13 +244,13 @@ def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
             if seeds or run.record.hyperparameters != other.record.hyperparameters:
                 why = f"both have seed {min(seeds)}" if seeds else "their settings differ"
                 raise ValueError(
-                    f"two models are named {run.record.name!r}, and {why}: "
-                    f"{other.folder} and {run.folder}; give one of them"
+                    f"two runs are named {run.record.name!r}, and {why}: "
+                    f"{other.folder} and {run.folder}; pass only one of them"
                 )
         same.append(run)
     return {name: sorted(runs, key=lambda run: run.record.seeds[0].seed) for name, runs in found.items()}
 
 
 def seeds_of(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[int]]:
-    """The seeds that each model was trained with, of runs as `open_by_name` returns them."""
+    """The seeds of each model, given runs as returned by `open_by_name`."""
     return {name: [each.seed for run in same for each in run.record.seeds] for name, same in runs.items()}

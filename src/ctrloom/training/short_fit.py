@@ -1,4 +1,4 @@
-"""Trainings of a fixed length, short enough to compare many models by."""
+"""Short training runs of fixed length, to compare many models cheaply."""
 
 import math
 import time
@@ -26,9 +26,9 @@ from ctrloom.training.step import Step, products_in
 def fit_briefly(
     model: nn.Module, train: BatchSource, valid: BatchSource, hyper: Hyperparameters, seed: int, title: str
 ) -> History:
-    """Train for all of `epochs`; the weights of the last one stay, and no validation row had a say in them.
+    """Train for `epochs` epochs and keep the last weights; validation rows do not affect them.
 
-    Most of what a training gains it gains when its learning rate falls, so models are compared after that.
+    The learning rate is annealed to zero, as most of the improvement comes at the end of the decay.
     """
     valid = valid.to(pick_device(hyper.device))
     epochs: list[Epoch] = []
@@ -49,9 +49,9 @@ def falling(
     title: str,
     before: Callable[[], object] | None = None,
 ) -> Iterator[float]:
-    """Mean loss of each epoch of a training whose learning rate falls to nothing along half a cosine.
+    """Train with cosine annealing to zero and yield the mean loss of each epoch.
 
-    `before` is called ahead of each step.
+    `before` is called before each step.
     """
     generator = seed_everything(seed)
     device = pick_device(hyper.device)

@@ -1,7 +1,7 @@
-"""One step of a training or a search, which on a GPU is captured as a CUDA graph.
+"""One step of training or search, captured as a CUDA graph on a GPU.
 
-A step launches some hundred kernels, each of which takes the host longer than the GPU takes for its work on a
-small batch. A graph launches them all at once.
+A step launches some hundred kernels. On a small batch, launching each one takes longer than running it; a
+graph launches them all at once.
 """
 
 import gc
@@ -21,15 +21,15 @@ from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.rates import hold_rates
 
-WARM = 3  # steps before one is captured: libraries set themselves up, and kernels are compiled
-GRAPHS = "CTRLOOM_CUDA_GRAPHS"  # 0: no step is captured
+WARM = 3  # warm-up steps before capture, in which libraries initialize and kernels are compiled
+GRAPHS = "CTRLOOM_CUDA_GRAPHS"  # 0 disables capture
 Work = Callable[[], Tensor]
 
 
 def loss_of(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean binary cross-entropy of a batch, weighted where rows have weights; a tensor on the device.
+    """Mean binary cross-entropy of a batch, weighted if rows have weights; a tensor on the device.
 
-    Of several processes, the losses add up to the mean over the batch of all.
+    With several processes, the losses sum to the mean over the global batch.
     """
     logit_B = model(batch.ids_NC, batch.factors_NC)
     if batch.weight_N is None and distributed.is_single_process():
@@ -41,15 +41,16 @@ def loss_of(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Of a batch's loss by some dense parameters, added up over the processes."""
+    """Gradients of a batch's loss with respect to dense parameters, summed over all processes."""
     return distributed.all_reduce_bundled(torch.autograd.grad(loss, parameters))
 
 
 @contextmanager
 def products_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Matrix products at that precision; no autocast's cache, for it would outlive the weights of a step.
+    """Run matrix products and convolutions at the given precision.
 
-    Convolutions too: PyTorch rounds those to TF32 unless it is told not to (see `training.loop.pick_device`).
+    Autocast's cache is disabled: its casted weights would be stale in the next step. TF32 is enabled for
+    convolutions only with `tf32`; `training.loop.pick_device` disables PyTorch's default.
     """
     before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     if precision == "tf32" and device.type == "cuda":
@@ -64,15 +65,15 @@ def products_in(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def as_graph(work: Work) -> Work:
-    """Work on the GPU, recorded once; what is returned does it again, with the tensors it had."""
-    gc.collect()  # trainings that are over may hold graphs, and with them much memory
+    """Capture GPU work as a CUDA graph; returns a function that replays it on the same tensors."""
+    gc.collect()  # finished trainings may still hold graphs, and with them much memory
     graph = torch.cuda.CUDAGraph()
     try:
-        # Of this thread alone: another may be reading rows and copying them to the device.
+        # Capture this thread only: another one may be copying rows to the device.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = work()
     except RuntimeError as error:
-        error.add_note(f"this step cannot be captured; set {GRAPHS}=0 to train without CUDA graphs")
+        error.add_note(f"this step cannot be captured as a CUDA graph; set {GRAPHS}=0 to disable capture")
         raise
 
     def replay() -> Tensor:
@@ -83,21 +84,21 @@ def as_graph(work: Work) -> Work:
 
 
 class Step:
-    """Forward and backward of a batch, and what `move` makes of the gradients; called, it gives the loss.
+    """Forward and backward pass of a batch, followed by `move`; calling it returns the loss.
 
-    On a GPU the steps on batches of one size are captured: after a few, one is recorded with the batch in
-    tensors that stay, and each later batch of that size is copied there and the record replayed. So `move`
-    works on the device alone. What the host decides from step to step it does in `before` and `after`, and it
-    reaches the device in tensors that stay.
+    On a GPU, steps on batches of one size are captured: after some warm-up steps, one is recorded on static
+    tensors, and each later batch of that size is copied into them before the graph is replayed. `move` must
+    therefore run on the device only. Decisions on the host belong in `before` and `after`, and reach the
+    device through static tensors.
 
     Args:
-        model: what is trained, on its device.
-        move: does the optimizers' steps.
-        optimizers: those that `move` uses; a captured step has their learning rates in tensors.
-        before: on the host, ahead of each step.
-        after: on the host, behind each step.
-        also: batches of other rows, of which each step gives one to `move`.
-        record: captures work and gives what does it again; by default CUDA graphs, on a GPU with Triton.
+        model: the model to train, on its device.
+        move: runs the optimizers' steps.
+        optimizers: the optimizers that `move` uses; capture stores their learning rates in tensors.
+        before: called on the host before each step.
+        after: called on the host after each step.
+        also: batches of other rows; each step passes one to `move`.
+        record: captures work and returns a replay function; by default CUDA graphs, on a GPU with Triton.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Step:
                 hold_rates(optimizer)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Train on a batch; the loss is on the device, until the next call."""
+        """Train on a batch; the returned loss is on the device and valid until the next call."""
         if self.before:
             self.before()
         loss = self._step(batch)
@@ -134,7 +135,7 @@ class Step:
     def _step(self, batch: Batch) -> Tensor:
         batches = (batch,) if self.also is None else (batch, next(self.also))
         sizes = tuple(map(len, batches))
-        self.sizes = self.sizes or sizes  # those of the first: only the last of a pass has another
+        self.sizes = self.sizes or sizes  # of the first batch; only the last one of a pass differs
         if not self.record or sizes != self.sizes:
             return self._work(*batches)
         if self.warm < WARM:
@@ -159,19 +160,19 @@ class Step:
         return loss.detach()
 
     def _aside(self, batch: Batch, *others: Batch) -> Tensor:
-        """On a stream of its own, where what is to be captured must have run (PyTorch's notes on graphs)."""
+        """Run a warm-up step on a side stream, as capture requires (PyTorch's notes on CUDA graphs)."""
         if not batch.ids_NC.is_cuda:
             return self._work(batch, *others)
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
+        here, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(here)
+        with torch.cuda.stream(side):
             loss = self._work(batch, *others)
-        here.wait_stream(aside)
+        here.wait_stream(side)
         return loss
 
 
 def _waits(model: nn.Module) -> bool:
-    """Whether the host has a part in a step: counts touched rows that no kernel moves, or draws a graph."""
+    """True if a step needs a host sync (graph sampling, rows without a kernel), so it cannot be captured."""
     if any(isinstance(m, SharedCell) for m in model.modules()):
         return True
     touched = [m.weight for m in model.modules() if isinstance(m, CrossEmbedding)]

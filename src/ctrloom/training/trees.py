@@ -1,4 +1,4 @@
-"""Training of boosted trees, and of the logistic regression on their leaves."""
+"""Training of gradient-boosted trees and of the logistic regression on their leaves."""
 
 import time
 from typing import Any
@@ -20,10 +20,10 @@ TREES_PER_EPOCH = 10
 def fit_trees(
     model: nn.Module, train: Batch, valid: Batch, hyper: Hyperparameters, seed: int, title: str
 ) -> History:
-    """Boost trees until the validation score stops rising, and keep those up to the best score.
+    """Boost trees with early stopping on the validation score, and keep those up to the best one.
 
-    For GBDT+LR a logistic regression on the leaves of the same rows is trained after that, and the history
-    is its own, but for the seconds. All threads that torch may use are used.
+    GBDT+LR then trains a logistic regression on the leaves of the same rows and returns its history, with
+    the seconds of both. Uses as many threads as torch.
     """
     assert isinstance(model, GBDT)
     assert isinstance(hyper, GBDTSettings)
@@ -52,7 +52,7 @@ def _boosted(model: GBDT, train: Batch, valid: Batch, hyper: GBDTSettings, seed:
             if (gained := epoch.score(hyper.monitor)) > best_score:
                 best, best_score = epoch.epoch, gained
     model.plant(booster.model_to_string(num_iteration=best * TREES_PER_EPOCH))
-    rate = len(train) * booster.current_iteration() / seconds  # a tree is a pass over the rows
+    rate = len(train) * booster.current_iteration() / seconds  # each tree is one pass over the rows
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
 
 
@@ -67,7 +67,7 @@ def _booster(model: GBDT, train: Batch, valid: Batch, hyper: GBDTSettings, seed:
         "lambda_l2": hyper.tree_l2,
         "seed": seed,
         "deterministic": True,
-        "force_row_wise": True,  # LightGBM would choose by a race
+        "force_row_wise": True,  # else LightGBM chooses by timing, which is not deterministic
         "num_threads": torch.get_num_threads(),
         "verbosity": -1,
     }
@@ -98,6 +98,6 @@ def _epoch(booster: Any, number: int) -> Epoch:
 
 
 def _leaves(model: GBDT, rows: Batch) -> Batch:
-    """The same rows with the leaves that they fall into as their ids."""
+    """The same rows with their leaf indices as ids."""
     leaf_NT = [model.leaves(batch.ids_NC, batch.factors_NC) for batch in rows.batches(SCORING_BATCH)]
     return Batch(torch.cat(leaf_NT), rows.label_N, weight_N=rows.weight_N)

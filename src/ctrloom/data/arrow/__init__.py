@@ -1,1 +1,1 @@
-"""Columns as Arrow has them: by dictionaries, factorized, and taken by index."""
+"""Arrow columns: dictionary encoding, factorization and take."""

@@ -1,7 +1,7 @@
-"""Columns of tokens and numbers by dictionaries: what is asked of a value is asked once, not once a row.
+"""Dictionary-encoded columns of tokens and numbers, so that work is done once per value, not per row.
 
-A token stands once in a dictionary; a number may stand there more often. Null is there, too, where `spread`
-made it, and else has no place.
+Tokens are unique in a dictionary; numbers may be repeated. A dictionary contains null only if `spread`
+made it.
 """
 
 import numpy as np
@@ -12,12 +12,12 @@ from ctrloom.data.arrow.take import filled, masked, taken, those, valid
 
 
 def is_coded(type: pa.DataType) -> bool:
-    """Whether it is the type of a column with a dictionary."""
+    """True for a dictionary type."""
     return pa.types.is_dictionary(type)
 
 
 def coded(values: pa.Array) -> pa.Array:
-    """The column by a dictionary without null if it has tokens or numbers, else as it is."""
+    """Dictionary-encode tokens or numbers, without null in the dictionary; other columns are unchanged."""
     if is_coded(values.type):
         return without_null(values)
     by_dictionary = pa.types.is_string(values.type) or pa.types.is_float64(values.type)
@@ -25,26 +25,26 @@ def coded(values: pa.Array) -> pa.Array:
 
 
 def coded_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows, tokens and numbers by dictionaries."""
+    """The same rows with tokens and numbers dictionary-encoded."""
     return pa.RecordBatch.from_arrays([coded(column) for column in rows.columns], rows.schema.names)
 
 
 def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """The values of all chunks over one dictionary, in which each of them stands once."""
+    """The values of all chunks over one dictionary of unique values."""
     if not len(column):
         return pa.array([], column.type).dictionary_encode()
     if found := factorize.encoded(column):
         places, values = found
     else:
-        chunks = column.dictionary_encode().chunks  # that of each goes on where the one before ended
+        chunks = column.dictionary_encode().chunks  # each dictionary extends the one before it
         places, values = pa.concat_arrays([chunk.indices for chunk in chunks]), chunks[-1].dictionary
     return pa.DictionaryArray.from_arrays(places, values, safe=False)
 
 
 def spread(values: pa.Array, places: pa.Array) -> pa.Array:
-    """The column whose rows have the values at `places`, by a dictionary where `coded` gives one.
+    """The values at `places`, dictionary-encoded for the types of `coded`.
 
-    No place is null, and all are there.
+    `places` must be valid indices without nulls.
     """
     if is_coded(values.type):
         return pa.DictionaryArray.from_arrays(taken(values.indices, places), values.dictionary, safe=False)
@@ -54,7 +54,7 @@ def spread(values: pa.Array, places: pa.Array) -> pa.Array:
 
 
 def rows_at(rows: pa.RecordBatch, places: np.ndarray) -> pa.RecordBatch:
-    """Some of the rows, their columns by the same dictionaries."""
+    """Some of the rows, with the same dictionaries."""
     at = pa.array(places.astype(np.int32))
     return pa.RecordBatch.from_arrays([spread(column, at) for column in rows.columns], rows.schema.names)
 
@@ -70,14 +70,14 @@ def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def lean(column: pa.Array) -> pa.Array:
-    """Tokens with a dictionary that is not longer than the column; anything else without one."""
+    """Keep the dictionary of tokens if it is not longer than the column; decode everything else."""
     if is_coded(column.type) and pa.types.is_string(column.type.value_type):
         return without_null(column) if len(column.dictionary) <= len(column) else plain(column)
     return plain(column)
 
 
 def without_null(column: pa.DictionaryArray) -> pa.DictionaryArray:
-    """The column with nulls in its rows, and none in its dictionary."""
+    """The column with nulls as null indices instead of dictionary entries."""
     if not column.dictionary.null_count:
         return column
     known_K = valid(column.dictionary)

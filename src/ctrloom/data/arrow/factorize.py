@@ -1,4 +1,4 @@
-"""Tokens of eight bytes, as hashed ones mostly are, told apart as numbers: in a third of the time."""
+"""Tokens of eight bytes, as most hashed ones are, factorized as integers: three times as fast."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from ctrloom.data.arrow.take import masked, valid
 
-HEAD = 64  # so many are looked at before all are
+HEAD = 64  # tokens checked before all are
 
 
 def encoded(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
-    """Places of all values in a dictionary, and it; None unless each value has eight bytes, or no byte."""
+    """Indices of all values and their dictionary; None unless every value has eight bytes or is empty."""
     filled, found = [np.zeros(0, dtype=bool)], [np.zeros(0, dtype=np.uint64)]
     for chunk in column.chunks:
         if len(chunk):
@@ -44,7 +44,7 @@ def _with_empty(values: pa.Array) -> pa.Array:
 
 
 def _filled(texts: pa.Array) -> NDArray[np.bool_] | None:
-    """Which of the texts have eight bytes; None where another one, or a null, has any."""
+    """Mask of the texts of eight bytes; None if another one, or a null, is not empty."""
     if not (pa.types.is_string(texts.type) or pa.types.is_binary(texts.type)):
         return None
     bounds_N = _bounds(texts)
@@ -58,17 +58,17 @@ def _filled(texts: pa.Array) -> NDArray[np.bool_] | None:
 
 def _eights(bounds_N: NDArray[np.int32]) -> NDArray[np.bool_] | None:
     eight_N = np.diff(bounds_N) == 8
-    # Those take all bytes, so the others have none.
+    # If these take up all bytes, the others are empty.
     return eight_N if bounds_N[-1] - bounds_N[0] == 8 * np.count_nonzero(eight_N) else None
 
 
 def _bounds(texts: pa.Array) -> NDArray[np.int32]:
-    """Where each text begins and the last one ends."""
+    """Offsets of the texts, and the end of the last one."""
     return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
 
 
 def _words(texts: pa.Array) -> NDArray[np.uint64]:
-    """The bytes of all that are not empty, as numbers."""
+    """The bytes of all texts that are not empty, as integers."""
     first, stop = (int(bound) for bound in _bounds(texts)[[0, -1]])
     return np.frombuffer(texts.buffers()[2] or b"", np.uint64, (stop - first) // 8, first)
 
@@ -79,7 +79,7 @@ def _texts(word_K: NDArray[np.uint64], type: pa.DataType) -> pa.Array:
 
 
 def _owned(values: NDArray[Any]) -> pa.Buffer:
-    """A copy that Arrow keeps: dictionaries stay long among what does not, and would leave holes there."""
+    """A copy in Arrow's memory pool: long-lived dictionaries would fragment the heap of short-lived data."""
     buffer = pa.allocate_buffer(values.nbytes)
     np.frombuffer(buffer, values.dtype)[:] = values
     return buffer

@@ -1,7 +1,7 @@
-"""Places of values in a dictionary, and the values at them.
+"""Values at indices of a dictionary.
 
-Where a place or a value may be null, Arrow looks at each by itself, which takes up to eight times as long as
-when none is. So here they are looked up as if none was, and said to be null afterwards.
+If an index or a value may be null, Arrow checks each one, which takes up to eight times as long. Here they
+are looked up as if none was null, and marked null afterwards.
 """
 
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ Values = TypeVar("Values", pa.Array, np.ndarray)
 
 
 def valid(column: pa.Array) -> NDArray[np.bool_]:
-    """Which of the values are not null."""
+    """Mask of the values that are not null."""
     if not column.null_count:
         return np.ones(len(column), dtype=bool)
     bits, start = np.frombuffer(column.buffers()[0], np.uint8), column.offset
@@ -23,7 +23,7 @@ def valid(column: pa.Array) -> NDArray[np.bool_]:
 
 
 def masked(value_N: NDArray[Any], valid_N: NDArray[np.bool_]) -> pa.Array:
-    """The numbers as a column, in which those that are not valid are null."""
+    """The numbers as a column; those that are not valid are null."""
     buffers = [pa.py_buffer(np.packbits(valid_N, bitorder="little")), pa.py_buffer(value_N)]
     return pa.Array.from_buffers(pa.from_numpy_dtype(value_N.dtype), len(value_N), buffers)
 
@@ -39,7 +39,7 @@ def filled(column: pa.Array, number: int) -> NDArray[Any]:
 
 
 def taken(values: pa.Array, places: pa.Array) -> pa.Array:
-    """The values at `places` that this code made itself: nobody looks whether they are there."""
+    """The values at `places`, without bounds checks: they must be valid indices."""
     nulls = values.null_count or places.null_count
     if not (nulls and len(values) and _has_numbers(values.type)):
         return pc.take(values, places, boundscheck=False)
@@ -53,7 +53,7 @@ def taken(values: pa.Array, places: pa.Array) -> pa.Array:
 
 
 def those(values: Values, chosen_N: NDArray[np.bool_]) -> Values:
-    """The chosen ones of the values; a view where they are the first ones, as they mostly are."""
+    """Filter values by a mask; a view if the first ones are chosen, which is common."""
     number = int(np.count_nonzero(chosen_N))
     if chosen_N[:number].all():
         return values[:number]
@@ -65,6 +65,6 @@ def _has_numbers(type: pa.DataType) -> bool:
 
 
 def _numbers(column: pa.Array) -> NDArray[Any]:
-    """What stands in memory, where there is null too."""
+    """The numbers in memory, including those behind nulls."""
     here = slice(column.offset, column.offset + len(column))
     return np.frombuffer(column.buffers()[1], column.type.to_pandas_dtype())[here]

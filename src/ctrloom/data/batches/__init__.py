@@ -1,1 +1,1 @@
-"""Encoded rows as tensors, held or streamed."""
+"""Encoded rows as tensors, in memory or streamed."""

@@ -1,4 +1,4 @@
-"""Rows that stay in their Parquet files and come window by window, for those that memory does not hold.
+"""Streaming batches from Parquet files window by window, for data larger than memory.
 
 N rows in a batch, T rows of a split.
 """
@@ -22,7 +22,7 @@ from ctrloom.data.threads import in_order
 from ctrloom.schema import Schema
 from ctrloom.storage import Place
 
-WINDOW = 16  # row groups whose rows are shuffled together; two windows lie in memory, for a moment three
+WINDOW = 16  # row groups that are shuffled together; two windows are in memory, briefly three
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Block:
 
     part: PartReader
     span: range  # in the file
-    kept: Tensor | None = field(default=None, compare=False)  # which of them count; None: all
+    kept: Tensor | None = field(default=None, compare=False)  # mask of the rows to use; None: all
 
     def __len__(self) -> int:
         return len(self.span) if self.kept is None else int(self.kept.sum())
@@ -47,11 +47,11 @@ class Block:
 
 
 def blocks_of(path: Place, span: range) -> list[Block]:
-    """The row groups of a file that have rows of a span, and which of theirs.
+    """The row groups of a file that overlap a span of rows, cut to the span.
 
     Raises:
-        StorageError: an object cannot be read, or arrives damaged.
-        DataError: a file cannot be read, or is damaged.
+        StorageError: an object cannot be read, or fails its checksum.
+        DataError: a file cannot be read, or is corrupt.
     """
     part = PartReader(path)
     within = (range(max(span.start, rows.start), min(span.stop, rows.stop)) for rows in part.spans)
@@ -59,11 +59,11 @@ def blocks_of(path: Place, span: range) -> list[Block]:
 
 
 class Stream:
-    """The rows of a split, read anew for every pass over them.
+    """The rows of a split, read from disk in every epoch.
 
-    A pass in random order draws the order of the row groups and takes them window by window; the rows of a
-    window are shuffled. The next window is read, and copied to the device, while the one before is at work.
-    What comes depends on the generator alone, not on how the threads take turns.
+    A shuffled epoch draws the order of the row groups, reads them window by window, and shuffles the rows of
+    each window. The next window is read and copied to the device while the current one is in use. The order
+    depends only on the generator, not on thread scheduling.
     """
 
     def __init__(
@@ -91,37 +91,37 @@ class Stream:
         return self._column("weight") if "weight" in self.extra else None
 
     def to(self, device: torch.device) -> Self:
-        """The same rows; batches will be on that device."""
+        """The same rows with batches on `device`."""
         moved = copy.copy(self)
         moved.device = device
         return moved
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Consecutive batches of `size` rows, the last one with what is left."""
+        """Consecutive batches of `size` rows; the last one may be smaller."""
         return self._cut(self.blocks, [*range(0, self.total, size), self.total], None)
 
     def shuffled(self, bounds: Sequence[int], generator: torch.Generator) -> Iterator[Batch]:
-        """Batches of all rows in random order, each with as many as are between its bounds."""
+        """Batches of all rows in random order; `bounds` are the batch boundaries."""
         seed = int(torch.randint(2**62, (), generator=generator))
         own = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.blocks), generator=own).tolist()
         return self._cut([self.blocks[place] for place in order], bounds, own)
 
     def take(self, order_T: Tensor) -> "Stream":
-        """Some of the rows; they stay in the order of the files."""
+        """A subset of the rows, in the order of the files."""
         taken_T = torch.zeros(self.total, dtype=torch.bool)
         taken_T[order_T] = True
         return Stream(self.schema, self.extra, list(self._kept(taken_T)), self.device)
 
     def cut(self, order_T: Tensor, bounds: Sequence[int]) -> Iterator[Batch]:
-        """Batches of few rows in a given order, which are read at once."""
+        """Batches of few rows in a given order; they are read into memory."""
         if not len(order_T):
             return iter(())
         there = joined(list(self.take(order_T)._windows()))
         return there.cut(order_T.argsort().argsort(), bounds)
 
     def some(self, most: int) -> Batch:
-        """Rows of evenly spread row groups in memory, not many more than `most`."""
+        """Rows of evenly spaced row groups in memory, about `most` of them."""
         step = max(1, round(self.total / most))
         return joined(list(Stream(self.schema, self.extra, self.blocks[::step])._windows()))
 
@@ -130,7 +130,7 @@ class Stream:
         return torch.cat([torch.from_numpy(batch.column(name).to_numpy().copy()) for batch in batches])
 
     def _kept(self, taken_T: Tensor) -> Iterator[Block]:
-        """The blocks with the rows that are taken of those that they have."""
+        """The blocks, restricted to the rows in the mask."""
         for block, taken_N in zip(self.blocks, taken_T.split(list(map(len, self.blocks))), strict=True):
             if block.kept is not None:
                 taken_N = block.kept.masked_scatter(block.kept, taken_N)
@@ -140,7 +140,7 @@ class Stream:
     def _cut(
         self, blocks: Sequence[Block], bounds: Sequence[int], shuffling: torch.Generator | None
     ) -> Iterator[Batch]:
-        """Batches of the rows of blocks, across windows too."""
+        """Batches of the rows of blocks; they may span windows."""
         sizes = iter([stop - start for start, stop in pairwise(bounds)])
         pieces: list[Batch] = []
         missing = next(sizes, 0)
@@ -158,7 +158,7 @@ class Stream:
                     pieces, missing = [], next(sizes, 0)
 
     def _windows(self) -> Iterator[Batch]:
-        """The rows of some blocks at a time on the device; the next are under way meanwhile."""
+        """Windows of rows on the device; the next one is read in the background."""
         with ThreadPoolExecutor(1, "ctrloom-stream") as reader:
             coming: Future[_Window] | None = None
             for first in range(0, len(self.blocks), WINDOW):
@@ -178,14 +178,14 @@ class Stream:
 
 @dataclass(frozen=True)
 class _Window:
-    """Rows on their way to a device."""
+    """Rows that are being copied to a device."""
 
     rows: Batch
     copied: torch.cuda.Event | None = None
 
     @classmethod
     def of(cls, rows: Batch, device: torch.device) -> Self:
-        """Copy them beside what the device computes."""
+        """Copy them on a separate CUDA stream."""
         if device.type != "cuda":
             return cls(rows.to(device))
         with torch.cuda.stream(torch.cuda.Stream(device)):
@@ -194,7 +194,7 @@ class _Window:
         return cls(moved, copied)
 
     def arrived(self) -> Batch:
-        """The rows, for work that is submitted from now on."""
+        """The rows; later work on the current stream waits for the copy."""
         if self.copied is not None:
             here = torch.cuda.current_stream()
             here.wait_event(self.copied)

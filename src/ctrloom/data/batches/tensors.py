@@ -24,7 +24,7 @@ def to_rows(schema: Schema, encoded: pa.RecordBatch) -> Batch:
 
 
 def id_type(schema: Schema) -> torch.dtype:
-    """The smallest integers that name every row of the fused table and that torch computes with.
+    """The smallest integer type that can index every row of the fused table.
 
     Raises:
         DataError: int32 is too small.
@@ -33,24 +33,24 @@ def id_type(schema: Schema) -> torch.dtype:
         if schema.table_size <= torch.iinfo(smallest).max + 1:
             return smallest
     raise DataError(
-        f"the vocabularies have {schema.table_size:,} values together, and at most {2**31:,} can be trained "
-        "with; raise vocabulary.min_count, or leave out the largest field"
+        f"the vocabularies have {schema.table_size:,} values in total, but at most {2**31:,} are supported; "
+        "raise vocabulary.min_count, or leave out the largest field"
     )
 
 
 def row_bytes(schema: Schema, extra: Sequence[str] = ()) -> int:
-    """What a row takes in memory."""
+    """Memory of one row."""
     each = id_type(schema).itemsize + (4 if schema.weighted else 0)
     return each * len(schema.field_of_column) + 4 * len(extra)
 
 
 class RowFiller:
-    """An id matrix allocated once and filled batch by batch, a column at a time."""
+    """A preallocated id matrix that is filled batch by batch, a column at a time."""
 
     def __init__(self, schema: Schema, rows: int, extra: Sequence[str] = (), pinned: bool = False) -> None:
-        """`extra` names the columns besides the fields that the batches have: label, weight.
+        """`extra` lists the columns of the batches other than fields: label, weight.
 
-        `pinned` memory can be copied to a GPU while it computes.
+        `pinned` memory can be copied to a GPU asynchronously.
 
         Raises:
             DataError: the fused table has too many rows.
@@ -73,7 +73,7 @@ class RowFiller:
         self.extra = {name: values_N.numpy() for name, values_N in extra_N.items()}
 
     def add(self, encoded: pa.RecordBatch) -> None:
-        """Put the next rows in."""
+        """Append rows."""
         here = slice(self.filled, self.filled + len(encoded))
         column = 0
         for field, offset in zip(self.schema.fields, self.schema.offsets, strict=True):
@@ -87,7 +87,7 @@ class RowFiller:
         self.filled += len(encoded)
 
     def rows(self) -> Batch:
-        """The rows, once all of them are in."""
+        """The rows; all of them must have been added."""
         assert self.filled == len(self.ids_NC), "fewer rows than the manifest says"
         if "label" in self.extra:
             return self.into

@@ -1,4 +1,4 @@
-"""Engines that Ibis expressions run on: DuckDB in this process, or Spark."""
+"""Execution engines of Ibis expressions: DuckDB in this process, or Spark."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +20,10 @@ Done = TypeVar("Done")
 
 @contextmanager
 def opened(config: EngineConfig, folder: Place) -> Iterator[Engine]:
-    """The engine of a configuration, for work on data in `folder`.
+    """Open the configured engine for work on data in `folder`.
 
     Raises:
-        ConfigError: it is Spark, which is not there or does not start.
+        ConfigError: Spark is not installed or does not start.
         DataError: Spark failed.
     """
     if config.engine == "duckdb":
@@ -37,7 +37,7 @@ def opened(config: EngineConfig, folder: Place) -> Iterator[Engine]:
 
 
 def require(config: EngineConfig, folder: Place) -> None:
-    """Raise ConfigError if the engine is not there: now, and not after all rows were read."""
+    """Raise ConfigError if the engine is not available, before any rows are read."""
     if config.engine != "duckdb":
         with opened(config, folder):
             pass
@@ -49,10 +49,10 @@ def spread(
     items: Sequence[Item],
     advance: Advance,
 ) -> list[Done]:
-    """What `work` gives for the items, in order; on Spark each item is a task by itself.
+    """Results of `work` for the items, in order; on Spark each item is a task.
 
     Raises:
-        ConfigError: it is Spark, which is not there or does not start.
+        ConfigError: Spark is not installed or does not start.
         DataError: Spark failed.
     """
     if config.engine == "duckdb":

@@ -1,4 +1,4 @@
-"""DuckDB in this process, spilling to disk when memory ends."""
+"""DuckDB in this process with bounded memory, spilling to disk."""
 
 import glob
 import os
@@ -22,19 +22,19 @@ from ctrloom.data.parquet import checksums
 from ctrloom.data.parquet.reader import read_parts
 from ctrloom.storage import Location, Place
 
-MEBIBYTES = 128  # for each thread
+MEBIBYTES = 128  # per thread
 
 
 class Embedded:
-    """A connection whose memory is bounded, and the temporary directory that it spills to."""
+    """A connection with bounded memory, and its spill directory."""
 
     def __init__(self, backend: Backend, spill: Path) -> None:
         self.backend, self.spill = backend, spill
 
     def rows(self, files: Iterable[Place]) -> Table:
-        """Parquet files as one table; names are taken as they are, not as globs or partitions.
+        """Parquet files as one table; names are literal, not globs or partitions.
 
-        Of objects in a store only the columns that an expression asks for are read, in place.
+        Objects in a store are read in place, and only the columns that an expression uses.
         """
         files = list(files)
         remote = [file for file in files if isinstance(file, Location)]
@@ -48,7 +48,7 @@ class Embedded:
 
     @contextmanager
     def kept(self, table: Table) -> Iterator[Kept]:
-        """Rows of an expression in a Parquet file."""
+        """The rows of an expression, materialised in a Parquet file."""
         handle, name = tempfile.mkstemp(suffix=".parquet", dir=self.spill)
         os.close(handle)
         try:
@@ -60,11 +60,11 @@ class Embedded:
 
 @contextmanager
 def embedded(folder: Place) -> Iterator[Embedded]:
-    """A connection to spill within `folder`, or where this machine has temporary files if that is a URL.
+    """A connection that spills to `folder`, or to the temporary directory if `folder` is a URL.
 
     Raises:
         StorageError: an object cannot be read.
-        DataError: a file cannot be read or written; the disk is full, say.
+        DataError: a file cannot be read or written, for example because the disk is full.
     """
     with storage.scratch_directory("spill", storage.scratch(folder)) as spill:
         few = max(2, threads.count())
@@ -75,9 +75,9 @@ def embedded(folder: Place) -> Iterator[Embedded]:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             if isinstance(folder, Location):
                 raise storage.explained(error, folder, "read") from error
-            if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):  # a full disk, above all
+            if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):  # usually a full disk
                 said = str(error).splitlines()[0][:300]
-                raise DataError(f"{folder}: DuckDB stopped: {said}; is there room on the disk?") from error
+                raise DataError(f"{folder}: DuckDB failed: {said}; check the free disk space") from error
             raise
         finally:
             backend.disconnect()

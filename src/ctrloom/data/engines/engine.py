@@ -1,4 +1,4 @@
-"""What an engine does beside running Ibis expressions."""
+"""The engine interface on top of an Ibis backend."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -13,14 +13,14 @@ from ctrloom.storage import Place
 
 @dataclass(frozen=True)
 class Kept:
-    """The rows of an expression, worked out once."""
+    """The materialised rows of an expression."""
 
     table: Table
     batches: Callable[[], Iterator[pa.RecordBatch]]  # on this machine, in the order of the expression
 
 
 class Engine(Protocol):
-    """An Ibis backend, and what expressions on it start and end with."""
+    """An Ibis backend with its inputs and outputs."""
 
     backend: Any
 
@@ -28,4 +28,4 @@ class Engine(Protocol):
         """Parquet files as one table."""
 
     def kept(self, table: Table) -> AbstractContextManager[Kept]:
-        """Work the rows of an expression out, and keep them until the context ends."""
+        """Materialise the rows of an expression until the context ends."""

@@ -1,4 +1,4 @@
-"""Spark, whose executors read and write files with the code of this package, wherever they are stored."""
+"""Spark engine; executors read and write files with the code of this package, in any storage."""
 
 import os
 import re
@@ -24,7 +24,7 @@ from ctrloom.progress import Advance
 from ctrloom.storage import Place
 
 NEEDED = {"spark.sql.execution.arrow.pyspark.enabled": "true"}
-# Of a Spark that starts with the command; one that was there before says for itself.
+# For a session started by this process; an existing one keeps its own settings.
 OWN = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "FATAL"}
 PARTITIONS = "spark.sql.shuffle.partitions"
 OTHERWISE = "or use the engine duckdb"
@@ -35,14 +35,14 @@ Done = TypeVar("Done")
 
 
 class Spark:
-    """A Spark session behind Ibis, and the views that were made in it."""
+    """A Spark session behind Ibis, and its temporary views."""
 
     def __init__(self, session: Any, views: ExitStack) -> None:
         self.session, self.views = session, views
         self.backend = ibis.pyspark.connect(session)
 
     def rows(self, files: Iterable[Place]) -> Table:
-        """Parquet files as one table; executors read them once and keep them, on disk when memory ends."""
+        """Parquet files as one table; executors read them once and cache them, spilling to disk."""
         from pyspark.sql.pandas.types import from_arrow_schema
 
         files = list(files)
@@ -54,7 +54,7 @@ class Spark:
 
     @contextmanager
     def kept(self, table: Table) -> Iterator[Kept]:
-        """Rows of an expression, kept by executors; they come here one partition at a time."""
+        """The rows of an expression, cached by executors; fetched one partition at a time."""
         name = _unused("kept")
         view = self.backend.create_view(name, table)
         with self._cached(name):
@@ -63,7 +63,7 @@ class Spark:
     def spread(
         self, work: Callable[[Sequence[Item], Advance], list[Done]], items: Sequence[Item], advance: Advance
     ) -> list[Done]:
-        """Results of `work`, for which every item is a task."""
+        """Results of `work`; every item is a task."""
         context = self.session.sparkContext
         counter = context.accumulator(0)
         tasks = context.parallelize(items, len(items)).map(partial(spark_worker.done, work, counter))
@@ -89,11 +89,11 @@ class Spark:
 
 @contextmanager
 def spark(options: Mapping[str, str]) -> Iterator[Spark]:
-    """The session of this process, which starts with the first use and ends with the process.
+    """The session of this process, which is started on first use and ends with the process.
 
     Raises:
-        ConfigError: PySpark or Java is not there, or Spark does not start.
-        DataError: Spark, or what it ran, failed.
+        ConfigError: PySpark or Java is missing, or Spark does not start.
+        DataError: Spark or a task failed.
     """
     session = _session({f"spark.{name}": value for name, value in options.items()})
     from py4j.protocol import Py4JError
@@ -101,7 +101,7 @@ def spark(options: Mapping[str, str]) -> Iterator[Spark]:
 
     try:
         with ExitStack() as views, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "toPandas attempted Arrow")  # and what follows says it again
+            warnings.filterwarnings("ignore", "toPandas attempted Arrow")  # repeated by the next error
             yield Spark(session, views)
     except (PySparkException, Py4JError) as error:
         raise DataError(_reason(str(error))) from error
@@ -114,7 +114,7 @@ def _session(options: dict[str, str]) -> Any:
         from pyspark.sql import SparkSession
     except ImportError:
         raise ConfigError(f"engine: spark needs PySpark: pip install 'ctrloom[spark]', {OTHERWISE}") from None
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # by spark-submit, which started this process
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # set by spark-submit
     if not submitted and not _java():
         raise ConfigError(
             "engine: spark needs Java 17 or newer, which is neither in JAVA_HOME nor on the PATH: "
@@ -128,7 +128,7 @@ def _session(options: dict[str, str]) -> Any:
         if context.master.startswith("local") and PARTITIONS not in options:  # 200 by default
             session.conf.set(PARTITIONS, str(2 * context.defaultParallelism))
     except PySparkException as error:
-        raise ConfigError(f"engine: Spark did not start: {error}; what it said stands above") from error
+        raise ConfigError(f"engine: Spark did not start: {error}; see its output above") from error
     return session
 
 
@@ -138,7 +138,7 @@ def _java() -> bool:
 
 
 def _reason(said: str) -> str:
-    """The message of what was raised, out of the traces of several languages."""
+    """The message of the original error, extracted from the nested traces of Java and Python."""
     raised = RAISED.findall(said)
     own = [message for kind, message in raised if kind.startswith("ctrloom.")]
     if own:

@@ -1,4 +1,4 @@
-"""What executors of Spark do. They load this module, so that it imports little."""
+"""Code that runs on Spark executors. They import this module, so it has few imports."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -14,12 +14,12 @@ Done = TypeVar("Done")
 
 
 def schema(file: Place) -> pa.Schema:
-    """Columns of a Parquet file, and their types."""
+    """Arrow schema of a Parquet file."""
     return PartReader(file).footer.schema.to_arrow_schema()
 
 
 def read(files: Sequence[Place], numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Rows of those of the files whose numbers are in the column `id`.
+    """Rows of the files whose indices are in the column `id`.
 
     Raises:
         DataError: a file cannot be read.
@@ -29,7 +29,7 @@ def read(files: Sequence[Place], numbers: Iterable[pa.RecordBatch]) -> Iterator[
 
 
 def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Each batch as bytes, in one row."""
+    """Serialise each batch into one row of bytes."""
     for batch in batches:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as stream:
@@ -38,6 +38,6 @@ def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def done(work: Callable[[Sequence[Item], Advance], list[Done]], counter: Any, item: Item) -> Done:
-    """The result of one item, whose progress is counted."""
+    """The result of one item; its progress is added to `counter`."""
     (result,) = work([item], lambda amount, note="": counter.add(amount))
     return result

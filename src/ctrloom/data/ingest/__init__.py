@@ -1,1 +1,1 @@
-"""Raw files to typed, clean, split rows."""
+"""Ingest: from raw files to typed, clean rows in splits."""

@@ -1,4 +1,4 @@
-"""Rows with types: what every later step reads, in ingest as in prediction."""
+"""Casts raw rows to typed rows, for ingest and for prediction."""
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ _ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multivalued": pa
 
 
 class RawField(NamedTuple):
-    """A field before it has ids: a column, or a part of a timestamp column."""
+    """A field before encoding: a column, or a part of a timestamp column."""
 
     name: str
     kind: Literal["categorical", "numeric", "multivalued"]
@@ -34,15 +34,13 @@ class RawField(NamedTuple):
 
 @dataclass(frozen=True)
 class TypedBatch:
-    """Clean rows and what was left out on the way.
+    """Clean rows, and the rows that were dropped or malformed.
 
-    `positions` and those in `malformed` count rows from the first one read; together with the dropped rows
-    they cover `rows` consecutive places.
+    `positions`, also in `malformed`, are row numbers from the first row read; with the dropped rows they
+    cover `rows` consecutive numbers.
     """
 
-    coded: (
-        pa.RecordBatch
-    )  # tokens and numbers by dictionaries: a token is there once, a number may be more often
+    coded: pa.RecordBatch  # tokens and numbers dictionary-encoded; numbers may be repeated in a dictionary
     positions: np.ndarray  # int64
     malformed: list[Malformed]
     rows: int
@@ -51,11 +49,11 @@ class TypedBatch:
 
     @cached_property
     def table(self) -> pa.RecordBatch:
-        """The rows as `typed_schema` has them."""
+        """The rows in `typed_schema`."""
         return plain_rows(self.coded)
 
     def after(self, first: int) -> Self:
-        """The batch as one that has `first` rows before it."""
+        """The batch with `first` added to its row numbers."""
         malformed = [replace(row, position=row.position + first) for row in self.malformed]
         return replace(self, positions=self.positions + first, malformed=malformed)
 
@@ -64,7 +62,7 @@ def raw_fields(source: SourceConfig) -> list[RawField]:
     """Fields of a source in column order.
 
     Raises:
-        ConfigError: two fields of one name, or a field named as the label, weight or timestamp is stored.
+        ConfigError: duplicate field names, or a field is named like a stored label, weight or timestamp.
     """
     fields: list[RawField] = []
     for name, column in source.columns.items():
@@ -75,13 +73,13 @@ def raw_fields(source: SourceConfig) -> list[RawField]:
     taken = {kind for kind in ("label", "weight", "timestamp") if source.named(kind)}
     for field in fields:
         if field.name in taken:
-            raise ConfigError(f"data.columns: {field.name!r} is taken; rename the column or derive less")
+            raise ConfigError(f"data.columns: duplicate or reserved field {field.name!r}; rename the column")
         taken.add(field.name)
     return fields
 
 
 def counted_fields(source: SourceConfig) -> list[tuple[str, CountedKind]]:
-    """Columns whose values are counted: the fields, and the weight where there is one."""
+    """Columns whose values are counted: the fields, and the weight if there is one."""
     fields: list[tuple[str, CountedKind]] = [
         (field.name, "numbers" if field.kind == "numeric" else "tokens") for field in raw_fields(source)
     ]
@@ -89,7 +87,7 @@ def counted_fields(source: SourceConfig) -> list[tuple[str, CountedKind]]:
 
 
 def typed_schema(source: SourceConfig, with_label: bool = True) -> pa.Schema:
-    """Arrow schema of typed rows: fields, then `label`, and `weight` and `timestamp` where there are any."""
+    """Arrow schema of typed rows: fields, `label`, and, if they exist, `weight` and `timestamp`."""
     columns = [pa.field(field.name, _ARROW[field.kind]) for field in raw_fields(source)]
     if with_label:
         columns.append(pa.field("label", pa.int8()))
@@ -99,7 +97,7 @@ def typed_schema(source: SourceConfig, with_label: bool = True) -> pa.Schema:
 
 
 def check_rules(source: SourceConfig) -> None:
-    """Raise ConfigError for a label rule or field name that cannot work, before any file is read."""
+    """Raise ConfigError for an invalid label rule or field name, before any file is read."""
     raw_fields(source)
     (name,) = source.named("label")
     label = source.columns[name]
@@ -110,12 +108,12 @@ def check_rules(source: SourceConfig) -> None:
 
 
 def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = True) -> Generator[TypedBatch]:
-    """Typed rows of files and URLs in order; nothing but a few batches is in memory.
+    """Typed rows of files and URLs in order, streamed in batches.
 
     Without `with_label`, label and weight may be absent and no row is dropped.
 
     Raises:
-        DataError: a file that is empty, cannot be read, or does not have the columns.
+        DataError: a file is empty, cannot be read, or lacks a column.
     """
     check_rules(source)
     schema, first = typed_schema(source, with_label), 0
@@ -160,7 +158,7 @@ def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch
 def _converted(
     name: str, column: Column, values: pa.Array, missing: pa.Array
 ) -> tuple[dict[str, pa.Array], list[Fault], np.ndarray | None]:
-    """Typed columns made from one raw column, its unusable rows, and the rows to be dropped."""
+    """Typed columns of one raw column, its malformed rows, and the rows to drop."""
     if not pa.types.is_dictionary(values.type):
         made, faults, dropped = _converted_values(name, column, values, missing)
         return {n: coded(v) for n, v in made.items()}, faults, dropped
@@ -177,7 +175,7 @@ def _converted(
 def _converted_values(
     name: str, column: Column, values: pa.Array, missing: pa.Array
 ) -> tuple[dict[str, pa.Array], list[Fault], np.ndarray | None]:
-    """Likewise, for values that stand for themselves."""
+    """Like `_converted`, for a column without a dictionary."""
     if isinstance(column, Label):
         labels, faults, dropped = label_of(name, column, values, missing)
         return {"label": labels}, faults, dropped

@@ -1,4 +1,4 @@
-"""Raw columns to typed ones, a whole column at a time."""
+"""Vectorised conversion of raw columns to typed columns."""
 
 from typing import Literal, NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-LAST_SECOND = 253_402_300_799  # of the year 9999; larger numbers are not seconds
+LAST_SECOND = 253_402_300_799  # end of the year 9999; larger numbers are not in seconds
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 Part = Literal["hour", "weekday", "day", "month"]
@@ -14,7 +14,7 @@ _PARTS = {"hour": pc.hour, "weekday": pc.day_of_week, "day": pc.day, "month": pc
 
 
 class Fault(NamedTuple):
-    """Rows of a column that cannot be used, and what is wrong with them."""
+    """Invalid rows of a column and the reason."""
 
     column: str
     rows: np.ndarray  # bool, one per row
@@ -22,13 +22,13 @@ class Fault(NamedTuple):
 
 
 def fault_of(column: str, rows: pa.Array | np.ndarray, what: str) -> list[Fault]:
-    """The fault in a list, or an empty list where no row has it."""
+    """The fault in a list; an empty list if no row has it."""
     rows = rows if isinstance(rows, np.ndarray) else rows.to_numpy(zero_copy_only=False)
     return [Fault(column, rows, what)] if rows.any() else []
 
 
 def text(values: pa.Array) -> pa.Array:
-    """Any column as text; whole numbers without a decimal point."""
+    """Cast any column to text; whole numbers have no decimal point."""
     if pa.types.is_floating(values.type):
         whole = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), 2.0**53))
         as_whole = pc.if_else(whole, values, None).cast(pa.int64()).cast(pa.string())
@@ -37,13 +37,13 @@ def text(values: pa.Array) -> pa.Array:
 
 
 def tokens(values: pa.Array, missing: pa.Array) -> pa.Array:
-    """A categorical column: text, null where there is no value."""
+    """A categorical column: text, null if missing."""
     values = text(values)
     return pc.if_else(pc.is_in(values, missing), None, values)
 
 
 def numbers(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, list[Fault]]:
-    """A column of finite numbers (float64), null where there is no value."""
+    """A column of finite numbers (float64), null if missing."""
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         given = pc.if_else(pc.is_in(text(values), missing), None, values)
         return _finite(column, given.cast(pa.float64(), safe=False), None)
@@ -67,7 +67,7 @@ def _finite(column: str, numeric: pa.Array, unreadable: np.ndarray | None) -> tu
 
 
 def token_lists(values: pa.Array, separator: str, missing: pa.Array) -> pa.Array:
-    """A multi-valued column: a list of tokens per row, empty where there is no value."""
+    """A multi-valued column: a list of tokens per row, empty if missing."""
     if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
         given = tokens(values, missing)
         values = pc.split_pattern(pc.fill_null(given, ""), separator)
@@ -86,20 +86,20 @@ def seconds(
     """A timestamp column: whole seconds since 1970 (UTC), int64."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         instants = values.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-        return instants, fault_of(column, instants.is_null(), "is no point in time")
+        return instants, fault_of(column, instants.is_null(), "is not a timestamp")
     if format is not None:
         parsed = pc.strptime(text(values), format=format, unit="s", error_is_null=True).cast(pa.int64())
         return parsed, fault_of(column, parsed.is_null(), f"does not fit the format {format}")
     numeric, faults = numbers(column, values, missing)
     whole = np.floor(numeric.fill_null(0).to_numpy())
     beyond = np.abs(whole) > LAST_SECOND
-    faults += fault_of(column, numeric.is_null(), "is no point in time")
+    faults += fault_of(column, numeric.is_null(), "is not a timestamp")
     faults += fault_of(column, beyond, "is beyond the year 9999 (timestamps are in seconds)")
     return pa.array(np.where(beyond, 0, whole).astype(np.int64)), faults
 
 
 def part_of(instants: pa.Array, part: Part) -> pa.Array:
-    """Hour, weekday (0 is Monday), day of the month or month of instants given in seconds, as text."""
+    """Hour, weekday (0 is Monday), day of the month or month of timestamps in seconds, as text."""
     return _PARTS[part](instants.cast(pa.timestamp("s"))).cast(pa.string())
 
 
@@ -108,4 +108,4 @@ def weights(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array,
     plain = numbers(column, values, missing)[0].fill_null(-1).to_numpy()
     bad = (plain < 0) | (plain > np.finfo(np.float32).max)
     usable = pa.array(np.where(bad, 0, plain).astype(np.float32))
-    return usable, fault_of(column, bad, "is no weight (a number from 0 up)")
+    return usable, fault_of(column, bad, "is not a weight (a number >= 0)")

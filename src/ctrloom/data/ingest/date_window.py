@@ -1,4 +1,4 @@
-"""Data by day: files whose names have a date in them."""
+"""Date windows: files with a date in their names."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -10,10 +10,10 @@ _DATE = re.compile(r"\{date(?::([^{}]+))?\}")
 
 
 def last_day(text: str) -> date:
-    """A day as ISO 8601, `today` or `yesterday` (UTC).
+    """Parse an ISO 8601 date, `today` or `yesterday` (UTC).
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: it is none of these.
     """
     today = datetime.now(UTC).date()
     if text in ("today", "yesterday"):
@@ -21,16 +21,16 @@ def last_day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"until: {text!r} is no day; give one as 2026-11-30, or yesterday") from None
+        raise ConfigError(f"until: {text!r} is not a date; use 2026-11-30, or yesterday") from None
 
 
 def windowed(config: DataConfig, until: date, days: int) -> DataConfig:
-    """The data of `days` days, `until` the last: `{date}` in the names of files stands for each of them.
+    """The data of `days` days up to and including `until`: `{date}` in file names is replaced by each day.
 
-    `{date:%Y/%m/%d}` is written as strftime does.
+    `{date:%Y/%m/%d}` is formatted by strftime.
 
     Raises:
-        ConfigError: no file has a date in its name.
+        ConfigError: no file name contains `{date}`.
     """
     every = [until - timedelta(days=back) for back in reversed(range(days))]
     named = {
@@ -39,8 +39,8 @@ def windowed(config: DataConfig, until: date, days: int) -> DataConfig:
     }
     if named == config.files.model_dump():
         raise ConfigError(
-            "data.files: no name has {date} in it, so a window cannot be taken; "
-            "write for example clicks-{date}.csv or dt={date:%Y%m%d}/*.parquet"
+            "data.files: no file name contains {date}, which a date window requires; "
+            "use for example clicks-{date}.csv or dt={date:%Y%m%d}/*.parquet"
         )
     return config.model_copy(update={"files": Files(**named)})
 

@@ -1,4 +1,4 @@
-"""Which rows are clicks, and which are left out."""
+"""Label rules: which rows are positive, and which are dropped."""
 
 import re
 from dataclasses import dataclass
@@ -26,27 +26,27 @@ _NO = ("0", "-1", "0.0", "-1.0", "false", "False", "FALSE")
 
 @dataclass(frozen=True)
 class Rule:
-    """A test of one column: a comparison with a number, or equality with a value."""
+    """A condition on one column: a comparison with a number, or equality with a value."""
 
     operator: str
     value: str
 
     @classmethod
     def parse(cls, rule: str, column: str) -> Self:
-        """Read `> 3`, `== 4`, `!= spam`, or a bare value.
+        """Parse `> 3`, `== 4`, `!= spam`, or a bare value.
 
         Raises:
-            ConfigError: an order comparison with something that is no number.
+            ConfigError: an order comparison with a value that is not a number.
         """
         match = re.fullmatch(r"\s*(>=|<=|==|!=|>|<)\s*(.*?)\s*", rule)
         if not match:
             return cls("==", rule)
         if match[1] not in ("==", "!=") and not _is_number(match[2]):
-            raise ConfigError(f"data.columns.{column}: {rule!r} compares with something that is no number")
+            raise ConfigError(f"data.columns.{column}: {rule!r} compares with a value that is not a number")
         return cls(match[1], match[2])
 
     def holds(self, column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, list[Fault]]:
-        """Per row whether the rule holds (false where it cannot be told), and the rows where it cannot."""
+        """Mask of the rows that match (false for invalid values), and the rows with invalid values."""
         if _is_number(self.value):
             compared, faults = numbers(column, values, missing)
             value = pa.scalar(float(self.value))
@@ -59,7 +59,7 @@ class Rule:
 def label_of(
     column: str, config: Label, values: pa.Array, missing: pa.Array
 ) -> tuple[pa.Array, list[Fault], np.ndarray | None]:
-    """Labels (int8), the rows that have none, and which rows are to be dropped (None: no row)."""
+    """Labels (int8), the rows without a valid label, and a mask of the rows to drop (None: no row)."""
     dropped = None
     if config.drop is not None:
         holds, _ = Rule.parse(config.drop, column).holds(column, values, missing)
@@ -70,7 +70,7 @@ def label_of(
     values = text(values)
     positive = pc.is_in(values, pa.array(_YES))
     known = pc.or_(positive, pc.is_in(values, pa.array(_NO)))
-    faults = fault_of(column, pc.invert(known), "is no label (0 or 1; see `positive`)")
+    faults = fault_of(column, pc.invert(known), "is not a label (0 or 1; see `positive`)")
     return positive.cast(pa.int8()), faults, dropped
 
 

@@ -1,4 +1,4 @@
-"""Thinning out negative rows: how many of them stay, and which."""
+"""Negative downsampling: sampling rates, and the choice of rows."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from ctrloom.progress import progress
 
 
 def shares_kept(config: DataConfig, inputs: Sequence[Input]) -> dict[Split, float]:
-    """Share of the negative rows that stays in each split that is thinned out.
+    """Sampling rate of the negative rows of each downsampled split.
 
-    `balanced` reads the labels of all files first. A split that is carved out of the training files has their
-    share.
+    `balanced` reads the labels of all files first. A split that is taken from the training files has their
+    rate.
     """
     if config.negatives is None:
         return {}
@@ -27,7 +27,7 @@ def shares_kept(config: DataConfig, inputs: Sequence[Input]) -> dict[Split, floa
 
 
 def _balances(source: SourceConfig, inputs: Sequence[Input]) -> dict[Split, float]:
-    """Positive rows per negative one in the files of each split, 1 at most."""
+    """Ratio of positive to negative rows in the files of each split, at most 1."""
     columns = {name: c if isinstance(c, Label) else Ignored() for name, c in source.columns.items()}
     labels = source.model_copy(update={"columns": columns})
     rows, positives = (dict.fromkeys(SPLITS, 0) for _ in range(2))
@@ -41,14 +41,14 @@ def _balances(source: SourceConfig, inputs: Sequence[Input]) -> dict[Split, floa
 
 
 class Thinning:
-    """Says row by row which ones stay; the same ones whatever the batches."""
+    """Samples rows one by one, independently of the batch size."""
 
     def __init__(self, kept: Mapping[Split, float], seed: int) -> None:
-        """`kept` is the share of the negative rows that stays; splits that it does not name keep all."""
+        """`kept` is the sampling rate of negatives per split; the default is 1."""
         self.kept = np.array([kept.get(split, 1.0) for split in SPLITS])
-        # A stream of its own: the numbers that split rows at random under the same seed must not decide here.
+        # A separate random stream, independent of the random split with the same seed.
         self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
 
     def __call__(self, labels: np.ndarray, splits: np.ndarray) -> np.ndarray:
-        """Which of the next rows stay, as booleans; `splits` has their places in SPLITS."""
+        """Mask of the next rows to keep; `splits` are indices into SPLITS."""
         return np.asarray((self.generator.random(len(labels)) < self.kept[splits]) | (labels == 1))

@@ -1,6 +1,6 @@
-"""What the ingested rows look like: counts per split and per field.
+"""Profile of ingested rows: statistics per split and per field.
 
-Sums are exact before they are rounded, so that they do not depend on who adds in which order.
+Sums are exact before rounding, so they do not depend on the order of addition.
 """
 
 import math
@@ -31,9 +31,9 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 def profile(
     manifest: IngestedManifest, base: Place, faults: Counter[str], config: EngineConfig
 ) -> dict[str, Any]:
-    """Counts over all splits of the ingested data in `base`, ready for JSON.
+    """Statistics over all splits of the ingested data in `base`, JSON-serialisable.
 
-    `faults` says what was wrong with the malformed rows, and how often.
+    `faults` counts the malformed rows by reason.
     """
     fields, every = raw_fields(manifest.source), sum(manifest.rows.values())
     report: dict[str, Any] = {
@@ -62,7 +62,7 @@ def profile(
 
 
 def quantiles(counts: FieldCounts, count: str, total: int, probabilities: Sequence[float]) -> list[float]:
-    """Exact quantiles of `total` numbers, of one count: the least that each share of them does not exceed."""
+    """Exact quantiles of `total` numbers, weighted by one count: the smallest value with that share."""
     wanted, before = [p * total for p in probabilities], 0
     found: list[float] = []
     for values, numbers in counts.chunks(count):
@@ -78,7 +78,7 @@ def _split(rows: int, positives: int) -> dict[str, Any]:
 
 
 def _summed(counts: FieldCounts) -> tuple[float | None, float | None, float]:
-    """Least and largest of the numbers (None where there is none), and their sum."""
+    """Minimum and maximum of the numbers (None if there are none), and their sum."""
     low = high = None
     for values, _ in counts.chunks("count"):
         low, high = float(values[0]) if low is None else low, float(values[-1])
@@ -87,7 +87,7 @@ def _summed(counts: FieldCounts) -> tuple[float | None, float | None, float]:
 
 
 def _field(counts: FieldCounts, lists: Lists | None, every: int, field: RawField) -> dict[str, Any]:
-    """What is known of one field of `every` rows."""
+    """Statistics of one field of `every` rows."""
     top, distinct, total = _top(counts)
     found: dict[str, Any] = {}
     if field.kind == "numeric":
@@ -108,9 +108,9 @@ def _field(counts: FieldCounts, lists: Lists | None, every: int, field: RawField
 
 
 def _top(counts: FieldCounts) -> tuple[list[dict[str, Any]], int, int]:
-    """The most frequent values, how many there are, and the sum of their counts."""
+    """The most frequent values, the number of distinct values, and the sum of their counts."""
     distinct = total = 0
-    # The counts of the top, ascending; which values of equal counts are in it is settled below.
+    # The largest counts, ascending; ties are resolved below.
     largest = np.zeros(0, dtype=np.int64)
     for numbers in counts.numbers("count"):
         distinct, total = distinct + len(numbers), total + int(numbers.sum())

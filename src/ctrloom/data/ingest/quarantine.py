@@ -1,4 +1,4 @@
-"""Malformed rows: kept with file, line and reason, and too many of them stop ingest."""
+"""Quarantine of malformed rows with file, line and reason; too many of them stop ingest."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,7 +13,7 @@ from ctrloom.data.sources.raw import Malformed
 SCHEMA = pa.schema({"file": pa.string(), "line": pa.int64(), "reason": pa.string(), "text": pa.string()})
 _BUFFER = 10_000
 _SHOWN = 3
-_ENOUGH = 1000  # rows after which the share of malformed ones means something
+_ENOUGH = 1000  # minimum number of rows for a meaningful share of malformed rows
 
 
 class Quarantine:
@@ -39,7 +39,7 @@ class Quarantine:
         return self.faults.total()
 
     def add(self, malformed: list[Malformed]) -> None:
-        """Keep some rows."""
+        """Add malformed rows."""
         self.first += malformed[: _SHOWN - len(self.first)]
         self.faults.update(row.fault for row in malformed)
         self.waiting += malformed
@@ -47,11 +47,11 @@ class Quarantine:
             self._flush()
 
     def check(self, rows: int, share_read: float) -> None:
-        """Raise DataError when more than the allowed share is malformed, or it has become hopeless.
+        """Raise DataError if more than the allowed share of rows is malformed, or certainly will be.
 
         Args:
-            rows: read so far, malformed ones included.
-            share_read: of all bytes there are; 1 at the end.
+            rows: rows read so far, including malformed ones.
+            share_read: share of all bytes read so far; 1 at the end.
         """
         expected = rows / share_read if share_read else float("inf")
         if not self.rows or self.rows <= self.max_share * expected or (rows < _ENOUGH and share_read < 1):
@@ -60,7 +60,7 @@ class Quarantine:
         raise DataError(
             f"{self.rows:,} of {rows:,} rows are malformed, more than max_malformed allows "
             f"({self.max_share:.2%}): {shown}{'; ...' if self.rows > _SHOWN else ''}. "
-            f"The full list is in {self.kept_at}. Correct `columns` or the files, or raise max_malformed"
+            f"The full list is in {self.kept_at}. Fix `columns` or the files, or raise max_malformed"
         )
 
     def _flush(self) -> None:

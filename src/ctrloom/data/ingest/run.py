@@ -1,4 +1,4 @@
-"""Raw files to typed, clean Parquet, split into training, validation and test rows."""
+"""The ingest stage: from raw files to typed, clean Parquet files per split."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -28,19 +28,19 @@ from ctrloom.progress import progress
 from ctrloom.storage import Place
 from ctrloom.version import code_version
 
-LAYOUT = 4  # of the files written; part of the fingerprint, so that an older layout is not reused
+LAYOUT = 4  # version of the written files; part of the fingerprint, so that an old layout is not reused
 
 
 def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDDED) -> Place:
-    """Read all rows once and write them clean; returns the path of the manifest.
+    """Clean, cast and split all rows; returns the path of the manifest.
 
-    The directory `<store>/ingested-<fingerprint>` appears whole or not at all; one that is there already,
-    made from the same bytes in the same way, is used again.
+    The directory `<store>/ingested-<fingerprint>` is written atomically; an existing one, made from the same
+    files and settings, is reused.
 
     Raises:
-        ConfigError: label rules, names or the split cannot work, or the engine is not there.
-        DataError: files that are missing, empty or lack a column; too many malformed rows; a split that is
-            empty or has one class.
+        ConfigError: invalid label rules, names or split, or the engine is not available.
+        DataError: files are missing, empty or lack a column; too many rows are malformed; a split is empty
+            or has a single class.
     """
     check_rules(config.source)
     splits.shares(config)
@@ -107,7 +107,7 @@ def _write(
 
 
 def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tally: Tally) -> Batches:
-    """Clean rows of all files with the split that their file stands for."""
+    """Clean rows of all files, each with the split of its file."""
     total, done = sum(each.record.bytes for each in inputs), 0
     with progress("ingest", total, "bytes") as advance:
         for each in inputs:
@@ -133,7 +133,7 @@ def _write_splits(
     elif given := splits.instants(config):
         assign = splits.by_time(*given)
     else:
-        # Where the cuts lie is known only when all rows were seen, so they are written twice.
+        # The cut points are known only after all rows are read, so rows are written twice.
         return _write_by_shares(config, clean, folder, aside, tally, thin, (valid, test))
     return distribute(config, clean, assign, folder, aside, tally, thin)
 
@@ -153,7 +153,7 @@ def _write_by_shares(
         for split, batch in clean:
             writers[split].write(batch)
     written: list[tuple[Split, Path]] = [(s, aside / p.path) for s in SPLITS for p in writers[s].parts]
-    with opened(EMBEDDED, folder) as here:  # no other machine sees these files
+    with opened(EMBEDDED, folder) as here:  # these files are local
         train = here.rows([path for split, path in written if split == "train"])
         assign = splits.by_time(*splits.cuts(train, *shares))
     tokens = [field.name for field in schema if pa.types.is_string(field.type)]
@@ -166,7 +166,7 @@ def _write_by_shares(
 
 
 def _check_classes(config: DataConfig, tally: Tally) -> None:
-    """Raise DataError for a split that cannot serve its purpose."""
+    """Raise DataError for a split that is empty or has a single class."""
     valid, test = splits.shares(config)
     wanted = {"train": True, "valid": valid or config.files.valid, "test": test or config.files.test}
     for split in SPLITS:

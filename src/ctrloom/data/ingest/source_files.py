@@ -1,4 +1,4 @@
-"""The files that a data set is made from, with their checksums."""
+"""The source files of a data set, with their checksums."""
 
 import hashlib
 from collections import Counter
@@ -21,17 +21,17 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Input:
-    """A file to read, and where its bytes are on this machine."""
+    """A source file, and its local path."""
 
     record: SourceFile
     local: str
-    begun: Iterable[TypedBatch] | None = None  # its rows, where they are being read already
+    begun: Iterable[TypedBatch] | None = None  # its rows, if reading has already started
 
     def rows(self, source: SourceConfig) -> Iterator[TypedBatch]:
         """Typed rows of the file.
 
         Raises:
-            DataError: it is empty, cannot be read, or does not have the columns.
+            DataError: it is empty, cannot be read, or lacks a column.
         """
         try:
             yield from read_rows(source, [self.local])
@@ -41,17 +41,17 @@ class Input:
 
 @contextmanager
 def gathered(files: Files, source: SourceConfig, folder: Path) -> Iterator[list[Input]]:
-    """Find and hash all files; those of other machines are copied to a temporary directory in `folder`.
+    """Find and hash all files; remote ones are copied to a temporary directory in `folder`.
 
-    One processor takes the checksum of a file, so others begin to read the rows of the first one.
+    Hashing uses one thread; meanwhile others start to read the rows of the first file.
 
     Raises:
-        DataError: no file matches, one cannot be read, or one is named twice.
+        DataError: no file matches, a file cannot be read, or a file is listed twice.
     """
     found: list[tuple[Split, str]] = [(s, path) for s in SPLITS for path in resolve(getattr(files, s))]
     for path, times in Counter(path for _, path in found).items():
         if times > 1:
-            raise DataError(f"{path}: is named twice in `files`; its rows would be counted twice")
+            raise DataError(f"{path}: is listed twice in `files`; its rows would be counted twice")
     with ExitStack() as stack:
         copies = stack.enter_context(storage.scratch_directory("inputs", folder))
         first = found[0][1]
@@ -70,12 +70,12 @@ def _gather(split: Split, path: str, copy: Path, advance: Advance) -> Input:
     digest, size, remote = hashlib.sha256(), 0, is_remote(path)
     with ExitStack() as stack:
         stream = stack.enter_context(open_bytes(path))
-        aside = stack.enter_context(open(copy, "wb")) if remote else None
+        copied = stack.enter_context(open(copy, "wb")) if remote else None
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
-            if aside is not None:
-                aside.write(chunk)
+            if copied is not None:
+                copied.write(chunk)
             advance(len(chunk))
     record = SourceFile(split=split, path=path, bytes=size, sha256=digest.hexdigest())
     return Input(record, str(copy) if remote else path)

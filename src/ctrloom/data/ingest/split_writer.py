@@ -1,4 +1,4 @@
-"""Clean rows to the files of their splits, their values counted on the way."""
+"""Writes clean rows to the files of their splits and counts their values."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,18 +16,18 @@ from ctrloom.data.ingest.negatives import Thinning
 from ctrloom.data.ingest.splits import Assign
 from ctrloom.data.manifest import CountedKind, PartFile
 from ctrloom.data.parquet.writer import PartWriter, packed
-from ctrloom.data.threads import Beside, in_order
+from ctrloom.data.threads import BackgroundThread, in_order
 from ctrloom.data.vocabulary.count_writer import CountWriter
 from ctrloom.data.vocabulary.value_counts import KINDS, Counted, count_values, kinds
 from ctrloom.storage import Place
 
-Batches = Iterator[tuple[Split, pa.RecordBatch]]  # clean rows, and the split that their file stands for
-_OUT = -1  # in place of a split, of rows that are left out
+Batches = Iterator[tuple[Split, pa.RecordBatch]]  # the split of a file, and its clean rows
+_OUT = -1  # instead of a split, for rows that are dropped
 
 
 @dataclass
 class Tally:
-    """What happened to the rows."""
+    """Row counts of an ingest."""
 
     read: int = 0
     dropped: int = 0
@@ -38,7 +38,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Distributed:
-    """The files that were written."""
+    """The written files."""
 
     files: dict[Split, tuple[PartFile, ...]]
     counts: dict[CountedKind, tuple[PartFile, ...]]
@@ -46,7 +46,7 @@ class Distributed:
 
 @dataclass(frozen=True)
 class _Divided:
-    """Rows of each split, and per kind what was counted of them, each with the number of its field."""
+    """Rows of each split, and per kind the value counts with the index of their field."""
 
     rows: dict[Split, pa.RecordBatch]
     counted: dict[CountedKind, list[tuple[int, Counted]]]
@@ -61,7 +61,7 @@ def distribute(
     tally: Tally,
     thin: Thinning | None,
 ) -> Distributed:
-    """Write rows to where `assign` has them; those of files given for validation or test go there."""
+    """Write rows to the splits that `assign` chooses; rows of validation and test files keep their split."""
     schema, fields = typed_schema(config.source), counted_fields(config.source)
     counts = {kind: CountWriter(folder, kind, aside) for kind in KINDS}
 
@@ -74,15 +74,15 @@ def distribute(
             writer.finish()
 
     with ExitStack() as stack:
-        counting = stack.enter_context(Beside())
+        counting = stack.enter_context(BackgroundThread())
         writers = {s: stack.enter_context(PartWriter(folder, s, schema)) for s in SPLITS}
-        lanes = {s: stack.enter_context(Beside()) for s in SPLITS}  # small splits are written in bursts
+        lanes = {s: stack.enter_context(BackgroundThread()) for s in SPLITS}  # small splits flush in bursts
         assigned = _assigned(config, clean, assign, tally, thin)
         for each in in_order(partial(_divided, fields), assigned, threads=1):
             counting.do(count, each.counted)
             for split, rows in each.rows.items():
                 lanes[split].do(writers[split].write, rows)
-        counting.do(finish, counts.values())  # while the writers of rows end
+        counting.do(finish, counts.values())  # while the row writers finish
     return Distributed(
         {split: tuple(writer.parts) for split, writer in writers.items()},
         {kind: writer.files for kind, writer in counts.items()},
@@ -92,7 +92,7 @@ def distribute(
 def _assigned(
     config: DataConfig, clean: Batches, assign: Assign, tally: Tally, thin: Thinning | None
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """Rows with the places of their splits in SPLITS."""
+    """Rows with the indices of their splits in SPLITS."""
     for given, batch in clean:
         labels = batch["label"].to_numpy()
         times = batch["timestamp"].to_numpy() if config.named("timestamp") else None

@@ -1,4 +1,4 @@
-"""Which split a row belongs to: at random, stratified by label, or by time."""
+"""Assignment of rows to splits: random, stratified by label, or by time."""
 
 import datetime
 from collections.abc import Callable
@@ -12,17 +12,17 @@ from ctrloom.config.base import ConfigError
 from ctrloom.data.errors import DataError
 
 TRAIN, VALID, TEST = 0, 1, 2
-_CHUNK = 1000  # blocks of a stratified split drawn at a time
-_BLOCK = 20  # rows of one class within which the shares hold exactly
+_CHUNK = 1000  # blocks of a stratified split per draw
+_BLOCK = 20  # rows of one class per block; the shares are exact in each block
 
 Assign = Callable[[np.ndarray, np.ndarray | None], np.ndarray]  # labels, timestamps -> split per row
 
 
 def shares(config: DataConfig) -> tuple[float, float]:
-    """Shares of the training files that become validation and test rows; files given leave nothing to carve.
+    """Shares of the training files for validation and test rows; 0 for a split that has its own files.
 
     Raises:
-        ConfigError: nothing would be left to train on, or a time split has no timestamp or half its instants.
+        ConfigError: no training rows are left, or a time split lacks a timestamp column or one of its cuts.
     """
     valid = 0.0 if config.files.valid else config.split.valid
     test = 0.0 if config.files.test else config.split.test
@@ -36,7 +36,7 @@ def shares(config: DataConfig) -> tuple[float, float]:
 
 
 def instants(config: DataConfig) -> tuple[int, int] | None:
-    """First second of validation and of test rows, where the configuration gives them."""
+    """First second of validation and of test rows, if configured."""
     split = config.split
     if not isinstance(split, TimeSplit) or (split.valid_from is None and split.test_from is None):
         return None
@@ -50,18 +50,20 @@ def instants(config: DataConfig) -> tuple[int, int] | None:
 
 def _second(key: str, text: str | None) -> int:
     if text is None:
-        raise ConfigError(f"data.split: {key} is missing; give both instants, or shares instead")
+        raise ConfigError(f"data.split: {key} is missing; set both instants, or shares")
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"data.split.{key}: {text!r} is not ISO 8601, as 2014-10-30T00:00:00 is") from None
+        raise ConfigError(
+            f"data.split.{key}: {text!r} is not ISO 8601, such as 2014-10-30T00:00:00"
+        ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return int(moment.timestamp())
 
 
 def at_random(split: RandomSplit, valid: float, test: float) -> Assign:
-    """Rows drawn independently; the same rows whatever the batches."""
+    """Random split, independent of the batch size."""
     if split.stratified:
         return _Stratified(split.seed, valid, test)
     generator = np.random.default_rng(split.seed)
@@ -73,11 +75,11 @@ def at_random(split: RandomSplit, valid: float, test: float) -> Assign:
 
 
 class _Stratified:
-    """Deals the rows of each class out in small shuffled blocks that hold the shares exactly."""
+    """Assigns the rows of each class in small shuffled blocks with exact shares."""
 
     def __init__(self, seed: int, valid: float, test: float) -> None:
         self.seed, self.valid, self.test = seed, valid, test
-        self.dealt = {0: 0, 1: 0}  # chunks drawn so far, by class
+        self.dealt = {0: 0, 1: 0}  # draws so far, by class
         self.hand = {0: np.empty(0, np.int64), 1: np.empty(0, np.int64)}
 
     def __call__(self, labels: np.ndarray, timestamps: np.ndarray | None) -> np.ndarray:
@@ -102,7 +104,7 @@ class _Stratified:
 
 
 def by_time(valid_from: int, test_from: int) -> Assign:
-    """Rows before `valid_from` train, those from `test_from` on test, those between validate."""
+    """Training rows before `valid_from`, test rows from `test_from`, validation rows in between."""
 
     def assign(labels: np.ndarray, timestamps: np.ndarray | None) -> np.ndarray:
         assert timestamps is not None
@@ -112,19 +114,19 @@ def by_time(valid_from: int, test_from: int) -> Assign:
 
 
 def cuts(rows: Table, valid: float, test: float) -> tuple[int, int]:
-    """Instants that split `rows` so that the newest shares come closest to `valid` and `test`.
+    """Timestamps that split `rows` so that the newest shares are closest to `valid` and `test`.
 
-    Rows of one instant stay together.
+    Rows with the same timestamp stay together.
 
     Raises:
-        DataError: all rows have one timestamp.
+        DataError: all rows have the same timestamp.
     """
     per_instant = rows.group_by("timestamp").agg(n=ibis._.count())
     newest_first = ibis.window(order_by=ibis.desc("timestamp"), following=0)
     newer = per_instant.select("timestamp", newer=per_instant.n.sum().over(newest_first))
     total = rows.count().to_pyarrow().as_py()
     if per_instant.count().to_pyarrow().as_py() < 2:
-        raise DataError("a split by time needs rows of different times; set `split: {by: random}`")
+        raise DataError("a split by time needs more than one distinct timestamp; set `split: {by: random}`")
 
     def cut(share: float) -> int:
         if not share:

@@ -1,1 +1,1 @@
-"""Parquet files of a data set: written, read and verified."""
+"""Reading, writing and verifying the Parquet files of a data set."""

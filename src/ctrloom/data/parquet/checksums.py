@@ -1,8 +1,8 @@
-"""Parquet files in object stores, every byte of which is verified when it is read by range.
+"""Ranged reads of Parquet files in object stores, with every byte verified.
 
-Parquet's own checksums leave out what stands between pages, and the footer: one wrong byte there loses
-rows or makes others of them, in silence. So the footer has a checksum for every block of bytes before it,
-and counts as read when it came twice alike.
+Parquet's own checksums do not cover the bytes between pages and the footer: one wrong byte there can drop
+or change rows silently. So the footer stores a checksum of every block of bytes before it, and is itself
+read twice and compared.
 """
 
 import base64
@@ -21,19 +21,19 @@ from pyarrow import fs
 from ctrloom import storage
 from ctrloom.storage import Location, StorageError
 
-BLOCK = 1 << 14  # as little as is worth a checksum: what is read besides what was asked for
-TAIL = 1 << 16  # more than most footers
+BLOCK = 1 << 14  # unit of checksums: smaller blocks reduce the overhead of a read, but need more checksums
+TAIL = 1 << 16  # larger than most footers
 KEY = "ctrloom.blocks"
 
 
 class Blocks:
-    """Checksums (CRC-32) of blocks, taken as bytes pass."""
+    """CRC-32 checksums of blocks, computed incrementally."""
 
     def __init__(self) -> None:
         self.sums, self.filled = array("I"), 0  # the last block has `filled` bytes
 
     def update(self, content: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         view = memoryview(content)
         while view:
             if self.filled in (0, BLOCK):
@@ -44,7 +44,7 @@ class Blocks:
             self.filled += len(here)
 
     def text(self) -> str:
-        """The checksums, as they stand in a footer."""
+        """The checksums in the format of the footer."""
         return base64.b64encode(self.sums.tobytes()).decode()
 
 
@@ -52,50 +52,50 @@ def dataset(files: Sequence[Location]) -> pyarrow.dataset.Dataset:
     """Parquet files as one data set.
 
     Raises:
-        StorageError: there is no such object, it cannot be read, or arrives damaged every time.
+        StorageError: the object does not exist, cannot be read, or fails its checksum on every attempt.
     """
     system = fs.PyFileSystem(fs.FSSpecHandler(_Files(files)))
     return pyarrow.dataset.dataset([str(file) for file in files], filesystem=system, format="parquet")
 
 
 class Verified:
-    """A Parquet file in a store, as it was when it was asked for; any number of readers share what is known.
+    """A Parquet file in a store, pinned to its generation at opening; can be shared by several readers.
 
     Raises:
-        StorageError: there is no such object, it cannot be read, or arrives damaged every time.
+        StorageError: the object does not exist, cannot be read, or fails its checksum on every attempt.
     """
 
     def __init__(self, at: Location) -> None:
         self.object = storage.find(at)
         self.footer = self._footer()
-        self.data = self.object.bytes - len(self.footer)  # where the footer begins
+        self.data = self.object.bytes - len(self.footer)  # start of the footer
         written = (pq.read_metadata(pa.BufferReader(self.footer)).metadata or {}).get(KEY.encode(), b"")
         self.sums = array("I", base64.b64decode(written))
         if len(self.sums) != -(-self.data // BLOCK):
-            raise StorageError(f"{at}: has no checksums to verify it by; make the data set again")
+            raise StorageError(f"{at}: has no block checksums; rebuild the data set")
 
     def opened(self) -> Any:
-        """The file as pyarrow reads it; columns are read by few requests."""
+        """The file for pyarrow; columns are read with few requests."""
         return pa.PythonFile(_File(self), "r")
 
     def read(self, start: int, stop: int) -> bytes:
         """Some bytes of the file.
 
         Raises:
-            StorageError: they cannot be read, or arrive damaged every time.
+            StorageError: they cannot be read, or fail their checksum on every attempt.
         """
         before = self._verified(start, min(stop, self.data)) if start < min(stop, self.data) else b""
         return before + self.footer[max(start - self.data, 0) : max(stop - self.data, 0)]
 
     def _verified(self, start: int, stop: int) -> bytes:
-        """Bytes before the footer, cut out of the blocks that have them."""
+        """Bytes before the footer, read by whole blocks."""
         first, end = start // BLOCK, min(-(-stop // BLOCK) * BLOCK, self.data)
 
         def attempt() -> bytes:
             content = memoryview(storage.read_range(self.object, first * BLOCK, end))
             for number, place in enumerate(range(0, len(content), BLOCK), first):
                 if zlib.crc32(content[place : place + BLOCK]) != self.sums[number]:
-                    raise OSError("arrives damaged")
+                    raise OSError("corrupted in transfer")
             return bytes(content[start - first * BLOCK : stop - first * BLOCK])
 
         return storage.patiently(self.object.at, attempt)
@@ -111,12 +111,12 @@ class Verified:
         return tail[-length:]
 
     def _agreed(self, start: int, stop: int) -> bytes:
-        """Bytes that come twice alike."""
+        """Bytes that are the same in two reads."""
 
         def attempt() -> bytes:
             one, other = (storage.read_range(self.object, start, stop) for _ in range(2))
             if one != other:
-                raise OSError("arrives damaged")
+                raise OSError("corrupted in transfer")
             return one
 
         return storage.patiently(self.object.at, attempt)
@@ -148,7 +148,7 @@ class _File(io.RawIOBase):
 
 
 class _Files(fsspec.AbstractFileSystem):
-    """What pyarrow asks of a file system to read files that it is given the names of."""
+    """The part of the file system interface that pyarrow needs to read named files."""
 
     protocol, cachable = "verified", False
 

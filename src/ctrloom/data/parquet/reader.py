@@ -1,4 +1,4 @@
-"""Parquet parts read by row groups, on this machine or in an object store; checksums are verified."""
+"""Reads Parquet parts by row groups, locally or in an object store; checksums are verified."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from ctrloom.storage import Location, Place
 
 
 class PartReader:
-    """A part that is opened once, and then read from any number of times, by several threads too.
+    """A part that is opened once and can be read repeatedly, also by several threads.
 
     Raises:
-        StorageError: an object cannot be read, or arrives damaged.
-        DataError: a file cannot be read, or is damaged.
+        StorageError: an object cannot be read, or fails its checksum.
+        DataError: a file cannot be read, or is corrupt.
     """
 
     def __init__(self, path: Place) -> None:
@@ -39,13 +39,13 @@ class PartReader:
         dictionaries: Sequence[str] = (),
         columns: list[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Rows of the part, or a span of them, a row group's worth at a time.
+        """Rows of the part, or a span of them, about one row group at a time.
 
-        The columns `dictionaries` come with one for each batch, where they are stored by one.
+        The columns `dictionaries` are dictionary-encoded per batch, if they are stored so.
 
         Raises:
-            StorageError: an object cannot be read, or arrives damaged.
-            DataError: a file cannot be read, or is damaged.
+            StorageError: an object cannot be read, or fails its checksum.
+            DataError: a file cannot be read, or is corrupt.
         """
         ahead: dict[str, Any] = {"pre_buffer": True} if self.known else {"buffer_size": 1 << 20}
         ahead |= {"read_dictionary": self._by_dictionary.intersection(dictionaries), "metadata": self.footer}
@@ -60,7 +60,7 @@ class PartReader:
 
     @cached_property
     def _by_dictionary(self) -> frozenset[str]:
-        """Columns whose values are stored by dictionaries."""
+        """Columns that are stored with dictionaries."""
         if not self.footer.num_row_groups:
             return frozenset()
         group = self.footer.row_group(0)
@@ -72,11 +72,11 @@ class PartReader:
 
 
 def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Rows of Parquet parts in order, a row group's worth at a time.
+    """Rows of Parquet parts in order, about one row group at a time.
 
     Raises:
-        StorageError: an object cannot be read, or arrives damaged.
-        DataError: a file cannot be read, or is damaged.
+        StorageError: an object cannot be read, or fails its checksum.
+        DataError: a file cannot be read, or is corrupt.
     """
     for path in paths:
         yield from PartReader(path).rows(columns=columns)
@@ -86,7 +86,7 @@ def read_table(path: Place, columns: list[str]) -> pa.Table:
     """Some columns of one Parquet file.
 
     Raises:
-        StorageError: an object cannot be read, or arrives damaged.
+        StorageError: an object cannot be read, or fails its checksum.
     """
     source: Any = Verified(path).opened() if isinstance(path, Location) else path
     return pq.read_table(source, columns=columns, page_checksum_verification=True)
@@ -97,7 +97,7 @@ def read_groups(
 ) -> Iterator[pa.RecordBatch]:
     """Batches of at most `rows` rows of one Parquet file, or of a span of its rows."""
     for group, here in _groups(file.metadata, span):
-        # One call for all groups would hold on to what it has read of earlier ones.
+        # One call for all groups would keep the data of earlier groups in memory.
         batches = file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
         yield from _within(batches, here)
 
@@ -111,7 +111,7 @@ def group_spans(footer: pq.FileMetaData) -> Iterator[range]:
 
 
 def _groups(footer: pq.FileMetaData, span: range | None) -> Iterator[tuple[int, range]]:
-    """Row groups that have rows of the span, and which."""
+    """Row groups that overlap the span, and the overlapping rows."""
     span = range(footer.num_rows) if span is None else span
     for group, rows in enumerate(group_spans(footer)):
         if here := range(max(span.start - rows.start, 0), min(span.stop - rows.start, len(rows))):
@@ -119,7 +119,7 @@ def _groups(footer: pq.FileMetaData, span: range | None) -> Iterator[tuple[int, 
 
 
 def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.RecordBatch]:
-    """Rows of a span of what the batches have together."""
+    """A span of the concatenated rows of the batches."""
     start = 0
     for batch in batches:
         if here := range(max(span.start - start, 0), min(span.stop - start, len(batch))):
@@ -134,4 +134,4 @@ def _explained(path: Place) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {error}; make the data set again") from error
+        raise DataError(f"{path}: cannot be read: {error}; rebuild the data set") from error

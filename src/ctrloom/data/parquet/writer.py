@@ -1,4 +1,4 @@
-"""Parquet parts of bounded size, written as rows come."""
+"""Streaming writer of Parquet parts of bounded size."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,11 +14,11 @@ from ctrloom.data.manifest import PartFile
 from ctrloom.data.parquet import checksums
 from ctrloom.storage import Place, Written
 
-GROUP_ROWS = 32_768  # rows per row group, or up to twice as many: what a reader holds at a time
+GROUP_ROWS = 32_768  # rows per row group, at most twice as many; bounds the memory of readers
 PART_ROWS = 128 * GROUP_ROWS
-# With more different tokens to a row than this, a dictionary takes more room and time than it saves.
+# Above this number of distinct tokens per row, a dictionary costs more space and time than it saves.
 DICTIONARY_SHARE = 0.5
-# Ids, counts, factors: smaller and sooner written byte by byte than otherwise.
+# Ids, counts, factors: byte stream split is smaller and faster than other encodings.
 _SPLIT = (pa.int32(), pa.int64(), pa.float32())
 
 
@@ -26,10 +26,10 @@ _SPLIT = (pa.int32(), pa.int64(), pa.float32())
 def table_writer(
     at: Place, schema: pa.Schema, unlike: Sequence[str] = (), ranges: Sequence[str] = ()
 ) -> Iterator[tuple[pq.ParquetWriter, Written]]:
-    """A writer of one Parquet file that carries checksums, and what is known of the file afterwards.
+    """A writer of one Parquet file with block checksums, and the description of the file.
 
-    Values of the columns `unlike` hardly come twice. Of `ranges`, each row group has the least and the
-    greatest value.
+    Columns in `unlike` have mostly unique values. Each row group has min/max statistics of the columns in
+    `ranges`.
     """
     split = [field.name for field in schema if field.type in _SPLIT]
     others = [field.name for field in schema if field.name not in {*split, *unlike}]
@@ -37,12 +37,12 @@ def table_writer(
         "use_byte_stream_split": split,
         "use_dictionary": others,
         "compression": "zstd",
-        # Pages are bounded by their bytes: more of them take up to a sixth longer.
+        # Pages are bounded by bytes only: smaller pages take up to a sixth longer.
         "max_rows_per_page": 1 << 22,
         "write_batch_size": 1 << 15,
-        # Rows may come with dictionaries, which they are not to come back with.
+        # Rows may be dictionary-encoded when written, but must not be when read.
         "store_schema": not any(is_coded(field.type) for field in schema),
-        # Those of texts would take as long as all else that is written, and nobody asks for any others.
+        # Statistics of texts would double the time of a write; those of other columns are not used.
         "write_statistics": list(ranges),
     }
     blocks = checksums.Blocks()
@@ -51,12 +51,12 @@ def table_writer(
         pq.ParquetWriter(written.sink, schema, write_page_checksum=True, **options) as writer,
     ):
         yield writer, written
-        written.sink.flush()  # past the checksums
+        written.sink.flush()  # so that the checksums cover all data
         writer.add_key_value_metadata({checksums.KEY: blocks.text()})
 
 
 def in_groups(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of so many, the last one with what is left."""
+    """Rebatch into batches of `rows` rows; the last one may be smaller."""
     waiting: list[pa.RecordBatch] = []
     room = rows
     for batch in batches:
@@ -71,24 +71,24 @@ def in_groups(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Recor
 
 
 def packed(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows as they are written soonest: tokens by a short dictionary, or without any."""
+    """The same rows in the form that is fastest to write: see `lean`."""
     return pa.RecordBatch.from_arrays([lean(column) for column in rows.columns], rows.schema.names)
 
 
 def _joined(chunks: Sequence[pa.Array]) -> pa.Array:
-    """One column of all chunks."""
+    """Concatenate chunks into one column."""
     return chunks[0] if len(chunks) == 1 else pa.concat_arrays([plain(chunk) for chunk in chunks])
 
 
 def _stored(column: pa.Array) -> pa.DataType:
-    """How a column like this one is written: tokens by a dictionary, unless it would be long."""
+    """Storage type of a column: tokens use a dictionary unless it would be long."""
     if is_coded(column.type) and len(column.dictionary) > DICTIONARY_SHARE * len(column):
         return column.type.value_type
     return column.type
 
 
 class PartWriter:
-    """Writes record batches to `<folder>/part-00000.parquet` and onwards; use as a context manager."""
+    """Writes record batches to `<folder>/part-00000.parquet`, ...; use as a context manager."""
 
     def __init__(self, base: Place, folder: str, schema: pa.Schema) -> None:
         self.base, self.folder = base, base / folder
@@ -112,7 +112,7 @@ class PartWriter:
 
     @property
     def begun(self) -> bool:
-        """Whether anything is written yet."""
+        """True if anything has been written."""
         return bool(self.parts) or self.writer is not None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -124,11 +124,11 @@ class PartWriter:
                 self._flush()
 
     def _flush(self) -> None:
-        """Write what waits in groups of `GROUP_ROWS`, of which the last has the rest too."""
+        """Write the buffered rows in groups of `GROUP_ROWS`; the last group also takes the remainder."""
         if not self.waiting:
             return
         columns = [_joined(chunks) for chunks in zip(*(rows.columns for rows in self.waiting), strict=True)]
-        if not self.begun:  # the first rows decide
+        if not self.begun:  # the first rows determine the storage types
             columns = [coded(c) if pa.types.is_string(c.type) else c for c in columns]
             self.schema = pa.schema(zip(self.schema.names, map(_stored, columns), strict=True))
         columns = [

@@ -1,4 +1,4 @@
-"""Public data sets that can be fetched by name; none of them is part of this library."""
+"""Public data sets that can be downloaded by name; none is distributed with this library."""
 
 import difflib
 from collections.abc import Callable
@@ -33,21 +33,21 @@ RECIPES = {
 def get(
     name: str, to: str | Path, from_: str | Path | None = None, say: Callable[[str], None] = print
 ) -> list[Path]:
-    """Fetch a data set, or take its originals from the folder `from_`; returns the files written in `to`.
+    """Download a data set, or use its original files in `from_`; returns the files written to `to`.
 
-    The terms of use are said first; every original whose checksum is known is compared with it.
+    The terms of use are printed first; original files with a known checksum are verified.
 
     Raises:
-        DataError: no such data set, originals that are missing, cannot be fetched or are other files.
+        DataError: unknown data set, or original files are missing, cannot be downloaded or differ.
     """
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
-        raise DataError(f"no data set is named {name!r}; {hint}")
+        hint = f"did you mean {near[0]!r}?" if near else f"available: {', '.join(RECIPES)}"
+        raise DataError(f"no data set named {name!r}; {hint}")
     recipe, to = RECIPES[name], Path(to)
     if from_ is None and recipe.by_hand:
         raise DataError(
-            f"{name} cannot be downloaded from here: {recipe.by_hand}; then name the folder, --from"
+            f"{name} cannot be downloaded automatically: {recipe.by_hand}; then pass the folder with --from"
         )
     say(recipe.notice)
     to.mkdir(parents=True, exist_ok=True)
@@ -71,4 +71,4 @@ def _layout_in(recipe: Recipe, folder: Path) -> Layout:
         if layout.lies_in(folder):
             return layout
     wanted = "; or ".join(", ".join(original.name for original in one.originals) for one in recipe.layouts)
-    raise DataError(f"{folder}: does not hold the originals of {recipe.name}: {wanted}")
+    raise DataError(f"{folder}: does not contain the original files of {recipe.name}: {wanted}")

@@ -27,7 +27,7 @@ _SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 
 
 def _from_libfm(folder: Path, to: Path) -> list[Path]:
-    """`label index:1 ...` lines to CSV: the index is the token, label -1 becomes 0."""
+    """Convert `label index:1 ...` lines to CSV: the index is the token, label -1 becomes 0."""
     written = []
     for split, published in _SPLITS.items():
         rows = pd.read_csv(
@@ -36,8 +36,8 @@ def _from_libfm(folder: Path, to: Path) -> list[Path]:
         rows["label"] = (rows["label"] == "1").astype(int)
         rows[COLUMNS] = rows[COLUMNS].apply(lambda column: column.str.removesuffix(":1"))
         written.append(to / f"{split}.csv.gz")
-        with storage.atomic_file(written[-1]) as aside:
-            rows.to_csv(aside, index=False, compression={"method": "gzip", "mtime": 0})
+        with storage.atomic_file(written[-1]) as temporary:
+            rows.to_csv(temporary, index=False, compression={"method": "gzip", "mtime": 0})
     return written
 
 

@@ -20,14 +20,14 @@ COLUMNS = [
     *("click", "time", "os_browser", "ip", "region", "city", "adexchange", "domain", "slotid", "slotwidth"),
     *("slotheight", "slotvisibility", "slotformat", "slotprice", "creative", "advertiser"),
 ]
-# The first one that a user agent names counts: Chrome calls itself Safari too.
+# The first match in a user agent is used: Chrome also contains "Safari".
 SYSTEMS = ("windows", "ios", "mac", "android", "linux")
 BROWSERS = ("chrome", "sogou", "maxthon", "safari", "firefox", "theworld", "opera", "ie")
 _CHUNK = 100_000
 
 
 def os_browser(agent: str) -> str:
-    """Operating system and browser that a user agent names, as `windows_chrome`."""
+    """Operating system and browser of a user agent, for example `windows_chrome`."""
     agent = agent.lower()
     return "_".join(next((n for n in names if n in agent), "other") for names in (SYSTEMS, BROWSERS))
 
@@ -54,12 +54,12 @@ def _prepare(folder: Path, to: Path) -> list[Path]:
 
 
 def _keys(log: pd.DataFrame) -> pd.Series:
-    """What tells impressions apart: one bid may show several creatives."""
+    """Unique keys of impressions: one bid may show several creatives."""
     return log["bidid"] + " " + log["creative"]
 
 
 def _read(file: Path, columns: list[str], wanted: list[str] | None = None) -> Iterator[pd.DataFrame]:
-    """A log without header in pieces."""
+    """Read a log without header in chunks."""
     with pd.read_csv(
         file,
         sep="\t",
@@ -77,8 +77,8 @@ def _read(file: Path, columns: list[str], wanted: list[str] | None = None) -> It
 
 def _written(logs: Iterator[pd.DataFrame], file: Path) -> Path:
     with (
-        storage.atomic_file(file) as aside,
-        gzip.GzipFile(aside, "wb", compresslevel=6, mtime=0) as stream,
+        storage.atomic_file(file) as temporary,
+        gzip.GzipFile(temporary, "wb", compresslevel=6, mtime=0) as stream,
         progress(file.name, None) as advance,
     ):
         for number, log in enumerate(logs):
@@ -102,6 +102,6 @@ IPINYOU = Recipe(
     layouts=(Layout((_CLICKS, _IMPRESSIONS, _TESTS), _prepare),),
     by_hand=(
         "unzip ipinyou.contest.dataset.zip (see https://github.com/Atomu2014/make-ipinyou-data), "
-        "in which training2nd, training3rd, testing2nd and testing3rd lie"
+        "which contains training2nd, training3rd, testing2nd and testing3rd"
     ),
 )

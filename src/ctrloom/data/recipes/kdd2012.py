@@ -1,4 +1,4 @@
-"""KDD Cup 2012, track 2: ads beside search results, joined with what is known of users."""
+"""KDD Cup 2012, track 2: ads next to search results, joined with user profiles."""
 
 from pathlib import Path
 
@@ -18,23 +18,23 @@ USER = ["user_id", "gender", "age"]
 
 
 def _prepare(folder: Path, to: Path) -> list[Path]:
-    """Instances in file order with the profiles of their users; those of nobody known are without.
+    """Instances in file order with the profiles of their users, null for unknown users.
 
-    User 0 stands for an unknown one. The tables of query, keyword, title and description tokens are not
-    needed: their ids are the fields.
+    User 0 is unknown. The tables of query, keyword, title and description tokens are not needed: their ids
+    are the fields.
     """
     with embedded(to) as engine:
         instances = _table(engine.backend, folder / "training.txt", INSTANCE)
         instances = instances.mutate(user_id=instances.user_id.nullif("0"))
         users = _table(engine.backend, folder / "userid_profile.txt", USER).drop("row")
         rows = instances.left_join(users, "user_id").order_by("row").select(*INSTANCE, *USER[1:])
-        with storage.atomic_file(to / "training.parquet") as aside:
-            engine.backend.to_parquet(rows, aside, compression="zstd")
+        with storage.atomic_file(to / "training.parquet") as temporary:
+            engine.backend.to_parquet(rows, temporary, compression="zstd")
     return [to / "training.parquet"]
 
 
 def _table(backend: Backend, file: Path, columns: list[str]) -> Table:
-    """A headerless table of tab-separated text, and `row`, the number of each line."""
+    """A headerless tab-separated table, with the line number in `row`."""
     table = backend.read_csv(
         str(file), delim="\t", quote="", escape="", header=False, columns=dict.fromkeys(columns, "VARCHAR")
     )
@@ -43,11 +43,11 @@ def _table(backend: Backend, file: Path, columns: list[str]) -> Table:
 
 KDD2012_TRACK2 = Recipe(
     name="kdd2012-track2",
-    title="KDD Cup 2012, track 2: 149,639,105 rows of ads shown beside the results of soso.com",
+    title="KDD Cup 2012, track 2: 149,639,105 rows of ads shown next to the results of soso.com",
     terms="those of the competition on Kaggle: research only, no redistribution",
     citation="Tencent: KDD Cup 2012, Track 2: predict the click-through rate of ads, Kaggle, 2012",
     layouts=(Layout((Original("training.txt"), Original("userid_profile.txt")), _prepare),),
     by_hand=(
-        "take track2.zip from https://www.kaggle.com/c/kddcup2012-track2/data (needs an account) and unzip it"
+        "get track2.zip from https://www.kaggle.com/c/kddcup2012-track2/data (needs an account) and unzip it"
     ),
 )

@@ -1,4 +1,4 @@
-"""MovieLens 100k: ratings joined with what is known of users and films."""
+"""MovieLens 100k: ratings joined with user and film attributes."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _GENRES = [
 
 
 def _from_tables(folder: Path, to: Path) -> list[Path]:
-    """The tables as GroupLens publishes them."""
+    """Read the tables in the format of GroupLens."""
     ratings = pd.read_csv(folder / "u.data", sep="\t", names=_RATING, dtype=str)
     users = pd.read_csv(folder / "u.user", sep="|", names=_USER, dtype=str)
     about = ["item", "title", "released", "video", "address", *_GENRES]
@@ -32,7 +32,7 @@ def _from_tables(folder: Path, to: Path) -> list[Path]:
 
 
 def _from_recbole(folder: Path, to: Path) -> list[Path]:
-    """RecBole's atomic files: tab separated, types in the header."""
+    """Read RecBole's atomic files: tab-separated, types in the header."""
     tables = {}
     for part in ("inter", "user", "item"):
         table = pd.read_csv(folder / f"ml-100k.{part}", sep="\t", dtype=str, keep_default_na=False)

@@ -1,4 +1,4 @@
-"""MovieLens 1M: ratings joined with what is known of users and films."""
+"""MovieLens 1M: ratings joined with user and film attributes."""
 
 import csv
 from pathlib import Path
@@ -25,7 +25,7 @@ def _table(file: Path, columns: list[str]) -> pd.DataFrame:
     return pd.read_csv(
         file,
         sep="::",
-        engine="python",  # the only one for a separator of two characters
+        engine="python",  # required for a separator of two characters
         names=columns,
         dtype=str,
         encoding="latin-1",

@@ -1,4 +1,4 @@
-"""MovieLens tags: which tag a user gives to a film, with two sampled negatives for each."""
+"""MovieLens tags: tags that users give to films, with two sampled negatives each."""
 
 from ctrloom.data.recipes.recipe import Original, Recipe, unchanged
 

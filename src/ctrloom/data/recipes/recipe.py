@@ -1,4 +1,4 @@
-"""What it takes to fetch a public data set: originals with checksums, terms, and how to prepare them."""
+"""A recipe for a public data set: original files with checksums, terms, and their preparation."""
 
 import hashlib
 import shutil
@@ -18,9 +18,9 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Original:
-    """One published file, pinned by its SHA-256 or by its blob id in a Git repository.
+    """A published file, pinned by its SHA-256 or its Git blob id.
 
-    `name` may be a glob for files that come in parts.
+    `name` may be a glob for files that are published in parts.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Original:
         return sorted(path for path in folder.glob(self.name) if path.is_file())
 
     def check(self, file: Path, say: Callable[[str], None]) -> None:
-        """Compare a copy with the published file, or say that nothing is known to compare it with.
+        """Verify the checksum of a copy, or report that no checksum is known.
 
         Raises:
-            DataError: it is another file.
+            DataError: the checksum differs.
         """
         found = storage.sha256(file)
         if self.sha256 is None and self.git_blob is None:
@@ -44,22 +44,22 @@ class Original:
         elif self.sha256 not in (None, found) or self.git_blob not in (None, _git_blob(file)):
             raise DataError(
                 f"{file}: is not the published {self.name} (SHA-256 {found}); "
-                "fetch it again, and if it stays so the publisher has changed the file"
+                "download it again; if this persists, the publisher has changed the file"
             )
         else:
             say(f"{file.name}: checksum verified")
 
     def download(self, folder: Path) -> None:
-        """Fetch the file into `folder`, whole or not at all.
+        """Download the file to `folder` atomically.
 
         Raises:
-            DataError: the address cannot be read.
+            DataError: the URL cannot be read.
         """
         assert self.url is not None
         with (
             open_bytes(self.url) as stream,
-            storage.atomic_file(folder / self.name) as aside,
-            open(aside, "wb") as copy,
+            storage.atomic_file(folder / self.name) as temporary,
+            open(temporary, "wb") as copy,
             progress(self.name, None, "bytes") as advance,
         ):
             while chunk := stream.read(_CHUNK):
@@ -69,30 +69,30 @@ class Original:
 
 @dataclass(frozen=True)
 class Layout:
-    """Originals that come together, and how they become the files that configurations read."""
+    """A set of original files, and how they are converted to the files that configurations read."""
 
     originals: tuple[Original, ...]
-    prepare: Callable[[Path, Path], list[Path]]  # folder of the originals, folder to write to -> files
+    prepare: Callable[[Path, Path], list[Path]]  # folder of the originals, output folder -> files
 
     def lies_in(self, folder: Path) -> bool:
-        """Whether all originals are there."""
+        """True if the folder contains all original files."""
         return all(original.within(folder) for original in self.originals)
 
 
 def unchanged(*originals: Original) -> Layout:
-    """Originals that configurations read as they are."""
+    """Original files that are used unchanged."""
 
     def prepare(folder: Path, to: Path) -> list[Path]:
         for original in originals:
-            with storage.atomic_file(to / original.name) as aside:
-                shutil.copyfile(folder / original.name, aside)
+            with storage.atomic_file(to / original.name) as temporary:
+                shutil.copyfile(folder / original.name, temporary)
         return [to / original.name for original in originals]
 
     return Layout(originals, prepare)
 
 
 def zipped(archive: Original, inside: str, layout: Layout) -> Layout:
-    """A layout whose originals lie in the folder `inside` of a zip archive."""
+    """A layout whose original files are in the folder `inside` of a zip archive."""
 
     def prepare(folder: Path, to: Path) -> list[Path]:
         with tempfile.TemporaryDirectory(dir=to) as unpacked, zipfile.ZipFile(folder / archive.name) as zip:
@@ -105,18 +105,18 @@ def zipped(archive: Original, inside: str, layout: Layout) -> Layout:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A public data set; the first layout is the one that is downloaded."""
+    """A public data set; the first layout is downloaded."""
 
     name: str
     title: str
     terms: str
     citation: str
     layouts: tuple[Layout, ...]
-    by_hand: str | None = None  # how to come by originals that cannot be downloaded from here
+    by_hand: str | None = None  # how to get files that cannot be downloaded automatically
 
     @property
     def notice(self) -> str:
-        """What a user must know before the data are used."""
+        """Title, terms of use and citation."""
         return f"{self.title}\nTerms: {self.terms}\nPlease cite: {self.citation}"
 
 

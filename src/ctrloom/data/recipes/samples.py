@@ -1,4 +1,4 @@
-"""Small published samples of large click logs: enough to try a format, too small to judge quality."""
+"""Small published samples of large click logs, to try a format; too small to judge quality."""
 
 from ctrloom.data.recipes.recipe import Original, Recipe, unchanged
 

@@ -1,4 +1,4 @@
-"""Files of any supported format as batches of raw columns, in memory bounded by one batch."""
+"""Source readers: files of all supported formats as batches of raw columns."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,11 +9,11 @@ from ctrloom.data.sources.text import read_text
 
 
 def read_raw(path: str, source: SourceConfig, with_label: bool = True) -> Iterator[Callable[[], RawBatch]]:
-    """Batches of one file or URL, each worked out when it is called.
+    """Batches of one file or URL, as functions that parse them when called.
 
     Without `with_label`, label and weight are not read and may be absent.
 
     Raises:
-        DataError: the file is empty, cannot be read, or does not have the columns.
+        DataError: the file is empty, cannot be read, or lacks a column.
     """
     return (read_parquet if source.format == "parquet" else read_text)(path, source, with_label)

@@ -1,4 +1,4 @@
-"""A text file as blocks of whole lines, so that every row knows its line."""
+"""Splits a text file into blocks of whole lines with their line numbers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from ctrloom.data.parquet.writer import GROUP_ROWS
 from ctrloom.data.sources.files import open_text
 
 BLOCK_BYTES = 20 << 20  # bounds the memory of all later steps
-# Four fifths of them, the usual share to train, are one row group at its largest.
+# Four fifths of them, the usual training share, fill one row group of maximum size.
 BLOCK_ROWS = 7 * GROUP_ROWS // 3
-PIECE_BYTES = 4 << 20  # parsed at once: what the processor keeps near
-COUNTED_BYTES = 256 << 10  # looked through at once, likewise
+PIECE_BYTES = 4 << 20  # parsed at once: fits into the CPU cache
+COUNTED_BYTES = 256 << 10  # scanned at once, likewise
 MAX_LINE_BYTES = 16 << 20
 _FEED = ord("\n")
 _BOM = b"\xef\xbb\xbf"
@@ -32,29 +32,29 @@ class Block:
 
     @cached_property
     def lines(self) -> list[bytes]:
-        """The lines without their ends."""
+        """The lines without line ends."""
         lines = [line.rstrip(b"\r") for line in self.data.split(b"\n")]
         return lines[:-1] if self.data.endswith(b"\n") else lines
 
     @property
     def first(self) -> bytes:
-        """The first line without its end."""
+        """The first line without its line end."""
         end = self.data.find(b"\n")
         return self.data[: end if end >= 0 else None].rstrip(b"\r")
 
     @cached_property
     def line_count(self) -> int:
-        """Number of lines, empty ones included."""
+        """Number of lines, including empty ones."""
         return self.feeds + (not self.data.endswith(b"\n"))
 
     def without_first(self) -> "Block":
-        """The block from its second line on."""
+        """The block without its first line."""
         rest = self.data[self.data.find(b"\n") + 1 :] if b"\n" in self.data else b""
         return Block(self.file, self.first_line + 1, rest, self.stored_bytes, max(self.feeds - 1, 0))
 
 
 def pieces(data: bytes, size: int = PIECE_BYTES) -> Iterator[memoryview]:
-    """Whole lines of about `size` bytes each."""
+    """Pieces of whole lines of about `size` bytes each."""
     view, start = memoryview(data), 0
     while start < len(data):
         cut = data.rfind(b"\n", start, start + size) + 1 or data.find(b"\n", start + size) + 1
@@ -64,10 +64,10 @@ def pieces(data: bytes, size: int = PIECE_BYTES) -> Iterator[memoryview]:
 
 
 def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
-    """Blocks of about `size` decompressed bytes, or of BLOCK_ROWS lines where these take less.
+    """Blocks of about `size` decompressed bytes, or of BLOCK_ROWS lines if that is less.
 
     Raises:
-        DataError: the file is empty, is no text, or cannot be read.
+        DataError: the file is empty, is not text, or cannot be read.
     """
     stored, line, rest, parts, wanted = 0, 1, b"", 0, size
 
@@ -76,7 +76,7 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
         stored += taken
 
     with open_text(path, count) as stream:
-        while chunk := stream.read(wanted):  # how long lines are is known after the first block
+        while chunk := stream.read(wanted):  # adapts to the line length after the first block
             cut = chunk.rfind(b"\n") + 1
             if not cut:
                 rest += chunk
@@ -90,11 +90,11 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
     if rest:
         yield Block(path, line, rest if parts else _text(path, rest), stored, feeds=0)
     elif not parts:
-        raise DataError(f"{path}: the file is empty; remove it from `files` or write it again")
+        raise DataError(f"{path}: the file is empty; remove it from `files` or create it again")
 
 
 def _feeds(data: bytes) -> int:
-    """Line feeds in `data`: a third of the time of bytes.count, and others may run meanwhile."""
+    """Count line feeds: three times as fast as bytes.count, and without the GIL."""
     codes = np.frombuffer(data, np.uint8)
     return sum(
         int(np.count_nonzero(codes[at : at + COUNTED_BYTES] == _FEED))
@@ -114,5 +114,5 @@ def _check_line(path: str, line: int, rest: bytes) -> None:
     if len(rest) > MAX_LINE_BYTES:
         raise DataError(
             f"{path}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; "
-            "check that the file is text with line feeds, and `format`"
+            "check `format`, and that the file is text with line feeds"
         )

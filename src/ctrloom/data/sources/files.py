@@ -1,4 +1,4 @@
-"""Finding and opening input: local paths, globs and URLs; plain, gzip or zstd."""
+"""Finding and opening input files: local paths, globs and URLs; plain, gzip or zstd."""
 
 import fnmatch
 import glob
@@ -21,20 +21,20 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def is_remote(path: str) -> bool:
-    """Whether `path` is a URL of another machine."""
+    """True for a URL other than file://."""
     return "://" in path and not path.startswith("file://")
 
 
 def is_stored(path: str) -> bool:
-    """Whether `path` is a URL of an object store."""
+    """True for a URL of an object store."""
     return path.startswith(("gs://", "s3://"))
 
 
 def stored(pattern: str) -> list[Listed]:
-    """The object that a URL names, or those that match it, sorted.
+    """The object of a URL, or those that match a glob, sorted.
 
     Raises:
-        StorageError: there is no such object, or the store cannot be asked.
+        StorageError: the object does not exist, or the store cannot be queried.
     """
     if not glob.has_magic(pattern):
         return [storage.find(_location(pattern))]
@@ -43,10 +43,10 @@ def stored(pattern: str) -> list[Listed]:
 
 
 def resolve(patterns: Sequence[str]) -> list[str]:
-    """Files and URLs that `patterns` stand for: those of one glob sorted, patterns in the order given.
+    """Files and URLs that match `patterns`, in the given order; matches of one glob are sorted.
 
     Raises:
-        DataError: a pattern that no file matches, or a directory.
+        DataError: no file matches a pattern, or it is a directory.
     """
     return [path for pattern in patterns for path in _resolve(pattern.removeprefix("file://"))]
 
@@ -59,7 +59,7 @@ def _resolve(pattern: str) -> list[str]:
     elif "://" in pattern:
         found = _matches(pattern) if glob.has_magic(pattern) else [pattern]
     elif Path(pattern).is_dir():
-        raise DataError(f"{pattern}: is a directory; name its files, for example {pattern}/*.csv")
+        raise DataError(f"{pattern}: is a directory; use its files, for example {pattern}/*.csv")
     else:
         found = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
     if not found:
@@ -89,7 +89,7 @@ def _location(url: str) -> Location:
 
 @contextmanager
 def _fetched(path: str) -> Iterator[BinaryIO]:
-    """A copy of an object, its checksum verified."""
+    """A temporary copy of an object with a verified checksum."""
     with tempfile.NamedTemporaryFile(prefix="ctrloom-") as copy:
         storage.get(storage.find(_location(path)), Path(copy.name))
         with open(copy.name, "rb") as stream:
@@ -98,7 +98,7 @@ def _fetched(path: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_bytes(path: str) -> Iterator[BinaryIO]:
-    """Open a file or URL as it is stored, to be read once from the beginning.
+    """Open a file or URL for a single sequential read, without decompression.
 
     Raises:
         DataError: it cannot be opened or read.
@@ -117,7 +117,7 @@ def open_bytes(path: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_seekable(path: str) -> Iterator[Any]:
-    """Open a file or URL for reading at any place.
+    """Open a file or URL for random access.
 
     Raises:
         DataError: it cannot be opened or read.
@@ -136,9 +136,9 @@ def open_seekable(path: str) -> Iterator[Any]:
 
 @contextmanager
 def open_text(path: str, on_read: Callable[[int], None] = lambda size: None) -> Iterator[Any]:
-    """Open a file or URL decompressed; its first bytes, not its name, say how it is compressed.
+    """Open a file or URL decompressed; the compression is detected from the first bytes, not the name.
 
-    `on_read` is told the number of stored bytes of each read.
+    `on_read` is called with the number of stored bytes of each read.
     """
     with open_bytes(path) as raw:
         stored = _Reporting(raw, on_read)
@@ -151,7 +151,7 @@ def open_text(path: str, on_read: Callable[[int], None] = lambda size: None) -> 
 def _http(path: str, **options: Any) -> Iterator[Any]:
     import aiohttp
 
-    # The default limits the time of the whole transfer, which a large file passes.
+    # The default limits the total transfer time, which is too short for large files.
     patience = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
     try:
         with fsspec.open(path, "rb", client_kwargs={"timeout": patience}, **options) as stream:
@@ -161,7 +161,7 @@ def _http(path: str, **options: Any) -> Iterator[Any]:
 
 
 class _Reporting(io.RawIOBase):
-    """A stream read from the beginning that reports what was taken and lets its head be seen first."""
+    """A sequential stream that reports the bytes read and supports `peek` at the start."""
 
     def __init__(self, raw: BinaryIO, on_read: Callable[[int], None]) -> None:
         self.raw, self.on_read, self.head = raw, on_read, b""

@@ -1,4 +1,4 @@
-"""Which column of a file is which column of the configuration."""
+"""Maps the columns of a file to the columns of the configuration."""
 
 import csv
 import difflib
@@ -11,7 +11,7 @@ from ctrloom.data.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """Columns of a text file: how many, and the place of each one that is wanted."""
+    """Columns of a text file: their number, and the index of each required one."""
 
     width: int
     place: dict[str, int]
@@ -20,7 +20,7 @@ class Layout:
 
 
 def wanted_columns(source: SourceConfig, with_label: bool) -> list[str]:
-    """Columns that must be read; label, weight and a bare timestamp only where they are asked for."""
+    """Required columns; label, weight and a timestamp without derived fields only `with_label`."""
 
     def wanted(name: str) -> bool:
         column = source.columns[name]
@@ -33,31 +33,31 @@ def wanted_columns(source: SourceConfig, with_label: bool) -> list[str]:
 
 
 def check_names(file: str, source: SourceConfig, found: Sequence[str], with_label: bool) -> None:
-    """Compare the names a file gives with the configuration.
+    """Compare the column names of a file with the configuration.
 
     Raises:
-        DataError: a wanted column is not there or stands twice, or one is there that nobody named.
+        DataError: a required column is missing or duplicate, or a column is not in the configuration.
     """
     for name in wanted_columns(source, with_label):
         if name not in found:
             near = difflib.get_close_matches(name, found, n=3, cutoff=0.5) or list(found[:8])
             raise DataError(
-                f"{file}: has no column {name!r}; near names are {', '.join(map(repr, near))}. "
-                "Correct `columns`, or set `header: false` if the first line is a row"
+                f"{file}: has no column {name!r}; similar names are {', '.join(map(repr, near))}. "
+                "Fix `columns`, or set `header: false` if the first line is a row"
             )
         if found.count(name) > 1:
             raise DataError(f"{file}: has {found.count(name)} columns named {name!r}; rename them")
     unnamed = [name for name in found if name not in source.columns]
     if unnamed and source.other_columns == "refuse":
         raise DataError(
-            f"{file}: the configuration does not name the column {unnamed[0]!r}"
+            f"{file}: the configuration does not list the column {unnamed[0]!r}"
             f"{f' and {len(unnamed) - 1} more' if len(unnamed) > 1 else ''}; "
-            "add it to `columns` (kind `ignored` leaves it out), or set `other_columns: ignore`"
+            "add it to `columns` (kind `ignored` skips it), or set `other_columns: ignore`"
         )
 
 
 def delimited(file: str, source: SourceConfig, first_line: bytes, with_label: bool) -> Layout:
-    """Layout of a CSV or TSV file from its first line."""
+    """Layout of a CSV or TSV file, from its first line."""
     delimiter = source.delimiter or ("\t" if source.format == "tsv" else ",")
     try:
         cells = next(csv.reader([first_line.decode()], delimiter=delimiter), [])
@@ -75,9 +75,9 @@ def delimited(file: str, source: SourceConfig, first_line: bytes, with_label: bo
 
 
 def ordered_names(source: SourceConfig, width: int, with_label: bool) -> list[str]:
-    """Names of the columns of a file without header that has `width` of them.
+    """Column names of a file without header that has `width` columns.
 
-    Rows to be scored may lack the label, the weight, or both.
+    Rows to score may lack the label, the weight, or both.
     """
     full = list(source.columns)
     absent = () if with_label else ({"label"}, {"weight"}, {"label", "weight"})

@@ -26,7 +26,7 @@ def read_parquet(path: str, source: SourceConfig, with_label: bool) -> Iterator[
     with open_seekable(path) as stream:
         size = stream.seek(0, os.SEEK_END) or stream.tell()
         try:
-            file = pq.ParquetFile(stream, buffer_size=1 << 20)  # so that a large row group is read in pieces
+            file = pq.ParquetFile(stream, buffer_size=1 << 20)  # reads large row groups in pieces
         except pa.ArrowInvalid as error:
             raise DataError(f"{path}: is not Parquet: {error}") from None
         check_names(path, source, file.schema_arrow.names, with_label)
@@ -49,8 +49,8 @@ def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int) -> RawBa
 
 
 def _plain(path: str, column: pa.Array) -> pa.Array:
-    """The column without a dictionary; one that is damaged may have places that are not in it."""
+    """The column without a dictionary; in a corrupt file, indices may be out of bounds."""
     try:
         return column.dictionary.take(column.indices) if is_coded(column.type) else column
     except pa.ArrowIndexError as error:
-        raise DataError(f"{path}: is damaged: {error}; write it again") from None
+        raise DataError(f"{path}: is corrupt: {error}; write it again") from None

@@ -1,4 +1,4 @@
-"""Rows as they stand in a file, before they have types."""
+"""Raw rows of a file, before they are cast."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,24 +6,24 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-TEXT_LIMIT = 500  # characters of a malformed row that are kept
-VALUE_LIMIT = 100  # and of the value that is wrong
+TEXT_LIMIT = 500  # stored characters of a malformed row
+VALUE_LIMIT = 100  # and of the invalid value
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """A row that cannot be used, and why."""
+    """A malformed row and the reason."""
 
-    position: int  # among all rows read, malformed ones included, counted from 0
+    position: int  # among all rows read, including malformed ones, from 0
     file: str
-    line: int  # of a text file; row of a Parquet file; counted from 1
+    line: int  # of a text file; row of a Parquet file; from 1
     fault: str  # without the value, so that faults can be counted
     value: str | None
     text: str
 
     @property
     def reason(self) -> str:
-        """The fault, and the value that has it."""
+        """The fault with the invalid value."""
         return self.fault if self.value is None else f"{self.fault}: {self.value}"
 
 
@@ -31,9 +31,9 @@ class Malformed:
 class RawBatch:
     """Some rows of one file.
 
-    `columns` hold the rows that could be split into columns, those of a text file by a dictionary in which
-    each value stands once; `positions` says which of the `len(lines)`
-    rows of the batch each of them is. The others are in `malformed`, their positions counted in the batch.
+    `columns` hold the rows that could be split into columns, dictionary-encoded for text files; `positions`
+    are their indices among the `len(lines)` rows of the batch. The other rows are in `malformed`, with
+    positions in the batch.
     """
 
     file: str
@@ -41,7 +41,7 @@ class RawBatch:
     columns: dict[str, pa.Array]
     positions: np.ndarray  # int64
     stored_bytes: int  # read from storage for this batch
-    text_of: Callable[[int], str]  # line -> what stands there
+    text_of: Callable[[int], str]  # line -> its text
     malformed: list[Malformed] = field(default_factory=list)
 
     def reject(self, position: int, fault: str, value: str | None = None) -> Malformed:

@@ -20,13 +20,13 @@ from ctrloom.data.sources.raw import RawBatch
 
 csv.field_size_limit(MAX_LINE_BYTES)  # a field is no longer than its line
 
-Fault = tuple[str, str | None]  # what is wrong, and the value that is
+Fault = tuple[str, str | None]  # the reason, and the invalid value
 
 
 def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Callable[[], RawBatch]]:
-    """Batches of one text file, still to be parsed; a line without the file's columns is in `malformed`.
+    """Batches of one text file, parsed when called; lines with a wrong number of columns are `malformed`.
 
-    One line is one row: a quoted field cannot hold a line feed. Empty lines are skipped.
+    One line is one row: a quoted field cannot contain a line feed. Empty lines are skipped.
     """
     blocks = read_blocks(path)
     first = _skip_empty(next(blocks))
@@ -61,12 +61,12 @@ def _trimmed(block: Block) -> Block:
 def _split_columns(block: Block, layout: Layout) -> RawBatch:
     lines = np.arange(block.first_line, block.first_line + block.line_count)
     table, reasons = None, dict[int, str]()
-    if _is_text(block.data):  # of a row that it refuses, Arrow wants to read the text
+    if _is_text(block.data):  # Arrow decodes the rows that it rejects
         table, refused = _parse(block.data, layout)
         reasons = {number - 1: reason for number, reason in refused}
     strays = b"\r" in block.data and block.data.count(b"\r") != block.data.count(b"\r\n")
     if table is None or strays or table.num_rows + len(reasons) != len(lines):
-        # Empty lines, or line ends where none should be: find out which lines the parser may see.
+        # Empty lines or stray line ends: check line by line before parsing.
         table, lines, reasons = _parse_line_by_line(block, layout)
     positions = np.delete(np.arange(len(lines)), sorted(reasons))
     batch = RawBatch(
@@ -127,7 +127,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, list[tuple[int, str]]]:
-    """Split rows at the delimiter; also the number (from 1, among all rows) and fault of each row refused."""
+    """Split rows at the delimiter; also the number (from 1, among all rows) and fault of rejected rows."""
     refused: list[tuple[int, str]] = []
     every, wanted = [str(i) for i in range(layout.width)], [str(i) for i in sorted({*layout.place.values()})]
     tables, before = [pa.table({name: pa.array([], pa.binary()) for name in wanted})], 0
@@ -158,7 +158,7 @@ def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, list[tuple[int, str]]
 
 
 def _decoded(batch: RawBatch) -> RawBatch:
-    """The batch with text instead of bytes; rows with bytes that are no UTF-8 are malformed."""
+    """The batch decoded to text; rows that are not UTF-8 are malformed."""
     columns: dict[str, pa.Array] = {}
     faults: dict[int, Fault] = {}
     for name, column in batch.columns.items():
@@ -184,7 +184,7 @@ def _text_or_none(value: bytes) -> str | None:
 
 
 def _libsvm_values(batch: RawBatch, source: SourceConfig) -> RawBatch:
-    """The batch with the index of each `index:value` token, or the value where the column is a number."""
+    """The batch with the index of each `index:value` token, or the value in numeric columns."""
     batch = _decoded(batch)
     columns = dict(batch.columns)
     faults: dict[int, Fault] = {}
@@ -203,18 +203,18 @@ def _libsvm_values(batch: RawBatch, source: SourceConfig) -> RawBatch:
 
 
 def _moved(name: str, index: pa.Array) -> dict[int, Fault]:
-    """Rows in which a number has another index than in most: their zeros were left out."""
+    """Rows in which a number has an unusual index, because zeros were omitted."""
     counts = pc.value_counts(index.drop_null())
     if len(counts) < 2:
         return {}
     usual = counts.field("values")[int(np.argmax(counts.field("counts").to_numpy()))]
     others = np.flatnonzero(pc.fill_null(pc.not_equal(index, usual), False).to_numpy(zero_copy_only=False))
-    fault = f"{name} has another index than {usual}; every line must hold every number"
+    fault = f"{name} has another index than {usual}; every line must contain all numeric columns"
     return {int(i): (fault, index[int(i)].as_py()) for i in others}
 
 
 def _without(batch: RawBatch, columns: dict[str, pa.Array], faults: dict[int, Fault]) -> RawBatch:
-    """The batch with new columns, less the rows that have a fault."""
+    """The batch with new columns, without the faulty rows."""
     keep = np.ones(len(batch.positions), dtype=bool)
     keep[list(faults)] = False
     if faults:

@@ -1,1 +1,1 @@
-"""Vocabularies, boundaries and crosses, and rows encoded with them."""
+"""Vocabularies, bucket boundaries and crosses, and the encoding of rows."""

@@ -1,4 +1,4 @@
-"""Numbers to buckets, or to scaled numbers; boundaries are fitted on the training split."""
+"""Bucketing and scaling of numbers; boundaries are fitted on the training split."""
 
 from collections.abc import Iterable
 
@@ -7,24 +7,22 @@ import numpy as np
 from ctrloom.config import Boundaries, Bucketing, EqualFrequency, EqualWidth, Keep, LogSquared
 from ctrloom.config.base import ConfigError
 
-Counts = Iterable[
-    tuple[np.ndarray, np.ndarray]
-]  # values ascending over all chunks, and how often each occurs
+Counts = Iterable[tuple[np.ndarray, np.ndarray]]  # values, ascending over all chunks, and their counts
 
 _FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def check(method: Bucketing, field: str) -> None:
-    """Raise ConfigError for given boundaries that do not ascend."""
+    """Raise ConfigError if configured boundaries are not strictly ascending."""
     if isinstance(method, Boundaries) and not np.all(np.diff(method.values) > 0):
-        raise ConfigError(f"vocabulary.fields.{field}.bucketing.values must ascend, without equal ones")
+        raise ConfigError(f"vocabulary.fields.{field}.bucketing.values must be strictly ascending")
 
 
 def fit(method: Bucketing, counts: Counts, total: int) -> tuple[float, ...]:
-    """Boundaries for the `total` training values of one field; least and largest value for min-max scaling.
+    """Boundaries for the `total` training values of one field; minimum and maximum for min-max scaling.
 
-    With boundaries b, bucket k holds b[k-1] <= x < b[k]. Equal values are never parted, so there may be fewer
-    buckets of equal frequency than asked for.
+    With boundaries b, bucket k holds b[k-1] <= x < b[k]. Equal values are in the same bucket, so there may be
+    fewer equal-frequency buckets than configured.
     """
     if isinstance(method, Boundaries):
         return method.values
@@ -40,7 +38,7 @@ def fit(method: Bucketing, counts: Counts, total: int) -> tuple[float, ...]:
 
 
 def codes(method: Bucketing, boundaries: tuple[float, ...], values: np.ndarray) -> np.ndarray:
-    """Bucket number (int64) of each value."""
+    """Bucket index (int64) of each value."""
     if not isinstance(method, LogSquared):
         return np.searchsorted(np.asarray(boundaries, dtype=np.float64), values, side="right")
     large = values > 2
@@ -49,7 +47,7 @@ def codes(method: Bucketing, boundaries: tuple[float, ...], values: np.ndarray) 
 
 
 def bucket_label(method: Bucketing, boundaries: tuple[float, ...], code: int) -> str:
-    """Token that stands for one bucket: the log-squared number itself, or the interval."""
+    """Token of one bucket: the log-squared number, or the interval."""
     if isinstance(method, LogSquared):
         return str(code)
     edges = [_short(boundary) for boundary in boundaries]
@@ -61,7 +59,7 @@ def bucket_label(method: Bucketing, boundaries: tuple[float, ...], code: int) ->
 
 
 def scaled(method: Keep, boundaries: tuple[float, ...], values: np.ndarray) -> np.ndarray:
-    """Factors (float32) of numbers that are kept; beyond the training range, min-max gives 0 or 1."""
+    """Scaled numbers (float32); outside the training range, min-max gives 0 or 1."""
     if method.scaling == "log":
         return (np.sign(values) * np.log1p(np.abs(values))).astype(np.float32)
     if method.scaling == "none":
@@ -78,7 +76,7 @@ def _range(counts: Counts) -> tuple[float, float]:
 
 def _equal_frequency(buckets: int, counts: Counts, total: int) -> tuple[float, ...]:
     boundaries: list[float] = []
-    before, last = 0, 0  # rows below the value at hand; bucket of the value before it
+    before, last = 0, 0  # rows below the current value; bucket of the previous value
     for values, number in counts:
         below = before + np.cumsum(number) - number
         bucket = np.concatenate([[last], below * buckets // total])

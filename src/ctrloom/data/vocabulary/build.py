@@ -1,4 +1,4 @@
-"""Vocabularies and boundaries, fitted on the training split; every split encoded with them; then crosses."""
+"""The vocabulary stage: fits vocabularies and boundaries, encodes all splits, and counts crosses."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -41,12 +41,12 @@ def build_vocabulary(
 ) -> Place:
     """Fit ids and boundaries on the training split and encode all splits; returns the manifest's path.
 
-    The directory `<store>/encoded-<fingerprint>` appears whole or not at all; an existing one is used again.
+    The directory `<store>/encoded-<fingerprint>` is written atomically; an existing one is reused.
 
     Raises:
-        ConfigError: `config.fields` names something that is no field, or settings that the field cannot have;
-            or the engine is not there.
-        DataError: the ingested data are not where the manifest says.
+        ConfigError: `config.fields` has an unknown field or settings that do not apply to the field, or the
+            engine is not available.
+        DataError: the files of the manifest are missing.
     """
     ingested, base = IngestedManifest.load(ingested_manifest)
     fields = raw_fields(ingested.source)
@@ -67,13 +67,13 @@ def write_encoded(
     engine: EngineConfig,
     known: CrossKeys | None = None,
 ) -> Place:
-    """Encode all splits and count crosses, the `known` ones kept; returns the path of the manifest."""
+    """Encode all splits and count crosses, keeping the `known` ones; returns the path of the manifest."""
     made_from: dict[str, object] = {
         "layout": LAYOUT,
         "schema": encoder.schema.fingerprint,
         "ingested": ingested.data_fingerprint,
     }
-    if config.crosses:  # counted on rows that are encoded below, and so named by what they are made from
+    if config.crosses:  # counted on the rows encoded below, so identified by their inputs
         made_from["crosses"] = crossed_pairs(config.crosses, encoder.schema.fields)
         made_from["cross_min_count"] = config.crosses.min_count
         if known:
@@ -114,11 +114,11 @@ def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
         if name not in kinds:
             near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"the fields are {', '.join(kinds)}"
-            raise ConfigError(f"vocabulary.fields: {name!r} is no field; {hint}")
+            raise ConfigError(f"vocabulary.fields: {name!r} is not a field; {hint}")
         for key, kind in (("bucketing", "numeric"), ("max_values", "multivalued")):
             if getattr(special, key) is not None and kinds[name] != kind:
                 raise ConfigError(
-                    f"vocabulary.fields.{name}: {key} is for {kind} fields, not {kinds[name]} ones"
+                    f"vocabulary.fields.{name}: {key} applies to {kind} fields, but {name!r} is {kinds[name]}"
                 )
         if special.bucketing is not None:
             bucketing.check(special.bucketing, name)
@@ -126,7 +126,7 @@ def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
 
 
 class Fitted(NamedTuple):
-    """A field, its vocabulary if it has one, and what else to know of it in rows to train."""
+    """A field, its vocabulary if it has one, and its drift baseline."""
 
     field: Field
     vocabulary: Vocabulary | None
@@ -144,7 +144,7 @@ def _fit(
 def fitted(
     ingested: IngestedManifest, fit: Callable[[Item], Fitted], items: Sequence[Item]
 ) -> tuple[Encoder, Reference]:
-    """The encoder of fields, each fitted by itself on ingested rows, and what to compare later rows with."""
+    """Fit each field on ingested rows; returns the encoder and the drift baseline."""
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
@@ -187,7 +187,7 @@ def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
 def _fit_tokens(
     counts: FieldCounts, lists: Lists | None, raw: RawField, config: VocabularyConfig
 ) -> tuple[Field, pa.Table]:
-    """The field, and its frequent tokens with their counts."""
+    """The field and its frequent tokens with counts."""
     special = config.fields.get(raw.name, FieldVocabulary())
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
     if lists:
@@ -200,7 +200,7 @@ def _fit_tokens(
 def _fit_numeric(
     counts: FieldCounts, total: int, raw: RawField, config: VocabularyConfig
 ) -> tuple[Field, pa.Table]:
-    """The field, and its frequent buckets with their counts (none where the numbers are kept)."""
+    """The field and its frequent buckets with counts (empty if the field is not bucketed)."""
     special = config.fields.get(raw.name, FieldVocabulary())
     method = special.bucketing or config.bucketing
     boundaries = bucketing.fit(method, counts.chunks("train"), total)
@@ -220,7 +220,7 @@ def _fit_numeric(
 
 
 def frequent(counts: pa.Table) -> Vocabulary:
-    """Tokens with their counts, the most frequent first."""
+    """Vocabulary of the tokens, the most frequent first."""
     ordered = counts.sort_by([("count", "descending"), ("value", "ascending")]).combine_chunks()
     return Vocabulary(
         *(
@@ -231,7 +231,7 @@ def frequent(counts: pa.Table) -> Vocabulary:
 
 
 def buckets(counts: FieldCounts, method: Bucketing, boundaries: tuple[float, ...]) -> pa.Table:
-    """The buckets that counted numbers fall into, with their counts."""
+    """Buckets of the counted numbers, with their counts."""
     per_code: dict[int, int] = {}
     for values, numbers in counts.chunks("train"):
         found, place = np.unique(bucketing.codes(method, boundaries, values), return_inverse=True)

@@ -1,4 +1,4 @@
-"""Counts gathered over all rows: in memory, and in files where it does not hold them."""
+"""Accumulates value counts over all rows, spilling to files if they do not fit into memory."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,15 +26,15 @@ from ctrloom.data.vocabulary.value_counts import (
 )
 from ctrloom.storage import Place
 
-MOST_MERGED = 4  # fields at a time: each takes several times its counts
-MOST_BYTES = 192 << 20  # of counts in memory; past that they are merged, and spilled if that is in vain
+MOST_MERGED = 4  # fields merged in parallel: each needs several times the memory of its counts
+MOST_BYTES = 192 << 20  # limit of counts in memory: above it they are merged, then spilled if still large
 
 
 class CountWriter:
-    """Counts fields of one kind, each under its number, into `<base>/counts/<kind>.parquet`.
+    """Counts the values of fields of one kind, by field index, into `<base>/counts/<kind>.parquet`.
 
-    In the file, each value of a field stands once, and the fields one after the other, in any order.
-    What memory does not hold is spilled to the directory `aside` of this machine.
+    In the file, the values of a field are unique and contiguous; the order of fields is arbitrary. Counts
+    that do not fit into memory are spilled to the local directory `aside`.
     """
 
     def __init__(self, base: Place, kind: CountedKind, aside: Path) -> None:
@@ -42,10 +42,10 @@ class CountWriter:
         self.parts: dict[int, list[Counted]] = {}
         self.bytes = 0
         self.spilled: list[Path] = []
-        self.files: tuple[PartFile, ...] = ()  # one, or none where there are no such fields
+        self.files: tuple[PartFile, ...] = ()  # one file, or none if there are no such fields
 
     def add(self, counted: Iterable[tuple[int, Counted]]) -> None:
-        """Take what was counted of some rows."""
+        """Add the counts of some rows."""
         for number, part in counted:
             if len(part.values):
                 self.parts.setdefault(number, []).append(part)
@@ -53,14 +53,14 @@ class CountWriter:
         if self.bytes > MOST_BYTES:
             self.parts = {number: [whole] for number, whole in self._merged()}
             self.bytes = sum(part.bytes for (part,) in self.parts.values())
-            if self.bytes > MOST_BYTES // 2:  # to merge again and again would be most of the work
+            if self.bytes > MOST_BYTES // 2:  # otherwise merging would dominate
                 self._spill()
 
     def finish(self) -> None:
         """Write the file."""
         if not self.parts and not self.spilled:
             return
-        pa.default_memory_pool().release_unused()  # of the blocks of text, whose memory is needed here
+        pa.default_memory_pool().release_unused()  # memory of text blocks, needed here
         if self.spilled and self.parts:
             self._spill()
         rows = 0
@@ -77,7 +77,7 @@ class CountWriter:
         return (table_of(number, whole) for number, whole in self._merged(workers))
 
     def _spill(self) -> None:
-        """Write what is in memory."""
+        """Write the counts in memory to a spill file."""
         at = self.aside / f"{self.kind}-{len(self.spilled):05d}.parquet"
         with counts_writer(at, self.kind) as (write, _):
             for number, whole in self._merged():
@@ -86,8 +86,8 @@ class CountWriter:
         self.spilled.append(at)
 
     def _merged(self, workers: int = 1) -> Iterator[tuple[int, Counted]]:
-        """What was counted of each field, which is forgotten here; not ahead while others need memory."""
-        # The largest first: at the end, none is waited for.
+        """Merge and release the counts of each field; with one worker, not ahead of the consumer."""
+        # The largest first, so that no large field is left for the end.
         fields = sorted(self.parts, key=lambda number: -sum(len(part.values) for part in self.parts[number]))
 
         def whole(number: int) -> Counted:
@@ -98,7 +98,7 @@ class CountWriter:
 
 
 def merged_files(files: Sequence[Path], kind: CountedKind, aside: Path) -> Iterator[pa.Table]:
-    """The counts of all files, field by field; DuckDB merges a field that is too much for memory."""
+    """Merge the counts of all files field by field; DuckDB merges fields that do not fit into memory."""
     spans: dict[int, list[tuple[PartReader, range]]] = {}
     sizes = Counter[int]()
     for part in map(PartReader, files):
@@ -106,7 +106,7 @@ def merged_files(files: Sequence[Path], kind: CountedKind, aside: Path) -> Itera
             spans.setdefault(number, []).append((part, span))
         for group in range(part.footer.num_row_groups):
             sizes[field_of(part.footer, group)] += part.footer.row_group(group).total_byte_size
-    with opened(EMBEDDED, aside) as engine:  # no other machine sees these files
+    with opened(EMBEDDED, aside) as engine:  # these files are local
         for number, here in sorted(spans.items()):
             if sizes[number] <= MOST_BYTES // 2:
                 yield table_of(number, merged([_read(part, span) for part, span in here]))

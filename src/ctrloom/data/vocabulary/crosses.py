@@ -1,4 +1,4 @@
-"""Vocabularies of two fields together: which values of a pair get ids, counted on encoded training rows."""
+"""Vocabularies of crosses: the values of two fields that get ids, counted on encoded training rows."""
 
 import hashlib
 import re
@@ -30,17 +30,17 @@ _COLUMNS = pa.schema([("key", pa.int64()), ("id", pa.int32()), ("count", pa.int6
 
 
 def cross_file(pair: tuple[str, ...]) -> str:
-    """Path of a pair's vocabulary in a data set; any two field names give a safe one of their own."""
-    # Underscores that could pass for the separator are escaped.
+    """Path of a pair's vocabulary in a data set; safe and unique for any two field names."""
+    # Underscores that could be taken for the separator are escaped.
     a, b = (re.sub("^_|__+|_$", lambda m: "%5F" * len(m[0]), quote(name, safe="")) for name in pair)
     return f"crosses/{a}__{b}.parquet"
 
 
 def crossed_pairs(config: Crosses, fields: Sequence[Field]) -> tuple[tuple[str, str], ...]:
-    """The pairs that get crosses, in schema order: those named, or all of categorical fields.
+    """The pairs that get crosses, in schema order: the configured ones, or all pairs of categorical fields.
 
     Raises:
-        ConfigError: a pair names no field, one field twice, one that is not categorical, or stands twice.
+        ConfigError: a pair is duplicate, repeats a field, or has an unknown or non-categorical field.
     """
     place = {field.name: i for i, field in enumerate(fields)}
     categorical = [field.name for field in fields if field.kind == "categorical"]
@@ -51,16 +51,16 @@ def crossed_pairs(config: Crosses, fields: Sequence[Field]) -> tuple[tuple[str, 
         where = f"vocabulary.crosses.pairs: [{', '.join(pair)}]"
         for name in pair:
             if name not in place:
-                raise ConfigError(f"{where}: {name!r} is no field; the fields are {', '.join(place)}")
+                raise ConfigError(f"{where}: {name!r} is not a field; the fields are {', '.join(place)}")
             if name not in categorical:
                 kind = fields[place[name]].kind
                 way_out = "bucket it (vocabulary.fields)" if kind == "numeric" else "leave it out"
                 raise ConfigError(
-                    f"{where}: {name!r} is {kind}, and crosses are of categorical fields; {way_out}"
+                    f"{where}: {name!r} is {kind}, but crosses need categorical fields; {way_out}"
                 )
         a, b = sorted(pair, key=place.__getitem__)
         if a == b or (a, b) in chosen:
-            raise ConfigError(f"{where}: names {'one field' if a == b else 'a pair'} twice")
+            raise ConfigError(f"{where}: duplicate {'field' if a == b else 'pair'}")
         chosen.append((a, b))
     return tuple(sorted(chosen, key=lambda pair: (place[pair[0]], place[pair[1]])))
 
@@ -73,10 +73,10 @@ def build_crosses(
     engine: EngineConfig,
     known: CrossKeys = _NONE,
 ) -> tuple[tuple[Cross, ...], list[PartFile]]:
-    """Count the pairs of `config` in encoded training rows and write `crosses/` into `folder`.
+    """Count the pairs of `config` in encoded training rows and write `crosses/` to `folder`.
 
-    A value is kept when it was seen `min_count` times and none of its two ids is that of the unseen values;
-    those in `known` are kept however often they were seen.
+    A value is kept if it was seen at least `min_count` times and neither of its ids is the unseen id; values
+    in `known` are always kept.
     """
     pairs = crossed_pairs(config, schema.fields)
     sizes = {field.name: field.size for field in schema.fields}
@@ -94,7 +94,7 @@ def build_crosses(
 
 
 class StoredCrosses(CrossKeys):
-    """The kept keys of each pair of an encoded data set, read when they are asked for."""
+    """The kept keys of each pair of an encoded data set, loaded on access."""
 
     def __init__(self, folder: Place, crosses: Sequence[Cross]) -> None:
         self.folder = folder
@@ -104,7 +104,7 @@ class StoredCrosses(CrossKeys):
         """Keys of one pair.
 
         Raises:
-            DataError: the file is missing, or is not the one that the schema was made with.
+            DataError: the file is missing, or does not match the schema.
         """
         return _load(self.folder / cross_file(pair), self.of_pair[pair])
 
@@ -131,7 +131,7 @@ def _counts(
 
 
 def _write(batches: Iterable[pa.RecordBatch], path: Place) -> tuple[int, str, Written]:
-    """Number of keys written, and their digest."""
+    """Write the keys; returns their number, their digest and the file."""
     number, digest = 0, hashlib.sha256()
     with table_writer(path, _COLUMNS) as (writer, written):
         for batch in in_groups(batches, GROUP_ROWS):

@@ -1,4 +1,4 @@
-"""What training rows looked like beside their vocabularies: what later rows are compared with."""
+"""The drift baseline: statistics of training rows that later rows are compared with."""
 
 from collections.abc import Sequence
 
@@ -16,16 +16,16 @@ _DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 
 
 class FieldReference(StrictModel):
-    """Training rows of one field that its vocabulary does not count."""
+    """Statistics of one field that its vocabulary does not contain."""
 
     missing: int  # rows without a value
-    unseen: int = 0  # values that have no id of their own
-    edges: tuple[float, ...] = ()  # of a number that is kept: bounds of bins, and the rows in each
+    unseen: int = 0  # values without an id of their own
+    edges: tuple[float, ...] = ()  # of fields without buckets: bin edges; `counts` are the rows per bin
     counts: tuple[int, ...] = ()
 
 
 class Reference(StrictModel):
-    """`reference.json`: training rows and clicks, and what of each field has no id."""
+    """`reference.json`: training rows and clicks, and the statistics of each field."""
 
     rows: int
     positives: int
@@ -36,13 +36,13 @@ class Reference(StrictModel):
         """Read it from a data set or a bundle.
 
         Raises:
-            DataError: it is not there.
+            DataError: it is missing.
         """
         path = directory / REFERENCE
         if not storage.exists(path):
             raise DataError(
-                f"{path}: no such file, so nothing can be compared with it; the data set was encoded before "
-                "such files were written: remove it from the store and train once more"
+                f"{path}: no such file, so drift cannot be measured; the data set was encoded by an older "
+                "ctrloom: remove it from the store and train again"
             )
         return cls.parse(storage.read_json(path), str(path))
 
@@ -50,7 +50,7 @@ class Reference(StrictModel):
 def binned(
     train: FieldCounts, total: int, edges: Sequence[float] | None
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Bins of a number that is kept, with the rows in each; by deciles where no `edges` are given."""
+    """Bin edges and rows per bin of a field without buckets; the default edges are deciles."""
     if edges is None:
         edges = np.unique(quantiles(train, "train", total, _DECILES)).tolist() if total else []
     counts = np.zeros(len(edges) + 1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Typed rows to ids, with the schema and vocabularies that were fitted on the training split."""
+"""Encodes typed rows to ids, with a schema and vocabularies fitted on the training split."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,13 +27,13 @@ from ctrloom.progress import Advance
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
 from ctrloom.storage import Place
 
-SLAB_GROUPS = 4  # row groups encoded at once, for which a vocabulary is hashed once
+SLAB_GROUPS = 4  # row groups encoded together, with one hash table per vocabulary
 _COLUMN = {"categorical": pa.int32(), "numeric": pa.float32(), "multivalued": pa.list_(pa.int32())}
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens of one field in id order, the first one having id 2, and how often each was seen in training."""
+    """Tokens of one field in id order, starting at id 2, and their training counts."""
 
     tokens: pa.StringArray
     counts: pa.Int64Array
@@ -43,7 +43,7 @@ class Vocabulary:
 
     @property
     def total(self) -> int:
-        """How often any of the tokens was seen."""
+        """Sum of the counts."""
         return int(self.counts.to_numpy().sum())
 
     @property
@@ -57,7 +57,7 @@ class Vocabulary:
         return digest.hexdigest()
 
     def ids(self, tokens: pa.ChunkedArray) -> pa.Int32Array:
-        """Id of each token: 0 for null, 1 for one that is not here."""
+        """Id of each token: 0 for null, 1 for an unknown token."""
         places = pc.index_in(tokens, value_set=self.tokens).combine_chunks()
         id_N = filled(places, UNSEEN_ID - FIRST_TOKEN_ID) + np.int32(FIRST_TOKEN_ID)
         if tokens.null_count:
@@ -71,7 +71,7 @@ class Vocabulary:
 
 
 def vocabulary_file(field: str) -> str:
-    """Path of a field's vocabulary in a data set or bundle; any field name gives a safe one."""
+    """Path of a field's vocabulary in a data set or bundle; safe for any field name."""
     return f"vocabulary/{quote(field, safe='')}.parquet"
 
 
@@ -79,13 +79,13 @@ def load_schema(directory: Place) -> Schema:
     """Read `schema.json` of an encoded data set or a model bundle.
 
     Raises:
-        StorageError: no such file.
+        StorageError: the file is missing.
     """
     return Schema.parse(storage.read_json(directory / "schema.json"), str(directory / "schema.json"))
 
 
 class _Slab(NamedTuple):
-    """Row groups of a part that are encoded at once."""
+    """Row groups of a part that are encoded together."""
 
     part: PartFile
     reader: PartReader
@@ -93,7 +93,7 @@ class _Slab(NamedTuple):
 
 
 class Encoder:
-    """Turns typed rows (see `data.ingest.cast`) into ids; any text has one."""
+    """Encodes typed rows (see `data.ingest.cast`) to ids; unknown tokens get the unseen id."""
 
     def __init__(self, schema: Schema, vocabularies: Mapping[str, Vocabulary]) -> None:
         self.schema, self.vocabularies = schema, dict(vocabularies)
@@ -103,8 +103,8 @@ class Encoder:
         """Read `schema.json` and `vocabulary/` of an encoded data set or a model bundle.
 
         Raises:
-            StorageError: no `schema.json`.
-            DataError: a vocabulary is missing or is not the one the schema was made with.
+            StorageError: `schema.json` is missing.
+            DataError: a vocabulary is missing or does not match the schema.
         """
         directory = storage.place(directory)
         schema = load_schema(directory)
@@ -126,21 +126,21 @@ class Encoder:
     @property
     def arrow_schema(self) -> pa.Schema:
         """Columns of encoded rows, one per field."""
-        # Where nothing can be null, nothing is written, or read, of whether it is.
+        # Columns that cannot be null need no validity data in the file.
         return pa.schema(
             [pa.field(f.name, _COLUMN[f.kind], nullable=f.kind == "numeric") for f in self.schema.fields]
         )
 
     def encode(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Encoded columns of typed rows: ids from 0 within each field, and scaled numbers.
+        """Encoded columns of typed rows: ids per field, starting at 0, and scaled numbers.
 
-        A missing number stays null; a row of a multi-valued field has at most the field's `width` ids.
+        Missing numbers stay null; rows of a multi-valued field have at most `width` ids.
         """
         (encoded,) = self.encode_all([rows])
         return encoded
 
     def encode_all(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
-        """Each batch likewise; a vocabulary is hashed once for all of them."""
+        """Encode several batches; each vocabulary is hashed once for all of them."""
         columns = [
             self._columns(field, [batch.column(field.name) for batch in batches])
             for field in self.schema.fields
@@ -163,13 +163,13 @@ class Encoder:
         return [_at(ids, values.indices) if is_coded(values.type) else ids for ids, values in pairs]
 
     def _ids(self, field: Field, groups: Sequence[pa.Array]) -> list[pa.Int32Array]:
-        """Ids of the tokens or numbers of each group, which are looked up together."""
+        """Ids of the tokens or numbers of each group, in one lookup."""
         ids = self._ids_of(field, pa.chunked_array(groups))
         stops = np.cumsum([len(group) for group in groups])
         return [ids.slice(stop - len(group), len(group)) for group, stop in zip(groups, stops, strict=True)]
 
     def _ids_of(self, field: Field, values: pa.ChunkedArray) -> pa.Int32Array:
-        """Ids of different values of a field, tokens or numbers in buckets."""
+        """Ids of values of a field: tokens, or numbers by bucket."""
         if field.bucketing is None:
             return self.vocabularies[field.name].ids(values)
         bucket = codes(field.bucketing, field.boundaries, values.to_numpy())
@@ -182,7 +182,7 @@ class Encoder:
 def encode_parts(
     encoder: Encoder, base: Place, folder: Place, parts: Sequence[PartFile], advance: Advance
 ) -> list[PartFile]:
-    """Encode Parquet files of typed rows in `base`, label and all; each has the same name in `folder`."""
+    """Encode Parquet files of typed rows in `base`, with labels, to files of the same names in `folder`."""
     source = encoder.schema.source
     extra = [name for name in ("label", "weight", "timestamp") if source.named(name)]
     typed = typed_schema(source)
@@ -214,7 +214,7 @@ def encode_parts(
 
 
 def _slabs(base: Place, parts: Sequence[PartFile]) -> Iterator[_Slab]:
-    """All row groups of all parts; a part without rows is there too."""
+    """Slabs of all parts; a part without rows has one empty slab."""
     for part in parts:
         reader = PartReader(base / part.path)
         spans = list(filter(len, reader.spans))
@@ -223,7 +223,7 @@ def _slabs(base: Place, parts: Sequence[PartFile]) -> Iterator[_Slab]:
 
 
 def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:
-    """Lists of the given sizes over `flat`, of which only the first `width` values stay."""
+    """Lists of the given sizes over `flat`, truncated to `width` values."""
     if len(sizes) and sizes.max() > width:
         starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
         flat = flat.filter(pa.array(np.arange(len(flat)) - starts < width))
@@ -233,7 +233,7 @@ def truncated(flat: pa.Array, sizes: np.ndarray, width: int) -> pa.ListArray:
 
 
 def _at(ids: pa.Int32Array, places: pa.Array) -> pa.Int32Array:
-    """The ids at those places; null is missing."""
+    """The ids at `places`; null gives the missing id."""
     if places.null_count:
         places = pa.array(filled(places, len(ids)))
         ids = pa.concat_arrays([ids, pa.array([MISSING_ID], pa.int32())])
@@ -241,7 +241,7 @@ def _at(ids: pa.Int32Array, places: pa.Array) -> pa.Int32Array:
 
 
 def _kept(method: Keep, boundaries: tuple[float, ...], values: pa.Array) -> pa.Array:
-    """Scaled numbers where there are any, null elsewhere."""
+    """Scaled numbers; nulls stay null."""
     numbers = scaled(method, boundaries, values.drop_null().to_numpy())
     places = np.cumsum(values.is_valid().to_numpy(zero_copy_only=False)) - 1
     return pa.array(numbers).take(pc.if_else(values.is_valid(), pa.array(places), None))

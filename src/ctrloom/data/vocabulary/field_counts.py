@@ -1,4 +1,4 @@
-"""What was counted of each field, read again."""
+"""Reads the value counts of ingested data."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,15 @@ from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.vocabulary.value_counts import KINDS, field_spans
 from ctrloom.storage import Place
 
-Read = Callable[
-    [range, list[str]], Iterator[pa.RecordBatch]
-]  # of a span: `value` and COUNTS, or some of them
+Read = Callable[[range, list[str]], Iterator[pa.RecordBatch]]  # reads columns (`value` and COUNTS) of a span
 COUNTED = pa.schema([("value", pa.string()), ("count", pa.int64())])
 
 
 @dataclass(frozen=True)
 class FieldCounts:
-    """The values of one field with their counts; numbers ascend, tokens come in any order.
+    """The values of one field with their counts; numbers are ascending, tokens in any order.
 
-    The values are most of what there is to read, so those that are not asked for are not read.
+    The values are most of the data, so they are read only if needed.
     """
 
     read: Read
@@ -41,7 +39,7 @@ class FieldCounts:
         return sum(int(numbers.sum()) for numbers in self.numbers(count))
 
     def where(self, count: str, least: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Values of which one of the counts is at least so much: `value` and some of COUNTS."""
+        """Rows with a count of at least `least`; `columns` are `value` and some of COUNTS."""
         for span in self._spans(count, least):
             for batch in self.read(span, list({count: None, **dict.fromkeys(columns)})):
                 often = batch.filter(pc.greater_equal(batch.column(count), least))
@@ -49,17 +47,17 @@ class FieldCounts:
                     yield often.select(list(columns))
 
     def chunks(self, count: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Values that one of the counts has, and how often."""
+        """Values with a positive count, and the count."""
         for batch in self.where(count, 1, ["value", count]):
             yield batch.column("value").to_numpy(zero_copy_only=False), batch.column(count).to_numpy()
 
     def training(self, least: int = 1) -> Iterator[pa.RecordBatch]:
-        """Tokens that came so often in rows to train, and how often, as COUNTED has them."""
+        """Tokens with at least `least` training rows, and their counts, in the schema COUNTED."""
         for batch in self.where("train", least, ["value", "train"]):
             yield pa.RecordBatch.from_arrays(batch.columns, schema=COUNTED)
 
     def _spans(self, count: str, least: int) -> list[range]:
-        """Where one of the counts is at least so much somewhere; where all are wanted, nobody looks."""
+        """Spans of batches with a count of at least `least`; the whole span, unread, if `least` is 1."""
         if least <= 1:
             return [self.span]
         found: list[range] = []
@@ -74,14 +72,14 @@ class FieldCounts:
 
 
 def field_counts(manifest: IngestedManifest, base: Place) -> dict[str, FieldCounts]:
-    """What was counted of every field.
+    """The value counts of every field.
 
     Raises:
-        DataError: the rows were ingested before values were counted so, or a file is damaged.
+        DataError: the rows were ingested by an older version without such counts, or a file is corrupt.
     """
     if manifest.counts is None or any(len(parts) > 1 for parts in manifest.counts.values()):
         raise DataError(
-            f"{base}: was ingested by an older ctrloom, without whole counts; ingest the rows again"
+            f"{base}: was ingested by an older ctrloom without complete counts; ingest the rows again"
         )
     found: dict[CountedKind, tuple[Read, dict[int, range]]] = {kind: (_nothing, {}) for kind in KINDS}
     for kind, parts in manifest.counts.items():

@@ -1,4 +1,4 @@
-"""Vocabularies that grow: later rows encoded so that every id keeps its meaning."""
+"""Growing vocabularies: encodes later rows so that existing ids keep their meaning."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,20 +30,20 @@ def grow_vocabulary(
     crosses: CrossKeys | None = None,
     engine: EngineConfig = EMBEDDED,
 ) -> Place:
-    """Encode ingested rows with the vocabularies of a bundle, new values at their end; the manifest's path.
+    """Encode ingested rows with the extended vocabularies of a bundle; returns the manifest's path.
 
-    Boundaries, the order of the fields and their widths are those of the bundle. `crosses` has the keys that
-    its model knows; they stay, and new ones of the same pairs come to them.
+    Boundaries, field order and widths are those of the bundle. `crosses` are the keys that its model knows;
+    they are kept, and new keys of the same pairs are added.
 
     Raises:
-        ConfigError: the rows have other columns than the bundle, or `config.fields` names no field.
-        DataError: the bundle has no `reference.json`, or a vocabulary is damaged.
+        ConfigError: the columns differ from those of the bundle, or `config.fields` has an unknown field.
+        DataError: the bundle has no `reference.json`, or a vocabulary is corrupt.
     """
     ingested, base = IngestedManifest.load(ingested_manifest)
     old, before = Encoder.load(bundle), Reference.load(bundle)
     require_same_columns(old.schema, ingested, str(bundle))
     if unknown := sorted(set(config.fields) - set(old.schema.names)):
-        raise ConfigError(f"growth.fields: {unknown[0]!r} is no field of {bundle}")
+        raise ConfigError(f"growth.fields: {unknown[0]!r} is not a field of {bundle}")
     store = store.resolve()
     require(engine, store)
     encoder, reference = _grown(ingested, base, old, before, config, store, engine)
@@ -53,14 +53,14 @@ def grow_vocabulary(
 
 
 def require_same_columns(schema: Schema, ingested: IngestedManifest, what: str) -> None:
-    """Raise ConfigError, naming the first column that differs, unless rows and bundle have the same ones."""
+    """Raise ConfigError with the first column that differs between rows and bundle, if any."""
     mine, theirs = dict(schema.source.columns), dict(ingested.source.columns)
     if mine == theirs:
         return
     name = next(name for name in [*mine, *theirs] if mine.get(name) != theirs.get(name))
     raise ConfigError(
         f"data.columns: {name!r} is {_kind(theirs, name)}, but {what} has it {_kind(mine, name)}; "
-        "give the columns that the bundle has, or search and train anew"
+        "use the columns of the bundle, or search and train from scratch"
     )
 
 
@@ -98,7 +98,7 @@ def _grown(
 
 
 def _extended(seen: Iterator[pa.RecordBatch], old: Vocabulary, min_count: int) -> Vocabulary:
-    """The old tokens, counted anew, and after them the new ones that are frequent enough."""
+    """The old tokens with new counts, followed by the new tokens that are frequent enough."""
     again, fresh = np.zeros(len(old), dtype=np.int64), [pa.table([[], []], schema=COUNTED)]
     for some in _gathered(seen, len(old)):
         place = pc.index_in(some["value"], value_set=old.tokens).combine_chunks()
@@ -113,7 +113,7 @@ def _extended(seen: Iterator[pa.RecordBatch], old: Vocabulary, min_count: int) -
 
 
 def _gathered(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """As many batches together as make it worth to look for their values among `rows` others."""
+    """Combine batches to at least `rows` rows, so that a lookup among `rows` tokens pays off."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)
@@ -125,7 +125,7 @@ def _gathered(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table
 
 
 def _moved(keys: CountedKeys, old: Schema, new: Schema, pair: tuple[str, ...]) -> CountedKeys:
-    """The same values of a pair, as the sizes of the grown fields make them keys."""
+    """Recompute the keys of a pair for the sizes of the grown fields."""
     (second,) = old.indices(pair[1:])
     a, b = np.divmod(keys.key_K, old.fields[second].size)
     return CountedKeys(a * new.fields[second].size + b, keys.count_K)

@@ -1,4 +1,4 @@
-"""How many values rows have in multi-valued fields."""
+"""List lengths of multi-valued fields."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from ctrloom.storage import Place
 
 
 class Lists(NamedTuple):
-    """The lists of one field."""
+    """Number of empty lists of a field, and the length of its longest list."""
 
     empty: int
     longest: int
@@ -19,7 +19,7 @@ class Lists(NamedTuple):
 def lists_in(
     files: Iterable[Place], fields: Iterable[RawField], config: EngineConfig, folder: Place
 ) -> dict[str, Lists]:
-    """The lists of multi-valued fields in rows of Parquet files; without such fields no engine is opened."""
+    """List statistics of multi-valued fields in Parquet files; no engine is opened without such fields."""
     names = [field.name for field in fields if field.kind == "multivalued"]
     if not names:
         return {}

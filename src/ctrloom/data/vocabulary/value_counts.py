@@ -1,6 +1,6 @@
-"""How often each value of a field occurs, counted while rows are written; later stages start from it.
+"""Value counts of fields, computed during ingest and used by later stages.
 
-What is counted of a value: rows of all splits, clicks among them, and rows to train. N values, K = 3 counts.
+The counts of a value are: rows of all splits, clicks among them, and training rows. N values, K = 3 counts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,38 +22,38 @@ from ctrloom.data.parquet.writer import GROUP_ROWS, table_writer
 from ctrloom.storage import Place, Written
 
 COUNTS = ("count", "positives", "train")
-ROWS = 4 * GROUP_ROWS  # of a row group of counts
-MERGING = 12  # bytes for each value
+ROWS = 4 * GROUP_ROWS  # per row group of counts
+MERGING = 12  # bytes per value
 KINDS: dict[CountedKind, pa.DataType] = {"tokens": pa.string(), "numbers": pa.float64()}
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Values of one field, each of them once, and how often they were seen."""
+    """Unique values of one field and their counts."""
 
     values: pa.Array
-    counts_NK: NDArray[np.integer[Any]]  # of as few bytes as hold them: there are many
+    counts_NK: NDArray[np.integer[Any]]  # the smallest sufficient type, as there are many
 
     @property
     def bytes(self) -> int:
-        """What they take in memory, at least when they are merged: places and sums take more than counts."""
+        """Their memory, including that of a merge: indices and sums take more than counts."""
         return int(self.values.nbytes) + max(self.counts_NK.nbytes, MERGING * len(self.values))
 
 
 def kinds(labels: np.ndarray, training: np.ndarray) -> NDArray[np.int64]:
-    """What `count_values` tells rows apart by: whether each is a click, and is to train."""
+    """Row categories of `count_values`: click or not, training or not."""
     return labels + 2 * training.astype(np.int64)
 
 
 def count_values(column: pa.Array, kind_N: NDArray[np.int64]) -> Counted:
-    """Count the values of some rows, or what is in their lists; -0.0 is 0.0."""
+    """Count the values of some rows, or of their lists; -0.0 counts as 0.0."""
     if pa.types.is_list(column.type):
         kind_N = np.repeat(kind_N, pc.list_value_length(column).to_numpy())
         column = pc.list_flatten(column)
     column = column.cast(pa.float64()) if pa.types.is_float32(column.type) else column
     column = column if is_coded(column.type) else coded(column)
     number = len(column.dictionary)
-    places_N = kind_N * (number + 1)  # of the counters of each kind; the last one of them is for null
+    places_N = kind_N * (number + 1)  # offset of the counters of each kind; the last counter is for null
     places_N += filled(column.indices, number)
     seen = np.bincount(places_N, minlength=4 * (number + 1)).reshape(4, -1)
     no, yes, no_train, yes_train = seen[:, :number]
@@ -68,13 +68,13 @@ def count_values(column: pa.Array, kind_N: NDArray[np.int64]) -> Counted:
 
 
 def merged(parts: Sequence[Counted]) -> Counted:
-    """The values of all, each of them once again."""
+    """Merge counts; values are unique again."""
     if len(parts) == 1 and not pa.types.is_floating(parts[0].values.type):
         return parts[0]
     column = encoded(pa.chunked_array([part.values for part in parts]))
     places_N, values = column.indices.to_numpy().astype(np.intp), column.dictionary
     counts_NK = np.concatenate([part.counts_NK for part in parts])
-    # Sums of whole numbers in float64 are exact as far as any count of rows goes.
+    # Sums of integers in float64 are exact up to 2**53 rows.
     sums = [np.bincount(places_N, counts_N, len(values)) for counts_N in counts_NK.T]
     return Counted(values, _stacked(sums))
 
@@ -91,10 +91,10 @@ def counts_schema(kind: pa.DataType) -> pa.Schema:
 
 
 def table_of(number: int, whole: Counted) -> pa.Table:
-    """What was counted of the field of that number, as a file has it.
+    """The counts of the field with index `number`, in the format of a file.
 
-    Numbers ascend. Tokens come by the powers of two of their counts, the most frequent first: whoever wants
-    those reads little.
+    Numbers are ascending. Tokens are sorted by the power of two of their counts, the most frequent first, so
+    that frequent tokens can be read without the others.
     """
     values, counts_NK = whole.values, whole.counts_NK
     order_N: NDArray[np.int64]
@@ -110,9 +110,9 @@ def table_of(number: int, whole: Counted) -> pa.Table:
 
 @contextmanager
 def counts_writer(at: Place, kind: CountedKind) -> Iterator[tuple[Callable[[pa.Table], None], Written]]:
-    """Writes a file of counts, a table at a time; none has more than one field, and no row group then has.
+    """Writes a file of counts one table at a time; each table must contain one field.
 
-    Which one a row group is about is told by its least number of a field.
+    Each row group therefore holds one field; the minimum of the column `field` is its index.
     """
     with table_writer(at, counts_schema(KINDS[kind]), unlike=["value"], ranges=["field"]) as (
         writer,
@@ -122,12 +122,12 @@ def counts_writer(at: Place, kind: CountedKind) -> Iterator[tuple[Callable[[pa.T
 
 
 def field_of(footer: pq.FileMetaData, group: int) -> int:
-    """The number of the field that a row group of a file of counts is about."""
+    """The field index of a row group of a file of counts."""
     return int(footer.row_group(group).column(0).statistics.min)
 
 
 def field_spans(footer: pq.FileMetaData) -> dict[int, range]:
-    """The rows of each field of a file of counts that has any."""
+    """The rows of each field in a file of counts."""
     spans: dict[int, range] = {}
     for group, rows in enumerate(group_spans(footer)):
         number = field_of(footer, group)

@@ -1,1 +1,1 @@
-"""Statistics of candidate interactions, computed from their fields alone."""
+"""Statistics of candidate interactions, computed from the data without a model."""

@@ -1,4 +1,4 @@
-"""What each candidate's fields alone say about the label, beside what its gate says (AutoFIS, section 4.6).
+"""Statistics of candidates, to compare with their gates (AutoFIS, section 4.6).
 
 N training rows, M validation rows, F fields, C columns of the id matrix.
 """
@@ -16,13 +16,13 @@ from ctrloom.search.statistics.mutual_information import mutual_information
 from ctrloom.search.statistics.statistics_auc import statistics_auc
 from ctrloom.search_trace import SearchTrace
 
-BUCKETS = 20  # of a number, by quantiles of its training values
+BUCKETS = 20  # quantile buckets of a numeric field
 
 
 def with_statistics(trace: SearchTrace, task: Task) -> SearchTrace:
     """Add to each candidate its statistics-AUC and its mutual information with the label.
 
-    Of several processes the leader does, which has to read all rows for it.
+    With several processes, only rank 0 does, after reading all rows.
     """
     if not trace.candidates or not distributed.is_rank_zero():
         return trace
@@ -37,7 +37,7 @@ def with_statistics(trace: SearchTrace, task: Task) -> SearchTrace:
 
 
 def statistics_aucs(tuples: Sequence[tuple[str, ...]], task: Task) -> dict[tuple[str, ...], float]:
-    """Statistics-AUC: click rates counted on training rows, scored on validation rows."""
+    """Statistics-AUC per tuple: click rates of training rows, evaluated on validation rows."""
     (train, valid), schema = _held(task), task.schema
     train_NF, valid_MF = field_codes(train, valid, schema)
     aucs = statistics_auc(
@@ -55,7 +55,7 @@ def statistics_aucs(tuples: Sequence[tuple[str, ...]], task: Task) -> dict[tuple
 def information(
     tuples: Sequence[tuple[str, ...]], task: Task, corrected: bool = False
 ) -> dict[tuple[str, ...], float]:
-    """Mutual information with the label on training rows, in nats; where `corrected`, less its bias."""
+    """Mutual information with the label on training rows, in nats; `corrected` subtracts its bias."""
     (train, valid), schema = _held(task), task.schema
     train_NF, _ = field_codes(train, valid, schema)
     nats = mutual_information(
@@ -69,13 +69,13 @@ def information(
 
 
 def _held(task: Task) -> tuple[Batch, Batch]:
-    assert isinstance(task.train, Batch), "what is counted is in memory: see `Task.whole`"
-    assert isinstance(task.valid, Batch), "and so is what it is scored on"
+    assert isinstance(task.train, Batch), "training rows must be in memory: see `Task.whole`"
+    assert isinstance(task.valid, Batch), "validation rows must be in memory: see `Task.whole`"
     return task.train, task.valid
 
 
 def field_codes(train: Batch, valid: Batch, schema: Schema) -> tuple[NDArray, NDArray]:
-    """One code per row and field: an id, the bucket of a number, the set of a field's several values."""
+    """One code per row and field: an id, the bucket of a number, or the set of values (multivalued)."""
     codes, column = [], 0
     both_ids, both_factors = (
         np.concatenate([getattr(rows, name).numpy() for rows in (train, valid)])
@@ -83,7 +83,7 @@ def field_codes(train: Batch, valid: Batch, schema: Schema) -> tuple[NDArray, ND
         else None
         for name in ("ids_NC", "factors_NC")
     )
-    assert both_ids is not None, "rows have ids"
+    assert both_ids is not None, "rows without ids"
     for field, offset in zip(schema.fields, schema.offsets, strict=True):
         here = slice(column, column + field.width)
         factors = None if both_factors is None else both_factors[:, here]

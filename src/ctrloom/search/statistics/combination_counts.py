@@ -1,4 +1,4 @@
-"""Rows and clicks that each combination of values has: what statistics of fields are computed from.
+"""Counts of rows and clicks per combination of values.
 
 N training rows, A all rows, F fields.
 """
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from ctrloom.metrics.measure import EvaluationError, Floats
 
-DENSE_KEYS = 1 << 21  # up to so many possible combinations a table is faster than sorting
+DENSE_KEYS = 1 << 21  # up to this number of possible combinations, a table is faster than sorting
 
 Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of rows, and what each row counts."""
+    """Labels of rows, and their weights."""
 
     label_N: Ids
     weight_N: Floats | None
@@ -28,18 +28,18 @@ class Labels:
         return float(np.average(self.label_N, weights=self.weight_N))
 
     def shuffled(self) -> "Labels":
-        """The same labels, with their weights, at other rows; always in the same way."""
+        """Labels and weights in random order, with a fixed seed."""
         place_N = np.random.default_rng(0).permutation(len(self.label_N))
         return Labels(self.label_N[place_N], None if self.weight_N is None else self.weight_N[place_N])
 
     def require_both(self, split: str) -> None:
-        """Raise EvaluationError unless 0 and 1 occur."""
+        """Raise EvaluationError unless both labels occur."""
         if not 0 < self.label_N.sum() < len(self.label_N):
-            raise EvaluationError(f"the {len(self.label_N)} {split} rows must hold both labels, 0 and 1")
+            raise EvaluationError(f"the {len(self.label_N)} {split} rows must have both labels, 0 and 1")
 
 
 def sample(ids_NF: NDArray, label_N: NDArray, weight_N: NDArray | None, rows: int) -> tuple[NDArray, Labels]:
-    """At most `rows` random rows, always the same ones."""
+    """At most `rows` random rows, with a fixed seed."""
     weight_N = None if weight_N is None else weight_N.astype(np.float64)
     if len(label_N) <= rows:
         return ids_NF, Labels(label_N.astype(np.int64), weight_N)
@@ -49,13 +49,13 @@ def sample(ids_NF: NDArray, label_N: NDArray, weight_N: NDArray | None, rows: in
 
 
 def numbered(value_A: NDArray) -> tuple[Ids, int]:
-    """Values numbered from 0, and how many numbers there are."""
+    """Integer codes of values, and the number of distinct values."""
     distinct, code_A = np.unique(value_A, return_inverse=True)
     return code_A.astype(np.int64), len(distinct)
 
 
 def combined(codes: list[tuple[Ids, int]]) -> tuple[Ids, int]:
-    """One number per combination of values, and a bound on them; renumbered before it outgrows int64."""
+    """One key per combination of values, and an upper bound; keys are renumbered before int64 overflows."""
     key_A, size = codes[0]
     for code_A, values in codes[1:]:
         if size * values >= 1 << 62:
@@ -66,18 +66,18 @@ def combined(codes: list[tuple[Ids, int]]) -> tuple[Ids, int]:
 
 
 def dense(key_N: Ids, rows: Labels, size: int) -> tuple[Floats, Floats]:
-    """Rows and clicks (or the weights of these) of each key below `size`."""
+    """Rows and clicks (or their weights) of each key below `size`."""
     counts = np.bincount(key_N * 2 + rows.label_N, rows.weight_N, minlength=2 * size)
     both = counts.reshape(size, 2).astype(np.float64)
     return both.sum(1), both[:, 1]
 
 
 def sparse(key_N: Ids, rows: Labels) -> tuple[Ids, Floats, Floats]:
-    """Distinct keys, ascending, with their rows and clicks (or the weights of these)."""
+    """Distinct keys, ascending, with their rows and clicks (or their weights)."""
     if rows.weight_N is not None:
         distinct, place_N = np.unique(key_N, return_inverse=True)
         return distinct, *dense(place_N, rows, len(distinct))
-    packed = np.sort(key_N * 2 + rows.label_N)  # the label rides along in the lowest bit: one sort, no places
+    packed = np.sort(key_N * 2 + rows.label_N)  # the label is the lowest bit, so one sort is enough
     starts = np.flatnonzero(np.concatenate([[True], packed[1:] >> 1 != packed[:-1] >> 1]))
     seen = np.diff(np.append(starts, len(packed))).astype(np.float64)
     return packed[starts] >> 1, seen, np.add.reduceat(packed & 1, starts).astype(np.float64)

@@ -1,4 +1,4 @@
-"""How much a combination of fields says about the label.
+"""Mutual information of combinations of fields with the label.
 
 N rows, F fields.
 """
@@ -22,17 +22,17 @@ def mutual_information(
 ) -> Floats:
     """Mutual information of the joint value of each tuple of fields with the label, in nats.
 
-    It is that of the observed frequencies, which is too high where values are many: a value seen once
-    "explains" its row. `corrected` takes away what the same rows give with shuffled labels (and may fall
-    below 0). Row weights count as that many rows; at most `max_rows` random rows are used.
+    The plug-in estimate is biased upwards for fields with many values: a value that occurs once "explains"
+    its row. `corrected` subtracts the estimate with shuffled labels (the result can be negative). Row weights
+    count as that many rows; at most `max_rows` random rows are used.
 
     Source: OptInter, Eq. 21.
 
     Returns:
-        One figure per tuple of field positions.
+        One value per tuple of field indices.
 
     Raises:
-        EvaluationError: rows that lack a label.
+        EvaluationError: only one label occurs.
     """
     ids_NF, rows = combination_counts.sample(ids_NF, label_N, weight_N, max_rows)
     rows.require_both("training")

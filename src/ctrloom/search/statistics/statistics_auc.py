@@ -1,4 +1,4 @@
-"""How well a combination of fields predicts by itself: clicks counted in training, scored on validation.
+"""Statistics-AUC: how well the click rates of a combination of fields predict on their own.
 
 N training rows, M validation rows, F fields.
 """
@@ -10,7 +10,7 @@ from ctrloom.metrics.measure import Floats, grouped_auc
 from ctrloom.search.statistics import combination_counts
 from ctrloom.search.statistics.combination_counts import Ids, Labels
 
-PRIOR_ROWS = 10.0  # weight of the overall label rate against the rows that show a combination
+PRIOR_ROWS = 10.0  # pseudo-count of the overall label rate
 
 
 def statistics_auc(
@@ -23,19 +23,19 @@ def statistics_auc(
     train_weight_N: NDArray | None = None,
     valid_weight_M: NDArray | None = None,
 ) -> Floats:
-    """AUC on validation rows of the label rate that each combination of values has in training rows.
+    """AUC on validation rows of the label rate of each combination of values in the training rows.
 
-    Label rates are drawn towards the overall one; a combination not seen in training has the overall one.
-    Row weights count as that many rows.
-    Of either split at most `max_rows` random rows are used. Ids may be local to a field or have offsets.
+    Label rates are smoothed towards the overall rate, which is also that of unseen combinations. Row weights
+    count as that many rows; at most `max_rows` random rows of each split are used. Ids may be local to a
+    field or have offsets.
 
     Source: AutoFIS, section 4.6 and Figure 3.
 
     Returns:
-        One AUC per tuple of field positions.
+        One AUC per tuple of field indices.
 
     Raises:
-        EvaluationError: a split that lacks a label.
+        EvaluationError: only one label occurs in a split.
     """
     train_ids_NF, train = combination_counts.sample(train_ids_NF, train_label_N, train_weight_N, max_rows)
     valid_ids_MF, valid = combination_counts.sample(valid_ids_MF, valid_label_M, valid_weight_M, max_rows)
