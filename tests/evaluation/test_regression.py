@@ -50,7 +50,7 @@ def test_worse_than_the_tolerance_fails(change, failed):
         ({"data_fingerprint": "other"}, "fingerprint differs"),
         ({"rows": 1}, "instead of 1"),
         ({"seeds": (7,)}, r"instead of \[7\]"),
-        ({"models": {**BASELINE.models, "gone": BASELINE.models[NAME]}}, "gone is not trained any more"),
+        ({"models": {**BASELINE.models, "gone": BASELINE.models[NAME]}}, "gone is no longer trained"),
     ],
 )
 def test_what_cannot_be_compared_fails(change, told):

@@ -111,4 +111,4 @@ def test_markdown_summary_matches_the_page(frappe: tuple[Results, SearchTrace]) 
         found.true_positive + found.false_positive + found.true_negative + found.false_negative
         == (results.data.rows["test"])
     )
-    assert f"of {format.count(found.true_positive + found.false_negative)} clicks" in text
+    assert f"of {format.count(found.true_positive + found.false_negative)}.\n" in text

@@ -167,7 +167,7 @@ def without_clock(metrics: bytes) -> list[Any]:
 
 def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Path) -> None:
     some = [done / "jobs" / "lr" / "seed-3"]
-    with pytest.raises(StorageError, match="entry 'lr', seed 5: this job is not done"):
+    with pytest.raises(StorageError, match="entry 'lr', seed 5: this job has not finished"):
         tabulate(manifest(done), config, some, tmp_path / "out")
 
 
@@ -232,7 +232,5 @@ def test_a_control_that_the_search_does_not_have_is_named(
 ) -> None:
     found = config.entries[3].model_copy(update={"controls": ("rnadom",), "name": "typo"})
     entries = (*config.entries, found)
-    with pytest.raises(
-        ValueError, match=r"typo, seed .: controls: 'rnadom' is not among those of this search"
-    ):
+    with pytest.raises(ValueError, match=r"typo, seed .: controls: 'rnadom' is not a control of this search"):
         run_comparison(config.model_copy(update={"entries": entries}), done, workers=1)
