@@ -31,11 +31,11 @@ TILES = {"F": 39, "D": 20, "C": 2, "W": 32}
 SLOTS = {"F": 26, "D": 10, "BLOCK": 1024, "ROWS": 32}
 EMB = {"F": 39, "D": 20, "G": 64, "W": 32}
 for kernel, constants in (
-    (rows._gather, {"D": 20, "L": 51, "BLOCK": 1024}),
-    (rows._begin, {"LOG1": math.log(0.9), "LOG2": math.log(0.999)}),
-    (rows._within, ROWS),
-    (rows._within, ROWS | {"ADAGRAD": True, "CLIP": False}),
-    (rows._across, ROWS | {"K": 32}),
+    (embedding._gather, {"D": 20, "L": 51, "BLOCK": 1024}),
+    (embedding._begin, {"LOG1": math.log(0.9), "LOG2": math.log(0.999)}),
+    (embedding._within, ROWS),
+    (embedding._within, ROWS | {"ADAGRAD": True, "CLIP": False}),
+    (embedding._across, ROWS | {"K": 32}),
     (keys._cross_rows, {"P": 325, "ODD1": -7, "ODD2": -(2**62) - 1, "BITS": 25, "BLOCK": 256}),
     (gates._gate_sums, {"ROWS": 128, "TILE_B": 16, "TILE_P": 128}),
     (gates._gate_gradient, {"TILE_B": 16, "TILE_P": 128}),

@@ -87,8 +87,8 @@ def test_missing_pyspark_is_an_error_with_a_hint(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "pyspark", None)
     assert run(monkeypatch, tmp_path) == 2
     assert (
-        "engine: spark needs PySpark: pip install 'ctrloom[spark]', or use the engine duckdb"
-        in capsys.readouterr().err
+        "engine: spark needs PySpark: pip install '.[spark]' in a checkout of ctrloom, or '<wheel>[spark]', "
+        "or use the engine duckdb" in capsys.readouterr().err
     )
     assert not list(tmp_path.glob("store/*"))
 

@@ -76,7 +76,7 @@ def test_a_library_that_is_missing_is_named(library: str, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, library, None)
     scheme = "gs" if library.startswith("google") else "s3"
     clients.client_of.cache_clear()
-    with pytest.raises(StorageError, match=rf"pip install 'ctrloom\[{'gcs' if scheme == 'gs' else 's3'}\]'"):
+    with pytest.raises(StorageError, match=rf"pip install '\.\[{'gcs' if scheme == 'gs' else 's3'}\]'"):
         storage.exists(storage.place(f"{scheme}://loom/x"))
 
 

@@ -152,7 +152,7 @@ def test_single_process_commands_are_refused_under_torchrun(monkeypatch: pytest.
     for command in ("evaluate", "run", "gate", "registry"):
         result = CliRunner().invoke(app, [command])
         assert isinstance(result.exception, ConfigError)
-        assert f"{command} is for one process, and torchrun started 2" in str(result.exception)
+        assert f"{command} runs in one process, but torchrun started 2" in str(result.exception)
 
 
 @pytest.mark.parametrize("count", ["two", "0", "-1"])

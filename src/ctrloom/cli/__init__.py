@@ -11,21 +11,21 @@ import yaml
 from rich.console import Console
 
 from ctrloom.cli import cluster, doctor, registry, retraining
-from ctrloom.cli.options import Engine, Settings, Store, pairs
+from ctrloom.cli.options import DATA, PIPELINES, REGISTRY, STAGES, Engine, Settings, Store, pairs
 from ctrloom.config import AIMConfig, RunConfig
 from ctrloom.config.base import ConfigError
+from ctrloom.config.environment import positive_int
 from ctrloom.config.files import load_compare_config, load_run_config
 from ctrloom.progress import follows
 
 app = typer.Typer(
     help="Find the feature interactions that a CTR model needs, and prove that they help.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Public data sets.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-app.add_typer(registry.app, name="registry")
+app.add_typer(data_app, name="data", rich_help_panel=DATA)
+app.add_typer(registry.app, name="registry", rich_help_panel=REGISTRY)
 app.add_typer(cluster.app)
 app.add_typer(doctor.app)
 app.add_typer(retraining.app)
@@ -49,9 +49,20 @@ BY_SEVERAL = (
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ctrloom {version('ctrloom')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _refuse_several(context: typer.Context) -> None:
-    command, processes = context.invoked_subcommand, int(os.environ.get("WORLD_SIZE", "1"))
+def _before_a_command(
+    context: typer.Context,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    command, processes = context.invoked_subcommand, positive_int("WORLD_SIZE")
     if processes > 1 and command not in BY_SEVERAL:
         raise ConfigError(
             f"{command} runs in one process, but torchrun started {processes}: start it without torchrun; "
@@ -69,7 +80,7 @@ def _aim(config: RunConfig) -> AIMConfig:
     return config.search
 
 
-@app.command()
+@app.command(rich_help_panel=PIPELINES)
 def run(
     config: Config,
     output: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
@@ -125,7 +136,7 @@ def run(
     summarise(output, planted(loaded.evaluation), loaded.expected, Console())
 
 
-@app.command()
+@app.command(rich_help_panel=PIPELINES)
 def compare(
     config: Annotated[Path, typer.Argument(help="Comparison (YAML).", show_default=False)],
     output: Annotated[
@@ -156,7 +167,7 @@ def compare(
     console.print(f"Table: {output / 'comparison' / 'comparison.html'}", soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def ingest(
     config: Config, store: Store = "data/store", engine: Engine = None, settings: Settings = None
 ) -> None:
@@ -167,7 +178,7 @@ def ingest(
     print(stages.ingest(loaded.data, store, loaded))
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def vocabulary(
     config: Config,
     ingested: Annotated[
@@ -193,7 +204,7 @@ def vocabulary(
     print(manifest)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def search(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
     """Search feature interactions; writes architecture.json, search.json and the control selections."""
     from ctrloom import stages
@@ -205,7 +216,7 @@ def search(config: Config, dataset: Manifest, output: Output, settings: Settings
     print(output / "architecture.json")
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def search_interactions(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
     """Search interactions and their functions (AIM's first stage); writes the same files as search."""
     from ctrloom import stages
@@ -215,7 +226,7 @@ def search_interactions(config: Config, dataset: Manifest, output: Output, setti
     print(output / "architecture.json")
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def search_embeddings(
     config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
 ) -> None:
@@ -227,7 +238,7 @@ def search_embeddings(
     print(output / "architecture.json")
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def retrain(
     config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
 ) -> None:
@@ -239,7 +250,7 @@ def retrain(
     print(output)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def transfer(
     config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
 ) -> None:
@@ -252,7 +263,7 @@ def transfer(
     print(output)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def baselines(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
     """Train models that use all pairs of fields, or none; writes runs/."""
     from ctrloom import stages
@@ -262,7 +273,7 @@ def baselines(config: Config, dataset: Manifest, output: Output, settings: Setti
     print(output)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def evaluate(
     config: Config,
     dataset: Manifest,
@@ -282,7 +293,7 @@ def evaluate(
     print(output / "report.html")
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def predict(
     bundle: Annotated[
         str, typer.Option(help="Folder, gs:// or s3:// of a trained model.", show_default=False)
@@ -303,7 +314,7 @@ def predict(
     print(f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}")
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def synth(
     output: Annotated[Path, typer.Option(help="Folder for clicks.csv and truth.json.")] = Path("data/demo"),
     settings: Annotated[
@@ -337,6 +348,7 @@ def data_get(
 def main() -> None:
     """Entry point: an error that users can fix is one message and exit status 2.
 
+    CTRLOOM_DEBUG=1 keeps the traceback.
     With several processes, only rank 0 prints it, or the rank whose error has its number as a note.
     """
     if follows():
@@ -344,6 +356,8 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, yaml.YAMLError) as error:
+        if os.environ.get("CTRLOOM_DEBUG") == "1":
+            raise
         notes = getattr(error, "__notes__", [])
         if notes or not follows():
             print(f"ctrloom: {error}", *(f"({note})" for note in notes), file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctrloom.cli.options import Settings, pairs
+from ctrloom.cli.options import CLUSTER, Settings, pairs
 from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
 from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.config.files import (
@@ -55,7 +55,7 @@ Cached = Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs
 Timeout = Annotated[float, typer.Option(min=1, help="Maximum seconds to wait.")]
 
 
-@app.command()
+@app.command(rich_help_panel=CLUSTER)
 def submit(
     config: Config,
     cluster: Where = None,
@@ -84,7 +84,7 @@ def submit(
         _await(there, started, timeout)
 
 
-@app.command()
+@app.command(rich_help_panel=CLUSTER)
 def schedule(
     config: Config,
     cron: Annotated[
@@ -121,7 +121,7 @@ def schedule(
     print(f"{called}: {'scheduled' if changed else 'already scheduled'}, '{fields}'", file=sys.stderr)
 
 
-@app.command("wait")
+@app.command("wait", rich_help_panel=CLUSTER)
 def wait_for(
     run: Annotated[str, typer.Argument(help="Id of a run, as submit prints it.", show_default=False)],
     cluster: Where = None,

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ctrloom.cli.options import PIPELINES
 from ctrloom.config.files import load_cluster_config
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=PIPELINES)
 def doctor(
     store: Annotated[
         str | None,

@@ -4,6 +4,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from ctrloom.config.base import ConfigError
+
+# Groups of commands in `ctrloom --help`.
+PIPELINES, STAGES, DATA = "Pipelines", "Stages, one at a time", "Data"
+RETRAINING, CLUSTER, REGISTRY = "Retraining", "Kubeflow Pipelines", "Registry"
+
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as search.epochs=3; repeatable."),
@@ -21,6 +27,13 @@ Engine = Annotated[
 
 
 def pairs(settings: list[str] | None, engine: str | None = None) -> list[tuple[str, str]]:
-    """Key and value of each `--set KEY=VALUE`, and of `--engine`."""
+    """Key and value of each `--set KEY=VALUE`, and of `--engine`.
+
+    Raises:
+        ConfigError: one has no value.
+    """
     given = [*(settings or []), *([f"engine={engine}"] if engine else [])]
+    for setting in given:
+        if "=" not in setting:
+            raise ConfigError(f"--set {setting}: write KEY=VALUE, such as search.epochs=3")
     return [(key, value) for key, _, value in (setting.partition("=") for setting in given)]

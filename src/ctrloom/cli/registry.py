@@ -1,12 +1,13 @@
 """`ctrloom registry`: versions of models, and which of them is the champion."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ctrloom.serving.registry import Registry, RegistryError
+if TYPE_CHECKING:
+    from ctrloom.serving.registry import Registry
 
 app = typer.Typer(help="Versions of trained models, and which one is the champion.", no_args_is_help=True)
 
@@ -17,7 +18,7 @@ Name = Annotated[str, typer.Argument(help="Version.", show_default=False)]
 @app.command("list")
 def list_(url: Url) -> None:
     """List the versions, the newest last; the champion is marked."""
-    registry = Registry(url)
+    registry = _registry(url)
     champion = registry.record()
     table = Table("version", "created (UTC)", "files", "MB", "", box=None)
     for each in registry.versions():
@@ -33,14 +34,14 @@ def show(
     url: Url, version: Annotated[str | None, typer.Argument(help="Version; the champion by default.")] = None
 ) -> None:
     """Print a version as JSON: its files, metrics and provenance."""
-    registry = Registry(url)
+    registry = _registry(url)
     print(registry.version(version or _champion(registry)[0]).model_dump_json(indent=1))
 
 
 @app.command()
 def promote(url: Url, version: Name) -> None:
     """Make a version the champion."""
-    registry = Registry(url)
+    registry = _registry(url)
     champion = registry.champion()
     registry.promote(version, champion and champion[1])
     print(f"{version} is the champion (previous: {champion[0] if champion else 'none'})")
@@ -52,7 +53,9 @@ def rollback(
     version: Annotated[str | None, typer.Argument(help="Version; the previous champion by default.")] = None,
 ) -> None:
     """Make an older version the champion again."""
-    registry = Registry(url)
+    from ctrloom.serving.registry import RegistryError
+
+    registry = _registry(url)
     champion, generation = _champion(registry)
     record = registry.record()
     to = version or (record.previous if record else None)
@@ -62,7 +65,15 @@ def rollback(
     print(f"{to} is the champion (previous: {champion})")
 
 
-def _champion(registry: Registry) -> tuple[str, str]:
+def _registry(url: str) -> "Registry":
+    from ctrloom.serving.registry import Registry
+
+    return Registry(url)
+
+
+def _champion(registry: "Registry") -> tuple[str, str]:
+    from ctrloom.serving.registry import RegistryError
+
     if found := registry.champion():
         return found
     raise RegistryError(f"{registry.base}: has no champion yet; promote a version")

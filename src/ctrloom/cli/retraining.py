@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ctrloom.cli.options import Engine, Settings, Store, pairs
+from ctrloom.cli.options import PIPELINES, RETRAINING, Engine, Settings, Store, pairs
 from ctrloom.config.files import load_compare_config, load_retraining_config
 
 app = typer.Typer()
@@ -20,7 +20,7 @@ Dataset = Annotated[str, typer.Option("--dataset", help="Manifest that grow wrot
 Registry = Annotated[str, typer.Option(help="Registry: a folder, gs://... or s3://...", show_default=False)]
 
 
-@app.command()
+@app.command(rich_help_panel=RETRAINING)
 def scheduled_retrain(
     config: Config,
     until: Until = "yesterday",
@@ -40,7 +40,7 @@ def scheduled_retrain(
     print(f"Report: {folder / 'report.html'}")
 
 
-@app.command()
+@app.command(rich_help_panel=RETRAINING)
 def ingest_window(
     config: Config,
     until: Until = "yesterday",
@@ -56,7 +56,7 @@ def ingest_window(
     print(stages.ingest(windowed(loaded.data, last_day(until), loaded.days), storage.place(store), loaded))
 
 
-@app.command()
+@app.command(rich_help_panel=RETRAINING)
 def champion(registry: Registry, output: Output) -> None:
     """Fetch the champion's bundle and the record of its promotion."""
     from ctrloom import stages
@@ -64,7 +64,7 @@ def champion(registry: Registry, output: Output) -> None:
     print(stages.champion(registry, output).name)
 
 
-@app.command()
+@app.command(rich_help_panel=RETRAINING)
 def grow(
     config: Config,
     ingested: Ingested,
@@ -80,7 +80,7 @@ def grow(
     print(stages.grow(ingested, champion / "bundle", loaded.growth, storage.place(store), loaded))
 
 
-@app.command()
+@app.command(rich_help_panel=RETRAINING)
 def drift(
     config: Config, dataset: Dataset, champion: Champion, output: Output, settings: Settings = None
 ) -> None:
@@ -92,7 +92,7 @@ def drift(
     print("\n".join(found.alarms) or "No threshold is exceeded.")
 
 
-@app.command()
+@app.command(rich_help_panel=RETRAINING)
 def refresh(
     config: Config, dataset: Dataset, champion: Champion, output: Output, settings: Settings = None
 ) -> None:
@@ -104,7 +104,7 @@ def refresh(
     print(output / "bundle")
 
 
-@app.command()
+@app.command(rich_help_panel=RETRAINING)
 def gate(
     config: Config,
     ingested: Ingested,
@@ -124,7 +124,7 @@ def gate(
     raise typer.Exit(0 if verdict.promote else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=RETRAINING)
 def promote(
     registry: Registry,
     bundle: Annotated[Path, typer.Option(help="Folder of a trained model.", show_default=False)],
@@ -138,7 +138,7 @@ def promote(
     print(stages.promote(registry, bundle, verdict))
 
 
-@app.command()
+@app.command(rich_help_panel=RETRAINING)
 def report(
     drift: Annotated[Path, typer.Option(help="Folder that drift wrote.", show_default=False)],
     verdict: Annotated[Path, typer.Option(help="Folder that gate wrote.", show_default=False)],
@@ -152,7 +152,7 @@ def report(
     print(output / "report.html")
 
 
-@app.command()
+@app.command(rich_help_panel=PIPELINES)
 def regression(
     config: Annotated[Path, typer.Argument(help="Comparison (YAML).", show_default=False)],
     baseline: Annotated[Path, typer.Option(help="Stored figures (JSON).", show_default=False)],

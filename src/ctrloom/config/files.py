@@ -116,7 +116,10 @@ def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:
         raw = raw.setdefault(key, {})
         if not isinstance(raw, dict):
             raise ConfigError(f"--set {'.'.join(keys)}: {key!r} is not a section")
-    raw[keys[-1]] = yaml.safe_load(value)
+    try:
+        raw[keys[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {'.'.join(keys)}: {value!r} is not YAML") from None
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:

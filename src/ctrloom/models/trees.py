@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ctrloom.architecture import Architecture
 from ctrloom.config import GBDTSettings
 from ctrloom.config.base import ConfigError
+from ctrloom.config.extras import install
 from ctrloom.models.shallow import LR
 from ctrloom.schema import MISSING_ID, Field, Schema
 
@@ -27,7 +28,7 @@ def lightgbm() -> Any:
     try:
         import lightgbm
     except (ImportError, OSError) as error:
-        message = f"gbdt and gbdtlr need LightGBM ({error}); install it with: pip install 'ctrloom[trees]'"
+        message = f"gbdt and gbdtlr need LightGBM ({error}); install it with {install('trees')}"
         raise ConfigError(message) from None
     return lightgbm
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ctrloom.config import ClusterConfig
+from ctrloom.config.extras import install
 
 POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # projected with KFP as audience
@@ -42,7 +43,7 @@ class Endpoint:
         try:
             import kfp_server_api
         except ImportError:
-            raise ClusterError("clusters need KFP: pip install 'ctrloom[pipelines]'") from None
+            raise ClusterError(f"clusters need KFP: {install('pipelines')}") from None
 
         self.address = (config.endpoint or _inside()).rstrip("/")
         settings = kfp_server_api.Configuration(host=self.address)

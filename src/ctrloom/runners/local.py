@@ -14,6 +14,7 @@ from typing import TextIO
 
 from ctrloom import storage
 from ctrloom.config import CompareConfig, Files, Hyperparameters, RunConfig
+from ctrloom.config.extras import install
 from ctrloom.data.sources.files import is_stored
 from ctrloom.progress import MARK
 from ctrloom.runners import compiled, resume
@@ -117,7 +118,7 @@ def run_pipeline(
     try:
         from kfp import components, local
     except ImportError:
-        raise RunError("running the pipeline needs KFP: pip install 'ctrloom[pipelines]'") from None
+        raise RunError(f"running the pipeline needs KFP: {install('pipelines')}") from None
 
     steps = output / STEPS
     store = str(parameters["store"])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctrloom.config.extras import install
 from ctrloom.storage import remote
 from ctrloom.storage.errors import ConflictError, StorageError, explained, status
 from ctrloom.storage.location import Location
@@ -29,7 +30,7 @@ class GoogleStorage:
             from google.cloud.storage.retry import DEFAULT_RETRY
             from google_crc32c import Checksum
         except ImportError:
-            raise StorageError("gs:// needs the client library: pip install 'ctrloom[gcs]'") from None
+            raise StorageError(f"gs:// needs the client library: {install('gcs')}") from None
         # Otherwise the client fetches bucket metadata for traces in a thread of its own, which needs an extra
         # permission and keeps retrying if the store is unreachable.
         os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")

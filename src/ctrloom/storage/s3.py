@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ctrloom.config.extras import install
 from ctrloom.storage import remote
 from ctrloom.storage.errors import ConflictError, StorageError, status
 from ctrloom.storage.local import sha256
@@ -27,7 +28,7 @@ class S3:
             from boto3.s3.transfer import TransferConfig
             from botocore.config import Config
         except ImportError:
-            raise StorageError("s3:// needs the client library: pip install 'ctrloom[s3]'") from None
+            raise StorageError(f"s3:// needs the client library: {install('s3')}") from None
         config = Config(retries={"mode": "standard", "total_max_attempts": TRIES})
         self.client = boto3.client("s3", config=config)
         self.transfer = TransferConfig(

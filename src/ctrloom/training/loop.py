@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ctrloom import distributed
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters
+from ctrloom.config.environment import device_name
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.metrics.measure import auc, row_logloss
 from ctrloom.nn.cross_features import CrossEmbedding
@@ -35,9 +36,10 @@ def pick_device(name: str) -> torch.device:
     Also disables TF32 in cuDNN convolutions, which PyTorch enables by default.
 
     Raises:
+        ConfigError: CTRLOOM_DEVICE is not a device.
         ValueError: `cuda` was requested, but no GPU is available.
     """
-    name = os.environ.get("CTRLOOM_DEVICE", name) if name == "auto" else name
+    name = device_name() if name == "auto" else name
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda was requested, but torch sees no GPU; use device: cpu or auto")
     torch.backends.cudnn.allow_tf32 = False

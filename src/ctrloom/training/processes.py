@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from ctrloom import distributed
+from ctrloom.config.environment import device_name, positive_int
 
 PROCESSES = "CTRLOOM_PROCESSES"  # number of processes to launch when not running under torchrun
 FAILED = "ctrloom/failed"  # store key: rank of the first process that failed
@@ -38,10 +39,10 @@ def by_several(stage: Callable[Given, Result]) -> Callable[Given, Result]:
     def shared(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         if not distributed.is_single_process():  # nested in a stage that is already distributed
             return stage(*args, **kwargs)
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if positive_int("WORLD_SIZE") > 1:
             with _joined():
                 return stage(*args, **kwargs)
-        if (count := _wanted()) > 1:
+        if (count := positive_int(PROCESSES)) > 1:
             result: Result = _started(shared, count, args, kwargs)
             return result
         return stage(*args, **kwargs)
@@ -51,19 +52,12 @@ def by_several(stage: Callable[Given, Result]) -> Callable[Given, Result]:
 
 def refuse_several(what: str) -> None:
     """Raise ValueError if there are several processes."""
-    _, count = distributed.rank_and_world_size()
-    if count > 1:
+    if not distributed.is_single_process():
+        _, count = distributed.rank_and_world_size()
         raise ValueError(
             f"{what} in one process only, but there are {count}: "
             f"run it without torchrun and unset {PROCESSES}"
         )
-
-
-def _wanted() -> int:
-    text = os.environ.get(PROCESSES, "1")
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{PROCESSES}: must be a positive number of processes, got {text!r}")
-    return int(text)
 
 
 @contextmanager
@@ -103,7 +97,7 @@ def _backend() -> str:
     Raises:
         ValueError: fewer GPUs than processes.
     """
-    if os.environ.get("CTRLOOM_DEVICE") == "cpu" or not torch.cuda.is_available():
+    if device_name() == "cpu" or not torch.cuda.is_available():
         return "gloo"
     place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if place >= there:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from ibis.expr.types import Table
 
 from ctrloom.config.base import ConfigError
+from ctrloom.config.extras import install
 from ctrloom.data.engines import spark_worker
 from ctrloom.data.engines.engine import Kept
 from ctrloom.data.errors import DataError
@@ -113,7 +114,7 @@ def _session(options: dict[str, str]) -> Any:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError:
-        raise ConfigError(f"engine: spark needs PySpark: pip install 'ctrloom[spark]', {OTHERWISE}") from None
+        raise ConfigError(f"engine: spark needs PySpark: {install('spark')}, {OTHERWISE}") from None
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # set by spark-submit
     if not submitted and not _java():
         raise ConfigError(
