@@ -113,7 +113,8 @@ def test_verdict_round_trips_through_json_and_renders_as_markdown():
     assert text.startswith("## Gate: stop")
     for check in verdict.checks:
         assert f"| {check.name} |" in text
-        assert f"{check.value:.5f}" in text
+        shown = f"{check.value:,.0f}" if check.name == "evidence" else f"{check.value:.5f}"
+        assert f"| {shown} | {check.bounds} |" in text
     assert text.count("**failed**") == len(verdict.failed) == 2
 
 

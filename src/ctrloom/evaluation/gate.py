@@ -23,6 +23,11 @@ class Check(StrictModel):
     passed: bool
 
     @property
+    def shown(self) -> str:
+        """The value: rows without decimals, everything else with five."""
+        return f"{self.value:,.0f}" if self.name == "evidence" else f"{self.value:.5f}"
+
+    @property
     def bounds(self) -> str:
         """`at least 0.9, at most 1.1`."""
         ends = (("above" if self.strict else "at least", self.low), ("at most", self.high))

@@ -18,8 +18,7 @@ def gate_markdown(verdict: Verdict) -> str:
         "",
     ]
     checks = [
-        (("passed" if c.passed else "**failed**"), c.name, c.what, f"{c.value:.5f}", c.bounds)
-        for c in verdict.checks
+        (("passed" if c.passed else "**failed**"), c.name, c.what, c.shown, c.bounds) for c in verdict.checks
     ]
     models: list[tuple[str, Contestant]] = [("challenger", challenger)]
     models += [(f"champion {champion.version or ''}".strip(), champion)] if champion else []
