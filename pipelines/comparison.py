@@ -6,9 +6,7 @@ from kfp import dsl
 
 from components.compare_job.component import compare_job
 from components.compare_table.component import compare_table
-from components.ingest.component import ingest
-from components.vocabulary.component import vocabulary as fit_vocabulary
-from pipelines.preflight import preflight
+from pipelines.encoding import encoded
 
 
 def compared(
@@ -23,11 +21,7 @@ def compared(
     spark: dict,  # type: ignore[type-arg]
 ) -> dsl.PipelineTask:
     """Train every entry and seed in a separate step; returns the step that writes the table."""
-    counting = {"engine": engine, "spark": spark}
-    clean = ingest(data=data, store=store, revision=revision, **counting).after(preflight(store))
-    ingested = clean.outputs["ingested"]
-    encoded = fit_vocabulary(ingested=ingested, store=store, vocabulary=vocabulary, **counting)
-    dataset = encoded.outputs["dataset"]
+    dataset = encoded(data, store, vocabulary, revision, engine, spark)
     with dsl.ParallelFor(jobs) as job:
         done = compare_job(dataset=dataset, job=job, models=models)
     return compare_table(dataset=dataset, jobs=dsl.Collected(done.outputs["done"]), comparison=comparison)

@@ -15,15 +15,13 @@ from components.aim_search_interactions.component import aim_search_interactions
 from components.baselines.component import baselines as train_baselines
 from components.bundle.component import bundle
 from components.evaluate.component import evaluate
-from components.ingest.component import ingest
 from components.retrain.component import retrain
 from components.search_autofis.component import search_autofis
 from components.search_autopi.component import search_autopi
 from components.search_optinter.component import search_optinter
 from components.select_interactions.component import select_interactions
 from components.transfer.component import transfer as transfer_to
-from components.vocabulary.component import vocabulary as fit_vocabulary
-from pipelines.preflight import preflight
+from pipelines.encoding import encoded
 
 
 def search_and_retrain(
@@ -69,11 +67,7 @@ def search_and_retrain(
             spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
             transfer: Models to transfer the found interactions to, such as ipnn, deepfm.
         """
-        counting = {"engine": engine, "spark": spark}
-        clean = ingest(data=data, store=store, revision=revision, **counting).after(preflight(store))
-        ingested = clean.outputs["ingested"]
-        encoded = fit_vocabulary(ingested=ingested, store=store, vocabulary=vocabulary, **counting)
-        dataset = encoded.outputs["dataset"]
+        dataset = encoded(data, store, vocabulary, revision, engine, spark)
         with dsl.ParallelFor(seeds) as seed:
             plain = train_baselines(dataset=dataset, names=baselines, models=models, seed=seed)
         found = find(dataset=dataset, config=search, models=models).outputs["search"]

@@ -1,0 +1,177 @@
+"""One command per stage of the pipeline."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctrloom.cli.options import STAGES, Engine, Settings, Store, pairs
+from ctrloom.config import AIMConfig, RunConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.config.files import load_run_config
+
+app = typer.Typer()
+Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
+Manifest = Annotated[
+    str, typer.Option("--dataset", help="Manifest of the encoded data set: path or URL.", show_default=False)
+]
+Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
+Search = Annotated[Path, typer.Option("--search", help="Folder that search wrote.", show_default=False)]
+
+
+def _load(config: Path, settings: list[str] | None, engine: str | None = None) -> RunConfig:
+    return load_run_config(config, pairs(settings, engine))
+
+
+def _aim(config: RunConfig) -> AIMConfig:
+    if not isinstance(config.search, AIMConfig):
+        raise ConfigError(f"search.method: only aim has separate search stages, not {config.search.method!r}")
+    return config.search
+
+
+@app.command(rich_help_panel=STAGES)
+def ingest(
+    config: Config, store: Store = "data/store", engine: Engine = None, settings: Settings = None
+) -> None:
+    """Read raw files into clean, typed, split Parquet; prints the path of the manifest."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings, engine)
+    print(stages.ingest(loaded.data, store, loaded))
+
+
+@app.command(rich_help_panel=STAGES)
+def vocabulary(
+    config: Config,
+    ingested: Annotated[
+        str | None,
+        typer.Option(help="Manifest that ingest wrote; without it, ingest runs first.", show_default=False),
+    ] = None,
+    store: Store = "data/store",
+    engine: Engine = None,
+    settings: Settings = None,
+) -> None:
+    """Fit vocabularies on the training split and encode all splits; prints the path of the manifest."""
+    from ctrloom import stages
+    from ctrloom.data.dataset import Dataset
+    from ctrloom.data.size_check import compared
+
+    loaded = _load(config, settings, engine)
+    clean = ingested or stages.ingest(loaded.data, store, loaded)
+    manifest = stages.vocabulary(clean, loaded.vocabulary, store, loaded)
+    if loaded.expected:
+        dataset = Dataset.open(manifest)
+        sizes = [field.size for field in dataset.schema.fields]
+        print("\n".join(compared(loaded.expected, sizes, dataset.manifest.rows)), file=sys.stderr)
+    print(manifest)
+
+
+@app.command(rich_help_panel=STAGES)
+def search(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
+    """Search feature interactions; writes architecture.json, search.json and the control selections."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    found = stages.search(dataset, loaded.search, loaded.models, output)
+    for order in found.orders:
+        print(f"order {order}: kept {len(found.of_order(order))}")
+    print(output / "architecture.json")
+
+
+@app.command(rich_help_panel=STAGES)
+def search_interactions(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
+    """Search interactions and their functions (AIM's first stage); writes the same files as search."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    stages.aim_search_interactions(dataset, _aim(loaded), loaded.models, output)
+    print(output / "architecture.json")
+
+
+@app.command(rich_help_panel=STAGES)
+def search_embeddings(
+    config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
+) -> None:
+    """Search embedding sizes (AIM's second stage); writes the same files as search."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    stages.aim_search_embeddings(dataset, search, _aim(loaded), loaded.models, output)
+    print(output / "architecture.json")
+
+
+@app.command(rich_help_panel=STAGES)
+def retrain(
+    config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
+) -> None:
+    """Train the found model and its controls with every seed; writes runs/ and bundle/."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    stages.retrain(dataset, search, loaded.models, loaded.seeds, output / "runs", output / "bundle")
+    print(output)
+
+
+@app.command(rich_help_panel=STAGES)
+def transfer(
+    config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
+) -> None:
+    """Train other models over the found interactions; writes runs/ and bundles/."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    runs, bundles = output / "runs", output / "bundles"
+    stages.transfer(dataset, search, loaded.transfer, loaded.models, loaded.seeds, runs, bundles)
+    print(output)
+
+
+@app.command(rich_help_panel=STAGES)
+def baselines(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
+    """Train models that use all pairs of fields, or none; writes runs/."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    stages.baselines(dataset, loaded.baselines, loaded.models, loaded.seeds, output / "runs")
+    print(output)
+
+
+@app.command(rich_help_panel=STAGES)
+def evaluate(
+    config: Config,
+    dataset: Manifest,
+    search: Search,
+    runs: Annotated[
+        list[Path], typer.Option(help="Folder of trained models; repeatable.", show_default=False)
+    ],
+    output: Output,
+    settings: Settings = None,
+) -> None:
+    """Compare trained models on the same rows; writes metrics.json, predictions.parquet and report.html."""
+    from ctrloom import stages
+
+    loaded = _load(config, settings)
+    whole = loaded.model_dump(mode="json")
+    stages.evaluate(dataset, search, runs, loaded.seeds, loaded.evaluation, loaded.name, whole, output)
+    print(output / "report.html")
+
+
+@app.command(rich_help_panel=STAGES)
+def predict(
+    bundle: Annotated[
+        str, typer.Option(help="Folder, gs:// or s3:// of a trained model.", show_default=False)
+    ],
+    input: Annotated[
+        list[str], typer.Option(help="Raw rows: path, glob or URL; repeatable.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
+    cache: Annotated[
+        Path, typer.Option(help="Cache of bundles from an object store; changed bundles are fetched again.")
+    ] = Path("~/.cache/ctrloom"),
+) -> None:
+    """Score raw rows with a bundle."""
+    from ctrloom import storage
+    from ctrloom.serving.predict import predict as score
+
+    done = score(storage.cached(storage.place(bundle), cache.expanduser()), input, output)
+    print(f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}")
