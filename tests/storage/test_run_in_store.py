@@ -79,7 +79,7 @@ def test_a_run_with_data_in_a_bucket(gs: str, tmp_path: Path, monkeypatch: pytes
     assert (bundle / "vocabulary").is_dir()
     registry = f"{gs}/models"
     version = Registry(registry).add(bundle, {"auc": one.models[0].seeds[0].test.auc}, {"dataset": dataset})
-    assert ctrloom("registry", "promote", registry, version) == f"{version} is the champion (before: none)"
+    assert ctrloom("registry", "promote", registry, version) == f"{version} is the champion (previous: none)"
     fetched = Registry(registry).fetch(version, tmp_path / "champion")
     scored = tmp_path / "scores.parquet"
     assert "3,000 rows" in ctrloom(
