@@ -244,7 +244,7 @@ def test_run_on_a_cluster_submits_and_waits(server, folder, monkeypatch):
 
 
 KFP_LISTS_TOO = ("executor(0)", "executor", "root", "for-loop-1", "iteration-item(1)", "condition-1")
-KFP_LISTS_TOO += ("search-and-retrain-autofis-x7k2p(0)",)  # the workflow
+KFP_LISTS_TOO += ("search-and-retrain-autofis-x7k2p(0)", "compare-nfl2c")  # the workflow
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
@@ -257,12 +257,15 @@ def test_wait_fails_if_the_run_fails(state, server, folder, monkeypatch):
             {"display_name": "retrain", "state": "FAILED", "child_tasks": [{"pod_name": "x-1"}]},
             {"display_name": "retrain(0)", "state": "FAILED", "error": {"code": 2, "message": "no GPU"}},
             {"display_name": "transfer(0)", "state": "FAILED"},
+            {"display_name": "compare-table(0)", "state": "FAILED"},
+            {"display_name": "root-driver(0)", "state": "FAILED"},
             *({"display_name": name, "state": "FAILED"} for name in KFP_LISTS_TOO),
         ]
     }
     done = ctrloom("submit", "run.yaml", "--wait")
     assert done.exit_code == 1
-    assert f": {state}: retrain: no GPU; transfer: failed\n" in done.stderr
+    steps = "compare-table: failed; retrain: no GPU; root-driver: failed; transfer: failed"
+    assert f": {state}: {steps}\n" in done.stderr
     assert f"logs --selector pipeline/runid={server.all('runs')[0]['run_id']}" in done.stderr
     again = ctrloom("wait", server.all("runs")[0]["run_id"])
     assert again.exit_code == 1

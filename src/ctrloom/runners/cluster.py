@@ -16,7 +16,8 @@ from ctrloom.runners.request import Request
 
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 ATTEMPT = re.compile(r"\(\d+\)$")  # how KFP numbers the attempts of a task
-INTERNAL = re.compile(r"(root|executor|condition|for-loop|iteration)(-|$)")
+INTERNAL = re.compile(r"root|executor|(condition|for-loop|iteration)-[a-z0-9-]+")
+SUFFIX = "-[bcdfghjklmnpqrstvwxz2456789]{5}"  # what Kubernetes appends to a pipeline's name for its workflow
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,8 @@ def _failures(run: Any) -> str:
 
 
 def _is_internal(task: str) -> bool:
-    """True for what KFP lists next to the steps: pods, loops, conditions, and the workflow."""
-    workflows = tuple(f"{name.replace('_', '-')}-" for name in compiled.names())
-    return bool(INTERNAL.match(task)) or task.startswith(workflows)
+    """True for what KFP lists next to the steps and their drivers: pods, loops, conditions, the workflow."""
+    if task.endswith("-driver"):
+        return False
+    workflows = "|".join(name.replace("_", "-") for name in compiled.names())
+    return bool(INTERNAL.fullmatch(task) or re.fullmatch(f"({workflows}){SUFFIX}", task))
