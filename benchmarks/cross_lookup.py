@@ -28,9 +28,9 @@ from torch import nn
 
 from ctrloom.config import MemorizingSettings, OptInterSettings, SourceConfig
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods.optinter import Relaxed
 from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.schema import CountedKeys, Cross, CrossKeys, Field, Schema
-from ctrloom.search.optinter import Relaxed
 from ctrloom.training.loop import adam, seed_everything
 from ctrloom.training.step import loss_of, products_in
 

@@ -22,9 +22,9 @@ from machine import describe
 from ctrloom.architecture import Function
 from ctrloom.config import AIMConfig, AIMSettings, SourceConfig
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods.aim import search_interactions
+from ctrloom.methods.interface import Task
 from ctrloom.schema import Field, Schema
-from ctrloom.search.aim import search_interactions
-from ctrloom.search.interface import Task
 
 FUNCTIONS: tuple[Function, ...] = ("inner", "vector_kernel", "scalar_kernel", "outer")
 SIZES = (4, 16)  # embedding sizes; the latent vectors have 4 entries

@@ -21,8 +21,8 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.run import ingest
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
 from ctrloom.data.vocabulary.build import build_vocabulary
-from ctrloom.search.autofis import search
-from ctrloom.search.interface import Task
+from ctrloom.methods.autofis import search
+from ctrloom.methods.interface import Task
 
 SHAPES: dict[str, dict[str, Any]] = {
     "6 fields x 60 values, 3 pairs": {"fields": 6, "sizes": (60,), "pairs": 3},

@@ -17,7 +17,7 @@ from planted_recovery import prepared
 
 from ctrloom.config import Hyperparameters, search_config
 from ctrloom.data.synthetic import Planted, SynthConfig
-from ctrloom.search.interface import Task
+from ctrloom.methods.interface import Task
 from ctrloom.stages.search import METHODS, task_of
 
 SIZES = {"all of 200 values": (200,), "of 4, 8 and 300 values": (4, 8, 300)}

@@ -32,9 +32,9 @@ from ctrloom.config import AutoFISConfig, Hyperparameters, RandomSplit, Split, V
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.manifest import EncodedManifest, PartFile, write_section
 from ctrloom.data.parquet.writer import GROUP_ROWS, table_writer
+from ctrloom.methods.gates import Group, Schedule, Stage
 from ctrloom.models import build
 from ctrloom.schema import Schema
-from ctrloom.search.gates import Group, Schedule, Stage
 from ctrloom.training.loop import fit, pick_device, seed_everything
 from ctrloom.version import code_version
 

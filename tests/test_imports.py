@@ -16,7 +16,7 @@ WIRING = sorted(path for folder in ("components", "pipelines") for path in (ROOT
 BOTTOM = {"config", "storage", "progress", "version"}
 BASE = BOTTOM | {"schema", "architecture", "search_trace", "distributed"}
 TRAINING = BASE | {"kernels", "data", "nn", "optim", "models", "metrics", "training"}
-EVALUATION = TRAINING | {"search", "evaluation"}
+EVALUATION = TRAINING | {"methods", "evaluation"}
 # What each layer may import from the library. A module's layer is the longest of these prefixes of its name.
 ALLOWED: dict[str, set[str]] = {
     "": set(),  # ctrloom/__init__.py
@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": BASE | {"nn", "models"},
     "metrics": BASE | {"metrics"},
     "training": TRAINING,
-    "search": TRAINING | {"search"},
+    "methods": TRAINING | {"methods"},
     "evaluation": EVALUATION,
     "report": EVALUATION | {"report"},
     "serving": TRAINING | {"serving"},
@@ -49,10 +49,10 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"runners.containers", "runners.local", "runners.cluster"}
-# Modules of search/ that methods share.
+# Modules of methods/ that methods share.
 SHARED = {"candidate_pool", "cell_graphs", "controls", "embedding_sizes", "gates", "interface", "one_shot"}
 SHARED |= {"perturbation", "random_search", "__init__"}
-METHODS = {path.stem for path in (SOURCE / "search").glob("*.py")} - SHARED
+METHODS = {path.stem for path in (SOURCE / "methods").glob("*.py")} - SHARED
 
 
 def name_of(path: Path) -> str:
@@ -122,9 +122,9 @@ def test_library_has_no_import_cycles() -> None:
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_search_methods_do_not_import_each_other(method: str) -> None:
-    names = imported(ast.parse((SOURCE / "search" / f"{method}.py").read_text()))
+    names = imported(ast.parse((SOURCE / "methods" / f"{method}.py").read_text()))
     others = METHODS - {method}
-    assert [n for n in names if any(begins(n, f"ctrloom.search.{other}") for other in others)] == []
+    assert [n for n in names if any(begins(n, f"ctrloom.methods.{other}") for other in others)] == []
 
 
 def test_only_runners_import_kfp() -> None:

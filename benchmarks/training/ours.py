@@ -13,11 +13,11 @@ from worker import serve
 from ctrloom.architecture import Architecture
 from ctrloom.config import AutoFISConfig, Hyperparameters, OptInterConfig
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods import optinter
+from ctrloom.methods.gates import Group, Schedule, Stage
+from ctrloom.methods.interface import Task
 from ctrloom.models import build
 from ctrloom.schema import CrossKeys, Schema
-from ctrloom.search import optinter
-from ctrloom.search.gates import Group, Schedule, Stage
-from ctrloom.search.interface import Task
 from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything
 from ctrloom.training.step import Step, products_in
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
+from ctrloom.methods.statistics import combination_counts
+from ctrloom.methods.statistics.mutual_information import mutual_information
 from ctrloom.metrics.measure import EvaluationError
-from ctrloom.search.statistics import combination_counts
-from ctrloom.search.statistics.mutual_information import mutual_information
 
 TUPLES: list[tuple[int, ...]] = [(0, 1), (0, 2), (1, 2, 3), (0, 1, 2, 3)]
 

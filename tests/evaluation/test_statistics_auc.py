@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ctrloom.methods.statistics import combination_counts
+from ctrloom.methods.statistics.statistics_auc import PRIOR_ROWS, statistics_auc
 from ctrloom.metrics.measure import EvaluationError, auc
-from ctrloom.search.statistics import combination_counts
-from ctrloom.search.statistics.statistics_auc import PRIOR_ROWS, statistics_auc
 
 FIELDS = 5
 

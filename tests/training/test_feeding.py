@@ -21,8 +21,8 @@ from ctrloom.data.parquet import writer
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
 from ctrloom.data.vocabulary import encode
 from ctrloom.data.vocabulary.build import build_vocabulary
+from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
-from ctrloom.search.statistics.candidates import with_statistics
 from ctrloom.stages.evaluation import described, scored, truth_of
 from ctrloom.stages.search import METHODS, task_of
 from ctrloom.training import batch_sources, memory

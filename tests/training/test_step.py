@@ -26,12 +26,12 @@ from ctrloom.config import (
     OptInterSettings,
 )
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods import aim, autofis, autopi, gates, optinter
+from ctrloom.methods.cell_graphs import random_graph
+from ctrloom.methods.interface import Found, Task
 from ctrloom.models import MODELS, build
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.optim.rates import hold_rates
-from ctrloom.search import aim, autofis, autopi, gates, optinter
-from ctrloom.search.cell_graphs import random_graph
-from ctrloom.search.interface import Found, Task
 from ctrloom.training import loop, step
 from ctrloom.training.loop import adam, fit, seed_everything
 from ctrloom.training.runs import TREES

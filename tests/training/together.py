@@ -31,10 +31,10 @@ from ctrloom.config import (
     OptInterSettings,
 )
 from ctrloom.data.batches.batch import Batch, Part
+from ctrloom.methods import aim, autofis, autopi, optinter
+from ctrloom.methods.interface import Found, Task
 from ctrloom.models import MODELS, build
 from ctrloom.nn.cross_features import fill_crosses
-from ctrloom.search import aim, autofis, autopi, optinter
-from ctrloom.search.interface import Found, Task
 from ctrloom.training.loop import fit, seed_everything
 from ctrloom.training.processes import by_several
 from ctrloom.training.runs import TREES

@@ -6,7 +6,7 @@ from typing import Any
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.data.dataset import Dataset
-from ctrloom.search import aim
+from ctrloom.methods import aim
 from ctrloom.stages.search import read_found, task_of, write_found
 from ctrloom.storage import Place
 from ctrloom.training.processes import by_several

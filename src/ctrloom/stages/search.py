@@ -11,8 +11,8 @@ from ctrloom.config import Hyperparameters, SearchConfig
 from ctrloom.data.batches.batch import Batch
 from ctrloom.data.batches.stream import Stream
 from ctrloom.data.dataset import Dataset
-from ctrloom.search import aim, autofis, autopi, optinter, selection
-from ctrloom.search.interface import Found, Task
+from ctrloom.methods import aim, autofis, autopi, optinter, selection
+from ctrloom.methods.interface import Found, Task
 from ctrloom.search_trace import SearchTrace
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources, refuse_streaming

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from ctrloom import distributed
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods.interface import Task
+from ctrloom.methods.statistics.mutual_information import mutual_information
+from ctrloom.methods.statistics.statistics_auc import statistics_auc
 from ctrloom.schema import MISSING_ID, Field, Schema
-from ctrloom.search.interface import Task
-from ctrloom.search.statistics.mutual_information import mutual_information
-from ctrloom.search.statistics.statistics_auc import statistics_auc
 from ctrloom.search_trace import SearchTrace
 
 BUCKETS = 20  # quantile buckets of a numeric field

@@ -9,11 +9,11 @@ from small import Planting, planting, rows_of, schema_of
 
 from ctrloom.architecture import OPERATORS, Architecture, CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings, Hyperparameters
+from ctrloom.methods import autopi, one_shot
+from ctrloom.methods.cell_graphs import places, random_graph
+from ctrloom.methods.interface import Found, Task
 from ctrloom.models import build
 from ctrloom.models.autopi import AutoPI
-from ctrloom.search import autopi, one_shot
-from ctrloom.search.cell_graphs import places, random_graph
-from ctrloom.search.interface import Found, Task
 from ctrloom.training.loop import fit, seed_everything
 from ctrloom.training.short_fit import fit_briefly
 from ctrloom.training.step import loss_of

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ctrloom.architecture import OPERATORS, Edge
-from ctrloom.search.cell_graphs import random_graph, strongest
+from ctrloom.methods.cell_graphs import random_graph, strongest
 
 
 def edges_of(inputs: int, nodes: int) -> list[tuple[int, int]]:

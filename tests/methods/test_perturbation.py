@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from ctrloom.architecture import OPERATORS
+from ctrloom.methods.perturbation import most_missed
 from ctrloom.nn.cells import MixedCell
 from ctrloom.nn.operators import Shape
-from ctrloom.search.perturbation import most_missed
 
 SHAPE = Shape(fields=3, size=2, heads=1, reduction=3)
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ctrloom.architecture import Architecture, Function, Interaction, KeptPositions
 from ctrloom.config import AIMConfig, AIMSettings
+from ctrloom.methods.gates import Group, Schedule, Stage
+from ctrloom.methods.interface import Found, Task
 from ctrloom.models.aim import PositionGatedAIM
-from ctrloom.search.gates import Group, Schedule, Stage
-from ctrloom.search.interface import Found, Task
 from ctrloom.search_trace import Candidate, EmbeddingGates, SearchTrace
 from ctrloom.training.loop import pick_device, seed_everything
 

@@ -1,6 +1,6 @@
 """AIM: search of interactions, their functions and embedding sizes (AIM, sections 3.2 to 3.4).
 
-Stage 1 searches interactions and functions jointly, order by order; stage 2 (`search.embedding_sizes`)
+Stage 1 searches interactions and functions jointly, order by order; stage 2 (`embedding_sizes`)
 searches the embedding positions that they need. Both omit the MLP of the final model.
 """
 
@@ -9,13 +9,13 @@ from itertools import combinations
 
 from ctrloom.architecture import FUNCTIONS, Architecture, Interaction
 from ctrloom.config import AIMConfig, AIMSettings
+from ctrloom.methods.candidate_pool import extend
+from ctrloom.methods.controls import random_like
+from ctrloom.methods.embedding_sizes import refuse_shared, search_embeddings
+from ctrloom.methods.gates import Group, Schedule, Stage, trace_of
+from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
-from ctrloom.search.candidate_pool import extend
-from ctrloom.search.controls import random_like
-from ctrloom.search.embedding_sizes import refuse_shared, search_embeddings
-from ctrloom.search.gates import Group, Schedule, Stage, trace_of
-from ctrloom.search.interface import Found, Task
-from ctrloom.search.statistics.candidates import with_statistics
 from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import pick_device, seed_everything
 

@@ -6,9 +6,9 @@ N training rows, M validation rows, F fields.
 import numpy as np
 from numpy.typing import NDArray
 
+from ctrloom.methods.statistics import combination_counts
+from ctrloom.methods.statistics.combination_counts import Ids, Labels
 from ctrloom.metrics.measure import Floats, grouped_auc
-from ctrloom.search.statistics import combination_counts
-from ctrloom.search.statistics.combination_counts import Ids, Labels
 
 PRIOR_ROWS = 10.0  # pseudo-count of the overall label rate
 

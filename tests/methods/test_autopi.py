@@ -8,12 +8,12 @@ from small import Planting, planting, rows_of, schema_of
 from ctrloom.architecture import OPERATORS, Architecture
 from ctrloom.config import AutoPIConfig, AutoPISettings, Hyperparameters
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods import autopi
+from ctrloom.methods.autopi import temperature
+from ctrloom.methods.cell_graphs import random_graph, strongest
+from ctrloom.methods.interface import Found, Task
 from ctrloom.models import build
 from ctrloom.nn.operators import Skip
-from ctrloom.search import autopi
-from ctrloom.search.autopi import temperature
-from ctrloom.search.cell_graphs import random_graph, strongest
-from ctrloom.search.interface import Found, Task
 from ctrloom.training.loop import fit, seed_everything
 
 CONFIG = AutoPIConfig(nodes=2, epochs=4, batch_size=500, random_draws=2)

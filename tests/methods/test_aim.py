@@ -10,10 +10,10 @@ from small import Planting, planting, rows_of, schema_of
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.config.base import ConfigError
+from ctrloom.methods import aim
+from ctrloom.methods.embedding_sizes import search_embeddings, usable
+from ctrloom.methods.interface import Found, Task
 from ctrloom.models import build
-from ctrloom.search import aim
-from ctrloom.search.embedding_sizes import search_embeddings, usable
-from ctrloom.search.interface import Found, Task
 
 FUNCTIONS = ("inner", "vector_kernel", "scalar_kernel", "outer")
 SETTINGS = AIMSettings(embedding_size=6)

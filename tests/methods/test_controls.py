@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.search.controls import best_by_score, random_like
+from ctrloom.methods.controls import best_by_score, random_like
 from ctrloom.search_trace import Candidate, SearchTrace
 
 FIELDS = ("a", "b", "c", "d", "e")

@@ -10,9 +10,9 @@ from ctrloom import distributed
 from ctrloom.architecture import Architecture, CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods.cell_graphs import random_graph
+from ctrloom.methods.interface import Task
 from ctrloom.models import build
-from ctrloom.search.cell_graphs import random_graph
-from ctrloom.search.interface import Task
 from ctrloom.search_trace import SampledGraph, SearchTrace
 from ctrloom.training.history import History
 from ctrloom.training.loop import seed_everything

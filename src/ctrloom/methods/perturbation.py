@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ctrloom.architecture import OPERATORS, CellGraph, Edge, Operator
+from ctrloom.methods.cell_graphs import KEPT
 from ctrloom.nn.cells import MixedCell
 from ctrloom.progress import progress
-from ctrloom.search.cell_graphs import KEPT
 from ctrloom.search_trace import CellName
 
 

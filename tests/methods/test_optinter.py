@@ -10,11 +10,11 @@ from small import Planting, crossed, planting, rows_of, schema_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import OptInterConfig, OptInterSettings
+from ctrloom.methods import optinter
+from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.optinter import Relaxed
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import CrossKeys, Schema
-from ctrloom.search import optinter
-from ctrloom.search.interface import Found, Task
-from ctrloom.search.optinter import Relaxed
 
 SCHEMA, KEYS = crossed(
     schema_of(("categorical", 5), ("multivalued", 4, 2), ("categorical", 7), ("categorical", 3))

@@ -7,8 +7,8 @@ from small import Planting, planting, rows_of, schema_of
 
 from ctrloom.config import Hyperparameters, search_config
 from ctrloom.config.base import ConfigError
-from ctrloom.search import selection
-from ctrloom.search.interface import Found, Task
+from ctrloom.methods import selection
+from ctrloom.methods.interface import Found, Task
 from ctrloom.search_trace import SearchTrace
 
 STATISTICS = ["statistics_auc", "mutual_information"]

@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from ctrloom.search.candidate_pool import extend
+from ctrloom.methods.candidate_pool import extend
 
 FIELDS = ("z", "a", "m", "b", "k", "c", "y")  # field order is not alphabetical
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import Hyperparameters, SelectionConfig
-from ctrloom.search.controls import gate_controls
-from ctrloom.search.interface import Found, Task
-from ctrloom.search.statistics.candidates import information, statistics_aucs, with_statistics
+from ctrloom.methods.controls import gate_controls
+from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.statistics.candidates import information, statistics_aucs, with_statistics
 from ctrloom.search_trace import Candidate, SearchTrace
 
 

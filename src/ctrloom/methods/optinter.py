@@ -17,6 +17,9 @@ from ctrloom import distributed
 from ctrloom.architecture import Architecture, Function, Interaction
 from ctrloom.config import OptInterConfig, OptInterSettings
 from ctrloom.data.batches.batch import Batch, BatchSource
+from ctrloom.methods.gates import halves
+from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import MLP
@@ -24,9 +27,6 @@ from ctrloom.nn.precision import joined
 from ctrloom.nn.slots import HadamardProducts, slot_std
 from ctrloom.progress import Advance, progress
 from ctrloom.schema import Schema
-from ctrloom.search.gates import halves
-from ctrloom.search.interface import Found, Task
-from ctrloom.search.statistics.candidates import with_statistics
 from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import (
     SCORING_BATCH,

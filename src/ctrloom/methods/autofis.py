@@ -10,12 +10,12 @@ from itertools import combinations
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import AutoFISConfig, Hyperparameters
+from ctrloom.methods.candidate_pool import extend
+from ctrloom.methods.controls import gate_controls
+from ctrloom.methods.gates import Group, Schedule, Stage, batch_size, halves, trace_of
+from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
-from ctrloom.search.candidate_pool import extend
-from ctrloom.search.controls import gate_controls
-from ctrloom.search.gates import Group, Schedule, Stage, batch_size, halves, trace_of
-from ctrloom.search.interface import Found, Task
-from ctrloom.search.statistics.candidates import with_statistics
 from ctrloom.training.loop import pick_device, seed_everything
 from ctrloom.training.memory import memory_of
 

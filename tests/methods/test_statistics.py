@@ -3,7 +3,7 @@ import torch
 from small import schema_of
 
 from ctrloom.data.batches.batch import Batch
-from ctrloom.search.statistics.candidates import field_codes
+from ctrloom.methods.statistics.candidates import field_codes
 
 SCHEMA = schema_of(("categorical", 5), ("multivalued", 6, 2), ("numeric", 2))
 OFFSETS = np.array([SCHEMA.offsets[i] for i in SCHEMA.field_of_column])

@@ -16,11 +16,11 @@ import torch
 from ctrloom.architecture import CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods.cell_graphs import drawn_graph, places
+from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.random_search import architecture, best_of, mean_loss, random_controls, trace_of, trials
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
 from ctrloom.nn.cells import SharedCell
-from ctrloom.search.cell_graphs import drawn_graph, places
-from ctrloom.search.interface import Found, Task
-from ctrloom.search.random_search import architecture, best_of, mean_loss, random_controls, trace_of, trials
 from ctrloom.search_trace import CellName, OperatorStrength
 from ctrloom.training.loop import pick_device, seed_everything, steps_in_pass
 from ctrloom.training.short_fit import falling, fit_briefly

@@ -17,15 +17,15 @@ from ctrloom import distributed
 from ctrloom.architecture import OPERATORS, CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods import one_shot
+from ctrloom.methods.cell_graphs import places, random_graph, strongest
+from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.perturbation import most_missed
+from ctrloom.methods.random_search import architecture, best_of, mean_loss, random_controls, trace_of, trials
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
 from ctrloom.nn.cells import MixedCell
 from ctrloom.nn.operators import Skip
 from ctrloom.progress import progress
-from ctrloom.search import one_shot
-from ctrloom.search.cell_graphs import places, random_graph, strongest
-from ctrloom.search.interface import Found, Task
-from ctrloom.search.perturbation import most_missed
-from ctrloom.search.random_search import architecture, best_of, mean_loss, random_controls, trace_of, trials
 from ctrloom.search_trace import CellName, OperatorStrength, SearchTrace
 from ctrloom.training.loop import (
     adam,

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
+from ctrloom.methods.statistics import combination_counts
+from ctrloom.methods.statistics.combination_counts import Ids, Labels
 from ctrloom.metrics.measure import Floats
-from ctrloom.search.statistics import combination_counts
-from ctrloom.search.statistics.combination_counts import Ids, Labels
 
 
 def mutual_information(

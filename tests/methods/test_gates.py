@@ -5,9 +5,9 @@ from small import rows_of, tokens
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AutoFISConfig, Hyperparameters
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods.gates import Group, Schedule, Stage, batch_size, halves, trace_of
 from ctrloom.models import build
 from ctrloom.schema import Schema
-from ctrloom.search.gates import Group, Schedule, Stage, batch_size, halves, trace_of
 from ctrloom.training.loop import seed_everything
 
 QUICK = Schedule(
@@ -109,7 +109,7 @@ def test_candidates_have_fields_and_function_of_their_gates() -> None:
 
 
 def test_very_many_gates_are_recorded_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctrloom.search.gates.RECORDED", 50)  # five points for ten gates
+    monkeypatch.setattr("ctrloom.methods.gates.RECORDED", 50)  # five points for ten gates
     stage = stage_of(ROWS, None, epochs=3)
     stage.run("test")
     trace = trace_of([stage], "test", "autofm", (2, 3), {})

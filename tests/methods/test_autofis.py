@@ -10,9 +10,9 @@ from small import Planting, planting, rows_of, schema_of, tokens
 from ctrloom.architecture import Architecture
 from ctrloom.config import AutoFISConfig, Hyperparameters
 from ctrloom.data.batches.batch import Batch
+from ctrloom.methods import autofis
+from ctrloom.methods.interface import Task
 from ctrloom.schema import Schema
-from ctrloom.search import autofis
-from ctrloom.search.interface import Task
 from ctrloom.search_trace import SearchTrace
 
 DEFAULT = AutoFISConfig()
