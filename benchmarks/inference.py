@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -22,15 +21,15 @@ from machine import describe
 from training.shapes import encoded, sizes_of
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters, ModelName, TransferName
-from ctrloom.models import MODELS, build
+from ctrloom.config import MODELS, Models
+from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import score
 
 SHARES = (1.0, 0.25, 0.1)
 TURNS = 5
 SINGLE = 200  # rows scored one by one, per turn
-NAMES: tuple[ModelName, ...] = (*get_args(TransferName), "autofm", "autodeepfm")
+NAMES = (*(name for name in MODELS if MODELS[name].transfers), "autofm", "autodeepfm")
 
 
 def selection(schema: Schema, share: float) -> Architecture:
@@ -65,7 +64,7 @@ def main() -> None:
     for name in NAMES:
         if name in ("poly2", "hofm"):  # poly2 needs crosses, which random data lack; hofm adds higher orders
             continue
-        hyper = Hyperparameters.of({name: {"embedding_size": 20}}, name)
+        hyper = Models({name: {"embedding_size": 20}}).of(name)
         models = {share: build(name, selection(schema, share), schema, hyper).eval() for share in SHARES}
         found: dict[float, list[tuple[float, float]]] = {share: [] for share in SHARES}
         for turn in range(TURNS + 1):

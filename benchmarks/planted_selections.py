@@ -15,10 +15,10 @@ from typing import Any
 from machine import describe
 from planted_recovery import prepared
 
-from ctrloom.config import Hyperparameters, search_config
+from ctrloom.config import METHODS, Hyperparameters, search_config
 from ctrloom.data.synthetic import Planted, SynthConfig
 from ctrloom.methods.interface import Task
-from ctrloom.stages.search import METHODS, task_of
+from ctrloom.stages.search import task_of
 
 SIZES = {"all of 200 values": (200,), "of 4, 8 and 300 values": (4, 8, 300)}
 PAIRS = 6
@@ -37,7 +37,7 @@ def recover(
 ) -> tuple[int, int, float]:
     """Planted pairs that were kept, other pairs that were kept, and seconds."""
     config = search_config({**run, "seed": seed, "random_draws": 0})
-    found = METHODS[config.method](task, config, Hyperparameters())
+    found = METHODS[config.method].find(task, config, Hyperparameters())
     kept = set(found.architecture.of_order(2))
     return len(kept & truth), len(kept - truth), found.trace.seconds
 

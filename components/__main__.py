@@ -22,7 +22,7 @@ def readme(name: str) -> str:
     from ctrloom.runners.placement import load_hardware
 
     spec = load(name).component_spec
-    step = load_hardware().steps[name]
+    step = load_hardware().step(name)
     reused = f"{'is reused' if step.cached else 'is not reused'} by later runs ({step.because})"
     parts = [
         f"# {name}",
@@ -42,7 +42,7 @@ def index() -> str:
 
     hardware, rows = load_hardware(), []
     for name in names():
-        step = hardware.steps[name]
+        step = hardware.step(name)
         summary = load(name).component_spec.description.strip().split("\n")[0]
         cached = f"{'yes' if step.cached else 'no'}: {step.because}"
         rows.append(f"| [{name}]({name}/README.md) | {summary} | {step.profile} | {cached} |")

@@ -19,6 +19,7 @@ from components.retrain.component import retrain
 from components.search_autofis.component import search_autofis
 from components.search_autopi.component import search_autopi
 from components.search_optinter.component import search_optinter
+from components.search_plugin.component import search_plugin
 from components.select_interactions.component import select_interactions
 from components.transfer.component import transfer as transfer_to
 from pipelines.encoding import encoded
@@ -114,5 +115,6 @@ PIPELINES = {
         ("optinter", search_optinter, {"method": "optinter"}),
         ("autopi", search_autopi, {"method": "autopi"}),
         ("selection", select_interactions, SELECTION),
+        ("plugin", search_plugin, {}),
     )
 }

@@ -10,6 +10,7 @@ from ctrloom.config import (
     AutoFISConfig,
     DataConfig,
     Hyperparameters,
+    Models,
     RunConfig,
     SourceConfig,
     VocabularyConfig,
@@ -31,8 +32,8 @@ def run(**sections: Any) -> RunConfig:
     [
         ({"serach": {}}, "serach", "search"),
         ({"search": {"epoch": 3}}, "search.epoch", "epochs"),
-        ({"models": {"default": {"embeding_size": 3}}}, "models.default: embeding_size", "embedding_size"),
-        ({"models": {"fm": {"learningrate": 3}}}, "models.fm: learningrate", "learning_rate"),
+        ({"models": {"default": {"embeding_size": 3}}}, "models.default.embeding_size", "embedding_size"),
+        ({"models": {"fm": {"learningrate": 3}}}, "models.fm.learningrate", "learning_rate"),
         ({"data": {"missing": ["-"]}}, "data.missing", "missing_values"),
         ({"data": {"files": {"train": ["a"], "vald": ["b"]}}}, "data.files.vald", "valid"),
         ({"data": {"split": {"by": "random", "tset": 0.1}}}, "data.split.tset", "test"),
@@ -80,7 +81,7 @@ def test_a_key_without_close_match_lists_the_valid_ones() -> None:
         ({"search": {"batch_size": 1}}, "search.batch_size: .* greater than or equal to 2"),
         ({"search": {"epochs": 2.5}}, "search.epochs: .*integer"),
         ({"search": {"learning_rate": "fast"}}, "search.learning_rate"),
-        ({"models": {"default": {"epochs": 0}}}, "models.default: epochs: .*greater than or equal to 1"),
+        ({"models": {"default": {"epochs": 0}}}, "models.default.epochs: .*greater than or equal to 1"),
         ({"data": {"max_malformed": 1.0}}, "data.max_malformed: .*less than 1"),
         (
             {"data": {"columns": {"click": "lable", "a": "numeric"}}},
@@ -203,7 +204,7 @@ def test_whole_numbers_may_come_as_floats(section: Any) -> None:
     ),
 )
 def test_hyperparameters_of_a_model_override_the_default(default: dict, special: dict) -> None:
-    hyper = Hyperparameters.of({"default": default, "fm": special, "lr": {"epochs": 77}}, "fm")
+    hyper = Models({"default": default, "fm": special, "lr": {"epochs": 77}}).of("fm")
     for name, plain in Hyperparameters().model_dump().items():
         assert getattr(hyper, name) == special.get(name, default.get(name, plain))
 
@@ -259,7 +260,7 @@ def test_single_keys_can_be_overridden(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + "  files: a.csv\nsearch: {epochs: 9}\n")
     config = load_run_config(path, [("search.epochs", "3"), ("models.fm.hidden", "[8, 4]"), ("seeds", "[5]")])
     assert (config.search.epochs, config.seeds) == (3, (5,))
-    assert Hyperparameters.of(config.models, "fm").hidden == (8, 4)
+    assert config.models.of("fm").hidden == (8, 4)
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         load_run_config(path, [("search.epoch", "3")])
     with pytest.raises(ConfigError, match="'name' is not a section"):

@@ -29,14 +29,14 @@ def aim_search_embeddings(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AIMConfig
+    from ctrloom.config import AIMConfig, Models
     from ctrloom.runners import display
 
     found = stages.aim_search_embeddings(
         Path(dataset.path),
         Path(interactions.path),
         AIMConfig.parse(config, "search"),
-        models,
+        Models.parse(models),
         Path(search.path),
     )
     sizes = [len(kept.positions) for kept in found.positions]

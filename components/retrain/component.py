@@ -25,5 +25,6 @@ def retrain(
     from pathlib import Path
 
     from ctrloom import stages
+    from ctrloom.config import Models
 
-    stages.retrain(Path(dataset.path), Path(search.path), models, [int(seed)], Path(runs.path))
+    stages.retrain(Path(dataset.path), Path(search.path), Models.parse(models), [int(seed)], Path(runs.path))

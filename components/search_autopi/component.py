@@ -26,10 +26,12 @@ def search_autopi(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AutoPIConfig
+    from ctrloom.config import AutoPIConfig, Models
     from ctrloom.runners import display
 
-    found = stages.search(Path(dataset.path), AutoPIConfig.parse(config, "search"), models, Path(search.path))
+    found = stages.search(
+        Path(dataset.path), AutoPIConfig.parse(config, "search"), Models.parse(models), Path(search.path)
+    )
     kept = (*found.cells.interaction, *found.cells.ensemble) if found.cells else ()
     times = Counter(f"kept_{edge.operator}" for edge in kept)
     display.show_search(found, summary, times)

@@ -27,12 +27,13 @@ def transfer(
     from pathlib import Path
 
     from ctrloom import stages
+    from ctrloom.config import Models
 
     stages.transfer(
         Path(dataset.path),
         Path(search.path),
         targets,
-        models,
+        Models.parse(models),
         [int(seed)],
         Path(runs.path),
     )

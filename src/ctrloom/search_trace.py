@@ -8,17 +8,10 @@ from pydantic import model_validator
 
 from ctrloom import storage
 from ctrloom.architecture import CellGraph, Function, Operator
-from ctrloom.config import ModelName
+from ctrloom.config import METHODS, ModelName
 from ctrloom.config.base import StrictModel
 
 CellName = Literal["interaction", "ensemble"]
-
-
-MEASURES = {  # scores of the methods without gates
-    "random": "random number",
-    "statistics_auc": "statistics AUC",
-    "mutual_information": "mutual information",
-}
 
 
 class Candidate(StrictModel):
@@ -113,12 +106,12 @@ class SearchTrace(StrictModel):
     @property
     def measure(self) -> str:
         """What `gate` holds for the candidates of this method."""
-        return MEASURES.get(self.method, "gate")
+        return METHODS[self.method].measure
 
     @property
     def selects(self) -> bool:
         """Whether candidates were scored individually, without training a model."""
-        return self.method in MEASURES
+        return not METHODS[self.method].trains
 
     def of_order(self, order: int) -> tuple[Candidate, ...]:
         """Candidates of one order, in file order."""

@@ -8,7 +8,7 @@ import torch
 from small import rows_of, schema_of, tokens
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters
+from ctrloom.config import Models
 from ctrloom.models import build
 from ctrloom.models.autoint import AutoInt
 
@@ -20,7 +20,7 @@ Name = Literal["autoint", "autointplus"]
 
 def model(name: Name, schema: Any = SCHEMA, **settings: Any) -> AutoInt:
     raw = {"embedding_size": 3, "hidden": (5,), "attention_layers": 2, "heads": 2, "head_size": 4}
-    hyper = Hyperparameters.of({name: raw | settings}, name)
+    hyper = Models({name: raw | settings}).of(name)
     built = build(name, Architecture.complete(schema.names), schema, hyper)
     assert isinstance(built, AutoInt)
     return built

@@ -1,7 +1,7 @@
 """Properties of every model in the registry."""
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +9,8 @@ from oracle import PAIRS, ROWS, SCHEMA, SELECTIONS, chosen, hyper_of
 from small import planting, rows_of, tokens
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName, TransferName
-from ctrloom.config.models import OWN, BaselineName
-from ctrloom.models import MODELS, build
+from ctrloom.config import MODELS, EmbeddingOptimizer, ModelName, Models
+from ctrloom.models import build
 from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import adam, fit, seed_everything
 from ctrloom.training.step import loss_of
@@ -22,13 +21,11 @@ NAMES = [name for name in MODELS if name not in ELSEWHERE]
 
 
 def test_every_model_has_a_unique_title_and_its_settings() -> None:
-    assert set(MODELS) <= set(get_args(ModelName))
-    titles = [entry.title for entry in MODELS.values()]
+    titles = [MODELS[name].title for name in MODELS]
     assert all(titles)
     assert len(set(titles)) == len(titles)
-    assert set(OWN) <= set(get_args(ModelName))
     for name in MODELS:
-        assert type(Hyperparameters.of({}, name)) is OWN.get(name, Hyperparameters)
+        assert type(Models().of(name)) is MODELS[name].settings
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,11 +36,6 @@ def test_architecture_changes_only_models_that_select(name: ModelName) -> None:
         return model(ROWS.ids_NC, ROWS.factors_NC)
 
     assert torch.equal(logits("complete"), logits("some pairs")) is not MODELS[name].selects
-
-
-def test_every_selecting_baseline_supports_transfer() -> None:
-    selecting = {name for name in get_args(BaselineName) if name in MODELS and MODELS[name].selects}
-    assert selecting == set(get_args(TransferName)) & set(MODELS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,7 +96,7 @@ def learned() -> Callable[[ModelName], float]:
     made = planting(**CLICKS)
 
     def auc(name: ModelName) -> float:
-        hyper = Hyperparameters.of({name: {**LEARNING, **LIGHT.get(name, {})}}, name)
+        hyper = Models({name: {**LEARNING, **LIGHT.get(name, {})}}).of(name)
         seed_everything(0)
         model = build(name, Architecture.complete(made.schema.names), made.schema, hyper)
         return fit(model, made.rows[:8000], made.rows[8000:], hyper, 0, name).best_epoch.valid_auc

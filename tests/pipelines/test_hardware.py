@@ -9,6 +9,7 @@ import yaml
 pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
 
 from ctrloom.config.base import ConfigError
+from ctrloom.config.files import merged
 from ctrloom.config.hardware import Hardware
 from ctrloom.runners import compiled
 from ctrloom.runners.placement import component_of, load_hardware, place
@@ -34,7 +35,7 @@ STEPS = [pytest.param(*step, id=f"{name}-{step[0]}") for name in NAMES for step 
 
 @pytest.mark.parametrize(("step", "task", "container", "kubernetes"), STEPS)
 def test_step_has_the_settings_of_its_profile(step, task, container, kubernetes):
-    profile = HARDWARE.profiles[HARDWARE.steps[step].profile]
+    profile = HARDWARE.profiles[HARDWARE.step(step).profile]
     assert kubernetes["activeDeadlineSeconds"] == str(profile.timeout)
     assert task["retryPolicy"] == {
         "maxRetryCount": profile.retry.attempts,
@@ -44,7 +45,7 @@ def test_step_has_the_settings_of_its_profile(step, task, container, kubernetes)
     }
     budget = int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s"))
     assert budget > (profile.retry.attempts + 1) * profile.timeout
-    assert task["cachingOptions"].get("enableCache", False) == HARDWARE.steps[step].cached
+    assert task["cachingOptions"].get("enableCache", False) == HARDWARE.step(step).cached
     assert container["resources"]["resourceMemoryLimit"] == profile.memory.limit
     if profile.accelerator:
         accelerator = container["resources"]["accelerator"]
@@ -66,7 +67,17 @@ def test_step_has_the_settings_of_its_profile(step, task, container, kubernetes)
 
 def test_hardware_steps_match_the_components():
     components = {path.parent.name for path in (ROOT / "components").glob("*/component.py")}
-    assert set(HARDWARE.steps) == components
+    searches = {name for name in components if "search_" in name}
+    assert set(HARDWARE.steps) == components - searches | {"search"}
+    assert {HARDWARE.step(name) for name in searches} == {HARDWARE.steps["search"]}
+
+
+def test_one_search_can_have_other_hardware_than_all():
+    changed = Hardware.parse(
+        merged(HARDWARE.model_dump(mode="json"), {"steps": {"search_autofis": {"profile": "cpu"}}}), "test"
+    )
+    assert changed.step("search_autofis") == HARDWARE.step("search_aim").model_copy(update={"profile": "cpu"})
+    assert changed.step("search_optinter") == HARDWARE.step("search_optinter")
 
 
 @pytest.mark.parametrize("name", NAMES)

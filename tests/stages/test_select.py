@@ -7,12 +7,12 @@ from kfp.dsl import Artifact, Metrics
 
 from ctrloom import stages
 from ctrloom.architecture import Architecture
-from ctrloom.config import EvaluationConfig
+from ctrloom.config import EvaluationConfig, Models
 from ctrloom.data.dataset import Dataset
 from ctrloom.search_trace import SearchTrace
 from ctrloom.training.runs import open_runs
 
-MODELS = {"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}}
+MODELS = Models({"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}})
 WORDS = {
     "random": ("random number", "random selection"),
     "statistics_auc": ("statistics AUC", "by statistics-AUC"),
@@ -33,7 +33,7 @@ def selected(
     artifacts[1].path = str(folder / "search")
     summary = Metrics(uri=str(folder / "summary"))
     config = {"method": request.param, "keep": {"2": 2, "3": 1}, "random_draws": 2}
-    select_interactions.python_func(*artifacts, summary, config, MODELS)
+    select_interactions.python_func(*artifacts, summary, config, MODELS.model_dump())
     assert {key: summary.metadata[key] for key in ("kept_order_2", "kept_order_3")} == {
         "kept_order_2": 2,
         "kept_order_3": 1,

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from ctrloom import distributed, stages
 from ctrloom.architecture import Architecture
 from ctrloom.cli import BY_SEVERAL, app
-from ctrloom.config import SPLITS, SelectionConfig, VocabularyConfig
+from ctrloom.config import SPLITS, Models, SelectionConfig, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.run import ingest
@@ -38,7 +38,7 @@ HERE = {
     "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "src", ROOT / "tests"])),
     "OMP_NUM_THREADS": "1",
 }
-MODELS = {"default": {**LITTLE.model_dump(), "device": "cpu"}}
+MODELS = Models({"default": {**LITTLE.model_dump(), "device": "cpu"}})
 
 
 def torchrun(processes: int, *command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
@@ -220,7 +220,7 @@ def test_commands_write_the_same_under_torchrun(mixed: Dataset, tmp_path: Path) 
         "name": "several",
         "data": {"files": "none.csv", "columns": {"click": "label", "user": "categorical"}},
         "search": {"epochs": 2, "random_draws": 1, "batch_size": 100},
-        "models": MODELS,
+        "models": MODELS.model_dump(),
         "seeds": [0, 1],
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))

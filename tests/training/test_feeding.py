@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from ctrloom import stages
 from ctrloom.architecture import Architecture
-from ctrloom.config import DataConfig, Hyperparameters, VocabularyConfig, search_config
+from ctrloom.config import METHODS, DataConfig, Hyperparameters, Models, VocabularyConfig, search_config
 from ctrloom.data.batches import stream
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.run import ingest
@@ -24,7 +24,7 @@ from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.stages.evaluation import described, scored, truth_of
-from ctrloom.stages.search import METHODS, task_of
+from ctrloom.stages.search import task_of
 from ctrloom.training import batch_sources, memory
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import fit, score
@@ -86,8 +86,8 @@ def test_searches_find_planted_interactions_in_streamed_rows(
     method: str, own: dict[str, Any], clicks: Dataset
 ) -> None:
     config = search_config({"method": method, "random_draws": 1, **own})
-    hyper = Hyperparameters.of({config.base: {"embedding_size": 4, "rows": "stream"}}, config.base)
-    found = METHODS[method](task_of(clicks, hyper), config, hyper)
+    hyper = Models({config.base: {"embedding_size": 4, "rows": "stream"}}).of(config.base)
+    found = METHODS[method].find(task_of(clicks, hyper), config, hyper)
     kept = {interaction.fields for interaction in found.architecture.interactions}
     planted = Planted(MADE)
     assert {tuple(planted.names[f] for f in pair) for pair in planted.interactions} <= kept
@@ -109,14 +109,14 @@ def test_searches_find_planted_interactions_in_streamed_rows(
 def test_other_searches_run_on_streamed_rows(method: str, own: dict[str, Any], clicks: Dataset) -> None:
     config = search_config({"method": method, "random_draws": 0, **own})
     settings = {"embedding_size": 4, "hidden": [4], "epochs": 1, "rows": "stream"}
-    hyper = Hyperparameters.of({config.base: settings}, config.base)
-    assert METHODS[method](task_of(clicks, hyper), config, hyper).architecture.method[:4] == method[:4]
+    hyper = Models({config.base: settings}).of(config.base)
+    assert METHODS[method].find(task_of(clicks, hyper), config, hyper).architecture.method[:4] == method[:4]
 
 
 def test_statistics_of_streamed_rows_use_a_sample(clicks: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     config = search_config({"method": "autofis", "epochs": 1, "random_draws": 0})
     task, whole = task_of(clicks, STREAMED), task_of(clicks, HYPER)
-    trace = METHODS["autofis"](whole, config, HYPER).trace
+    trace = METHODS["autofis"].find(whole, config, HYPER).trace
     assert with_statistics(trace, task) == trace  # a split smaller than the sample is used in full
     monkeypatch.setattr(sys.modules["ctrloom.stages.search"], "COUNTED", 4000)
     sampled = with_statistics(trace, task_of(clicks, STREAMED))
@@ -127,7 +127,7 @@ def test_statistics_of_streamed_rows_use_a_sample(clicks: Dataset, monkeypatch: 
 
 def test_stages_stream_from_training_to_evaluation(clicks: Dataset, tmp_path: Path) -> None:
     for rows in ("memory", "stream"):
-        models = {"default": {**HYPER.model_dump(), "rows": rows, "epochs": 1}}
+        models = Models({"default": {**HYPER.model_dump(), "rows": rows, "epochs": 1}})
         stages.baselines(clicks.base, ["lr"], models, [0], tmp_path / rows)
     held, streamed = (open_runs(tmp_path / rows)[0] for rows in ("memory", "stream"))
     assert streamed.record.hyperparameters.rows == "stream"
@@ -182,7 +182,7 @@ def test_several_processes_never_stream(
 
 
 def test_models_and_searches_that_need_all_rows_refuse_streaming(clicks: Dataset, tmp_path: Path) -> None:
-    models = {"default": {"rows": "stream"}}
+    models = Models({"default": {"rows": "stream"}})
     with pytest.raises(ValueError, match=r"gbdt: LightGBM grows trees on all rows at once.*rows: memory"):
         stages.baselines(clicks.base, ["gbdt"], models, [0], tmp_path / "runs")
     config = search_config({"method": "statistics_auc", "keep": {2: 2}})

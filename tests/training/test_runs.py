@@ -9,6 +9,7 @@ from small import LITTLE
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture, Interaction
+from ctrloom.config import Models
 from ctrloom.data.dataset import Dataset
 from ctrloom.models import build
 from ctrloom.models.bundle import load_bundle
@@ -16,7 +17,7 @@ from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import fit, score, seed_everything
 from ctrloom.training.runs import Plan, open_by_name, open_runs, train_runs
 
-MODELS = {"default": LITTLE.model_dump()}
+MODELS = Models({"default": LITTLE.model_dump()})
 
 
 def plan(
@@ -88,7 +89,7 @@ def test_empty_runs_folder_is_kept_and_missing_run_is_an_error(mixed: Dataset, t
 
 
 def test_settings_of_one_model_override_the_default(mixed: Dataset, tmp_path: Path) -> None:
-    models = {"default": {**MODELS["default"], "epochs": 1}, "fm": {"embedding_size": 2}}
+    models = MODELS.override("default", {"epochs": 1}).override("fm", {"embedding_size": 2})
     train_runs(mixed, [plan(mixed), plan(mixed, "lr", "lr")], models, [0], tmp_path / "runs")
     fm, lr = (run.record.hyperparameters for run in open_runs(tmp_path / "runs"))
     assert (fm.embedding_size, lr.embedding_size, fm.epochs, lr.epochs) == (2, 4, 1, 1)

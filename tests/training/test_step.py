@@ -14,6 +14,7 @@ from tape import Recorder, WaitsError
 from ctrloom import kernels
 from ctrloom.architecture import Architecture
 from ctrloom.config import (
+    MODELS,
     AIMConfig,
     AIMSettings,
     AutoFISConfig,
@@ -22,6 +23,7 @@ from ctrloom.config import (
     EmbeddingOptimizer,
     Hyperparameters,
     ModelName,
+    Models,
     OptInterConfig,
     OptInterSettings,
 )
@@ -29,12 +31,11 @@ from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import aim, autofis, autopi, gates, optinter
 from ctrloom.methods.cell_graphs import random_graph
 from ctrloom.methods.interface import Found, Task
-from ctrloom.models import MODELS, build
+from ctrloom.models import build
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.optim.rates import hold_rates
 from ctrloom.training import loop, step
 from ctrloom.training.loop import adam, fit, seed_everything
-from ctrloom.training.runs import TREES
 from ctrloom.training.step import WARM, Step, products_in
 
 MADE = planting(rows=1200, fields=4, sizes=(12,), pairs=2)
@@ -52,7 +53,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 def fitted(name: str, **settings: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
-    hyper = Hyperparameters.of({name: {**HYPER.model_dump(), **settings}}, name)
+    hyper = Models({name: {**HYPER.model_dump(), **settings}}).of(name)
     seed_everything(0)
     model = build(name, Architecture.complete(MADE.schema.names), MADE.schema, hyper)
     history = fit(model, MADE.rows[:46], MADE.rows[850:870], hyper, 0, "test")
@@ -97,7 +98,7 @@ def architecture_of(name: str) -> Architecture:
     return whole
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in TREES])
+@pytest.mark.parametrize("name", [name for name in MODELS if not MODELS[name].trees])
 def test_all_models_can_be_captured(name: ModelName, recorder: Recorder) -> None:
     batches = list(MADE.rows[:36].batches(6))
 
@@ -143,7 +144,7 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("fm", "adam"),
         ("fm", "rowwise_adagrad"),
-        *((name, "lazy_adam") for name in MODELS if name not in TREES),
+        *((name, "lazy_adam") for name in MODELS if not MODELS[name].trees),
     ],
 )
 def test_gpu_training_has_no_host_sync_and_matches_cpu(

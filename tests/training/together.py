@@ -20,6 +20,7 @@ from torch import nn
 from ctrloom import distributed
 from ctrloom.architecture import Architecture
 from ctrloom.config import (
+    MODELS,
     AIMConfig,
     AIMSettings,
     AutoFISConfig,
@@ -27,17 +28,17 @@ from ctrloom.config import (
     AutoPISettings,
     Hyperparameters,
     ModelName,
+    Models,
     OptInterConfig,
     OptInterSettings,
 )
 from ctrloom.data.batches.batch import Batch, Part
 from ctrloom.methods import aim, autofis, autopi, optinter
 from ctrloom.methods.interface import Found, Task
-from ctrloom.models import MODELS, build
+from ctrloom.models import build
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.training.loop import fit, seed_everything
 from ctrloom.training.processes import by_several
-from ctrloom.training.runs import TREES
 
 BATCH = 64
 LAST = 2  # rows of the last batch: sometimes one of two processes has none of them
@@ -55,7 +56,7 @@ def own(rows: Batch) -> Batch:
 
 def trained(name: ModelName, weighted: bool = False, **settings: Any) -> dict[str, Any]:
     """Train a model on rows of every kind of field, or with cross features if it memorizes."""
-    hyper = Hyperparameters.of({name: SETTINGS | settings}, name)
+    hyper = Models({name: SETTINGS | settings}).of(name)
     schema = CROSSED if name in ("optinter", "poly2") else MIXED
     rows = rows_of(schema, 4 * BATCH + LAST + 201)
     if weighted:
@@ -139,7 +140,7 @@ MORE: dict[str, Callable[[], dict[str, Any]]] = {
     **{
         f"model: {name}": lambda name=name: trained(name, **DEEP | EXTRA.get(name, {}))  # type: ignore[misc]
         for name in MODELS
-        if name not in TREES
+        if not MODELS[name].trees
     },
     "search: autofis, halves, triples": lambda: searched(
         lambda task: autofis.search(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctrloom.cli.options import CLUSTER, Settings, pairs
-from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
+from ctrloom.config import METHODS, ClusterConfig, CompareConfig, RunConfig
 from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.config.files import (
     load_cluster_config,
@@ -185,10 +185,8 @@ def _asked(
 
 def _search_pipeline(method: str, named: str | None) -> str:
     """The pipeline of a search method, or `named` if that does not belong to another method."""
-    from ctrloom.runners.search_pipelines import SEARCHES, search_pipeline
-
-    its = search_pipeline(method)
-    if named in SEARCHES and named != its:
+    its = METHODS[method].pipeline
+    if named != its and named in {METHODS[name].pipeline for name in METHODS}:
         raise ConfigError(
             f"--pipeline {named}: search.method is {method!r}, whose pipeline is {its}; leave --pipeline out"
         )

@@ -22,13 +22,14 @@ from ctrloom.config.data import (
     Timestamp,
     Weight,
 )
+from ctrloom.config.model_settings import BaselineName, ModelName, Models, ModelSettings, TransferName
 from ctrloom.config.models import (
+    MODELS,
     AFMSettings,
     AFNSettings,
     AIMSettings,
     AutoIntSettings,
     AutoPISettings,
-    BaselineName,
     CINSettings,
     CrossSettings,
     EmbeddingOptimizer,
@@ -38,18 +39,19 @@ from ctrloom.config.models import (
     Hyperparameters,
     LowRankCrossSettings,
     MemorizingSettings,
-    ModelName,
-    ModelSettings,
+    ModelEntry,
     OptInterSettings,
     PINSettings,
     Precision,
-    TransferName,
 )
 from ctrloom.config.run import EvaluationConfig, Expected, RunConfig
 from ctrloom.config.search import (
+    METHODS,
     AIMConfig,
     AutoFISConfig,
     AutoPIConfig,
+    Method,
+    MethodConfig,
     OptInterConfig,
     SearchConfig,
     SelectionConfig,
@@ -69,6 +71,8 @@ from ctrloom.config.vocabulary import (
 )
 
 __all__ = [
+    "METHODS",
+    "MODELS",
     "SPLITS",
     "AFMSettings",
     "AFNSettings",
@@ -107,8 +111,12 @@ __all__ = [
     "LogSquared",
     "LowRankCrossSettings",
     "MemorizingSettings",
+    "Method",
+    "MethodConfig",
+    "ModelEntry",
     "ModelName",
     "ModelSettings",
+    "Models",
     "Multivalued",
     "Negatives",
     "Numeric",

@@ -2,14 +2,30 @@
 
 import difflib
 import re
-from collections.abc import Mapping
-from typing import Any, Self, get_args
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ctrloom.config.errors import UserError
 
-class ConfigError(ValueError):
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ConfigError(UserError):
     """An invalid configuration; the message names the key and how to fix it."""
+
+
+class SectionError(UserError):
+    """What is wrong in a section that is validated on its own: path in the section, and message."""
+
+    def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.lines())
+
+    def lines(self, *where: str) -> str:
+        """One line per problem, which begins with `where`."""
+        return "\n".join(": ".join(filter(None, (*where, *problem))) for problem in self.problems)
 
 
 class StrictModel(BaseModel):
@@ -20,33 +36,64 @@ class StrictModel(BaseModel):
     @classmethod
     def parse(cls, raw: Mapping[str, Any], where: str) -> Self:
         """Validate `raw`; all problems are reported in one ConfigError whose lines begin with `where`."""
-        try:
-            return cls.model_validate(raw)
-        except ValidationError as error:
-            raise ConfigError(
-                "\n".join(_explain(cls, problem, where) for problem in error.errors())
-            ) from None
+        return parse(cls, raw, where)
 
 
-def _explain(cls: type[BaseModel], problem: Any, where: str) -> str:
-    path = ".".join(str(part) for part in _named(cls, problem["loc"]) if part != "[key]")
-    if problem["type"] == "literal_error":
-        return _not_among(f"{where}: {path}", problem["ctx"]["expected"], problem["input"])
-    if problem["type"] == "union_tag_invalid":
-        key, context = problem["ctx"]["discriminator"].strip("'"), problem["ctx"]
-        return _not_among(f"{where}: {path}.{key}", context["expected_tags"], context["tag"])
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {path + ': ' if path else ''}{problem['msg'].removeprefix('Value error, ')}"
-    key, valid = str(problem["loc"][-1]), _keys_at(cls, problem["loc"][:-1])
-    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(sorted(valid))}"
-    return f"{where}: {path}: unknown key {key!r}; {hint}"
+def parse(cls: type[Model], raw: Any, where: str) -> Model:
+    """Validate `raw` as `cls`; reports all problems, one per line after `where`, in a ConfigError."""
+    try:
+        return parse_section(cls, raw)
+    except SectionError as error:
+        raise ConfigError(error.lines(where)) from None
 
 
-def _not_among(what: str, expected: str, given: Any) -> str:
+def parse_section(cls: type[Model], raw: Any, *inside: str) -> Model:
+    """Validate `raw` as `cls` in a validator of the enclosing section, in which `inside` is its path.
+
+    Raises:
+        SectionError: `raw` is invalid; `parse` of the enclosing section reports the full path.
+    """
+    try:
+        return cls.model_validate(raw)
+    except ValidationError as error:
+        problems = [each for problem in error.errors() for each in _explain(cls, problem)]
+        raise SectionError((_joined(*inside, path), message) for path, message in problems) from None
+
+
+def not_among(names: Iterable[str], given: Any) -> str:
+    """The message that a value is not one of `names`, with the nearest of them."""
+    *others, last = (repr(name) for name in names)
+    return _not_among(" or ".join(filter(None, (", ".join(others), last))), given)
+
+
+def _explain(cls: type[BaseModel], problem: Any) -> Iterator[tuple[str, str]]:
+    """Path and message of each problem in an error of pydantic."""
+    path = _joined(*(str(part) for part in _named(cls, problem["loc"]) if part != "[key]"))
+    context = problem.get("ctx", {})
+    if isinstance(context.get("error"), SectionError):
+        yield from ((_joined(path, inner), message) for inner, message in context["error"].problems)
+    elif problem["type"] == "literal_error":
+        yield path, _not_among(context["expected"], problem["input"])
+    elif problem["type"] == "union_tag_invalid":
+        key = context["discriminator"].strip("'")
+        yield _joined(path, key), _not_among(context["expected_tags"], context["tag"])
+    elif problem["type"] == "extra_forbidden":
+        key, valid = str(problem["loc"][-1]), _keys_at(cls, problem["loc"][:-1])
+        near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(sorted(valid))}"
+        yield path, f"unknown key {key!r}; {hint}"
+    else:
+        yield path, problem["msg"].removeprefix("Value error, ")
+
+
+def _joined(*parts: str) -> str:
+    return ".".join(filter(None, parts))
+
+
+def _not_among(expected: str, given: Any) -> str:
     """`expected` is a list of quoted words."""
     near = difflib.get_close_matches(str(given), re.findall("'([^']+)'", expected), n=1, cutoff=0.5)
-    return f"{what}: must be {expected}, not {given!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"must be {expected}, not {given!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _named(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[Any]:

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ctrloom.config.base import StrictModel
-from ctrloom.config.models import BaselineName, Hyperparameters, ModelName, TransferName
+from ctrloom.config.base import StrictModel, parse_section
+from ctrloom.config.model_settings import BaselineName, Models, TransferName
+from ctrloom.config.models import MODELS
 from ctrloom.config.run import Study, of_its_method
 from ctrloom.config.search import SearchConfig
 
@@ -52,7 +53,7 @@ class Entry(StrictModel):
         return self
 
     @property
-    def trained(self) -> ModelName:
+    def trained(self) -> str:
         """The model of the entry's main row."""
         name = self.model or (self.search and self.search.base)
         assert name, "an entry has a model or a search"
@@ -63,10 +64,9 @@ class Entry(StrictModel):
         own = {self.name: self.published} if self.published else {}
         return own | {f"{self.name}-{part}": each for part, each in self.published_for.items()}
 
-    def models(self, models: Mapping[Any, Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
+    def models(self, models: Models) -> Models:
         """Settings per model, overridden by those of this entry."""
-        own = {**models.get(self.trained, {}), **self.settings}
-        return {**{name: dict(each) for name, each in models.items()}, self.trained: own}
+        return models.override(self.trained, self.settings)
 
 
 class CompareConfig(Study):
@@ -101,6 +101,7 @@ class CompareConfig(Study):
             raise ValueError(
                 f"evaluation.base: {self.evaluation.base!r} is not an entry; choose from {', '.join(names)}"
             )
-        for entry in self.entries:
-            Hyperparameters.of(entry.models(self.models), entry.trained)
+        for number, entry in enumerate(self.entries):
+            own = {**self.models.raw("default"), **self.models.raw(entry.trained), **entry.settings}
+            parse_section(MODELS[entry.trained].settings, own, f"entries.{number}.settings")
         return self

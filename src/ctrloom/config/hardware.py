@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ctrloom.config.base import StrictModel
+from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.config.types import Count
 
 Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
@@ -144,6 +144,29 @@ class Hardware(StrictModel):
     steps: dict[str, Step]
     environment: Environment = Environment()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _searches(cls, raw: Any) -> Any:
+        """An entry of a search component may contain only what differs from that of all searches."""
+        steps = raw.get("steps")
+        if not isinstance(steps, dict) or not isinstance(steps.get("search"), dict):
+            return raw
+        own = {name: {**steps["search"], **step} for name, step in steps.items() if _searches(name)}
+        return {**raw, "steps": {**steps, **own}}
+
+    def step(self, component: str) -> Step:
+        """How a component runs: its own entry, or `search` for a search component without one.
+
+        Raises:
+            ConfigError: it has no entry.
+        """
+        own = self.steps.get(component) or (self.steps.get("search") if _searches(component) else None)
+        if own is None:
+            raise ConfigError(
+                f"hardware: steps: has no {component!r}; add its profile, and whether it is cached"
+            )
+        return own
+
     @model_validator(mode="after")
     def _profiles_exist(self) -> Self:
         for name, step in self.steps.items():
@@ -152,3 +175,7 @@ class Hardware(StrictModel):
                     f"steps.{name}.profile: no profile {step.profile!r}; there are {', '.join(self.profiles)}"
                 )
         return self
+
+
+def _searches(component: str) -> bool:
+    return component.startswith(("search_", "aim_search_"))

@@ -1,45 +1,15 @@
-"""Models by name, and their hyper-parameters."""
+"""All models: their names, and the hyper-parameters of each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, model_validator
 
 from ctrloom.config.base import StrictModel
+from ctrloom.config.catalog import Catalog
 from ctrloom.config.types import BatchSize, Count, Fraction, NotNegative, Passes, Positive
 
-BaselineName = Literal[
-    "lr",
-    "poly2",
-    "fm",
-    "ffm",
-    "fwfm",
-    "fmfm",
-    "afm",
-    "nfm",
-    "hofm",
-    "fnn",
-    "widedeep",
-    "deepfm",
-    "ipnn",
-    "opnn",
-    "pin",
-    "deepcrossing",
-    "dcn",
-    "dcnv2",
-    "xdeepfm",
-    "afn",
-    "finalmlp",
-    "autoint",
-    "autointplus",
-    "gbdt",
-    "gbdtlr",
-]
-FoundName = Literal["autofm", "autodeepfm", "aim", "optinter", "autopi"]  # models that a search trains
-TransferName = Literal[
-    "poly2", "fm", "fwfm", "ffm", "fmfm", "afm", "nfm", "hofm", "deepfm", "ipnn", "opnn", "pin"
-]  # the baselines that can use a found architecture
-ModelName = Literal[BaselineName, FoundName]
 Widths = tuple[Count, ...]
 SomeWidths = Annotated[Widths, Field(min_length=1)]
 
@@ -87,12 +57,6 @@ class Hyperparameters(StrictModel):
                 "which update and clip single rows"
             )
         return self
-
-    @classmethod
-    def of(cls, models: Mapping[Any, Mapping[str, Any]], name: str) -> "Hyperparameters":
-        """Settings of one model: `models.default`, overridden by `models.<name>`."""
-        raw = {**models.get("default", {}), **models.get(name, {})}
-        return OWN.get(name, Hyperparameters).parse(raw, f"models.{name}")
 
 
 class AFMSettings(Hyperparameters):
@@ -225,36 +189,66 @@ class GBDTSettings(Hyperparameters):
     tree_l2: NotNegative = 0.0
 
 
-OWN: dict[str, type[Hyperparameters]] = {
-    "afm": AFMSettings,
-    "hofm": HOFMSettings,
-    "pin": PINSettings,
-    "dcn": CrossSettings,
-    "dcnv2": LowRankCrossSettings,
-    "xdeepfm": CINSettings,
-    "afn": AFNSettings,
-    "finalmlp": FinalMLPSettings,
-    "autoint": AutoIntSettings,
-    "autointplus": AutoIntSettings,
-    "aim": AIMSettings,
-    "optinter": OptInterSettings,
-    "poly2": MemorizingSettings,
-    "autopi": AutoPISettings,
-    "gbdt": GBDTSettings,
-    "gbdtlr": GBDTSettings,
-}
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model: display name, how it is built, its settings, and how it takes part in a run."""
+
+    title: str
+    # "module:name", imported when it is needed, or a callable: (architecture, schema, settings) -> nn.Module
+    build: str | Callable[..., Any]
+    settings: type[Hyperparameters] = Hyperparameters
+    selects: bool = True  # models only the interactions of the architecture
+    baseline: bool = True  # can be trained without a search
+    trees: bool = False  # trained by LightGBM
+
+    @property
+    def transfers(self) -> bool:
+        """Whether found interactions can be transferred to it."""
+        return self.baseline and self.selects
 
 
-class ModelSettings(StrictModel):
-    """A model by name with its hyper-parameters, of the type of that model."""
-
-    model: ModelName
-    hyperparameters: SerializeAsAny[Hyperparameters]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _own_type(cls, raw: Any) -> Any:
-        if not isinstance(raw, Mapping) or not isinstance(raw.get("hyperparameters"), Mapping):
-            return raw
-        name = str(raw.get("model"))
-        return {**raw, "hyperparameters": Hyperparameters.of({name: raw["hyperparameters"]}, name)}
+MODELS = Catalog(
+    "model",
+    {
+        "lr": ModelEntry("LR", "ctrloom.models.shallow:LR", selects=False),
+        "poly2": ModelEntry("Poly2", "ctrloom.models.poly2:Poly2", MemorizingSettings),
+        "fm": ModelEntry("FM", "ctrloom.models.shallow:FM"),
+        "ffm": ModelEntry("FFM", "ctrloom.models.pairwise:FFM"),
+        "fwfm": ModelEntry("FwFM", "ctrloom.models.shallow:FwFM"),
+        "fmfm": ModelEntry("FmFM", "ctrloom.models.pairwise:FmFM"),
+        "afm": ModelEntry("AFM", "ctrloom.models.pairwise:AFM", AFMSettings),
+        "nfm": ModelEntry("NFM", "ctrloom.models.pairwise:NFM"),
+        "hofm": ModelEntry("HOFM", "ctrloom.models.hofm:HOFM", HOFMSettings),
+        "fnn": ModelEntry("FNN", "ctrloom.models.deep:FNN", selects=False),
+        "widedeep": ModelEntry("Wide & Deep", "ctrloom.models.deep:WideDeep", selects=False),
+        "deepfm": ModelEntry("DeepFM", "ctrloom.models.deep:DeepFM"),
+        "ipnn": ModelEntry("IPNN", "ctrloom.models.products:IPNN"),
+        "opnn": ModelEntry("OPNN", "ctrloom.models.products:OPNN"),
+        "pin": ModelEntry("PIN", "ctrloom.models.products:PIN", PINSettings),
+        "deepcrossing": ModelEntry("Deep Crossing", "ctrloom.models.deep:DeepCrossing", selects=False),
+        "dcn": ModelEntry("DCN", "ctrloom.models.cross:DCN", CrossSettings, selects=False),
+        "dcnv2": ModelEntry("DCN-V2", "ctrloom.models.cross:DCNv2", LowRankCrossSettings, selects=False),
+        "xdeepfm": ModelEntry("xDeepFM", "ctrloom.models.cross:XDeepFM", CINSettings, selects=False),
+        "afn": ModelEntry("AFN", "ctrloom.models.afn:AFN", AFNSettings, selects=False),
+        "finalmlp": ModelEntry(
+            "FinalMLP", "ctrloom.models.finalmlp:FinalMLP", FinalMLPSettings, selects=False
+        ),
+        "autoint": ModelEntry("AutoInt", "ctrloom.models.autoint:AutoInt", AutoIntSettings, selects=False),
+        "autointplus": ModelEntry(
+            "AutoInt+", "ctrloom.models.autoint:AutoIntPlus", AutoIntSettings, selects=False
+        ),
+        "gbdt": ModelEntry("GBDT", "ctrloom.models.trees:GBDT", GBDTSettings, selects=False, trees=True),
+        "gbdtlr": ModelEntry(
+            "GBDT+LR", "ctrloom.models.trees:GBDTLR", GBDTSettings, selects=False, trees=True
+        ),
+        "autofm": ModelEntry("AutoFM", "ctrloom.models.shallow:AutoFM", baseline=False),
+        "autodeepfm": ModelEntry("AutoDeepFM", "ctrloom.models.deep:AutoDeepFM", baseline=False),
+        "aim": ModelEntry("AIM", "ctrloom.models.aim:AIM", AIMSettings, baseline=False),
+        "optinter": ModelEntry(
+            "OptInter", "ctrloom.models.optinter:OptInter", OptInterSettings, baseline=False
+        ),
+        "autopi": ModelEntry(
+            "AutoPI", "ctrloom.models.autopi:AutoPI", AutoPISettings, selects=False, baseline=False
+        ),
+    },
+)

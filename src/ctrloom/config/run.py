@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ctrloom.config.base import StrictModel
+from ctrloom.config.base import SectionError, StrictModel, not_among, parse_section
 from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
-from ctrloom.config.models import BaselineName, Hyperparameters, ModelName, TransferName
-from ctrloom.config.search import AutoFISConfig, SearchConfig, search_config
+from ctrloom.config.model_settings import BaselineName, Models, TransferName
+from ctrloom.config.search import DEFAULT, METHODS, AutoFISConfig, SearchConfig
 from ctrloom.config.types import SPLITS, Count, Split
 from ctrloom.config.vocabulary import VocabularyConfig
 
@@ -44,18 +44,19 @@ class Study(EngineConfig):
     data: DataConfig
     vocabulary: VocabularyConfig = VocabularyConfig()
     searches: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    models: dict[Literal["default", ModelName], dict[str, Any]] = Field(default_factory=dict)
+    models: Models = Models()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     evaluation: EvaluationConfig = EvaluationConfig()
     expected: Expected | None = None
 
-    @model_validator(mode="after")
-    def _settings_exist(self) -> Self:
-        for name in self.models:
-            Hyperparameters.of(self.models, name)
-        for method, settings in self.searches.items():
-            search_config({**settings, "method": method}, f"searches.{method}")
-        return self
+    @field_validator("searches")
+    @classmethod
+    def _settings_exist(cls, searches: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for method, settings in searches.items():
+            if method not in METHODS:
+                raise SectionError([(method, not_among(METHODS, method))])
+            parse_section(METHODS[method].config, {**settings, "method": method}, method)
+        return searches
 
     @model_validator(mode="after")
     def _has_all_splits(self) -> Self:
@@ -73,7 +74,7 @@ def of_its_method(search: Any, searches: Any) -> Any:
     """A raw `search` section merged over `searches.<method>`; the default method is AutoFIS."""
     if not isinstance(search, Mapping):
         return search
-    method = search.get("method", "autofis")
+    method = search.get("method", DEFAULT)
     own = searches.get(method) if isinstance(searches, Mapping) else None
     return {"method": method, **(own or {}), **search}
 
@@ -91,15 +92,15 @@ class RunConfig(Study):
         if not isinstance(raw, Mapping):
             return raw
         search = of_its_method(raw.get("search", {}), raw.get("searches"))
-        graph = isinstance(search, Mapping) and search["method"] == "autopi"
-        return {**raw, **({"transfer": (), **raw} if graph else {}), "search": search}
+        method = search["method"] if isinstance(search, Mapping) else DEFAULT
+        transfers = method not in METHODS or METHODS[method].transfers
+        return {**({} if transfers else {"transfer": ()}), **raw, "search": search}
 
     @model_validator(mode="after")
     def _can_be_evaluated(self) -> Self:
-        if self.search.method == "autopi" and self.transfer:
-            raise ValueError(
-                "transfer: AutoPI finds a graph of operators, which other models cannot use; set transfer: []"
-            )
+        method = METHODS[self.search.method]
+        if self.transfer and not method.transfers:
+            raise ValueError(f"transfer: other models cannot use what {method.title} finds; set transfer: []")
         names = [*self.baselines, self.search.base, *(f"{name}-transfer" for name in self.transfer)]
         if self.evaluation.base not in names:
             raise ValueError(

@@ -1,17 +1,35 @@
-"""Search settings, one section per method; `controls` are the baselines of the found selection."""
+"""All search methods: the settings of each, and what else differs between them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from ctrloom.config.base import ConfigError, StrictModel
+from ctrloom.config.base import ConfigError, SectionError, StrictModel, not_among, parse_section
+from ctrloom.config.catalog import Catalog, resolve
+from ctrloom.config.model_settings import ModelName
 from ctrloom.config.types import BatchSize, Count, NotNegative, Passes, Positive
 
 Order = Literal[2, 3, 4]
 
 
-class AutoFISConfig(StrictModel):
+class MethodConfig(StrictModel):
+    """Settings that every search method has."""
+
+    method: str
+    base: ModelName  # the model that the search trains and that is retrained with its result
+    seed: int = 0
+    # Control: random selections of the same size; the i-th seed uses draw i modulo random_draws.
+    random_draws: Passes = 10
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Names of the selections that the found one is compared with."""
+        return ("random",)
+
+
+class AutoFISConfig(MethodConfig):
     """AutoFIS: selects the interactions of each order (AutoFIS, section 3.2)."""
 
     method: Literal["autofis"] = "autofis"
@@ -36,9 +54,6 @@ class AutoFISConfig(StrictModel):
     c: Positive | None = None  # GRDA's c; None: scaled to the number of steps, see `threshold`
     mu: Positive = 0.8
     threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
-    seed: int = 0
-    # Control: random selections of the same size; the i-th seed uses draw i modulo random_draws.
-    random_draws: Passes = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -46,7 +61,7 @@ class AutoFISConfig(StrictModel):
         return ("random", "unpruned", "statistics-auc")
 
 
-class AIMConfig(StrictModel):
+class AIMConfig(MethodConfig):
     """AIM: selects interactions, interaction functions and embedding sizes (AIM, section 3)."""
 
     method: Literal["aim"] = "aim"
@@ -79,8 +94,6 @@ class AIMConfig(StrictModel):
     embedding_gate_learning_rate: Positive = 1.0
     embedding_mu: Positive = 0.55
     embedding_threshold: Positive = 2.0  # same for the gates on embedding dimensions
-    seed: int = 0
-    random_draws: Passes = 10
 
     @model_validator(mode="after")
     def _searches(self) -> "AIMConfig":
@@ -100,7 +113,7 @@ class AIMConfig(StrictModel):
         )
 
 
-class OptInterConfig(StrictModel):
+class OptInterConfig(MethodConfig):
     """OptInter: selects memorize, factorize or ignore for each pair (OptInter, section II)."""
 
     method: Literal["optinter"] = "optinter"
@@ -119,8 +132,6 @@ class OptInterConfig(StrictModel):
     temperature_floor: Positive = 0.01
     gumbel: bool = False  # Gumbel noise on the logits (Eq. 16); not in the published code
     bi_level: bool = False  # train logits on one half of the training rows, weights on the other
-    seed: int = 0
-    random_draws: Passes = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -128,7 +139,7 @@ class OptInterConfig(StrictModel):
         return ("random", "all-memorize", "all-hadamard")
 
 
-class AutoPIConfig(StrictModel):
+class AutoPIConfig(MethodConfig):
     """AutoPI: selects a graph of interaction operators (AutoPI, section 4)."""
 
     method: Literal["autopi"] = "autopi"
@@ -157,8 +168,6 @@ class AutoPIConfig(StrictModel):
     finalists: Count = 5  # one_shot: the best candidates, trained briefly from scratch
     finalist_epochs: Count = 4
     samples: Count = 20  # random: graphs that are trained and compared on validation rows
-    seed: int = 0
-    random_draws: Passes = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -166,15 +175,13 @@ class AutoPIConfig(StrictModel):
         return () if self.strategy == "random" else ("random",)
 
 
-class SelectionConfig(StrictModel):
+class SelectionConfig(MethodConfig):
     """The top interactions by a statistic, or random ones; used as a method or as a control."""
 
     method: Literal["random", "statistics_auc", "mutual_information"]
     base: Literal["autofm", "autodeepfm"] = "autofm"
     keep: Annotated[dict[Annotated[int, Field(ge=2, le=4)], Count], Field(min_length=1)]  # per order
     corrected: bool = False  # subtract the score under shuffled labels, which grows with the field size
-    seed: int = 0
-    random_draws: Passes = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -183,27 +190,97 @@ class SelectionConfig(StrictModel):
         return tuple(name for name in ("random", "unpruned", "statistics-auc") if name != own)
 
 
-Kinds = AutoFISConfig | AIMConfig | OptInterConfig | AutoPIConfig | SelectionConfig
-SearchConfig = Annotated[Kinds, Discriminator("method")]
-METHODS: dict[str, type[Kinds]] = {
-    "autofis": AutoFISConfig,
-    "aim": AIMConfig,
-    "optinter": OptInterConfig,
-    "autopi": AutoPIConfig,
-    "random": SelectionConfig,
-    "statistics_auc": SelectionConfig,
-    "mutual_information": SelectionConfig,
-}
+@dataclass(frozen=True)
+class Method:
+    """A search method: its name, its settings, how it searches, and what it needs around it."""
+
+    title: str
+    config: type[MethodConfig]
+    # "module:name", imported when it is needed, or a callable: (task, config, settings of the model) -> Found
+    search: str | Callable[..., Any]
+    pipeline: str = "search_and_retrain_plugin"  # the compiled pipeline that runs it
+    steps: tuple[str, ...] = ("search-plugin",)  # of its search in that pipeline, in order
+    measure: str = "gate"  # what the score of a candidate is
+    trains: bool = True  # False: counts rows, which are in memory, in a single process
+    transfers: bool = True  # other models can use what it finds
+
+    def find(self, task: Any, config: MethodConfig, settings: Any) -> Any:
+        """Search with `config` in the rows of a `Task`; `settings` are those of the model `config.base`."""
+        return resolve(self.search)(task, config, settings)
 
 
-def search_config(raw: Mapping[str, Any], where: str = "search") -> Kinds:
-    """The section of the method in `raw`; the default is AutoFIS.
+def _selection(title: str, measure: str) -> Method:
+    search, pipeline = "ctrloom.methods.selection:search", "search_and_retrain_selection"
+    steps = ("select-interactions",)
+    return Method(title, SelectionConfig, search, pipeline, steps, measure, trains=False)
+
+
+METHODS = Catalog(
+    "search method",
+    {
+        "autofis": Method(
+            "AutoFIS",
+            AutoFISConfig,
+            "ctrloom.methods.autofis:search",
+            "search_and_retrain_autofis",
+            ("search-autofis",),
+        ),
+        "aim": Method(
+            "AIM",
+            AIMConfig,
+            "ctrloom.methods.aim:search",
+            "search_and_retrain_aim",
+            ("aim-search-interactions", "aim-search-embeddings"),
+        ),
+        "optinter": Method(
+            "OptInter",
+            OptInterConfig,
+            "ctrloom.methods.optinter:search",
+            "search_and_retrain_optinter",
+            ("search-optinter",),
+            "probability",
+        ),
+        "autopi": Method(
+            "AutoPI",
+            AutoPIConfig,
+            "ctrloom.methods.autopi:search",
+            "search_and_retrain_autopi",
+            ("search-autopi",),
+            transfers=False,
+        ),
+        "random": _selection("Random selection", "random number"),
+        "statistics_auc": _selection("Statistics AUC", "statistics AUC"),
+        "mutual_information": _selection("Mutual information", "mutual information"),
+    },
+)
+DEFAULT = "autofis"
+
+
+def search_section(raw: Any) -> Any:
+    """The settings of the method that a raw `search` section names; for validators of what contains it.
+
+    Raises:
+        SectionError: unknown method, or an invalid key or value.
+    """
+    if not isinstance(raw, Mapping):
+        return raw
+    method = raw.get("method", DEFAULT)
+    if method not in METHODS:
+        raise SectionError([("method", not_among(METHODS, method))])
+    return parse_section(METHODS[method].config, {"method": method, **raw})
+
+
+def search_config(raw: Mapping[str, Any], where: str = "search") -> MethodConfig:
+    """The settings of the method that `raw` names.
 
     Raises:
         ConfigError: unknown method, or an invalid key or value.
     """
-    method = raw.get("method", "autofis")
-    if method not in METHODS:
-        raise ConfigError(f"{where}.method: must be one of {', '.join(METHODS)}, not {method!r}")
-    parsed: Kinds = METHODS[method].parse(raw, where)
-    return parsed
+    try:
+        config: MethodConfig = search_section(raw)
+    except SectionError as error:
+        raise ConfigError(error.lines(where)) from None
+    return config
+
+
+SearchConfig = Annotated[SerializeAsAny[MethodConfig], BeforeValidator(search_section)]

@@ -44,7 +44,7 @@ def _job(manifest: str | Place, entry: Entry, seed: int, config: CompareConfig, 
     folder = job_folder(jobs, entry, seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{folder}.log", "a", encoding="utf-8") as log, redirect_stderr(log):
-        return stages.run_job(manifest, entry, seed, dict(config.models), folder)
+        return stages.run_job(manifest, entry, seed, config.models, folder)
 
 
 @contextmanager

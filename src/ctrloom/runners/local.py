@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ctrloom import storage
-from ctrloom.config import CompareConfig, Files, Hyperparameters, RunConfig
+from ctrloom.config import METHODS, CompareConfig, Files, RunConfig
 from ctrloom.config.extras import install
 from ctrloom.data.sources.files import is_stored
 from ctrloom.progress import MARK
@@ -21,7 +21,6 @@ from ctrloom.runners import compiled, resume
 from ctrloom.runners.compiled import declared
 from ctrloom.runners.containers import Containers, Request, steps_in
 from ctrloom.runners.request import revision
-from ctrloom.runners.search_pipelines import SEARCHES, search_pipeline
 from ctrloom.storage import Place
 
 STEPS = "steps"
@@ -40,7 +39,7 @@ def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
     whole = config.model_dump(mode="json", exclude_none=True, exclude=excluded)  # KFP takes no null
     whole["search"] = config.search.model_dump(mode="json", exclude_none=True)
     names = {*config.baselines, *config.transfer, config.search.base}
-    chosen = {name: Hyperparameters.of(config.models, name) for name in names}
+    chosen = {name: config.models.of(name) for name in names}
     whole["models"] = {n: h.model_dump(mode="json", exclude_none=True) for n, h in sorted(chosen.items())}
     return {**whole, "store": str(store), "run": whole}
 
@@ -69,8 +68,8 @@ def run_local(
         EngineError: containers cannot be started.
         StorageError: the store cannot be written.
     """
-    pipeline = search_pipeline(config.search.method)
-    searches = SEARCHES[pipeline]
+    method = METHODS[config.search.method]
+    pipeline, searches = method.pipeline, method.steps
     results = {  # place in the run directory -> step and artifact that it comes from
         "architecture.json": (searches[-1], "search/architecture.json"),
         "search.json": (searches[-1], "search/search.json"),

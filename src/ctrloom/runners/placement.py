@@ -27,12 +27,12 @@ def place(spec: dict[str, Any], platform: dict[str, Any], hardware: Hardware) ->
     """Write `hardware` into a compiled pipeline, replacing earlier settings.
 
     Raises:
-        ValueError: a component of the pipeline has no entry in `hardware.steps`.
+        ConfigError: a component of the pipeline has no entry in `hardware.steps`.
     """
     executors, kubernetes = spec["deploymentSpec"]["executors"], {}
     profiles = {}
     for label, executor in executors.items():
-        profile = profiles[label] = hardware.profiles[_step(executor, hardware).profile]
+        profile = profiles[label] = hardware.profiles[hardware.step(component_of(executor)).profile]
         executor["container"]["resources"] = _resources(profile)
         executor["container"]["env"] = _variables(profile, hardware.environment)
         kubernetes[label] = _on_kubernetes(profile, hardware.environment)
@@ -40,7 +40,7 @@ def place(spec: dict[str, Any], platform: dict[str, Any], hardware: Hardware) ->
         label = spec["components"][task["componentRef"]["name"]].get("executorLabel")
         if label:
             task["retryPolicy"] = _retries(profiles[label])
-            cached = _step(executors[label], hardware).cached
+            cached = hardware.step(component_of(executors[label])).cached
             task["cachingOptions"] = {"enableCache": True} if cached else {}
     platform.clear()
     platform["platforms"] = {"kubernetes": {"deploymentSpec": {"executors": kubernetes}}}
@@ -50,13 +50,6 @@ def component_of(executor: dict[str, Any]) -> str:
     """Name of the component that an executor of a compiled pipeline runs."""
     arguments = executor["container"]["args"]
     return str(arguments[arguments.index("--function_to_execute") + 1])
-
-
-def _step(executor: dict[str, Any], hardware: Hardware) -> Any:
-    name = component_of(executor)
-    if name not in hardware.steps:
-        raise ValueError(f"hardware: steps: has no {name!r}; add its profile, and whether it is cached")
-    return hardware.steps[name]
 
 
 def _resources(profile: Profile) -> dict[str, Any]:

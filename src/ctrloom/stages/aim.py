@@ -1,10 +1,9 @@
 """AIM's two stages individually, so that each can be rerun or resumed on its own."""
 
 from pathlib import Path
-from typing import Any
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import AIMConfig, AIMSettings
+from ctrloom.config import AIMConfig, AIMSettings, Models
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods import aim
 from ctrloom.stages.search import read_found, task_of, write_found
@@ -14,7 +13,7 @@ from ctrloom.training.processes import by_several
 
 @by_several
 def aim_search_interactions(
-    manifest: str | Place, config: AIMConfig, models: dict[Any, Any], output: Path
+    manifest: str | Place, config: AIMConfig, models: Models, output: Path
 ) -> Architecture:
     """Search interactions and their functions; writes the same files as `search` into the folder `output`."""
     dataset, hyper = Dataset.open(manifest), _settings(models)
@@ -24,7 +23,7 @@ def aim_search_interactions(
 
 @by_several
 def aim_search_embeddings(
-    manifest: str | Place, search: Path, config: AIMConfig, models: dict[Any, Any], output: Path
+    manifest: str | Place, search: Path, config: AIMConfig, models: Models, output: Path
 ) -> Architecture:
     """Search the embedding sizes of what the first stage found in the folder `search`.
 
@@ -48,7 +47,7 @@ def aim_search_embeddings(
     return write_found(found, dataset, config, hyper, output)
 
 
-def _settings(models: dict[Any, Any]) -> AIMSettings:
-    settings = AIMSettings.of(models, "aim")
+def _settings(models: Models) -> AIMSettings:
+    settings = models.of("aim")
     assert isinstance(settings, AIMSettings)
     return settings

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ctrloom import storage
-from ctrloom.config import SPLITS, CompareConfig, Entry
+from ctrloom.config import MODELS, SPLITS, CompareConfig, Entry, Models
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare
 from ctrloom.evaluation.results import Results
-from ctrloom.models import MODELS
 from ctrloom.progress import progress
 from ctrloom.report.comparison import render
 from ctrloom.search_trace import SearchTrace
@@ -32,7 +31,7 @@ from ctrloom.version import code_version
 JOB, TABLE, PAGE = "job.json", "table.csv", "comparison.html"
 
 
-def run_job(manifest: str | Place, entry: Entry, seed: int, models: dict[Any, Any], folder: Path) -> bool:
+def run_job(manifest: str | Place, entry: Entry, seed: int, models: Models, folder: Path) -> bool:
     """Search and train one entry with one seed; False if `folder` already has it.
 
     The folder is written atomically, so that a stopped job starts over.
@@ -48,8 +47,7 @@ def run_job(manifest: str | Place, entry: Entry, seed: int, models: dict[Any, An
             baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)
         else:
             assert entry.search, "an entry has a model or a search"
-            draws = {"random_draws": int("random" in entry.controls)}
-            own = {"seed": seed, **(draws if "random_draws" in type(entry.search).model_fields else {})}
+            own = {"seed": seed, "random_draws": int("random" in entry.controls)}
             found = temporary / "search"
             search(manifest, entry.search.model_copy(update=own), settings, found)
             retrain(manifest, found, settings, [seed], runs, controls=entry.controls)
@@ -102,9 +100,9 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
     return results
 
 
-def _job(dataset: Dataset, entry: Entry, seed: int, models: dict[Any, Any]) -> dict[str, Any]:
+def _job(dataset: Dataset, entry: Entry, seed: int, models: Models) -> dict[str, Any]:
     """Describe a job; its fingerprint covers everything that its result depends on except the code."""
-    used = {name: entry.models(models).get(name, {}) for name in ("default", entry.trained, *entry.transfer)}
+    used = {name: entry.models(models).raw(name) for name in ("default", entry.trained, *entry.transfer)}
     job = {
         "entry": entry.model_dump(mode="json", exclude={"title", "published", "published_for"}),
         "seed": seed,

@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 from scipy.special import expit
 
 from ctrloom import storage
-from ctrloom.config import SPLITS, EvaluationConfig, Split
+from ctrloom.config import MODELS, SPLITS, EvaluationConfig, Split
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.evaluation.seeds import require_same_seeds
-from ctrloom.models import MODELS
 from ctrloom.progress import progress
 from ctrloom.report.markdown import markdown
 from ctrloom.report.render import render

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from ctrloom import distributed, storage
+from ctrloom.config import Models
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.retraining import DriftConfig, TrainingConfig
@@ -90,7 +91,7 @@ def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: P
         (old.architecture,),
         begin=begin if config.start == "warm" else None,
     )
-    train_runs(dataset, [plan], {name: settings}, config.seeds, runs)
+    train_runs(dataset, [plan], Models({name: settings}), config.seeds, runs)
     if distributed.is_rank_zero():
         (run,) = open_runs(runs)
         run.export(dataset, output)

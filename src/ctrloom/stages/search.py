@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture, Provenance
-from ctrloom.config import Hyperparameters, SearchConfig
+from ctrloom.config import METHODS, Hyperparameters, MethodConfig, Models
 from ctrloom.data.batches.batch import Batch
 from ctrloom.data.batches.stream import Stream
 from ctrloom.data.dataset import Dataset
-from ctrloom.methods import aim, autofis, autopi, optinter, selection
 from ctrloom.methods.interface import Found, Task
 from ctrloom.search_trace import SearchTrace
 from ctrloom.storage import Place
@@ -21,30 +19,21 @@ from ctrloom.version import code_version
 
 COUNTED = 1_000_000  # maximum streamed rows of a split for the statistics of candidates
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
-METHODS: dict[str, Callable[[Task, Any, Any], Found]] = {
-    "autofis": autofis.search,
-    "aim": aim.search,
-    "autopi": autopi.search,
-    "optinter": optinter.search,
-    "random": selection.search,
-    "statistics_auc": selection.search,
-    "mutual_information": selection.search,
-}
 
 
 @by_several
-def search(manifest: str | Place, config: SearchConfig, models: dict[Any, Any], output: Path) -> Architecture:
+def search(manifest: str | Place, config: MethodConfig, models: Models, output: Path) -> Architecture:
     """Write `architecture.json`, `search.json` and the control selections into the folder `output`.
 
     Gates are trained on the train split; the validation split is for early stopping and statistics-AUC.
     """
-    hyper = Hyperparameters.of(models, config.base)
-    if METHODS[config.method] is selection.search:
+    hyper, method = models.of(config.base), METHODS[config.method]
+    if not method.trains:
         refuse_several(f"search.method: {config.method} trains nothing, and selects")
         refuse_streaming(hyper, f"search.method: {config.method} counts in")
         hyper = hyper.model_copy(update={"rows": "memory"})
     dataset = Dataset.open(manifest)
-    found = METHODS[config.method](task_of(dataset, hyper), config, hyper)
+    found: Found = method.find(task_of(dataset, hyper), config, hyper)
     return write_found(found, dataset, config, hyper, output)
 
 
@@ -68,7 +57,7 @@ def _whole(dataset: Dataset) -> tuple[Batch, Batch]:
 
 
 def write_found(
-    found: Found, dataset: Dataset, config: SearchConfig, hyper: Hyperparameters, output: Path
+    found: Found, dataset: Dataset, config: MethodConfig, hyper: Hyperparameters, output: Path
 ) -> Architecture:
     """Write the result of a search with its provenance; the folder is written atomically."""
     provenance = Provenance(

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import BaselineName, ModelName
+from ctrloom.config import MODELS, Models
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
-from ctrloom.models import MODELS
 from ctrloom.models.trees import lightgbm
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.search import ARCHITECTURE, TRACE, read_controls
@@ -32,7 +30,7 @@ TITLES = {  # of controls, and of selections by methods without training
 def retrain(
     manifest: str | Place,
     search: Path,
-    models: dict[Any, Any],
+    models: Models,
     seeds: Sequence[int],
     output: Path,
     bundle: Path | None = None,
@@ -48,7 +46,7 @@ def retrain(
     """
     dataset = Dataset.open(manifest)
     trace = SearchTrace.load(search / TRACE)
-    base: ModelName = trace.base
+    base = trace.base
     title = _title(trace.method.replace("_", "-"), base) if trace.selects else MODELS[base].title
     plans = [Plan(base, title, "retrained", base, (_found(search, dataset),))]
     every = read_controls(search)
@@ -69,8 +67,8 @@ def retrain(
 def transfer(
     manifest: str | Place,
     search: Path,
-    targets: Sequence[ModelName],
-    models: dict[Any, Any],
+    targets: Sequence[str],
+    models: Models,
     seeds: Sequence[int],
     output: Path,
     bundles: Path | None = None,
@@ -93,14 +91,14 @@ def transfer(
 @by_several
 def baselines(
     manifest: str | Place,
-    names: Sequence[BaselineName],
-    models: dict[Any, Any],
+    names: Sequence[str],
+    models: Models,
     seeds: Sequence[int],
     output: Path,
     orders: Sequence[int] = (2,),
 ) -> None:
     """Train models that use every interaction of the given orders, or none."""
-    if {"gbdt", "gbdtlr"} & set(names):
+    if any(MODELS[name].trees for name in names):
         lightgbm()  # fail early if it is not installed
     dataset = Dataset.open(manifest)
     every = Architecture.complete(dataset.schema.names, orders)
@@ -128,7 +126,7 @@ def bundle(
             _export(dataset, runs, temporary / runs[0].record.model)
 
 
-def _title(selection: str, base: ModelName) -> str:
+def _title(selection: str, base: str) -> str:
     title = TITLES.get(selection, "{}, " + selection.replace("-", " "))
     return title.format(MODELS[base].title)
 

@@ -10,19 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters, ModelName, ModelSettings
+from ctrloom.config import MODELS, Hyperparameters, ModelName, Models, ModelSettings
 from ctrloom.config.base import StrictModel
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.dataset import Dataset
-from ctrloom.models import MODELS, build
+from ctrloom.models import build
 from ctrloom.models.bundle import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
-from ctrloom.models.trees import GBDT, GBDTLR
+from ctrloom.models.trees import GBDT
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import Schema
 from ctrloom.training.batch_sources import BatchSources, refuse_streaming
@@ -33,7 +32,6 @@ from ctrloom.training.trees import fit_trees
 from ctrloom.version import code_version
 
 RECORD, INDEX = "run.json", "runs.json"
-TREES = {name for name, entry in MODELS.items() if entry.model in (GBDT, GBDTLR)}
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class RunRecord(ModelSettings):
 def train_runs(
     dataset: Dataset,
     plans: Sequence[Plan],
-    models: dict[Any, Any],
+    models: Models,
     seeds: Sequence[int],
     output: Path,
 ) -> None:
@@ -101,14 +99,14 @@ def train_runs(
         ValueError: a tree model was requested with several processes or with streamed rows.
     """
     for plan in plans:
-        if plan.model in TREES:
+        if MODELS[plan.model].trees:
             refuse_several(f"{plan.model}: LightGBM grows trees")
-            refuse_streaming(Hyperparameters.of(models, plan.model), f"{plan.model}: LightGBM grows trees on")
+            refuse_streaming(models.of(plan.model), f"{plan.model}: LightGBM grows trees on")
     feeder = BatchSources(dataset, "train", "valid")
     with storage.atomic_directory(output) if distributed.is_rank_zero() else nullcontext() as temporary:
         for plan in plans:
-            hyper = Hyperparameters.of(models, plan.model)
-            train, valid = feeder.held() if plan.model in TREES else feeder.of(hyper)
+            hyper = models.of(plan.model)
+            train, valid = feeder.held() if MODELS[plan.model].trees else feeder.of(hyper)
             _train(dataset, plan, hyper, seeds, train, valid, temporary and temporary / plan.name)
         if temporary:
             storage.write_json(temporary / INDEX, {"version": 1, "runs": sorted(plan.name for plan in plans)})

@@ -1,0 +1,32 @@
+"""A search method of another package."""
+
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
+
+from components.step import step
+
+
+@step
+def search_plugin(
+    dataset: Input[Dataset],
+    search: Output[Artifact],
+    summary: Output[Metrics],
+    config: dict,  # type: ignore[type-arg]
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+) -> None:
+    """Search feature interactions with a method that another package registers; the image has this package.
+
+    Args:
+        dataset: Manifest of an encoded data set.
+        search: Folder with architecture.json, search.json and the control selections.
+        summary: Interactions kept per order, and the cost of the search.
+        config: Settings of the search (section `search` of a run configuration).
+        models: Hyper-parameters per model (section `models` of a run configuration).
+    """
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import Models, search_config
+    from ctrloom.runners import display
+
+    found = stages.search(Path(dataset.path), search_config(config), Models.parse(models), Path(search.path))
+    display.show_search(found, summary)

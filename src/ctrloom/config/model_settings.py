@@ -1,0 +1,82 @@
+"""How a configuration refers to models: by name, and with settings per model."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, RootModel, SerializeAsAny, model_validator
+
+from ctrloom.config.base import SectionError, StrictModel, not_among, parse, parse_section
+from ctrloom.config.models import MODELS, Hyperparameters, ModelEntry
+
+
+def _name(fits: Callable[[ModelEntry], bool] = lambda _: True) -> AfterValidator:
+    """The name of a model for which `fits` is true."""
+
+    def known(name: str) -> str:
+        if name not in MODELS or not fits(MODELS[name]):
+            fitting = (each for each in MODELS if fits(MODELS[each]))
+            raise SectionError([("", not_among(fitting, name))])
+        return name
+
+    return AfterValidator(known)
+
+
+ModelName = Annotated[str, _name()]
+BaselineName = Annotated[str, _name(lambda entry: entry.baseline)]
+TransferName = Annotated[str, _name(lambda entry: entry.transfers)]
+
+
+class Models(RootModel[dict[str, dict[str, Any]]]):
+    """Hyper-parameters per model, over those of `default`, which apply to all models."""
+
+    model_config = ConfigDict(frozen=True)
+    root: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _settings_exist(self) -> Self:
+        for name in self.root:
+            if name != "default" and name not in MODELS:
+                raise SectionError([(name, not_among(["default", *MODELS], name))])
+            self.of(name)
+        return self
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any], where: str = "models") -> Self:
+        """Validate `raw`.
+
+        Raises:
+            ConfigError: an unknown model, or an invalid key or value.
+        """
+        return parse(cls, raw, where)
+
+    def of(self, name: str) -> Hyperparameters:
+        """The settings of one model.
+
+        Raises:
+            ConfigError: no model has this name.
+        """
+        kind = Hyperparameters if name == "default" else MODELS[name].settings
+        return parse_section(kind, {**self.raw("default"), **self.raw(name)}, name)
+
+    def raw(self, name: str) -> dict[str, Any]:
+        """What is configured for a model itself, without `default`."""
+        return self.root.get(name, {})
+
+    def override(self, name: str, settings: Mapping[str, Any]) -> Self:
+        """These settings, with some of one model replaced."""
+        return self.parse({**self.root, name: {**self.raw(name), **settings}})
+
+
+class ModelSettings(StrictModel):
+    """A model by name with its hyper-parameters, of the type of that model."""
+
+    model: ModelName
+    hyperparameters: SerializeAsAny[Hyperparameters]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_type(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("hyperparameters"), Mapping):
+            return raw
+        own = MODELS[str(raw.get("model"))].settings
+        return {**raw, "hyperparameters": parse_section(own, raw["hyperparameters"], "hyperparameters")}
