@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fast  # noqa: F401
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import fast  # noqa: F401
 import torch
 from machine import describe
 from training.shapes import schema_of, sizes_of

@@ -14,6 +14,7 @@ import statistics
 import time
 from pathlib import Path
 
+import fast  # noqa: F401
 import torch
 from machine import describe, on
 from training.shapes import encoded, sizes_of

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import fast  # noqa: F401
 import numpy as np
 import torch
 from machine import describe

@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import fast  # noqa: F401
 import numpy as np
 from machine import describe
 from memory import peak_mib

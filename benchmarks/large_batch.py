@@ -8,6 +8,7 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import fast  # noqa: F401
 import numpy as np
 import torch
 from machine import describe

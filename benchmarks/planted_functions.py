@@ -15,6 +15,7 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+import fast  # noqa: F401
 import numpy as np
 import torch
 from machine import describe

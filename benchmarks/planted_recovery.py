@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fast  # noqa: F401
 from machine import describe
 
 from ctrloom.config import AutoFISConfig, DataConfig, Hyperparameters, VocabularyConfig

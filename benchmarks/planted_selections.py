@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import fast  # noqa: F401
 from machine import describe
 from planted_recovery import prepared
 

@@ -41,6 +41,8 @@ def run(
     manifest: str, architecture: str | None, model: str, trial: int, own: dict[str, Any]
 ) -> dict[str, Any]:
     """Train once; the result on validation rows."""
+    import fast  # noqa: F401
+
     from ctrloom.architecture import Architecture
     from ctrloom.data.dataset import Dataset
     from ctrloom.training.runs import Plan, open_runs, train_runs

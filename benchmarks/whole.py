@@ -20,6 +20,7 @@ from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
+import fast  # noqa: F401
 import numpy as np
 import pyarrow as pa
 import torch
@@ -29,6 +30,7 @@ from training.shapes import draw, schema_of, sizes_of
 from ctrloom import storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import AutoFISConfig, Hyperparameters, RandomSplit, Split, VocabularyConfig
+from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.manifest import EncodedManifest, PartFile, write_section
 from ctrloom.data.parquet.writer import GROUP_ROWS, table_writer
@@ -36,7 +38,6 @@ from ctrloom.methods.gates import Group, Schedule, Stage
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import fit, pick_device, seed_everything
-from ctrloom.version import code_version
 
 CRITEO = 45_840_617
 PARTS = 40  # files, split 8:1:1 into training, validation and testing

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fast_process  # noqa: F401
 import numpy as np
 import pytest
 import torch

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from ctrloom import doctor
 from ctrloom.cli import app
+from ctrloom.config.version import code_version
 from ctrloom.runners import compiled
-from ctrloom.version import code_version
 
 RELEASE = version("ctrloom")
 
@@ -110,7 +110,7 @@ def test_image_and_package_agree(monkeypatch, built, started, state):
 
 
 def test_the_commit_of_an_image_is_recorded(monkeypatch):
-    monkeypatch.setattr("ctrloom.version._git", lambda *_: "")
+    monkeypatch.setattr("ctrloom.config.version._git", lambda *_: "")
     for built, recorded in ((f"{RELEASE}+abc", f"{RELEASE}+abc"), ("99.0+abc", RELEASE), ("", RELEASE)):
         monkeypatch.setenv("CTRLOOM_VERSION", built)
         assert code_version.__wrapped__() == recorded

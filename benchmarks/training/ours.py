@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import fast  # noqa: F401
 import torch
 from shapes import encoded
 from torch.profiler import ProfilerActivity, profile

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import fast  # noqa: F401
 import torch
 from cases import CASES, Case
 from limits import limit, measure

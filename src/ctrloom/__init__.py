@@ -1,24 +1,76 @@
-"""Finds the feature interactions a click-through-rate model needs."""
+"""Finds the feature interactions a click-through-rate model needs.
 
-import ctypes
-import os
-import sys
+Importing this package changes nothing in the process, and loads each name below when it is first used.
+"""
 
-# Threads that spin while they wait make training ten times slower wherever another process wants the same
-# cores. This has an effect only before torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-# Ingest of many rows peaks at an eighth less with this one of Arrow's allocators, and is as fast. This has an
-# effect only before pyarrow is loaded, and where the variable is not set.
-if sys.platform == "linux":
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
+if TYPE_CHECKING:
+    from ctrloom.api import (
+        baselines,
+        compare,
+        encode,
+        evaluate,
+        ingest,
+        load_bundle,
+        load_config,
+        register_method,
+        register_model,
+        retrain,
+        search,
+        transfer,
+    )
+    from ctrloom.architecture import Architecture
+    from ctrloom.config import CompareConfig, Hyperparameters, Method, MethodConfig, RunConfig
+    from ctrloom.config.errors import UserError
+    from ctrloom.data.dataset import Dataset
 
-# A step's large tensors are as large in the next step. Given back to the system in between, their pages are
-# faulted in and zeroed again and again, a third of the time of a step of FM: so keep them, in large pages.
-# THP_MEM_ALLOC_ENABLE=0 leaves memory as it was.
-if os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1") == "1":
-    _mallopt = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None)
-    if _mallopt is not None:  # glibc's
-        _mallopt(-4, 0)  # M_MMAP_MAX: no block is a mapping of its own
-        _mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: give nothing back
-        _mallopt(-8, 2)  # M_ARENA_MAX: what one thread is done with serves the others
+    __version__: str
+
+__all__ = [
+    "Architecture",
+    "CompareConfig",
+    "Dataset",
+    "Hyperparameters",
+    "Method",
+    "MethodConfig",
+    "RunConfig",
+    "UserError",
+    "__version__",
+    "baselines",
+    "compare",
+    "encode",
+    "evaluate",
+    "ingest",
+    "load_bundle",
+    "load_config",
+    "register_method",
+    "register_model",
+    "retrain",
+    "search",
+    "transfer",
+]
+_MODULES = {
+    "Architecture": "ctrloom.architecture",
+    "CompareConfig": "ctrloom.config",
+    "Dataset": "ctrloom.data.dataset",
+    "Hyperparameters": "ctrloom.config",
+    "Method": "ctrloom.config",
+    "MethodConfig": "ctrloom.config",
+    "RunConfig": "ctrloom.config",
+    "UserError": "ctrloom.config.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'ctrloom' has no attribute {name!r}")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("ctrloom")
+    value = globals()[name] = getattr(import_module(_MODULES.get(name, "ctrloom.api")), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

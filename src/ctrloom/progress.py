@@ -1,6 +1,5 @@
 """Progress reports: a bar with rate and remaining time on a terminal, periodic plain lines otherwise."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from typing import Protocol
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from ctrloom.config.environment import process_number
 
 PLAIN_SECONDS = 5.0  # between two plain lines
 MARK = "- "  # prefix of every plain line, to distinguish it from other output
@@ -28,7 +29,7 @@ class _Rate(ProgressColumn):
 
 def follows() -> bool:
     """True if this is not rank 0 of the processes that torchrun started, so that it reports nothing."""
-    return int(os.environ.get("RANK", "0")) > 0
+    return process_number("RANK") > 0
 
 
 @contextmanager

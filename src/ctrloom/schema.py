@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ctrloom.config import Bucketing, SourceConfig
 from ctrloom.config.base import StrictModel
+from ctrloom.config.errors import UserError
 
 MISSING_ID = 0
 UNSEEN_ID = 1
@@ -28,7 +29,7 @@ class CountedKeys(NamedTuple):
 CrossKeys = Mapping[tuple[str, ...], CountedKeys]  # per pair of fields; see `Cross`
 
 
-class SchemaMismatchError(ValueError):
+class SchemaMismatchError(UserError):
     """Data and model were made from different schemas."""
 
 

@@ -22,8 +22,8 @@ class Candidate(StrictModel):
 
     fields: tuple[str, ...]  # in schema order
     function: Function | Literal["none"] = "inner"
-    # At the end of the search; exactly 0 if GRDA dropped it. OptInter: a probability; selections: a score.
-    gate: float
+    # At the end of the search: a gate, exactly 0 if GRDA dropped it; OptInter: a probability; a statistic.
+    score: float
     kept: bool
     accumulator: float | None = None  # GRDA's value before the soft threshold
     statistics_auc: float | None = None  # on validation rows (AutoFIS, section 4.6)
@@ -65,13 +65,13 @@ class EmbeddingGates(StrictModel):
 
 
 class SearchTrace(StrictModel):
-    """Candidates, the path of their gates during the search, and its cost.
+    """Candidates, the path of their scores during the search, and its cost.
 
-    `path_gates[s][c]` is the gate of `candidates[c]` after `path_steps[s]` steps, or None while its order is
-    not being searched. `path_threshold[s]` is the soft threshold at that step; it resets with each order.
+    `path_scores[s][c]` is the score of `candidates[c]` after `path_steps[s]` steps, or None while its order
+    is not being searched. `path_threshold[s]` is the soft threshold at that step; it resets with each order.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     method: str
     base: ModelName
     orders: tuple[int, ...]
@@ -80,7 +80,7 @@ class SearchTrace(StrictModel):
     samples: tuple[SampledGraph, ...] = ()
     embedding_gates: tuple[EmbeddingGates, ...] = ()
     path_steps: tuple[int, ...] = ()  # ascending, about 60 at most
-    path_gates: tuple[tuple[float | None, ...], ...] = ()
+    path_scores: tuple[tuple[float | None, ...], ...] = ()
     path_threshold: tuple[float, ...] = ()
     steps: int
     epochs: int
@@ -89,23 +89,37 @@ class SearchTrace(StrictModel):
     hyperparameters: dict[str, Any]
     planted: tuple[tuple[str, ...], ...] | None = None  # synthetic data: the true interactions
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, raw: Any) -> Any:
+        """Version 1 called every score a gate."""
+        if not isinstance(raw, dict) or raw.get("version") != 1 or "candidates" not in raw:
+            return raw
+        renamed = {**raw, "version": 2, "path_scores": raw.get("path_gates", ())}
+        renamed.pop("path_gates", None)
+        renamed["candidates"] = [
+            {"score" if key == "gate" else key: value for key, value in candidate.items()}
+            for candidate in raw["candidates"]
+        ]
+        return renamed
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if not len(self.path_steps) == len(self.path_gates) == len(self.path_threshold):
+        if not len(self.path_steps) == len(self.path_scores) == len(self.path_threshold):
             raise ValueError(
-                "path_steps, path_gates and path_threshold must have one entry per recorded step"
+                "path_steps, path_scores and path_threshold must have one entry per recorded step"
             )
-        if any(len(gates) != len(self.candidates) for gates in self.path_gates):
-            raise ValueError("every row of path_gates must have one gate per candidate")
-        if not all(math.isfinite(candidate.gate) for candidate in self.candidates):
-            raise ValueError("a gate is not finite: the search diverged")
+        if any(len(gates) != len(self.candidates) for gates in self.path_scores):
+            raise ValueError("every row of path_scores must have one score per candidate")
+        if not all(math.isfinite(candidate.score) for candidate in self.candidates):
+            raise ValueError("a score is not finite: the search diverged")
         if unknown := {c.order for c in self.candidates} - set(self.orders):
             raise ValueError(f"candidates have order {min(unknown)}, which is not in orders")
         return self
 
     @property
     def measure(self) -> str:
-        """What `gate` holds for the candidates of this method."""
+        """What `score` is for the candidates of this method."""
         return METHODS[self.method].measure
 
     @property

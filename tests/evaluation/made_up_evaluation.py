@@ -46,7 +46,7 @@ def made_up_trace(fields: tuple[str, ...] = FRAPPE, kept: int = 9, third: bool =
         candidates=tuple(
             Candidate(
                 fields=t,
-                gate=final[i],
+                score=final[i],
                 kept=i in chosen,
                 accumulator=final[i] + 1,
                 statistics_auc=strength[i],
@@ -54,7 +54,7 @@ def made_up_trace(fields: tuple[str, ...] = FRAPPE, kept: int = 9, third: bool =
             for i, t in enumerate(tuples)
         ),
         path_steps=tuple(steps.tolist()),
-        path_gates=gates,
+        path_scores=gates,
         path_threshold=tuple((share[:, 0] * 1.2).tolist()),
         steps=4000,
         epochs=5,
@@ -73,7 +73,7 @@ def made_up_models(
     found = Architecture(
         method="autofis",
         fields=fields,
-        interactions=tuple(Interaction(fields=c.fields, score=c.gate) for c in trace.candidates if c.kept),
+        interactions=tuple(Interaction(fields=c.fields, score=c.score) for c in trace.candidates if c.kept),
     )
     every = Architecture.complete(fields, trace.orders)
     rows: list[tuple[str, str, Any, Architecture | None, float]] = [

@@ -22,13 +22,13 @@ def optinter(fields: tuple[str, ...] = FRAPPE) -> SearchTrace:
             kept = function != "none" and p == max(shares)
             nats = float(rng.random()) / 100
             common = {"statistics_auc": 0.6, "mutual_information": nats}
-            candidates.append(Candidate(fields=pair.fields, function=function, gate=p, kept=kept, **common))
-    gates = tuple(c.gate for c in candidates)
+            candidates.append(Candidate(fields=pair.fields, function=function, score=p, kept=kept, **common))
+    gates = tuple(c.score for c in candidates)
     update = {
         "method": "optinter",
         "base": "optinter",
         "candidates": tuple(candidates),
-        "path_gates": tuple(gates for _ in trace.path_steps),
+        "path_scores": tuple(gates for _ in trace.path_steps),
     }
     return SearchTrace.model_validate(trace.model_copy(update=update).model_dump())
 
@@ -39,7 +39,7 @@ def test_choices_are_likeliest_per_pair_and_sorted_by_mutual_information() -> No
     assert len(chosen) == 45
     for choice in chosen:
         three = {c.function: c for c in trace.candidates if c.fields == choice.fields}
-        assert choice.probability == max(c.gate for c in three.values()) == three[choice.function].gate
+        assert choice.probability == max(c.score for c in three.values()) == three[choice.function].score
         assert choice.mutual_information == three[choice.function].mutual_information
     nats = [choice.mutual_information or 0 for choice in chosen]
     assert nats == sorted(nats, reverse=True)

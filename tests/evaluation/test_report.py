@@ -175,7 +175,7 @@ def test_report_without_a_search(frappe: tuple[Results, SearchTrace], tmp_path: 
 def test_report_of_a_search_that_kept_nothing(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
     results, trace = frappe
     nothing = tuple(c.model_copy(update={"gate": 0.0, "kept": False}) for c in trace.candidates)
-    bare = {"path_steps": (), "path_gates": (), "path_threshold": ()}
+    bare = {"path_steps": (), "path_scores": (), "path_threshold": ()}
     _, parsed = page(results, trace.model_copy(update={"candidates": nothing, **bare}), tmp_path)
     assert "The search kept 0 of 45 pairs." in parsed.words
     assert "none was kept" in parsed.words
@@ -218,7 +218,7 @@ def test_score_shades_range_from_weakest_kept_to_strongest(tmp_path: Path) -> No
     results, trace = made_up()
     kept = {c.fields: 0.6 + 0.01 * i for i, c in enumerate(c for c in trace.candidates if c.kept)}
     candidates = tuple(c.model_copy(update={"gate": kept.get(c.fields, 0.5)}) for c in trace.candidates)
-    none: dict[str, object] = {"path_steps": (), "path_gates": (), "path_threshold": ()}
+    none: dict[str, object] = {"path_steps": (), "path_scores": (), "path_threshold": ()}
     change = {"method": "statistics_auc", "candidates": candidates, **none}
     source, parsed = page(results, trace.model_copy(update=change), tmp_path)
     assert all(f"fill: var(--level-{i})" in source for i in range(7))

@@ -30,7 +30,7 @@ def searched() -> SearchTrace:
             "candidates": (*trace.candidates, *outer),
             "embedding_gates": tuple(gates),
             "path_steps": (),
-            "path_gates": (),
+            "path_scores": (),
             "path_threshold": (),
         }
     )
@@ -66,6 +66,6 @@ def test_the_map_of_embeddings_names_sizes_in_field_order() -> None:
 def test_searches_of_other_methods_have_no_functions() -> None:
     assert aim_figures.functions(made_up_trace()) == ()
     alone = searched().model_copy(
-        update={"candidates": (Candidate(fields=("user", "item"), gate=1, kept=True),)}
+        update={"candidates": (Candidate(fields=("user", "item"), score=1, kept=True),)}
     )
     assert aim_figures.functions(alone) == ("inner",)

@@ -42,7 +42,7 @@ def made_up_search(random: bool = False) -> SearchTrace:
         SampledGraph(cells=graph, valid_auc=auc, valid_logloss=0.2, seconds=9.0) for auc in (0.91, 0.95, 0.93)
     ]
     _, like = made_up()
-    empty = {"candidates": (), "orders": (), "path_steps": (), "path_gates": (), "path_threshold": ()}
+    empty = {"candidates": (), "orders": (), "path_steps": (), "path_scores": (), "path_threshold": ()}
     own = {"method": "autopi", "base": "autopi", "operators": operators, "samples": samples if random else ()}
     return SearchTrace.model_validate({**like.model_dump(), **empty, **own})
 

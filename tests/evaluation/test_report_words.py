@@ -92,7 +92,7 @@ def test_verdict_reports_a_control_that_is_as_good(frappe: tuple[Results, Search
 def test_correlations_skip_constant_orders() -> None:
     trace = made_up_trace(third=True)
     assert [(r.order, r.candidates) for r in summary.relations(trace)] == [(2, 45), (3, 120)]
-    flat = tuple(c.model_copy(update={"gate": 0.0, "kept": False}) for c in trace.candidates)
+    flat = tuple(c.model_copy(update={"score": 0.0, "kept": False}) for c in trace.candidates)
     assert summary.relations(trace.model_copy(update={"candidates": flat})) == []
 
 

@@ -113,14 +113,24 @@ def test_compare_names_a_diverged_training() -> None:
         run(given)
 
 
+def test_a_trace_of_version_1_still_loads() -> None:
+    trace = made_up_trace(third=True)
+    old = trace.model_dump(mode="json", exclude={"version", "path_scores", "candidates"})
+    old["version"], old["path_gates"] = 1, trace.path_scores
+    old["candidates"] = [
+        {"gate": c.score, **c.model_dump(mode="json", exclude={"score"})} for c in trace.candidates
+    ]
+    assert SearchTrace.parse(old, "search.json") == trace
+
+
 def test_a_trace_must_be_consistent() -> None:
     trace = made_up_trace().model_dump()
     with pytest.raises(ConfigError, match="one entry per recorded step"):
         SearchTrace.parse(trace | {"path_steps": (1,)}, "search.json")
-    with pytest.raises(ConfigError, match="one gate per candidate"):
+    with pytest.raises(ConfigError, match="one score per candidate"):
         SearchTrace.parse(trace | {"candidates": trace["candidates"][1:]}, "search.json")
     with pytest.raises(ConfigError, match="order 2, which is not in orders"):
         SearchTrace.parse(trace | {"orders": (3,)}, "search.json")
-    broken = [trace["candidates"][0] | {"gate": float("nan")}, *trace["candidates"][1:]]
+    broken = [trace["candidates"][0] | {"score": float("nan")}, *trace["candidates"][1:]]
     with pytest.raises(ConfigError, match="diverged"):
         SearchTrace.parse(trace | {"candidates": broken}, "search.json")

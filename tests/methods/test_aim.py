@@ -53,7 +53,7 @@ def test_stages_have_a_joint_trace(both: Found) -> None:
     trace, found = both.trace, both.architecture
     kept = {(c.fields, c.function) for c in trace.candidates if c.kept}
     assert kept == {(i.fields, i.function) for i in found.interactions}
-    assert all(c.gate != 0 for c in trace.candidates if c.kept)
+    assert all(c.score != 0 for c in trace.candidates if c.kept)
     assert (trace.method, trace.base, trace.orders) == ("aim", "aim", (2,))
     assert trace.epochs == (1 + 5) + (1 + 1 + 5)
     assert found.embedding_size == 6
@@ -90,7 +90,7 @@ def test_higher_order_candidates_extend_interactions_of_their_function() -> None
     for order in (3, 4):
         for function in FUNCTIONS:
             below = {
-                c.fields: abs(c.gate) for c in trace.of_order(order - 1) if c.function == function and c.kept
+                c.fields: abs(c.score) for c in trace.of_order(order - 1) if c.function == function and c.kept
             }
             top = sorted(below, key=lambda names: -below[names])[:2]
             asked = {c.fields for c in trace.of_order(order) if c.function == function}

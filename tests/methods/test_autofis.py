@@ -116,7 +116,7 @@ def test_interactions_of_four_fields_are_found(candidates: Literal["all", "pool"
     config = AutoFISConfig(order=4, candidates=candidates, threshold=1.0, batch_size=250)
     architecture, trace = search(made.rows, made.schema, config, Hyperparameters(embedding_size=4))
     assert made.interactions <= kept(architecture)
-    strongest = max(trace.of_order(4), key=lambda c: abs(c.gate))
+    strongest = max(trace.of_order(4), key=lambda c: abs(c.score))
     assert strongest.fields == ("a", "b", "c", "d")
     if candidates == "all":
         assert len(trace.of_order(3)) == 20
@@ -132,7 +132,7 @@ def test_a_pool_extends_the_strongest_of_the_order_below(pool: int | None) -> No
     trace, names = found.trace, made.schema.names
     assert len(trace.of_order(2)) == 15
     for order in (3, 4):
-        below = {c.fields: c.gate for c in trace.of_order(order - 1) if c.kept}
+        below = {c.fields: c.score for c in trace.of_order(order - 1) if c.kept}
         ranked = sorted(below, key=lambda fields: abs(below[fields]), reverse=True)[: pool or 3]
         reached = {t for t in combinations(names, order) if any(set(fields) < set(t) for fields in ranked)}
         assert {c.fields for c in trace.of_order(order)} == reached
@@ -172,7 +172,7 @@ def pairs_searched_again(searched: Searched) -> set[tuple[str, ...]]:
     _, _, _, trace = searched
     return {
         c.fields
-        for c, gate in zip(trace.candidates, trace.path_gates[-1], strict=True)
+        for c, gate in zip(trace.candidates, trace.path_scores[-1], strict=True)
         if c.order == 2 and gate is not None
     }
 
@@ -185,7 +185,7 @@ def test_joint_search_searches_kept_pairs_again(joint: Searched) -> None:
     _, _, architecture, trace = joint
     begin = [s for s, threshold in enumerate(trace.path_threshold) if threshold == 0][1]
     after_pairs = {
-        c.fields for c, gate in zip(trace.candidates, trace.path_gates[begin - 1], strict=True) if gate
+        c.fields for c, gate in zip(trace.candidates, trace.path_scores[begin - 1], strict=True) if gate
     }
     assert after_pairs
     assert pairs_searched_again(joint) == after_pairs
@@ -200,8 +200,8 @@ def check_trace(config: AutoFISConfig, rows: int, architecture: Architecture, tr
         t for order in range(2, config.order + 1) for t in combinations(fields, order)
     }
     assert len({c.fields for c in trace.candidates}) == len(trace.candidates)
-    assert all(c.kept == (c.gate != 0) for c in trace.candidates)
-    assert {c.fields: c.gate for c in trace.candidates if c.kept} == {
+    assert all(c.kept == (c.score != 0) for c in trace.candidates)
+    assert {c.fields: c.score for c in trace.candidates if c.kept} == {
         i.fields: i.score for i in architecture.interactions
     }
     per_epoch = -(-rows // (config.batch_size or min(2000, max(64, rows // 80))))
@@ -214,17 +214,17 @@ def check_trace(config: AutoFISConfig, rows: int, architecture: Architecture, tr
     begins = [s for s, threshold in enumerate(trace.path_threshold) if threshold == 0]
     assert len(begins) == len(trace.orders)
     for begin, end in zip(begins, [*begins[1:], len(trace.path_steps)], strict=True):
-        at_start = [gate for gate in trace.path_gates[begin] if gate is not None]
+        at_start = [gate for gate in trace.path_scores[begin] if gate is not None]
         assert at_start == pytest.approx([config.gate_init] * len(at_start), abs=1.1e-3)
         assert np.all(np.diff(trace.path_threshold[begin:end]) > 0)
         assert trace.path_threshold[end - 1] == pytest.approx(config.threshold * config.gate_init, rel=1e-9)
     # The final gate is the soft-thresholded accumulator.
     for i, candidate in enumerate(trace.candidates):
-        end = max(s for s, gates in enumerate(trace.path_gates) if gates[i] is not None)
-        assert trace.path_gates[end][i] == candidate.gate
+        end = max(s for s, gates in enumerate(trace.path_scores) if gates[i] is not None)
+        assert trace.path_scores[end][i] == candidate.score
         assert candidate.accumulator is not None
         shrunk = max(abs(candidate.accumulator) - trace.path_threshold[end], 0.0)
-        assert candidate.gate == pytest.approx(np.sign(candidate.accumulator) * shrunk, abs=1e-6)
+        assert candidate.score == pytest.approx(np.sign(candidate.accumulator) * shrunk, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["third", "joint"])

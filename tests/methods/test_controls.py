@@ -20,7 +20,7 @@ def found(tuples: list[tuple[str, ...]]) -> Architecture:
 
 def searched(tuples: list[tuple[str, ...]]) -> SearchTrace:
     """The trace of a search over these candidates."""
-    candidates = tuple(Candidate(fields=t, gate=0.0, kept=False) for t in tuples)
+    candidates = tuple(Candidate(fields=t, score=0.0, kept=False) for t in tuples)
     return SearchTrace(
         method="autofis",
         base="autofm",
@@ -68,7 +68,7 @@ def test_random_controls_are_drawn_from_candidates(seed: int) -> None:
 
 def test_random_controls_draw_functions_too() -> None:
     pair, functions = ("a", "b"), ("inner", "outer", "memorize", "none")
-    every = [Candidate(fields=pair, function=f, gate=0.0, kept=False) for f in functions]
+    every = [Candidate(fields=pair, function=f, score=0.0, kept=False) for f in functions]
     trace = searched([]).model_copy(update={"candidates": tuple(every)})
     two = tuple(Interaction(fields=pair, function=f) for f in ("inner", "outer"))
     kept = Architecture(method="aim", fields=FIELDS, interactions=two)

@@ -112,8 +112,8 @@ def test_the_trace_has_three_candidates_per_pair(clicks: Planting, found: Found)
         three = trace.candidates[k : k + 3]
         assert [c.function for c in three] == ["memorize", "hadamard", "none"]
         assert len({c.fields for c in three}) == 1
-        assert sum(c.gate for c in three) == pytest.approx(1)
-        best = max(three, key=lambda c: c.gate)
+        assert sum(c.score for c in three) == pytest.approx(1)
+        best = max(three, key=lambda c: c.score)
         kept = [c for c in three if c.kept]
         assert kept == ([] if best.function == "none" else [best])
         assert three[0].mutual_information is not None
@@ -121,7 +121,7 @@ def test_the_trace_has_three_candidates_per_pair(clicks: Planting, found: Found)
             assert choices(found.architecture)[best.fields] == best.function
     assert trace.path_steps[-1] == trace.steps
     assert len(trace.path_steps) <= 61
-    first = np.array(trace.path_gates[0]).reshape(15, 3)
+    first = np.array(trace.path_scores[0]).reshape(15, 3)
     np.testing.assert_allclose(first.sum(1), 1, rtol=1e-6)
     assert first.max() < 0.6
 
@@ -148,8 +148,8 @@ def test_same_seed_gives_a_bit_identical_search() -> None:
     first, second, other = (little(epochs=2, seed=seed, bi_level=True) for seed in (0, 0, 1))
     assert first.architecture == second.architecture
     assert first.trace.candidates == second.trace.candidates
-    assert first.trace.path_gates == second.trace.path_gates
-    assert first.trace.path_gates != other.trace.path_gates
+    assert first.trace.path_scores == second.trace.path_scores
+    assert first.trace.path_scores != other.trace.path_scores
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_temperature_decreases_with_steps(
 
 def test_warm_up_does_not_update_logits() -> None:
     once, later = (little(epochs=1, warm_up=passes, batch_size=64).trace for passes in (0, 2))
-    assert later.path_gates[0] == once.path_gates[0]
-    assert later.path_gates[1] != once.path_gates[1]
+    assert later.path_scores[0] == once.path_scores[0]
+    assert later.path_scores[1] != once.path_scores[1]
     assert (once.epochs, later.epochs) == (1, 3)
     assert once.steps == later.steps
 
@@ -198,7 +198,7 @@ def test_best_validation_epoch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optinter, "validated", scripted)
     trace = little(epochs=10, patience=2, temperature_decay=0.0).trace
     assert trace.epochs == 4
-    gates = np.array([c.gate for c in trace.candidates]).reshape(-1, 3)
+    gates = np.array([c.score for c in trace.candidates]).reshape(-1, 3)
     np.testing.assert_array_equal(gates, kept[1])
 
 

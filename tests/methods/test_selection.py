@@ -34,13 +34,13 @@ def test_the_best_of_each_order_are_kept(made: Planting, method: str) -> None:
     }
     for order, size in ((2, 4), (3, 2)):
         kept = {c.fields for c in trace.of_order(order) if c.kept}
-        left = [c.gate for c in trace.of_order(order) if not c.kept]
+        left = [c.score for c in trace.of_order(order) if not c.kept]
         assert kept == set(found.architecture.of_order(order))
         assert len(kept) == size
-        assert all(c.gate >= max(left) for c in trace.of_order(order) if c.kept)
-    assert all(c.gate == getattr(c, method) for c in trace.candidates)
+        assert all(c.score >= max(left) for c in trace.of_order(order) if c.kept)
+    assert all(c.score == getattr(c, method) for c in trace.candidates)
     assert {i.fields: i.score for i in found.architecture.interactions} == {
-        c.fields: c.gate for c in trace.candidates if c.kept
+        c.fields: c.score for c in trace.candidates if c.kept
     }
     assert (trace.method, trace.orders, trace.steps) == (method, (2, 3), 0)
     assert trace.seconds > 0
@@ -51,7 +51,7 @@ def test_mutual_information_is_that_of_the_joint_values_on_training_rows(made: P
     ids, label = made.rows.ids_NC.numpy()[2000:], made.rows.label_N.numpy()[2000:]
     for candidate in found.trace.candidates:
         i, j = made.schema.indices(candidate.fields)
-        assert candidate.gate == pytest.approx(mutual_info_score(ids[:, i] * 1000 + ids[:, j], label))
+        assert candidate.score == pytest.approx(mutual_info_score(ids[:, i] * 1000 + ids[:, j], label))
 
 
 @pytest.mark.parametrize("method", STATISTICS)
@@ -70,8 +70,8 @@ def test_corrected_information_removes_the_bias_of_many_values() -> None:
     fair = select(made, "mutual_information", {2: 3}, corrected=True)
     assert set(plain.architecture.of_order(2)) == set(combinations("abc", 2))
     assert fair.architecture.of_order(2)[-1] == ("d", "e")
-    assert max(fair.trace.candidates, key=lambda c: c.gate).fields == ("d", "e")
-    assert [c.mutual_information for c in fair.trace.candidates] == [c.gate for c in plain.trace.candidates]
+    assert max(fair.trace.candidates, key=lambda c: c.score).fields == ("d", "e")
+    assert [c.mutual_information for c in fair.trace.candidates] == [c.score for c in plain.trace.candidates]
 
 
 def test_random_selections_depend_only_on_the_seed(made: Planting) -> None:

@@ -48,7 +48,7 @@ def torchrun(processes: int, *command: str, **settings: Any) -> subprocess.Compl
     )
 
 
-def by_several(processes: int, cases: list[str], folder: Path) -> dict[str, dict[str, Any]]:
+def run_in(processes: int, cases: list[str], folder: Path) -> dict[str, dict[str, Any]]:
     done = torchrun(processes, together.__file__, str(folder), *cases)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
@@ -78,7 +78,7 @@ def assert_same(several: Mapping[str, Any], alone: Mapping[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return by_several(2, list(together.CASES), tmp_path_factory.mktemp("two"))
+    return run_in(2, list(together.CASES), tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("case", together.CASES)
@@ -94,7 +94,7 @@ def test_cases_give_different_results(two: Mapping[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_model_and_search_matches_one_process(processes: int, tmp_path: Path) -> None:
-    every = by_several(processes, list(together.MORE), tmp_path)
+    every = run_in(processes, list(together.MORE), tmp_path)
     for case, result in together.results(list(together.MORE)).items():
         assert_same(every[case], result)
 
@@ -138,9 +138,9 @@ def test_dense_and_sparse_gradients_are_summed(world_of_one: None) -> None:
 def test_single_process_models_and_searches_refuse_several(
     mixed: Dataset, world_of_one: None, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"gbdt: LightGBM grows trees in one process only, but there are 1"):
+    with pytest.raises(ValueError, match=r"gbdt: LightGBM runs in one process only, but there are 1"):
         stages.baselines(mixed.base, ["lr", "gbdt"], MODELS, [0], tmp_path / "runs")
-    with pytest.raises(ValueError, match=r"search.method: random trains nothing"):
+    with pytest.raises(ValueError, match=r"search.method: random runs in one process only"):
         stages.search(mixed.base, SelectionConfig(method="random", keep={2: 3}), MODELS, tmp_path / "search")
     assert not list(tmp_path.iterdir())
 

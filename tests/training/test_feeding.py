@@ -183,10 +183,10 @@ def test_several_processes_never_stream(
 
 def test_models_and_searches_that_need_all_rows_refuse_streaming(clicks: Dataset, tmp_path: Path) -> None:
     models = Models({"default": {"rows": "stream"}})
-    with pytest.raises(ValueError, match=r"gbdt: LightGBM grows trees on all rows at once.*rows: memory"):
+    with pytest.raises(ValueError, match=r"gbdt: LightGBM needs all rows at once.*rows: memory"):
         stages.baselines(clicks.base, ["gbdt"], models, [0], tmp_path / "runs")
     config = search_config({"method": "statistics_auc", "keep": {2: 2}})
-    with pytest.raises(ValueError, match=r"statistics_auc counts in all rows at once.*rows: memory"):
+    with pytest.raises(ValueError, match=r"statistics_auc needs all rows at once.*rows: memory"):
         stages.search(clicks.base, config, models, tmp_path / "search")
     assert not list(tmp_path.iterdir())
 

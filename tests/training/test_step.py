@@ -244,7 +244,7 @@ def searched(method: str, **own: Any) -> Found:
 
 def numbers_of(found: Found) -> list[float]:
     """The path of the gates, or the strengths of operators."""
-    path = [gate for gates in found.trace.path_gates for gate in gates if gate is not None]
+    path = [gate for gates in found.trace.path_scores for gate in gates if gate is not None]
     return path or [operator.strength or 0.0 for operator in found.trace.operators]
 
 

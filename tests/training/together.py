@@ -38,7 +38,7 @@ from ctrloom.methods.interface import Found, Task
 from ctrloom.models import build
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.training.loop import fit, seed_everything
-from ctrloom.training.processes import by_several
+from ctrloom.training.processes import data_parallel
 
 BATCH = 64
 LAST = 2  # rows of the last batch: sometimes one of two processes has none of them
@@ -109,7 +109,7 @@ def searched(run: Callable[[Task], Found], crosses: bool = False) -> dict[str, A
         "kept": [[*i.fields, i.function] for i in found.architecture.interactions]
         + [[edge.source, edge.target, edge.operator] for edge in edges],
         "controls": {n: [a.fingerprint for a in each] for n, each in found.controls.items()},
-        "numbers": [trace.path_gates, [c.gate for c in trace.candidates], operators, statistics],
+        "numbers": [trace.path_scores, [c.score for c in trace.candidates], operators, statistics],
         "weights": {},
     }
 
@@ -197,7 +197,7 @@ def results(names: list[str]) -> dict[str, dict[str, Any]]:
         return {name: {**CASES, **MORE}[name]() for name in names}
 
 
-@by_several
+@data_parallel
 def dying(how: str) -> None:
     """A stage whose second process dies."""
     if distributed.rank_and_world_size()[0] == 1:
@@ -209,7 +209,7 @@ def dying(how: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    found = by_several(results)(sys.argv[2:])
+    found = data_parallel(results)(sys.argv[2:])
     if os.environ["RANK"] == "0":
         (Path(sys.argv[1]) / "results.json").write_text(json.dumps(found))
     np.savetxt(Path(sys.argv[1]) / f"{os.environ['RANK']}.txt", [])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import fast  # noqa: F401
 import torch
 
 from ctrloom.nn import interactions

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-import yaml
 from rich.console import Console
 
 from ctrloom.cli import cluster, data, doctor, registry, retraining, stages
 from ctrloom.cli.options import PIPELINES, REGISTRY, Engine, Settings, pairs
 from ctrloom.config.base import ConfigError
-from ctrloom.config.environment import positive_int
+from ctrloom.config.environment import make_fast, positive_int
+from ctrloom.config.errors import UserError
 from ctrloom.config.files import load_compare_config, load_run_config
 from ctrloom.progress import follows
 
@@ -143,9 +143,9 @@ def compare(
 
         compare_local(loaded, output)
     else:
-        from ctrloom.runners.compare import run_comparison
+        from ctrloom import api
 
-        run_comparison(loaded, output, workers)
+        api.compare(loaded, output, workers)
     console = Console()
     console.print(models_table(Results.load(output / "comparison" / "metrics.json")))
     console.print(f"Table: {output / 'comparison' / 'comparison.html'}", soft_wrap=True)
@@ -154,17 +154,19 @@ def compare(
 def main() -> None:
     """Entry point: an error that users can fix is one message and exit status 2.
 
-    CTRLOOM_DEBUG=1 keeps the traceback.
+    Any other exception keeps its traceback, and CTRLOOM_DEBUG=1 keeps it always.
     With several processes, only rank 0 prints it, or the rank whose error has its number as a note.
     """
-    if follows():
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    make_fast()
+    silent = False
     try:
+        if silent := follows():
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         app()
-    except (ValueError, OSError, yaml.YAMLError) as error:
+    except (UserError, OSError) as error:
         if os.environ.get("CTRLOOM_DEBUG") == "1":
             raise
         notes = getattr(error, "__notes__", [])
-        if notes or not follows():
+        if notes or not silent:
             print(f"ctrloom: {error}", *(f"({note})" for note in notes), file=sys.stderr)
         sys.exit(2)

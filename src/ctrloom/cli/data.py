@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from ctrloom.cli.options import DATA, pairs
+from ctrloom.config.files import setting
 
 app = typer.Typer()
 data_app = typer.Typer(help="Public data sets.", no_args_is_help=True)
@@ -28,7 +28,7 @@ def synth(
 
     raw: dict[str, Any] = {}
     for key, value in pairs(settings):
-        raw[key] = yaml.safe_load(value)
+        raw[key] = setting(key, value)
     print(synthesize(SynthConfig.parse(raw, "synth"), output))
 
 

@@ -35,10 +35,9 @@ def ingest(
     config: Config, store: Store = "data/store", engine: Engine = None, settings: Settings = None
 ) -> None:
     """Read raw files into clean, typed, split Parquet; prints the path of the manifest."""
-    from ctrloom import stages
+    from ctrloom import api
 
-    loaded = _load(config, settings, engine)
-    print(stages.ingest(loaded.data, store, loaded))
+    print(api.ingest(_load(config, settings, engine), store))
 
 
 @app.command(rich_help_panel=STAGES)
@@ -53,27 +52,23 @@ def vocabulary(
     settings: Settings = None,
 ) -> None:
     """Fit vocabularies on the training split and encode all splits; prints the path of the manifest."""
-    from ctrloom import stages
-    from ctrloom.data.dataset import Dataset
+    from ctrloom import api
     from ctrloom.data.size_check import compared
 
     loaded = _load(config, settings, engine)
-    clean = ingested or stages.ingest(loaded.data, store, loaded)
-    manifest = stages.vocabulary(clean, loaded.vocabulary, store, loaded)
+    dataset = api.encode(loaded, ingested, store)
     if loaded.expected:
-        dataset = Dataset.open(manifest)
         sizes = [field.size for field in dataset.schema.fields]
         print("\n".join(compared(loaded.expected, sizes, dataset.manifest.rows)), file=sys.stderr)
-    print(manifest)
+    print(dataset.path)
 
 
 @app.command(rich_help_panel=STAGES)
 def search(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
     """Search feature interactions; writes architecture.json, search.json and the control selections."""
-    from ctrloom import stages
+    from ctrloom import api
 
-    loaded = _load(config, settings)
-    found = stages.search(dataset, loaded.search, loaded.models, output)
+    found = api.search(_load(config, settings), dataset, output)
     for order in found.orders:
         print(f"order {order}: kept {len(found.of_order(order))}")
     print(output / "architecture.json")
@@ -106,10 +101,9 @@ def retrain(
     config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
 ) -> None:
     """Train the found model and its controls with every seed; writes runs/ and bundle/."""
-    from ctrloom import stages
+    from ctrloom import api
 
-    loaded = _load(config, settings)
-    stages.retrain(dataset, search, loaded.models, loaded.seeds, output / "runs", output / "bundle")
+    api.retrain(_load(config, settings), dataset, search, output)
     print(output)
 
 
@@ -118,21 +112,18 @@ def transfer(
     config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
 ) -> None:
     """Train other models over the found interactions; writes runs/ and bundles/."""
-    from ctrloom import stages
+    from ctrloom import api
 
-    loaded = _load(config, settings)
-    runs, bundles = output / "runs", output / "bundles"
-    stages.transfer(dataset, search, loaded.transfer, loaded.models, loaded.seeds, runs, bundles)
+    api.transfer(_load(config, settings), dataset, search, output)
     print(output)
 
 
 @app.command(rich_help_panel=STAGES)
 def baselines(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
     """Train models that use all pairs of fields, or none; writes runs/."""
-    from ctrloom import stages
+    from ctrloom import api
 
-    loaded = _load(config, settings)
-    stages.baselines(dataset, loaded.baselines, loaded.models, loaded.seeds, output / "runs")
+    api.baselines(_load(config, settings), dataset, output)
     print(output)
 
 
@@ -148,11 +139,9 @@ def evaluate(
     settings: Settings = None,
 ) -> None:
     """Compare trained models on the same rows; writes metrics.json, predictions.parquet and report.html."""
-    from ctrloom import stages
+    from ctrloom import api
 
-    loaded = _load(config, settings)
-    whole = loaded.model_dump(mode="json")
-    stages.evaluate(dataset, search, runs, loaded.seeds, loaded.evaluation, loaded.name, whole, output)
+    api.evaluate(_load(config, settings), dataset, search, runs, output)
     print(output / "report.html")
 
 

@@ -3,15 +3,16 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
-from ctrloom.config.base import ConfigError
+from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.config.retraining import RetrainingConfig
 
 Settings = Iterable[tuple[str, str]]
+Config = TypeVar("Config", bound=StrictModel)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -26,8 +27,8 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_run_config(path: str | Path, settings: Settings = ()) -> RunConfig:
-    """Read a run configuration from YAML; data paths are relative to the file that contains them.
+def read_config(kind: type[Config], path: str | Path, settings: Settings = ()) -> Config:
+    """Read a configuration from YAML; data paths are relative to the file that contains them.
 
     With `extends: <file>`, the file overrides single keys of another one. `settings` override single keys,
     such as ("search.epochs", "3"); their values are YAML.
@@ -35,25 +36,25 @@ def load_run_config(path: str | Path, settings: Settings = ()) -> RunConfig:
     Raises:
         ConfigError: the file is missing or not YAML, or a key or value is invalid.
     """
-    return RunConfig.parse(_overridden(path, settings), str(path))
+    raw = read_yaml(path)
+    for key, value in settings:
+        _override(raw, key.split("."), value)
+    return kind.parse(raw, str(path))
+
+
+def load_run_config(path: str | Path, settings: Settings = ()) -> RunConfig:
+    """The configuration of a run, see `read_config`."""
+    return read_config(RunConfig, path, settings)
 
 
 def load_compare_config(path: str | Path, settings: Settings = ()) -> CompareConfig:
-    """Read the configuration of a comparison, like `load_run_config`.
-
-    Raises:
-        ConfigError: the file is missing or not YAML, or a key or value is invalid.
-    """
-    return CompareConfig.parse(_overridden(path, settings), str(path))
+    """The configuration of a comparison, see `read_config`."""
+    return read_config(CompareConfig, path, settings)
 
 
 def load_retraining_config(path: str | Path, settings: Settings = ()) -> RetrainingConfig:
-    """Read the configuration of a scheduled retraining, like `load_run_config`.
-
-    Raises:
-        ConfigError: the file is missing or not YAML, or a key or value is invalid.
-    """
-    return RetrainingConfig.parse(_overridden(path, settings), str(path))
+    """The configuration of a scheduled retraining, see `read_config`."""
+    return read_config(RetrainingConfig, path, settings)
 
 
 def load_cluster_config(path: str | Path | None, environment: Mapping[str, str]) -> ClusterConfig:
@@ -66,13 +67,6 @@ def load_cluster_config(path: str | Path | None, environment: Mapping[str, str])
     given = {key: environment.get(f"CTRLOOM_{key.upper()}") for key in ClusterConfig.model_fields}
     set_there = {key: value for key, value in given.items() if value}
     return ClusterConfig.parse({**raw, **set_there}, str(path or "environment"))
-
-
-def _overridden(path: str | Path, settings: Settings) -> dict[str, Any]:
-    raw = read_yaml(path)
-    for key, value in settings:
-        _override(raw, key.split("."), value)
-    return raw
 
 
 def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -116,10 +110,19 @@ def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:
         raw = raw.setdefault(key, {})
         if not isinstance(raw, dict):
             raise ConfigError(f"--set {'.'.join(keys)}: {key!r} is not a section")
+    raw[keys[-1]] = setting(".".join(keys), value)
+
+
+def setting(key: str, value: str) -> Any:
+    """The value of `--set key=value`, which is YAML.
+
+    Raises:
+        ConfigError: it is not.
+    """
     try:
-        raw[keys[-1]] = yaml.safe_load(value)
+        return yaml.safe_load(value)
     except yaml.YAMLError:
-        raise ConfigError(f"--set {'.'.join(keys)}: {value!r} is not YAML") from None
+        raise ConfigError(f"--set {key}: {value!r} is not YAML") from None
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:

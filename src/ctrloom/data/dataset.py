@@ -44,6 +44,11 @@ class Dataset:
         return self.manifest.data_fingerprint
 
     @property
+    def path(self) -> Place:
+        """The manifest."""
+        return self.base / "manifest.json"
+
+    @property
     def directory(self) -> Place:
         """The directory of `schema.json`, `vocabulary/`, `crosses/` and one folder per split."""
         return self.base

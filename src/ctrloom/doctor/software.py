@@ -7,6 +7,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from ctrloom.config.base import ConfigError
 from ctrloom.doctor.checks import Check
 
 INSTALL = "pip install --constraint constraints.txt 'ctrloom{extra}'"
@@ -16,7 +17,7 @@ def packages(constraints: Path | None = None) -> Check:
     """Check that ctrloom's requirements are installed, in the versions that were tested together.
 
     Raises:
-        ValueError: `constraints` cannot be read.
+        ConfigError: `constraints` cannot be read.
     """
     wrong, extras = [], set()
     for requirement, extra in _requirements():
@@ -70,7 +71,7 @@ def _untested(constraints: Path) -> Iterator[str]:
         lines = constraints.read_text(encoding="utf-8").splitlines()
         pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
     except (OSError, InvalidRequirement) as error:
-        raise ValueError(f"{constraints}: cannot be read as constraints: {error}") from None
+        raise ConfigError(f"{constraints}: cannot be read as constraints: {error}") from None
     for pin in pins:
         installed = _installed(pin.name)
         if installed and not pin.specifier.contains(installed, prereleases=True):

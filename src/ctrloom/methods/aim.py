@@ -9,9 +9,10 @@ from itertools import combinations
 
 from ctrloom.architecture import FUNCTIONS, Architecture, Interaction
 from ctrloom.config import AIMConfig, AIMSettings
+from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.controls import random_like
-from ctrloom.methods.embedding_sizes import refuse_shared, search_embeddings
+from ctrloom.methods.embedding_sizes import require_separate_embeddings, search_embeddings
 from ctrloom.methods.gates import Group, Schedule, Stage, trace_of
 from ctrloom.methods.interface import Found, Task
 from ctrloom.methods.statistics.candidates import with_statistics
@@ -25,7 +26,7 @@ UNPRUNED = 2000  # with more candidates, the unpruned control has pairs only
 def search(task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
     """Run the configured stages."""
     if config.search_embeddings:
-        refuse_shared(hyper)
+        require_separate_embeddings(hyper)
     return add_embeddings(search_interactions(task, config, hyper), task, config, hyper)
 
 
@@ -44,7 +45,9 @@ def search_interactions(task: Task, config: AIMConfig, hyper: AIMSettings) -> Fo
     """
     names = task.schema.names
     if len(names) < config.order:
-        raise ValueError(f"search.order: needs at least {config.order} fields, but the data has {len(names)}")
+        raise ConfigError(
+            f"search.order: needs at least {config.order} fields, but the data has {len(names)}"
+        )
     settings = config.model_dump(mode="json")
     kept = Architecture(method="aim", fields=names, interactions=())
     if not config.search_functions:
@@ -115,7 +118,7 @@ def _every_pair(empty: Architecture, config: AIMConfig, settings: dict[str, obje
         method="aim",
         base=config.base,
         orders=(2,),
-        candidates=tuple(Candidate(fields=i.fields, gate=config.gate_init, kept=True) for i in pairs),
+        candidates=tuple(Candidate(fields=i.fields, score=config.gate_init, kept=True) for i in pairs),
         steps=0,
         epochs=0,
         seconds=0.0,

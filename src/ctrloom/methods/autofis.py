@@ -10,6 +10,7 @@ from itertools import combinations
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import AutoFISConfig, Hyperparameters
+from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.controls import gate_controls
 from ctrloom.methods.gates import Group, Schedule, Stage, batch_size, halves, trace_of
@@ -29,9 +30,11 @@ def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
     """
     names = task.schema.names
     if len(names) < config.order:
-        raise ValueError(f"search.order: needs at least {config.order} fields, but the data has {len(names)}")
+        raise ConfigError(
+            f"search.order: needs at least {config.order} fields, but the data has {len(names)}"
+        )
     if config.candidates == "all":
-        _refuse_too_many(task, config, hyper)
+        _require_memory(task, config, hyper)
     stages: dict[int, Stage] = {}
     kept = Architecture(method="autofis", fields=names, interactions=())
     for order in range(2, config.order + 1):
@@ -73,13 +76,13 @@ def _stage(
     return Stage(model, groups, rows, schedule, generator, gate_rows)
 
 
-def _refuse_too_many(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> None:
-    """Raise ValueError if all interactions of the highest order do not fit in memory."""
+def _require_memory(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> None:
+    """Raise ConfigError if all interactions of the highest order do not fit in memory."""
     memory = memory_of(pick_device(hyper.device))
     count = math.comb(len(task.schema.fields), config.order)
     batch = config.batch_size or batch_size(task.train.total)
     if (needed := 4 * COPIES * batch * count) > memory:
-        raise ValueError(
+        raise ConfigError(
             f"search.candidates: all {count:,} interactions of order {config.order} need about "
             f"{needed / 1e9:,.0f} GB with batches of {batch:,} rows, but there are {memory / 1e9:,.0f} GB; "
             "use search.candidates: pool, or a smaller search.batch_size"

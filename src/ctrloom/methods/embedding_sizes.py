@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ctrloom.architecture import Architecture, Function, Interaction, KeptPositions
 from ctrloom.config import AIMConfig, AIMSettings
+from ctrloom.config.base import ConfigError
 from ctrloom.methods.gates import Group, Schedule, Stage
 from ctrloom.methods.interface import Found, Task
 from ctrloom.models.aim import PositionGatedAIM
@@ -28,11 +29,11 @@ def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper:
     control `whole-embeddings` is the given architecture.
 
     Raises:
-        ValueError: functions share embeddings, or the architecture has no interactions.
+        ConfigError: functions share embeddings, or the architecture has no interactions.
     """
-    refuse_shared(hyper)
+    require_separate_embeddings(hyper)
     if not given.interactions:
-        raise ValueError("no interactions to search embedding sizes for; lower search.threshold")
+        raise ConfigError("no interactions to search embedding sizes for; lower search.threshold")
     stage, model = _stage(task, given, config, hyper)
     stage.run("search, embedding sizes")
     kept: set[Interaction] = set()
@@ -73,10 +74,10 @@ def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper:
     return Found(found, trace, {"whole-embeddings": [given]})
 
 
-def refuse_shared(hyper: AIMSettings) -> None:
+def require_separate_embeddings(hyper: AIMSettings) -> None:
     """Raise ValueError if functions share embeddings."""
     if hyper.shared_embeddings:
-        raise ValueError(
+        raise ConfigError(
             "models.aim.shared_embeddings: embedding sizes are searched per function, which needs separate "
             "tables; set search.search_embeddings: false"
         )
@@ -117,4 +118,4 @@ def _stage(
 
 def _candidate(given: Interaction, kept: bool) -> Candidate:
     gate = 0.0 if given.score is None else given.score
-    return Candidate(fields=given.fields, function=given.function, gate=gate, kept=kept)
+    return Candidate(fields=given.fields, function=given.function, score=gate, kept=kept)

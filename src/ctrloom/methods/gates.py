@@ -20,6 +20,7 @@ from ctrloom import distributed
 from ctrloom.architecture import Function, Interaction
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName, Precision
 from ctrloom.config.base import StrictModel
+from ctrloom.config.errors import UserError
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.optim.rates import set_rate
@@ -126,7 +127,7 @@ class Stage:
         """Warm up and search.
 
         Raises:
-            ValueError: a final gate is not finite.
+            UserError: a final gate is not finite.
         """
         began, schedule = time.perf_counter(), self.schedule
         distributed.prepare_process(self.model)
@@ -146,7 +147,7 @@ class Stage:
         self.seconds = time.perf_counter() - began
         distributed.broadcast_weights(self.model)  # all processes must keep the same
         if not all(math.isfinite(gate) for gate in self.final_gates):
-            raise ValueError("the search diverged: a gate is not finite; lower search.learning_rate")
+            raise UserError("the search diverged: a gate is not finite; lower search.learning_rate")
         self._record()
         self.path = [(step, gates.tolist(), threshold) for step, gates, threshold in self.noted]
 
@@ -241,7 +242,7 @@ def trace_of(
         for c, accumulator in zip(stage.candidates, stage.accumulators, strict=True):
             gate = c.score or 0.0
             last[c.fields, c.function] = Candidate(
-                fields=c.fields, function=c.function, gate=gate, kept=gate != 0, accumulator=accumulator
+                fields=c.fields, function=c.function, score=gate, kept=gate != 0, accumulator=accumulator
             )
     position = {key: i for i, key in enumerate(last)}
     steps, gates, thresholds, before = [], [], [], 0
@@ -262,7 +263,7 @@ def trace_of(
         orders=tuple(orders),
         candidates=tuple(last.values()),
         path_steps=tuple(steps),
-        path_gates=tuple(gates),
+        path_scores=tuple(gates),
         path_threshold=tuple(thresholds),
         steps=before,
         epochs=sum(stage.passes for stage in stages),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ctrloom import distributed
 from ctrloom.architecture import Architecture, Function, Interaction
 from ctrloom.config import OptInterConfig, OptInterSettings
+from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.methods.gates import halves
 from ctrloom.methods.interface import Found, Task
@@ -90,10 +91,10 @@ def search(task: Task, config: OptInterConfig, hyper: OptInterSettings) -> Found
     epoch with the best validation AUC is used.
 
     Raises:
-        ValueError: the data set has no cross features, or the search diverged.
+        ConfigError: the data set has no cross features, or the search diverged.
     """
     if not task.schema.crosses:
-        raise ValueError(
+        raise ConfigError(
             "search.method: optinter selects pairs to memorize, but the data set has no cross features; "
             "set vocabulary.crosses and encode it again"
         )
@@ -164,7 +165,7 @@ class Course:
             orders=(2,),
             candidates=self._candidates(),
             path_steps=tuple(step for step, _ in path),
-            path_gates=tuple(tuple(p_P3.flatten().tolist()) for _, p_P3 in path),
+            path_scores=tuple(tuple(p_P3.flatten().tolist()) for _, p_P3 in path),
             path_threshold=(0.0,) * len(path),
             steps=self.steps,
             epochs=config.warm_up + epochs,
@@ -210,7 +211,7 @@ class Course:
     def _candidates(self) -> tuple[Candidate, ...]:
         """Three per pair; a dropped pair has no kept candidate."""
         return tuple(
-            Candidate(fields=pair, function=f or "none", gate=p, kept=f is not None and p == max(p_3))
+            Candidate(fields=pair, function=f or "none", score=p, kept=f is not None and p == max(p_3))
             for pair, p_3 in zip(self.names, self.best_P3.tolist(), strict=True)
             for f, p in zip(CHOICES, p_3, strict=True)
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import Hyperparameters, SelectionConfig
+from ctrloom.config.base import ConfigError
 from ctrloom.methods.controls import gate_controls
 from ctrloom.methods.interface import Found, Task
 from ctrloom.methods.statistics.candidates import information, statistics_aucs, with_statistics
@@ -21,14 +22,14 @@ def search(task: Task, config: SelectionConfig, hyper: Hyperparameters) -> Found
     with the label (training rows; OptInter, Eq. 21), or random numbers.
 
     Raises:
-        ValueError: `keep` exceeds the number of candidates.
+        ConfigError: `keep` exceeds the number of candidates.
     """
     names = task.schema.names
     orders = tuple(sorted(config.keep))
     every = {order: list(combinations(names, order)) for order in orders}
     for order in orders:
         if (wanted := config.keep[order]) > (there := len(every[order])):
-            raise ValueError(
+            raise ConfigError(
                 f"search.keep: {wanted:,} interactions of order {order} were requested, "
                 f"but {len(names)} fields have only {there:,}; use {order}: {there} or less"
             )
@@ -43,7 +44,7 @@ def search(task: Task, config: SelectionConfig, hyper: Hyperparameters) -> Found
         base=config.base,
         orders=orders,
         candidates=tuple(
-            Candidate(fields=fields, gate=scores[fields], kept=fields in best[order])
+            Candidate(fields=fields, score=scores[fields], kept=fields in best[order])
             for order in orders
             for fields in every[order]
         ),
@@ -53,7 +54,7 @@ def search(task: Task, config: SelectionConfig, hyper: Hyperparameters) -> Found
         rows_per_second=len(task.train) / seconds,
         hyperparameters=config.model_dump(mode="json"),
     )
-    kept = tuple(Interaction(fields=c.fields, score=c.gate) for c in trace.candidates if c.kept)
+    kept = tuple(Interaction(fields=c.fields, score=c.score) for c in trace.candidates if c.kept)
     found = Architecture(method=config.method, fields=names, interactions=kept)
     trace = with_statistics(trace, task)
     controls = gate_controls(found, trace, config.random_draws, config.seed)

@@ -8,11 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from ctrloom.config.base import StrictModel
+from ctrloom.config.errors import UserError
 
 Floats = NDArray[np.float64]
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """Scores or labels that cannot be evaluated."""
 
 

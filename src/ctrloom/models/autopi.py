@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import AutoPISettings
+from ctrloom.config.base import ConfigError
 from ctrloom.nn.cells import Cell, MixedCell
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.operators import Shape
@@ -53,7 +54,7 @@ class AutoPI(TwoCells):
     def __init__(self, architecture: Architecture, schema: Schema, hyper: AutoPISettings) -> None:
         cells, shape = architecture.cells, shape_of(schema, hyper)
         if cells is None:
-            raise ValueError(
+            raise ConfigError(
                 "autopi requires an architecture with cells, found by search.method: autopi; "
                 f"this one was found by {architecture.method} and has none"
             )

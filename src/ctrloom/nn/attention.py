@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ctrloom.config.base import ConfigError
 from ctrloom.nn.mlp import Dropout, linear
 from ctrloom.nn.precision import of_products
 
@@ -56,7 +57,7 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         if outputs % heads:
-            raise ValueError(f"attention output size {outputs} is not divisible by {heads} heads")
+            raise ConfigError(f"attention output size {outputs} is not divisible by {heads} heads")
         code = reading == "code"
         self.heads, self.dropout, self.relu = heads, Dropout(dropout), code
         self.scale = 1 / math.sqrt(outputs // heads) if code else 1.0

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture, Function
+from ctrloom.config.base import ConfigError
 from ctrloom.nn.embedding import FieldEmbedding, KeptEmbedding
 from ctrloom.nn.interactions import products
 from ctrloom.schema import Schema
@@ -116,7 +117,7 @@ class FunctionInteractions(nn.Module):
     that none of its interactions uses, and only the kept positions of fields listed in `positions`.
 
     Raises:
-        ValueError: a function that AIM does not support, or positions that conflict with the settings.
+        ConfigError: a function that AIM does not support, or positions that conflict with the settings.
     """
 
     def __init__(
@@ -174,17 +175,17 @@ def _kernel(*shape: int) -> nn.Parameter:
 
 def _check(architecture: Architecture, size: int, shared: bool) -> None:
     if unknown := {i.function for i in architecture.interactions} - set(LAYERS):
-        raise ValueError(
+        raise ConfigError(
             f"AIM does not support the interaction function {min(unknown)!r}, only {', '.join(LAYERS)}; "
             "use an architecture found by AIM or AutoFIS"
         )
     if architecture.positions and architecture.embedding_size != size:
-        raise ValueError(
+        raise ConfigError(
             f"models.aim.embedding_size: is {size}, but the architecture was searched with embeddings of "
             f"size {architecture.embedding_size}; use that size"
         )
     if architecture.positions and shared:
-        raise ValueError(
+        raise ConfigError(
             "models.aim.shared_embeddings: cannot be combined with embedding positions per function; "
             "search with search.search_embeddings: false"
         )

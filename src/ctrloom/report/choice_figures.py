@@ -37,8 +37,8 @@ def choices(trace: SearchTrace) -> list[Choice]:
         return []
     best: dict[tuple[str, ...], Choice] = {}
     for c in trace.of_order(2):
-        if c.fields not in best or c.gate > best[c.fields].probability:
-            best[c.fields] = Choice(c.fields, c.function, c.gate, c.mutual_information, c.statistics_auc)
+        if c.fields not in best or c.score > best[c.fields].probability:
+            best[c.fields] = Choice(c.fields, c.function, c.score, c.mutual_information, c.statistics_auc)
     return sorted(best.values(), key=lambda choice: -(choice.mutual_information or 0.0))
 
 

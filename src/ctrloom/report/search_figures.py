@@ -33,13 +33,13 @@ def gate_map(trace: SearchTrace) -> Markup:
         figure, (ax,) = drawing.axes(side, side)
         figure.set_layout_engine("none")
         ax.set_position((margin / side, margin / side, square / side, square / side))
-        strengths = [abs(c.gate) for c in pairs if c.kept]
+        strengths = [abs(c.score) for c in pairs if c.kept]
         strongest = max(strengths, default=0.0) or 1.0
         weakest = min(strengths, default=0.0) if trace.selects else 0.0
         planted = {frozenset(names) for names in trace.planted or ()}
         for i, candidate in enumerate(pairs):
             low, high = sorted(place[name] for name in candidate.fields)
-            level = _level(candidate.gate, weakest, strongest)
+            level = _level(candidate.score, weakest, strongest)
             colour = LEVELS[level] if candidate.kept else DROPPED
             ax.add_patch(Rectangle((low, high), 0.92, 0.92, facecolor=colour, gid=f"tip{i}"))
             tips[f"tip{i}"] = _tip(candidate, trace.measure)
@@ -47,7 +47,7 @@ def gate_map(trace: SearchTrace) -> Markup:
                 ax.add_patch(Rectangle((low, high), 0.92, 0.92, fill=False, edgecolor=PLANTED, linewidth=1.8))
             if candidate.kept and size <= 16:
                 middle, colour = (low + 0.46, high + 0.5), PAPER if level > 2 else INK
-                text = _short(candidate.gate).replace("-", "−")
+                text = _short(candidate.score).replace("-", "−")
                 ax.text(*middle, text, ha="center", va="center", fontsize=7, color=colour)
         ax.set(xlim=(-0.04, size - 1), ylim=(size, 0.96))
         labels = [drawing.clipped(name) for name in names]
@@ -63,7 +63,7 @@ def gate_map(trace: SearchTrace) -> Markup:
 def gate_path(trace: SearchTrace) -> Markup:
     """Every candidate's gate over the steps of the search, one panel per order."""
     steps = np.array(trace.path_steps)
-    gates_SC = np.array(trace.path_gates, dtype=float).reshape(len(steps), len(trace.candidates))
+    gates_SC = np.array(trace.path_scores, dtype=float).reshape(len(steps), len(trace.candidates))
     with drawing.style("gate-path"):
         figure, panels = drawing.axes(9.6, 3.5, len(trace.orders))
         for ax, order in zip(panels, trace.orders, strict=True):
@@ -83,7 +83,7 @@ def gate_path(trace: SearchTrace) -> Markup:
             ax.plot(steps[during], threshold, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
             ax.autoscale_view()
             ax.margins(x=0.01)
-            best = sorted(kept, key=lambda i: -abs(trace.candidates[i].gate))[:NAMED]
+            best = sorted(kept, key=lambda i: -abs(trace.candidates[i].score))[:NAMED]
             ends = {i: float(lines[i][-1, 1]) for i in best if during.any()}
             span = float(np.diff(ax.get_ylim())[0])
             for i, y in _spread(ends, 0.065 * span).items():
@@ -102,13 +102,13 @@ def gate_and_statistics(trace: SearchTrace) -> Markup:
         for ax, order in zip(panels, trace.orders, strict=True):
             scored = [c for c in trace.of_order(order) if c.statistics_auc is not None]
             for kept, size, fill, edge in ((False, 14, "none", MUTED), (True, 24, ACCENT, PAPER)):
-                points = [(c.statistics_auc, abs(c.gate)) for c in scored if c.kept == kept]
+                points = [(c.statistics_auc, abs(c.score)) for c in scored if c.kept == kept]
                 x, y = np.array(points, dtype=float).reshape(-1, 2).T
                 look: dict[str, Any] = {"facecolors": fill, "edgecolors": edge, "linewidths": 0.7}
                 label, many = "kept" if kept else "dropped", len(points) > 5 * MANY
                 ax.scatter(x, y, s=size, zorder=2 + kept, label=label, rasterized=many, clip_on=False, **look)
             ax.set_ylim(bottom=0)
-            strongest = sorted((c for c in scored if c.kept), key=lambda c: -abs(c.gate))
+            strongest = sorted((c for c in scored if c.kept), key=lambda c: -abs(c.score))
             _name_points(ax, strongest[:NAMED])
             ax.set(xlabel="statistics AUC (validation rows)", title=_order(order))
         panels[0].set_ylabel("|gate|")
@@ -122,7 +122,7 @@ def _name_points(ax: Axes, candidates: list[Candidate]) -> None:
     inches = ax.get_window_extent().width / ax.figure.dpi
     for candidate in candidates:
         assert candidate.statistics_auc is not None
-        name, at = drawing.joined(candidate.fields, 12), (candidate.statistics_auc, abs(candidate.gate))
+        name, at = drawing.joined(candidate.fields, 12), (candidate.statistics_auc, abs(candidate.score))
         x, y = ax.transAxes.inverted().transform(ax.transData.transform(at))
         width = 0.07 * len(name) / inches
         left = x - width if x > 0.5 else x
@@ -164,7 +164,7 @@ def _tip(candidate: Candidate, measure: str) -> str:
         "statistics AUC": candidate.statistics_auc,
         "mutual information": candidate.mutual_information,
     }
-    state = f"{measure} {candidate.gate:.4f}" if candidate.kept else "dropped"
+    state = f"{measure} {candidate.score:.4f}" if candidate.kept else "dropped"
     more = [
         f", {name} {value:.4f}" for name, value in values.items() if value is not None and name != measure
     ]

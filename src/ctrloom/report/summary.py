@@ -71,7 +71,7 @@ def winner(results: Results) -> str | None:
 def ranking(trace: SearchTrace, order: int) -> list[Candidate]:
     """Kept candidates of one order, the strongest first."""
     kept = [candidate for candidate in trace.of_order(order) if candidate.kept]
-    return sorted(kept, key=lambda candidate: -abs(candidate.gate))
+    return sorted(kept, key=lambda candidate: -abs(candidate.score))
 
 
 def planted(trace: SearchTrace) -> Planted | None:
@@ -96,7 +96,7 @@ def relations(trace: SearchTrace) -> list[Relation]:
     found = []
     for order in trace.orders:
         points = [
-            (abs(c.gate), c.statistics_auc) for c in trace.of_order(order) if c.statistics_auc is not None
+            (abs(c.score), c.statistics_auc) for c in trace.of_order(order) if c.statistics_auc is not None
         ]
         gates, aucs = [g for g, _ in points], [a for _, a in points]
         if len(set(gates)) > 1 and len(set(aucs)) > 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ctrloom import stages
 from ctrloom.config import CompareConfig, Entry
+from ctrloom.config.errors import UserError
 from ctrloom.evaluation.results import Results
 from ctrloom.progress import progress
 from ctrloom.storage import Place
@@ -27,9 +28,11 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
         for future in as_completed(futures):
             try:
                 done = future.result()
-            except Exception as error:
+            except BaseException as error:
                 pool.shutdown(cancel_futures=True)
-                raise ValueError(f"{futures[future]}: {error}") from error
+                if isinstance(error, UserError | OSError):
+                    raise UserError(f"{futures[future]}: {error}") from error
+                raise
             advance(1, futures[future] if done else f"{futures[future]}: already done")
     return stages.tabulate(manifest, config, [job_folder(jobs, e, s) for e, s in work], output / "comparison")
 

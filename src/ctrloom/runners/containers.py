@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ctrloom.config.errors import UserError
+
 ENGINES = ("podman", "docker")
 LABEL = "ctrloom.run"
 NOBODY = 65532  # the images' user, also when root starts the run
@@ -21,7 +23,7 @@ NOBODY = 65532  # the images' user, also when root starts the run
 CONFINED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges")
 
 
-class EngineError(ValueError):
+class EngineError(UserError):
     """No container can be started; the message says what is missing and how to fix it."""
 
 

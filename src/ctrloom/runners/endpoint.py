@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ctrloom.config import ClusterConfig
+from ctrloom.config.errors import UserError
 from ctrloom.config.extras import install
 
 POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -23,7 +24,7 @@ REFUSALS = {
 }
 
 
-class ClusterError(ValueError):
+class ClusterError(UserError):
     """The endpoint does not answer or returns an error; the message names it and how to fix it."""
 
 

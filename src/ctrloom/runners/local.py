@@ -8,12 +8,14 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
 from ctrloom import storage
 from ctrloom.config import METHODS, CompareConfig, Files, RunConfig
+from ctrloom.config.environment import fast_children
+from ctrloom.config.errors import UserError
 from ctrloom.config.extras import install
 from ctrloom.data.sources.files import is_stored
 from ctrloom.progress import MARK
@@ -29,7 +31,7 @@ ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)")
 STEP = re.compile(r"Executing task '?([\w-]+)'?")
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A step of the pipeline failed; the message names it and its log."""
 
 
@@ -140,7 +142,7 @@ def run_pipeline(
         open(log_file, "a" if resuming else "w", encoding="utf-8", buffering=1) as log,
         redirect_stdout(_Console(log)) as console,
         _print_as_before(),
-        steps_in(prepared) if prepared else nullcontext(),
+        steps_in(prepared) if prepared else fast_children(),
     ):
         try:
             loaded(**parameters)

@@ -14,6 +14,7 @@ import fsspec
 import yaml
 
 from ctrloom.config import Files
+from ctrloom.config.errors import UserError
 from ctrloom.config.hardware import Hardware
 from ctrloom.data.sources.files import is_stored, stored
 from ctrloom.runners import compiled
@@ -29,7 +30,7 @@ KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {  # types of KFP, and t
 PASSWORD = re.compile(r"\w+://[^/\s:@]*:[^/\s@]+@")
 
 
-class RequestError(ValueError):
+class RequestError(UserError):
     """An invalid request for a run; the message names the parameter and how to fix it."""
 
 

@@ -18,6 +18,7 @@ from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.models.bundle import Bundle, load_bundle
 from ctrloom.progress import progress
 from ctrloom.training.loop import pick_device, score
+from ctrloom.training.torch_state import restored_torch_state
 
 COLUMNS = pa.schema([("row", pa.int64()), ("probability", pa.float32()), ("malformed", pa.string())])
 
@@ -30,6 +31,7 @@ class Predicted:
     malformed: int
 
 
+@restored_torch_state()
 def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     """Write a Parquet file with one row per input row, in input order.
 

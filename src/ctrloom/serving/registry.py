@@ -15,12 +15,13 @@ from typing import Any
 
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
+from ctrloom.config.errors import UserError
 from ctrloom.storage import ConflictError, Place, StorageError, objects
 
 FILES = "bundle"
 
 
-class RegistryError(ValueError):
+class RegistryError(UserError):
     """A registry operation failed; the message names the registry and how to fix it."""
 
 

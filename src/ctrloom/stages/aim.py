@@ -4,14 +4,15 @@ from pathlib import Path
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AIMSettings, Models
+from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods import aim
 from ctrloom.stages.search import read_found, task_of, write_found
 from ctrloom.storage import Place
-from ctrloom.training.processes import by_several
+from ctrloom.training.processes import data_parallel
 
 
-@by_several
+@data_parallel
 def aim_search_interactions(
     manifest: str | Place, config: AIMConfig, models: Models, output: Path
 ) -> Architecture:
@@ -21,7 +22,7 @@ def aim_search_interactions(
     return write_found(found, dataset, config, hyper, output)
 
 
-@by_several
+@data_parallel
 def aim_search_embeddings(
     manifest: str | Place, search: Path, config: AIMConfig, models: Models, output: Path
 ) -> Architecture:
@@ -32,14 +33,14 @@ def aim_search_embeddings(
 
     Raises:
         SchemaMismatchError: the first stage searched another data set.
-        ValueError: the folder is of another method, or already has embedding sizes.
+        ConfigError: the folder is of another method, or already has embedding sizes.
     """
     dataset, hyper = Dataset.open(manifest), _settings(models)
     first = read_found(search)
     if origin := first.architecture.provenance:
         dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search))
     if first.architecture.method != "aim" or first.architecture.embedding_size is not None:
-        raise ValueError(
+        raise ConfigError(
             f"{search}: this stage needs the output of AIM's first stage (aim_search_interactions, or search "
             "with search.search_embeddings: false)"
         )

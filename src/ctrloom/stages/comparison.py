@@ -14,6 +14,7 @@ from typing import Any
 
 from ctrloom import storage
 from ctrloom.config import MODELS, SPLITS, CompareConfig, Entry, Models
+from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare
 from ctrloom.evaluation.results import Results
@@ -26,7 +27,7 @@ from ctrloom.stages.training import baselines, retrain, transfer
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.runs import open_runs
-from ctrloom.version import code_version
+from ctrloom.training.torch_state import restored_torch_state
 
 JOB, TABLE, PAGE = "job.json", "table.csv", "comparison.html"
 
@@ -57,6 +58,7 @@ def run_job(manifest: str | Place, entry: Entry, seed: int, models: Models, fold
     return True
 
 
+@restored_torch_state()
 def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path], output: Path) -> Results:
     """Test all that the jobs trained on the same rows; write `metrics.json`, `table.csv`, `comparison.html`.
 

@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from ctrloom import storage
 from ctrloom.config import MODELS, SPLITS, EvaluationConfig, Split
+from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, Truth, compare
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
@@ -27,12 +28,13 @@ from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import pick_device, score
 from ctrloom.training.runs import Run, open_by_name, seeds_of
-from ctrloom.version import code_version
+from ctrloom.training.torch_state import restored_torch_state
 
 METRICS, REPORT, PREDICTIONS = "metrics.json", "report.html", "predictions.parquet"
 SUMMARY = "summary.md"
 
 
+@restored_torch_state()
 def evaluate(
     manifest: str | Place,
     search: Path,

@@ -8,6 +8,7 @@ import numpy as np
 from ctrloom import storage
 from ctrloom.config import Split
 from ctrloom.config.gate import GateConfig
+from ctrloom.config.version import code_version
 from ctrloom.data.manifest import IngestedManifest
 from ctrloom.data.parquet.reader import read_parts
 from ctrloom.data.vocabulary.encode import Encoder
@@ -20,11 +21,12 @@ from ctrloom.serving.predict import logits
 from ctrloom.stages.champion import BUNDLE, read_champion
 from ctrloom.storage import Place
 from ctrloom.training.loop import pick_device
-from ctrloom.version import code_version
+from ctrloom.training.torch_state import restored_torch_state
 
 VERDICT, SUMMARY = "verdict.json", "verdict.md"
 
 
+@restored_torch_state()
 def gate(
     ingested: str | Place,
     challenger: Path,

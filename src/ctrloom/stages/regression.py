@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ctrloom import storage
+from ctrloom.config.errors import UserError
 from ctrloom.evaluation.regression import (
     Baseline,
     RegressionVerdict,
@@ -14,7 +15,7 @@ from ctrloom.evaluation.results import Results
 from ctrloom.stages.gate import SUMMARY, VERDICT
 
 
-class RegressionError(ValueError):
+class RegressionError(UserError):
     """Figures got worse; the message lists them."""
 
 

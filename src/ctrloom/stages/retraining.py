@@ -22,7 +22,7 @@ from ctrloom.report.retraining import render_drift, render_retraining
 from ctrloom.schema import Field
 from ctrloom.stages.gate import VERDICT
 from ctrloom.storage import Place
-from ctrloom.training.processes import by_several
+from ctrloom.training.processes import data_parallel
 from ctrloom.training.runs import Plan, open_runs, train_runs
 
 DRIFT, PAGE, REPORT, TEXT = "drift.json", "drift.html", "report.html", "report.md"
@@ -69,7 +69,7 @@ def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path
     return found
 
 
-@by_several
+@data_parallel
 def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: Path, output: Path) -> None:
     """Train the architecture of a bundle on a data set that grew from it; `output` is the new bundle.
 

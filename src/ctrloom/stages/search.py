@@ -7,21 +7,21 @@ from pathlib import Path
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture, Provenance
 from ctrloom.config import METHODS, Hyperparameters, MethodConfig, Models
+from ctrloom.config.version import code_version
 from ctrloom.data.batches.batch import Batch
 from ctrloom.data.batches.stream import Stream
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods.interface import Found, Task
 from ctrloom.search_trace import SearchTrace
 from ctrloom.storage import Place
-from ctrloom.training.batch_sources import BatchSources, refuse_streaming
-from ctrloom.training.processes import by_several, refuse_several
-from ctrloom.version import code_version
+from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
+from ctrloom.training.processes import data_parallel, require_single_process
 
 COUNTED = 1_000_000  # maximum streamed rows of a split for the statistics of candidates
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
 
 
-@by_several
+@data_parallel
 def search(manifest: str | Place, config: MethodConfig, models: Models, output: Path) -> Architecture:
     """Write `architecture.json`, `search.json` and the control selections into the folder `output`.
 
@@ -29,8 +29,8 @@ def search(manifest: str | Place, config: MethodConfig, models: Models, output: 
     """
     hyper, method = models.of(config.base), METHODS[config.method]
     if not method.trains:
-        refuse_several(f"search.method: {config.method} trains nothing, and selects")
-        refuse_streaming(hyper, f"search.method: {config.method} counts in")
+        require_single_process(f"search.method: {config.method}")
+        require_rows_in_memory(hyper, f"search.method: {config.method}")
         hyper = hyper.model_copy(update={"rows": "memory"})
     dataset = Dataset.open(manifest)
     found: Found = method.find(task_of(dataset, hyper), config, hyper)

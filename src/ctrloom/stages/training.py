@@ -6,13 +6,14 @@ from pathlib import Path
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import MODELS, Models
+from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models.trees import lightgbm
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.search import ARCHITECTURE, TRACE, read_controls
 from ctrloom.storage import Place
-from ctrloom.training.processes import by_several
+from ctrloom.training.processes import data_parallel
 from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
 
 TITLES = {  # of controls, and of selections by methods without training
@@ -26,7 +27,7 @@ TITLES = {  # of controls, and of selections by methods without training
 }
 
 
-@by_several
+@data_parallel
 def retrain(
     manifest: str | Place,
     search: Path,
@@ -42,7 +43,7 @@ def retrain(
     seed that was best on the validation split.
 
     Raises:
-        ValueError: a named control that the search did not write.
+        ConfigError: a named control that the search did not write.
     """
     dataset = Dataset.open(manifest)
     trace = SearchTrace.load(search / TRACE)
@@ -51,7 +52,7 @@ def retrain(
     plans = [Plan(base, title, "retrained", base, (_found(search, dataset),))]
     every = read_controls(search)
     if missing := set(controls or ()) - set(every):
-        raise ValueError(
+        raise ConfigError(
             f"controls: {min(missing)!r} is not a control of this search: {', '.join(every) or 'none'}"
         )
     for name in every if controls is None else controls:
@@ -63,7 +64,7 @@ def retrain(
         _export(dataset, open_by_name([output])[base], bundle)
 
 
-@by_several
+@data_parallel
 def transfer(
     manifest: str | Place,
     search: Path,
@@ -88,7 +89,7 @@ def transfer(
                 _export(dataset, trained[plan.name], temporary / plan.model)
 
 
-@by_several
+@data_parallel
 def baselines(
     manifest: str | Place,
     names: Sequence[str],

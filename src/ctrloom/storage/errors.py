@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from ctrloom.config.errors import UserError
+
 LOGIN = {
     "gs": "log in with `gcloud auth application-default login`, or give this account the role Storage Object "
     "User on the bucket",
@@ -24,7 +26,7 @@ _NO_CREDENTIALS = (
 )
 
 
-class StorageError(ValueError):
+class StorageError(UserError):
     """A failed read or write; the message names the path and how to fix it."""
 
 

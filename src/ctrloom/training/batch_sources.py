@@ -6,6 +6,7 @@ import torch
 
 from ctrloom import distributed
 from ctrloom.config import Hyperparameters, Split
+from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.dataset import Dataset
 from ctrloom.training.loop import pick_device
@@ -28,7 +29,7 @@ class BatchSources:
         """One source per split, in memory or streamed as the model's `rows` setting requires.
 
         Raises:
-            ValueError: streaming was requested with several processes.
+            ConfigError: streaming was requested with several processes.
         """
         if self.streams(hyper):
             return [self.dataset.stream(split) for split in self.splits]
@@ -46,11 +47,11 @@ class BatchSources:
         """Whether rows are streamed; `rows: auto` streams them if they would not fit in memory.
 
         Raises:
-            ValueError: streaming was requested with several processes.
+            ConfigError: streaming was requested with several processes.
         """
         if hyper.rows != "auto":
             if hyper.rows == "stream" and not distributed.is_single_process():
-                raise ValueError(
+                raise ConfigError(
                     "rows: stream supports one process only; with several, each holds a shard of the rows: "
                     "remove the setting"
                 )
@@ -60,7 +61,7 @@ class BatchSources:
         return distributed.is_single_process() and needed > SHARE * min(map(memory_of, places))
 
 
-def refuse_streaming(hyper: Hyperparameters, what: str) -> None:
-    """Raise ValueError if streaming was requested for a model that needs all rows in memory."""
+def require_rows_in_memory(hyper: Hyperparameters, what: str) -> None:
+    """Raise ConfigError if streaming was requested for something that needs all rows at once."""
     if hyper.rows == "stream":
-        raise ValueError(f"{what} all rows at once and cannot stream them; set rows: memory")
+        raise ConfigError(f"{what} needs all rows at once and cannot stream them; set rows: memory")

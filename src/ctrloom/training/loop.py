@@ -17,7 +17,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ctrloom import distributed
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters
+from ctrloom.config.base import ConfigError
 from ctrloom.config.environment import device_name
+from ctrloom.config.errors import UserError
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.metrics.measure import auc, row_logloss
 from ctrloom.nn.cross_features import CrossEmbedding
@@ -37,11 +39,11 @@ def pick_device(name: str) -> torch.device:
 
     Raises:
         ConfigError: CTRLOOM_DEVICE is not a device.
-        ValueError: `cuda` was requested, but no GPU is available.
+        ConfigError: `cuda` was requested, but no GPU is available.
     """
     name = device_name() if name == "auto" else name
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda was requested, but torch sees no GPU; use device: cpu or auto")
+        raise ConfigError("device: cuda was requested, but torch sees no GPU; use device: cpu or auto")
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
@@ -216,11 +218,11 @@ def validated(model: nn.Module, valid: BatchSource, number: int, train_loss: flo
     """Metrics of an epoch on the validation rows of all processes.
 
     Raises:
-        ValueError: a logit is not finite.
+        UserError: a logit is not finite.
     """
     logit_N, label_N, weight_N = _whole(score(model, valid), valid)
     if not np.isfinite(logit_N).all():
-        raise ValueError(
+        raise UserError(
             f"training diverged in epoch {number}: logits are not finite; lower the learning rate"
         )
     valid_logloss = float(np.average(row_logloss(logit_N, label_N), weights=weight_N))

@@ -22,7 +22,10 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from ctrloom import distributed
-from ctrloom.config.environment import device_name, positive_int
+from ctrloom.config.base import ConfigError
+from ctrloom.config.environment import device_name, positive_int, process_number
+from ctrloom.config.errors import UserError
+from ctrloom.training.torch_state import restored_torch_state
 
 PROCESSES = "CTRLOOM_PROCESSES"  # number of processes to launch when not running under torchrun
 FAILED = "ctrloom/failed"  # store key: rank of the first process that failed
@@ -32,10 +35,11 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-def by_several(stage: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Decorator: run a stage in as many processes as configured."""
+def data_parallel(stage: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Decorator: run a stage in as many processes as configured; torch's global state is restored."""
 
     @wraps(stage)
+    @restored_torch_state()
     def shared(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         if not distributed.is_single_process():  # nested in a stage that is already distributed
             return stage(*args, **kwargs)
@@ -50,12 +54,12 @@ def by_several(stage: Callable[Given, Result]) -> Callable[Given, Result]:
     return shared
 
 
-def refuse_several(what: str) -> None:
-    """Raise ValueError if there are several processes."""
+def require_single_process(what: str) -> None:
+    """Raise ConfigError if there are several processes."""
     if not distributed.is_single_process():
         _, count = distributed.rank_and_world_size()
-        raise ValueError(
-            f"{what} in one process only, but there are {count}: "
+        raise ConfigError(
+            f"{what} runs in one process only, but there are {count}: "
             f"run it without torchrun and unset {PROCESSES}"
         )
 
@@ -95,13 +99,13 @@ def _backend() -> str:
     """The process-group backend: gloo for CPU tensors, NCCL for GPU tensors, one GPU per process.
 
     Raises:
-        ValueError: fewer GPUs than processes.
+        ConfigError: fewer GPUs than processes.
     """
     if device_name() == "cpu" or not torch.cuda.is_available():
         return "gloo"
-    place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    place, there = process_number("LOCAL_RANK"), torch.cuda.device_count()
     if place >= there:
-        raise ValueError(
+        raise ConfigError(
             f"each process needs its own GPU, but torch sees only {there}: start at most {there} processes, "
             "or set CTRLOOM_DEVICE=cpu"
         )
@@ -120,7 +124,7 @@ def _started(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> A
     """Launch local processes for a stage, as torchrun does; returns the result of rank 0.
 
     Raises:
-        ValueError: a process raised a ValueError or OSError, whose message this one carries.
+        UserError: a process raised one or an OSError, whose message this one carries.
         ChildProcessError: a process failed for another reason.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -148,7 +152,7 @@ def _started(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> A
             results = elastic_launch(plan, _member)(stage, args, kwargs, reason, threads)
         except ChildFailedError as error:
             if reason.is_file():
-                raise ValueError(reason.read_text(encoding="utf-8")) from None
+                raise UserError(reason.read_text(encoding="utf-8")) from None
             _, failure = error.get_first_failure()
             raise ChildProcessError(
                 f"one of {count} processes failed (status {failure.exitcode}); see its error above"
@@ -167,7 +171,7 @@ def _member(stage: Callable[..., Any], args: Any, kwargs: Any, reason: Path, thr
         torch.set_num_threads(int(threads))
     try:
         result = stage(*args, **kwargs)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         reason.write_text("\n".join([str(error), *getattr(error, "__notes__", [])]), encoding="utf-8")
         raise SystemExit(1) from None
     except Exception:

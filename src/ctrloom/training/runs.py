@@ -17,6 +17,8 @@ from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import MODELS, Hyperparameters, ModelName, Models, ModelSettings
 from ctrloom.config.base import StrictModel
+from ctrloom.config.errors import UserError
+from ctrloom.config.version import code_version
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.dataset import Dataset
 from ctrloom.models import build
@@ -24,12 +26,11 @@ from ctrloom.models.bundle import WEIGHTS, Bundle, ModelCard, load_weights, save
 from ctrloom.models.trees import GBDT
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import Schema
-from ctrloom.training.batch_sources import BatchSources, refuse_streaming
+from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
 from ctrloom.training.history import History, Kind
 from ctrloom.training.loop import fit, pick_device, seed_everything
-from ctrloom.training.processes import refuse_several
+from ctrloom.training.processes import require_single_process
 from ctrloom.training.trees import fit_trees
-from ctrloom.version import code_version
 
 RECORD, INDEX = "run.json", "runs.json"
 
@@ -96,12 +97,12 @@ def train_runs(
     trained data-parallel and rank 0 writes.
 
     Raises:
-        ValueError: a tree model was requested with several processes or with streamed rows.
+        UserError: a tree model was requested with several processes or with streamed rows.
     """
     for plan in plans:
         if MODELS[plan.model].trees:
-            refuse_several(f"{plan.model}: LightGBM grows trees")
-            refuse_streaming(models.of(plan.model), f"{plan.model}: LightGBM grows trees on")
+            require_single_process(f"{plan.model}: LightGBM")
+            require_rows_in_memory(models.of(plan.model), f"{plan.model}: LightGBM")
     feeder = BatchSources(dataset, "train", "valid")
     with storage.atomic_directory(output) if distributed.is_rank_zero() else nullcontext() as temporary:
         for plan in plans:
@@ -232,7 +233,7 @@ def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
     """The runs of several folders, grouped by name; seeds trained separately are separate runs.
 
     Raises:
-        ValueError: two runs of the same name share a seed or differ in their settings.
+        UserError: two runs of the same name share a seed or differ in their settings.
     """
     found: dict[str, list[Run]] = {}
     for run in (run for folder in folders for run in open_runs(folder)):
@@ -241,7 +242,7 @@ def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
             seeds = {entry.seed for entry in run.record.seeds} & {entry.seed for entry in other.record.seeds}
             if seeds or run.record.hyperparameters != other.record.hyperparameters:
                 why = f"both have seed {min(seeds)}" if seeds else "their settings differ"
-                raise ValueError(
+                raise UserError(
                     f"two runs are named {run.record.name!r}, and {why}: "
                     f"{other.folder} and {run.folder}; pass only one of them"
                 )

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from ctrloom import storage
 from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split
 from ctrloom.config.engine import EngineConfig
+from ctrloom.config.version import code_version
 from ctrloom.data.arrow.dictionary import coded_rows
 from ctrloom.data.engines import EMBEDDED, opened, require
 from ctrloom.data.errors import DataError
@@ -26,7 +27,6 @@ from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.parquet.writer import PartWriter
 from ctrloom.progress import progress
 from ctrloom.storage import Place
-from ctrloom.version import code_version
 
 LAYOUT = 4  # version of the written files; part of the fingerprint, so that an old layout is not reused
 

@@ -13,6 +13,7 @@ from ctrloom import storage
 from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.engine import EngineConfig
+from ctrloom.config.version import code_version
 from ctrloom.data.engines import EMBEDDED, require, spread
 from ctrloom.data.ingest.cast import RawField, raw_fields
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
@@ -26,7 +27,6 @@ from ctrloom.data.vocabulary.multivalued import Lists, lists_in
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
 from ctrloom.storage import Place
-from ctrloom.version import code_version
 
 Item = TypeVar("Item")
 

@@ -1,0 +1,198 @@
+"""The stages of the pipeline as functions of one configuration, for programs and notebooks.
+
+Commands call the same stages. Each function writes what it makes to a folder or store, so that the next one,
+a command or another process can read it there. `import ctrloom` offers these names without loading torch.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from ctrloom import stages, storage
+from ctrloom.architecture import Architecture
+from ctrloom.config import METHODS, MODELS, CompareConfig, Hyperparameters, Method, ModelEntry, RunConfig
+from ctrloom.config.files import read_config
+from ctrloom.config.run import Study
+from ctrloom.data.dataset import Dataset
+from ctrloom.evaluation.results import Results
+from ctrloom.models import bundle as bundles
+from ctrloom.models.bundle import Bundle
+from ctrloom.runners.compare import run_comparison
+from ctrloom.storage import Place
+from ctrloom.training.torch_state import restored_torch_state
+
+CACHE = Path("~/.cache/ctrloom")
+Config = TypeVar("Config", bound=Study)
+
+
+@overload
+def load_config(path: str | Path, settings: Mapping[str, Any] | None = None) -> RunConfig: ...
+@overload
+def load_config(
+    path: str | Path, settings: Mapping[str, Any] | None = None, *, kind: type[Config]
+) -> Config: ...
+def load_config(
+    path: str | Path, settings: Mapping[str, Any] | None = None, *, kind: type[Any] = RunConfig
+) -> Any:
+    """Read a configuration from YAML; `settings` override single keys, such as {"search.epochs": 3}.
+
+    `kind` is `RunConfig`, or `CompareConfig` for the file of a comparison.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key or value is invalid.
+    """
+    return read_config(kind, path, [(key, json.dumps(value)) for key, value in (settings or {}).items()])
+
+
+def ingest(config: Study, store: str | Path = "data/store") -> Place:
+    """Read raw files into clean, typed, split rows in the store; returns the path of their manifest.
+
+    Raises:
+        ConfigError: label rules, names or split do not fit the columns.
+        DataError: files are missing, empty or lack a column, or too many rows are malformed.
+    """
+    return stages.ingest(config.data, store, config)
+
+
+def encode(config: Study, ingested: str | Place | None = None, store: str | Path = "data/store") -> Dataset:
+    """Fit vocabularies on the training split and encode all splits; ingests first unless told what to encode.
+
+    Raises:
+        ConfigError: a field does not exist, or its settings do not apply to it.
+        DataError: as `ingest`.
+    """
+    return Dataset.open(
+        stages.vocabulary(ingested or ingest(config, store), config.vocabulary, store, config)
+    )
+
+
+def search(config: RunConfig, dataset: Dataset | str | Place, output: str | Path) -> Architecture:
+    """Search interactions; the folder `output` receives architecture.json, search.json and the controls.
+
+    Raises:
+        ConfigError: the settings do not fit the data.
+    """
+    return stages.search(_manifest(dataset), config.search, config.models, Path(output))
+
+
+def retrain(
+    config: RunConfig, dataset: Dataset | str | Place, search: str | Path, output: str | Path
+) -> Path:
+    """Train the found model and its controls with every seed; writes `output`/runs and `output`/bundle.
+
+    `search` is the folder that `search` wrote. Returns the bundle, the seed that is best on validation rows.
+
+    Raises:
+        SchemaMismatchError: the search was on another data set.
+    """
+    runs, bundle = Path(output) / "runs", Path(output) / "bundle"
+    stages.retrain(_manifest(dataset), Path(search), config.models, config.seeds, runs, bundle)
+    return bundle
+
+
+def transfer(
+    config: RunConfig, dataset: Dataset | str | Place, search: str | Path, output: str | Path
+) -> dict[str, Path]:
+    """Train the models of `config.transfer` over the found interactions; returns the bundle of each.
+
+    Writes `output`/runs and `output`/bundles.
+
+    Raises:
+        SchemaMismatchError: the search was on another data set.
+    """
+    runs, bundles = Path(output) / "runs", Path(output) / "bundles"
+    stages.transfer(
+        _manifest(dataset), Path(search), config.transfer, config.models, config.seeds, runs, bundles
+    )
+    return {name: bundles / name for name in config.transfer}
+
+
+def baselines(config: RunConfig, dataset: Dataset | str | Place, output: str | Path) -> Path:
+    """Train the models of `config.baselines`, which use every pair of fields or none.
+
+    Returns `output`/runs, the folder that `evaluate` reads.
+    """
+    runs = Path(output) / "runs"
+    stages.baselines(_manifest(dataset), config.baselines, config.models, config.seeds, runs)
+    return runs
+
+
+def evaluate(
+    config: RunConfig,
+    dataset: Dataset | str | Place,
+    search: str | Path,
+    runs: Sequence[str | Path],
+    output: str | Path,
+) -> Results:
+    """Compare all trained models on the same rows, which include the test split; the report is in `output`.
+
+    `runs` are the folders `runs` that `retrain`, `transfer` and `baselines` wrote.
+
+    Raises:
+        EvaluationError: models were trained with different seeds.
+    """
+    folders, whole = [Path(folder) for folder in runs], config.model_dump(mode="json")
+    return stages.evaluate(
+        _manifest(dataset),
+        Path(search),
+        folders,
+        config.seeds,
+        config.evaluation,
+        config.name,
+        whole,
+        Path(output),
+    )
+
+
+def compare(config: CompareConfig, output: str | Path, workers: int = 1) -> Results:
+    """Train many methods and models over seeds and write one table; resumes a stopped comparison.
+
+    Raises:
+        UserError: a job failed; the message names it.
+    """
+    return run_comparison(config, Path(output), workers)
+
+
+@restored_torch_state()
+def load_bundle(bundle: str | Path, cache: str | Path = CACHE) -> Bundle:
+    """Load a trained model with its schema and vocabularies from a folder, gs:// or s3://.
+
+    `cache` keeps the files of an object store; changed bundles are fetched again.
+
+    Raises:
+        StorageError: a file is missing or damaged.
+    """
+    return bundles.load_bundle(storage.cached(storage.place(bundle), Path(cache).expanduser()))
+
+
+def register_model(
+    name: str,
+    title: str,
+    build: str | Callable[..., Any],
+    settings: type[Hyperparameters] = Hyperparameters,
+    selects: bool = True,
+) -> None:
+    """Add a model that configurations can name as a baseline, and as a transfer target if it `selects`.
+
+    `build` is a callable, or "module:name" of one, that takes an architecture, a schema and `settings`, and
+    returns a `torch.nn.Module` from ids_BC and factors_BC (None without numeric or multi-valued fields) to
+    logits (B,). A model that `selects` uses only the interactions of the architecture.
+
+    Raises:
+        ConfigError: the name is taken or invalid.
+    """
+    MODELS.register(name, ModelEntry(title, build, settings, selects))
+
+
+def register_method(name: str, method: Method) -> None:
+    """Add a search method that configurations can name as `search.method`.
+
+    Raises:
+        ConfigError: the name is taken or invalid.
+    """
+    METHODS.register(name, method)
+
+
+def _manifest(dataset: Dataset | str | Place) -> str | Place:
+    return dataset.path if isinstance(dataset, Dataset) else dataset
