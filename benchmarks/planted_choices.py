@@ -23,7 +23,7 @@ from ctrloom.data.ingest.run import ingest
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
 from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.methods.optinter import search
-from ctrloom.stages.search import task_of
+from ctrloom.stages.search_stage import task_of
 
 ROWS, FEW, MANY = 225_000, 20, 200  # rows; values of the two kinds of fields
 KINDS = ("random table", "product", "noise")

@@ -19,7 +19,7 @@ from planted_recovery import prepared
 from ctrloom.config import METHODS, Hyperparameters, search_config
 from ctrloom.data.synthetic import Planted, SynthConfig
 from ctrloom.methods.interface import Task
-from ctrloom.stages.search import task_of
+from ctrloom.stages.search_stage import task_of
 
 SIZES = {"all of 200 values": (200,), "of 4, 8 and 300 values": (4, 8, 300)}
 PAIRS = 6

@@ -62,15 +62,15 @@ def test_endpoint_check_depends_on_the_answer(kfp, monkeypatch, answer, state, s
     monkeypatch.setattr(Answering, "answer", answer)
     check = doctor.endpoint(kfp + "/", "letmein")
     assert (check.state, said in check.found) == (state, True)
-    assert bool(check.mend) == (state == "fail")
-    assert "letmein" not in check.found + check.mend
+    assert bool(check.fix) == (state == "fail")
+    assert "letmein" not in check.found + check.fix
     assert Answering.asked == [("/apis/v2beta1/healthz", "Bearer letmein")]
 
 
 def test_unreachable_endpoint(kfp):
     check = doctor.endpoint("http://127.0.0.1:1", timeout=2)
     assert check.state == "fail"
-    assert "port-forward" in check.mend
+    assert "port-forward" in check.fix
 
 
 def test_store_is_written_and_left_as_it_was(tmp_path):
@@ -106,7 +106,7 @@ def test_image_and_package_agree(monkeypatch, built, started, state):
         monkeypatch.delenv("CTRLOOM_VERSION", raising=False)
     check = doctor.image(started)
     assert check.state == state, check
-    assert bool(check.mend) == (state != "ok")
+    assert bool(check.fix) == (state != "ok")
 
 
 def test_the_commit_of_an_image_is_recorded(monkeypatch):

@@ -15,7 +15,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import AutoFISConfig, Hyperparameters, OptInterConfig
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import optinter
-from ctrloom.methods.gates import Group, Schedule, Stage
+from ctrloom.methods.gates import GateSearch, Group, Schedule
 from ctrloom.methods.interface import Task
 from ctrloom.models import build
 from ctrloom.schema import CrossKeys, Schema
@@ -130,11 +130,13 @@ def search(case: dict[str, Any]) -> Prepared:
         Group(model.get_parameter(f"gates.{order}.gate_P"), whole.of_order(order)) for order in case["orders"]
     ]
     auto = AutoFISConfig(epochs=1, batch_size=case["batch"])
-    stage = Stage(model, groups, rows, Schedule.of(auto, hyper, warm_up=0, gate_warm_up=0), generator)
+    gate_search = GateSearch(
+        model, groups, rows, Schedule.of(auto, hyper, warm_up=0, gate_warm_up=0), generator
+    )
 
     def loop() -> float:
-        stage.run("search")
-        return stage.seconds
+        gate_search.run("search")
+        return gate_search.seconds
 
     return {"loop": case["rows"]}, {"loop": loop}, sum(p.numel() for p in model.parameters())
 

@@ -33,5 +33,5 @@ def doctor(
     Path(findings.path).write_text(doctor.as_markdown(checks))
     print(doctor.as_markdown(checks))
     if doctor.failed(checks):
-        wrong = [f"{check.name}: {check.found}; {check.mend}" for check in checks if check.state == "fail"]
+        wrong = [f"{check.name}: {check.found}; {check.fix}" for check in checks if check.state == "fail"]
         raise ValueError("; ".join(wrong))

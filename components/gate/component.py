@@ -30,7 +30,7 @@ def gate(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config.gate import GateConfig
+    from ctrloom.config.promotion_gate import PromotionGateConfig
     from ctrloom.runners import display
 
     output = Path(verdict.path)
@@ -38,7 +38,7 @@ def gate(
         Path(ingested.path),
         Path(challenger.path),
         Path(champion.path),
-        GateConfig.parse(gate, "gate"),
+        PromotionGateConfig.parse(gate, "gate"),
         output,
     )
     shutil.copy(output / "verdict.md", summary.path)

@@ -17,7 +17,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.run import ingest
 from ctrloom.data.vocabulary.build import build_vocabulary
-from ctrloom.data.vocabulary.crosses import cross_file
+from ctrloom.data.vocabulary.stored_crosses import cross_file
 from ctrloom.schema import SchemaMismatchError
 
 SEEN = {"user": "categorical", "item": "categorical", "age": "numeric", "price": "numeric"}

@@ -10,9 +10,9 @@ from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ctrloom.config.base import ConfigError
-from ctrloom.config.gate import GateConfig
-from ctrloom.evaluation.gate import Scores, Verdict, decide
-from ctrloom.evaluation.verdict import gate_markdown
+from ctrloom.config.promotion_gate import PromotionGateConfig
+from ctrloom.evaluation.markdown import promotion_markdown
+from ctrloom.evaluation.promotion_gate import PromotionVerdict, Scores, decide
 from ctrloom.metrics.measure import EvaluationError
 
 ROWS = 5_000
@@ -35,7 +35,7 @@ GOOD, WEAK = honest(PARTS[0], PARTS[1]), honest(PARTS[0])
 
 def gate(challenger, champion, **config):
     against = None if champion is None else Scores("M", "v1", "7", "data", champion)
-    config = GateConfig.parse({"bootstrap": 100, **config}, "gate")
+    config = PromotionGateConfig.parse({"bootstrap": 100, **config}, "gate")
     return decide(Scores("M", None, None, "data", challenger), against, LABEL, None, config, "rows", "code")
 
 
@@ -108,8 +108,8 @@ def test_gate_rejects_scores_that_are_not_finite():
 
 def test_verdict_round_trips_through_json_and_renders_as_markdown():
     verdict = gate(WEAK, GOOD)
-    assert Verdict.parse(json.loads(json.dumps(verdict.model_dump(mode="json"))), "test") == verdict
-    text = gate_markdown(verdict)
+    assert PromotionVerdict.parse(json.loads(json.dumps(verdict.model_dump(mode="json"))), "test") == verdict
+    text = promotion_markdown(verdict)
     assert text.startswith("## Gate: stop")
     for check in verdict.checks:
         assert f"| {check.name} |" in text
@@ -120,4 +120,4 @@ def test_verdict_round_trips_through_json_and_renders_as_markdown():
 
 def test_gate_config_rejects_empty_bounds():
     with pytest.raises(ConfigError, match="calibration_low"):
-        GateConfig.parse({"calibration_low": 1.2}, "gate")
+        PromotionGateConfig.parse({"calibration_low": 1.2}, "gate")

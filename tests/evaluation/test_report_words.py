@@ -39,7 +39,7 @@ def test_number_formats(shown: str, expected: str) -> None:
 
 def test_verdict_matches_the_results(frappe: tuple[Results, SearchTrace]) -> None:
     results, trace = frappe
-    verdict = summary.verdict(results, trace)
+    verdict = summary.summarize(results, trace)
     versus = results.versus_base("autofm")
     assert (verdict.outcome, verdict.headline) == ("better", "AutoFM beats FM")
     assert f"{versus.auc.delta:.4f} above FM" in " ".join(verdict.sentences)
@@ -55,7 +55,7 @@ def changed(results: Results, **auc: float) -> Results:
 
 
 def test_insignificant_difference_is_not_better(frappe: tuple[Results, SearchTrace]) -> None:
-    verdict = summary.verdict(changed(frappe[0], p_adjusted=0.051), frappe[1])
+    verdict = summary.summarize(changed(frappe[0], p_adjusted=0.051), frappe[1])
     assert verdict.outcome == "level"
     assert "is not significant" in verdict.sentences[1]
 
@@ -67,14 +67,14 @@ def test_better_auc_with_worse_logloss_is_reported(frappe: tuple[Results, Search
     comparisons = tuple(
         v.model_copy(update={"logloss": worse}) if v is versus else v for v in results.comparisons
     )
-    verdict = summary.verdict(results.model_copy(update={"comparisons": comparisons}), trace)
+    verdict = summary.summarize(results.model_copy(update={"comparisons": comparisons}), trace)
     assert verdict.headline == "AutoFM ranks better than FM, with worse logloss"
 
 
 def test_verdict_without_a_retrained_model_is_untested(frappe: tuple[Results, SearchTrace]) -> None:
     results = frappe[0]
     others = tuple(m for m in results.models if m.kind != "retrained")
-    verdict = summary.verdict(results.model_copy(update={"models": others}), None)
+    verdict = summary.summarize(results.model_copy(update={"models": others}), None)
     assert (verdict.outcome, verdict.sentences) == ("untested", ())
 
 
@@ -84,7 +84,7 @@ def test_verdict_reports_a_control_that_is_as_good(frappe: tuple[Results, Search
     models = tuple(
         m.model_copy(update=as_control) if m.name == "ipnn-transfer" else m for m in results.models
     )
-    sentences = summary.verdict(results.model_copy(update={"models": models}), None).sentences
+    sentences = summary.summarize(results.model_copy(update={"models": models}), None).sentences
     assert sentences[-1].startswith("The control (All pairs) reaches")
     assert sentences[-1].endswith("no less than AutoFM.")
 
@@ -99,7 +99,7 @@ def test_correlations_skip_constant_orders() -> None:
 def test_markdown_summary_matches_the_page(frappe: tuple[Results, SearchTrace]) -> None:
     results, trace = frappe
     text = markdown(results, trace)
-    assert text.startswith(f"# {summary.verdict(results, trace).headline}\n")
+    assert text.startswith(f"# {summary.summarize(results, trace).headline}\n")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(results.models)
     assert {line.count("|") for line in table} == {8}

@@ -5,7 +5,7 @@ from small import rows_of, tokens
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AutoFISConfig, Hyperparameters
 from ctrloom.data.batches.batch import Batch
-from ctrloom.methods.gates import Group, Schedule, Stage, batch_size, halves, trace_of
+from ctrloom.methods.gates import GateSearch, Group, Schedule, batch_size, halves, trace_of
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import seed_everything
@@ -27,20 +27,22 @@ SCHEMA = tokens(4)
 ROWS = rows_of(SCHEMA, 1000)
 
 
-def stage_of(rows: Batch, gate_rows: Batch | None, schema: Schema = SCHEMA, **changes: float) -> Stage:
+def gate_search_of(
+    rows: Batch, gate_rows: Batch | None, schema: Schema = SCHEMA, **changes: float
+) -> GateSearch:
     generator = seed_everything(0)
     every = Architecture.complete(schema.names, (2, 3))
     model = build("autofm", every, schema, Hyperparameters(embedding_size=3))
     groups = [Group(model.get_parameter(f"gates.{o}.gate_P"), every.of_order(o)) for o in (2, 3)]
-    return Stage(model, groups, rows, Schedule(**{**vars(QUICK), **changes}), generator, gate_rows)
+    return GateSearch(model, groups, rows, Schedule(**{**vars(QUICK), **changes}), generator, gate_rows)
 
 
 def trained(rows: Batch, gate_rows: Batch | None, **changes: float) -> tuple[list[float], dict]:
     """Final gates and weights."""
-    stage = stage_of(rows, gate_rows, **changes)
-    stage.run("test")
-    learned = {n: p.detach().clone() for n, p in stage.model.named_parameters() if "gate_P" not in n}
-    return stage.final_gates, learned
+    gate_search = gate_search_of(rows, gate_rows, **changes)
+    gate_search.run("test")
+    learned = {n: p.detach().clone() for n, p in gate_search.model.named_parameters() if "gate_P" not in n}
+    return gate_search.final_gates, learned
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -74,11 +76,11 @@ def test_gates_are_not_trained_on_weight_rows() -> None:
 
 
 def test_one_bi_level_epoch_sees_every_row_once() -> None:
-    stage = stage_of(ROWS[:500], ROWS[500:], epochs=1, gate_warm_up=0, warm_up=0)
+    gate_search = gate_search_of(ROWS[:500], ROWS[500:], epochs=1, gate_warm_up=0, warm_up=0)
     seen: list[int] = []
-    stage.model.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    stage.run("test")
-    assert (sum(seen), len(seen), stage.steps, stage.rows_seen) == (1000, 10, 5, 1000)
+    gate_search.model.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    gate_search.run("test")
+    assert (sum(seen), len(seen), gate_search.steps, gate_search.rows_seen) == (1000, 10, 5, 1000)
 
 
 def test_halves_partition_the_rows() -> None:
@@ -93,26 +95,26 @@ def test_candidates_have_fields_and_function_of_their_gates() -> None:
     model = torch.nn.ParameterList([torch.zeros(2), torch.zeros(1), torch.zeros(2, 3)])
     pairs = (("a", "b"), ("a", "c"))
     groups = [Group(model[0], pairs), Group(model[1], pairs[1:], "outer")]
-    stage = Stage(model, groups, ROWS, QUICK, torch.Generator())
+    gate_search = GateSearch(model, groups, ROWS, QUICK, torch.Generator())
     with torch.no_grad():
         model[0].copy_(torch.tensor([0.5, 0.0]))
         model[1].fill_(-2.0)
-    assert [(i.fields, i.function, i.score) for i in stage.kept] == [
+    assert [(i.fields, i.function, i.score) for i in gate_search.kept] == [
         (("a", "b"), "inner", 0.5),
         (("a", "c"), "outer", -2.0),
     ]
-    assert len(stage.candidates) == 3
+    assert len(gate_search.candidates) == 3
     # Gates that are not on interactions need no fields.
-    whole = Stage(model, [Group(model[2])], ROWS, QUICK, torch.Generator())
+    whole = GateSearch(model, [Group(model[2])], ROWS, QUICK, torch.Generator())
     assert whole.final_gates == pytest.approx([0.6] * 6, abs=1.1e-3)
     assert sum(len(g["params"]) for g in whole.adam.param_groups) == 2  # the other gates are weights
 
 
 def test_very_many_gates_are_recorded_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctrloom.methods.gates.RECORDED", 50)  # five points for ten gates
-    stage = stage_of(ROWS, None, epochs=3)
-    stage.run("test")
-    trace = trace_of([stage], "test", "autofm", (2, 3), {})
+    gate_search = gate_search_of(ROWS, None, epochs=3)
+    gate_search.run("test")
+    trace = trace_of([gate_search], "test", "autofm", (2, 3), {})
     assert 5 <= len(trace.path_steps) <= 6
     assert trace.path_steps[0] == 0
     assert trace.path_steps[-1] == trace.steps == 30

@@ -15,14 +15,14 @@ from ctrloom import stages
 from ctrloom.config import DataConfig, Models, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.files import load_retraining_config
-from ctrloom.config.gate import GateConfig
 from ctrloom.config.growth import GrowthConfig
+from ctrloom.config.promotion_gate import PromotionGateConfig
 from ctrloom.config.retraining import DriftConfig, RetrainingConfig, TrainingConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.date_window import last_day, windowed
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.drift import Drift, stability_index
-from ctrloom.evaluation.gate import load_verdict
+from ctrloom.evaluation.promotion_gate import load_verdict
 from ctrloom.models.bundle import load_bundle
 from ctrloom.serving.predict import predict
 from ctrloom.serving.registry import Registry, RegistryError
@@ -47,7 +47,7 @@ DATA = {
 MODEL = {
     "default": {"embedding_size": 4, "hidden": [8], "epochs": 4, "batch_size": 400, "learning_rate": 0.02}
 }
-GATE = GateConfig(require="not_worse", auc_margin=0.002, bootstrap=100, calibration_error=0.05)
+GATE = PromotionGateConfig(require="not_worse", auc_margin=0.002, bootstrap=100, calibration_error=0.05)
 
 
 class Days:

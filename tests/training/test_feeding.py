@@ -24,7 +24,7 @@ from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.stages.evaluation import described, scored, truth_of
-from ctrloom.stages.search import task_of
+from ctrloom.stages.search_stage import task_of
 from ctrloom.training import batch_sources, memory
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import fit, score
@@ -118,7 +118,7 @@ def test_statistics_of_streamed_rows_use_a_sample(clicks: Dataset, monkeypatch: 
     task, whole = task_of(clicks, STREAMED), task_of(clicks, HYPER)
     trace = METHODS["autofis"].find(whole, config, HYPER).trace
     assert with_statistics(trace, task) == trace  # a split smaller than the sample is used in full
-    monkeypatch.setattr(sys.modules["ctrloom.stages.search"], "COUNTED", 4000)
+    monkeypatch.setattr(sys.modules["ctrloom.stages.search_stage"], "COUNTED", 4000)
     sampled = with_statistics(trace, task_of(clicks, STREAMED))
     for one, other in zip(sampled.candidates, trace.candidates, strict=True):
         assert one.statistics_auc != other.statistics_auc

@@ -103,7 +103,7 @@ def run(
     A stopped run resumes after its finished steps, unless something they depend on changed. With
     --runner cluster, it is the same as `submit --wait`.
     """
-    from ctrloom.cli.summary import summarise
+    from ctrloom.cli.results import summarise
     from ctrloom.runners.containers import Request
     from ctrloom.runners.local import run_local
     from ctrloom.stages.evaluation import planted
@@ -133,7 +133,7 @@ def compare(
     settings: Settings = None,
 ) -> None:
     """Train many methods and models over seeds and write one table; resumes a stopped comparison."""
-    from ctrloom.cli.summary import models_table
+    from ctrloom.cli.results import models_table
     from ctrloom.evaluation.results import Results
 
     loaded = load_compare_config(config, pairs(settings))

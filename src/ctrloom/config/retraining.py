@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from ctrloom.config.base import StrictModel
 from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
-from ctrloom.config.gate import GateConfig
 from ctrloom.config.growth import GrowthConfig
+from ctrloom.config.promotion_gate import PromotionGateConfig
 from ctrloom.config.types import Count, NotNegative
 
 
@@ -42,7 +42,7 @@ class RetrainingConfig(EngineConfig):
     growth: GrowthConfig = GrowthConfig()
     training: TrainingConfig = TrainingConfig()
     drift: DriftConfig = DriftConfig()
-    gate: GateConfig = GateConfig()
+    gate: PromotionGateConfig = PromotionGateConfig()
 
     @model_validator(mode="after")
     def _newest_rows_are_known(self) -> Self:

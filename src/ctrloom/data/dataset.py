@@ -12,8 +12,8 @@ from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
 from ctrloom.data.parquet.reader import read_parts
 from ctrloom.data.threads import in_order
-from ctrloom.data.vocabulary.crosses import StoredCrosses
 from ctrloom.data.vocabulary.encode import Encoder, load_schema
+from ctrloom.data.vocabulary.stored_crosses import StoredCrosses
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 from ctrloom.storage import Place
 

@@ -13,4 +13,4 @@ class Check:
     name: str
     state: State
     found: str
-    mend: str = ""
+    fix: str = ""

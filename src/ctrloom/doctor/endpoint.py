@@ -30,8 +30,8 @@ def endpoint(url: str, token: str | None = None, timeout: float = 10) -> Check:
             if not isinstance(health, dict):
                 raise ValueError("not an object")
     except urllib.error.HTTPError as error:
-        mend = ADVICE.get(error.code, "check the logs of the ml-pipeline deployment")
-        return Check("endpoint", "fail", f"{url} answers {error.code} {error.reason}", mend)
+        fix = ADVICE.get(error.code, "check the logs of the ml-pipeline deployment")
+        return Check("endpoint", "fail", f"{url} answers {error.code} {error.reason}", fix)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         return Check("endpoint", "fail", f"{url} does not answer: {reason}", reach)
@@ -45,6 +45,6 @@ def _judged(url: str, version: str) -> Check:
     if len(numbers) < 2 or not all(number.isdigit() for number in numbers):
         return Check("endpoint", "ok", f"{url} answers, but does not report its version")
     if tuple(map(int, numbers)) < OLDEST:
-        mend = "KFP 2 is needed: its API is v2beta1"
-        return Check("endpoint", "fail", f"{url} is KFP {version}", mend)
+        fix = "KFP 2 is needed: its API is v2beta1"
+        return Check("endpoint", "fail", f"{url} is KFP {version}", fix)
     return Check("endpoint", "ok", f"{url} is KFP {version}")

@@ -19,8 +19,8 @@ def gpu(required: bool = False) -> Check:
             ones = torch.ones(64, 64, device="cuda")
             assert bool(((ones @ ones) == 64).all())
         except RuntimeError as error:
-            mend = "the driver or the GPU is incompatible with PyTorch's CUDA version: see nvidia-smi"
-            return Check("gpu", "fail", str(error).splitlines()[0], mend)
+            fix = "the driver or the GPU is incompatible with PyTorch's CUDA version: see nvidia-smi"
+            return Check("gpu", "fail", str(error).splitlines()[0], fix)
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         found = f"{', '.join(names)}; CUDA {torch.version.cuda}, driver {driver or 'unknown'}"
         return Check("gpu", "ok", found)
@@ -35,8 +35,8 @@ def gpu(required: bool = False) -> Check:
             "gpu", "fail" if required else "warn", found, "update the driver; check CUDA_VISIBLE_DEVICES"
         )
     if required:
-        mend = "request nvidia.com/gpu, with the node selector and toleration of the GPU nodes"
-        return Check("gpu", "fail", "no GPU", mend)
+        fix = "request nvidia.com/gpu, with the node selector and toleration of the GPU nodes"
+        return Check("gpu", "fail", "no GPU", fix)
     return Check("gpu", "ok", f"none, not required; {torch.get_num_threads()} CPU threads")
 
 
@@ -46,8 +46,8 @@ def disk(folder: Path, least: float = 5) -> Check:
     free = shutil.disk_usage(there).free / GB
     if free >= least:
         return Check("disk", "ok", f"{free:,.0f} GB free in {there}")
-    mend = "free up space, use another folder, or mount a larger volume"
-    return Check("disk", "fail", f"{free:,.1f} GB free in {there}, less than {least:g}", mend)
+    fix = "free up space, use another folder, or mount a larger volume"
+    return Check("disk", "fail", f"{free:,.1f} GB free in {there}, less than {least:g}", fix)
 
 
 def _driver() -> str | None:

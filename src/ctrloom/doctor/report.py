@@ -24,7 +24,7 @@ def show(checks: Sequence[Check], console: Console) -> None:
         table.add_column(heading, overflow="fold")
     for check in checks:
         state = f"[{COLORS[check.state]}]{check.state}[/]"
-        table.add_row(state, check.name, check.found.replace("[", r"\["), check.mend.replace("[", r"\["))
+        table.add_row(state, check.name, check.found.replace("[", r"\["), check.fix.replace("[", r"\["))
     console.print(table)
 
 
@@ -36,7 +36,7 @@ def as_json(checks: Sequence[Check]) -> str:
 def as_markdown(checks: Sequence[Check]) -> str:
     """A Markdown table."""
     rows = [
-        " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in (c.state, c.name, c.found, c.mend))
+        " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in (c.state, c.name, c.found, c.fix))
         for c in checks
     ]
     lines = ["state | check | found | to fix", "---|---|---|---", *rows]

@@ -20,11 +20,11 @@ def store(url: str) -> Check:
         if isinstance(at, Path):
             at.unlink(missing_ok=True)
     except (storage.StorageError, OSError) as error:
-        mend = "check the name; the steps' service account needs read and write access to the bucket"
+        fix = "check the name; the steps' service account needs read and write access to the bucket"
         if "://" not in url:
-            mend = "use a folder that is writable for the user of this process"
-        return Check("storage", "fail", str(error), mend)
+            fix = "use a folder that is writable for the user of this process"
+        return Check("storage", "fail", str(error), fix)
     if read != {"nonce": nonces[-1]}:
-        mend = "disable caching between this machine and the store"
-        return Check("storage", "fail", f"{url} returned stale content after a write", mend)
+        fix = "disable caching between this machine and the store"
+        return Check("storage", "fail", f"{url} returned stale content after a write", fix)
     return Check("storage", "ok", f"{url} can be written, replaced and read")

@@ -7,8 +7,8 @@ from typing import Literal
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
 from ctrloom.config.types import NotNegative
+from ctrloom.evaluation.markdown import escaped, table
 from ctrloom.evaluation.results import Results
-from ctrloom.evaluation.verdict import escaped, table
 
 Metric = Literal["auc", "logloss"]
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from ctrloom.config.base import StrictModel
 from ctrloom.metrics.measure import EvaluationError, Floats, row_logloss
@@ -69,6 +68,8 @@ def delong(
     degrees = total * total / spread if spread > 0 else np.inf
     se = float(np.sqrt(total))
     p = _two_sided(delta, se, degrees)
+    from scipy import stats  # loads slowly, and only comparisons need it
+
     margin = float(stats.t.ppf(0.5 + confidence / 2, degrees)) * se
     return Comparison(
         delta=delta,
@@ -182,6 +183,8 @@ def _variance_of_mean(value_m: Floats, weight_m: Floats) -> float:
 def _two_sided(delta: float, se: float, degrees: float) -> float:
     if se == 0:
         return 1.0 if delta == 0 else 0.0
+    from scipy import stats
+
     return float(2 * stats.t.sf(abs(delta) / se, degrees))
 
 

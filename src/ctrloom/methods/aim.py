@@ -13,7 +13,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.controls import random_like
 from ctrloom.methods.embedding_sizes import require_separate_embeddings, search_embeddings
-from ctrloom.methods.gates import Group, Schedule, Stage, trace_of
+from ctrloom.methods.gates import GateSearch, Group, Schedule, trace_of
 from ctrloom.methods.interface import Found, Task
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
@@ -52,16 +52,16 @@ def search_interactions(task: Task, config: AIMConfig, hyper: AIMSettings) -> Fo
     kept = Architecture(method="aim", fields=names, interactions=())
     if not config.search_functions:
         return _every_pair(kept, config, settings)
-    stages: dict[int, Stage] = {}
+    gate_searches: dict[int, GateSearch] = {}
     for order in range(2, config.order + 1):
         added = _candidates(kept, order, config)
         if not added:  # no interaction left to extend
             break
         whole = kept.model_copy(update={"interactions": (*kept.interactions, *added)})
-        stages[order] = stage = _stage(whole, order, task, config, hyper)
-        stage.run(f"search, order {order}")
-        kept = kept.model_copy(update={"interactions": (*kept.interactions, *stage.kept)})
-    trace = trace_of(list(stages.values()), "aim", config.base, tuple(stages), settings)
+        gate_searches[order] = gate_search = _gate_search(whole, order, task, config, hyper)
+        gate_search.run(f"search, order {order}")
+        kept = kept.model_copy(update={"interactions": (*kept.interactions, *gate_search.kept)})
+    trace = trace_of(list(gate_searches.values()), "aim", config.base, tuple(gate_searches), settings)
     return Found(kept, with_statistics(trace, task), _controls(kept, trace, config))
 
 
@@ -98,8 +98,10 @@ def _candidates(kept: Architecture, order: int, config: AIMConfig) -> list[Inter
     return every
 
 
-def _stage(whole: Architecture, order: int, task: Task, config: AIMConfig, hyper: AIMSettings) -> Stage:
-    """Build the search stage of the highest order of `whole`."""
+def _gate_search(
+    whole: Architecture, order: int, task: Task, config: AIMConfig, hyper: AIMSettings
+) -> GateSearch:
+    """Build the gate search of the highest order of `whole`."""
     generator = seed_everything(config.seed + order)
     bare = hyper.model_copy(update={"perceptron": False})
     model = build(config.base, whole, task.schema, bare).to(pick_device(hyper.device))
@@ -108,7 +110,7 @@ def _stage(whole: Architecture, order: int, task: Task, config: AIMConfig, hyper
         for f in whole.functions(order)
     ]
     schedule = Schedule.of(config, hyper, gate_warm_up=config.gate_warm_up * (order - 2))
-    return Stage(model, groups, task.train, schedule, generator)
+    return GateSearch(model, groups, task.train, schedule, generator)
 
 
 def _every_pair(empty: Architecture, config: AIMConfig, settings: dict[str, object]) -> Found:

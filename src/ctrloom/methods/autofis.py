@@ -13,7 +13,7 @@ from ctrloom.config import AutoFISConfig, Hyperparameters
 from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.controls import gate_controls
-from ctrloom.methods.gates import Group, Schedule, Stage, batch_size, halves, trace_of
+from ctrloom.methods.gates import GateSearch, Group, Schedule, batch_size, halves, trace_of
 from ctrloom.methods.interface import Found, Task
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
@@ -35,7 +35,7 @@ def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
         )
     if config.candidates == "all":
         _require_memory(task, config, hyper)
-    stages: dict[int, Stage] = {}
+    gate_searches: dict[int, GateSearch] = {}
     kept = Architecture(method="autofis", fields=names, interactions=())
     for order in range(2, config.order + 1):
         if config.candidates == "pool" and order > 2:
@@ -48,24 +48,24 @@ def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
             break
         whole = kept.model_copy(update={"interactions": (*kept.interactions, *added)})
         searched = whole.orders if config.higher_order == "joint" else (order,)
-        stages[order] = stage = _stage(whole, searched, task, config, hyper)
-        stage.run(f"search, order {order}")
+        gate_searches[order] = gate_search = _gate_search(whole, searched, task, config, hyper)
+        gate_search.run(f"search, order {order}")
         fixed = tuple(i for i in kept.interactions if i.order not in searched)
-        kept = kept.model_copy(update={"interactions": (*fixed, *stage.kept)})
+        kept = kept.model_copy(update={"interactions": (*fixed, *gate_search.kept)})
     settings = config.model_dump(mode="json")
-    trace = trace_of(list(stages.values()), "autofis", config.base, tuple(stages), settings)
+    trace = trace_of(list(gate_searches.values()), "autofis", config.base, tuple(gate_searches), settings)
     trace = with_statistics(trace, task)
     return Found(kept, trace, gate_controls(kept, trace, config.random_draws, config.seed))
 
 
-def _stage(
+def _gate_search(
     whole: Architecture,
     searched: Sequence[int],
     task: Task,
     config: AutoFISConfig,
     hyper: Hyperparameters,
-) -> Stage:
-    """Build the search stage of the orders in `searched`."""
+) -> GateSearch:
+    """Build the gate search of the orders in `searched`."""
     order = max(searched)
     generator = seed_everything(config.seed + order)
     model = build(config.base, whole, task.schema, hyper).to(pick_device(hyper.device))
@@ -73,7 +73,7 @@ def _stage(
     groups = [Group(gates.get_parameter(f"{o}.gate_P"), whole.of_order(o)) for o in searched]
     rows, gate_rows = halves(task.train, generator) if config.bi_level else (task.train, None)
     schedule = Schedule.of(config, hyper, gate_warm_up=config.gate_warm_up * (order - 2))
-    return Stage(model, groups, rows, schedule, generator, gate_rows)
+    return GateSearch(model, groups, rows, schedule, generator, gate_rows)
 
 
 def _require_memory(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> None:

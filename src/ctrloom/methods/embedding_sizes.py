@@ -14,7 +14,7 @@ from torch import Tensor
 from ctrloom.architecture import Architecture, Function, Interaction, KeptPositions
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.config.base import ConfigError
-from ctrloom.methods.gates import Group, Schedule, Stage
+from ctrloom.methods.gates import GateSearch, Group, Schedule
 from ctrloom.methods.interface import Found, Task
 from ctrloom.models.aim import PositionGatedAIM
 from ctrloom.search_trace import Candidate, EmbeddingGates, SearchTrace
@@ -34,8 +34,8 @@ def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper:
     require_separate_embeddings(hyper)
     if not given.interactions:
         raise ConfigError("no interactions to search embedding sizes for; lower search.threshold")
-    stage, model = _stage(task, given, config, hyper)
-    stage.run("search, embedding sizes")
+    gate_search, model = _gate_search(task, given, config, hyper)
+    gate_search.run("search, embedding sizes")
     kept: set[Interaction] = set()
     positions, gates = [], []
     for order in given.orders:
@@ -65,10 +65,10 @@ def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper:
         orders=given.orders,
         candidates=tuple(_candidate(i, i in kept) for i in given.interactions),
         embedding_gates=tuple(gates),
-        steps=stage.steps,
-        epochs=stage.passes,
-        seconds=stage.seconds,
-        rows_per_second=stage.rows_seen / stage.seconds,
+        steps=gate_search.steps,
+        epochs=gate_search.passes,
+        seconds=gate_search.seconds,
+        rows_per_second=gate_search.rows_seen / gate_search.seconds,
         hyperparameters=config.model_dump(mode="json"),
     )
     return Found(found, trace, {"whole-embeddings": [given]})
@@ -98,9 +98,9 @@ def usable(
     return alive, used_FD
 
 
-def _stage(
+def _gate_search(
     task: Task, given: Architecture, config: AIMConfig, hyper: AIMSettings
-) -> tuple[Stage, PositionGatedAIM]:
+) -> tuple[GateSearch, PositionGatedAIM]:
     generator = seed_everything(config.seed + 1)
     model = PositionGatedAIM(given, task.schema, hyper).to(pick_device(hyper.device))
     schedule = Schedule.of(
@@ -113,7 +113,7 @@ def _stage(
         gate_warm_up=config.embedding_warm_up,
     )
     groups = [Group(gate_FD) for gate_FD in model.gates.parameters()]
-    return Stage(model, groups, task.train, schedule, generator), model
+    return GateSearch(model, groups, task.train, schedule, generator), model
 
 
 def _candidate(given: Interaction, kept: bool) -> Candidate:

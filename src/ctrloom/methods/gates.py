@@ -29,7 +29,7 @@ from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import adam, endless, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, gradients, loss_of, products_in
 
-PARTS = 5  # the learning rates decay after each part of a stage
+PARTS = 5  # the learning rates decay after each part of a search
 STEPS = 80  # minimum number of steps per pass, so that gates can separate
 POINTS = 60  # recorded points of the gates' paths
 RECORDED = 2_000_000  # maximum number of recorded gates; many candidates reduce the number of points
@@ -45,7 +45,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Lengths and learning rates of one stage."""
+    """Lengths and learning rates of one gate search."""
 
     epochs: int
     batch_size: int | None  # None: see `batch_size`
@@ -71,8 +71,8 @@ class Schedule:
         return cls(**shared | {name: value for name, value in config if name in names} | own)
 
 
-class Stage:
-    """A stage of a search: trains the gates of `groups` with GRDA, all other parameters with Adam.
+class GateSearch:
+    """Trains the gates of `groups` with GRDA, all other parameters with Adam.
 
     Args:
         model: on its device; warm-up requires a `linear` part and a `bias`.
@@ -106,8 +106,8 @@ class Stage:
         self.rows_seen = self.passes * rows.total + schedule.epochs * gate_total
         self.seconds = 0.0
         self.path: list[tuple[int, list[float], float]] = []  # step, gates, soft threshold
-        self.noted: list[tuple[int, Tensor, float]] = []  # the same on the device, during the stage
-        self.part = -1  # part of the stage whose learning rates are set
+        self.noted: list[tuple[int, Tensor, float]] = []  # the same on the device, during the search
+        self.part = -1  # part of the search whose learning rates are set
         self.points = max(1, min(POINTS, RECORDED // sum(gate_P.numel() for gate_P in self.gates)))
 
         for gate_P in self.gates:
@@ -230,33 +230,33 @@ def halves(rows: BatchSource, generator: torch.Generator) -> tuple[BatchSource, 
 
 
 def trace_of(
-    stages: Sequence[Stage],
+    gate_searches: Sequence[GateSearch],
     method: str,
     base: ModelName,
     orders: Sequence[int],
     hyperparameters: Mapping[str, Any],
 ) -> SearchTrace:
-    """A joint trace of all stages; a candidate that was searched twice has its last gate."""
+    """A joint trace of all gate searches; a candidate that was searched twice has its last gate."""
     last: dict[tuple[Any, ...], Candidate] = {}
-    for stage in stages:
-        for c, accumulator in zip(stage.candidates, stage.accumulators, strict=True):
+    for gate_search in gate_searches:
+        for c, accumulator in zip(gate_search.candidates, gate_search.accumulators, strict=True):
             gate = c.score or 0.0
             last[c.fields, c.function] = Candidate(
                 fields=c.fields, function=c.function, score=gate, kept=gate != 0, accumulator=accumulator
             )
     position = {key: i for i, key in enumerate(last)}
     steps, gates, thresholds, before = [], [], [], 0
-    for stage in stages:
-        places = [position[c.fields, c.function] for c in stage.candidates]
-        for step, values, threshold in stage.path:
+    for gate_search in gate_searches:
+        places = [position[c.fields, c.function] for c in gate_search.candidates]
+        for step, values, threshold in gate_search.path:
             row: list[float | None] = [None] * len(position)
             for place, value in zip(places, values, strict=True):
                 row[place] = value
             steps.append(before + step)
             gates.append(tuple(row))
             thresholds.append(threshold)
-        before += stage.steps
-    seconds = sum(stage.seconds for stage in stages)
+        before += gate_search.steps
+    seconds = sum(gate_search.seconds for gate_search in gate_searches)
     return SearchTrace(
         method=method,
         base=base,
@@ -266,9 +266,9 @@ def trace_of(
         path_scores=tuple(gates),
         path_threshold=tuple(thresholds),
         steps=before,
-        epochs=sum(stage.passes for stage in stages),
+        epochs=sum(gate_search.passes for gate_search in gate_searches),
         seconds=seconds,
-        rows_per_second=sum(stage.rows_seen for stage in stages) / seconds,
+        rows_per_second=sum(gate_search.rows_seen for gate_search in gate_searches) / seconds,
         hyperparameters=dict(hyperparameters),
     )
 

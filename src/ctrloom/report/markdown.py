@@ -8,7 +8,7 @@ from ctrloom.search_trace import SearchTrace
 
 def markdown(results: Results, trace: SearchTrace | None) -> str:
     """The verdict, every model on the test rows, and the confusion of the first one."""
-    verdict, data = summary.verdict(results, trace), results.data
+    verdict, data = summary.summarize(results, trace), results.data
     base = results.model(results.base).title
     lines = [
         f"# {verdict.headline}",

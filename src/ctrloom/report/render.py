@@ -41,7 +41,7 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         results=results,
         search=search,
         style=style,
-        verdict=summary.verdict(results, search),
+        verdict=summary.summarize(results, search),
         found=summary.retrained(results),
         winner=summary.winner(results),
         orders=summary.orders,

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from ctrloom import storage
 from ctrloom.evaluation.drift import Drift, FieldDrift
-from ctrloom.evaluation.gate import Verdict
+from ctrloom.evaluation.promotion_gate import PromotionVerdict
 from ctrloom.report import drawing
 from ctrloom.report.drawing import ACCENT, WARM
 from ctrloom.report.render import page_environment
@@ -24,7 +24,7 @@ def render_drift(drift: Drift, output: Path) -> None:
     _render(drift, None, "Drift", output)
 
 
-def render_retraining(drift: Drift, verdict: Verdict, name: str, output: Path) -> None:
+def render_retraining(drift: Drift, verdict: PromotionVerdict, name: str, output: Path) -> None:
     """Write the page of a retraining.
 
     Raises:
@@ -33,7 +33,7 @@ def render_retraining(drift: Drift, verdict: Verdict, name: str, output: Path) -
     _render(drift, verdict, name, output)
 
 
-def _render(drift: Drift, verdict: Verdict | None, name: str, output: Path) -> None:
+def _render(drift: Drift, verdict: PromotionVerdict | None, name: str, output: Path) -> None:
     environment, style = page_environment()
     text = environment.get_template("retraining.jinja").render(
         drift=drift,

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats
-
 from ctrloom.evaluation.results import ModelResult, Results, Versus
 from ctrloom.report.format import count, fixed, interval, p_value, signed
 from ctrloom.search_trace import Candidate, SearchTrace
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Summary:
     """The headline and the sentences below it."""
 
     outcome: Literal["better", "level", "worse", "untested"]
@@ -22,7 +20,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedRecovery:
     """The kept interactions compared with the planted ones."""
 
     found: tuple[tuple[str, ...], ...]
@@ -41,19 +39,19 @@ class Relation:
     spearman: float
 
 
-def verdict(results: Results, trace: SearchTrace | None) -> Verdict:
+def summarize(results: Results, trace: SearchTrace | None) -> Summary:
     """Headline and summary sentences, computed from the results."""
     found = retrained(results)
     versus = results.versus_base(found.name) if found else None
     kept = _kept_sentence(trace) if trace else ()
     if found is None or versus is None:
         headline = f"{len(results.models)} models on the same {count(results.data.rows['test'])} test rows"
-        return Verdict("untested", headline, kept)
+        return Summary("untested", headline, kept)
     base = results.model(results.base).title
     outcome = _outcome(versus)
     headline = _headline(found.title, base, versus)
     sentences = (_auc_sentence(found, versus, base), _logloss_sentence(versus), *_control(results, found))
-    return Verdict(outcome, headline, (*kept, *sentences, *_transfers(results), *_truth(trace)))
+    return Summary(outcome, headline, (*kept, *sentences, *_transfers(results), *_truth(trace)))
 
 
 def retrained(results: Results) -> ModelResult | None:
@@ -74,14 +72,14 @@ def ranking(trace: SearchTrace, order: int) -> list[Candidate]:
     return sorted(kept, key=lambda candidate: -abs(candidate.score))
 
 
-def planted(trace: SearchTrace) -> Planted | None:
+def planted(trace: SearchTrace) -> PlantedRecovery | None:
     """Comparison with the planted interactions, if any."""
     if trace.planted is None or trace.operators:  # a graph of operators has no individual interactions
         return None
     kept = {frozenset(c.fields) for c in trace.candidates if c.kept}
     truth = {frozenset(names) for names in trace.planted}
     within = [names for names in trace.planted if len(names) in trace.orders]
-    return Planted(
+    return PlantedRecovery(
         found=tuple(names for names in within if frozenset(names) in kept),
         missed=tuple(names for names in within if frozenset(names) not in kept),
         wrong=tuple(
@@ -93,6 +91,8 @@ def planted(trace: SearchTrace) -> Planted | None:
 
 def relations(trace: SearchTrace) -> list[Relation]:
     """Correlations per order; an order whose gates (or AUCs) are all equal has none."""
+    from scipy import stats  # loads slowly, and only a page needs it
+
     found = []
     for order in trace.orders:
         points = [

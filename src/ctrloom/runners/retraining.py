@@ -7,7 +7,7 @@ from ctrloom.config import CompareConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.retraining import RetrainingConfig
 from ctrloom.data.ingest.date_window import last_day, windowed
-from ctrloom.evaluation.gate import Verdict, load_verdict
+from ctrloom.evaluation.promotion_gate import PromotionVerdict, load_verdict
 from ctrloom.evaluation.regression import Baseline, RegressionVerdict, load_regression
 from ctrloom.runners.local import STEPS, RunError, comparison_arguments, done, local_files, run_pipeline
 
@@ -19,7 +19,7 @@ def retraining_arguments(config: RetrainingConfig, store: Path | str) -> dict[st
     return {**config.model_dump(mode="json", exclude_none=True), "store": str(store)}
 
 
-def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Verdict:
+def retrain_local(config: RetrainingConfig, until: str, output: Path) -> PromotionVerdict:
     """Run a scheduled retraining; the verdict, the reports and the challenger go to the folder `output`.
 
     Raises:

@@ -1,16 +1,26 @@
-"""The stages of the pipeline, one function each; commands and components call only these."""
+"""The stages of the pipeline, one function each; commands and components call only these.
 
-from ctrloom.data.ingest.run import ingest
-from ctrloom.data.vocabulary.build import build_vocabulary as vocabulary
-from ctrloom.stages.aim import aim_search_embeddings, aim_search_interactions
-from ctrloom.stages.champion import champion, promote
-from ctrloom.stages.comparison import run_job, tabulate
-from ctrloom.stages.evaluation import evaluate
-from ctrloom.stages.gate import gate
-from ctrloom.stages.regression import regression, require
-from ctrloom.stages.retraining import drift, grow, refresh, report
-from ctrloom.stages.search import search
-from ctrloom.stages.training import baselines, bundle, retrain, transfer
+A stage is loaded when it is first used, so that a pipeline step does not load what only others need.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ctrloom.data.ingest.run import ingest
+    from ctrloom.data.vocabulary.build import build_vocabulary as vocabulary
+    from ctrloom.stages.aim import aim_search_embeddings, aim_search_interactions
+    from ctrloom.stages.comparison import tabulate
+    from ctrloom.stages.comparison_job import run_job
+    from ctrloom.stages.drift_report import drift, report
+    from ctrloom.stages.evaluation import evaluate
+    from ctrloom.stages.growth import grow
+    from ctrloom.stages.promotion import champion, promote
+    from ctrloom.stages.promotion_gate import gate
+    from ctrloom.stages.refreshed_model import refresh
+    from ctrloom.stages.regression_check import regression, require
+    from ctrloom.stages.search_stage import search
+    from ctrloom.stages.training import baselines, bundle, retrain, transfer
 
 __all__ = [
     "aim_search_embeddings",
@@ -35,3 +45,28 @@ __all__ = [
     "transfer",
     "vocabulary",
 ]
+_MODULES = {
+    "aim": ("aim_search_embeddings", "aim_search_interactions"),
+    "comparison": ("tabulate",),
+    "comparison_job": ("run_job",),
+    "drift_report": ("drift", "report"),
+    "evaluation": ("evaluate",),
+    "growth": ("grow",),
+    "promotion": ("champion", "promote"),
+    "promotion_gate": ("gate",),
+    "regression_check": ("regression", "require"),
+    "refreshed_model": ("refresh",),
+    "search_stage": ("search",),
+    "training": ("baselines", "bundle", "retrain", "transfer"),
+}
+_PLACES = {name: (f"ctrloom.stages.{module}", name) for module, names in _MODULES.items() for name in names}
+_PLACES["ingest"] = "ctrloom.data.ingest.run", "ingest"
+_PLACES["vocabulary"] = "ctrloom.data.vocabulary.build", "build_vocabulary"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'ctrloom.stages' has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    stage = globals()[name] = getattr(import_module(module), attribute)
+    return stage

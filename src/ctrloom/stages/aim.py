@@ -7,7 +7,7 @@ from ctrloom.config import AIMConfig, AIMSettings, Models
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods import aim
-from ctrloom.stages.search import read_found, task_of, write_found
+from ctrloom.stages.search_stage import read_found, task_of, write_found
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
 

@@ -1,61 +1,26 @@
-"""Compare methods and models: one job per entry and seed, then one table over all of them.
+"""Compare methods and models: one table over what all jobs trained."""
 
-Files of a job: job.json    what was done; a job that has it is skipped
-                search/     what the search of this seed found
-                runs/       the trained models; those of a transfer are in transfer/
-"""
-
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ctrloom import storage
-from ctrloom.config import MODELS, SPLITS, CompareConfig, Entry, Models
+from ctrloom.config import MODELS, SPLITS, CompareConfig, Entry
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare
 from ctrloom.evaluation.results import Results
 from ctrloom.progress import progress
-from ctrloom.report.comparison import render
 from ctrloom.search_trace import SearchTrace
+from ctrloom.stages.comparison_job import JOB
 from ctrloom.stages.evaluation import METRICS, described, joined, scored, truth_of
-from ctrloom.stages.search import TRACE, search
-from ctrloom.stages.training import baselines, retrain, transfer
+from ctrloom.stages.search_stage import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.runs import open_runs
 from ctrloom.training.torch_state import restored_torch_state
 
-JOB, TABLE, PAGE = "job.json", "table.csv", "comparison.html"
-
-
-def run_job(manifest: str | Place, entry: Entry, seed: int, models: Models, folder: Path) -> bool:
-    """Search and train one entry with one seed; False if `folder` already has it.
-
-    The folder is written atomically, so that a stopped job starts over.
-    """
-    dataset = Dataset.open(manifest)
-    job = _job(dataset, entry, seed, models)
-    if (folder / JOB).is_file() and storage.read_json(folder / JOB)["fingerprint"] == job["fingerprint"]:
-        return False
-    settings = entry.models(models)
-    with storage.atomic_directory(folder) as temporary:
-        runs = temporary / "runs"
-        if entry.model:
-            baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)
-        else:
-            assert entry.search, "an entry has a model or a search"
-            own = {"seed": seed, "random_draws": int("random" in entry.controls)}
-            found = temporary / "search"
-            search(manifest, entry.search.model_copy(update=own), settings, found)
-            retrain(manifest, found, settings, [seed], runs, controls=entry.controls)
-            if entry.transfer:
-                transfer(manifest, found, entry.transfer, settings, [seed], temporary / "transfer")
-        storage.write_json(temporary / JOB, job)
-    return True
+TABLE, PAGE = "table.csv", "comparison.html"
 
 
 @restored_torch_state()
@@ -93,6 +58,8 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
         code_version(),
         config.model_dump(mode="json"),
     )
+    from ctrloom.report.comparison import render  # loads matplotlib
+
     published = {name: figure for e in config.entries for name, figure in e.figures().items()}
     with storage.atomic_directory(output) as temporary:
         results.save(temporary / METRICS)
@@ -100,20 +67,6 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
             results, published, config.title or config.name, config.note, temporary / TABLE, temporary / PAGE
         )
     return results
-
-
-def _job(dataset: Dataset, entry: Entry, seed: int, models: Models) -> dict[str, Any]:
-    """Describe a job; its fingerprint covers everything that its result depends on except the code."""
-    used = {name: entry.models(models).raw(name) for name in ("default", entry.trained, *entry.transfer)}
-    job = {
-        "entry": entry.model_dump(mode="json", exclude={"title", "published", "published_for"}),
-        "seed": seed,
-        "models": used,
-        "data_fingerprint": dataset.data_fingerprint,
-        "schema_fingerprint": dataset.schema.fingerprint,
-    }
-    fingerprint = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
-    return {**job, "fingerprint": fingerprint, "code_version": code_version()}
 
 
 def _done(folders: Mapping[tuple[str, int], Path], entry: Entry, seed: int) -> Path:

@@ -20,10 +20,9 @@ from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.progress import progress
 from ctrloom.report.markdown import markdown
-from ctrloom.report.render import render
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.attention import attention_of
-from ctrloom.stages.search import TRACE
+from ctrloom.stages.search_stage import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import pick_device, score
@@ -67,6 +66,8 @@ def evaluate(
     summary = described(dataset, name)
     results = compare(scores, valid, test, summary, evaluation, code_version(), config)
     trace = SearchTrace.load(search / TRACE).model_copy(update={"planted": planted(evaluation)})
+    from ctrloom.report.render import render  # loads matplotlib
+
     with storage.atomic_directory(output) as temporary:
         results.save(temporary / METRICS)
         retrained = next((model for model in scores if model.kind == "retrained"), scores[0])

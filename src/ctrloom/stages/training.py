@@ -11,7 +11,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models.trees import lightgbm
 from ctrloom.search_trace import SearchTrace
-from ctrloom.stages.search import ARCHITECTURE, TRACE, read_controls
+from ctrloom.stages.search_stage import ARCHITECTURE, TRACE, read_controls
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
 from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs

@@ -23,14 +23,12 @@ from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.dataset import Dataset
 from ctrloom.models import build
 from ctrloom.models.bundle import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
-from ctrloom.models.trees import GBDT
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import Schema
 from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
 from ctrloom.training.history import History, Kind
 from ctrloom.training.loop import fit, pick_device, seed_everything
 from ctrloom.training.processes import require_single_process
-from ctrloom.training.trees import fit_trees
 
 RECORD, INDEX = "run.json", "runs.json"
 
@@ -132,7 +130,9 @@ def _train(
         if plan.begin:
             plan.begin(model)
         title = f"{plan.title}, seed {seed}"
-        if isinstance(model, GBDT):
+        if MODELS[plan.model].trees:
+            from ctrloom.training.trees import fit_trees
+
             assert isinstance(train, Batch), "trees need all training rows in memory"
             assert isinstance(valid, Batch), "trees need all validation rows in memory"
             history = fit_trees(model, train, valid, hyper, seed, title)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -25,6 +24,8 @@ def encoded(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
     word_N = np.concatenate(found)
     if not len(word_N):
         return None
+    import pandas as pd  # a quarter of a second, which steps that only read rows do not need
+
     place_N, word_K = pd.factorize(word_N)
     values = _texts(word_K, column.type)
     if len(word_N) == len(column):

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from ctrloom.config.engine import EngineConfig
-from ctrloom.data.engines.embedded import embedded
 from ctrloom.data.engines.engine import Engine, Kept
 from ctrloom.progress import Advance
 from ctrloom.storage import Place
@@ -27,6 +26,8 @@ def opened(config: EngineConfig, folder: Place) -> Iterator[Engine]:
         DataError: Spark failed.
     """
     if config.engine == "duckdb":
+        from ctrloom.data.engines.embedded import embedded
+
         with embedded(folder) as engine:
             yield engine
     else:

@@ -3,19 +3,21 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
-from ibis.expr.types import Table
 
 from ctrloom.storage import Place
+
+if TYPE_CHECKING:
+    from ibis.expr.types import Table
 
 
 @dataclass(frozen=True)
 class Kept:
     """The materialised rows of an expression."""
 
-    table: Table
+    table: "Table"
     batches: Callable[[], Iterator[pa.RecordBatch]]  # on this machine, in the order of the expression
 
 
@@ -24,8 +26,8 @@ class Engine(Protocol):
 
     backend: Any
 
-    def rows(self, files: Iterable[Place]) -> Table:
+    def rows(self, files: Iterable[Place]) -> "Table":
         """Parquet files as one table."""
 
-    def kept(self, table: Table) -> AbstractContextManager[Kept]:
+    def kept(self, table: "Table") -> AbstractContextManager[Kept]:
         """Materialise the rows of an expression until the context ends."""

@@ -2,14 +2,16 @@
 
 import datetime
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import ibis
 import numpy as np
-from ibis.expr.types import Table
 
 from ctrloom.config import DataConfig, RandomSplit, TimeSplit
 from ctrloom.config.base import ConfigError
 from ctrloom.data.errors import DataError
+
+if TYPE_CHECKING:
+    from ibis.expr.types import Table
 
 TRAIN, VALID, TEST = 0, 1, 2
 _CHUNK = 1000  # blocks of a stratified split per draw
@@ -113,7 +115,7 @@ def by_time(valid_from: int, test_from: int) -> Assign:
     return assign
 
 
-def cuts(rows: Table, valid: float, test: float) -> tuple[int, int]:
+def cuts(rows: "Table", valid: float, test: float) -> tuple[int, int]:
     """Timestamps that split `rows` so that the newest shares are closest to `valid` and `test`.
 
     Rows with the same timestamp stay together.
@@ -121,6 +123,8 @@ def cuts(rows: Table, valid: float, test: float) -> tuple[int, int]:
     Raises:
         DataError: all rows have the same timestamp.
     """
+    import ibis
+
     per_instant = rows.group_by("timestamp").agg(n=ibis._.count())
     newest_first = ibis.window(order_by=ibis.desc("timestamp"), following=0)
     newer = per_instant.select("timestamp", newer=per_instant.n.sum().over(newest_first))

@@ -14,7 +14,6 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -48,13 +47,15 @@ class Blocks:
         return base64.b64encode(self.sums.tobytes()).decode()
 
 
-def dataset(files: Sequence[Location]) -> pyarrow.dataset.Dataset:
+def dataset(files: Sequence[Location]) -> Any:
     """Parquet files as one data set.
 
     Raises:
         StorageError: the object does not exist, cannot be read, or fails its checksum on every attempt.
     """
     system = fs.PyFileSystem(fs.FSSpecHandler(_Files(files)))
+    import pyarrow.dataset  # loads pandas
+
     return pyarrow.dataset.dataset([str(file) for file in files], filesystem=system, format="parquet")
 
 

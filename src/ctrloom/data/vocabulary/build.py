@@ -19,11 +19,12 @@ from ctrloom.data.ingest.cast import RawField, raw_fields
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
 from ctrloom.data.threads import in_order
 from ctrloom.data.vocabulary import bucketing
-from ctrloom.data.vocabulary.crosses import build_crosses, crossed_pairs, keys_digest
+from ctrloom.data.vocabulary.crosses import build_crosses, crossed_pairs
 from ctrloom.data.vocabulary.drift_baseline import REFERENCE, FieldReference, Reference, binned
 from ctrloom.data.vocabulary.encode import Encoder, Vocabulary, encode_parts
 from ctrloom.data.vocabulary.field_counts import COUNTED, FieldCounts, field_counts
 from ctrloom.data.vocabulary.multivalued import Lists, lists_in
+from ctrloom.data.vocabulary.stored_crosses import keys_digest
 from ctrloom.progress import progress
 from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
 from ctrloom.storage import Place

@@ -1,39 +1,30 @@
 """Vocabularies of crosses: the values of two fields that get ids, counted on encoded training rows."""
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-import ibis
 import numpy as np
 import pyarrow as pa
-from ibis.expr.types import Table
 from numpy.typing import NDArray
 
 from ctrloom.config import Crosses
 from ctrloom.config.base import ConfigError
 from ctrloom.config.engine import EngineConfig
 from ctrloom.data.engines import opened
-from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import PartFile
-from ctrloom.data.parquet.reader import read_parts
 from ctrloom.data.parquet.writer import GROUP_ROWS, in_groups, table_writer
+from ctrloom.data.vocabulary.stored_crosses import FIRST_KEPT_ID, cross_file
 from ctrloom.progress import progress
-from ctrloom.schema import UNSEEN_CROSS_ID, UNSEEN_ID, CountedKeys, Cross, CrossKeys, Field, Schema
+from ctrloom.schema import UNSEEN_ID, Cross, CrossKeys, Field, Schema
 from ctrloom.storage import Place, Written
 
-FIRST_KEPT_ID = UNSEEN_CROSS_ID + 1
+if TYPE_CHECKING:
+    from ibis.expr.types import Table
+
 _NONE: CrossKeys = {}
 _COLUMNS = pa.schema([("key", pa.int64()), ("id", pa.int32()), ("count", pa.int64())])
-
-
-def cross_file(pair: tuple[str, ...]) -> str:
-    """Path of a pair's vocabulary in a data set; safe and unique for any two field names."""
-    # Underscores that could be taken for the separator are escaped.
-    a, b = (re.sub("^_|__+|_$", lambda m: "%5F" * len(m[0]), quote(name, safe="")) for name in pair)
-    return f"crosses/{a}__{b}.parquet"
 
 
 def crossed_pairs(config: Crosses, fields: Sequence[Field]) -> tuple[tuple[str, str], ...]:
@@ -93,31 +84,11 @@ def build_crosses(
     return tuple(crosses), files
 
 
-class StoredCrosses(CrossKeys):
-    """The kept keys of each pair of an encoded data set, loaded on access."""
-
-    def __init__(self, folder: Place, crosses: Sequence[Cross]) -> None:
-        self.folder = folder
-        self.of_pair: dict[tuple[str, ...], Cross] = {cross.fields: cross for cross in crosses}
-
-    def __getitem__(self, pair: tuple[str, ...]) -> CountedKeys:
-        """Keys of one pair.
-
-        Raises:
-            DataError: the file is missing, or does not match the schema.
-        """
-        return _load(self.folder / cross_file(pair), self.of_pair[pair])
-
-    def __iter__(self) -> Iterator[tuple[str, ...]]:
-        return iter(self.of_pair)
-
-    def __len__(self) -> int:
-        return len(self.of_pair)
-
-
 def _counts(
-    rows: Table, pair: tuple[str, str], size: int, min_count: int, known: NDArray[np.int64] | None
-) -> Table:
+    rows: "Table", pair: tuple[str, str], size: int, min_count: int, known: NDArray[np.int64] | None
+) -> "Table":
+    import ibis
+
     a, b = (rows[name] for name in pair)
     seen: Table = rows.filter((a != UNSEEN_ID) & (b != UNSEEN_ID))
     keyed = seen.select(key=a.cast("int64") * size + b)
@@ -142,30 +113,3 @@ def _write(batches: Iterable[pa.RecordBatch], path: Place) -> tuple[int, str, Wr
             digest.update(keys.astype("<i8").tobytes())
             number += len(keys)
     return number, digest.hexdigest(), written
-
-
-def keys_digest(key_K: NDArray[np.int64]) -> str:
-    """SHA-256 over keys in id order."""
-    return hashlib.sha256(key_K.astype("<i8").tobytes()).hexdigest()
-
-
-def _load(path: Place, cross: Cross) -> CountedKeys:
-    keys, counts = np.empty((2, cross.size - FIRST_KEPT_ID), dtype=np.int64)
-    filled = 0
-    try:
-        for batch in read_parts([path], ["key", "count"]):
-            if filled + len(batch) > len(keys):
-                break
-            keys[filled : filled + len(batch)] = batch.column("key").to_numpy()
-            counts[filled : filled + len(batch)] = batch.column("count").to_numpy()
-            filled += len(batch)
-    except DataError as error:
-        raise DataError(
-            f"{path}: the cross of {cross.fields} cannot be read: {error.__cause__}; "
-            "copy the data set or bundle again"
-        ) from None
-    if filled < len(keys) or keys_digest(keys) != cross.digest:
-        raise DataError(
-            f"{path}: the cross of {cross.fields} is not the one in schema.json; copy both from one data set"
-        )
-    return CountedKeys(keys, counts)

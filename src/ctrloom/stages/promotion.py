@@ -5,7 +5,7 @@ from typing import Literal
 
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
-from ctrloom.evaluation.gate import load_verdict
+from ctrloom.evaluation.promotion_gate import load_verdict
 from ctrloom.models.bundle import load_card
 from ctrloom.serving.registry import Registry, RegistryError
 

@@ -12,7 +12,7 @@ from ctrloom.evaluation.regression import (
     regression_markdown,
 )
 from ctrloom.evaluation.results import Results
-from ctrloom.stages.gate import SUMMARY, VERDICT
+from ctrloom.stages.promotion_gate import SUMMARY, VERDICT
 
 
 class RegressionError(UserError):

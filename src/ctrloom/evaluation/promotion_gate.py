@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
-from ctrloom.config.gate import GateConfig
+from ctrloom.config.promotion_gate import PromotionGateConfig
 from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong
 from ctrloom.metrics.measure import Floats, Metrics, measure
 
@@ -44,7 +44,7 @@ class Contestant(StrictModel):
     metrics: Metrics
 
 
-class Verdict(StrictModel):
+class PromotionVerdict(StrictModel):
     """`verdict.json`: the gate's decision, and every figure behind it."""
 
     version: Literal[1] = 1
@@ -58,7 +58,7 @@ class Verdict(StrictModel):
     auc: Comparison | None  # challenger minus champion
     logloss: Comparison | None
     checks: tuple[Check, ...]
-    gate: GateConfig
+    gate: PromotionGateConfig
     code_version: str
 
     @property
@@ -82,10 +82,10 @@ def decide(
     champion: Scores | None,
     label_N: Floats,
     weight_N: Floats | None,
-    config: GateConfig,
+    config: PromotionGateConfig,
     data_fingerprint: str,
     code_version: str,
-) -> Verdict:
+) -> PromotionVerdict:
     """Compare two models on the same rows; without a champion, only the absolute bounds apply.
 
     Raises:
@@ -102,7 +102,7 @@ def decide(
         logloss = bootstrap_logloss(*sides, config.bootstrap, config.seed)
         checks += _relative(auc, logloss, config)
     failed = [check for check in checks if not check.passed]
-    return Verdict(
+    return PromotionVerdict(
         promote=not failed,
         reason=_reason(champion, auc, failed),
         rows=len(label_N),
@@ -118,14 +118,14 @@ def decide(
     )
 
 
-def load_verdict(path: Path) -> Verdict:
+def load_verdict(path: Path) -> PromotionVerdict:
     """Read `verdict.json`.
 
     Raises:
         StorageError: no such file, or no JSON.
         ConfigError: it holds no verdict.
     """
-    return Verdict.parse(storage.read_json(path), str(path))
+    return PromotionVerdict.parse(storage.read_json(path), str(path))
 
 
 def beyond_chance(metrics: Metrics) -> float:
@@ -150,7 +150,7 @@ def _contestant(scores: Scores, metrics: Metrics) -> Contestant:
     )
 
 
-def _absolute(metrics: Metrics, rarer: int, config: GateConfig) -> list[Check]:
+def _absolute(metrics: Metrics, rarer: int, config: PromotionGateConfig) -> list[Check]:
     return [
         _check("evidence", "rows of the rarer label", rarer, low=config.min_clicks),
         _check("auc", "AUC of the challenger", metrics.auc, low=config.min_auc),
@@ -176,7 +176,7 @@ def _absolute(metrics: Metrics, rarer: int, config: GateConfig) -> list[Check]:
     ]
 
 
-def _relative(auc: Comparison, logloss: Comparison, config: GateConfig) -> list[Check]:
+def _relative(auc: Comparison, logloss: Comparison, config: PromotionGateConfig) -> list[Check]:
     level = f"{100 * config.confidence:g} % interval"
     low = f"lower end of the {level} of the AUC difference"
     better = config.require == "better"  # identical rankings have an interval of width 0

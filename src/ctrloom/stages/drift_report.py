@@ -1,43 +1,21 @@
-"""Retrain a found architecture on later rows: grow vocabularies, measure drift, refresh the model."""
+"""How the data changed since a bundle was trained, and the report of a retraining."""
 
-from functools import partial
 from pathlib import Path
 
-from ctrloom import distributed, storage
-from ctrloom.config import Models
-from ctrloom.config.engine import EngineConfig
-from ctrloom.config.growth import GrowthConfig
-from ctrloom.config.retraining import DriftConfig, TrainingConfig
+from ctrloom import storage
+from ctrloom.config.retraining import DriftConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.engines import EMBEDDED
 from ctrloom.data.vocabulary.drift_baseline import Reference
 from ctrloom.data.vocabulary.encode import Encoder
-from ctrloom.data.vocabulary.growth import grow_vocabulary
 from ctrloom.evaluation.drift import Drift, FieldDrift, field_drift
-from ctrloom.evaluation.gate import Verdict, load_verdict
-from ctrloom.evaluation.verdict import drift_markdown, gate_markdown
-from ctrloom.models.bundle import load_bundle
-from ctrloom.models.growth import carry_over, cross_keys, require_grown
-from ctrloom.report.retraining import render_drift, render_retraining
+from ctrloom.evaluation.markdown import drift_markdown, promotion_markdown
+from ctrloom.evaluation.promotion_gate import PromotionVerdict, load_verdict
+from ctrloom.models.growth import require_grown
 from ctrloom.schema import Field
-from ctrloom.stages.gate import VERDICT
+from ctrloom.stages.promotion_gate import VERDICT
 from ctrloom.storage import Place
-from ctrloom.training.processes import data_parallel
-from ctrloom.training.runs import Plan, open_runs, train_runs
 
 DRIFT, PAGE, REPORT, TEXT = "drift.json", "drift.html", "report.html", "report.md"
-
-
-def grow(
-    ingested: str | Place, bundle: Path, config: GrowthConfig, store: Place, engine: EngineConfig = EMBEDDED
-) -> Place:
-    """Encode ingested rows with a bundle's vocabularies, appending new values; returns the manifest.
-
-    Raises:
-        ConfigError: the rows have other columns than the bundle.
-    """
-    keys = cross_keys(load_bundle(bundle).model)
-    return grow_vocabulary(ingested, bundle, config, store, keys, engine)
 
 
 def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path) -> Drift:
@@ -63,41 +41,15 @@ def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path
         fields=tuple(fields),
         config=config,
     )
+    from ctrloom.report.retraining import render_drift  # loads matplotlib
+
     with storage.atomic_directory(output) as temporary:
         storage.write_json(temporary / DRIFT, found.model_dump(mode="json"))
         render_drift(found, temporary / PAGE)
     return found
 
 
-@data_parallel
-def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: Path, output: Path) -> None:
-    """Train the architecture of a bundle on a data set that grew from it; `output` is the new bundle.
-
-    Raises:
-        SchemaMismatchError: the data set did not grow from that bundle.
-        ConfigError: `config.settings` does not fit the model, or a warm start is not possible.
-    """
-    dataset, old = Dataset.open(manifest), load_bundle(bundle)
-    require_grown(old.schema, dataset.schema)
-    name = old.card.model
-    settings = {**old.card.hyperparameters.model_dump(mode="json"), **config.settings}
-    type(old.card.hyperparameters).parse(settings, "training.settings")
-    begin = partial(carry_over, old.model, before=old.schema, after=dataset.schema)
-    plan = Plan(
-        name,
-        old.card.title,
-        "retrained",
-        name,
-        (old.architecture,),
-        begin=begin if config.start == "warm" else None,
-    )
-    train_runs(dataset, [plan], Models({name: settings}), config.seeds, runs)
-    if distributed.is_rank_zero():
-        (run,) = open_runs(runs)
-        run.export(dataset, output)
-
-
-def report(drift: Path, verdict: Path, name: str, output: Path) -> Verdict:
+def report(drift: Path, verdict: Path, name: str, output: Path) -> PromotionVerdict:
     """Write `report.html` and `report.md` about a retraining into the folder `output`.
 
     `drift` and `verdict` are the folders that the stages `drift` and `gate` wrote.
@@ -107,9 +59,11 @@ def report(drift: Path, verdict: Path, name: str, output: Path) -> Verdict:
     """
     changed = Drift.parse(storage.read_json(drift / DRIFT), str(drift / DRIFT))
     decided = load_verdict(verdict / VERDICT)
+    from ctrloom.report.retraining import render_retraining  # loads matplotlib
+
     with storage.atomic_directory(output) as temporary:
         render_retraining(changed, decided, name, temporary / REPORT)
-        storage.write_text(temporary / TEXT, gate_markdown(decided) + "\n" + drift_markdown(changed))
+        storage.write_text(temporary / TEXT, promotion_markdown(decided) + "\n" + drift_markdown(changed))
     return decided
 
 

@@ -8,7 +8,7 @@ from ctrloom.config.base import StrictModel
 from ctrloom.config.types import Count, NotNegative, Positive
 
 
-class GateConfig(StrictModel):
+class PromotionGateConfig(StrictModel):
     """Thresholds of the promotion gate; all of them must be met.
 
     `require: better` (superiority): the confidence interval of the AUC difference must lie above

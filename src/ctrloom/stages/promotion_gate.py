@@ -7,18 +7,18 @@ import numpy as np
 
 from ctrloom import storage
 from ctrloom.config import Split
-from ctrloom.config.gate import GateConfig
+from ctrloom.config.promotion_gate import PromotionGateConfig
 from ctrloom.config.version import code_version
 from ctrloom.data.manifest import IngestedManifest
 from ctrloom.data.parquet.reader import read_parts
 from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.data.vocabulary.growth import require_same_columns
-from ctrloom.evaluation.gate import Scores, Verdict, decide
-from ctrloom.evaluation.verdict import gate_markdown
+from ctrloom.evaluation.markdown import promotion_markdown
+from ctrloom.evaluation.promotion_gate import PromotionVerdict, Scores, decide
 from ctrloom.models.bundle import Bundle, load_bundle
 from ctrloom.progress import progress
 from ctrloom.serving.predict import logits
-from ctrloom.stages.champion import BUNDLE, read_champion
+from ctrloom.stages.promotion import BUNDLE, read_champion
 from ctrloom.storage import Place
 from ctrloom.training.loop import pick_device
 from ctrloom.training.torch_state import restored_torch_state
@@ -31,10 +31,10 @@ def gate(
     ingested: str | Place,
     challenger: Path,
     champion: Path | None,
-    config: GateConfig,
+    config: PromotionGateConfig,
     output: Path,
     split: Split = "test",
-) -> Verdict:
+) -> PromotionVerdict:
     """Write `verdict.json` and `verdict.md` into the folder `output`.
 
     `ingested` is the manifest of clean rows, of which one split is scored; `champion` is the folder that
@@ -72,7 +72,7 @@ def gate(
     )
     with storage.atomic_directory(output) as temporary:
         storage.write_json(temporary / VERDICT, verdict.model_dump(mode="json"))
-        storage.write_text(temporary / SUMMARY, gate_markdown(verdict))
+        storage.write_text(temporary / SUMMARY, promotion_markdown(verdict))
     return verdict
 
 

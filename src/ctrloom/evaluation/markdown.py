@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from ctrloom.evaluation.drift import Drift
-from ctrloom.evaluation.gate import Contestant, Verdict
+from ctrloom.evaluation.promotion_gate import Contestant, PromotionVerdict
 
 
-def gate_markdown(verdict: Verdict) -> str:
+def promotion_markdown(verdict: PromotionVerdict) -> str:
     """The gate's verdict with every check and its figures."""
     champion, challenger = verdict.champion, verdict.challenger
     head = [

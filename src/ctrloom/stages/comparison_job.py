@@ -1,0 +1,61 @@
+"""One job of a comparison: an entry, searched and trained with one seed.
+
+Files of a job: job.json    what was done; a job that has it is skipped
+                search/     what the search of this seed found
+                runs/       the trained models; those of a transfer are in transfer/
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ctrloom import storage
+from ctrloom.config import Entry, Models
+from ctrloom.config.version import code_version
+from ctrloom.data.dataset import Dataset
+from ctrloom.stages.search_stage import search
+from ctrloom.stages.training import baselines, retrain, transfer
+from ctrloom.storage import Place
+
+JOB = "job.json"
+
+
+def run_job(manifest: str | Place, entry: Entry, seed: int, models: Models, folder: Path) -> bool:
+    """Search and train one entry with one seed; False if `folder` already has it.
+
+    The folder is written atomically, so that a stopped job starts over.
+    """
+    dataset = Dataset.open(manifest)
+    job = _job(dataset, entry, seed, models)
+    if (folder / JOB).is_file() and storage.read_json(folder / JOB)["fingerprint"] == job["fingerprint"]:
+        return False
+    settings = entry.models(models)
+    with storage.atomic_directory(folder) as temporary:
+        runs = temporary / "runs"
+        if entry.model:
+            baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)
+        else:
+            assert entry.search, "an entry has a model or a search"
+            own = {"seed": seed, "random_draws": int("random" in entry.controls)}
+            found = temporary / "search"
+            search(manifest, entry.search.model_copy(update=own), settings, found)
+            retrain(manifest, found, settings, [seed], runs, controls=entry.controls)
+            if entry.transfer:
+                transfer(manifest, found, entry.transfer, settings, [seed], temporary / "transfer")
+        storage.write_json(temporary / JOB, job)
+    return True
+
+
+def _job(dataset: Dataset, entry: Entry, seed: int, models: Models) -> dict[str, Any]:
+    """Describe a job; its fingerprint covers everything that its result depends on except the code."""
+    used = {name: entry.models(models).raw(name) for name in ("default", entry.trained, *entry.transfer)}
+    job = {
+        "entry": entry.model_dump(mode="json", exclude={"title", "published", "published_for"}),
+        "seed": seed,
+        "models": used,
+        "data_fingerprint": dataset.data_fingerprint,
+        "schema_fingerprint": dataset.schema.fingerprint,
+    }
+    fingerprint = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
+    return {**job, "fingerprint": fingerprint, "code_version": code_version()}
