@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import textwrap
@@ -289,6 +290,31 @@ def test_another_package_adds_a_model_and_a_search_method(raw: Path, plugins: Pa
     assert "Shifted FM" in (tmp_path / "out" / "report.html").read_text()
     with pytest.raises(UserError, match=r"search\.cont: unknown key 'cont'; did you mean 'count'"):
         ctrloom.load_config(raw, settings | {"search.cont": 1})
+
+
+def test_the_programs_of_the_documentation_run(
+    raw: Path, plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "library.md").read_text()
+    program, model, method = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-clicks.yaml").write_text(raw.read_text())
+    write_plugin(plugins, model + method)
+    config = ctrloom.load_config(
+        "my-clicks.yaml",
+        {
+            "search": {"method": "information_threshold", "least": 0.0, "random_draws": 1},
+            "baselines": ["fm", "cosinefm"],
+            "transfer": ["cosinefm"],
+            "models.default": {"embedding_size": 4, "epochs": 1},
+        },
+    )
+    monkeypatch.setattr(ctrloom, "load_config", lambda path, settings: config)
+    printed: list[Any] = []
+    exec(program, {"print": lambda *shown: printed.append(shown)})
+    assert {"CosineFM", "CosineFM, transferred", "FM"} <= {shown[0] for shown in printed[1:-1]}
+    assert len(printed[0][0]) > 0
+    assert (tmp_path / "out" / "evaluation" / "report.html").is_file()
 
 
 @pytest.mark.slow

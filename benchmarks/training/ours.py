@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from worker import serve
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import AutoFISConfig, Hyperparameters, OptInterConfig
+from ctrloom.config import AutoFISConfig, Hyperparameters, Models, OptInterConfig
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import optinter
 from ctrloom.methods.gates import GateSearch, Group, Schedule
@@ -63,7 +63,7 @@ def settings(case: dict[str, Any]) -> Hyperparameters:
         "embedding_optimizer": case["optimizer"],
         **case["settings"],
     }
-    return Hyperparameters.of({case["model"]: own}, case["model"])
+    return Models({case["model"]: own}).of(case["model"])
 
 
 Prepared = tuple[dict[str, int], dict[str, Callable[[], object]], int]
