@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from ctrloom import cli
 from ctrloom.cli.options import CLUSTER, DATA, PIPELINES, REGISTRY, RETRAINING, STAGES
 from ctrloom.config.base import ConfigError
+from ctrloom.config.errors import UserError
 from ctrloom.training.loop import pick_device
 
 
@@ -79,3 +80,27 @@ def test_help_loads_neither_torch_nor_arrow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"),
+    [
+        (UserError("seeds: choose others"), "ctrloom: seeds: choose others\n"),
+        (FileNotFoundError(2, "No such file or directory", "a.csv"), "ctrloom: [Errno 2] No such file or "),
+        (ValueError("a defect"), None),
+        (KeyError("a defect"), None),
+    ],
+)
+def test_only_errors_that_users_can_fix_are_printed_without_traceback(
+    error: Exception, printed: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", command)
+    if printed is None:
+        with pytest.raises(type(error)):
+            cli.main()
+    else:
+        assert failed(monkeypatch) == 2
+        assert capsys.readouterr().err.startswith(printed)
