@@ -168,7 +168,7 @@ def start(server, tls=None):
         context.load_cert_chain(tls[1], tls[0])
         listening.socket = context.wrap_socket(listening.socket, server_side=True)
     server.url = f"{'https' if tls else 'http'}://127.0.0.1:{listening.server_port}"
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop():
         listening.shutdown()
