@@ -1,5 +1,5 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,33 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("there is no GPU")
 
 
+def interpret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run kernels interpreted: with a fast scan, and in blocks so small that a few rows make several.
+
+    On a GPU, blocks of these sizes would not compile.
+    """
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    from ctrloom.kernels import embedding, gates, mixture
+
+    monkeypatch.setattr(kernels, "on_cpu", True)
+    monkeypatch.setattr(interpreter.ScanOps, "generic_scan", _scan)
+    monkeypatch.setattr(embedding, "SHAPES", {width: (16, 1) for width in (1, 16, 32, 64, 128)})
+    monkeypatch.setattr(embedding, "TOGETHER", 2)
+    monkeypatch.setattr(gates, "ROWS", 2 * gates.TILE_B)
+    monkeypatch.setattr(mixture, "ROWS", 2)
+
+
+def _scan(scan: Any, tensors: Sequence[Any]) -> list[Any]:
+    """A scan that combines whole slices, where the interpreter's combines one entry at a time."""
+    slices = [np.moveaxis(tensor.handle.data, scan.axis, 0) for tensor in tensors]
+    done: list[tuple[Any, ...]] = []
+    for parts in zip(*slices, strict=True):
+        here = tuple(scan.to_tensor(x, tensor.dtype) for x, tensor in zip(parts, tensors, strict=True))
+        done.append(scan.combine_fn.fn(*done[-1], *here) if done else here)
+    whole = (np.stack([x.handle.data for x in column], scan.axis) for column in zip(*done, strict=True))
+    return [scan.to_tensor(x, tensor.dtype) for x, tensor in zip(whole, tensors, strict=True)]
+
+
 @dataclass
 class Way:
     """Which of two twins a test runs, and how near it comes."""
@@ -82,7 +109,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield Way(False, torch.device("cpu"), torch.float64, 1e-12)
         return
     jit = pytest.importorskip("triton.runtime.jit")
-    monkeypatch.setattr(kernels, "on_cpu", not torch.cuda.is_available())
+    if not torch.cuda.is_available():
+        interpret(monkeypatch)
     found = Way(True, torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.float32, 2e-5)
     launcher = jit.KernelInterface.__getitem__
 

@@ -10,7 +10,8 @@ from conftest import Way
 
 from ctrloom.optim.row_wise import RowWise
 
-NAMED = 300  # entries of a gradient; most rows are repeated
+# Entries of a gradient: more than five chunks of lookups, the last one incomplete.
+NAMED = 300 if torch.cuda.is_available() else 85
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def test_lazy_adam_matches_dense_adam_if_all_rows_are_used(decay: float, way: Wa
     rows, dense = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
     settings = {"lr": 0.05, "weight_decay": decay}
     optimizer, reference = RowWise([rows], **settings), torch.optim.Adam([dense], **settings)
-    for _ in range(20):
+    for _ in range(8):
         dense.grad = numbers(way, 5, 3)
         rows.grad = sparse([4, 0, 2, 3, 1], dense.grad[[4, 0, 2, 3, 1]], 5)
         optimizer.step()
@@ -54,7 +55,7 @@ def test_unused_rows_keep_moments_and_l2_unchanged(way: Way) -> None:
     dense = torch.nn.Parameter(torch.ones(3, dtype=torch.double))
     optimizer = RowWise([{"params": [table], "weight_decay": l2}, {"params": [dense]}], lr=lr)
     weight, first, second = start.copy(), np.zeros((6, 2)), np.zeros((6, 2))
-    for t in range(1, 15):
+    for t in range(1, 7):
         batch = [int(r) for r in rng.integers(0, 5, 4)]  # with repetitions; row 5 never
         grads = rng.normal(size=(4, 2))
         table.grad = sparse(batch, torch.from_numpy(grads).to(way.device, way.dtype), 6)
@@ -69,7 +70,7 @@ def test_unused_rows_keep_moments_and_l2_unchanged(way: Way) -> None:
                 weight[r, d] -= lr * first[r, d] / (1 - b1**t) / scale
     np.testing.assert_allclose(table.detach().cpu().numpy(), weight, rtol=0, atol=way.near)
     assert (table.detach().cpu().numpy()[5] == start[5].astype(table.detach().cpu().numpy().dtype)).all()
-    torch.testing.assert_close(dense.detach(), torch.full((3,), 1 - 14 * lr, dtype=torch.double))
+    torch.testing.assert_close(dense.detach(), torch.full((3,), 1 - 6 * lr, dtype=torch.double))
 
 
 def test_training_resumes_from_state_dict() -> None:
@@ -101,7 +102,7 @@ def test_adagrad_has_one_rate_per_row(way: Way) -> None:
     table = torch.nn.Parameter(torch.from_numpy(start).to(way.device, way.dtype))
     optimizer = RowWise([{"params": [table], "weight_decay": l2, "rows": "adagrad"}], lr=lr)
     weight, squares = start.copy(), np.zeros(5)
-    for _ in range(10):
+    for _ in range(5):
         batch = [int(r) for r in rng.integers(0, 4, 3)]  # row 4 never
         grads = rng.normal(size=(3, 3))
         table.grad = sparse(batch, torch.from_numpy(grads).to(way.device, way.dtype), 5)
@@ -117,14 +118,14 @@ def test_adagrad_has_one_rate_per_row(way: Way) -> None:
 
 @pytest.mark.parametrize(
     ("size", "rows", "width"),
-    [(1, "adam", 20), (3, "adagrad", 20), (3, "adam", 70), (200, "adam", 1), (200, "adagrad", 3)],
+    [(1, "adam", 20), (3, "adagrad", 20), (3, "adam", 70), (60, "adam", 1), (60, "adagrad", 3)],
 )
 def test_repeated_rows_across_chunks(
     size: int, rows: str, width: int, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that span many, few or no chunks; the reference is the plain code in float64."""
     if way.kernel:
-        monkeypatch.setattr("ctrloom.kernels.embedding.TOGETHER", 4)
+        monkeypatch.setattr("ctrloom.kernels.embedding.TOGETHER", 2)
     rng, settings = np.random.default_rng(size), {"lr": 0.1, "weight_decay": 0.01}
     start = rng.normal(size=(size, width))
     found, expected = (
@@ -142,9 +143,8 @@ def test_repeated_rows_across_chunks(
     assert difference < 10 * way.near
 
 
-@pytest.mark.parametrize("rows", ["adam", "adagrad"])
-@pytest.mark.parametrize(("size", "width"), [(1, 4), (3, 20), (200, 3)])
-def test_cowclip_matches_a_loop_over_rows(size: int, width: int, rows: str, way: Way) -> None:
+@pytest.mark.parametrize(("size", "rows", "width"), [(1, "adagrad", 4), (8, "adam", 20), (60, "adagrad", 3)])
+def test_cowclip_matches_a_loop_over_rows(size: int, rows: str, width: int, way: Way) -> None:
     """Compared with a loop over rows that sums, clips and updates each with its own optimizer."""
     rng, lr, l2 = np.random.default_rng(size), 0.01, 0.02
     start = rng.normal(size=(size, width)) * np.exp(-12 * rng.random((size, 1)))  # some below the floor
@@ -154,7 +154,7 @@ def test_cowclip_matches_a_loop_over_rows(size: int, width: int, rows: str, way:
     single = [torch.nn.Parameter(torch.from_numpy(start[r : r + 1].copy())) for r in range(size)]
     alone = [RowWise([{"params": [row], "rows": rows}], **settings) for row in single]
     clipped = 0
-    for _ in range(3):
+    for _ in range(2):
         batch = rng.integers(0, size, NAMED).tolist()
         grads = rng.normal(size=(NAMED, width)) * 0.1
         table.grad = sparse(batch, torch.from_numpy(grads).to(way.device, way.dtype), size)
@@ -170,5 +170,5 @@ def test_cowclip_matches_a_loop_over_rows(size: int, width: int, rows: str, way:
             single[r].grad = sparse([0] if named else [], torch.from_numpy(total[None][: bool(named)]), 1)
             alone[r].step()
     expected = torch.cat([row.detach() for row in single])
-    assert 0 < clipped < 3 * size or size == 1
+    assert 0 < clipped < 2 * size or size == 1
     assert (table.detach().cpu().double() - expected).abs().max() < 10 * way.near

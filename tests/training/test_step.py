@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import interpret
 from oracle import hyper_of
 from small import crossed, planting
 from tape import Recorder, WaitsError
@@ -40,7 +41,8 @@ from ctrloom.training.step import WARM, Step, products_in
 
 MADE = planting(rows=1200, fields=4, sizes=(12,), pairs=2)
 SCHEMA, KEYS = crossed(MADE.schema)
-HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=8, epochs=2, learning_rate=0.01)
+HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=4, epochs=2, learning_rate=0.01)
+FEW, VALID = slice(0, 23), slice(850, 870)  # five whole batches and a smaller one
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Enables interpreted kernels, so that sparse gradients need no host sync; only without a GPU."""
     if torch.cuda.is_available():
         pytest.skip("here graphs themselves are tested")
-    monkeypatch.setattr(kernels, "on_cpu", True)
+    interpret(monkeypatch)
     return Recorder(monkeypatch)
 
 
@@ -56,7 +58,7 @@ def fitted(name: str, **settings: Any) -> tuple[dict[str, torch.Tensor], list[fl
     hyper = Models({name: {**HYPER.model_dump(), **settings}}).of(name)
     seed_everything(0)
     model = build(name, Architecture.complete(MADE.schema.names), MADE.schema, hyper)
-    history = fit(model, MADE.rows[:46], MADE.rows[850:870], hyper, 0, "test")
+    history = fit(model, MADE.rows[FEW], MADE.rows[VALID], hyper, 0, "test")
     return model.state_dict(), [epoch.train_logloss for epoch in history.epochs]
 
 
@@ -225,18 +227,18 @@ def test_host_sync_is_detected(recorder: Recorder) -> None:
 
 def searched(method: str, **own: Any) -> Found:
     task, little = (
-        Task(MADE.rows[:46], MADE.rows[850:870], SCHEMA, KEYS),
+        Task(MADE.rows[FEW], MADE.rows[VALID], SCHEMA, KEYS),
         {"embedding_size": 4, "hidden": (8,)},
     )
     lazy = little | {"embedding_optimizer": "lazy_adam"}
-    own |= {"epochs": 2, "batch_size": 4 if own.get("bi_level") else 8, "random_draws": 0}
+    own |= {"epochs": 2, "batch_size": 2 if own.get("bi_level") else 4, "random_draws": 0}
     if method == "optinter":
         little["cross_hiding"] = own.pop("cross_hiding", 0.5)
         return optinter.search(task, OptInterConfig(warm_up=1, **own), OptInterSettings(**little))
     if method == "aim":
         return aim.search(task, AIMConfig(order=3, gate_warm_up=1, **own), AIMSettings(**lazy))
     if method == "autopi":
-        own |= {"epochs": 3, "batch_size": 4}
+        own |= {"epochs": 3, "batch_size": 2}
         return autopi.search(task, AutoPIConfig(nodes=2, frozen=1, **own), AutoPISettings(**lazy))
     own |= {"order": 3, "higher_order": "joint", "warm_up": 1, "gate_warm_up": 1}
     return autofis.search(task, AutoFISConfig(base="autodeepfm", **own), Hyperparameters(**little))
