@@ -14,6 +14,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read where kernels are imported, so before that
 
 from small import COLUMNS, Planting, mixed_csv, planting
+from warm import warm_python
 
 from ctrloom import kernels
 from ctrloom.config import DataConfig, VocabularyConfig
@@ -52,6 +53,13 @@ def mixed(mixed_folder: Path) -> Dataset:
 def planted() -> Planting:
     """30,000 clicks over 6 fields of 20 values with 3 planted pairs."""
     return planting(rows=30_000, fields=6, sizes=(20,), pairs=3)
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A program for `python -m <module> ...` that starts at once."""
+    with warm_python(tmp_path_factory.mktemp("warm")) as program:
+        yield program
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

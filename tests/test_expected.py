@@ -1,5 +1,4 @@
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
@@ -35,7 +34,7 @@ def test_a_small_difference_is_not_rounded_away() -> None:
     assert line == "  features: 1,000,001, 1 more than the 1,000,000 expected (less than 0.01%)"
 
 
-def test_the_vocabulary_command_prints_the_comparison(tmp_path: Path) -> None:
+def test_the_vocabulary_command_prints_the_comparison(tmp_path: Path, python: str) -> None:
     lines = "".join(f"{i % 2},u{i % 5}\n" for i in range(100))
     (tmp_path / "clicks.csv").write_text("click,user\n" + lines)
     run = {
@@ -46,7 +45,7 @@ def test_the_vocabulary_command_prints_the_comparison(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
 
     def ctrloom(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ctrloom", *arguments, "--store", "store"]
+        command = [python, "-m", "ctrloom", *arguments, "--store", "store"]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
 
     ingested = ctrloom("ingest", "run.yaml").stdout.strip()

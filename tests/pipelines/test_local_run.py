@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,18 @@ RUN = {
 }
 
 
-def ctrloom(*arguments, cwd):
-    command = [sys.executable, "-m", "ctrloom", *map(str, arguments)]
+def started(python, *arguments, cwd):
+    command = [python, "-m", "ctrloom", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def ctrloom(python):
+    return partial(started, python)
+
+
+@pytest.fixture(scope="module")
+def run(ctrloom, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     synthesize(SYNTH, folder)
     (folder / "small.yaml").write_text(yaml.safe_dump(RUN))
@@ -88,7 +94,7 @@ def test_models_are_compared_on_the_same_rows(run):
     assert pq.read_table(folder / "out" / "predictions.parquet").num_rows == results.data.rows["test"]
 
 
-def test_individual_stages_match_the_pipeline_bit_for_bit(run):
+def test_individual_stages_match_the_pipeline_bit_for_bit(run, ctrloom):
     folder, _ = run
 
     def stage(*arguments):
@@ -107,7 +113,16 @@ def test_individual_stages_match_the_pipeline_bit_for_bit(run):
     assert mine.interactions == theirs.interactions
 
 
-def test_bundle_scores_raw_rows(run):
+@pytest.mark.slow
+def test_processes_of_their_own_train_the_same_model(run):
+    folder, _ = run
+    done = started(sys.executable, "run", "small.yaml", "--output", "alone", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (folder / name / "bundle" / "model.safetensors" for name in ("alone", "out"))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_bundle_scores_raw_rows(run, ctrloom):
     folder, _ = run
     done = ctrloom(
         "predict", "--bundle", "out/bundle", "--input", "clicks.csv", "--output", "scored.parquet", cwd=folder
@@ -117,17 +132,18 @@ def test_bundle_scores_raw_rows(run):
 
 
 def test_failing_step_fails_the_run_with_its_message(run):
+    """In processes of their own, which import all they need."""
     folder, _ = run
     broken = {**RUN, "data": {**RUN["data"], "columns": {"clack": "label", "field_00": "categorical"}}}
     (folder / "broken.yaml").write_text(yaml.safe_dump(broken))
-    done = ctrloom("run", "broken.yaml", "--output", "broken", cwd=folder)
+    done = started(sys.executable, "run", "broken.yaml", "--output", "broken", cwd=folder)
     assert done.returncode == 2
     assert "has no column 'clack'" in done.stderr
     assert "log.txt" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_wrong_key_names_the_right_one(run):
+def test_wrong_key_names_the_right_one(run, ctrloom):
     folder, _ = run
     done = ctrloom(
         "search", "small.yaml", "--dataset", "x", "--output", "y", "--set", "search.epoch=3", cwd=folder
@@ -137,7 +153,7 @@ def test_wrong_key_names_the_right_one(run):
     assert not Path(folder / "y").exists()
 
 
-def test_compare_pipeline_matches_compare_processes(run):
+def test_compare_pipeline_matches_compare_processes(run, ctrloom):
     folder, _ = run
     comparison = {k: RUN[k] for k in ("name", "data", "models", "seeds")} | {
         "evaluation": {"base": "fm", "bootstrap": 50},

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from datetime import date
 
 import pytest
@@ -35,9 +34,13 @@ CONFIG = {
 MODEL = {"embedding_size": 4, "hidden": [8], "epochs": 3, "batch_size": 300, "learning_rate": 0.02}
 
 
-def ctrloom(*arguments, cwd):
-    command = [sys.executable, "-m", "ctrloom", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False)
+@pytest.fixture(scope="module")
+def ctrloom(python):
+    def run(*arguments, cwd):
+        command = [python, "-m", "ctrloom", *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def champion(folder):
     return Registry(str(folder / "registry")).champion()[0]
 
 
-def retrain(folder, output, *settings):
+def retrain(ctrloom, folder, output, *settings):
     options = [part for setting in settings for part in ("--set", setting)]
     done = ctrloom(
         "scheduled-retrain", "daily.yaml", "--until", "2026-01-02", "--output", output, *options, cwd=folder
@@ -68,9 +71,9 @@ def retrain(folder, output, *settings):
     return done, steps
 
 
-def test_the_gate_stops_a_promotion_and_the_champion_stays(folder):
+def test_the_gate_stops_a_promotion_and_the_champion_stays(folder, ctrloom):
     first = champion(folder)
-    done, steps = retrain(folder, "stopped", "gate.min_auc=0.999")
+    done, steps = retrain(ctrloom, folder, "stopped", "gate.min_auc=0.999")
     assert "The champion stays: AUC of the challenger is" in done.stdout
     assert "promote" not in steps
     assert champion(folder) == first
@@ -81,17 +84,16 @@ def test_the_gate_stops_a_promotion_and_the_champion_stays(folder):
     assert {field["new_ids"] for field in drift["fields"]} == {3}
 
 
-@pytest.mark.slow
-def test_challenger_that_passes_the_gate_becomes_champion(folder):
+def test_challenger_that_passes_the_gate_becomes_champion(folder, ctrloom):
     first = champion(folder)
-    done, steps = retrain(folder, "daily")
+    done, steps = retrain(ctrloom, folder, "daily")
     assert "The challenger passed every check" in done.stdout
     assert "promote" in steps
     assert champion(folder) != first
     assert Registry(str(folder / "registry")).record().previous == first
 
 
-def test_user_errors_are_reported_before_a_step_runs(folder):
+def test_user_errors_are_reported_before_a_step_runs(folder, ctrloom):
     for until, settings, told in (
         ("monday", [], "'monday' is not a date"),
         ("2026-01-02", ["--set", "data.files=clicks.csv"], "no file name contains {date}"),
@@ -104,8 +106,7 @@ def test_user_errors_are_reported_before_a_step_runs(folder):
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
-def test_a_regression_has_a_verdict_and_an_exit_status(folder):
+def test_a_regression_has_a_verdict_and_an_exit_status(folder, ctrloom):
     comparison = {
         "name": "fixed",
         "data": {**CONFIG["data"], "files": "clicks-2026-01-01.csv"},

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.config.files import load_compare_config
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.runners import compare
 from ctrloom.runners.compare import run_comparison
 from ctrloom.stages import tabulate
 from ctrloom.storage import StorageError
@@ -50,6 +53,16 @@ SECTIONS: dict[str, Any] = {
     ],
 }
 NAMES = ["lr", "plain", "wide", "found", "found-random", "found-unpruned", "found-ipnn"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers_start_at_once() -> Iterator[None]:
+    """Fork workers from one process that has imported what they need, instead of starting each anew."""
+    warm = get_context("forkserver")
+    warm.set_forkserver_preload(["ctrloom.stages"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare, "get_context", lambda _: warm)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,108 @@
+"""Python processes that start at once, as forks of a process that has imported torch and ctrloom already.
+
+Starting Python and importing both takes seconds, which is most of the time of a short command. Here a
+program takes the place of `python` in `python -m <module> ...`: it hands its arguments, folder, environment,
+input and outputs to a server, which forks. Apart from the imports, the fork is a process like any other, and
+has the program as its `sys.executable`, so that the processes it starts are forks too.
+
+`python warm.py <folder>` is the server; it writes the program to the folder and prints its path.
+"""
+
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAM = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    asked = {{"argv": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}}
+    socket.send_fds(server, [b"x"], [0, 1, 2])
+    server.sendall(json.dumps(asked).encode())
+    server.shutdown(socket.SHUT_WR)
+    status = server.recv(4)
+sys.exit(int(status or b"70"))  # 70: the process was killed
+"""
+IMPORTED = (
+    "ctrloom.cli",
+    "ctrloom.cli.summary",
+    "ctrloom.data.engines.embedded",
+    "ctrloom.report.render",
+    "ctrloom.runners.local",
+    "ctrloom.stages",
+    "kfp.components",
+    "kfp.dsl.executor",
+    "kfp.local",
+)
+
+
+@contextmanager
+def warm_python(folder: Path) -> Iterator[str]:
+    """Start a server; yields the path of the program."""
+    running = subprocess.Popen([sys.executable, __file__, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    try:
+        yield running.stdout.readline().strip()
+    finally:
+        running.terminate()
+        running.wait()
+        running.stdout.close()
+
+
+def serve(folder: Path) -> None:
+    """Fork a process per connection."""
+    for name in IMPORTED:
+        __import__(name)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(folder / "socket"))
+    listening.listen()
+    program = folder / "warm-python"
+    program.write_text(PROGRAM.format(python=sys.executable, address=str(folder / "socket")))
+    program.chmod(0o755)
+    print(program, flush=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    while True:
+        connection, _ = listening.accept()
+        if os.fork() == 0:
+            listening.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _run(connection, str(program))
+        connection.close()
+
+
+def _run(connection: socket.socket, program: str) -> None:
+    _, files, _, _ = socket.recv_fds(connection, 1, 3)
+    asked = json.loads(b"".join(iter(lambda: connection.recv(1 << 16), b"")))
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(asked["cwd"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    flag, module, *arguments = asked["argv"]
+    assert flag == "-m"
+    sys.argv, sys.executable, sys.path[0] = [module, *arguments], program, asked["cwd"]
+    status = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1 if end.code else 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.sendall(str(status).encode())
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))
