@@ -72,8 +72,14 @@ def frappe() -> tuple[Results, SearchTrace]:
     return made_up()
 
 
-def test_all_sections_are_there(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
-    source, parsed = page(*frappe, tmp_path)
+@pytest.fixture(scope="module")
+def shown(frappe: tuple[Results, SearchTrace], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
+    """The page of `frappe`."""
+    return page(*frappe, tmp_path_factory.mktemp("report"))
+
+
+def test_all_sections_are_there(frappe: tuple[Results, SearchTrace], shown: tuple[str, Page]) -> None:
+    source, parsed = shown
     assert {attrs["id"] for tag, attrs in parsed.tags if tag == "section"} == SECTIONS
     assert sum(tag == "svg" for tag, _ in parsed.tags) == 7
     for text in (
@@ -110,13 +116,14 @@ def test_page_has_no_external_resources_and_no_scripts(third: bool, tmp_path: Pa
     assert "用户类别" in parsed.words
 
 
-def test_figures_are_deterministic(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
-    assert page(*frappe, tmp_path)[0] == page(*frappe, tmp_path / "b")[0]
+def test_figures_are_deterministic(
+    frappe: tuple[Results, SearchTrace], shown: tuple[str, Page], tmp_path: Path
+) -> None:
+    assert page(*frappe, tmp_path)[0] == shown[0]
 
 
-def test_figures_refer_only_to_their_own_ids(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
-    source, _ = page(*frappe, tmp_path)
+def test_figures_refer_only_to_their_own_ids(shown: tuple[str, Page]) -> None:
+    source, _ = shown
     figures = [figure[: figure.index("</svg>")] for figure in source.split("<svg ")[1:]]
     owned = [set(re.findall(r' id="([^"]+)"', figure)) for figure in figures]
     assert sum(map(len, owned)) == len(set.union(*owned)) > 0
@@ -203,10 +210,11 @@ def test_browser_renders_without_errors(tmp_path: Path) -> None:
     assert not [tag for tag, _ in shown.tags if tag in ("script", "img")]
 
 
-def test_statistics_are_plotted_against_gates(tmp_path: Path) -> None:
-    results, trace = made_up()
-    _, plain = page(results, trace, tmp_path)
-    assert "mut. inf." not in plain.words
+def test_statistics_are_plotted_against_gates(
+    frappe: tuple[Results, SearchTrace], shown: tuple[str, Page], tmp_path: Path
+) -> None:
+    results, trace = frappe
+    assert "mut. inf." not in shown[1].words
     candidates = tuple(c.model_copy(update={"mutual_information": 0.01234}) for c in trace.candidates)
     _, informed = page(results, trace.model_copy(update={"candidates": candidates}), tmp_path)
     assert "mut. inf." in informed.words
@@ -214,8 +222,10 @@ def test_statistics_are_plotted_against_gates(tmp_path: Path) -> None:
     assert "Gates are not effects" in informed.words
 
 
-def test_score_shades_range_from_weakest_kept_to_strongest(tmp_path: Path) -> None:
-    results, trace = made_up()
+def test_score_shades_range_from_weakest_kept_to_strongest(
+    frappe: tuple[Results, SearchTrace], tmp_path: Path
+) -> None:
+    results, trace = frappe
     kept = {c.fields: 0.6 + 0.01 * i for i, c in enumerate(c for c in trace.candidates if c.kept)}
     candidates = tuple(c.model_copy(update={"gate": kept.get(c.fields, 0.5)}) for c in trace.candidates)
     none: dict[str, object] = {"path_steps": (), "path_scores": (), "path_threshold": ()}

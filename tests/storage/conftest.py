@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 from faults import KINDS, Proxy, Spoil
+from google.cloud.storage import retry
 
 from ctrloom.storage import clients, remote
 
@@ -65,7 +66,8 @@ def s3_port() -> Iterator[int]:
 
 @pytest.fixture
 def gs(gcs_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty prefix; the environment points to the local server."""
+    """URL of an empty prefix; the environment points to the local server, with little time between retries."""
+    monkeypatch.setattr(retry, "DEFAULT_RETRY", retry.DEFAULT_RETRY.with_delay(initial=0.1, maximum=1.0))
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{gcs_port}")
     monkeypatch.setattr(remote, "PATIENCE", 20.0)
     return f"gs://{BUCKET}/{uuid.uuid4().hex}"
