@@ -1,9 +1,10 @@
 """Python processes that start at once, as forks of a process that has imported torch and ctrloom already.
 
 Starting Python and importing both takes seconds, which is most of the time of a short command. Here a
-program takes the place of `python` in `python -m <module> ...`: it hands its arguments, folder, environment,
-input and outputs to a server, which forks. Apart from the imports, the fork is a process like any other, and
-has the program as its `sys.executable`, so that the processes it starts are forks too.
+program takes the place of `python` in `python -m <module> ...` or `python -u <file> ...`: it hands its
+arguments, folder, environment, input and outputs to a server, which forks. Apart from the imports, the fork
+is a process like any other, and has the program as its `sys.executable`, so that the processes it starts
+are forks too.
 
 `python warm.py <folder>` is the server; it writes the program to the folder and prints its path.
 """
@@ -41,6 +42,7 @@ IMPORTED = (
     "kfp.components",
     "kfp.dsl.executor",
     "kfp.local",
+    "torch.distributed.launcher.api",
 )
 
 
@@ -87,12 +89,16 @@ def _run(connection: socket.socket, program: str) -> None:
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    flag, module, *arguments = asked["argv"]
-    assert flag == "-m"
-    sys.argv, sys.executable, sys.path[0] = [module, *arguments], program, asked["cwd"]
+    flag, what, *arguments = asked["argv"]
+    sys.argv, sys.executable = [what, *arguments], program
+    sys.path[0] = asked["cwd"] if flag == "-m" else str(Path(what).parent)
+    sys.path[1:1] = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     status = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if flag == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(what, run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1 if end.code else 0
     except BaseException:

@@ -1,5 +1,6 @@
 """Synthetic evaluations that look like real ones."""
 
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -121,6 +122,7 @@ def made_up_models(
     ]
 
 
+@cache
 def made_up(
     fields: tuple[str, ...] = FRAPPE,
     kept: int = 9,

@@ -35,8 +35,7 @@ def few_false(found: set[tuple[str, ...]], made: Planting, candidates: int) -> b
     return len(found - made.interactions) <= 0.1 * (candidates - len(made.interactions))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize(("fields", "pairs"), [(6, 3), (8, 4)])
+@pytest.mark.parametrize(("fields", "pairs", "seed"), [(6, 3, 0), (6, 3, 1), (8, 4, 2)])
 def test_planted_pairs_are_found(fields: int, pairs: int, seed: int) -> None:
     made = planting(rows=30_000, fields=fields, sizes=(20,), pairs=pairs, seed=seed)
     architecture, trace = search(made.rows, made.schema, DEFAULT.model_copy(update={"seed": seed}), HYPER)
@@ -62,7 +61,7 @@ def test_a_bi_level_search_finds_planted_pairs(planted: Planting, seed: int) -> 
     assert trace.steps == config.epochs * 81  # batches are those of half the rows
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_label_noise_keeps_almost_nothing(planted: Planting, seed: int) -> None:
     shuffled = torch.randperm(len(planted.rows), generator=torch.Generator().manual_seed(seed))
     noise = Batch(planted.rows.ids_NC, planted.rows.label_N[shuffled])

@@ -35,12 +35,12 @@ HYPER = AutoPISettings(embedding_size=4, epochs=6, batch_size=700, learning_rate
 
 @pytest.fixture(scope="module")
 def made() -> Planting:
-    return planting(rows=25_000, fields=5, sizes=(8,), pairs=3, seed=1)
+    return planting(rows=14_000, fields=5, sizes=(8,), pairs=3, seed=1)
 
 
 @pytest.fixture(scope="module")
 def task(made: Planting) -> Task:
-    return Task(made.rows[:20_000], made.rows[20_000:], made.schema)
+    return Task(made.rows[:10_000], made.rows[10_000:], made.schema)
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +128,8 @@ def test_every_step_trains_a_new_graph(task: Task, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(one_shot._Shared, "become", noting)
     one_shot._Shared(task, CONFIG, HYPER).learn(np.random.default_rng(0))
-    assert seen.total() == 3 * 40  # of 20,000 rows in batches of 500
-    assert len(seen) > 110
+    assert seen.total() == 3 * 20  # of 10,000 rows in batches of 500
+    assert len(seen) > 55
 
 
 def test_same_seed_gives_the_same_search(task: Task) -> None:
@@ -144,7 +144,7 @@ def test_same_seed_gives_the_same_search(task: Task) -> None:
 
 def test_trace_reports_the_cost_and_controls_are_random_graphs(found: Found) -> None:
     trace = found.trace
-    assert (trace.method, trace.epochs, trace.steps) == ("autopi", 3, 3 * 40)
+    assert (trace.method, trace.epochs, trace.steps) == ("autopi", 3, 3 * 20)
     assert trace.seconds > sum(sample.seconds for sample in trace.samples)
     assert trace.hyperparameters["strategy"] == "one_shot"
     assert [control.cells for control in found.controls["random"]] == [random_graph(2, 3), random_graph(2, 4)]

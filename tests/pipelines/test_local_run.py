@@ -122,21 +122,29 @@ def test_processes_of_their_own_train_the_same_model(run):
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_bundle_scores_raw_rows(run, ctrloom):
+def test_bundle_scores_raw_rows(run):
+    """In a new process, which imports what it needs."""
     folder, _ = run
-    done = ctrloom(
-        "predict", "--bundle", "out/bundle", "--input", "clicks.csv", "--output", "scored.parquet", cwd=folder
+    done = started(
+        sys.executable,
+        "predict",
+        "--bundle",
+        "out/bundle",
+        "--input",
+        "clicks.csv",
+        "--output",
+        "scored.parquet",
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
     assert pq.read_table(folder / "scored.parquet").num_rows == SYNTH.rows
 
 
-def test_failing_step_fails_the_run_with_its_message(run):
-    """In processes of their own, which import all they need."""
+def test_failing_step_fails_the_run_with_its_message(run, ctrloom):
     folder, _ = run
     broken = {**RUN, "data": {**RUN["data"], "columns": {"clack": "label", "field_00": "categorical"}}}
     (folder / "broken.yaml").write_text(yaml.safe_dump(broken))
-    done = started(sys.executable, "run", "broken.yaml", "--output", "broken", cwd=folder)
+    done = ctrloom("run", "broken.yaml", "--output", "broken", cwd=folder)
     assert done.returncode == 2
     assert "has no column 'clack'" in done.stderr
     assert "log.txt" in done.stderr

@@ -66,7 +66,7 @@ def s3_port() -> Iterator[int]:
 
 @pytest.fixture
 def gs(gcs_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty prefix; the environment points to the local server, with little time between retries."""
+    """URL of an empty prefix; the environment points to the local server, and retries do not wait long."""
     monkeypatch.setattr(retry, "DEFAULT_RETRY", retry.DEFAULT_RETRY.with_delay(initial=0.1, maximum=1.0))
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{gcs_port}")
     monkeypatch.setattr(remote, "PATIENCE", 20.0)

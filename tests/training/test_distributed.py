@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch.distributed as dist
 import yaml
 from data_helpers import CLICKS, HEADER, clicks, data_config
 from small import LITTLE
+from torch.distributed.launcher import api
 from training import together
 from typer.testing import CliRunner
 
@@ -41,15 +43,17 @@ HERE = {
 MODELS = Models({"default": {**LITTLE.model_dump(), "device": "cpu"}})
 
 
-def torchrun(processes: int, *command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+def torchrun(
+    processes: int, *command: str, python: str = sys.executable, **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    start = [python, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.run(
         [*start, *command], env=HERE, capture_output=True, text=True, check=False, **settings
     )
 
 
-def run_in(processes: int, cases: list[str], folder: Path) -> dict[str, dict[str, Any]]:
-    done = torchrun(processes, together.__file__, str(folder), *cases)
+def run_in(processes: int, cases: list[str], folder: Path, **settings: Any) -> dict[str, dict[str, Any]]:
+    done = torchrun(processes, together.__file__, str(folder), *cases, **settings)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     ends = re.findall(r"epoch 2, valid AUC \S+, logloss", done.stderr)
@@ -77,8 +81,8 @@ def assert_same(several: Mapping[str, Any], alone: Mapping[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return run_in(2, list(together.CASES), tmp_path_factory.mktemp("two"))
+def two(tmp_path_factory: pytest.TempPathFactory, python: str) -> dict[str, dict[str, Any]]:
+    return run_in(2, list(together.CASES), tmp_path_factory.mktemp("two"), python=python)
 
 
 @pytest.mark.parametrize("case", together.CASES)
@@ -180,8 +184,17 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
     return manifest, last
 
 
+@pytest.fixture
+def processes_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes of a stage from one that has imported what they need."""
+    get_context("forkserver").set_forkserver_preload(["ctrloom.stages"])
+    config = api.LaunchConfig
+    monkeypatch.setattr(api, "LaunchConfig", lambda **given: config(**given | {"start_method": "forkserver"}))
+
+
 def test_read_error_in_one_process_ends_the_stage_with_its_message(
     damaged: tuple[Path, Path],
+    processes_start_at_once: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
