@@ -33,12 +33,18 @@ with socket.socket(socket.AF_UNIX) as server:
 sys.exit(int(status or b"70"))  # 70: the process was killed
 """
 IMPORTED = (
-    "ctrloom.cli",
-    "ctrloom.cli.summary",
+    "ctrloom.api",
+    "ctrloom.cli.results",
     "ctrloom.data.engines.embedded",
     "ctrloom.report.render",
     "ctrloom.runners.local",
-    "ctrloom.stages",
+    "ctrloom.stages.aim",
+    "ctrloom.stages.comparison",
+    "ctrloom.stages.drift_report",
+    "ctrloom.stages.evaluation",
+    "ctrloom.stages.promotion_gate",
+    "ctrloom.stages.refreshed_model",
+    "ctrloom.stages.regression_check",
     "kfp.components",
     "kfp.dsl.executor",
     "kfp.local",
