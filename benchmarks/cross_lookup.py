@@ -29,11 +29,11 @@ from torch import nn
 
 from ctrloom.config import MemorizingSettings, OptInterSettings, SourceConfig
 from ctrloom.data.batches.batch import Batch
-from ctrloom.methods.optinter import Relaxed
+from ctrloom.methods.optinter import Supernet
 from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.schema import CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.training.loop import adam, seed_everything
-from ctrloom.training.step import loss_of, products_in
+from ctrloom.training.step import loss_of, matmul_precision
 
 BATCH, STEPS = 2000, 10
 NUMBERS, TOKENS = 13, 26
@@ -115,7 +115,7 @@ def measure(way: str, rows: int, keys: int) -> dict[str, float]:
     batches = [data[torch.randperm(rows)[:BATCH]] for _ in range(STEPS)]
     if way in STEP_WAYS:
         hyper = OptInterSettings(embedding_size=20, cross_embedding_size=10, hidden=(700,) * 5, cross_l2=3e-8)
-        model = Relaxed(made, pairs, hyper)
+        model = Supernet(made, pairs, hyper)
         fill_crosses(model, kept)
         optimizer: torch.optim.Optimizer = adam(model, 1e-3)
         if way == "dense":
@@ -125,7 +125,7 @@ def measure(way: str, rows: int, keys: int) -> dict[str, float]:
             optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
         def step(number: int) -> None:
-            with products_in("bfloat16" if way == "bfloat16" else "float32", torch.device("cpu")):
+            with matmul_precision("bfloat16" if way == "bfloat16" else "float32", torch.device("cpu")):
                 loss = loss_of(model, batches[number])
             model.zero_grad(set_to_none=True)
             loss.backward()

@@ -22,7 +22,7 @@ from machine import describe
 from training.shapes import encoded, sizes_of
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import MODELS, Models
+from ctrloom.config import MODELS, ModelsConfig
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import score
@@ -65,7 +65,7 @@ def main() -> None:
     for name in NAMES:
         if name in ("poly2", "hofm"):  # poly2 needs crosses, which random data lack; hofm adds higher orders
             continue
-        hyper = Models({name: {"embedding_size": 20}}).of(name)
+        hyper = ModelsConfig({name: {"embedding_size": 20}}).of(name)
         models = {share: build(name, selection(schema, share), schema, hyper).eval() for share in SHARES}
         found: dict[float, list[tuple[float, float]]] = {share: [] for share in SHARES}
         for turn in range(TURNS + 1):

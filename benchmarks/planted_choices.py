@@ -23,7 +23,7 @@ from ctrloom.data.ingest.run import ingest
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
 from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.methods.optinter import search
-from ctrloom.stages.search_stage import task_of
+from ctrloom.stages.search_stage import search_data
 
 ROWS, FEW, MANY = 225_000, 20, 200  # rows; values of the two kinds of fields
 KINDS = ("random table", "product", "noise")
@@ -41,7 +41,7 @@ def run(seed: int, name: str, dataset: Dataset, made: Planted) -> tuple[Counter,
     config, model = SEARCHES[name]
     settings = OptInterConfig(seed=seed, random_draws=0, **config)
     hyper = OptInterSettings(**SETTINGS, **model)
-    found = search(task_of(dataset, hyper), settings, hyper)
+    found = search(search_data(dataset, hyper), settings, hyper)
     chosen = {i.fields: i.function for i in found.architecture.interactions}
     names = {kind: {tuple(made.names[f] for f in t) for t in ts} for kind, ts in planted(made).items()}
     counts: Counter = Counter()

@@ -24,7 +24,7 @@ from ctrloom.architecture import Function
 from ctrloom.config import AIMConfig, AIMSettings, SourceConfig
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods.aim import search_interactions
-from ctrloom.methods.interface import Task
+from ctrloom.methods.interface import SearchData
 from ctrloom.schema import Field, Schema
 
 FUNCTIONS: tuple[Function, ...] = ("inner", "vector_kernel", "scalar_kernel", "outer")
@@ -67,7 +67,7 @@ def clicks(function: Function, seed: int) -> tuple[Schema, Batch]:
 def preferred(function: Function, size: int, seed: int) -> dict[str, Any]:
     """What the search prefers for each planted pair, what it kept, and how strong each function is."""
     schema, rows = clicks(function, seed)
-    task = Task(rows[: ROWS * 9 // 10], rows[ROWS * 9 // 10 :], schema)
+    task = SearchData(rows[: ROWS * 9 // 10], rows[ROWS * 9 // 10 :], schema)
     found = search_interactions(task, AIMConfig(seed=seed, random_draws=0), AIMSettings(embedding_size=size))
     planted = set(combinations(schema.names[:LINKED], 2))
     inside = [c for c in found.trace.candidates if c.fields in planted]

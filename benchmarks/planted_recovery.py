@@ -23,7 +23,7 @@ from ctrloom.data.ingest.run import ingest
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
 from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.methods.autofis import search
-from ctrloom.methods.interface import Task
+from ctrloom.methods.interface import SearchData
 
 SHAPES: dict[str, dict[str, Any]] = {
     "6 fields x 60 values, 3 pairs": {"fields": 6, "sizes": (60,), "pairs": 3},
@@ -61,7 +61,7 @@ def recover(config: SynthConfig, seed: int) -> dict[int, Cell]:
         dataset = prepared(config, Path(folder))
         order = 3 if config.triples else 2
         settings = AutoFISConfig(order=order, seed=seed)
-        task = Task(dataset.rows("train"), dataset.rows("valid"), dataset.schema)
+        task = SearchData(dataset.rows("train"), dataset.rows("valid"), dataset.schema)
         trace = search(task, settings, Hyperparameters()).trace
     truth = {tuple(names[f] for f in fields) for fields in Planted(config).interactions}
     cells = {}

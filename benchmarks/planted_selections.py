@@ -18,8 +18,8 @@ from planted_recovery import prepared
 
 from ctrloom.config import METHODS, Hyperparameters, search_config
 from ctrloom.data.synthetic import Planted, SynthConfig
-from ctrloom.methods.interface import Task
-from ctrloom.stages.search_stage import task_of
+from ctrloom.methods.interface import SearchData
+from ctrloom.stages.search_stage import search_data
 
 SIZES = {"all of 200 values": (200,), "of 4, 8 and 300 values": (4, 8, 300)}
 PAIRS = 6
@@ -34,7 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def recover(
-    task: Task, truth: set[tuple[str, ...]], run: dict[str, Any], seed: int
+    task: SearchData, truth: set[tuple[str, ...]], run: dict[str, Any], seed: int
 ) -> tuple[int, int, float]:
     """Planted pairs that were kept, other pairs that were kept, and seconds."""
     config = search_config({**run, "seed": seed, "random_draws": 0})
@@ -66,7 +66,7 @@ def main() -> None:
             names = Planted(made).names
             truth = {tuple(names[f] for f in pair) for pair in Planted(made).interactions}
             with tempfile.TemporaryDirectory() as folder:
-                task = task_of(prepared(made, Path(folder)), Hyperparameters())
+                task = search_data(prepared(made, Path(folder)), Hyperparameters())
                 for name, run in RUNS.items():
                     results[name].append(recover(task, truth, run, seed))
         for name, cells in results.items():

@@ -4,7 +4,7 @@ from typing import List  # noqa: UP035  # KFP needs this name for typed lists
 
 from kfp import dsl
 
-from pipelines.comparison import compared
+from pipelines.comparison_steps import add_comparison
 
 
 @dsl.pipeline(name="compare")
@@ -32,7 +32,7 @@ def compare(
         engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
     """
-    compared(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
+    add_comparison(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
 
 
 PIPELINES = {"compare": compare}

@@ -6,7 +6,7 @@ from kfp import dsl
 
 from components.regression.component import regression
 from components.require.component import require
-from pipelines.comparison import compared
+from pipelines.comparison_steps import add_comparison
 
 
 @dsl.pipeline(name="regression-eval")
@@ -38,7 +38,7 @@ def regression_eval(
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
         strict: Fail the run if figures got worse; otherwise only the verdict reports it.
     """
-    table = compared(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
+    table = add_comparison(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
     verdict = regression(table=table.outputs["table"], baseline=baseline).outputs["verdict"]
     require(verdict=verdict, strict=strict)
 

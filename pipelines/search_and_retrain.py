@@ -22,7 +22,7 @@ from components.search_optinter.component import search_optinter
 from components.search_plugin.component import search_plugin
 from components.select_interactions.component import select_interactions
 from components.transfer.component import transfer as transfer_to
-from pipelines.encoding import encoded
+from pipelines.encoding_steps import add_encoding
 
 
 def search_and_retrain(
@@ -68,7 +68,7 @@ def search_and_retrain(
             spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
             transfer: Models to transfer the found interactions to, such as ipnn, deepfm.
         """
-        dataset = encoded(data, store, vocabulary, revision, engine, spark)
+        dataset = add_encoding(data, store, vocabulary, revision, engine, spark)
         with dsl.ParallelFor(seeds) as seed:
             plain = train_baselines(dataset=dataset, names=baselines, models=models, seed=seed)
         found = find(dataset=dataset, config=search, models=models).outputs["search"]

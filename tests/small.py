@@ -45,7 +45,7 @@ def crossed(schema: Schema, share: float = 0.6, seed: int = 0) -> tuple[Schema, 
     return schema.model_copy(update={"crosses": crosses}), keys
 
 
-def tokens(count: int, size: int = 7) -> Schema:
+def categorical_schema(count: int, size: int = 7) -> Schema:
     """A schema of `count` categorical fields."""
     return schema_of(*[("categorical", size)] * count)
 
@@ -73,7 +73,7 @@ def rows_of(schema: Schema, count: int, seed: int = 0) -> Batch:
                     factors[n, c] = 1
             c += field.width
     label = torch.from_numpy((rng.random(count) < 0.4).astype(np.float32))
-    return Batch(torch.from_numpy(ids), label, torch.from_numpy(factors) if schema.weighted else None)
+    return Batch(torch.from_numpy(ids), label, torch.from_numpy(factors) if schema.has_factors else None)
 
 
 @dataclass(frozen=True)

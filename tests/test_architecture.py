@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small import tokens
+from small import categorical_schema
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture, Interaction, Provenance
@@ -57,8 +57,8 @@ def test_of_order_returns_schema_order() -> None:
         method="m", fields=("a", "b", "c", "d"), interactions=tuple(Interaction(fields=t) for t in shuffled)
     )
     assert architecture.of_order(2) == (("a", "b"), ("a", "d"), ("b", "c"), ("c", "d"))
-    assert architecture.indices(tokens(4), 2) == ((0, 1), (0, 3), (1, 2), (2, 3))
-    assert architecture.indices(tokens(4), 3) == ((0, 1, 2),)
+    assert architecture.indices(categorical_schema(4), 2) == ((0, 1), (0, 3), (1, 2), (2, 3))
+    assert architecture.indices(categorical_schema(4), 3) == ((0, 1, 2),)
 
 
 def test_schema_order_is_not_the_alphabet() -> None:
@@ -111,4 +111,4 @@ def test_complete_has_every_interaction(orders: tuple[int, ...]) -> None:
 
 def test_unknown_field_is_a_schema_mismatch() -> None:
     with pytest.raises(SchemaMismatchError, match="no field named 'x'"):
-        Architecture.complete(("a", "x")).indices(tokens(3), 2)
+        Architecture.complete(("a", "x")).indices(categorical_schema(3), 2)

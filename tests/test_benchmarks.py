@@ -78,7 +78,8 @@ def test_a_line_names_the_limit_of_launches(tmp_path: Path) -> None:
     assert ".svg" not in page  # no chart without ratios
 
 
-def test_suite_in_separate_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suite_in_separate_processes(tmp_path: Path, python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", python)
     arguments = [
         "--device",
         "cpu",

@@ -10,7 +10,7 @@ from ctrloom.config import (
     AutoFISConfig,
     DataConfig,
     Hyperparameters,
-    Models,
+    ModelsConfig,
     RunConfig,
     SourceConfig,
     VocabularyConfig,
@@ -204,7 +204,7 @@ def test_whole_numbers_may_come_as_floats(section: Any) -> None:
     ),
 )
 def test_hyperparameters_of_a_model_override_the_default(default: dict, special: dict) -> None:
-    hyper = Models({"default": default, "fm": special, "lr": {"epochs": 77}}).of("fm")
+    hyper = ModelsConfig({"default": default, "fm": special, "lr": {"epochs": 77}}).of("fm")
     for name, plain in Hyperparameters().model_dump().items():
         assert getattr(hyper, name) == special.get(name, default.get(name, plain))
 

@@ -12,7 +12,7 @@ from small import LITTLE, mixed_csv
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import Models
+from ctrloom.config import ModelsConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
 from ctrloom.models.bundle import load_bundle
@@ -25,7 +25,7 @@ from ctrloom.training.runs import Plan, open_runs, train_runs
 def bundle(mixed: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     every = Architecture.complete(mixed.schema.names, (2, 3))
-    hyper = Models({"default": {**LITTLE.model_dump(), "batch_norm": True, "embedding_std": 0.3}})
+    hyper = ModelsConfig({"default": {**LITTLE.model_dump(), "batch_norm": True, "embedding_std": 0.3}})
     plan = Plan("autodeepfm", "AutoDeepFM", "retrained", "autodeepfm", (every,))
     train_runs(mixed, [plan], hyper, [4], folder / "runs")
     open_runs(folder / "runs")[0].export(mixed, folder / "bundle")

@@ -195,7 +195,7 @@ PLUGIN = """
     import ctrloom
     from ctrloom.architecture import Architecture, Interaction
     from ctrloom.config import Hyperparameters, Method, MethodConfig
-    from ctrloom.methods.interface import Found
+    from ctrloom.methods.interface import SearchResult
     from ctrloom.models.shallow import AutoFM
     from ctrloom.search_trace import Candidate, SearchTrace
 
@@ -210,8 +210,8 @@ PLUGIN = """
             return ()
 
 
-    def search(task, config, settings):
-        names = task.schema.names
+    def search(data, config, settings):
+        names = data.schema.names
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
         scored = [Candidate(fields=p, score=-float(i), kept=i < config.count) for i, p in enumerate(pairs)]
         trace = SearchTrace(
@@ -219,7 +219,7 @@ PLUGIN = """
             seconds=1.0, rows_per_second=1.0, hyperparameters=config.model_dump(mode="json"),
         )
         kept = tuple(Interaction(fields=pair) for pair in pairs[: config.count])
-        return Found(Architecture(method=config.method, fields=names, interactions=kept), trace)
+        return SearchResult(Architecture(method=config.method, fields=names, interactions=kept), trace)
 
 
     class Settings(Hyperparameters):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import schema_of, tokens
+from small import categorical_schema, schema_of
 
 from ctrloom.config import SourceConfig
 from ctrloom.schema import Field, Schema, SchemaMismatchError
@@ -26,7 +26,7 @@ def test_offsets_and_columns() -> None:
     assert BASE.field_of_column == (0, 1, 1, 1, 2, 3)
     assert BASE.indices(("d", "a")) == (3, 0)
     assert BASE.weighted
-    assert not tokens(3).weighted
+    assert not categorical_schema(3).weighted
 
 
 @settings(deadline=None)

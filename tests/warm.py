@@ -1,7 +1,7 @@
 """Python processes that start at once, as forks of a process that has imported torch and ctrloom already.
 
 Starting Python and importing both takes seconds, which is most of the time of a short command. Here a
-program takes the place of `python` in `python -m <module> ...` or `python -u <file> ...`: it hands its
+program takes the place of `python` in `python -m <module> ...` and `python <file> ...`: it hands its
 arguments, folder, environment, input and outputs to a server, which forks. Apart from the imports, the fork
 is a process like any other, and has the program as its `sys.executable`, so that the processes it starts
 are forks too.
@@ -95,16 +95,17 @@ def _run(connection: socket.socket, program: str) -> None:
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    flag, what, *arguments = asked["argv"]
-    sys.argv, sys.executable = [what, *arguments], program
-    sys.path[0] = asked["cwd"] if flag == "-m" else str(Path(what).parent)
+    given = [argument for argument in asked["argv"] if argument != "-u"]
+    module = given[0] == "-m"
+    sys.argv, sys.executable = given[module:], program
+    sys.path[0] = asked["cwd"] if module else str(Path(given[0]).parent)
     sys.path[1:1] = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     status = 0
     try:
-        if flag == "-m":
-            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        if module:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
         else:
-            runpy.run_path(what, run_name="__main__")
+            runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1 if end.code else 0
     except BaseException:

@@ -14,7 +14,7 @@ import torch
 from cases import Case
 from shapes import draw, sizes_of
 
-from ctrloom.training.step import as_graph, products_in
+from ctrloom.training.step import as_graph, matmul_precision
 
 FLOAT = 4  # bytes
 PASSES = 4  # over activations that torch keeps: written and read, forward and backward
@@ -45,7 +45,7 @@ def measure(threads: int, device: torch.device | None = None, size: int = 2**26)
     for precision in ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32", "bfloat16"):
         kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
         a, b = (torch.ones(rows, m, device=device, dtype=kind) for rows in (n, m))
-        with products_in("tf32" if precision == "tf32" else "float32", device):
+        with matmul_precision("tf32" if precision == "tf32" else "float32", device):
             flops[precision] = 2 * n * m * m / _best(lambda a=a, b=b: a @ b, device)  # type: ignore[misc]
     launches = _launches(device) if device.type == "cuda" else ()
     return Machine(device.type, copied, gathered, flops, *launches)

@@ -12,15 +12,15 @@ from torch.profiler import ProfilerActivity, profile
 from worker import serve
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import AutoFISConfig, Hyperparameters, Models, OptInterConfig
+from ctrloom.config import AutoFISConfig, Hyperparameters, ModelsConfig, OptInterConfig
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import optinter
 from ctrloom.methods.gates import GateSearch, Group, Schedule
-from ctrloom.methods.interface import Task
+from ctrloom.methods.interface import SearchData
 from ctrloom.models import build
 from ctrloom.schema import CrossKeys, Schema
 from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything
-from ctrloom.training.step import Step, products_in
+from ctrloom.training.step import Step, matmul_precision
 
 VALID = 1000  # validation rows of a search, not counted
 
@@ -63,7 +63,7 @@ def settings(case: dict[str, Any]) -> Hyperparameters:
         "embedding_optimizer": case["optimizer"],
         **case["settings"],
     }
-    return Models({case["model"]: own}).of(case["model"])
+    return ModelsConfig({case["model"]: own}).of(case["model"])
 
 
 Prepared = tuple[dict[str, int], dict[str, Callable[[], object]], int]
@@ -85,13 +85,13 @@ def train(case: dict[str, Any]) -> Prepared:
 
     def steps() -> None:
         model.train()
-        with products_in(hyper.precision, device):
+        with matmul_precision(hyper.precision, device):
             for batch in batches():
                 step(batch)
         wait(device)
 
     def loop() -> None:
-        with products_in(hyper.precision, device):
+        with matmul_precision(hyper.precision, device):
             run_epoch(step, rows, case["batch"], generator, lambda *_: None)
 
     @torch.no_grad()
@@ -115,7 +115,9 @@ def search(case: dict[str, Any]) -> Prepared:
     if case["search"] == "optinter":
         schema, rows, crosses = with_crosses(case)
         config = OptInterConfig(epochs=1, batch_size=case["batch"], random_draws=0)
-        course = optinter.Course(Task(rows[VALID:], rows[:VALID], schema, crosses), config, hyper)
+        course = optinter.OptInterSearch(
+            SearchData(rows[VALID:], rows[:VALID], schema, crosses), config, hyper
+        )
         count = sum(p.numel() for p in course.model.parameters())
 
         def one_pass() -> None:

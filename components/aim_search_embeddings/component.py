@@ -29,14 +29,14 @@ def aim_search_embeddings(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AIMConfig, Models
+    from ctrloom.config import AIMConfig, ModelsConfig
     from ctrloom.runners import display
 
     found = stages.aim_search_embeddings(
         Path(dataset.path),
         Path(interactions.path),
         AIMConfig.parse(config, "search"),
-        Models.parse(models),
+        ModelsConfig.parse(models),
         Path(search.path),
     )
     sizes = [len(kept.positions) for kept in found.positions]

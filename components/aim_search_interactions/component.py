@@ -26,11 +26,11 @@ def aim_search_interactions(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AIMConfig, Models
+    from ctrloom.config import AIMConfig, ModelsConfig
     from ctrloom.runners import display
 
     found = stages.aim_search_interactions(
-        Path(dataset.path), AIMConfig.parse(config, "search"), Models.parse(models), Path(search.path)
+        Path(dataset.path), AIMConfig.parse(config, "search"), ModelsConfig.parse(models), Path(search.path)
     )
     orders = Counter(interaction.order for interaction in found.interactions)
     with_functions = {f"kept_with_functions_order_{order}": count for order, count in orders.items()}

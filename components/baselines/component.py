@@ -25,6 +25,6 @@ def baselines(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import Models
+    from ctrloom.config import ModelsConfig
 
-    stages.baselines(Path(dataset.path), names, Models.parse(models), [int(seed)], Path(runs.path))
+    stages.baselines(Path(dataset.path), names, ModelsConfig.parse(models), [int(seed)], Path(runs.path))

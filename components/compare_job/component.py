@@ -23,7 +23,7 @@ def compare_job(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import Entry, Models
+    from ctrloom.config import Entry, ModelsConfig
 
     entry = Entry.parse(job["entry"], "job.entry")
-    stages.run_job(Path(dataset.path), entry, int(job["seed"]), Models.parse(models), Path(done.path))
+    stages.run_job(Path(dataset.path), entry, int(job["seed"]), ModelsConfig.parse(models), Path(done.path))

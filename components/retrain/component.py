@@ -25,6 +25,8 @@ def retrain(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import Models
+    from ctrloom.config import ModelsConfig
 
-    stages.retrain(Path(dataset.path), Path(search.path), Models.parse(models), [int(seed)], Path(runs.path))
+    stages.retrain(
+        Path(dataset.path), Path(search.path), ModelsConfig.parse(models), [int(seed)], Path(runs.path)
+    )

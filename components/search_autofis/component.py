@@ -25,10 +25,13 @@ def search_autofis(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AutoFISConfig, Models
+    from ctrloom.config import AutoFISConfig, ModelsConfig
     from ctrloom.runners import display
 
     found = stages.search(
-        Path(dataset.path), AutoFISConfig.parse(config, "search"), Models.parse(models), Path(search.path)
+        Path(dataset.path),
+        AutoFISConfig.parse(config, "search"),
+        ModelsConfig.parse(models),
+        Path(search.path),
     )
     display.show_search(found, summary)

@@ -26,11 +26,14 @@ def search_autopi(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AutoPIConfig, Models
+    from ctrloom.config import AutoPIConfig, ModelsConfig
     from ctrloom.runners import display
 
     found = stages.search(
-        Path(dataset.path), AutoPIConfig.parse(config, "search"), Models.parse(models), Path(search.path)
+        Path(dataset.path),
+        AutoPIConfig.parse(config, "search"),
+        ModelsConfig.parse(models),
+        Path(search.path),
     )
     kept = (*found.cells.interaction, *found.cells.ensemble) if found.cells else ()
     times = Counter(f"kept_{edge.operator}" for edge in kept)

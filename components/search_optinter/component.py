@@ -25,11 +25,14 @@ def search_optinter(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import Models, OptInterConfig
+    from ctrloom.config import ModelsConfig, OptInterConfig
     from ctrloom.runners import display
 
     found = stages.search(
-        Path(dataset.path), OptInterConfig.parse(config, "search"), Models.parse(models), Path(search.path)
+        Path(dataset.path),
+        OptInterConfig.parse(config, "search"),
+        ModelsConfig.parse(models),
+        Path(search.path),
     )
     functions = {"memorized": "memorize", "factorized": "hadamard"}
     counts = {name: len(found.of_order(2, function)) for name, function in functions.items()}

@@ -25,8 +25,10 @@ def search_plugin(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import Models, search_config
+    from ctrloom.config import ModelsConfig, search_config
     from ctrloom.runners import display
 
-    found = stages.search(Path(dataset.path), search_config(config), Models.parse(models), Path(search.path))
+    found = stages.search(
+        Path(dataset.path), search_config(config), ModelsConfig.parse(models), Path(search.path)
+    )
     display.show_search(found, summary)

@@ -25,10 +25,13 @@ def select_interactions(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import Models, SelectionConfig
+    from ctrloom.config import ModelsConfig, SelectionConfig
     from ctrloom.runners import display
 
     found = stages.search(
-        Path(dataset.path), SelectionConfig.parse(config, "search"), Models.parse(models), Path(search.path)
+        Path(dataset.path),
+        SelectionConfig.parse(config, "search"),
+        ModelsConfig.parse(models),
+        Path(search.path),
     )
     display.show_search(found, summary)

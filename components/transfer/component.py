@@ -27,13 +27,13 @@ def transfer(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import Models
+    from ctrloom.config import ModelsConfig
 
     stages.transfer(
         Path(dataset.path),
         Path(search.path),
         targets,
-        Models.parse(models),
+        ModelsConfig.parse(models),
         [int(seed)],
         Path(runs.path),
     )

@@ -13,7 +13,7 @@ from ctrloom import stages, storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import METHODS, MODELS, CompareConfig, Hyperparameters, Method, ModelEntry, RunConfig
 from ctrloom.config.files import read_config
-from ctrloom.config.run import Study
+from ctrloom.config.run import ExperimentConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.results import Results
 from ctrloom.models import bundle as bundles
@@ -23,7 +23,7 @@ from ctrloom.storage import Place
 from ctrloom.training.torch_state import restored_torch_state
 
 CACHE = Path("~/.cache/ctrloom")
-Config = TypeVar("Config", bound=Study)
+Config = TypeVar("Config", bound=ExperimentConfig)
 
 
 @overload
@@ -45,7 +45,7 @@ def load_config(
     return read_config(kind, path, [(key, json.dumps(value)) for key, value in (settings or {}).items()])
 
 
-def ingest(config: Study, store: str | Path = "data/store") -> Place:
+def ingest(config: ExperimentConfig, store: str | Path = "data/store") -> Place:
     """Read raw files into clean, typed, split rows in the store; returns the path of their manifest.
 
     Raises:
@@ -55,7 +55,9 @@ def ingest(config: Study, store: str | Path = "data/store") -> Place:
     return stages.ingest(config.data, store, config)
 
 
-def encode(config: Study, ingested: str | Place | None = None, store: str | Path = "data/store") -> Dataset:
+def encode(
+    config: ExperimentConfig, ingested: str | Place | None = None, store: str | Path = "data/store"
+) -> Dataset:
     """Fit vocabularies on the training split and encode all splits; ingests first unless told what to encode.
 
     Raises:
@@ -77,22 +79,23 @@ def search(config: RunConfig, dataset: Dataset | str | Place, output: str | Path
 
 
 def retrain(
-    config: RunConfig, dataset: Dataset | str | Place, search: str | Path, output: str | Path
+    config: RunConfig, dataset: Dataset | str | Place, search_folder: str | Path, output: str | Path
 ) -> Path:
     """Train the found model and its controls with every seed; writes `output`/runs and `output`/bundle.
 
-    `search` is the folder that `search` wrote. Returns the bundle, the seed that is best on validation rows.
+    `search_folder` is the folder that `search` wrote. Returns the bundle, of the seed that is best on
+    validation rows.
 
     Raises:
         SchemaMismatchError: the search was on another data set.
     """
     runs, bundle = Path(output) / "runs", Path(output) / "bundle"
-    stages.retrain(_manifest(dataset), Path(search), config.models, config.seeds, runs, bundle)
+    stages.retrain(_manifest(dataset), Path(search_folder), config.models, config.seeds, runs, bundle)
     return bundle
 
 
 def transfer(
-    config: RunConfig, dataset: Dataset | str | Place, search: str | Path, output: str | Path
+    config: RunConfig, dataset: Dataset | str | Place, search_folder: str | Path, output: str | Path
 ) -> dict[str, Path]:
     """Train the models of `config.transfer` over the found interactions; returns the bundle of each.
 
@@ -103,7 +106,7 @@ def transfer(
     """
     runs, bundles = Path(output) / "runs", Path(output) / "bundles"
     stages.transfer(
-        _manifest(dataset), Path(search), config.transfer, config.models, config.seeds, runs, bundles
+        _manifest(dataset), Path(search_folder), config.transfer, config.models, config.seeds, runs, bundles
     )
     return {name: bundles / name for name in config.transfer}
 
@@ -121,7 +124,7 @@ def baselines(config: RunConfig, dataset: Dataset | str | Place, output: str | P
 def evaluate(
     config: RunConfig,
     dataset: Dataset | str | Place,
-    search: str | Path,
+    search_folder: str | Path,
     runs: Sequence[str | Path],
     output: str | Path,
 ) -> Results:
@@ -135,7 +138,7 @@ def evaluate(
     folders, whole = [Path(folder) for folder in runs], config.model_dump(mode="json")
     return stages.evaluate(
         _manifest(dataset),
-        Path(search),
+        Path(search_folder),
         folders,
         config.seeds,
         config.evaluation,

@@ -93,7 +93,7 @@ class Schema(StrictModel):
         return tuple(i for i, field in enumerate(self.fields) for _ in range(field.width))
 
     @property
-    def weighted(self) -> bool:
+    def has_factors(self) -> bool:
         """True if ids have factors: for numbers kept as such, or means over several values."""
         return any(field.kind != "categorical" for field in self.fields)
 

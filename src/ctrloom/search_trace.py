@@ -82,8 +82,8 @@ class SearchTrace(StrictModel):
     path_steps: tuple[int, ...] = ()  # ascending, about 60 at most
     path_scores: tuple[tuple[float | None, ...], ...] = ()
     path_threshold: tuple[float, ...] = ()
-    steps: int
-    epochs: int
+    steps: int = 0  # of training; 0 if the method trains nothing
+    epochs: int = 0
     seconds: float
     rows_per_second: float
     hyperparameters: dict[str, Any]
@@ -123,7 +123,7 @@ class SearchTrace(StrictModel):
         return METHODS[self.method].measure
 
     @property
-    def selects(self) -> bool:
+    def by_statistic(self) -> bool:
         """Whether candidates were scored individually, without training a model."""
         return not METHODS[self.method].trains
 

@@ -8,7 +8,7 @@ import pytest
 from on_cluster import Cluster, until
 
 from ctrloom import stages, storage
-from ctrloom.config import Models, VocabularyConfig
+from ctrloom.config import ModelsConfig, VocabularyConfig
 from ctrloom.config.files import load_retraining_config
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.date_window import windowed
@@ -46,7 +46,7 @@ def days(cluster: Cluster) -> dict[str, Any]:
     data = windowed(load_retraining_config(cluster.folder / "daily.yaml").data, DAY, 1)
     store = cluster.folder / "store"
     dataset = stages.vocabulary(stages.ingest(data, store), VocabularyConfig(), store)
-    stages.baselines(dataset, ["fm"], Models({"default": MODEL}), [0], cluster.folder / "runs")
+    stages.baselines(dataset, ["fm"], ModelsConfig({"default": MODEL}), [0], cluster.folder / "runs")
     open_runs(cluster.folder / "runs")[0].export(Dataset.open(dataset), cluster.folder / "first")
     stages.promote(sections["registry"], cluster.folder / "first")
     return sections

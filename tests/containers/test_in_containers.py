@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stopped import RUN, figures, kill, prepare, times_done
+from interrupted_run import RUN, figures, kill, prepare, times_done
 
 from ctrloom import storage
 from ctrloom.runners.containers import LABEL, find_engine, image_id

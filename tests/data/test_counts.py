@@ -67,7 +67,7 @@ def test_values_of_rows_are_counted(by_dictionary: bool, values: list[Any], seed
     kind = {str: pa.string(), float: pa.float64(), list: pa.list_(pa.string())}[type(first)]
     column = pa.array(values, kind)
     if by_dictionary:
-        column = dictionary.coded(column)
+        column = dictionary.dictionary_encode(column)
     labels, training = np.random.default_rng(seed).integers(0, 2, (2, len(values)))
     found = count_values(column, kinds(labels.astype(np.int8), training.astype(bool)))
     assert as_dict(merged([found])) == counter(values, labels, training)

@@ -12,7 +12,7 @@ from ctrloom.config import RunConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.files import load_run_config
-from ctrloom.data.engines import opened, spread
+from ctrloom.data.engines import map_items, opened
 from ctrloom.data.errors import DataError
 from ctrloom.progress import Advance
 
@@ -59,7 +59,7 @@ def test_the_embedded_engine_takes_items_in_order():
             advance(item)
         return [-item for item in items]
 
-    assert spread(EngineConfig(), work, [1, 2], advanced.append) == [-1, -2]
+    assert map_items(EngineConfig(), work, [1, 2], advanced.append) == [-1, -2]
     assert advanced == [1, 2]
 
 

@@ -16,7 +16,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.run import ingest
 from ctrloom.data.vocabulary.build import build_vocabulary
-from ctrloom.data.vocabulary.drift_baseline import Reference
+from ctrloom.data.vocabulary.drift_baseline import DriftBaseline
 from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.data.vocabulary.growth import grow_vocabulary
 from ctrloom.schema import CountedKeys
@@ -111,13 +111,13 @@ def test_a_field_can_ask_more_of_its_new_values(write: Write, tmp_path: Path) ->
 
 def test_values_without_an_id_are_counted_in_the_reference(write: Write, tmp_path: Path) -> None:
     first, last = grown(write, tmp_path / "store", days=2, min_count=20)
-    reference, rows = Reference.load(last.directory), day(1)
+    reference, rows = DriftBaseline.load(last.directory), day(1)
     assert (reference.rows, reference.positives) == (300, sum(row[0] for row in rows))
     user = reference.fields["user"]
     assert user.missing == sum(row[1] == "" for row in rows)
     assert user.unseen == sum(n for t, n in seen(1, 1).items() if t not in tokens(last, "user"))
     price = reference.fields["price"]
-    assert price.edges == Reference.load(first.directory).fields["price"].edges
+    assert price.edges == DriftBaseline.load(first.directory).fields["price"].edges
     values = [float(row[3]) for row in rows]
     assert list(price.counts) == np.histogram(values, [-np.inf, *price.edges, np.inf])[0].tolist()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 import torch
-from small import LITTLE, rows_of, schema_of, tokens
+from small import LITTLE, categorical_schema, rows_of, schema_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.data.batches.batch import Batch, Part
@@ -47,7 +47,7 @@ def narrow(rows: Batch) -> Batch:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lazy_adam"])
-@pytest.mark.parametrize("schema", [SCHEMA, tokens(4, 9)], ids=["mixed", "tokens"])
+@pytest.mark.parametrize("schema", [SCHEMA, categorical_schema(4, 9)], ids=["mixed", "tokens"])
 def test_narrow_ids_are_trained_on_to_the_same_bits(schema: Schema, optimizer: str) -> None:
     train, valid = rows_of(schema, 700), rows_of(schema, 300, 1)
     hyper = LITTLE.model_copy(update={"embedding_optimizer": optimizer})

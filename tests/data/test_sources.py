@@ -260,7 +260,7 @@ def test_blocks_of_short_lines_end_where_a_row_group_does(
     found = list(blocks.read_blocks(write("a.csv", text), 90))
     assert [block.line_count for block in found] == [30, *[10] * 7]  # the line length is known by then
     assert b"".join(block.data for block in found) == text.encode()
-    assert [block.first_line for block in found] == [1, *range(31, 101, 10)]
+    assert [block.first_line_number for block in found] == [1, *range(31, 101, 10)]
 
 
 def test_a_line_without_end_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

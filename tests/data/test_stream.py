@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ctrloom.config import VocabularyConfig
 from ctrloom.data.batches import stream
-from ctrloom.data.batches.batch import Batch, BatchSource, joined
+from ctrloom.data.batches.batch import Batch, BatchSource, concatenated
 from ctrloom.data.batches.stream import Stream
 from ctrloom.data.batches.tensors import RowFiller
 from ctrloom.data.dataset import Dataset
@@ -115,7 +115,7 @@ def test_unshuffled_stream_equals_the_rows_in_memory(dataset: Dataset, split: st
 
 def test_numbers_several_values_and_weights_are_streamed_too(mixed: Dataset) -> None:
     rows, streamed = mixed.rows("train"), mixed.stream("train")
-    again = joined(list(streamed.batches(700)))
+    again = concatenated(list(streamed.batches(700)))
     for name, column in rows.widened().tensors():
         assert torch.equal(dict(again.tensors())[name], column)
     assert rows.weight_N is not None

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from made_up_evaluation import FRAPPE, made_up
+from invented_results import FRAPPE, made_up
 
 from ctrloom.evaluation.results import Attention, AttentionMap, AttentionRow, Results
 from ctrloom.report.attention_figures import darkest

@@ -1,7 +1,7 @@
 """Regression checks pass, fail, or cannot be compared."""
 
 import pytest
-from made_up_evaluation import made_up
+from invented_results import made_up
 
 from ctrloom.evaluation.regression import Figures, Tolerance, baseline_of, judge, regression_markdown
 

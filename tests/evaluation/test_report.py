@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_up_evaluation import made_up
+from invented_results import made_up
 
 from ctrloom.evaluation.results import Results
 from ctrloom.report.render import render

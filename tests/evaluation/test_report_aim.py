@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from made_up_evaluation import FRAPPE, made_up, made_up_trace
+from invented_results import FRAPPE, made_up, made_up_trace
 from test_report import page
 
 from ctrloom.architecture import Function

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_evaluation import made_up
+from invented_results import made_up
 
 from ctrloom.architecture import OPERATORS, CellGraph, Edge
 from ctrloom.report.render import render

@@ -1,5 +1,5 @@
 import pytest
-from made_up_evaluation import made_up, made_up_trace
+from invented_results import made_up, made_up_trace
 
 from ctrloom.evaluation.results import Results
 from ctrloom.report import drawing, format, summary

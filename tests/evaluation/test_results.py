@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_evaluation import made_up_models, made_up_trace
+from invented_results import made_up_models, made_up_trace
 
 from ctrloom.config import EvaluationConfig
 from ctrloom.config.base import ConfigError
-from ctrloom.evaluation.compare import ModelScores, Truth, compare
+from ctrloom.evaluation.compare import Labels, ModelScores, compare_models
 from ctrloom.evaluation.results import DataSummary, Results
 from ctrloom.evaluation.significance import holm
 from ctrloom.metrics.measure import EvaluationError, measure
@@ -30,8 +30,8 @@ def models(seeds: int = 2) -> list[ModelScores]:
 
 
 def run(given: list[ModelScores], base: str = "fm", **weights: np.ndarray) -> Results:
-    valid, test = (Truth(label, weights.get(s)) for s, label in zip(("valid", "test"), LABELS, strict=True))
-    return compare(given, valid, test, DATA, EvaluationConfig(base=base, bootstrap=50), "0", {"a": 1})
+    valid, test = (Labels(label, weights.get(s)) for s, label in zip(("valid", "test"), LABELS, strict=True))
+    return compare_models(given, valid, test, DATA, EvaluationConfig(base=base, bootstrap=50), "0", {"a": 1})
 
 
 def test_results_round_trip(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.config.base import ConfigError
 from ctrloom.methods import aim
 from ctrloom.methods.embedding_sizes import search_embeddings, usable
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models import build
 
 FUNCTIONS = ("inner", "vector_kernel", "scalar_kernel", "outer")
@@ -20,8 +20,8 @@ SETTINGS = AIMSettings(embedding_size=6)
 FAST = AIMConfig(batch_size=400, epochs=2, embedding_epochs=2, random_draws=2)
 
 
-def task_of(made: Planting, rows: int | None = None) -> Task:
-    return Task(made.rows[:rows], made.rows[:200], made.schema)
+def search_data(made: Planting, rows: int | None = None) -> SearchData:
+    return SearchData(made.rows[:rows], made.rows[:200], made.schema)
 
 
 def of_functions(architecture: Architecture) -> Counter[tuple[int, str]]:
@@ -29,11 +29,11 @@ def of_functions(architecture: Architecture) -> Counter[tuple[int, str]]:
 
 
 @pytest.fixture(scope="module")
-def both(planted: Planting) -> Found:
-    return aim.search(task_of(planted), AIMConfig(random_draws=3), SETTINGS)
+def both(planted: Planting) -> SearchResult:
+    return aim.search(search_data(planted), AIMConfig(random_draws=3), SETTINGS)
 
 
-def test_planted_pairs_are_found_and_little_else(planted: Planting, both: Found) -> None:
+def test_planted_pairs_are_found_and_little_else(planted: Planting, both: SearchResult) -> None:
     kept = set(both.architecture.of_order(2))
     assert planted.interactions <= kept
     assert len(kept - planted.interactions) <= 1
@@ -44,12 +44,12 @@ def test_planted_pairs_are_found_and_little_else(planted: Planting, both: Found)
 def test_noise_keeps_almost_nothing(planted: Planting) -> None:
     shuffled = planted.rows[torch.randperm(len(planted.rows), generator=torch.Generator().manual_seed(0))]
     rows = planted.rows
-    noise = Task(type(rows)(rows.ids_NC, shuffled.label_N), rows[:200], planted.schema)
+    noise = SearchData(type(rows)(rows.ids_NC, shuffled.label_N), rows[:200], planted.schema)
     found = aim.search_interactions(noise, AIMConfig(random_draws=0), SETTINGS)
     assert len(found.architecture.interactions) <= 2
 
 
-def test_stages_have_a_joint_trace(both: Found) -> None:
+def test_stages_have_a_joint_trace(both: SearchResult) -> None:
     trace, found = both.trace, both.architecture
     kept = {(c.fields, c.function) for c in trace.candidates if c.kept}
     assert kept == {(i.fields, i.function) for i in found.interactions}
@@ -65,7 +65,7 @@ def test_stages_have_a_joint_trace(both: Found) -> None:
         assert left == expected, each
 
 
-def test_controls_have_the_size_of_stage_one(both: Found) -> None:
+def test_controls_have_the_size_of_stage_one(both: SearchResult) -> None:
     (given,) = both.controls["whole-embeddings"]
     assert given.positions == ()
     assert len(both.controls["random"]) == 3
@@ -76,7 +76,7 @@ def test_controls_have_the_size_of_stage_one(both: Found) -> None:
 
 
 def test_the_same_seed_gives_the_same_search(planted: Planting) -> None:
-    first, second = (aim.search(task_of(planted, 4000), FAST, SETTINGS) for _ in range(2))
+    first, second = (aim.search(search_data(planted, 4000), FAST, SETTINGS) for _ in range(2))
     assert first.architecture == second.architecture
     clock = {"seconds": 0.0, "rows_per_second": 0.0}
     assert first.trace.model_copy(update=clock) == second.trace.model_copy(update=clock)
@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_search(planted: Planting) -> None:
 def test_higher_order_candidates_extend_interactions_of_their_function() -> None:
     made = planting(rows=20_000, fields=5, sizes=(8,), pairs=2, triples=1, seed=2)
     config = FAST.model_copy(update={"order": 4, "epochs": 3, "pool": 2})
-    trace = aim.search_interactions(task_of(made), config, SETTINGS).trace
+    trace = aim.search_interactions(search_data(made), config, SETTINGS).trace
     assert trace.orders == (2, 3, 4)
     for order in (3, 4):
         for function in FUNCTIONS:
@@ -110,7 +110,7 @@ def test_higher_order_candidates_extend_interactions_of_their_function() -> None
     ],
 )
 def test_ablations(planted: Planting, change: dict, functions: dict | None, positions: bool) -> None:  # type: ignore[type-arg]
-    found = aim.search(task_of(planted, 8000), FAST.model_copy(update=change), SETTINGS)
+    found = aim.search(search_data(planted, 8000), FAST.model_copy(update=change), SETTINGS)
     counted = Counter(i.function for i in found.architecture.interactions)
     assert functions is None or counted == functions
     assert set(counted) <= set(change.get("functions", ("inner",)))
@@ -126,26 +126,26 @@ def test_without_function_search_order_must_be_2() -> None:
 def test_embedding_search_refuses_shared_tables_early(planted: Planting) -> None:
     shared = SETTINGS.model_copy(update={"shared_embeddings": True})
     with pytest.raises(ValueError, match="search_embeddings: false"):
-        aim.search(task_of(planted), FAST, shared)
+        aim.search(search_data(planted), FAST, shared)
     config = FAST.model_copy(update={"search_embeddings": False})
-    assert aim.search(task_of(planted, 4000), config, shared).architecture.positions == ()
+    assert aim.search(search_data(planted, 4000), config, shared).architecture.positions == ()
 
 
 def test_fields_of_every_kind_can_be_searched() -> None:
     schema = schema_of(("categorical", 9), ("multivalued", 5, 3), ("numeric", 2))
     rows = rows_of(schema, 900)
     config = FAST.model_copy(update={"order": 3, "threshold": 0.01, "embedding_threshold": 0.01})
-    found = aim.search(Task(rows, rows[:100], schema), config, SETTINGS)
+    found = aim.search(SearchData(rows, rows[:100], schema), config, SETTINGS)
     model = build("aim", found.architecture, schema, SETTINGS)
     assert model(rows.ids_NC, rows.factors_NC).shape == (900,)
 
 
 def test_empty_result_is_valid_but_refused_by_embedding_search(planted: Planting) -> None:
     config = FAST.model_copy(update={"threshold": 1e3})
-    found = aim.search(task_of(planted, 4000), config, SETTINGS)
+    found = aim.search(search_data(planted, 4000), config, SETTINGS)
     assert found.architecture.interactions == ()
     with pytest.raises(ValueError, match="no interactions"):
-        search_embeddings(task_of(planted, 4000), found.architecture, config, SETTINGS)
+        search_embeddings(search_data(planted, 4000), found.architecture, config, SETTINGS)
 
 
 @pytest.mark.parametrize("function", ["inner", "vector_kernel", "scalar_kernel"])
@@ -174,6 +174,6 @@ def test_higher_rank_pairs_keep_more_positions() -> None:
         pairs = tuple(Interaction(fields=names) for names in sorted(made.interactions))
         given = Architecture(method="aim", fields=made.schema.names, interactions=pairs)
         hyper = AIMSettings(embedding_size=8)
-        trace = search_embeddings(task_of(made), given, AIMConfig(), hyper).trace
+        trace = search_embeddings(search_data(made), given, AIMConfig(), hyper).trace
         sizes[rank] = sum(gate != 0 for each in trace.embedding_gates for gate in each.gates)
     assert 0 < sizes[1] < 0.8 * sizes[5]

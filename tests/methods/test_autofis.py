@@ -5,13 +5,13 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from small import Planting, planting, rows_of, schema_of, tokens
+from small import Planting, categorical_schema, planting, rows_of, schema_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import AutoFISConfig, Hyperparameters
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import autofis
-from ctrloom.methods.interface import Task
+from ctrloom.methods.interface import SearchData
 from ctrloom.schema import Schema
 from ctrloom.search_trace import SearchTrace
 
@@ -23,7 +23,7 @@ HYPER = Hyperparameters()
 def search(
     rows: Batch, schema: Schema, config: AutoFISConfig, hyper: Hyperparameters
 ) -> tuple[Architecture, SearchTrace]:
-    found = autofis.search(Task(rows, rows[:100], schema), config, hyper)
+    found = autofis.search(SearchData(rows, rows[:100], schema), config, hyper)
     return found.architecture, found.trace
 
 
@@ -122,12 +122,12 @@ def test_interactions_of_four_fields_are_found(candidates: Literal["all", "pool"
         assert len(trace.of_order(4)) == 15
 
 
-@pytest.mark.parametrize("pool", [1, 2, None])
+@pytest.mark.parametrize("pool", [1, None])
 def test_a_pool_extends_the_strongest_of_the_order_below(pool: int | None) -> None:
     made = four_planted()
     config = SMALL.model_copy(update={"order": 4, "candidates": "pool", "pool": pool, "threshold": 0.5})
     small = Hyperparameters(embedding_size=2)
-    found = autofis.search(Task(made.rows[:6000], made.rows[:100], made.schema), config, small)
+    found = autofis.search(SearchData(made.rows[:6000], made.rows[:100], made.schema), config, small)
     trace, names = found.trace, made.schema.names
     assert len(trace.of_order(2)) == 15
     for order in (3, 4):
@@ -148,7 +148,7 @@ def test_empty_pool_ends_the_search(planted: Planting) -> None:
 
 
 def test_candidates_larger_than_memory_are_refused() -> None:
-    schema, config = tokens(200), SMALL.model_copy(update={"order": 4})
+    schema, config = categorical_schema(200), SMALL.model_copy(update={"order": 4})
     with pytest.raises(
         ValueError, match=r"all 64,684,950 interactions of order 4 .*use search.candidates: pool"
     ):
@@ -157,7 +157,7 @@ def test_candidates_larger_than_memory_are_refused() -> None:
 
 def four_planted() -> Planting:
     """Clicks with a pair, a triple and an interaction of four fields, none of which can replace another."""
-    schema = tokens(6, 6)
+    schema = categorical_schema(6, 6)
     ids = np.random.default_rng(0).integers(2, 6, (10_000, 6)).astype(np.int32)
     a, b, c, d = (np.where(ids[:, f] < 4, 1.0, -1.0) for f in range(4))
     logit = a * b + a * b * c + 1.5 * a * b * c * d
@@ -282,7 +282,7 @@ def test_columns_of_every_kind_can_be_searched() -> None:
 
 
 def test_diverged_search_raises() -> None:
-    schema = tokens(3)
+    schema = categorical_schema(3)
     config = AutoFISConfig(batch_size=100, epochs=1, learning_rate=1e30)
     with pytest.raises(ValueError, match="diverged"):
         search(rows_of(schema, 2000), schema, config, HYPER)

@@ -11,7 +11,7 @@ from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import autopi
 from ctrloom.methods.autopi import temperature
 from ctrloom.methods.cell_graphs import random_graph, strongest
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models import build
 from ctrloom.nn.operators import Skip
 from ctrloom.training.loop import fit, seed_everything
@@ -20,9 +20,9 @@ CONFIG = AutoPIConfig(nodes=2, epochs=4, batch_size=500, random_draws=2)
 HYPER = AutoPISettings(embedding_size=4, epochs=6, batch_size=500, learning_rate=0.01)
 
 
-def split(made: Planting, valid: int = 4000) -> Task:
+def split(made: Planting, valid: int = 4000) -> SearchData:
     rows = made.rows
-    return Task(rows[: len(rows) - valid], rows[len(rows) - valid :], made.schema)
+    return SearchData(rows[: len(rows) - valid], rows[len(rows) - valid :], made.schema)
 
 
 @pytest.fixture(scope="module")
@@ -31,24 +31,24 @@ def made() -> Planting:
 
 
 @pytest.fixture(scope="module")
-def found(made: Planting) -> Found:
+def found(made: Planting) -> SearchResult:
     return autopi.search(split(made), CONFIG, HYPER)
 
 
-def valid_auc(name: str, architecture: Architecture, task: Task, hyper: Hyperparameters) -> float:
+def valid_auc(name: str, architecture: Architecture, task: SearchData, hyper: Hyperparameters) -> float:
     seed_everything(0)
     model = build(name, architecture, task.schema, hyper)  # type: ignore[arg-type]
     return fit(model, task.train, task.valid, hyper, 0, name).best_epoch.valid_auc
 
 
-def test_found_graph_beats_lr_on_planted_pairs(made: Planting, found: Found) -> None:
+def test_found_graph_beats_lr_on_planted_pairs(made: Planting, found: SearchResult) -> None:
     task = split(made)
     lr = Hyperparameters(epochs=6, batch_size=500, learning_rate=0.01)
     plain = valid_auc("lr", Architecture.complete(made.schema.names), task, lr)
     assert valid_auc("autopi", found.architecture, task, HYPER) > plain + 0.05
 
 
-def test_graph_has_the_strongest_operators(found: Found) -> None:
+def test_graph_has_the_strongest_operators(found: SearchResult) -> None:
     cells, trace = found.architecture.cells, found.trace
     assert cells is not None
     for name, edges, count in (("interaction", cells.interaction, 3), ("ensemble", cells.ensemble, 5)):
@@ -83,7 +83,7 @@ def test_perturbation_graph_beats_lr_on_planted_pairs(made: Planting) -> None:
     assert valid_auc("autopi", found.architecture, task, HYPER) > plain + 0.05
 
 
-def test_trace_reports_the_cost(found: Found) -> None:
+def test_trace_reports_the_cost(found: SearchResult) -> None:
     trace = found.trace
     assert (trace.method, trace.base, trace.orders, trace.candidates) == ("autopi", "autopi", (), ())
     assert trace.epochs == 4
@@ -94,7 +94,7 @@ def test_trace_reports_the_cost(found: Found) -> None:
     assert found.architecture.interactions == ()
 
 
-def test_controls_are_random_graphs_of_the_same_size(found: Found) -> None:
+def test_controls_are_random_graphs_of_the_same_size(found: SearchResult) -> None:
     graphs = [control.cells for control in found.controls["random"]]
     assert graphs == [random_graph(2, 0), random_graph(2, 1)]
 
@@ -103,7 +103,7 @@ def test_the_same_seed_finds_the_same_strengths(made: Planting) -> None:
     rows, config = made.rows[:3000], CONFIG.model_copy(update={"epochs": 2})
     first, again, other = (
         autopi.search(
-            Task(rows, rows[:500], made.schema), config.model_copy(update={"seed": seed}), HYPER
+            SearchData(rows, rows[:500], made.schema), config.model_copy(update={"seed": seed}), HYPER
         ).trace
         for seed in (0, 0, 1)
     )
@@ -131,7 +131,7 @@ def test_weights_and_strengths_are_trained_on_disjoint_rows(
 
     monkeypatch.setattr(autopi, "loss_of", noting)
     monkeypatch.setattr(autopi, "run_epoch", epoch_noting)
-    autopi.search(Task(rows, rows[:100], made.schema), CONFIG, HYPER)
+    autopi.search(SearchData(rows, rows[:100], made.schema), CONFIG, HYPER)
     assert len(seen["weights"]) == len(seen["gates"]) == 1000
     assert seen["weights"].isdisjoint(seen["gates"])
 
@@ -146,7 +146,7 @@ def test_frozen_epochs_do_not_update_strengths(made: Planting, monkeypatch: pyte
 
     monkeypatch.setattr(autopi._BiLevel, "_weights_and_gates", counting)
     rows = made.rows[:2000]
-    task = Task(rows, rows[:200], made.schema)
+    task = SearchData(rows, rows[:200], made.schema)
     for epochs, frozen, free in ((3, 15, 2), (6, 1, 5), (2, 15, 2)):
         steps.clear()
         config = CONFIG.model_copy(update={"epochs": epochs, "frozen": frozen})
@@ -159,7 +159,7 @@ def test_weights_follow_the_configured_optimizer(made: Planting, optimizer: str)
     rows = made.rows[:400]
     settings = {"optimizer": optimizer, "learning_rate": 0.01, "embedding_l2": 0.5, "weight_decay": 0.3}
     config = CONFIG.model_copy(update={**settings, "clip": 1e9})
-    one = autopi._BiLevel(Task(rows, rows, made.schema), config, HYPER)
+    one = autopi._BiLevel(SearchData(rows, rows, made.schema), config, HYPER)
     names = {id(p): name for name, p in one.model.named_parameters()}
     before = {names[id(p)]: p.detach().clone() for p in one.weights}
     gates = [gate.detach().clone() for gate in one.gates]
@@ -190,13 +190,13 @@ def test_noisy_skips_are_optional(made: Planting) -> None:
     rows = made.rows[:100]
     for noisy, noise in ((False, 0.0), (True, 0.03)):
         config = CONFIG.model_copy(update={"noisy_skip": noisy})
-        model = autopi._BiLevel(Task(rows, rows, made.schema), config, HYPER).model
+        model = autopi._BiLevel(SearchData(rows, rows, made.schema), config, HYPER).model
         assert {module.noise for module in model.modules() if isinstance(module, Skip)} == {noise}
 
 
 def test_the_best_of_random_graphs_is_the_best_on_validation_rows(made: Planting) -> None:
     rows = made.rows[:6000]
-    task = Task(rows[:5000], rows[5000:], made.schema)
+    task = SearchData(rows[:5000], rows[5000:], made.schema)
     config = CONFIG.model_copy(update={"strategy": "random", "samples": 3, "seed": 4})
     hyper = HYPER.model_copy(update={"epochs": 2, "monitor": "logloss"})
     found = autopi.search(task, config, hyper)
@@ -219,5 +219,7 @@ def test_the_best_of_random_graphs_is_the_best_on_validation_rows(made: Planting
 def test_columns_of_every_kind_can_be_searched() -> None:
     schema = schema_of(("categorical", 9), ("multivalued", 5, 3), ("numeric", 2))
     rows = rows_of(schema, 600)
-    found = autopi.search(Task(rows, rows[:100], schema), CONFIG.model_copy(update={"epochs": 1}), HYPER)
+    found = autopi.search(
+        SearchData(rows, rows[:100], schema), CONFIG.model_copy(update={"epochs": 1}), HYPER
+    )
     assert len(found.trace.operators) == (3 + 5) * len(OPERATORS)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from small import rows_of, tokens
+from small import categorical_schema, rows_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AutoFISConfig, Hyperparameters
@@ -23,7 +23,7 @@ QUICK = Schedule(
     gate_warm_up=1,
 )
 NOTHING = 1e-30  # a learning rate without any effect
-SCHEMA = tokens(4)
+SCHEMA = categorical_schema(4)
 ROWS = rows_of(SCHEMA, 1000)
 
 

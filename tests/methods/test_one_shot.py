@@ -11,7 +11,7 @@ from ctrloom.architecture import OPERATORS, Architecture, CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings, Hyperparameters
 from ctrloom.methods import autopi, one_shot
 from ctrloom.methods.cell_graphs import places, random_graph
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models import build
 from ctrloom.models.autopi import AutoPI
 from ctrloom.training.loop import fit, seed_everything
@@ -39,16 +39,16 @@ def made() -> Planting:
 
 
 @pytest.fixture(scope="module")
-def task(made: Planting) -> Task:
-    return Task(made.rows[:10_000], made.rows[10_000:], made.schema)
+def task(made: Planting) -> SearchData:
+    return SearchData(made.rows[:10_000], made.rows[10_000:], made.schema)
 
 
 @pytest.fixture(scope="module")
-def found(task: Task) -> Found:
+def found(task: SearchData) -> SearchResult:
     return autopi.search(task, CONFIG, HYPER)
 
 
-def test_best_finalist_on_validation_rows_is_selected(task: Task, found: Found) -> None:
+def test_best_finalist_on_validation_rows_is_selected(task: SearchData, found: SearchResult) -> None:
     samples = found.trace.samples
     assert len({sample.cells for sample in samples}) == len(samples) == 3
     best = min(samples, key=lambda sample: sample.valid_logloss)
@@ -60,7 +60,7 @@ def test_best_finalist_on_validation_rows_is_selected(task: Task, found: Found) 
     assert again.best_epoch.valid_logloss == best.valid_logloss
 
 
-def test_one_shot_graph_beats_lr_on_planted_pairs(task: Task, found: Found) -> None:
+def test_one_shot_graph_beats_lr_on_planted_pairs(task: SearchData, found: SearchResult) -> None:
     seed_everything(0)
     hyper = Hyperparameters(epochs=6, batch_size=500, learning_rate=0.01)
     lr = build("lr", Architecture.complete(task.schema.names), task.schema, hyper)
@@ -68,7 +68,9 @@ def test_one_shot_graph_beats_lr_on_planted_pairs(task: Task, found: Found) -> N
     assert max(sample.valid_auc for sample in found.trace.samples) > plain + 0.05
 
 
-def test_finalists_have_the_lowest_shared_weight_loss(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finalists_have_the_lowest_shared_weight_loss(
+    task: SearchData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[list[CellGraph], np.ndarray]] = []
     losses = one_shot._Shared.losses
 
@@ -94,7 +96,7 @@ def test_finalists_have_the_lowest_shared_weight_loss(task: Task, monkeypatch: p
     assert len(found.trace.operators) == (3 + 5) * len(OPERATORS)
 
 
-def test_shared_model_with_active_graph_matches_that_graph(task: Task) -> None:
+def test_shared_model_with_active_graph_matches_that_graph(task: SearchData) -> None:
     shared, graph = one_shot._Shared(task, CONFIG, HYPER), random_graph(2, 5)
     shared.become(graph)
     found = Architecture(method="autopi", fields=task.schema.names, interactions=(), cells=graph)
@@ -118,7 +120,7 @@ def test_shared_model_with_active_graph_matches_that_graph(task: Task) -> None:
     assert trained == {place for place in places(graph) if place[3] != "skip"}
 
 
-def test_every_step_trains_a_new_graph(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_step_trains_a_new_graph(task: SearchData, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: Counter[CellGraph] = Counter()
     become = one_shot._Shared.become
 
@@ -132,9 +134,9 @@ def test_every_step_trains_a_new_graph(task: Task, monkeypatch: pytest.MonkeyPat
     assert len(seen) > 55
 
 
-def test_same_seed_gives_the_same_search(task: Task) -> None:
+def test_same_seed_gives_the_same_search(task: SearchData) -> None:
     few = CONFIG.model_copy(update={"epochs": 1, "candidates": 8, "finalists": 2, "finalist_epochs": 1})
-    small = Task(task.train[:3000], task.valid[:1000], task.schema)
+    small = SearchData(task.train[:3000], task.valid[:1000], task.schema)
     first, again, other = (
         autopi.search(small, few.model_copy(update={"seed": seed}), HYPER) for seed in (0, 0, 1)
     )
@@ -142,7 +144,7 @@ def test_same_seed_gives_the_same_search(task: Task) -> None:
     assert first.trace.operators == again.trace.operators != other.trace.operators
 
 
-def test_trace_reports_the_cost_and_controls_are_random_graphs(found: Found) -> None:
+def test_trace_reports_the_cost_and_controls_are_random_graphs(found: SearchResult) -> None:
     trace = found.trace
     assert (trace.method, trace.epochs, trace.steps) == ("autopi", 3, 3 * 20)
     assert trace.seconds > sum(sample.seconds for sample in trace.samples)
@@ -154,5 +156,5 @@ def test_columns_of_every_kind_can_be_searched() -> None:
     schema = schema_of(("categorical", 9), ("multivalued", 5, 3), ("numeric", 2))
     rows = rows_of(schema, 600)
     few = CONFIG.model_copy(update={"epochs": 1, "candidates": 4, "finalists": 1, "finalist_epochs": 1})
-    found = autopi.search(Task(rows, rows[:100], schema), few, HYPER)
+    found = autopi.search(SearchData(rows, rows[:100], schema), few, HYPER)
     assert len(found.trace.samples) == 1

@@ -11,8 +11,8 @@ from small import Planting, crossed, planting, rows_of, schema_of
 from ctrloom.architecture import Architecture
 from ctrloom.config import OptInterConfig, OptInterSettings
 from ctrloom.methods import optinter
-from ctrloom.methods.interface import Found, Task
-from ctrloom.methods.optinter import Relaxed
+from ctrloom.methods.interface import SearchData, SearchResult
+from ctrloom.methods.optinter import Supernet
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import CrossKeys, Schema
 
@@ -24,10 +24,10 @@ PAIRS = [("a", "c"), ("a", "d"), ("c", "d")]
 HYPER = OptInterSettings(embedding_size=6, cross_embedding_size=4, hidden=(32,))
 
 
-def relaxed(**settings: Any) -> Relaxed:
+def relaxed(**settings: Any) -> Supernet:
     torch.manual_seed(0)
     hyper = OptInterSettings(embedding_size=3, cross_embedding_size=2, hidden=(4,), embedding_std=0.5)
-    model = Relaxed(SCHEMA, PAIRS, hyper, **settings)
+    model = Supernet(SCHEMA, PAIRS, hyper, **settings)
     fill_crosses(model, KEYS)
     return model.double()
 
@@ -73,10 +73,10 @@ def with_crosses(made: Planting) -> tuple[Schema, CrossKeys]:
     return schema, keys
 
 
-def run(made: Planting, **config: Any) -> Found:
+def run(made: Planting, **config: Any) -> SearchResult:
     schema, keys = with_crosses(made)
     train, valid = made.rows[: -len(made.rows) // 5], made.rows[-len(made.rows) // 5 :]
-    return optinter.search(Task(train, valid, schema, keys), OptInterConfig(**config), HYPER)
+    return optinter.search(SearchData(train, valid, schema, keys), OptInterConfig(**config), HYPER)
 
 
 def choices(architecture: Architecture) -> dict[tuple[str, ...], str]:
@@ -91,11 +91,11 @@ def clicks() -> Planting:
 
 
 @pytest.fixture(scope="module")
-def found(clicks: Planting) -> Found:
+def found(clicks: Planting) -> SearchResult:
     return run(clicks, epochs=2)
 
 
-def test_planted_pairs_get_the_right_choice(clicks: Planting, found: Found) -> None:
+def test_planted_pairs_get_the_right_choice(clicks: Planting, found: SearchResult) -> None:
     chosen = choices(found.architecture)
     small = {f"field_{f:02d}" for f in (0, 2, 4)}
     expected = {pair: "memorize" if small.issuperset(pair) else "hadamard" for pair in clicks.interactions}
@@ -105,7 +105,7 @@ def test_planted_pairs_get_the_right_choice(clicks: Planting, found: Found) -> N
     assert all(chosen.get(pair) == how for pair, how in expected.items() if how == "memorize")
 
 
-def test_the_trace_has_three_candidates_per_pair(clicks: Planting, found: Found) -> None:
+def test_the_trace_has_three_candidates_per_pair(clicks: Planting, found: SearchResult) -> None:
     trace = found.trace
     assert len(trace.candidates) == 3 * 15
     for k in range(0, 45, 3):
@@ -126,7 +126,7 @@ def test_the_trace_has_three_candidates_per_pair(clicks: Planting, found: Found)
     assert first.max() < 0.6
 
 
-def test_controls_are_all_memorize_all_factorize_and_random(found: Found) -> None:
+def test_controls_are_all_memorize_all_factorize_and_random(found: SearchResult) -> None:
     controls = found.controls
     assert set(controls) == {"all-memorize", "all-hadamard", "random"}
     for function in ("memorize", "hadamard"):
@@ -139,7 +139,7 @@ def test_controls_are_all_memorize_all_factorize_and_random(found: Found) -> Non
     assert len({str(choices(draw)) for draw in controls["random"]}) == 10
 
 
-def little(**config: Any) -> Found:
+def little(**config: Any) -> SearchResult:
     made = planting(rows=1500, fields=4, sizes=(6,), pairs=1)
     return run(made, random_draws=0, **config)
 
@@ -159,13 +159,13 @@ def test_temperature_decreases_with_steps(
     monkeypatch: pytest.MonkeyPatch, decay: float | None, passes: float | None
 ) -> None:
     temperatures: list[float] = []
-    after = optinter.Course._after
+    after = optinter.OptInterSearch._after
 
-    def recorded(course: optinter.Course) -> None:
+    def recorded(course: optinter.OptInterSearch) -> None:
         after(course)
         temperatures.append(float(course.model.temperature))
 
-    monkeypatch.setattr(optinter.Course, "_after", recorded)
+    monkeypatch.setattr(optinter.OptInterSearch, "_after", recorded)
     trace = little(epochs=3, patience=3, batch_size=64, temperature_decay=decay).trace
     a_pass = trace.steps // 3
     assert len(temperatures) == trace.steps
@@ -188,14 +188,14 @@ def test_warm_up_does_not_update_logits() -> None:
 
 def test_best_validation_epoch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     aucs = iter([0.7, 0.9, 0.8, 0.85, 0.6])
-    validated = optinter.validated
+    validate_epoch = optinter.validate_epoch
     kept: list[np.ndarray] = []
 
-    def scripted(model: Relaxed, *args: Any) -> Any:
+    def scripted(model: Supernet, *args: Any) -> Any:
         kept.append((model.logit_P3 / model.temperature).softmax(1).detach().double().numpy())
-        return validated(model, *args).model_copy(update={"valid_auc": next(aucs)})
+        return validate_epoch(model, *args).model_copy(update={"valid_auc": next(aucs)})
 
-    monkeypatch.setattr(optinter, "validated", scripted)
+    monkeypatch.setattr(optinter, "validate_epoch", scripted)
     trace = little(epochs=10, patience=2, temperature_decay=0.0).trace
     assert trace.epochs == 4
     gates = np.array([c.score for c in trace.candidates]).reshape(-1, 3)
@@ -206,7 +206,7 @@ def test_bi_level_logits_are_trained_on_separate_rows(monkeypatch: pytest.Monkey
     seen: dict[str, set[int]] = {"weights": set(), "logits": set()}
     loss_of = optinter.loss_of
 
-    def of_logits(model: Relaxed, batch: Any) -> torch.Tensor:
+    def of_logits(model: Supernet, batch: Any) -> torch.Tensor:
         seen["logits"] |= {hash(tuple(row)) for row in batch.ids_NC.tolist()}
         return loss_of(model, batch)
 
@@ -214,7 +214,9 @@ def test_bi_level_logits_are_trained_on_separate_rows(monkeypatch: pytest.Monkey
     schema, keys = with_crosses(made)
     monkeypatch.setattr(optinter, "loss_of", of_logits)
     config = OptInterConfig(bi_level=True, epochs=2, random_draws=0, batch_size=64)
-    course = optinter.Course(Task(made.rows[:1200], made.rows[1200:], schema, keys), config, HYPER)
+    course = optinter.OptInterSearch(
+        SearchData(made.rows[:1200], made.rows[1200:], schema, keys), config, HYPER
+    )
     seen["weights"] = {hash(tuple(row)) for row in course.train.ids_NC.tolist()}
     course.run()
     assert len(seen["logits"]) >= 590
@@ -224,7 +226,7 @@ def test_bi_level_logits_are_trained_on_separate_rows(monkeypatch: pytest.Monkey
 def test_data_without_cross_features_is_refused() -> None:
     made = planting(rows=200, fields=3, sizes=(4,), pairs=1)
     with pytest.raises(ValueError, match=r"set vocabulary\.crosses"):
-        optinter.search(Task(made.rows, made.rows, made.schema), OptInterConfig(), HYPER)
+        optinter.search(SearchData(made.rows, made.rows, made.schema), OptInterConfig(), HYPER)
 
 
 def test_diverged_search_raises() -> None:

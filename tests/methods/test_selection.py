@@ -8,14 +8,14 @@ from small import Planting, planting, rows_of, schema_of
 from ctrloom.config import Hyperparameters, search_config
 from ctrloom.config.base import ConfigError
 from ctrloom.methods import selection
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.search_trace import SearchTrace
 
 STATISTICS = ["statistics_auc", "mutual_information"]
 
 
-def select(made: Planting, method: str, keep: dict[int, int], **more: object) -> Found:
-    task = Task(made.rows[2000:], made.rows[:2000], made.schema)
+def select(made: Planting, method: str, keep: dict[int, int], **more: object) -> SearchResult:
+    task = SearchData(made.rows[2000:], made.rows[:2000], made.schema)
     config = search_config({"method": method, "keep": keep, **more})
     return selection.search(task, config, Hyperparameters())
 

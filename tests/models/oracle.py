@@ -9,7 +9,7 @@ import torch
 from small import rows_of, schema_of
 
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.config import Hyperparameters, ModelName, Models
+from ctrloom.config import Hyperparameters, ModelName, ModelsConfig
 from ctrloom.models import build
 from ctrloom.schema import Schema
 
@@ -39,7 +39,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 def hyper_of(name: str, **settings: Any) -> Hyperparameters:
     """Small settings of a model."""
-    return Models.parse({name: {**SMALL, **OWN.get(name, {}), **settings}}).of(name)
+    return ModelsConfig.parse({name: {**SMALL, **OWN.get(name, {}), **settings}}).of(name)
 
 
 def chosen(*tuples: tuple[int, ...], schema: Schema = SCHEMA) -> Architecture:

@@ -5,10 +5,10 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from small import rows_of, schema_of, tokens
+from small import categorical_schema, rows_of, schema_of
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import Models
+from ctrloom.config import ModelsConfig
 from ctrloom.models import build
 from ctrloom.models.autoint import AutoInt
 
@@ -20,7 +20,7 @@ Name = Literal["autoint", "autointplus"]
 
 def model(name: Name, schema: Any = SCHEMA, **settings: Any) -> AutoInt:
     raw = {"embedding_size": 3, "hidden": (5,), "attention_layers": 2, "heads": 2, "head_size": 4}
-    hyper = Models({name: raw | settings}).of(name)
+    hyper = ModelsConfig({name: raw | settings}).of(name)
     built = build(name, Architecture.complete(schema.names), schema, hyper)
     assert isinstance(built, AutoInt)
     return built
@@ -89,7 +89,14 @@ def test_logits_and_maps_follow_the_equations(name: Name, reading: str, residual
 
 def test_parameter_counts_match_the_paper() -> None:
     """AutoInt, Table 3: about 3.9e4 parameters besides embeddings and output, from 16 to 3 layers of 64."""
-    built = model("autoint", tokens(10), embedding_size=16, attention_layers=3, head_size=32, reading="paper")
+    built = model(
+        "autoint",
+        categorical_schema(10),
+        embedding_size=16,
+        attention_layers=3,
+        head_size=32,
+        reading="paper",
+    )
     assert sum(p.numel() for p in built.layers.parameters()) == 4 * 16 * 64 + 2 * 4 * 64 * 64 == 36_864
     assert built.output.in_features == 10 * 64
     assert float(built.embedding.weight.detach().std()) == pytest.approx(0.01, rel=0.1)

@@ -7,7 +7,7 @@ import operator_oracle as oracle
 import pytest
 import torch
 from oracle import ROWS, SCHEMA
-from small import rows_of, tokens
+from small import categorical_schema, rows_of
 
 from ctrloom.architecture import Architecture, CellGraph, Edge
 from ctrloom.config import AutoPISettings
@@ -85,7 +85,7 @@ def test_dropout_is_on_the_nodes_in_training() -> None:
 
 
 def test_categorical_fields_need_no_factors() -> None:
-    schema = tokens(4)
+    schema = categorical_schema(4)
     rows, model = rows_of(schema, 6), AutoPI(FOUND, schema, HYPER).eval()
     ones = torch.ones(rows.ids_NC.shape)
     torch.testing.assert_close(model(rows.ids_NC), model(rows.ids_NC, ones))

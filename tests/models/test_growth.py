@@ -7,7 +7,7 @@ from small import crossed, rows_of, schema_of
 from torch import Tensor
 
 from ctrloom.architecture import Architecture, Interaction, KeptPositions
-from ctrloom.config import Models
+from ctrloom.config import ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.models import build
 from ctrloom.models.growth import carry_over, cross_keys
@@ -62,7 +62,7 @@ def pair(name, before=OLD, after=None):
         moved[a, b] = CountedKeys(key_K, np.ones(len(key_K), int))
     crosses = [c.model_copy(update={"size": c.size + 1}) for c in before.crosses]
     after = after.model_copy(update={"crosses": tuple(crosses)})
-    hyper = Models({"default": {"embedding_size": 4, "hidden": [6]}}).of(name)
+    hyper = ModelsConfig({"default": {"embedding_size": 4, "hidden": [6]}}).of(name)
     torch.manual_seed(0)
     old, new = (build(name, MODELS[name], schema, hyper) for schema in (before, after))
     fill_crosses(old, keys)
@@ -102,7 +102,7 @@ def test_rows_of_new_values_keep_their_initialisation():
 
 def test_cross_keys_match_the_model():
     schema, keys = crossed(OLD)
-    model = build("poly2", MODELS["poly2"], schema, Models({}).of("poly2"))
+    model = build("poly2", MODELS["poly2"], schema, ModelsConfig({}).of("poly2"))
     fill_crosses(model, keys)
     found = cross_keys(model)
     assert list(found) == list(PAIRS)
@@ -116,6 +116,6 @@ def test_different_fields_are_refused():
 
 def test_trees_cannot_be_warm_started():
     pytest.importorskip("lightgbm")
-    model = build("gbdt", Architecture.complete(NAMES), OLD, Models({}).of("gbdt"))
+    model = build("gbdt", Architecture.complete(NAMES), OLD, ModelsConfig({}).of("gbdt"))
     with pytest.raises(ConfigError, match="use cold"):
         carry_over(model, model, OLD, OLD)

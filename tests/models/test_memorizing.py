@@ -11,7 +11,7 @@ import torch
 from small import crossed, rows_of, schema_of
 
 from ctrloom.architecture import Architecture, Function, Interaction
-from ctrloom.config import DataConfig, MemorizingSettings, Models, OptInterSettings, VocabularyConfig
+from ctrloom.config import DataConfig, MemorizingSettings, ModelsConfig, OptInterSettings, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.tensors import to_rows
 from ctrloom.data.dataset import Dataset
@@ -170,7 +170,7 @@ def test_bundle_scores_raw_rows_like_the_trained_model(clicks: Dataset, name: st
     if name == "poly2":
         common["cross_learning_rate"] = 0.1
     plan = Plan(name, name, "retrained", name, (found,))  # type: ignore[arg-type]
-    train_runs(clicks, [plan], Models({name: common}), [0], tmp_path / "runs")
+    train_runs(clicks, [plan], ModelsConfig({name: common}), [0], tmp_path / "runs")
     run = open_runs(tmp_path / "runs")[0]
     assert run.record.seeds[0].history.best_epoch.valid_auc > 0.85
     run.export(clicks, tmp_path / "bundle")

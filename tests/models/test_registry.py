@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 from oracle import PAIRS, ROWS, SCHEMA, SELECTIONS, chosen, hyper_of
-from small import planting, rows_of, tokens
+from small import categorical_schema, planting, rows_of
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import MODELS, EmbeddingOptimizer, ModelName, Models
+from ctrloom.config import MODELS, EmbeddingOptimizer, ModelName, ModelsConfig
 from ctrloom.models import build
 from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import adam, fit, seed_everything
@@ -25,7 +25,7 @@ def test_every_model_has_a_unique_title_and_its_settings() -> None:
     assert all(titles)
     assert len(set(titles)) == len(titles)
     for name in MODELS:
-        assert type(Models().of(name)) is MODELS[name].settings
+        assert type(ModelsConfig().of(name)) is MODELS[name].settings
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,7 +40,7 @@ def test_architecture_changes_only_models_that_select(name: ModelName) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_categorical_fields_need_no_factors(name: ModelName) -> None:
-    schema = tokens(4)
+    schema = categorical_schema(4)
     rows, model = (
         rows_of(schema, 6),
         build(name, chosen(*PAIRS, schema=schema), schema, hyper_of(name)).eval(),
@@ -96,7 +96,7 @@ def learned() -> Callable[[ModelName], float]:
     made = planting(**CLICKS)
 
     def auc(name: ModelName) -> float:
-        hyper = Models({name: {**LEARNING, **LIGHT.get(name, {})}}).of(name)
+        hyper = ModelsConfig({name: {**LEARNING, **LIGHT.get(name, {})}}).of(name)
         seed_everything(0)
         model = build(name, Architecture.complete(made.schema.names), made.schema, hyper)
         return fit(model, made.rows[:8000], made.rows[8000:], hyper, 0, name).best_epoch.valid_auc

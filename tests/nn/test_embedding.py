@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import rows_of, schema_of, tokens
+from small import categorical_schema, rows_of, schema_of
 
-from ctrloom.nn.embedding import FieldEmbedding, Linear
+from ctrloom.nn.embedding import FieldEmbedding, LinearTerm
 from ctrloom.schema import Schema
 
 MIXED = schema_of(
@@ -62,7 +62,7 @@ def test_fields_do_not_share_rows_of_the_table() -> None:
     assert [i for r in ranges for i in r] == list(range(schema.table_size))
 
 
-@pytest.mark.parametrize("schema", [MIXED, tokens(3)])
+@pytest.mark.parametrize("schema", [MIXED, categorical_schema(3)])
 def test_gradients(schema: Schema) -> None:
     rows, layer = rows_of(schema, 3), FieldEmbedding(schema, 2).double()
     factors = None if rows.factors_NC is None else rows.factors_NC.double().requires_grad_()
@@ -81,7 +81,7 @@ def test_padding_has_no_gradient() -> None:
 
 
 def test_linear_sums_one_weight_per_id() -> None:
-    rows, layer = rows_of(MIXED, 8), Linear(MIXED)
+    rows, layer = rows_of(MIXED, 8), LinearTerm(MIXED)
     assert rows.factors_NC is not None
     expected = by_hand(
         MIXED, layer.weights.weight.detach().numpy(), rows.ids_NC.numpy(), rows.factors_NC.numpy()
@@ -92,7 +92,7 @@ def test_linear_sums_one_weight_per_id() -> None:
 
 
 def test_initialisation_is_xavier_over_the_whole_table_or_normal() -> None:
-    schema = tokens(4, 500)
+    schema = categorical_schema(4, 500)
     weight = FieldEmbedding(schema, 10).weight.detach()
     bound = math.sqrt(6 / (2000 + 10))
     assert weight.abs().max() <= bound

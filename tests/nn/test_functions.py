@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import rows_of, schema_of, tokens
+from small import categorical_schema, rows_of, schema_of
 
 from ctrloom.architecture import Architecture, Function, Interaction, KeptPositions
 from ctrloom.nn.embedding import FieldEmbedding, KeptEmbedding
@@ -127,7 +127,7 @@ def test_kept_embedding_matches_a_masked_full_embedding(data: st.DataObject) -> 
 
 
 def test_kept_embedding_trains_as_a_masked_full_embedding() -> None:
-    schema, positions = tokens(3), [(0, 2), (), (1,)]
+    schema, positions = categorical_schema(3), [(0, 2), (), (1,)]
     torch.manual_seed(1)
     whole, rows = FieldEmbedding(schema, SIZE), rows_of(schema, 50)
     torch.manual_seed(1)

@@ -8,7 +8,7 @@ import torch
 from conftest import Way
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import rows_of, schema_of, tokens
+from small import categorical_schema, rows_of, schema_of
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.nn.embedding import FieldEmbedding
@@ -271,7 +271,7 @@ def test_interactions_of_an_architecture(data: st.DataObject) -> None:
 
 
 def test_only_higher_orders_have_a_separate_table() -> None:
-    schema = tokens(4)
+    schema = categorical_schema(4)
     pairs = Interactions(Architecture.complete(schema.names, (2,)), schema, 3, None)
     both = Interactions(Architecture.complete(schema.names, (2, 3)), schema, 3, None)
     assert not list(pairs.parameters())

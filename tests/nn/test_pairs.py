@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from small import rows_of, tokens
+from small import categorical_schema, rows_of
 
 from ctrloom.nn.interactions import PairProducts
 from ctrloom.nn.pairs import (
@@ -61,7 +61,7 @@ def test_few_kernels_and_many_have_the_same_total(emb_BFD: torch.Tensor) -> None
 
 @pytest.mark.parametrize("pairs", [EVERY, SOME])
 def test_equal_field_aware_vectors_match_fm(pairs: tuple) -> None:
-    schema = tokens(5)
+    schema = categorical_schema(5)
     ids_BC = rows_of(schema, 7).ids_NC
     layer = FieldAwareProducts(pairs, schema, 3, 0.5)
     with torch.no_grad():

@@ -19,7 +19,7 @@ from ctrloom.config.files import load_cluster_config
 from ctrloom.runners import compiled, endpoint
 from ctrloom.runners.cluster import Cluster
 from ctrloom.runners.endpoint import ClusterError, UnreachableError
-from ctrloom.runners.request import Request, RequestError, revision, six_fields, texts
+from ctrloom.runners.request import PipelineRequest, RequestError, revision, six_fields, texts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # KFP's client, of urllib3
 SECRET = "very-secret-token"
@@ -325,7 +325,7 @@ def test_token_file_is_reread(server, folder):
     server.token = "first"
     (folder / "token").write_text("first\n")
     cluster = Cluster(ClusterConfig(endpoint=server.url, token_file=folder / "token"))
-    request = Request.of("search_and_retrain_autofis", {"name": "x", "data": {}, "store": "s"}, {})
+    request = PipelineRequest.of("search_and_retrain_autofis", {"name": "x", "data": {}, "store": "s"}, {})
     cluster.submit(request, "x")
     server.token = "second"
     (folder / "token").write_text("second\n")
@@ -357,7 +357,7 @@ def test_untrusted_certificate_is_reported(folder):
             Cluster(ClusterConfig(endpoint=server.url)).wait("some-run", timeout=1)
         trusting = Cluster(ClusterConfig(endpoint=server.url, ca_certificate=made[1]))
         assert trusting.submit(
-            Request.of("search_and_retrain_autofis", {"name": "x", "data": {}, "store": "s"}, {}), "x"
+            PipelineRequest.of("search_and_retrain_autofis", {"name": "x", "data": {}, "store": "s"}, {}), "x"
         )
     finally:
         stop()
@@ -555,7 +555,7 @@ RETRAINING = {"name": "n", "registry": "r", "data": {}, "store": "s"}
 def test_parameters_are_yaml_of_the_type_that_the_pipeline_declares(tmp_path):
     (tmp_path / "gate.json").write_text('{"auc": 0.5}')
     given = texts(["until=2026-01-02", "name=007", "engine='spark'", "days=3", f"gate=@{tmp_path}/gate.json"])
-    values = Request.of("scheduled_retrain", RETRAINING, given).parameters
+    values = PipelineRequest.of("scheduled_retrain", RETRAINING, given).parameters
     assert (values["until"], values["name"], values["engine"]) == ("2026-01-02", "007", "spark")
     assert (values["days"], values["gate"]) == (3, {"auc": 0.5})
 
@@ -574,7 +574,7 @@ def test_parameters_are_yaml_of_the_type_that_the_pipeline_declares(tmp_path):
 )
 def test_a_parameter_of_another_type_is_rejected(pipeline, parameter, message):
     with pytest.raises(RequestError, match=message):
-        Request.of(pipeline, RETRAINING, texts([parameter]))
+        PipelineRequest.of(pipeline, RETRAINING, texts([parameter]))
 
 
 def test_environment_overrides_the_cluster_file(folder):

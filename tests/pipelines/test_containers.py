@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ctrloom.runners.containers import Containers, EngineError, Request, find_engine, image_id, steps_in
+from ctrloom.runners.containers import (
+    ContainerOptions,
+    Containers,
+    EngineError,
+    find_engine,
+    image_id,
+    steps_in,
+)
 
 ENGINE = """#!/bin/sh
 printf '%s\\n' "$*" >> "$0.log"
@@ -40,7 +47,9 @@ def calls(engine, verb):
 
 
 def prepared(tmp_path, inputs=()):
-    return Containers.prepare(Request("here:1"), tmp_path / "out", inputs, [tmp_path / "out" / "steps"])
+    return Containers.prepare(
+        ContainerOptions("here:1"), tmp_path / "out", inputs, [tmp_path / "out" / "steps"]
+    )
 
 
 def test_exit_status_decides_whether_a_step_failed(engine, tmp_path):

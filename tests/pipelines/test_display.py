@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from made_up_evaluation import made_up
+from invented_results import made_up
 
 pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stopped import RUN, figures, kill, prepare, times_done
+from interrupted_run import RUN, figures, kill, prepare, times_done
 
 from ctrloom.config import RunConfig
 from ctrloom.runners import local, resume

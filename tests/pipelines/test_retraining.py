@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ctrloom import stages
-from ctrloom.config import Models, VocabularyConfig
+from ctrloom.config import ModelsConfig, VocabularyConfig
 from ctrloom.config.files import load_retraining_config
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.date_window import windowed
@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
     (folder / "daily.yaml").write_text(yaml.safe_dump(CONFIG))
     data = windowed(load_retraining_config(folder / "daily.yaml").data, date(2026, 1, 1), 1)
     dataset = stages.vocabulary(stages.ingest(data, folder / "store"), VocabularyConfig(), folder / "store")
-    stages.baselines(dataset, ["fm"], Models({"default": MODEL}), [0], folder / "runs")
+    stages.baselines(dataset, ["fm"], ModelsConfig({"default": MODEL}), [0], folder / "runs")
     open_runs(folder / "runs")[0].export(Dataset.open(dataset), folder / "first")
     stages.promote(str(folder / "registry"), folder / "first")
     return folder

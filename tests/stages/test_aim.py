@@ -6,13 +6,13 @@ import pytest
 
 from ctrloom import stages
 from ctrloom.architecture import Architecture
-from ctrloom.config import AIMConfig, Models
+from ctrloom.config import AIMConfig, ModelsConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.search_trace import SearchTrace
 from ctrloom.training.runs import open_runs
 
 CONFIG = AIMConfig(batch_size=200, epochs=2, embedding_epochs=2, random_draws=2, threshold=0.5)
-MODELS = Models({"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}})
+MODELS = ModelsConfig({"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}})
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import Models
+from ctrloom.config import ModelsConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.models import build
 from ctrloom.models.autoint import AutoInt
@@ -26,7 +26,7 @@ def model_of(mixed: Dataset) -> AutoInt:
     torch.manual_seed(1)
     every = Architecture.complete(mixed.schema.names)
     settings = SMALL | {"embedding_std": 1.0}
-    built = build("autoint", every, mixed.schema, Models({"autoint": settings}).of("autoint"))
+    built = build("autoint", every, mixed.schema, ModelsConfig({"autoint": settings}).of("autoint"))
     assert isinstance(built, AutoInt)
     return built.eval()
 
@@ -72,7 +72,7 @@ def test_example_values_match_the_raw_row(mixed: Dataset, mixed_folder: Path) ->
 
 
 def test_evaluation_stores_attention_only_of_models_that_have_it(mixed: Dataset, tmp_path: Path) -> None:
-    settings = Models({"autointplus": SMALL, "fm": {"epochs": 1}})
+    settings = ModelsConfig({"autointplus": SMALL, "fm": {"epochs": 1}})
     baselines(mixed.directory, ["fm", "autointplus"], settings, [0, 1], tmp_path)
     valid = mixed.rows("valid")
     plus, fm = (scored(run, mixed, BatchSources(mixed, "valid", "test")) for run in open_runs(tmp_path))

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ctrloom import stages
-from ctrloom.config import DataConfig, Models, VocabularyConfig
+from ctrloom.config import DataConfig, ModelsConfig, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.files import load_retraining_config
 from ctrloom.config.growth import GrowthConfig
@@ -65,7 +65,7 @@ class Days:
 
     def first(self) -> None:
         dataset = stages.vocabulary(self.ingested(1), VocabularyConfig(), self.folder / "store")
-        stages.baselines(dataset, ["fm"], Models(MODEL), [0], self.folder / "runs")
+        stages.baselines(dataset, ["fm"], ModelsConfig(MODEL), [0], self.folder / "runs")
         from ctrloom.training.runs import open_runs
 
         open_runs(self.folder / "runs")[0].export(Dataset.open(dataset), self.folder / "first")

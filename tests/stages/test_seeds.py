@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from ctrloom import stages
-from ctrloom.config import EvaluationConfig, Models, SelectionConfig
+from ctrloom.config import EvaluationConfig, ModelsConfig, SelectionConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.metrics.measure import EvaluationError
 
-MODELS = Models({"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}})
+MODELS = ModelsConfig({"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}})
 
 
 def test_equal_seed_sets_are_accepted_in_any_order():

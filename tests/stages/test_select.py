@@ -7,12 +7,12 @@ from kfp.dsl import Artifact, Metrics
 
 from ctrloom import stages
 from ctrloom.architecture import Architecture
-from ctrloom.config import EvaluationConfig, Models
+from ctrloom.config import EvaluationConfig, ModelsConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.search_trace import SearchTrace
 from ctrloom.training.runs import open_runs
 
-MODELS = Models({"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}})
+MODELS = ModelsConfig({"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}})
 WORDS = {
     "random": ("random number", "random selection"),
     "statistics_auc": ("statistics AUC", "by statistics-AUC"),

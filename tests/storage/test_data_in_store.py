@@ -9,7 +9,7 @@ from small import COLUMNS
 
 from ctrloom import storage
 from ctrloom.config import DataConfig, VocabularyConfig
-from ctrloom.data.batches.batch import joined
+from ctrloom.data.batches.batch import concatenated
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.run import ingest
 from ctrloom.data.parquet import reader, writer
@@ -41,7 +41,7 @@ def assert_same(one: Dataset, other: Dataset) -> None:
         assert torch.equal(a.ids_NC, b.ids_NC)
         assert torch.equal(a.label_N, b.label_N)
         assert torch.equal(a.factors_NC, b.factors_NC)
-        streamed = joined(list(one.stream(split).batches(250)))
+        streamed = concatenated(list(one.stream(split).batches(250)))
         assert torch.equal(streamed.ids_NC, b.widened().ids_NC)
     pair = ("user", "age")
     assert (one.crosses()[pair].key_K == other.crosses()[pair].key_K).all()

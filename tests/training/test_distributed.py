@@ -18,13 +18,13 @@ import yaml
 from data_helpers import CLICKS, HEADER, clicks, data_config
 from small import LITTLE
 from torch.distributed.launcher import api
-from training import together
+from training import distributed_cases
 from typer.testing import CliRunner
 
 from ctrloom import distributed, stages
 from ctrloom.architecture import Architecture
 from ctrloom.cli import BY_SEVERAL, app
-from ctrloom.config import SPLITS, Models, SelectionConfig, VocabularyConfig
+from ctrloom.config import SPLITS, ModelsConfig, SelectionConfig, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.run import ingest
@@ -40,7 +40,7 @@ HERE = {
     "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "src", ROOT / "tests"])),
     "OMP_NUM_THREADS": "1",
 }
-MODELS = Models({"default": {**LITTLE.model_dump(), "device": "cpu"}})
+MODELS = ModelsConfig({"default": {**LITTLE.model_dump(), "device": "cpu"}})
 
 
 def torchrun(
@@ -53,7 +53,7 @@ def torchrun(
 
 
 def run_in(processes: int, cases: list[str], folder: Path, **settings: Any) -> dict[str, dict[str, Any]]:
-    done = torchrun(processes, together.__file__, str(folder), *cases, **settings)
+    done = torchrun(processes, distributed_cases.__file__, str(folder), *cases, **settings)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     ends = re.findall(r"epoch 2, valid AUC \S+, logloss", done.stderr)
@@ -82,12 +82,12 @@ def assert_same(several: Mapping[str, Any], alone: Mapping[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, python: str) -> dict[str, dict[str, Any]]:
-    return run_in(2, list(together.CASES), tmp_path_factory.mktemp("two"), python=python)
+    return run_in(2, list(distributed_cases.CASES), tmp_path_factory.mktemp("two"), python=python)
 
 
-@pytest.mark.parametrize("case", together.CASES)
+@pytest.mark.parametrize("case", distributed_cases.CASES)
 def test_two_processes_match_one(case: str, two: Mapping[str, Any]) -> None:
-    assert_same(two[case], together.results([case])[case])
+    assert_same(two[case], distributed_cases.results([case])[case])
 
 
 def test_cases_give_different_results(two: Mapping[str, Any]) -> None:
@@ -98,8 +98,8 @@ def test_cases_give_different_results(two: Mapping[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_model_and_search_matches_one_process(processes: int, tmp_path: Path) -> None:
-    every = run_in(processes, list(together.MORE), tmp_path)
-    for case, result in together.results(list(together.MORE)).items():
+    every = run_in(processes, list(distributed_cases.MORE), tmp_path)
+    for case, result in distributed_cases.results(list(distributed_cases.MORE)).items():
         assert_same(every[case], result)
 
 
@@ -164,7 +164,7 @@ def test_single_process_commands_are_refused_under_torchrun(monkeypatch: pytest.
 def test_invalid_number_of_processes_is_refused(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(processes.PROCESSES, count)
     with pytest.raises(ValueError, match="CTRLOOM_PROCESSES: must be a positive number"):
-        together.dying("never")
+        distributed_cases.dying("never")
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_dead_process_ends_all(
 ) -> None:
     monkeypatch.setenv(processes.PROCESSES, "2")
     with pytest.raises(raised, match=message):
-        together.dying(how)
+        distributed_cases.dying(how)
     assert capfd.readouterr().err.count("Traceback") == (how == "wrong")
 
 

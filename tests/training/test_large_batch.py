@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from small import LITTLE, Planting, crossed, rows_of, schema_of, tokens
+from small import LITTLE, Planting, categorical_schema, crossed, rows_of, schema_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelName, OptInterSettings
@@ -59,7 +59,7 @@ def test_one_step_matches_a_loop_over_rows(name: ModelName) -> None:
 
 
 def test_crosses_are_clipped_and_keep_their_learning_rate() -> None:
-    schema, keys = crossed(tokens(3))
+    schema, keys = crossed(categorical_schema(3))
     hyper = OptInterSettings(**LITTLE.model_dump(), cross_l2=0.1, cross_learning_rate=0.5, cross_hiding=0)
     model = build("poly2", Architecture.complete(schema.names), schema, hyper)
     fill_crosses(model, keys)
@@ -89,12 +89,12 @@ def test_warm_up_applies_to_dense_rates_only(planted: Planting, monkeypatch: pyt
 
 
 def test_without_base_batch_size_nothing_is_scaled() -> None:
-    schema = tokens(3)
+    schema = categorical_schema(3)
     model = build("fm", Architecture.complete(schema.names), schema, LITTLE)
     groups = adam(model, 0.01, 0.1, tables="lazy_adam").param_groups
     assert {group["lr"] for group in groups} == {0.01}
     assert not any(group.get("cowclip") for group in groups)
-    assert {m.each_time for m in model.modules() if isinstance(m, loop.FieldEmbedding)} == {False}
+    assert {m.keep_duplicates for m in model.modules() if isinstance(m, loop.FieldEmbedding)} == {False}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
-from small import Planting, planting, rows_of, schema_of, tokens
+from small import Planting, categorical_schema, planting, rows_of, schema_of
 from torch import nn
 
 from ctrloom.architecture import Architecture
@@ -63,7 +63,7 @@ def test_runs_with_the_same_seed_are_bit_identical(name: ModelName, planted: Pla
 
 
 def noise(rows: int, seed: int) -> tuple[Schema, Batch]:
-    return (schema := tokens(4, 30)), rows_of(schema, rows, seed)
+    return (schema := categorical_schema(4, 30)), rows_of(schema, rows, seed)
 
 
 @pytest.mark.parametrize("monitor", ["auc", "logloss"])
@@ -131,7 +131,7 @@ def test_row_weights_equal_repeated_rows(copies: list[int]) -> None:
 
 
 def test_the_loss_is_the_mean_cross_entropy() -> None:
-    schema = tokens(3)
+    schema = categorical_schema(3)
     rows, model = rows_of(schema, 50), model_of(schema)
     logit = score(model, rows).astype(float)
     assert loss_of(model, rows).item() == pytest.approx(
@@ -141,7 +141,7 @@ def test_the_loss_is_the_mean_cross_entropy() -> None:
 
 @pytest.mark.parametrize("name", ["fm", "deepfm"])
 def test_l2_is_half_the_squared_norm_of_all_tables(name: ModelName) -> None:
-    schema, l2 = tokens(3), 0.3
+    schema, l2 = categorical_schema(3), 0.3
     rows, first, second = rows_of(schema, 64), model_of(schema, name), model_of(schema, name)
     ours = adam(first, 0.01, l2)
     plain = torch.optim.Adam(second.parameters(), lr=0.01)
@@ -164,7 +164,7 @@ def test_l2_is_half_the_squared_norm_of_all_tables(name: ModelName) -> None:
 
 
 def test_parameters_can_be_excluded_from_adam() -> None:
-    model = model_of(tokens(3), "autofm")
+    model = model_of(categorical_schema(3), "autofm")
     gate = model.get_parameter("gates.2.gate_P")
     held = {id(p) for group in adam(model, 0.1, without=[gate]).param_groups for p in group["params"]}
     assert held == {id(p) for p in model.parameters()} - {id(gate)}
@@ -242,7 +242,7 @@ def test_a_pass_visits_every_row_once_in_random_order(rows: int, steps: int) -> 
 
 
 def test_scoring_does_not_change_the_model() -> None:
-    schema = tokens(3)
+    schema = categorical_schema(3)
     model = model_of(schema, "autofm")
     before = weights(model)
     first, second = score(model, rows_of(schema, 40)), score(model, rows_of(schema, 40))

@@ -9,7 +9,7 @@ from small import LITTLE
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.config import Models
+from ctrloom.config import ModelsConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.models import build
 from ctrloom.models.bundle import load_bundle
@@ -17,7 +17,7 @@ from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import fit, score, seed_everything
 from ctrloom.training.runs import Plan, open_by_name, open_runs, train_runs
 
-MODELS = Models({"default": LITTLE.model_dump()})
+MODELS = ModelsConfig({"default": LITTLE.model_dump()})
 
 
 def plan(

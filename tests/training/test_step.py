@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import interpret
+from fake_cuda_graph import Recorder, WaitsError
 from oracle import hyper_of
 from small import crossed, planting
-from tape import Recorder, WaitsError
 
 from ctrloom import kernels
 from ctrloom.architecture import Architecture
@@ -24,20 +24,20 @@ from ctrloom.config import (
     EmbeddingOptimizer,
     Hyperparameters,
     ModelName,
-    Models,
+    ModelsConfig,
     OptInterConfig,
     OptInterSettings,
 )
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import aim, autofis, autopi, gates, optinter
 from ctrloom.methods.cell_graphs import random_graph
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models import build
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.optim.rates import hold_rates
 from ctrloom.training import loop, step
 from ctrloom.training.loop import adam, fit, seed_everything
-from ctrloom.training.step import WARM, Step, products_in
+from ctrloom.training.step import WARM, Step, matmul_precision
 
 MADE = planting(rows=1200, fields=4, sizes=(12,), pairs=2)
 SCHEMA, KEYS = crossed(MADE.schema)
@@ -55,7 +55,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 def fitted(name: str, **settings: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
-    hyper = Models({name: {**HYPER.model_dump(), **settings}}).of(name)
+    hyper = ModelsConfig({name: {**HYPER.model_dump(), **settings}}).of(name)
     seed_everything(0)
     model = build(name, Architecture.complete(MADE.schema.names), MADE.schema, hyper)
     history = fit(model, MADE.rows[FEW], MADE.rows[VALID], hyper, 0, "test")
@@ -225,9 +225,9 @@ def test_host_sync_is_detected(recorder: Recorder) -> None:
     assert replay().item() == pytest.approx(2 * (torch.arange(1.0, 4).exp().sum().item() + 3 * 2.718281828))
 
 
-def searched(method: str, **own: Any) -> Found:
+def searched(method: str, **own: Any) -> SearchResult:
     task, little = (
-        Task(MADE.rows[FEW], MADE.rows[VALID], SCHEMA, KEYS),
+        SearchData(MADE.rows[FEW], MADE.rows[VALID], SCHEMA, KEYS),
         {"embedding_size": 4, "hidden": (8,)},
     )
     lazy = little | {"embedding_optimizer": "lazy_adam"}
@@ -244,7 +244,7 @@ def searched(method: str, **own: Any) -> Found:
     return autofis.search(task, AutoFISConfig(base="autodeepfm", **own), Hyperparameters(**little))
 
 
-def numbers_of(found: Found) -> list[float]:
+def numbers_of(found: SearchResult) -> list[float]:
     """The path of the gates, or the strengths of operators."""
     path = [gate for gates in found.trace.path_scores for gate in gates if gate is not None]
     return path or [operator.strength or 0.0 for operator in found.trace.operators]
@@ -284,11 +284,11 @@ def test_precision_is_restored_on_exit(precision: str) -> None:
     a = torch.full((4, 4), 1 + 2.0**-12)
     before = torch.get_float32_matmul_precision()
     loop.pick_device("auto")
-    with products_in(precision, torch.device("cpu")):
+    with matmul_precision(precision, torch.device("cpu")):
         assert (a @ a).dtype == (torch.bfloat16 if precision == "bfloat16" else torch.float32)
         assert torch.get_float32_matmul_precision() == before  # TF32 is for GPUs
     if precision != "bfloat16" or torch.cuda.is_available():
-        with products_in(precision, torch.device("cuda")):
+        with matmul_precision(precision, torch.device("cuda")):
             assert torch.get_float32_matmul_precision() == ("high" if precision == "tf32" else before)
             assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")  # of convolutions
     assert torch.get_float32_matmul_precision() == before

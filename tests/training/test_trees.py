@@ -15,7 +15,7 @@ from scipy.special import expit
 from small import rows_of, schema_of
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import GBDTSettings, Models
+from ctrloom.config import GBDTSettings, ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch
 from ctrloom.data.dataset import Dataset
@@ -67,7 +67,7 @@ def dense(schema: Schema, rows: Batch) -> np.ndarray:
 
 
 def settings(name: str, **more: Any) -> GBDTSettings:
-    hyper = Models({name: SMALL | more}).of(name)
+    hyper = ModelsConfig({name: SMALL | more}).of(name)
     assert isinstance(hyper, GBDTSettings)
     return hyper
 
@@ -197,7 +197,7 @@ def test_boosting_uses_the_threads_of_torch(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_raw_rows_go_through_a_bundle(mixed: Dataset, mixed_folder: Path, tmp_path: Path) -> None:
-    baselines(mixed.directory, NAMES, Models({name: SMALL for name in NAMES}), [4], tmp_path / "runs")
+    baselines(mixed.directory, NAMES, ModelsConfig({name: SMALL for name in NAMES}), [4], tmp_path / "runs")
     for run in open_runs(tmp_path / "runs"):
         assert run.record.parameters > 30
         bundle = tmp_path / f"{run.record.name}-bundle"
@@ -221,5 +221,5 @@ def test_missing_lightgbm_names_the_install_command(
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"need LightGBM .* pip install '\.\[trees\]'"):
-        baselines(mixed.directory, ["lr", "gbdt"], Models(), [0], tmp_path / "runs")
+        baselines(mixed.directory, ["lr", "gbdt"], ModelsConfig(), [0], tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

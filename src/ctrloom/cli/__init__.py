@@ -104,7 +104,7 @@ def run(
     --runner cluster, it is the same as `submit --wait`.
     """
     from ctrloom.cli.results import summarise
-    from ctrloom.runners.containers import Request
+    from ctrloom.runners.containers import ContainerOptions
     from ctrloom.runners.local import run_local
     from ctrloom.stages.evaluation import planted
 
@@ -115,8 +115,8 @@ def run(
     loaded = load_run_config(config, pairs(settings, engine))
     output = output or Path("runs") / loaded.name
     image = image or f"ctrloom-python:{version('ctrloom')}"
-    request = Request(image, tuple(container_options or ())) if runner == "container" else None
-    run_local(loaded, output, request, store)
+    containers = ContainerOptions(image, tuple(container_options or ())) if runner == "container" else None
+    run_local(loaded, output, containers, store)
     summarise(output, planted(loaded.evaluation), loaded.expected, Console())
 
 

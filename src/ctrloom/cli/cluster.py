@@ -21,7 +21,7 @@ from ctrloom.config.retraining import RetrainingConfig
 
 if TYPE_CHECKING:
     from ctrloom.runners.cluster import Cluster
-    from ctrloom.runners.request import Request
+    from ctrloom.runners.request import PipelineRequest
 
 # The configuration class of each pipeline; the others use RunConfig.
 KINDS: dict[str, type[StrictModel]] = {
@@ -146,11 +146,11 @@ def _asked(
     where: ClusterConfig,
     parameter: list[str] | None,
     cached: bool,
-) -> tuple[str, "Request"]:
+) -> tuple[str, "PipelineRequest"]:
     """The configuration's name, and the request for its pipeline."""
     from ctrloom.runners.local import arguments, comparison_arguments
     from ctrloom.runners.placement import load_hardware
-    from ctrloom.runners.request import Request, revision, texts
+    from ctrloom.runners.request import PipelineRequest, revision, texts
 
     store, kind = where.store or "", KINDS.get(pipeline or "", RunConfig)
     given = texts(parameter or [])
@@ -180,7 +180,7 @@ def _asked(
         )
     hardware = load_hardware(where.hardware) if where.hardware else None
     images = where.image, where.gpu_image
-    return loaded.name, Request.of(pipeline, offered, given, *images, cached, hardware)
+    return loaded.name, PipelineRequest.of(pipeline, offered, given, *images, cached, hardware)
 
 
 def _search_pipeline(method: str, named: str | None) -> str:

@@ -16,7 +16,9 @@ Ingested = Annotated[
     str, typer.Option(help="Manifest that ingest or ingest-window wrote.", show_default=False)
 ]
 Champion = Annotated[Path, typer.Option("--champion", help="Folder that champion wrote.", show_default=False)]
-Dataset = Annotated[str, typer.Option("--dataset", help="Manifest that grow wrote.", show_default=False)]
+DatasetManifest = Annotated[
+    str, typer.Option("--dataset", help="Manifest that grow wrote.", show_default=False)
+]
 Registry = Annotated[str, typer.Option(help="Registry: a folder, gs://... or s3://...", show_default=False)]
 
 
@@ -82,7 +84,7 @@ def grow(
 
 @app.command(rich_help_panel=RETRAINING)
 def drift(
-    config: Config, dataset: Dataset, champion: Champion, output: Output, settings: Settings = None
+    config: Config, dataset: DatasetManifest, champion: Champion, output: Output, settings: Settings = None
 ) -> None:
     """Compare a window with the champion's training rows; writes drift.json and drift.html."""
     from ctrloom import stages
@@ -94,7 +96,7 @@ def drift(
 
 @app.command(rich_help_panel=RETRAINING)
 def refresh(
-    config: Config, dataset: Dataset, champion: Champion, output: Output, settings: Settings = None
+    config: Config, dataset: DatasetManifest, champion: Champion, output: Output, settings: Settings = None
 ) -> None:
     """Train the champion's architecture on a window; writes runs/ and bundle/."""
     from ctrloom import stages

@@ -22,7 +22,7 @@ from ctrloom.config.data import (
     Timestamp,
     Weight,
 )
-from ctrloom.config.model_settings import BaselineName, ModelName, Models, ModelSettings, TransferName
+from ctrloom.config.model_settings import BaselineName, ConfiguredModel, ModelName, ModelsConfig, TransferName
 from ctrloom.config.models import (
     MODELS,
     AFMSettings,
@@ -90,6 +90,7 @@ __all__ = [
     "ClusterConfig",
     "Column",
     "CompareConfig",
+    "ConfiguredModel",
     "CrossSettings",
     "Crosses",
     "DataConfig",
@@ -115,8 +116,7 @@ __all__ = [
     "MethodConfig",
     "ModelEntry",
     "ModelName",
-    "ModelSettings",
-    "Models",
+    "ModelsConfig",
     "Multivalued",
     "Negatives",
     "Numeric",

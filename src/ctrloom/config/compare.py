@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ctrloom.config.base import StrictModel, parse_section
-from ctrloom.config.model_settings import BaselineName, Models, TransferName
+from ctrloom.config.model_settings import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.models import MODELS
-from ctrloom.config.run import Study, of_its_method
+from ctrloom.config.run import ExperimentConfig, of_its_method
 from ctrloom.config.search import SearchConfig
 
 
@@ -27,7 +27,7 @@ class Entry(StrictModel):
     title: str | None = None
     model: BaselineName | None = None
     search: SearchConfig | None = None
-    controls: tuple[str, ...] = ()  # baselines for the selection that the search finds: random, unpruned, ...
+    controls: tuple[str, ...] = ()  # of the search, by name: random, unpruned, ...
     transfer: tuple[TransferName, ...] = ()  # further models to train on the result of the search
     settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters; override those in `models`
     orders: tuple[Literal[2, 3, 4], ...] = (2,)  # of a `model`: it gets all interactions of these orders
@@ -64,12 +64,12 @@ class Entry(StrictModel):
         own = {self.name: self.published} if self.published else {}
         return own | {f"{self.name}-{part}": each for part, each in self.published_for.items()}
 
-    def models(self, models: Models) -> Models:
+    def models(self, models: ModelsConfig) -> ModelsConfig:
         """Settings per model, overridden by those of this entry."""
         return models.override(self.trained, self.settings)
 
 
-class CompareConfig(Study):
+class CompareConfig(ExperimentConfig):
     """A list of methods and models, trained with the same seeds and tested on the same rows.
 
     The search is repeated for every seed, so the spread over seeds covers search and training.

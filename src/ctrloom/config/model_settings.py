@@ -26,7 +26,7 @@ BaselineName = Annotated[str, _name(lambda entry: entry.baseline)]
 TransferName = Annotated[str, _name(lambda entry: entry.transfers)]
 
 
-class Models(RootModel[dict[str, dict[str, Any]]]):
+class ModelsConfig(RootModel[dict[str, dict[str, Any]]]):
     """Hyper-parameters per model, over those of `default`, which apply to all models."""
 
     model_config = ConfigDict(frozen=True)
@@ -67,7 +67,7 @@ class Models(RootModel[dict[str, dict[str, Any]]]):
         return self.parse({**self.root, name: {**self.raw(name), **settings}})
 
 
-class ModelSettings(StrictModel):
+class ConfiguredModel(StrictModel):
     """A model by name with its hyper-parameters, of the type of that model."""
 
     model: ModelName

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ctrloom.config.base import StrictModel
 from ctrloom.config.catalog import Catalog
-from ctrloom.config.types import BatchSize, Count, Fraction, NotNegative, Passes, Positive
+from ctrloom.config.types import BatchSize, Count, CountOrZero, Fraction, NotNegative, Positive
 
 Widths = tuple[Count, ...]
 SomeWidths = Annotated[Widths, Field(min_length=1)]
@@ -36,7 +36,7 @@ class Hyperparameters(StrictModel):
     patience: Count = (
         2  # epochs without a better validation score before the learning rate decays or training ends
     )
-    decays: Passes = 0  # how often the learning rate is divided by 10 before training ends
+    decays: CountOrZero = 0  # how often the learning rate is divided by 10 before training ends
     monitor: Literal["auc", "logloss"] = "auc"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     rows: Literal["auto", "memory", "stream"] = (

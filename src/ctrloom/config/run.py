@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 from ctrloom.config.base import SectionError, StrictModel, not_among, parse_section
 from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
-from ctrloom.config.model_settings import BaselineName, Models, TransferName
-from ctrloom.config.search import DEFAULT, METHODS, AutoFISConfig, SearchConfig
+from ctrloom.config.model_settings import BaselineName, ModelsConfig, TransferName
+from ctrloom.config.search import DEFAULT_METHOD, METHODS, AutoFISConfig, SearchConfig
 from ctrloom.config.types import SPLITS, Count, Split
 from ctrloom.config.vocabulary import VocabularyConfig
 
@@ -34,7 +34,7 @@ class Expected(StrictModel):
     source: str
 
 
-class Study(EngineConfig):
+class ExperimentConfig(EngineConfig):
     """Common base of runs and comparisons: data, engine, settings per model and method, seeds.
 
     `searches` holds settings per method, for files that are extended by others.
@@ -44,7 +44,7 @@ class Study(EngineConfig):
     data: DataConfig
     vocabulary: VocabularyConfig = VocabularyConfig()
     searches: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    models: Models = Models()
+    models: ModelsConfig = ModelsConfig()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     evaluation: EvaluationConfig = EvaluationConfig()
     expected: Expected | None = None
@@ -74,12 +74,12 @@ def of_its_method(search: Any, searches: Any) -> Any:
     """A raw `search` section merged over `searches.<method>`; the default method is AutoFIS."""
     if not isinstance(search, Mapping):
         return search
-    method = search.get("method", DEFAULT)
+    method = search.get("method", DEFAULT_METHOD)
     own = searches.get(method) if isinstance(searches, Mapping) else None
     return {"method": method, **(own or {}), **search}
 
 
-class RunConfig(Study):
+class RunConfig(ExperimentConfig):
     """One run of the whole pipeline."""
 
     search: SearchConfig = AutoFISConfig()
@@ -92,7 +92,7 @@ class RunConfig(Study):
         if not isinstance(raw, Mapping):
             return raw
         search = of_its_method(raw.get("search", {}), raw.get("searches"))
-        method = search["method"] if isinstance(search, Mapping) else DEFAULT
+        method = search["method"] if isinstance(search, Mapping) else DEFAULT_METHOD
         transfers = method not in METHODS or METHODS[method].transfers
         return {**({} if transfers else {"transfer": ()}), **raw, "search": search}
 

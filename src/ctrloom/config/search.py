@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from ctrloom.config.base import ConfigError, SectionError, StrictModel, not_among, parse_section
 from ctrloom.config.catalog import Catalog, resolve
 from ctrloom.config.model_settings import ModelName
-from ctrloom.config.types import BatchSize, Count, NotNegative, Passes, Positive
+from ctrloom.config.types import BatchSize, Count, CountOrZero, NotNegative, Positive
 
 Order = Literal[2, 3, 4]
 
@@ -21,11 +21,11 @@ class MethodConfig(StrictModel):
     base: ModelName  # the model that the search trains and that is retrained with its result
     seed: int = 0
     # Control: random selections of the same size; the i-th seed uses draw i modulo random_draws.
-    random_draws: Passes = 10
+    random_draws: CountOrZero = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Names of the selections that the found one is compared with."""
+        """Names of the controls: selections that the found one is compared with. A method overrides this."""
         return ("random",)
 
 
@@ -41,8 +41,8 @@ class AutoFISConfig(MethodConfig):
     candidates: Literal["all", "pool"] = "all"
     pool: Count | None = None  # interactions of the lower order to extend; None: half the fields
     bi_level: bool = False  # train gates on one half of the training rows, weights on the other (Table 8)
-    warm_up: Passes = 1  # epochs that train only the linear part; 0 in the paper
-    gate_warm_up: Passes = 3  # epochs with fixed gates, per order above 2; 0 in the paper
+    warm_up: CountOrZero = 1  # epochs that train only the linear part; 0 in the paper
+    gate_warm_up: CountOrZero = 3  # epochs with fixed gates, per order above 2; 0 in the paper
     epochs: Count = 5
     batch_size: BatchSize | None = None  # None: 2000 as in the paper, or less for 80 steps per epoch
     learning_rate: Positive = 1e-2
@@ -57,7 +57,7 @@ class AutoFISConfig(MethodConfig):
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Baselines of the found selection."""
+        """Names of the controls."""
         return ("random", "unpruned", "statistics-auc")
 
 
@@ -78,8 +78,8 @@ class AIMConfig(MethodConfig):
     search_functions: bool = True  # false: all pairs with the inner product (the ablation without IFS)
     search_embeddings: bool = True  # false: every field keeps its full embedding (the ablation without EDS)
     pool: Count | None = None  # interactions of the lower order to extend; None: half the fields
-    warm_up: Passes = 1  # epochs that train only the linear part; 0 in the paper
-    gate_warm_up: Passes = 3  # epochs with fixed gates, per order above 2; 0 in the paper
+    warm_up: CountOrZero = 1  # epochs that train only the linear part; 0 in the paper
+    gate_warm_up: CountOrZero = 3  # epochs with fixed gates, per order above 2; 0 in the paper
     epochs: Count = 5
     batch_size: BatchSize | None = None  # None: 2000 as in the paper, or less for 80 steps per epoch
     learning_rate: Positive = 1e-2
@@ -89,7 +89,7 @@ class AIMConfig(MethodConfig):
     gate_init: Positive = 0.6
     mu: Positive = 0.6
     threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
-    embedding_warm_up: Passes = 1  # epochs with fixed gates in the embedding search; 0 in the paper
+    embedding_warm_up: CountOrZero = 1  # epochs with fixed gates in the embedding search; 0 in the paper
     embedding_epochs: Count = 5  # of the embedding search
     embedding_gate_learning_rate: Positive = 1.0
     embedding_mu: Positive = 0.55
@@ -106,7 +106,7 @@ class AIMConfig(MethodConfig):
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Baselines of the found selection."""
+        """Names of the controls."""
         return (
             *(("random", "unpruned") if self.search_functions else ()),
             *(("whole-embeddings",) if self.search_embeddings else ()),
@@ -118,7 +118,7 @@ class OptInterConfig(MethodConfig):
 
     method: Literal["optinter"] = "optinter"
     base: Literal["optinter"] = "optinter"
-    warm_up: Passes = 0  # epochs with fixed logits, before `epochs`; 0 in the paper
+    warm_up: CountOrZero = 0  # epochs with fixed logits, before `epochs`; 0 in the paper
     epochs: Count = 10
     patience: Count = 1  # epochs without a better validation AUC before the search ends
     batch_size: BatchSize | None = None  # None: 2000 as in the paper, or less for 1000 steps per epoch
@@ -135,7 +135,7 @@ class OptInterConfig(MethodConfig):
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Baselines of the found selection."""
+        """Names of the controls."""
         return ("random", "all-memorize", "all-hadamard")
 
 
@@ -148,7 +148,7 @@ class AutoPIConfig(MethodConfig):
     strategy: Literal["differentiable", "one_shot", "random"] = "differentiable"
     nodes: Count = 4  # intermediate nodes of each cell
     epochs: Count = 50
-    frozen: Passes = 15  # first epochs with fixed gates; at most a third of all epochs
+    frozen: CountOrZero = 15  # first epochs with fixed gates; at most a third of all epochs
     batch_size: BatchSize = 4096
     optimizer: Literal["sgd", "adam"] = "sgd"  # of weights; adam converges in fewer epochs
     learning_rate: Positive = 0.1
@@ -171,7 +171,7 @@ class AutoPIConfig(MethodConfig):
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Baselines of the found graph; none for random graphs, which are a control themselves."""
+        """Names of the controls; none for random graphs, which are a control themselves."""
         return () if self.strategy == "random" else ("random",)
 
 
@@ -185,7 +185,7 @@ class SelectionConfig(MethodConfig):
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Baselines of the selection: all but the method itself."""
+        """Names of the controls: all but the method itself."""
         own = self.method.replace("_", "-")
         return tuple(name for name in ("random", "unpruned", "statistics-auc") if name != own)
 
@@ -196,17 +196,17 @@ class Method:
 
     title: str
     config: type[MethodConfig]
-    # "module:name", imported when it is needed, or a callable: (task, config, settings of the model) -> Found
+    # "module:name", imported when it is needed, or a callable: (data, config, settings of the model) -> Found
     search: str | Callable[..., Any]
     pipeline: str = "search_and_retrain_plugin"  # the compiled pipeline that runs it
     steps: tuple[str, ...] = ("search-plugin",)  # of its search in that pipeline, in order
     measure: str = "gate"  # what the score of a candidate is
-    trains: bool = True  # False: counts rows, which are in memory, in a single process
+    trains: bool = True  # False: needs no training, but all rows in memory in a single process
     transfers: bool = True  # other models can use what it finds
 
-    def find(self, task: Any, config: MethodConfig, settings: Any) -> Any:
-        """Search with `config` in the rows of a `Task`; `settings` are those of the model `config.base`."""
-        return resolve(self.search)(task, config, settings)
+    def find(self, data: Any, config: MethodConfig, settings: Any) -> Any:
+        """Search in a `SearchData`; `settings` are the hyper-parameters of the model `config.base`."""
+        return resolve(self.search)(data, config, settings)
 
 
 def _selection(title: str, measure: str) -> Method:
@@ -253,7 +253,7 @@ METHODS = Catalog(
         "mutual_information": _selection("Mutual information", "mutual information"),
     },
 )
-DEFAULT = "autofis"
+DEFAULT_METHOD = "autofis"
 
 
 def search_section(raw: Any) -> Any:
@@ -264,7 +264,7 @@ def search_section(raw: Any) -> Any:
     """
     if not isinstance(raw, Mapping):
         return raw
-    method = raw.get("method", DEFAULT)
+    method = raw.get("method", DEFAULT_METHOD)
     if method not in METHODS:
         raise SectionError([("method", not_among(METHODS, method))])
     return parse_section(METHODS[method].config, {"method": method, **raw})

@@ -33,7 +33,7 @@ SUMMARISED = ("auc", "logloss", "normalised_entropy", "brier", "calibration_rati
 
 
 @dataclass(frozen=True)
-class Truth:
+class Labels:
     """Labels and weights of one split, in the order in which every model scored its rows."""
 
     label_N: NDArray  # 0 or 1
@@ -62,10 +62,10 @@ class ModelScores:
     attention: Attention | None = None  # of the first seed
 
 
-def compare(
+def compare_models(
     models: Sequence[ModelScores],
-    valid: Truth,
-    test: Truth,
+    valid: Labels,
+    test: Labels,
     data: DataSummary,
     evaluation: EvaluationConfig,
     code_version: str,
@@ -104,7 +104,7 @@ def compare(
     )
 
 
-def _check(model: ModelScores, valid: Truth, test: Truth) -> None:
+def _check(model: ModelScores, valid: Labels, test: Labels) -> None:
     for split, logit_SN, truth in (
         ("valid", model.valid_logit_SN, valid),
         ("test", model.test_logit_SN, test),
@@ -122,8 +122,8 @@ def _check(model: ModelScores, valid: Truth, test: Truth) -> None:
             )
 
 
-def _result(model: ModelScores, valid: Truth, test: Truth, bins: int) -> ModelResult:
-    def metrics(logit_N: NDArray, truth: Truth) -> Metrics:
+def _result(model: ModelScores, valid: Labels, test: Labels, bins: int) -> ModelResult:
+    def metrics(logit_N: NDArray, truth: Labels) -> Metrics:
         return measure(logit_N, truth.label_N, truth.weight_N, bins)
 
     seeds = tuple(
@@ -167,7 +167,7 @@ def _summary(metrics: list[Metrics]) -> dict[str, Spread]:
 
 
 def _comparisons(
-    pairs: list[tuple[ModelScores, ModelScores]], test: Truth, evaluation: EvaluationConfig
+    pairs: list[tuple[ModelScores, ModelScores]], test: Labels, evaluation: EvaluationConfig
 ) -> tuple[Versus, ...]:
     label_N, weight_N, confidence = test.label_N, test.weight_N, evaluation.confidence
     aucs, losses = [], []

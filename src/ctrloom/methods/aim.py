@@ -14,7 +14,7 @@ from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.controls import random_like
 from ctrloom.methods.embedding_sizes import require_separate_embeddings, search_embeddings
 from ctrloom.methods.gates import GateSearch, Group, Schedule, trace_of
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.search_trace import Candidate, SearchTrace
@@ -23,49 +23,51 @@ from ctrloom.training.loop import pick_device, seed_everything
 UNPRUNED = 2000  # with more candidates, the unpruned control has pairs only
 
 
-def search(task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
+def search(data: SearchData, config: AIMConfig, settings: AIMSettings) -> SearchResult:
     """Run the configured stages."""
     if config.search_embeddings:
-        require_separate_embeddings(hyper)
-    return add_embeddings(search_interactions(task, config, hyper), task, config, hyper)
+        require_separate_embeddings(settings)
+    return add_embeddings(search_interactions(data, config, settings), data, config, settings)
 
 
-def add_embeddings(found: Found, task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
+def add_embeddings(
+    found: SearchResult, data: SearchData, config: AIMConfig, settings: AIMSettings
+) -> SearchResult:
     """Run stage 2 after stage 1, if it is configured and stage 1 kept any interactions."""
     if not config.search_embeddings or not found.architecture.interactions:
         return found
-    return _joined(found, search_embeddings(task, found.architecture, config, hyper))
+    return _joined(found, search_embeddings(data, found.architecture, config, settings))
 
 
-def search_interactions(task: Task, config: AIMConfig, hyper: AIMSettings) -> Found:
+def search_interactions(data: SearchData, config: AIMConfig, settings: AIMSettings) -> SearchResult:
     """Stage 1: interactions and functions with a nonzero gate at the end.
 
     While an order is searched, the interactions found in lower orders are fixed, with trainable gates.
     Candidates of the next order extend the strongest interactions of each function (AIM, Algorithm 1).
     """
-    names = task.schema.names
+    names = data.schema.names
     if len(names) < config.order:
         raise ConfigError(
             f"search.order: needs at least {config.order} fields, but the data has {len(names)}"
         )
-    settings = config.model_dump(mode="json")
+    searched_with = config.model_dump(mode="json")
     kept = Architecture(method="aim", fields=names, interactions=())
     if not config.search_functions:
-        return _every_pair(kept, config, settings)
+        return _every_pair(kept, config, searched_with)
     gate_searches: dict[int, GateSearch] = {}
     for order in range(2, config.order + 1):
         added = _candidates(kept, order, config)
         if not added:  # no interaction left to extend
             break
         whole = kept.model_copy(update={"interactions": (*kept.interactions, *added)})
-        gate_searches[order] = gate_search = _gate_search(whole, order, task, config, hyper)
+        gate_searches[order] = gate_search = _gate_search(whole, order, data, config, settings)
         gate_search.run(f"search, order {order}")
         kept = kept.model_copy(update={"interactions": (*kept.interactions, *gate_search.kept)})
-    trace = trace_of(list(gate_searches.values()), "aim", config.base, tuple(gate_searches), settings)
-    return Found(kept, with_statistics(trace, task), _controls(kept, trace, config))
+    trace = trace_of(list(gate_searches.values()), "aim", config.base, tuple(gate_searches), searched_with)
+    return SearchResult(kept, with_statistics(trace, data), _controls(kept, trace, config))
 
 
-def _joined(first: Found, second: Found) -> Found:
+def _joined(first: SearchResult, second: SearchResult) -> SearchResult:
     """Merge both stages: the architecture of stage 2, a joint trace, and the controls of both."""
     left = {(i.fields, i.function) for i in second.architecture.interactions}
     one, two = first.trace, second.trace
@@ -84,7 +86,7 @@ def _joined(first: Found, second: Found) -> Found:
             "hyperparameters": two.hyperparameters,
         }
     )
-    return Found(second.architecture, trace, {**first.controls, **second.controls})
+    return SearchResult(second.architecture, trace, {**first.controls, **second.controls})
 
 
 def _candidates(kept: Architecture, order: int, config: AIMConfig) -> list[Interaction]:
@@ -99,21 +101,21 @@ def _candidates(kept: Architecture, order: int, config: AIMConfig) -> list[Inter
 
 
 def _gate_search(
-    whole: Architecture, order: int, task: Task, config: AIMConfig, hyper: AIMSettings
+    whole: Architecture, order: int, data: SearchData, config: AIMConfig, settings: AIMSettings
 ) -> GateSearch:
     """Build the gate search of the highest order of `whole`."""
     generator = seed_everything(config.seed + order)
-    bare = hyper.model_copy(update={"perceptron": False})
-    model = build(config.base, whole, task.schema, bare).to(pick_device(hyper.device))
+    bare = settings.model_copy(update={"perceptron": False})
+    model = build(config.base, whole, data.schema, bare).to(pick_device(settings.device))
     groups = [
         Group(model.get_parameter(f"gates.{order}_{f}.gate_P"), whole.of_order(order, f), f)
         for f in whole.functions(order)
     ]
-    schedule = Schedule.of(config, hyper, gate_warm_up=config.gate_warm_up * (order - 2))
-    return GateSearch(model, groups, task.train, schedule, generator)
+    schedule = Schedule.of(config, settings, gate_warm_up=config.gate_warm_up * (order - 2))
+    return GateSearch(model, groups, data.train, schedule, generator)
 
 
-def _every_pair(empty: Architecture, config: AIMConfig, settings: dict[str, object]) -> Found:
+def _every_pair(empty: Architecture, config: AIMConfig, searched_with: dict[str, object]) -> SearchResult:
     """All pairs with the inner product, without a search: the ablation without IFS."""
     pairs = [Interaction(fields=names) for names in combinations(empty.fields, 2)]
     trace = SearchTrace(
@@ -121,13 +123,11 @@ def _every_pair(empty: Architecture, config: AIMConfig, settings: dict[str, obje
         base=config.base,
         orders=(2,),
         candidates=tuple(Candidate(fields=i.fields, score=config.gate_init, kept=True) for i in pairs),
-        steps=0,
-        epochs=0,
         seconds=0.0,
         rows_per_second=0.0,
-        hyperparameters=settings,
+        hyperparameters=searched_with,
     )
-    return Found(empty.model_copy(update={"interactions": tuple(pairs)}), trace)
+    return SearchResult(empty.model_copy(update={"interactions": tuple(pairs)}), trace)
 
 
 def _controls(kept: Architecture, trace: SearchTrace, config: AIMConfig) -> dict[str, list[Architecture]]:

@@ -14,7 +14,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.controls import gate_controls
 from ctrloom.methods.gates import GateSearch, Group, Schedule, batch_size, halves, trace_of
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.training.loop import pick_device, seed_everything
@@ -23,18 +23,18 @@ from ctrloom.training.memory import memory_of
 COPIES = 8  # peak memory of a step, in copies of a batch's values of all candidates
 
 
-def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
+def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -> SearchResult:
     """Select the interactions with a nonzero gate at the end; also returns the trace and the controls.
 
     Gates and weights are trained on training rows only. The trace has all candidates of all searched orders.
     """
-    names = task.schema.names
+    names = data.schema.names
     if len(names) < config.order:
         raise ConfigError(
             f"search.order: needs at least {config.order} fields, but the data has {len(names)}"
         )
     if config.candidates == "all":
-        _require_memory(task, config, hyper)
+        _require_memory(data, config, settings)
     gate_searches: dict[int, GateSearch] = {}
     kept = Architecture(method="autofis", fields=names, interactions=())
     for order in range(2, config.order + 1):
@@ -48,39 +48,41 @@ def search(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> Found:
             break
         whole = kept.model_copy(update={"interactions": (*kept.interactions, *added)})
         searched = whole.orders if config.higher_order == "joint" else (order,)
-        gate_searches[order] = gate_search = _gate_search(whole, searched, task, config, hyper)
+        gate_searches[order] = gate_search = _gate_search(whole, searched, data, config, settings)
         gate_search.run(f"search, order {order}")
         fixed = tuple(i for i in kept.interactions if i.order not in searched)
         kept = kept.model_copy(update={"interactions": (*fixed, *gate_search.kept)})
-    settings = config.model_dump(mode="json")
-    trace = trace_of(list(gate_searches.values()), "autofis", config.base, tuple(gate_searches), settings)
-    trace = with_statistics(trace, task)
-    return Found(kept, trace, gate_controls(kept, trace, config.random_draws, config.seed))
+    searched_with = config.model_dump(mode="json")
+    trace = trace_of(
+        list(gate_searches.values()), "autofis", config.base, tuple(gate_searches), searched_with
+    )
+    trace = with_statistics(trace, data)
+    return SearchResult(kept, trace, gate_controls(kept, trace, config.random_draws, config.seed))
 
 
 def _gate_search(
     whole: Architecture,
     searched: Sequence[int],
-    task: Task,
+    data: SearchData,
     config: AutoFISConfig,
-    hyper: Hyperparameters,
+    settings: Hyperparameters,
 ) -> GateSearch:
     """Build the gate search of the orders in `searched`."""
     order = max(searched)
     generator = seed_everything(config.seed + order)
-    model = build(config.base, whole, task.schema, hyper).to(pick_device(hyper.device))
+    model = build(config.base, whole, data.schema, settings).to(pick_device(settings.device))
     gates = model.get_submodule("gates")
     groups = [Group(gates.get_parameter(f"{o}.gate_P"), whole.of_order(o)) for o in searched]
-    rows, gate_rows = halves(task.train, generator) if config.bi_level else (task.train, None)
-    schedule = Schedule.of(config, hyper, gate_warm_up=config.gate_warm_up * (order - 2))
+    rows, gate_rows = halves(data.train, generator) if config.bi_level else (data.train, None)
+    schedule = Schedule.of(config, settings, gate_warm_up=config.gate_warm_up * (order - 2))
     return GateSearch(model, groups, rows, schedule, generator, gate_rows)
 
 
-def _require_memory(task: Task, config: AutoFISConfig, hyper: Hyperparameters) -> None:
+def _require_memory(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -> None:
     """Raise ConfigError if all interactions of the highest order do not fit in memory."""
-    memory = memory_of(pick_device(hyper.device))
-    count = math.comb(len(task.schema.fields), config.order)
-    batch = config.batch_size or batch_size(task.train.total)
+    memory = memory_of(pick_device(settings.device))
+    count = math.comb(len(data.schema.fields), config.order)
+    batch = config.batch_size or batch_size(data.train.total)
     if (needed := 4 * COPIES * batch * count) > memory:
         raise ConfigError(
             f"search.candidates: all {count:,} interactions of order {config.order} need about "

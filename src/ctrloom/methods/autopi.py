@@ -19,7 +19,7 @@ from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import one_shot
 from ctrloom.methods.cell_graphs import places, random_graph, strongest
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.perturbation import most_missed
 from ctrloom.methods.random_search import architecture, best_of, mean_loss, random_controls, trace_of, trials
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
@@ -34,50 +34,50 @@ from ctrloom.training.loop import (
     run_epoch,
     seed_everything,
     steps_in_pass,
-    validated,
+    validate_epoch,
 )
-from ctrloom.training.step import Step, gradients, loss_of, products_in
+from ctrloom.training.step import Step, gradients, loss_of, matmul_precision
 
 BETAS = (0.5, 0.999)  # PC-DARTS' Adam for the strengths
 PC_DARTS_RATE, PC_DARTS_STEPS = 6e-4, 3430  # its learning rate and number of steps: 35 epochs of 98
 NOISE = 0.03  # noise of a noisy skip, in standard deviations (AutoPI, section 5.1)
 
 
-def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
+def search(data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> SearchResult:
     """Search a graph with the configured strategy; random graphs are the controls.
 
     Validation rows select the epoch whose strengths are used, or the graph.
     """
     if config.strategy == "random":
-        return _best_of_random(task, config, hyper)
+        return _best_of_random(data, config, settings)
     if config.strategy == "one_shot":
-        return one_shot.search(task, config, hyper)
-    bilevel = _BiLevel(task, config, hyper)
+        return one_shot.search(data, config, settings)
+    bilevel = _BiLevel(data, config, settings)
     bilevel.run()
     graph = bilevel.choose()
-    found = architecture(task, "autopi", graph)
-    return Found(found, bilevel.trace(graph), random_controls(task, config))
+    found = architecture(data, "autopi", graph)
+    return SearchResult(found, bilevel.trace(graph), random_controls(data, config))
 
 
 class _BiLevel:
     """Both cells with all operators, and the alternating optimizers of weights and strengths."""
 
-    def __init__(self, task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> None:
-        self.config, self.hyper, self.device = config, hyper, pick_device(hyper.device)
+    def __init__(self, data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> None:
+        self.config, self.settings, self.device = config, settings, pick_device(settings.device)
         self.generator = seed_everything(config.seed)
-        shape = shape_of(task.schema, hyper)
+        shape = shape_of(data.schema, settings)
         interaction = MixedCell(INTERACTION_INPUTS, config.nodes, shape)
         ensemble = MixedCell(ENSEMBLE_INPUTS, config.nodes, shape)
-        self.model = TwoCells(interaction, ensemble, task.schema, hyper).to(self.device)
+        self.model = TwoCells(interaction, ensemble, data.schema, settings).to(self.device)
         self.cells: dict[CellName, MixedCell] = {"interaction": interaction, "ensemble": ensemble}
         for module in self.model.modules():
             if isinstance(module, Skip) and config.noisy_skip:
                 module.noise = NOISE
 
         distributed.prepare_process(self.model)
-        order_N = torch.randperm(task.train.total, generator=self.generator)
-        halves = [task.train.take(order_N[half::2]).to(self.device) for half in (0, 1)]
-        (self.train, self.other), self.valid = halves, task.valid.to(self.device)
+        order_N = torch.randperm(data.train.total, generator=self.generator)
+        halves = [data.train.take(order_N[half::2]).to(self.device) for half in (0, 1)]
+        (self.train, self.other), self.valid = halves, data.valid.to(self.device)
         self.epoch_steps = steps_in_pass(self.train.total, config.batch_size)
         self.frozen = min(config.frozen, config.epochs // 3)
 
@@ -86,7 +86,13 @@ class _BiLevel:
         self.weights = [p for p in self.model.parameters() if id(p) not in ids]
         fused = self.device.type == "cuda" or None  # keeps learning rates and counters on the device
         self.optimizer: torch.optim.Optimizer = (
-            adam(self.model, config.learning_rate, config.embedding_l2, self.gates, hyper.embedding_optimizer)
+            adam(
+                self.model,
+                config.learning_rate,
+                config.embedding_l2,
+                self.gates,
+                settings.embedding_optimizer,
+            )
             if config.optimizer == "adam"
             else torch.optim.SGD(
                 self.weights,
@@ -117,12 +123,12 @@ class _BiLevel:
                 else:
                     both = [self.optimizer, self.adam]
                     step = Step(self.model, self._weights_and_gates, both, also=self.batches)
-                with products_in(self.hyper.precision, self.device):
+                with matmul_precision(self.settings.precision, self.device):
                     loss = run_epoch(step, self.train, config.batch_size, self.generator, advance)
                 self.cosine.step()
-                reached = validated(self.model, self.valid, epoch, loss)
+                reached = validate_epoch(self.model, self.valid, epoch, loss)
                 advance(0, f"epoch {epoch}, valid AUC {reached.valid_auc:.5f}")
-                score = reached.score(self.hyper.monitor)
+                score = reached.score(self.settings.monitor)
                 if epoch > self.frozen and score > self.best_score:
                     self.best_score, self.best = score, self._strengths()
         self.seconds = time.perf_counter() - began
@@ -196,11 +202,11 @@ def temperature(epoch: int, epochs: int) -> float:
     return (1 + math.log(epochs)) / (1 + math.log(epoch))
 
 
-def _best_of_random(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
+def _best_of_random(data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> SearchResult:
     """AutoPI-R (section 5.1): train random graphs from scratch with the same seed, and keep the best."""
     began = time.perf_counter()
     graphs = [random_graph(config.nodes, config.seed + number) for number in range(config.samples)]
-    tried = trials(graphs, fit, task, config, hyper)
+    tried = trials(graphs, fit, data, config, settings)
     best, seconds = best_of(tried), time.perf_counter() - began
     epochs = sum(len(trial.history.epochs) for trial in tried)
     trace = trace_of(
@@ -210,9 +216,9 @@ def _best_of_random(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> 
             for name, i, j, operator in places(best)
         ),
         samples=tuple(trial.sample for trial in tried),
-        steps=epochs * steps_in_pass(task.train.total, hyper.batch_size),
+        steps=epochs * steps_in_pass(data.train.total, settings.batch_size),
         epochs=epochs,
         seconds=seconds,
-        rows_per_second=epochs * task.train.total / seconds,
+        rows_per_second=epochs * data.train.total / seconds,
     )
-    return Found(architecture(task, "autopi-r", best), trace)
+    return SearchResult(architecture(data, "autopi-r", best), trace)

@@ -15,13 +15,15 @@ from ctrloom.architecture import Architecture, Function, Interaction, KeptPositi
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.config.base import ConfigError
 from ctrloom.methods.gates import GateSearch, Group, Schedule
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models.aim import PositionGatedAIM
 from ctrloom.search_trace import Candidate, EmbeddingGates, SearchTrace
 from ctrloom.training.loop import pick_device, seed_everything
 
 
-def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper: AIMSettings) -> Found:
+def search_embeddings(
+    data: SearchData, given: Architecture, config: AIMConfig, settings: AIMSettings
+) -> SearchResult:
     """Search the embedding positions that the given interactions need.
 
     A position is kept if its gate is nonzero and an interaction uses it: a product of embeddings is zero at
@@ -31,31 +33,31 @@ def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper:
     Raises:
         ConfigError: functions share embeddings, or the architecture has no interactions.
     """
-    require_separate_embeddings(hyper)
+    require_separate_embeddings(settings)
     if not given.interactions:
         raise ConfigError("no interactions to search embedding sizes for; lower search.threshold")
-    gate_search, model = _gate_search(task, given, config, hyper)
+    gate_search, model = _gate_search(data, given, config, settings)
     gate_search.run("search, embedding sizes")
     kept: set[Interaction] = set()
     positions, gates = [], []
     for order in given.orders:
         for function in given.functions(order):
             group = [i for i in given.interactions if (i.order, i.function) == (order, function)]
-            places = [task.schema.indices(interaction.fields) for interaction in group]
+            places = [data.schema.indices(interaction.fields) for interaction in group]
             gate_FD = model.gates.get_parameter(f"{order}_{function}.gate_FD").detach().cpu()
             alive, used_FD = usable(gate_FD != 0, places, function)
             kept |= {each for each, lives in zip(group, alive, strict=True) if lives}
             for f in sorted({f for fields in places for f in fields}):
-                name, used = task.schema.names[f], tuple(used_FD[f].nonzero().flatten().tolist())
+                name, used = data.schema.names[f], tuple(used_FD[f].nonzero().flatten().tolist())
                 left = tuple((gate_FD[f] * used_FD[f]).tolist())
                 gates.append(EmbeddingGates(field=name, order=order, function=function, gates=left))
-                if 0 < len(used) < hyper.embedding_size:
+                if 0 < len(used) < settings.embedding_size:
                     about = KeptPositions(field=name, order=order, function=function, positions=used)
                     positions.append(about)
     found = given.model_copy(
         update={
             "interactions": tuple(i for i in given.interactions if i in kept),
-            "embedding_size": hyper.embedding_size,
+            "embedding_size": settings.embedding_size,
             "positions": tuple(positions),
         }
     )
@@ -71,12 +73,12 @@ def search_embeddings(task: Task, given: Architecture, config: AIMConfig, hyper:
         rows_per_second=gate_search.rows_seen / gate_search.seconds,
         hyperparameters=config.model_dump(mode="json"),
     )
-    return Found(found, trace, {"whole-embeddings": [given]})
+    return SearchResult(found, trace, {"whole-embeddings": [given]})
 
 
-def require_separate_embeddings(hyper: AIMSettings) -> None:
-    """Raise ValueError if functions share embeddings."""
-    if hyper.shared_embeddings:
+def require_separate_embeddings(settings: AIMSettings) -> None:
+    """Raise ConfigError if functions share embeddings."""
+    if settings.shared_embeddings:
         raise ConfigError(
             "models.aim.shared_embeddings: embedding sizes are searched per function, which needs separate "
             "tables; set search.search_embeddings: false"
@@ -99,13 +101,13 @@ def usable(
 
 
 def _gate_search(
-    task: Task, given: Architecture, config: AIMConfig, hyper: AIMSettings
+    data: SearchData, given: Architecture, config: AIMConfig, settings: AIMSettings
 ) -> tuple[GateSearch, PositionGatedAIM]:
     generator = seed_everything(config.seed + 1)
-    model = PositionGatedAIM(given, task.schema, hyper).to(pick_device(hyper.device))
+    model = PositionGatedAIM(given, data.schema, settings).to(pick_device(settings.device))
     schedule = Schedule.of(
         config,
-        hyper,
+        settings,
         epochs=config.embedding_epochs,
         gate_learning_rate=config.embedding_gate_learning_rate,
         mu=config.embedding_mu,
@@ -113,7 +115,7 @@ def _gate_search(
         gate_warm_up=config.embedding_warm_up,
     )
     groups = [Group(gate_FD) for gate_FD in model.gates.parameters()]
-    return GateSearch(model, groups, task.train, schedule, generator), model
+    return GateSearch(model, groups, data.train, schedule, generator), model
 
 
 def _candidate(given: Interaction, kept: bool) -> Candidate:

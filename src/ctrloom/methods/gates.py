@@ -27,7 +27,7 @@ from ctrloom.optim.rates import set_rate
 from ctrloom.progress import progress
 from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import adam, endless, run_epoch, steps_in_pass
-from ctrloom.training.step import Step, gradients, loss_of, products_in
+from ctrloom.training.step import Step, gradients, loss_of, matmul_precision
 
 PARTS = 5  # the learning rates decay after each part of a search
 STEPS = 80  # minimum number of steps per pass, so that gates can separate
@@ -64,18 +64,20 @@ class Schedule:
     precision: Precision = "float32"
 
     @classmethod
-    def of(cls, config: StrictModel, hyper: Hyperparameters, **own: Any) -> Self:
-        """Build from a search configuration and a model's hyperparameters, with overrides."""
+    def of(cls, config: StrictModel, settings: Hyperparameters, **own: Any) -> Self:
+        """Build from the fields of the same name of a search configuration, with overrides."""
         names = {field.name for field in fields(cls)}
-        shared = {"embedding_optimizer": hyper.embedding_optimizer, "precision": hyper.precision}
+        shared = {"embedding_optimizer": settings.embedding_optimizer, "precision": settings.precision}
         return cls(**shared | {name: value for name, value in config if name in names} | own)
 
 
 class GateSearch:
     """Trains the gates of `groups` with GRDA, all other parameters with Adam.
 
+    Initialises the gates when it is made.
+
     Args:
-        model: on its device; warm-up requires a `linear` part and a `bias`.
+        model: on its device; warm-up requires its submodule `linear` and its parameter `bias`.
         groups: the gate vectors under search; other gates of the model are trained as weights.
         rows: training rows of the weights.
         schedule: lengths and learning rates.
@@ -139,7 +141,7 @@ class GateSearch:
             linear = _MainEffects(self.model)
             main_effects = adam(linear, schedule.learning_rate, tables=schedule.embedding_optimizer)
             passes.insert(0, (schedule.warm_up, Step(linear, main_effects.step, [main_effects])))
-        precision = products_in(schedule.precision, self.rows.device)
+        precision = matmul_precision(schedule.precision, self.rows.device)
         with progress(title, self.passes * self.rows.total) as advance, precision:
             for count, step in passes:
                 for _ in range(count):

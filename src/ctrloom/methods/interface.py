@@ -10,7 +10,7 @@ from ctrloom.search_trace import SearchTrace
 
 
 @dataclass(frozen=True)
-class Task:
+class SearchData:
     """The data of a search: `train` for weights and gates; `valid` for early stopping and selection.
 
     With several processes, these are shards, and `read` reads both splits in full; of streamed rows, it reads
@@ -23,8 +23,8 @@ class Task:
     crosses: CrossKeys = field(default_factory=dict)  # of the pairs with cross features
     read: Callable[[], tuple[Batch, Batch]] | None = None
 
-    def whole(self) -> "Task":
-        """The task with all rows in memory, as far as they fit."""
+    def whole(self) -> "SearchData":
+        """The data with all rows in memory, as far as they fit."""
         if self.read is None:
             return self
         train, valid = self.read()
@@ -32,7 +32,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The result of a search: the architecture, its trace, and control selections to compare with.
 
     `controls` are named architectures; if a name has several, seed i uses architecture i modulo their number.

@@ -17,55 +17,55 @@ from ctrloom.architecture import CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods.cell_graphs import drawn_graph, places
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.random_search import architecture, best_of, mean_loss, random_controls, trace_of, trials
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
 from ctrloom.nn.cells import SharedCell
 from ctrloom.search_trace import CellName, OperatorStrength
 from ctrloom.training.loop import pick_device, seed_everything, steps_in_pass
-from ctrloom.training.short_fit import falling, fit_briefly
-from ctrloom.training.step import products_in
+from ctrloom.training.short_fit import annealed_epochs, fit_briefly
+from ctrloom.training.step import matmul_precision
 
 BEST = 10  # operator frequencies are those of the best tenth of the candidates
 
 
-def search(task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> Found:
-    """Select the best finalist; trains with `hyper`, except for batch sizes and epochs."""
+def search(data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> SearchResult:
+    """Select the best finalist; trains with `settings`, except for batch sizes and epochs."""
     began = time.perf_counter()
     rng = np.random.default_rng(config.seed)
-    shared = _Shared(task, config, hyper)
+    shared = _Shared(data, config, settings)
     shared.learn(rng)
     candidates = [drawn_graph(config.nodes, rng) for _ in range(config.candidates)]
     loss_C = shared.losses(candidates)
     ranked = list(dict.fromkeys(candidates[c] for c in np.argsort(loss_C, kind="stable")))
-    brief = shared.hyper.model_copy(update={"epochs": config.finalist_epochs})
-    tried = trials(ranked[: config.finalists], fit_briefly, task, config, brief)
+    brief = shared.settings.model_copy(update={"epochs": config.finalist_epochs})
+    tried = trials(ranked[: config.finalists], fit_briefly, data, config, brief)
     graph, seconds = best_of(tried), time.perf_counter() - began
     trace = trace_of(
         config,
         operators=frequencies(shared.cells, ranked[: -(-len(ranked) // BEST)], graph),
         samples=tuple(trial.sample for trial in tried),
-        steps=config.epochs * steps_in_pass(task.train.total, config.batch_size),
+        steps=config.epochs * steps_in_pass(data.train.total, config.batch_size),
         epochs=config.epochs,
         seconds=seconds,
-        rows_per_second=config.epochs * task.train.total / seconds,
+        rows_per_second=config.epochs * data.train.total / seconds,
     )
-    return Found(architecture(task, "autopi", graph), trace, random_controls(task, config))
+    return SearchResult(architecture(data, "autopi", graph), trace, random_controls(data, config))
 
 
 class _Shared:
     """Both cells with the operators of all graphs."""
 
-    def __init__(self, task: Task, config: AutoPIConfig, hyper: AutoPISettings) -> None:
+    def __init__(self, data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> None:
         seed_everything(config.seed)
-        self.task, self.config = task, config
+        self.data, self.config = data, config
         changed = {"epochs": config.epochs, "batch_size": config.batch_size, "base_batch_size": None}
-        self.hyper = hyper.model_copy(update=changed)
-        shape = shape_of(task.schema, hyper)
+        self.settings = settings.model_copy(update=changed)
+        shape = shape_of(data.schema, settings)
         interaction = SharedCell(INTERACTION_INPUTS, config.nodes, shape)
         ensemble = SharedCell(ENSEMBLE_INPUTS, config.nodes, shape)
         self.cells: dict[CellName, SharedCell] = {"interaction": interaction, "ensemble": ensemble}
-        self.model = TwoCells(interaction, ensemble, task.schema, hyper)
+        self.model = TwoCells(interaction, ensemble, data.schema, settings)
 
     def become(self, graph: CellGraph) -> None:
         """Activate a graph."""
@@ -75,22 +75,24 @@ class _Shared:
     def learn(self, rng: np.random.Generator) -> None:
         """Train the shared weights, with a new random graph at every step."""
         another = lambda: self.become(drawn_graph(self.config.nodes, rng))  # noqa: E731
-        for _ in falling(self.model, self.task.train, self.hyper, self.config.seed, "search", another):
+        for _ in annealed_epochs(
+            self.model, self.data.train, self.settings, self.config.seed, "search", another
+        ):
             pass
 
     def losses(self, graphs: Sequence[CellGraph]) -> np.ndarray:
         """Loss of each graph on a sample of the validation rows (C,)."""
-        valid = self.task.valid.to(pick_device(self.hyper.device))
+        valid = self.data.valid.to(pick_device(self.settings.device))
         order_N = torch.randperm(valid.total, generator=torch.Generator().manual_seed(self.config.seed))
         order_N = order_N[: self.config.choosing_rows]
-        bounds = [*range(0, len(order_N), self.hyper.batch_size), len(order_N)]
+        bounds = [*range(0, len(order_N), self.settings.batch_size), len(order_N)]
         batches = list(valid.cut(order_N, bounds))
         self.model.train()  # use batch statistics, as running ones mix all graphs
         return np.array([self._loss(graph, batches) for graph in graphs])
 
     def _loss(self, graph: CellGraph, batches: Sequence[Batch]) -> float:
         self.become(graph)
-        with products_in(self.hyper.precision, batches[0].device):
+        with matmul_precision(self.settings.precision, batches[0].device):
             return mean_loss(self.model, batches)
 
 

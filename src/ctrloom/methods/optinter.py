@@ -19,12 +19,12 @@ from ctrloom.config import OptInterConfig, OptInterSettings
 from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.methods.gates import halves
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import MLP
-from ctrloom.nn.precision import joined
+from ctrloom.nn.precision import mlp_input
 from ctrloom.nn.slots import HadamardProducts, slot_std
 from ctrloom.progress import Advance, progress
 from ctrloom.schema import Schema
@@ -37,16 +37,16 @@ from ctrloom.training.loop import (
     run_epoch,
     seed_everything,
     steps_in_pass,
-    validated,
+    validate_epoch,
 )
-from ctrloom.training.step import Step, gradients, loss_of, products_in
+from ctrloom.training.step import Step, gradients, loss_of, matmul_precision
 
 CHOICES: tuple[Function | None, ...] = ("memorize", "hadamard", None)  # columns of the logits
 STEPS = 1000  # minimum number of steps per pass, so that choices separate in the first one
 POINTS = 60  # recorded points of the path of a pass
 
 
-class Relaxed(nn.Module):
+class Supernet(nn.Module):
     """MLP([v_1 ... v_F, p^m_ij c_ij + p^f_ij a_i * a_j + p^n_ij 0 ...]), p the softmax of the pair's logits.
 
     OptInter, Eq. 15-17; the published code has no noise. `temperature` is set by the search.
@@ -55,16 +55,20 @@ class Relaxed(nn.Module):
     temperature: Tensor
 
     def __init__(
-        self, schema: Schema, pairs: Sequence[tuple[str, str]], hyper: OptInterSettings, gumbel: bool = False
+        self,
+        schema: Schema,
+        pairs: Sequence[tuple[str, str]],
+        settings: OptInterSettings,
+        gumbel: bool = False,
     ) -> None:
         super().__init__()
-        fields, size, cross_size = len(schema.fields), hyper.embedding_size, hyper.cross_embedding_size
-        cross_std = hyper.embedding_std or slot_std(len(pairs), cross_size)
-        self.embedding = FieldEmbedding(schema, size, hyper.embedding_std or slot_std(fields, size))
-        self.memorized = CrossEmbedding(schema, pairs, cross_size, cross_std, hyper)
+        fields, size, cross_size = len(schema.fields), settings.embedding_size, settings.cross_embedding_size
+        cross_std = settings.embedding_std or slot_std(len(pairs), cross_size)
+        self.embedding = FieldEmbedding(schema, size, settings.embedding_std or slot_std(fields, size))
+        self.memorized = CrossEmbedding(schema, pairs, cross_size, cross_std, settings)
         self.factorized = HadamardProducts(schema, pairs, cross_size, cross_std**0.5)
         inputs = fields * size + len(pairs) * cross_size
-        self.mlp = MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm, hyper.layer_norm)
+        self.mlp = MLP(inputs, settings.hidden, settings.dropout, settings.batch_norm, settings.layer_norm)
         self.logit_P3 = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(pairs), len(CHOICES))))
         self.register_buffer("temperature", torch.ones(()), persistent=False)
         self.gumbel = gumbel
@@ -80,43 +84,44 @@ class Relaxed(nn.Module):
         """Logits (B,)."""
         weight_P2 = self.probabilities()[:, :2]
         slot_BPD = self.factorized.mixed(self.memorized(ids_BC), weight_P2, ids_BC, factors_BC)
-        logit_B: Tensor = self.mlp(joined([self.embedding(ids_BC, factors_BC), slot_BPD]))
+        logit_B: Tensor = self.mlp(mlp_input([self.embedding(ids_BC, factors_BC), slot_BPD]))
         return logit_B
 
 
-def search(task: Task, config: OptInterConfig, hyper: OptInterSettings) -> Found:
+def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings) -> SearchResult:
     """Select the most probable choice of each pair with cross features; also returns the controls.
 
     Logits and weights are trained on the same batches (or, bi-level, on halves of the training rows); the
     epoch with the best validation AUC is used.
 
     Raises:
-        ConfigError: the data set has no cross features, or the search diverged.
+        ConfigError: the data set has no cross features.
+        UserError: the search diverged.
     """
-    if not task.schema.crosses:
+    if not data.schema.crosses:
         raise ConfigError(
             "search.method: optinter selects pairs to memorize, but the data set has no cross features; "
             "set vocabulary.crosses and encode it again"
         )
-    course = Course(task, config, hyper)
-    trace = with_statistics(course.run(), task)
-    found = _architecture(course.names, task.schema, course.best_P3, "optinter")
-    return Found(found, trace, _controls(found, course, config))
+    course = OptInterSearch(data, config, settings)
+    trace = with_statistics(course.run(), data)
+    found = _architecture(course.names, data.schema, course.best_P3, "optinter")
+    return SearchResult(found, trace, _controls(found, course, config))
 
 
-class Course:
+class OptInterSearch:
     """State of one search."""
 
-    def __init__(self, task: Task, config: OptInterConfig, hyper: OptInterSettings) -> None:
-        self.config, self.schema, self.precision = config, task.schema, hyper.precision
-        device = pick_device(hyper.device)
-        self.names = [cross.fields for cross in task.schema.crosses]
+    def __init__(self, data: SearchData, config: OptInterConfig, settings: OptInterSettings) -> None:
+        self.config, self.schema, self.precision = config, data.schema, settings.precision
+        device = pick_device(settings.device)
+        self.names = [cross.fields for cross in data.schema.crosses]
         self.generator = seed_everything(config.seed)
-        own = hyper.model_copy(update={"cross_l2": config.cross_l2})
-        self.model = Relaxed(task.schema, self.names, own, config.gumbel)
-        fill_crosses(self.model, task.crosses)
+        own = settings.model_copy(update={"cross_l2": config.cross_l2})
+        self.model = Supernet(data.schema, self.names, own, config.gumbel)
+        fill_crosses(self.model, data.crosses)
         distributed.prepare_process(self.model.to(device))
-        self.train, self.valid = task.train.to(device), task.valid.to(device)
+        self.train, self.valid = data.train.to(device), data.valid.to(device)
         self.gate_rows: BatchSource | None = None
         if config.bi_level:
             # Table rows of values that are missing in the weights' half would stay untrained.
@@ -124,7 +129,7 @@ class Course:
             self.model.memorized.recount(batch.ids_NC for batch in self.train.batches(SCORING_BATCH))
         logits = [self.model.logit_P3]
         self.adam = adam(
-            self.model, config.learning_rate, config.embedding_l2, logits, hyper.embedding_optimizer
+            self.model, config.learning_rate, config.embedding_l2, logits, settings.embedding_optimizer
         )
         fused = device.type == "cuda" or None  # keeps learning rates and counters on the device
         self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate, fused=fused)
@@ -177,7 +182,7 @@ class Course:
     def _epoch(self, advance: Advance) -> bool:
         """One pass; returns whether the validation AUC improved."""
         loss = self.one_pass(self.searching, advance)
-        epoch = validated(self.model, self.valid, self.steps // self.pass_steps, loss)
+        epoch = validate_epoch(self.model, self.valid, self.steps // self.pass_steps, loss)
         advance(0, f"valid AUC {epoch.valid_auc:.5f}")
         self.path.append((self.steps, self._probabilities()))
         if better := epoch.valid_auc > self.best_score:
@@ -186,7 +191,7 @@ class Course:
 
     def one_pass(self, step: Step, advance: Advance) -> float:
         """Run one pass; returns the mean loss."""
-        with products_in(self.precision, self.train.device):
+        with matmul_precision(self.precision, self.train.device):
             return run_epoch(step, self.train, self.batch_size, self.generator, advance)
 
     def _before(self) -> None:
@@ -229,7 +234,7 @@ def _architecture(
 
 
 def _controls(
-    found: Architecture, course: Course, config: OptInterConfig
+    found: Architecture, course: OptInterSearch, config: OptInterConfig
 ) -> dict[str, Sequence[Architecture]]:
     """OptInter-M, OptInter-F, and the argmax of uniform draws (OptInter, section III; its code)."""
     shape, schema = course.best_P3.shape, course.schema

@@ -11,7 +11,7 @@ from ctrloom.architecture import Architecture, CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods.cell_graphs import random_graph
-from ctrloom.methods.interface import Task
+from ctrloom.methods.interface import SearchData
 from ctrloom.models import build
 from ctrloom.search_trace import SampledGraph, SearchTrace
 from ctrloom.training.history import History
@@ -30,22 +30,22 @@ class Trial(NamedTuple):
 def trials(
     graphs: Sequence[CellGraph],
     train: Callable[..., History],
-    task: Task,
+    data: SearchData,
     config: AutoPIConfig,
-    hyper: AutoPISettings,
+    settings: AutoPISettings,
 ) -> list[Trial]:
     """Train every graph from scratch with the same seed."""
     done = []
     for number, graph in enumerate(graphs, 1):
         seed_everything(config.seed)
-        model = build(config.base, architecture(task, "random", graph), task.schema, hyper)
+        model = build(config.base, architecture(data, "random", graph), data.schema, settings)
         title = f"search, graph {number} of {len(graphs)}"
-        history = train(model, task.train, task.valid, hyper, config.seed, title)
+        history = train(model, data.train, data.valid, settings, config.seed, title)
         epoch = history.best_epoch
         sample = SampledGraph(
             cells=graph, valid_auc=epoch.valid_auc, valid_logloss=epoch.valid_logloss, seconds=history.seconds
         )
-        done.append(Trial(sample, history, epoch.score(hyper.monitor)))
+        done.append(Trial(sample, history, epoch.score(settings.monitor)))
     return done
 
 
@@ -54,15 +54,15 @@ def best_of(tried: Sequence[Trial]) -> CellGraph:
     return max(tried, key=lambda trial: trial.score).sample.cells
 
 
-def architecture(task: Task, method: str, graph: CellGraph) -> Architecture:
+def architecture(data: SearchData, method: str, graph: CellGraph) -> Architecture:
     """The architecture of a graph."""
-    return Architecture(method=method, fields=task.schema.names, interactions=(), cells=graph)
+    return Architecture(method=method, fields=data.schema.names, interactions=(), cells=graph)
 
 
-def random_controls(task: Task, config: AutoPIConfig) -> dict[str, list[Architecture]]:
+def random_controls(data: SearchData, config: AutoPIConfig) -> dict[str, list[Architecture]]:
     """Random graphs of the same size, as controls."""
     draws = range(config.seed, config.seed + config.random_draws)
-    graphs = [architecture(task, "random", random_graph(config.nodes, draw)) for draw in draws]
+    graphs = [architecture(data, "random", random_graph(config.nodes, draw)) for draw in draws]
     return {"random": graphs} if graphs else {}
 
 
@@ -75,7 +75,7 @@ def mean_loss(model: nn.Module, batches: Sequence[Batch]) -> float:
 
 def trace_of(config: AutoPIConfig, **found: Any) -> SearchTrace:
     """A trace without candidates, as AutoPI does not select individual interactions."""
-    settings = config.model_dump(mode="json")
+    searched_with = config.model_dump(mode="json")
     return SearchTrace(
-        method="autopi", base=config.base, orders=(), candidates=(), hyperparameters=settings, **found
+        method="autopi", base=config.base, orders=(), candidates=(), hyperparameters=searched_with, **found
     )

@@ -10,7 +10,7 @@ from ctrloom.config.catalog import resolve
 from ctrloom.schema import Schema, SchemaMismatchError
 
 
-def build(name: str, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> nn.Module:
+def build(name: str, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> nn.Module:
     """Build a model from an architecture: (ids_BC, factors_BC) -> logits (B,).
 
     Transfer means building a different model from the same architecture.
@@ -24,5 +24,5 @@ def build(name: str, architecture: Architecture, schema: Schema, hyper: Hyperpar
             f"the architecture has the fields {', '.join(architecture.fields)}, "
             f"but the data has {', '.join(schema.names)}"
         )
-    model = resolve(MODELS[name].build)(architecture, schema, hyper)
+    model = resolve(MODELS[name].build)(architecture, schema, settings)
     return cast(nn.Module, model)

@@ -44,16 +44,16 @@ class AFN(nn.Module):
     Reference: Cheng, Shen and Huang, Adaptive factorization network, AAAI 2020.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: AFNSettings) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: AFNSettings) -> None:
         super().__init__()
-        size, fields = hyper.embedding_size, len(schema.fields)
-        self.embedding = FieldEmbedding(schema, size, hyper.embedding_std)
-        self.logarithmic = LogarithmicLayer(fields, hyper.logarithmic_neurons)
-        self.mlp = perceptron(hyper.logarithmic_neurons * size, hyper)
-        self.plus = hyper.plus
+        size, fields = settings.embedding_size, len(schema.fields)
+        self.embedding = FieldEmbedding(schema, size, settings.embedding_std)
+        self.logarithmic = LogarithmicLayer(fields, settings.logarithmic_neurons)
+        self.mlp = perceptron(settings.logarithmic_neurons * size, settings)
+        self.plus = settings.plus
         if self.plus:
-            self.second_embedding = FieldEmbedding(schema, size, hyper.embedding_std)
-            self.second_mlp = perceptron(fields * size, hyper)
+            self.second_embedding = FieldEmbedding(schema, size, settings.embedding_std)
+            self.second_mlp = perceptron(fields * size, settings)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""

@@ -22,14 +22,14 @@ class AIM(LR):
     Reference: Zhu et al., AIM: Automatic interaction machine for click-through rate prediction, TKDE 2021.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: AIMSettings) -> None:
-        super().__init__(architecture, schema, hyper)
-        size, std = hyper.embedding_size, hyper.embedding_std
-        self.interactions = FunctionInteractions(architecture, schema, size, std, hyper.shared_embeddings)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: AIMSettings) -> None:
+        super().__init__(architecture, schema, settings)
+        size, std = settings.embedding_size, settings.embedding_std
+        self.interactions = FunctionInteractions(architecture, schema, size, std, settings.shared_embeddings)
         self.gates = nn.ModuleDict({k: Gates(count) for k, count in self.interactions.counts.items()})
         self.mlp = None
-        if hyper.perceptron and self.interactions.width:
-            self.mlp = perceptron(self.interactions.width, hyper)
+        if settings.perceptron and self.interactions.width:
+            self.mlp = perceptron(self.interactions.width, settings)
         parts = ["linear", *map(str, architecture.orders), *(["perceptron"] if self.mlp else [])]
         self.scales = nn.ParameterDict({part: torch.ones(()) for part in parts})
 
@@ -55,10 +55,10 @@ class PositionGatedAIM(LR):
     position for all functions, but its Table 6 requires one per function.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: AIMSettings) -> None:
-        super().__init__(architecture, schema, hyper)
-        fields, size = len(schema.fields), hyper.embedding_size
-        self.interactions = FunctionInteractions(architecture, schema, size, hyper.embedding_std, False)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: AIMSettings) -> None:
+        super().__init__(architecture, schema, settings)
+        fields, size = len(schema.fields), settings.embedding_size
+        self.interactions = FunctionInteractions(architecture, schema, size, settings.embedding_std, False)
         self.gates = nn.ModuleDict({key: PositionGates(fields, size) for key in self.interactions.tables})
         self.scales = nn.ParameterDict(
             {p: torch.ones(()) for p in ["linear", *map(str, architecture.orders)]}

@@ -25,12 +25,12 @@ class AutoInt(nn.Module):
     Reference: Song et al., AutoInt, CIKM 2019.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: AutoIntSettings) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: AutoIntSettings) -> None:
         super().__init__()
-        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
-        size = hyper.heads * hyper.head_size
-        like = hyper.heads, hyper.residual, hyper.attention_dropout, hyper.reading
-        sizes = pairwise((hyper.embedding_size, *[size] * hyper.attention_layers))
+        self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
+        size = settings.heads * settings.head_size
+        like = settings.heads, settings.residual, settings.attention_dropout, settings.reading
+        sizes = pairwise((settings.embedding_size, *[size] * settings.attention_layers))
         self.layers = nn.ModuleList(SelfAttention(inputs, outputs, *like) for inputs, outputs in sizes)
         self.output = nn.Linear(len(schema.fields) * size, 1)
         nn.init.normal_(self.output.weight, 0.0, math.sqrt(2 / (self.output.in_features + 1)))
@@ -65,9 +65,9 @@ class AutoIntPlus(AutoInt):
     Reference: Song et al., AutoInt, CIKM 2019, section 5.5.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: AutoIntSettings) -> None:
-        super().__init__(architecture, schema, hyper)
-        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: AutoIntSettings) -> None:
+        super().__init__(architecture, schema, settings)
+        self.mlp = perceptron(len(schema.fields) * settings.embedding_size, settings)
 
     def interact(self, emb_BFD: Tensor) -> Tensor:
         """AutoInt's logit + MLP([v_1 ... v_F]) (B,)."""

@@ -25,12 +25,16 @@ class TwoCells(nn.Module):
     """
 
     def __init__(
-        self, interaction: Cell | MixedCell, ensemble: Cell | MixedCell, schema: Schema, hyper: AutoPISettings
+        self,
+        interaction: Cell | MixedCell,
+        ensemble: Cell | MixedCell,
+        schema: Schema,
+        settings: AutoPISettings,
     ) -> None:
         super().__init__()
-        fields, size, nodes = len(schema.fields), hyper.embedding_size, len(interaction.nodes)
-        self.high = FieldEmbedding(schema, size, hyper.embedding_std)
-        self.low = FieldEmbedding(schema, size, hyper.embedding_std)
+        fields, size, nodes = len(schema.fields), settings.embedding_size, len(interaction.nodes)
+        self.high = FieldEmbedding(schema, size, settings.embedding_std)
+        self.low = FieldEmbedding(schema, size, settings.embedding_std)
         self.interaction, self.ensemble = interaction, ensemble
         self.combine = nn.Conv1d(nodes * fields, fields, 1)
         self.out = nn.Linear(nodes * fields * size, 1)
@@ -51,20 +55,22 @@ class AutoPI(TwoCells):
     click-through rate prediction, SIGIR 2021.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: AutoPISettings) -> None:
-        cells, shape = architecture.cells, shape_of(schema, hyper)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: AutoPISettings) -> None:
+        cells, shape = architecture.cells, shape_of(schema, settings)
         if cells is None:
             raise ConfigError(
                 "autopi requires an architecture with cells, found by search.method: autopi; "
                 f"this one was found by {architecture.method} and has none"
             )
         interaction, ensemble = (
-            Cell(inputs, cells.nodes, edges, shape, hyper.operator_norm, hyper.dropout)
+            Cell(inputs, cells.nodes, edges, shape, settings.operator_norm, settings.dropout)
             for inputs, edges in ((INTERACTION_INPUTS, cells.interaction), (ENSEMBLE_INPUTS, cells.ensemble))
         )
-        super().__init__(interaction, ensemble, schema, hyper)
+        super().__init__(interaction, ensemble, schema, settings)
 
 
-def shape_of(schema: Schema, hyper: AutoPISettings) -> Shape:
+def shape_of(schema: Schema, settings: AutoPISettings) -> Shape:
     """The shape of every node."""
-    return Shape(len(schema.fields), hyper.embedding_size, hyper.attention_heads, hyper.senet_reduction)
+    return Shape(
+        len(schema.fields), settings.embedding_size, settings.attention_heads, settings.senet_reduction
+    )

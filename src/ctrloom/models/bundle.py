@@ -10,7 +10,7 @@ from torch import nn
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import ModelSettings
+from ctrloom.config import ConfiguredModel
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.storage import Place
@@ -19,7 +19,7 @@ WEIGHTS, MODEL, ARCHITECTURE, SCHEMA = "model.safetensors", "model.json", "archi
 REFERENCE = "reference.json"
 
 
-class ModelCard(ModelSettings):
+class ModelCard(ConfiguredModel):
     """`model.json`: the model's settings and provenance."""
 
     version: int = 1

@@ -18,17 +18,17 @@ class DCN(nn.Module):
     Reference: Wang et al., Deep & cross network, ADKDD 2017.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: CrossSettings) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: CrossSettings) -> None:
         super().__init__()
-        inputs = len(schema.fields) * hyper.embedding_size
-        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
-        self.cross = self.network(inputs, hyper)
+        inputs = len(schema.fields) * settings.embedding_size
+        self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
+        self.cross = self.network(inputs, settings)
         self.out = linear(inputs, 1, bias=False)
-        self.mlp = perceptron(inputs, hyper)
+        self.mlp = perceptron(inputs, settings)
 
-    def network(self, inputs: int, hyper: CrossSettings) -> nn.Module:
+    def network(self, inputs: int, settings: CrossSettings) -> nn.Module:
         """The cross network (B, inputs) -> (B, inputs)."""
-        return VectorCross(inputs, hyper.cross_layers)
+        return VectorCross(inputs, settings.cross_layers)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
@@ -43,10 +43,10 @@ class DCNv2(DCN):
     Reference: Wang et al., DCN V2, WWW 2021.
     """
 
-    def network(self, inputs: int, hyper: CrossSettings) -> nn.Module:
+    def network(self, inputs: int, settings: CrossSettings) -> nn.Module:
         """The cross network (B, inputs) -> (B, inputs)."""
-        assert isinstance(hyper, LowRankCrossSettings)
-        return MatrixCross(inputs, hyper.cross_layers, hyper.low_rank)
+        assert isinstance(settings, LowRankCrossSettings)
+        return MatrixCross(inputs, settings.cross_layers, settings.low_rank)
 
 
 class XDeepFM(WideDeep):
@@ -55,10 +55,10 @@ class XDeepFM(WideDeep):
     Reference: Lian et al., xDeepFM, KDD 2018.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: CINSettings) -> None:
-        super().__init__(architecture, schema, hyper)
-        self.cin = CompressedInteractions(len(schema.fields), hyper.cin_layers)
-        self.out = linear(sum(hyper.cin_layers), 1, bias=False)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: CINSettings) -> None:
+        super().__init__(architecture, schema, settings)
+        self.cin = CompressedInteractions(len(schema.fields), settings.cin_layers)
+        self.out = linear(sum(settings.cin_layers), 1, bias=False)
 
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """MLP([v_1 ... v_F]) + w^T CIN(v_1 ... v_F) (B,)."""

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
-from ctrloom.models.shallow import FM, AutoFM, Embedded
+from ctrloom.models.shallow import FM, AutoFM, EmbeddingModel
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import hidden_layers, linear, perceptron
 from ctrloom.schema import Schema
@@ -16,10 +16,10 @@ class FNN(nn.Module):
     Reference: Zhang, Du and Wang, Deep learning over multi-field categorical data, ECIR 2016.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
         super().__init__()
-        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
-        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+        self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
+        self.mlp = perceptron(len(schema.fields) * settings.embedding_size, settings)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
@@ -27,16 +27,16 @@ class FNN(nn.Module):
         return logit_B
 
 
-class WideDeep(Embedded):
+class WideDeep(EmbeddingModel):
     """Linear part and MLP: b + sum_i w_i + MLP([v_1 ... v_F]).
 
     Cross-product features must be fields of the data.
     Reference: Cheng et al., Wide & deep learning, DLRS 2016.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
-        super().__init__(architecture, schema, hyper)
-        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+        super().__init__(architecture, schema, settings)
+        self.mlp = perceptron(len(schema.fields) * settings.embedding_size, settings)
 
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """MLP([v_1 ... v_F]) (B,)."""
@@ -51,13 +51,15 @@ class DeepCrossing(nn.Module):
     Reference: Shan et al., Deep Crossing, KDD 2016.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
         super().__init__()
-        inputs = len(schema.fields) * hyper.embedding_size
-        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
+        inputs = len(schema.fields) * settings.embedding_size
+        self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
         self.units = nn.ModuleList(
-            hidden_layers(inputs, (width,), hyper.dropout, hyper.batch_norm).append(linear(width, inputs))
-            for width in hyper.hidden
+            hidden_layers(inputs, (width,), settings.dropout, settings.batch_norm).append(
+                linear(width, inputs)
+            )
+            for width in settings.hidden
         )
         self.out = linear(inputs, 1)
 
@@ -76,9 +78,9 @@ class DeepFM(FM):
     Reference: Guo et al., DeepFM, IJCAI 2017.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
-        super().__init__(architecture, schema, hyper)
-        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+        super().__init__(architecture, schema, settings)
+        self.mlp = perceptron(len(schema.fields) * settings.embedding_size, settings)
 
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """FM's interactions + MLP([v_1 ... v_F]) (B,)."""
@@ -91,9 +93,9 @@ class AutoDeepFM(AutoFM):
     Reference: Liu et al., AutoFIS, KDD 2020, Eq. 12.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
-        super().__init__(architecture, schema, hyper)
-        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size, hyper)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+        super().__init__(architecture, schema, settings)
+        self.mlp = perceptron(len(schema.fields) * settings.embedding_size, settings)
 
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """AutoFM's interactions + MLP([v_1 ... v_F]) (B,)."""

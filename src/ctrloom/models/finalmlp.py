@@ -17,21 +17,21 @@ class FinalMLP(nn.Module):
     Reference: Mao et al., FinalMLP, AAAI 2023.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: FinalMLPSettings) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: FinalMLPSettings) -> None:
         super().__init__()
-        fields, size = len(schema.fields), hyper.embedding_size
-        self.embedding = FieldEmbedding(schema, size, hyper.embedding_std)
+        fields, size = len(schema.fields), settings.embedding_size
+        self.embedding = FieldEmbedding(schema, size, settings.embedding_std)
 
         def stream(hidden: tuple[int, ...], context: tuple[str, ...]) -> nn.Sequential:
-            layers = hidden_layers(fields * size, hidden, hyper.dropout, hyper.batch_norm)
-            if hyper.gate_hidden is None:
+            layers = hidden_layers(fields * size, hidden, settings.dropout, settings.batch_norm)
+            if settings.gate_hidden is None:
                 return nn.Sequential(nn.Flatten(), layers)
-            gate = FeatureGate(fields, size, schema.indices(context), hyper.gate_hidden)
+            gate = FeatureGate(fields, size, schema.indices(context), settings.gate_hidden)
             return nn.Sequential(gate, layers)
 
-        self.first = stream(hyper.hidden, hyper.first_context)
-        self.second = stream(hyper.second_hidden, hyper.second_context)
-        self.fusion = BilinearFusion(hyper.hidden[-1], hyper.second_hidden[-1], hyper.heads)
+        self.first = stream(settings.hidden, settings.first_context)
+        self.second = stream(settings.second_hidden, settings.second_context)
+        self.fusion = BilinearFusion(settings.hidden[-1], settings.second_hidden[-1], settings.heads)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""

@@ -21,16 +21,16 @@ class HOFM(LR):
     Reference: Blondel et al., Higher-order factorization machines, NIPS 2016.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: HOFMSettings) -> None:
-        super().__init__(architecture, schema, hyper)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: HOFMSettings) -> None:
+        super().__init__(architecture, schema, settings)
         fields = len(schema.fields)
         kept = {o: len(architecture.of_order(o)) for o in architecture.orders}
         if kept == {2: comb(fields, 2)}:
-            kept = {o: comb(fields, o) for o in range(2, min(hyper.order, fields) + 1)}
+            kept = {o: comb(fields, o) for o in range(2, min(settings.order, fields) + 1)}
         some = {o: architecture.indices(schema, o) for o in kept if kept[o] < comb(fields, o)}
         self.products = nn.ModuleDict({str(o): products(tuples, fields) for o, tuples in some.items()})
         self.tables = nn.ModuleDict(
-            {str(o): FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std) for o in kept}
+            {str(o): FieldEmbedding(schema, settings.embedding_size, settings.embedding_std) for o in kept}
         )
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:

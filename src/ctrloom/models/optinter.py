@@ -7,7 +7,7 @@ from ctrloom.config import OptInterSettings
 from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import MLP
-from ctrloom.nn.precision import joined
+from ctrloom.nn.precision import mlp_input
 from ctrloom.nn.slots import HadamardProducts, slot_std
 from ctrloom.schema import Schema
 
@@ -21,17 +21,17 @@ class OptInter(nn.Module):
     Reference: Lyu et al., OptInter, ICDE 2022, Eq. 4-9.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: OptInterSettings) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: OptInterSettings) -> None:
         super().__init__()
         memorized, factorized = (architecture.of_order(2, f) for f in ("memorize", "hadamard"))
         fields, pairs = len(schema.fields), len(memorized) + len(factorized)
-        size, cross_size = hyper.embedding_size, hyper.cross_embedding_size
-        cross_std = hyper.embedding_std or slot_std(pairs, cross_size)
-        self.embedding = FieldEmbedding(schema, size, hyper.embedding_std or slot_std(fields, size))
-        self.memorized = CrossEmbedding(schema, memorized, cross_size, cross_std, hyper)
+        size, cross_size = settings.embedding_size, settings.cross_embedding_size
+        cross_std = settings.embedding_std or slot_std(pairs, cross_size)
+        self.embedding = FieldEmbedding(schema, size, settings.embedding_std or slot_std(fields, size))
+        self.memorized = CrossEmbedding(schema, memorized, cross_size, cross_std, settings)
         self.factorized = HadamardProducts(schema, factorized, cross_size, cross_std**0.5)
         inputs = fields * size + pairs * cross_size
-        self.mlp = MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm, hyper.layer_norm)
+        self.mlp = MLP(inputs, settings.hidden, settings.dropout, settings.batch_norm, settings.layer_norm)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
@@ -40,5 +40,5 @@ class OptInter(nn.Module):
             self.memorized(ids_BC),
             self.factorized(ids_BC, factors_BC),
         )
-        logit_B: Tensor = self.mlp(joined(slots))
+        logit_B: Tensor = self.mlp(mlp_input(slots))
         return logit_B

@@ -17,12 +17,12 @@ class Poly2(LR):
     Reference: Chang et al., Training and testing low-degree polynomial data mappings, JMLR 2010.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: MemorizingSettings) -> None:
-        super().__init__(architecture, schema, hyper)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: MemorizingSettings) -> None:
+        super().__init__(architecture, schema, settings)
         categorical = {field.name for field in schema.fields if field.kind == "categorical"}
         pairs = [pair for pair in architecture.of_order(2) if categorical.issuperset(pair)]
-        std = hyper.embedding_std or 0.0
-        self.crosses = CrossEmbedding(schema, pairs, 1, std, hyper)
+        std = settings.embedding_std or 0.0
+        self.crosses = CrossEmbedding(schema, pairs, 1, std, settings)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""

@@ -11,7 +11,7 @@ from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.interactions import Interactions
 from ctrloom.nn.mlp import perceptron
 from ctrloom.nn.pairs import KernelProducts, PairNetworks
-from ctrloom.nn.precision import joined
+from ctrloom.nn.precision import mlp_input
 from ctrloom.schema import Schema
 
 
@@ -21,18 +21,20 @@ class IPNN(nn.Module):
     Reference: Qu et al., Product-based neural networks, ICDM 2016.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
         super().__init__()
-        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
-        self.interactions = Interactions(architecture, schema, hyper.embedding_size, hyper.embedding_std)
-        inputs = len(schema.fields) * hyper.embedding_size + self.interactions.count
-        self.mlp = perceptron(inputs, hyper)
+        self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
+        self.interactions = Interactions(
+            architecture, schema, settings.embedding_size, settings.embedding_std
+        )
+        inputs = len(schema.fields) * settings.embedding_size + self.interactions.count
+        self.mlp = perceptron(inputs, settings)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
         emb_BFD = self.embedding(ids_BC, factors_BC)
         x = self.interactions(emb_BFD, ids_BC, factors_BC)
-        logit_B: Tensor = self.mlp(joined([emb_BFD, *x.values()]))
+        logit_B: Tensor = self.mlp(mlp_input([emb_BFD, *x.values()]))
         return logit_B
 
 
@@ -43,17 +45,17 @@ class OPNN(nn.Module):
     embeddings (ICDM 2016).
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
         super().__init__()
         pairs = architecture.indices(schema, 2)
-        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
-        self.products = KernelProducts(pairs, len(schema.fields), hyper.embedding_size)
-        self.mlp = perceptron(len(schema.fields) * hyper.embedding_size + len(pairs), hyper)
+        self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
+        self.products = KernelProducts(pairs, len(schema.fields), settings.embedding_size)
+        self.mlp = perceptron(len(schema.fields) * settings.embedding_size + len(pairs), settings)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
         emb_BFD = self.embedding(ids_BC, factors_BC)
-        logit_B: Tensor = self.mlp(joined([emb_BFD, self.products(emb_BFD)]))
+        logit_B: Tensor = self.mlp(mlp_input([emb_BFD, self.products(emb_BFD)]))
         return logit_B
 
 
@@ -64,15 +66,15 @@ class PIN(nn.Module):
     fields without a selected pair are used.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: PINSettings) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: PINSettings) -> None:
         super().__init__()
-        pairs, size = architecture.indices(schema, 2), hyper.embedding_size
-        self.embedding = FieldEmbedding(schema, size, hyper.embedding_std)
-        self.networks = PairNetworks(pairs, size, hyper.subnet_hidden)
-        self.mlp = perceptron(len(schema.fields) * size + len(pairs) * hyper.subnet_hidden[-1], hyper)
+        pairs, size = architecture.indices(schema, 2), settings.embedding_size
+        self.embedding = FieldEmbedding(schema, size, settings.embedding_std)
+        self.networks = PairNetworks(pairs, size, settings.subnet_hidden)
+        self.mlp = perceptron(len(schema.fields) * size + len(pairs) * settings.subnet_hidden[-1], settings)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
         emb_BFD = self.embedding(ids_BC, factors_BC)
-        logit_B: Tensor = self.mlp(joined([emb_BFD, self.networks(emb_BFD)]))
+        logit_B: Tensor = self.mlp(mlp_input([emb_BFD, self.networks(emb_BFD)]))
         return logit_B

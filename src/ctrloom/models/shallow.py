@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
-from ctrloom.nn.embedding import FieldEmbedding, Linear
+from ctrloom.nn.embedding import FieldEmbedding, LinearTerm
 from ctrloom.nn.interactions import Gates, Interactions
 from ctrloom.schema import Schema
 
@@ -16,9 +16,9 @@ class LR(nn.Module):
     Reference: Richardson et al., Predicting clicks, WWW 2007.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
         super().__init__()
-        self.linear = Linear(schema, hyper.embedding_std)
+        self.linear = LinearTerm(schema, settings.embedding_std)
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
@@ -26,12 +26,12 @@ class LR(nn.Module):
         return self.bias + self.linear(ids_BC, factors_BC)
 
 
-class Embedded(LR):
+class EmbeddingModel(LR):
     """LR plus a function of embeddings."""
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
-        super().__init__(architecture, schema, hyper)
-        self.embedding = FieldEmbedding(schema, hyper.embedding_size, hyper.embedding_std)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+        super().__init__(architecture, schema, settings)
+        self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
@@ -43,15 +43,17 @@ class Embedded(LR):
         raise NotImplementedError
 
 
-class Factorized(Embedded):
+class InteractionModel(EmbeddingModel):
     """LR plus a function of the products of embeddings."""
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
-        super().__init__(architecture, schema, hyper)
-        self.interactions = Interactions(architecture, schema, hyper.embedding_size, hyper.embedding_std)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+        super().__init__(architecture, schema, settings)
+        self.interactions = Interactions(
+            architecture, schema, settings.embedding_size, settings.embedding_std
+        )
 
 
-class FM(Factorized):
+class FM(InteractionModel):
     """Factorization machine: b + sum_i w_i + sum_ij <v_i, v_j>, over the interactions of the architecture.
 
     Reference: Rendle, Factorization machines, ICDM 2010.
@@ -62,14 +64,14 @@ class FM(Factorized):
         return self.interactions.total(emb_BFD, ids_BC, factors_BC)
 
 
-class FwFM(Factorized):
+class FwFM(InteractionModel):
     """Field-weighted FM: b + sum_i w_i + sum_ij r_ij <v_i, v_j>.
 
     Reference: Pan et al., Field-weighted factorization machines, WWW 2018.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
-        super().__init__(architecture, schema, hyper)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+        super().__init__(architecture, schema, settings)
         weights = {str(o): torch.full((len(architecture.of_order(o)),), 0.7) for o in architecture.orders}
         self.field_weights = nn.ParameterDict(weights)
 
@@ -80,14 +82,14 @@ class FwFM(Factorized):
         return sum((x_BP @ self.field_weights[order] for order, x_BP in x.items()), zero_B)
 
 
-class AutoFM(Factorized):
+class AutoFM(InteractionModel):
     """FM with a gate per batch-normalised interaction: b + sum_i w_i + sum_ij a_ij BN(<v_i, v_j>) + ...
 
     Reference: Liu et al., AutoFIS, KDD 2020, Eq. 7 and 10.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: Hyperparameters) -> None:
-        super().__init__(architecture, schema, hyper)
+    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+        super().__init__(architecture, schema, settings)
         self.gates = nn.ModuleDict(
             {str(o): Gates(len(architecture.of_order(o))) for o in architecture.orders}
         )

@@ -44,10 +44,10 @@ class GBDT(nn.Module):
     text: Tensor  # uint8
     offset_T: Tensor
 
-    def __init__(self, architecture: Architecture, schema: Schema, hyper: GBDTSettings) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: GBDTSettings) -> None:
         super().__init__()
         lightgbm()
-        self.architecture, self.schema, self.hyper = architecture, schema, hyper
+        self.architecture, self.schema, self.settings = architecture, schema, settings
         self.register_buffer("text", torch.empty(0, dtype=torch.uint8))
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
@@ -73,7 +73,7 @@ class GBDT(nn.Module):
         self.leaf_schema = Schema(fields=tuple(trees), source=self.schema.source)
         self.text = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         self.offset_T = torch.tensor(self.leaf_schema.offsets, dtype=torch.int32)
-        self.regression = LR(self.architecture, self.leaf_schema, self.hyper)
+        self.regression = LR(self.architecture, self.leaf_schema, self.settings)
         with torch.no_grad():
             self.regression.linear.weights.weight[:, 0] = torch.tensor([float(value) for value in values])
 
@@ -92,7 +92,7 @@ class GBDTLR(GBDT):
     def plant(self, text: str) -> None:
         """Set the trees, with a newly initialised regression on their leaves."""
         super().plant(text)
-        self.regression = LR(self.architecture, self.leaf_schema, self.hyper)
+        self.regression = LR(self.architecture, self.leaf_schema, self.settings)
 
 
 def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> np.ndarray | sparse.csr_matrix:

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from ctrloom.config.base import ConfigError
 from ctrloom.nn.mlp import Dropout, linear
-from ctrloom.nn.precision import of_products
+from ctrloom.nn.precision import matmul_dtype
 
 # Backward functions of torch's built-in layers.
 threshold_backward = torch.ops.aten.threshold_backward
@@ -75,7 +75,7 @@ class SelfAttention(nn.Module):
         if self.training and self.dropout.dropped:
             kept_ABFF = self.dropout(x_BFI.new_ones(self.heads, len(x_BFI), fields, fields))
         given = x_BFI, torch.cat(weights), torch.cat(biases) if self.relu else None, kept_ABFF
-        kind = of_products(weights[0])
+        kind = matmul_dtype(weights[0])
         with torch.autocast(device, enabled=False):
             cast = (x if x is None else x.to(kind) for x in given)
             out_BFO = _Attended.apply(*cast, len(weights), self.heads, self.scale)

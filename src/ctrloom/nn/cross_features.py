@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ctrloom import distributed, kernels
 from ctrloom.config import MemorizingSettings
-from ctrloom.nn.sparse_rows import touched_rows
+from ctrloom.nn.sparse_rows import lookup_sparse_gradient
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 
 _ODD = (-0x61C8864680B583EB, -0x3D4D51C2D82B14B1)  # multipliers that mix bits (Steele et al., SplitMix)
@@ -102,7 +102,7 @@ class CrossEmbedding(nn.Module):
         pairs: field names, in schema order.
         size: D.
         std: standard deviation of the initialisation.
-        hyper: settings of the table.
+        settings: settings of the table.
 
     Raises:
         SchemaMismatchError: the data set has no cross features of one of the pairs.
@@ -121,7 +121,7 @@ class CrossEmbedding(nn.Module):
         pairs: Sequence[tuple[str, ...]],
         size: int,
         std: float,
-        hyper: MemorizingSettings,
+        settings: MemorizingSettings,
     ) -> None:
         super().__init__()
         kept: dict[tuple[str, ...], int] = {cross.fields: cross.size - 1 for cross in schema.crosses}
@@ -130,9 +130,12 @@ class CrossEmbedding(nn.Module):
                 f"the data set has no cross features of {' and '.join(missing[0])}, which the model needs: "
                 f"set {'vocabulary.crosses.pairs: all' if kept else 'vocabulary.crosses'} and encode it again"
             )
-        self.pairs, self.hiding = tuple(pairs), hyper.cross_hiding
-        self.each_time = False  # whether gradients repeat a row for each lookup
-        self.l2, self.learning_rate = hyper.cross_l2, hyper.cross_learning_rate  # for `training.loop.adam`
+        self.pairs, self.hiding = tuple(pairs), settings.cross_hiding
+        self.keep_duplicates = False  # whether gradients repeat a row for each lookup
+        self.l2, self.learning_rate = (
+            settings.cross_l2,
+            settings.cross_learning_rate,
+        )  # for `training.loop.adam`
         self.keys = KeyTable(sum(kept[pair] for pair in self.pairs))
         self.weight = nn.Parameter(torch.empty(len(pairs) + self.keys.count, size).normal_(0.0, std))
         self.register_buffer("single_R", torch.zeros(len(self.weight), dtype=torch.bool), persistent=False)
@@ -201,7 +204,7 @@ class CrossEmbedding(nn.Module):
 
     def forward(self, ids_BC: Tensor) -> Tensor:
         """Embeddings emb_BPD."""
-        return touched_rows(self.weight, self.rows(ids_BC), self.each_time)
+        return lookup_sparse_gradient(self.weight, self.rows(ids_BC), self.keep_duplicates)
 
 
 def fill_crosses(model: nn.Module, keys: CrossKeys) -> None:

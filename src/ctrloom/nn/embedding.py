@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ctrloom.nn.sparse_rows import all_rows, touched_rows
+from ctrloom.nn.sparse_rows import lookup_dense_gradient, lookup_sparse_gradient
 from ctrloom.schema import Schema
 
 
@@ -33,7 +33,7 @@ class FieldEmbedding(nn.Module):
         super().__init__()
         self.fields = len(schema.fields)
         self.row_wise = False  # whether gradients are sparse; set with the optimizer
-        self.each_time = False  # whether sparse gradients repeat a row for each lookup
+        self.keep_duplicates = False  # whether sparse gradients repeat a row for each lookup
         self.row_widths = [size] * self.fields  # weights of one id, by field
         self.weight = nn.Parameter(torch.empty(schema.table_size, size))
         self.register_buffer("field_of_column_C", torch.tensor(schema.field_of_column), persistent=False)
@@ -57,8 +57,8 @@ class FieldEmbedding(nn.Module):
     def rows(self, ids_BC: Tensor) -> Tensor:
         """Table row of each id, emb_BCD."""
         if self.row_wise:
-            return touched_rows(self.weight, ids_BC, self.each_time)
-        return all_rows(self.weight, ids_BC)
+            return lookup_sparse_gradient(self.weight, ids_BC, self.keep_duplicates)
+        return lookup_dense_gradient(self.weight, ids_BC)
 
 
 class KeptEmbedding(FieldEmbedding):
@@ -114,7 +114,7 @@ class KeptEmbedding(FieldEmbedding):
         return flat_BX.view(batch, columns, self.size)
 
 
-class Linear(nn.Module):
+class LinearTerm(nn.Module):
     """Sum over the fields of one weight per id: (ids_BC, factors_BC) -> (B,)."""
 
     def __init__(self, schema: Schema, std: float | None = None) -> None:

@@ -19,7 +19,7 @@ from ctrloom import distributed, kernels
 from ctrloom.architecture import Architecture
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.norm import BatchNorm
-from ctrloom.nn.precision import of_products
+from ctrloom.nn.precision import matmul_dtype
 from ctrloom.schema import Schema
 
 CORES = 64  # cores per batched matrix product
@@ -60,7 +60,7 @@ class _PairDots(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, emb_BFD: Tensor, position_P: Tensor, pair_FF: Tensor) -> Tensor:
-        cast_BFD = emb_BFD.to(of_products(emb_BFD))
+        cast_BFD = emb_BFD.to(matmul_dtype(emb_BFD))
         ctx.save_for_backward(cast_BFD, pair_FF)
         return torch.bmm(cast_BFD, cast_BFD.mT).flatten(1).to(emb_BFD.dtype).index_select(1, position_P)
 
@@ -71,7 +71,7 @@ class _PairDots(torch.autograd.Function):
         return torch.bmm(grad_BFF.to(cast_BFD.dtype), cast_BFD).to(grads[0].dtype), None, None
 
 
-class Selected(nn.Module):
+class FusedProducts(nn.Module):
     """Values of tuples, from emb_BFD, computed by a GPU kernel; None if no kernel supports them.
 
     Args:
@@ -121,7 +121,7 @@ class PairProducts(nn.Module):
         self.register_buffer("position_P", position_P, persistent=False)
         self.register_buffer("pair_FF", pair_FF.flatten(), persistent=False)
         self.complete = len(pairs) == fields * (fields - 1) // 2
-        self.selected = Selected(pairs, [((i,), j) for i, j in pairs], fields)
+        self.selected = FusedProducts(pairs, [((i,), j) for i, j in pairs], fields)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """<e_i, e_j> for each pair, by one batched matrix product without a B x P x D tensor."""
@@ -156,7 +156,7 @@ class TupleProducts(nn.Module):
             extended[core].append((sum(fields_p) - sum(core), p))
         cores, drawn = sorted(extended), []
         at = {p: (core, field) for core in cores for field, p in extended[core]}
-        self.selected = Selected(tuples, [at[p] for p in range(len(tuples))], fields)
+        self.selected = FusedProducts(tuples, [at[p] for p in range(len(tuples))], fields)
         self.lowest: list[int] = []  # per block, the lowest field that is multiplied with a core
         for block, start in enumerate(range(0, len(cores), CORES)):
             here = cores[start : start + CORES]
@@ -205,8 +205,8 @@ class Gates(nn.Module):
     """One trainable weight per interaction on its batch-normalised value: x_BP -> (B,).
 
     Batch norm has no scale or shift, so that the magnitude of a gate measures the strength of its interaction
-    (AutoFIS, Eq. 12). Eps and momentum are those of the published code; they matter, as pairs of small
-    variance stay attenuated.
+    (AutoFIS, Eq. 12). Eps and momentum are those of the published code; with this eps, pairs whose
+    variance is near it are scaled down.
     """
 
     def __init__(self, count: int, init: float = 0.6, spread: float = 1e-3) -> None:
@@ -225,9 +225,11 @@ class Gates(nn.Module):
 
 
 class Interactions(nn.Module):
-    """Values of all interactions of an architecture: {order: x_BP}.
+    """Values of all interactions of an architecture: x_BP by order, as text ("2": pairs).
 
-    Pairs use the model's embeddings; each higher order has its own embedding table (AutoFIS' published code).
+    Each is a product of embeddings, whatever function the architecture has for it: a model that it is
+    transferred to decides how to model an interaction. Pairs use the model's embeddings; each higher order
+    has its own embedding table (AutoFIS' published code).
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, size: int, std: float | None) -> None:

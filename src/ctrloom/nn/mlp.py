@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ctrloom import kernels
 from ctrloom.config import Hyperparameters
 from ctrloom.nn.norm import BatchNorm
-from ctrloom.nn.precision import of_products
+from ctrloom.nn.precision import matmul_dtype
 
 
 class Linear(nn.Linear):
@@ -22,7 +22,7 @@ class Linear(nn.Linear):
 def _by_kernel(modules: Iterable[nn.Module], x: Tensor) -> Tensor | None:
     """Apply linear layers, with others in between, by a fused kernel; None if it does not support them."""
     first, *others = modules
-    if x.dim() != 2 or of_products(x) is not torch.bfloat16 or not kernels.usable(next(first.parameters())):
+    if x.dim() != 2 or matmul_dtype(x) is not torch.bfloat16 or not kernels.usable(next(first.parameters())):
         return None
     from ctrloom.kernels.linear import Layer, chain, fits
 
@@ -94,9 +94,9 @@ class MLP(nn.Module):
         return logit_B1.squeeze(-1)
 
 
-def perceptron(inputs: int, hyper: Hyperparameters) -> MLP:
+def perceptron(inputs: int, settings: Hyperparameters) -> MLP:
     """An MLP with a model's hyperparameters."""
-    return MLP(inputs, hyper.hidden, hyper.dropout, hyper.batch_norm)
+    return MLP(inputs, settings.hidden, settings.dropout, settings.batch_norm)
 
 
 class Dropout(nn.Module):

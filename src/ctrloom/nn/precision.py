@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def of_products(x: Tensor) -> torch.dtype:
+def matmul_dtype(x: Tensor) -> torch.dtype:
     """The dtype of matrix products with x: autocast's if enabled."""
     device = x.device.type
     if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
@@ -17,7 +17,7 @@ def of_products(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device)
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
+def mlp_input(parts: Sequence[Tensor]) -> Tensor:
     """Concatenate the inputs of an MLP in the dtype of its products: (B, X)."""
-    kind = of_products(parts[0])
+    kind = matmul_dtype(parts[0])
     return torch.cat([part.flatten(1).to(kind) for part in parts], 1)

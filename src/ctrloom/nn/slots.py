@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ctrloom import kernels
 from ctrloom.nn.embedding import FieldEmbedding
-from ctrloom.nn.precision import of_products
+from ctrloom.nn.precision import matmul_dtype
 from ctrloom.schema import Schema
 
 
@@ -63,7 +63,7 @@ class HadamardProducts(nn.Module):
             from ctrloom.kernels.mixture import mixture
 
             pairs = self.left_P, self.right_P, self.number_FF
-            return mixture(own_BPD, emb_BFD, weight_P2, pairs, of_products(own_BPD))
+            return mixture(own_BPD, emb_BFD, weight_P2, pairs, matmul_dtype(own_BPD))
         # Expand the weights here: torch takes much longer for the gradient of a broadcast factor per pair.
         own_PD, product_PD = (w_P[:, None].expand(own_BPD.shape[1:]) for w_P in weight_P2.unbind(1))
         return own_PD * own_BPD + product_PD * self._products(emb_BFD)

@@ -20,16 +20,17 @@ from ctrloom import kernels
 Made = TypeVar("Made")
 
 
-def touched_rows(weight_RD: Tensor, row: Tensor, each_time: bool = False) -> Tensor:
+def lookup_sparse_gradient(weight_RD: Tensor, row: Tensor, keep_duplicates: bool = False) -> Tensor:
     """Look up rows of a table, (*row.shape, D), with a sparse gradient.
 
-    On a CPU the gradient has each row once, ascending; with `each_time`, one entry per lookup, in order.
+    On a CPU the gradient has each row once, ascending, or with `keep_duplicates` one entry per lookup, in
+    order.
     """
-    rows: Tensor = _TouchedRows.apply(weight_RD, row, each_time)
+    rows: Tensor = _TouchedRows.apply(weight_RD, row, keep_duplicates)
     return rows
 
 
-def all_rows(weight_RD: Tensor, row: Tensor) -> Tensor:
+def lookup_dense_gradient(weight_RD: Tensor, row: Tensor) -> Tensor:
     """Look up rows of a table, (*row.shape, D), with a dense gradient."""
     if not kernels.usable(weight_RD):
         return embedding(row, weight_RD)
@@ -134,9 +135,9 @@ class _AllRows(torch.autograd.Function):
 
 class _TouchedRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight_RD: Tensor, row: Tensor, each_time: bool) -> Tensor:
+    def forward(ctx: Any, weight_RD: Tensor, row: Tensor, keep_duplicates: bool) -> Tensor:
         ctx.save_for_backward(row)
-        ctx.shape, ctx.summed_later = weight_RD.shape, each_time or kernels.usable(weight_RD)
+        ctx.shape, ctx.summed_later = weight_RD.shape, keep_duplicates or kernels.usable(weight_RD)
         return rows_of(weight_RD, row.flatten()).view(*row.shape, ctx.shape[1])
 
     @staticmethod

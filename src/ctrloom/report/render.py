@@ -115,6 +115,6 @@ def _figures(results: Results, search: SearchTrace | None) -> dict[str, Markup]:
     if search and search.path_steps:
         figures["gate_path"] = search_figures.gate_path(search)
     scored = search and any(candidate.statistics_auc is not None for candidate in search.candidates)
-    if search and scored and not search.selects and not choices:
+    if search and scored and not search.by_statistic and not choices:
         figures["gate_statistics"] = search_figures.gate_and_statistics(search)
     return figures

@@ -35,7 +35,7 @@ def gate_map(trace: SearchTrace) -> Markup:
         ax.set_position((margin / side, margin / side, square / side, square / side))
         strengths = [abs(c.score) for c in pairs if c.kept]
         strongest = max(strengths, default=0.0) or 1.0
-        weakest = min(strengths, default=0.0) if trace.selects else 0.0
+        weakest = min(strengths, default=0.0) if trace.by_statistic else 0.0
         planted = {frozenset(names) for names in trace.planted or ()}
         for i, candidate in enumerate(pairs):
             low, high = sorted(place[name] for name in candidate.fields)
@@ -142,7 +142,7 @@ def _map_legend(ax: Axes, trace: SearchTrace, weakest: float, strongest: float) 
     rows.append(("dropped", {"facecolor": DROPPED}))
     if trace.planted:
         rows.append(("planted", {"facecolor": "none", "edgecolor": PLANTED, "linewidth": 1.8}))
-    title = trace.measure if trace.selects else f"|{trace.measure}| at the end"
+    title = trace.measure if trace.by_statistic else f"|{trace.measure}| at the end"
     ax.text(0.99, 0.97, title, ha="right", va="center", fontsize=8, transform=ax.transAxes)
     for i, (text, look) in enumerate(rows, start=1):
         y = 0.965 - 0.055 * i

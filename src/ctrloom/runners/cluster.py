@@ -12,7 +12,7 @@ from typing import Any
 from ctrloom.config import ClusterConfig
 from ctrloom.runners import compiled
 from ctrloom.runners.endpoint import ClusterError, Endpoint, UnreachableError
-from ctrloom.runners.request import Request
+from ctrloom.runners.request import PipelineRequest
 
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 ATTEMPT = re.compile(r"\(\d+\)$")  # how KFP numbers the attempts of a task
@@ -40,7 +40,7 @@ class Cluster:
         """
         self.config, self.kfp = config, Endpoint(config)
 
-    def submit(self, request: Request, name: str) -> str:
+    def submit(self, request: PipelineRequest, name: str) -> str:
         """Start a run; returns its id.
 
         Raises:
@@ -56,7 +56,7 @@ class Cluster:
         return str(self.kfp.call(self.kfp.runs.run_service_create_run, run, its="run_id").run_id)
 
     def schedule(
-        self, request: Request, name: str, cron: str, catch_up: bool = False, concurrency: int = 1
+        self, request: PipelineRequest, name: str, cron: str, catch_up: bool = False, concurrency: int = 1
     ) -> tuple[str, bool]:
         """Create a recurring run; returns its id, and whether anything changed.
 
@@ -148,7 +148,7 @@ class Cluster:
             f"kubectl --namespace {namespace} logs --selector pipeline/runid={run} --container main --prefix"
         )
 
-    def _runtime(self, request: Request) -> Any:
+    def _runtime(self, request: PipelineRequest) -> Any:
         return self.kfp.models.V2beta1RuntimeConfig(
             parameters=request.parameters, pipeline_root=self.config.pipeline_root
         )
@@ -166,7 +166,7 @@ class Cluster:
             there = [self.kfp.call(create, wanted, its="experiment_id")]
         return str(there[0].experiment_id)
 
-    def _publish(self, request: Request) -> tuple[str, str]:
+    def _publish(self, request: PipelineRequest) -> tuple[str, str]:
         """Ids of the pipeline in the Kubeflow UI and of this version, uploaded if missing."""
         there = self._named(
             self.kfp.pipelines.pipeline_service_list_pipelines, request.pipeline, "pipelines", **self._space()

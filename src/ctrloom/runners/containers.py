@@ -28,7 +28,7 @@ class EngineError(UserError):
 
 
 @dataclass(frozen=True)
-class Request:
+class ContainerOptions:
     """User settings for containers: the image, and extra options of `podman run` or `docker run`."""
 
     image: str
@@ -48,7 +48,7 @@ class Containers:
 
     @classmethod
     def prepare(
-        cls, request: Request, run: Path, inputs: Sequence[Path], writable: Sequence[Path]
+        cls, request: ContainerOptions, run: Path, inputs: Sequence[Path], writable: Sequence[Path]
     ) -> "Containers":
         """Find engine and image, and remove containers of a killed run.
 

@@ -21,7 +21,7 @@ from ctrloom.data.sources.files import is_stored
 from ctrloom.progress import MARK
 from ctrloom.runners import compiled, resume
 from ctrloom.runners.compiled import declared
-from ctrloom.runners.containers import Containers, Request, steps_in
+from ctrloom.runners.containers import ContainerOptions, Containers, steps_in
 from ctrloom.runners.request import revision
 from ctrloom.storage import Place
 
@@ -58,7 +58,7 @@ def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, 
 
 
 def run_local(
-    config: RunConfig, output: Path, containers: Request | None = None, store: str | None = None
+    config: RunConfig, output: Path, containers: ContainerOptions | None = None, store: str | None = None
 ) -> None:
     """Run every step in its own process or container; collect the results in the run directory `output`.
 
@@ -113,7 +113,7 @@ def run_pipeline(
     expected: Sequence[str],
     results: Mapping[str, tuple[str, str]],
     inputs: Sequence[Path],
-    containers: Request | None = None,
+    containers: ContainerOptions | None = None,
 ) -> None:
     """Run a compiled pipeline and copy its outputs to `results`; `expected` are its steps in order."""
     try:

@@ -35,7 +35,7 @@ class RequestError(UserError):
 
 
 @dataclass(frozen=True)
-class Request:
+class PipelineRequest:
     """A pipeline and the values of its parameters; `body` is the pipeline as the API takes it."""
 
     pipeline: str

@@ -76,7 +76,7 @@ def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarra
 def _scored(bundle: Bundle, encoder: Encoder, batch: TypedBatch) -> pa.Table:
     scored = {
         "row": batch.positions,
-        "probability": probabilities(bundle, encoder, batch.coded),
+        "probability": probabilities(bundle, encoder, batch.encoded_rows),
         "malformed": pa.nulls(len(batch.positions), pa.string()),
     }
     rejected = {

@@ -3,28 +3,28 @@
 from pathlib import Path
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import AIMConfig, AIMSettings, Models
+from ctrloom.config import AIMConfig, AIMSettings, ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods import aim
-from ctrloom.stages.search_stage import read_found, task_of, write_found
+from ctrloom.stages.search_stage import read_found, search_data, write_found
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
 
 
 @data_parallel
 def aim_search_interactions(
-    manifest: str | Place, config: AIMConfig, models: Models, output: Path
+    manifest: str | Place, config: AIMConfig, models: ModelsConfig, output: Path
 ) -> Architecture:
     """Search interactions and their functions; writes the same files as `search` into the folder `output`."""
-    dataset, hyper = Dataset.open(manifest), _settings(models)
-    found = aim.search_interactions(task_of(dataset, hyper), config, hyper)
-    return write_found(found, dataset, config, hyper, output)
+    dataset, settings = Dataset.open(manifest), _aim_settings(models)
+    found = aim.search_interactions(search_data(dataset, settings), config, settings)
+    return write_found(found, dataset, config, settings, output)
 
 
 @data_parallel
 def aim_search_embeddings(
-    manifest: str | Place, search: Path, config: AIMConfig, models: Models, output: Path
+    manifest: str | Place, search_folder: Path, config: AIMConfig, models: ModelsConfig, output: Path
 ) -> Architecture:
     """Search the embedding sizes of what the first stage found in the folder `search`.
 
@@ -35,20 +35,20 @@ def aim_search_embeddings(
         SchemaMismatchError: the first stage searched another data set.
         ConfigError: the folder is of another method, or already has embedding sizes.
     """
-    dataset, hyper = Dataset.open(manifest), _settings(models)
-    first = read_found(search)
+    dataset, settings = Dataset.open(manifest), _aim_settings(models)
+    first = read_found(search_folder)
     if origin := first.architecture.provenance:
-        dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search))
+        dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search_folder))
     if first.architecture.method != "aim" or first.architecture.embedding_size is not None:
         raise ConfigError(
-            f"{search}: this stage needs the output of AIM's first stage (aim_search_interactions, or search "
-            "with search.search_embeddings: false)"
+            f"{search_folder}: this stage needs the output of AIM's first stage (aim_search_interactions, "
+            "or search with search.search_embeddings: false)"
         )
-    found = aim.add_embeddings(first, task_of(dataset, hyper), config, hyper)
-    return write_found(found, dataset, config, hyper, output)
+    found = aim.add_embeddings(first, search_data(dataset, settings), config, settings)
+    return write_found(found, dataset, config, settings, output)
 
 
-def _settings(models: Models) -> AIMSettings:
+def _aim_settings(models: ModelsConfig) -> AIMSettings:
     settings = models.of("aim")
     assert isinstance(settings, AIMSettings)
     return settings

@@ -8,12 +8,12 @@ from ctrloom import storage
 from ctrloom.config import MODELS, SPLITS, CompareConfig, Entry
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
-from ctrloom.evaluation.compare import ModelScores, compare
+from ctrloom.evaluation.compare import ModelScores, compare_models
 from ctrloom.evaluation.results import Results
 from ctrloom.progress import progress
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.comparison_job import JOB
-from ctrloom.stages.evaluation import METRICS, described, joined, scored, truth_of
+from ctrloom.stages.evaluation import METRICS, described, labels_of, merged_seeds, scored
 from ctrloom.stages.search_stage import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
@@ -27,7 +27,8 @@ TABLE, PAGE = "table.csv", "comparison.html"
 def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path], output: Path) -> Results:
     """Test all that the jobs trained on the same rows; write `metrics.json`, `table.csv`, `comparison.html`.
 
-    `jobs` are the folders that `run_job` wrote. This is the one place where the test split is read.
+    `jobs` are the folders that `run_job` wrote. Only this stage of a comparison reads the test split, and
+    nothing is chosen on it.
 
     Raises:
         StorageError: a job is missing, or given twice.
@@ -42,17 +43,17 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
                 f"entry {key[0]!r}, seed {key[1]}: duplicate jobs: {folders[key]} and {folder}"
             )
         folders[key] = folder
-    feeder = BatchSources(dataset, *SPLITS[1:])
+    sources = BatchSources(dataset, *SPLITS[1:])
     scores: list[ModelScores] = []
     with progress("compare", len(config.entries), "entries") as advance:
         for entry in config.entries:
-            per_seed = [_scores_of(_done(folders, entry, s), entry, dataset, feeder) for s in config.seeds]
-            scores += [joined(same) for same in zip(*per_seed, strict=True)]
+            per_seed = [_scores_of(_done(folders, entry, s), entry, dataset, sources) for s in config.seeds]
+            scores += [merged_seeds(same) for same in zip(*per_seed, strict=True)]
             advance(1)
-    results = compare(
+    results = compare_models(
         scores,
-        truth_of(dataset, "valid"),
-        truth_of(dataset, "test"),
+        labels_of(dataset, "valid"),
+        labels_of(dataset, "test"),
         described(dataset, config.name),
         config.evaluation,
         code_version(),
@@ -77,7 +78,7 @@ def _done(folders: Mapping[tuple[str, int], Path], entry: Entry, seed: int) -> P
     return folders[entry.name, seed]
 
 
-def _scores_of(folder: Path, entry: Entry, dataset: Dataset, feeder: BatchSources) -> list[ModelScores]:
+def _scores_of(folder: Path, entry: Entry, dataset: Dataset, sources: BatchSources) -> list[ModelScores]:
     """Scores of everything that one job trained, named after its entry."""
     trace = folder / "search" / TRACE
     seconds = SearchTrace.load(trace).seconds if trace.is_file() else 0.0
@@ -94,7 +95,7 @@ def _scores_of(folder: Path, entry: Entry, dataset: Dataset, feeder: BatchSource
             shown = run.record.title.replace(plain, title)
         elif run.record.kind == "transfer":
             name, shown = f"{entry.name}-{run.record.model}", f"{title} to {MODELS[run.record.model].title}"
-        scores = scored(run, dataset, feeder)
+        scores = scored(run, dataset, sources)
         searched = seconds if run.record.kind in ("retrained", "transfer") else 0.0
         against = entry.name if run.record.kind == "control" else None
         found.append(replace(scores, name=name, title=shown, counterpart=against, search_seconds=searched))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ctrloom import storage
-from ctrloom.config import Entry, Models
+from ctrloom.config import Entry, ModelsConfig
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.stages.search_stage import search
@@ -21,7 +21,7 @@ from ctrloom.storage import Place
 JOB = "job.json"
 
 
-def run_job(manifest: str | Place, entry: Entry, seed: int, models: Models, folder: Path) -> bool:
+def run_job(manifest: str | Place, entry: Entry, seed: int, models: ModelsConfig, folder: Path) -> bool:
     """Search and train one entry with one seed; False if `folder` already has it.
 
     The folder is written atomically, so that a stopped job starts over.
@@ -47,7 +47,7 @@ def run_job(manifest: str | Place, entry: Entry, seed: int, models: Models, fold
     return True
 
 
-def _job(dataset: Dataset, entry: Entry, seed: int, models: Models) -> dict[str, Any]:
+def _job(dataset: Dataset, entry: Entry, seed: int, models: ModelsConfig) -> dict[str, Any]:
     """Describe a job; its fingerprint covers everything that its result depends on except the code."""
     used = {name: entry.models(models).raw(name) for name in ("default", entry.trained, *entry.transfer)}
     job = {

@@ -5,7 +5,7 @@ from pathlib import Path
 from ctrloom import storage
 from ctrloom.config.retraining import DriftConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.data.vocabulary.drift_baseline import Reference
+from ctrloom.data.vocabulary.drift_baseline import DriftBaseline
 from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.evaluation.drift import Drift, FieldDrift, field_drift
 from ctrloom.evaluation.markdown import drift_markdown, promotion_markdown
@@ -29,7 +29,7 @@ def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path
     dataset, old = Dataset.open(manifest), Encoder.load(bundle)
     require_grown(old.schema, dataset.schema)
     new = dataset.encoder()
-    before, now = Reference.load(bundle), Reference.load(dataset.directory)
+    before, now = DriftBaseline.load(bundle), DriftBaseline.load(dataset.directory)
     fields = [_drifted(field, old, new, before, now, config) for field in old.schema.fields]
     found = Drift(
         champion_schema=old.schema.fingerprint,
@@ -68,7 +68,7 @@ def report(drift: Path, verdict: Path, name: str, output: Path) -> PromotionVerd
 
 
 def _drifted(
-    field: Field, old: Encoder, new: Encoder, before: Reference, now: Reference, config: DriftConfig
+    field: Field, old: Encoder, new: Encoder, before: DriftBaseline, now: DriftBaseline, config: DriftConfig
 ) -> FieldDrift:
     sides = before.fields[field.name], now.fields[field.name]
     missing = sides[0].missing, sides[1].missing

@@ -15,7 +15,7 @@ from ctrloom import storage
 from ctrloom.config import MODELS, SPLITS, EvaluationConfig, Split
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
-from ctrloom.evaluation.compare import ModelScores, Truth, compare
+from ctrloom.evaluation.compare import Labels, ModelScores, compare_models
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.progress import progress
@@ -36,7 +36,7 @@ SUMMARY = "summary.md"
 @restored_torch_state()
 def evaluate(
     manifest: str | Place,
-    search: Path,
+    search_folder: Path,
     runs: Sequence[Path],
     seeds: Sequence[int],
     evaluation: EvaluationConfig,
@@ -46,26 +46,26 @@ def evaluate(
 ) -> Results:
     """Write `metrics.json`, `predictions.parquet`, `summary.md` and `report.html` into the folder `output`.
 
-    This is the one place where the test split is read. `runs` are the folders that retrain, transfer and
-    baselines wrote, one for all seeds or one for each; `config` is what the report shows as the configuration
-    of the whole run.
+    This is the only stage of a run that reads the test split, and nothing is chosen on it. `runs` are the
+    folders that retrain, transfer and baselines wrote, one for all seeds or one for each; `config` is what
+    the report shows as the configuration of the whole run.
 
     Raises:
         EvaluationError: a model was trained with other seeds than `seeds`, or cannot be compared.
     """
     dataset = Dataset.open(manifest)
-    feeder = BatchSources(dataset, *SPLITS[1:])
+    sources = BatchSources(dataset, *SPLITS[1:])
     every = open_by_name(runs)
     require_same_seeds(seeds_of(every), seeds)
     with progress("evaluate", len(every), "models") as advance:
         scores = []
         for same in every.values():
-            scores.append(joined([scored(run, dataset, feeder) for run in same]))
+            scores.append(merged_seeds([scored(run, dataset, sources) for run in same]))
             advance(1)
-    valid, test = truth_of(dataset, "valid"), truth_of(dataset, "test")
+    valid, test = labels_of(dataset, "valid"), labels_of(dataset, "test")
     summary = described(dataset, name)
-    results = compare(scores, valid, test, summary, evaluation, code_version(), config)
-    trace = SearchTrace.load(search / TRACE).model_copy(update={"planted": planted(evaluation)})
+    results = compare_models(scores, valid, test, summary, evaluation, code_version(), config)
+    trace = SearchTrace.load(search_folder / TRACE).model_copy(update={"planted": planted(evaluation)})
     from ctrloom.report.render import render  # loads matplotlib
 
     with storage.atomic_directory(output) as temporary:
@@ -89,10 +89,10 @@ def planted(evaluation: EvaluationConfig) -> tuple[tuple[str, ...], ...] | None:
     return tuple(tuple(names) for names in truth["interactions"])
 
 
-def scored(run: Run, dataset: Dataset, feeder: BatchSources) -> ModelScores:
-    """Score the models of a run on the validation and test rows of `feeder`."""
-    hyper = run.record.hyperparameters
-    valid, test = (rows.to(pick_device(hyper.device)) for rows in feeder.of(hyper))
+def scored(run: Run, dataset: Dataset, sources: BatchSources) -> ModelScores:
+    """Score the models of a run on the validation and test rows of `sources`."""
+    settings = run.record.hyperparameters
+    valid, test = (rows.to(pick_device(settings.device)) for rows in sources.of(settings))
     valid_logits, test_logits, architectures, seconds, attention = [], [], [], 0.0, None
     for trained in run.trained(dataset):
         valid_logits.append(score(trained.model, valid))
@@ -121,7 +121,7 @@ def scored(run: Run, dataset: Dataset, feeder: BatchSources) -> ModelScores:
     )
 
 
-def joined(seeds: Sequence[ModelScores]) -> ModelScores:
+def merged_seeds(seeds: Sequence[ModelScores]) -> ModelScores:
     """Join the scores of one model whose seeds were trained separately."""
     return replace(
         seeds[0],
@@ -138,10 +138,10 @@ def joined(seeds: Sequence[ModelScores]) -> ModelScores:
     )
 
 
-def truth_of(dataset: Dataset, split: Split) -> Truth:
+def labels_of(dataset: Dataset, split: Split) -> Labels:
     """Labels and weights of a split."""
     rows = dataset.stream(split)
-    return Truth(rows.label_N.numpy(), None if rows.weight_N is None else rows.weight_N.numpy())
+    return Labels(rows.label_N.numpy(), None if rows.weight_N is None else rows.weight_N.numpy())
 
 
 def described(dataset: Dataset, name: str) -> DataSummary:
@@ -157,7 +157,7 @@ def described(dataset: Dataset, name: str) -> DataSummary:
     )
 
 
-def _predictions(model: ModelScores, test: Truth) -> pa.Table:
+def _predictions(model: ModelScores, test: Labels) -> pa.Table:
     """Test rows in data order: label, and the retrained model's probability under each seed."""
     probabilities = {
         f"probability_seed_{seed}": expit(logit_N.astype(np.float64)).astype(np.float32)

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from ctrloom import distributed
-from ctrloom.config import Models
+from ctrloom.config import ModelsConfig
 from ctrloom.config.retraining import TrainingConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.models.bundle import load_bundle
@@ -36,7 +36,7 @@ def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: P
         (old.architecture,),
         begin=begin if config.start == "warm" else None,
     )
-    train_runs(dataset, [plan], Models({name: settings}), config.seeds, runs)
+    train_runs(dataset, [plan], ModelsConfig({name: settings}), config.seeds, runs)
     if distributed.is_rank_zero():
         (run,) = open_runs(runs)
         run.export(dataset, output)

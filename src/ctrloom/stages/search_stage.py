@@ -6,50 +6,51 @@ from pathlib import Path
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture, Provenance
-from ctrloom.config import METHODS, Hyperparameters, MethodConfig, Models
+from ctrloom.config import METHODS, Hyperparameters, MethodConfig, ModelsConfig
+from ctrloom.config.base import ConfigError
 from ctrloom.config.version import code_version
 from ctrloom.data.batches.batch import Batch
 from ctrloom.data.batches.stream import Stream
 from ctrloom.data.dataset import Dataset
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.search_trace import SearchTrace
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
 from ctrloom.training.processes import data_parallel, require_single_process
 
-COUNTED = 1_000_000  # maximum streamed rows of a split for the statistics of candidates
+STATISTICS_ROWS = 1_000_000  # maximum streamed rows of a split for the statistics of candidates
 ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
 
 
 @data_parallel
-def search(manifest: str | Place, config: MethodConfig, models: Models, output: Path) -> Architecture:
+def search(manifest: str | Place, config: MethodConfig, models: ModelsConfig, output: Path) -> Architecture:
     """Write `architecture.json`, `search.json` and the control selections into the folder `output`.
 
     Gates are trained on the train split; the validation split is for early stopping and statistics-AUC.
     """
-    hyper, method = models.of(config.base), METHODS[config.method]
+    settings, method = models.of(config.base), METHODS[config.method]
     if not method.trains:
         require_single_process(f"search.method: {config.method}")
-        require_rows_in_memory(hyper, f"search.method: {config.method}")
-        hyper = hyper.model_copy(update={"rows": "memory"})
+        require_rows_in_memory(settings, f"search.method: {config.method}")
+        settings = settings.model_copy(update={"rows": "memory"})
     dataset = Dataset.open(manifest)
-    found: Found = method.find(task_of(dataset, hyper), config, hyper)
-    return write_found(found, dataset, config, hyper, output)
+    found: SearchResult = method.find(search_data(dataset, settings), config, settings)
+    return write_found(found, dataset, config, settings, output)
 
 
-def task_of(dataset: Dataset, hyper: Hyperparameters) -> Task:
+def search_data(dataset: Dataset, settings: Hyperparameters) -> SearchData:
     """The rows that a search may use; each process has its own share."""
-    train, valid = BatchSources(dataset, "train", "valid").of(hyper)
+    train, valid = BatchSources(dataset, "train", "valid").of(settings)
     read: Callable[[], tuple[Batch, Batch]] | None = None
     if isinstance(train, Stream) and isinstance(valid, Stream):
         read = partial(_some, train, valid)
     elif not distributed.is_single_process():
         read = partial(_whole, dataset)
-    return Task(train, valid, dataset.schema, dataset.crosses(), read)
+    return SearchData(train, valid, dataset.schema, dataset.crosses(), read)
 
 
 def _some(train: Stream, valid: Stream) -> tuple[Batch, Batch]:
-    return train.some(COUNTED), valid.some(COUNTED)
+    return train.some(STATISTICS_ROWS), valid.some(STATISTICS_ROWS)
 
 
 def _whole(dataset: Dataset) -> tuple[Batch, Batch]:
@@ -57,7 +58,7 @@ def _whole(dataset: Dataset) -> tuple[Batch, Batch]:
 
 
 def write_found(
-    found: Found, dataset: Dataset, config: MethodConfig, hyper: Hyperparameters, output: Path
+    found: SearchResult, dataset: Dataset, config: MethodConfig, settings: Hyperparameters, output: Path
 ) -> Architecture:
     """Write the result of a search with its provenance; the folder is written atomically."""
     provenance = Provenance(
@@ -65,11 +66,15 @@ def write_found(
         schema_fingerprint=dataset.schema.fingerprint,
         code_version=code_version(),
         seed=config.seed,
-        config={"search": config.model_dump(mode="json"), "model": hyper.model_dump(mode="json")},
+        config={"search": config.model_dump(mode="json"), "model": settings.model_dump(mode="json")},
         search_seconds=found.trace.seconds,
     )
     architecture = found.architecture.model_copy(update={"provenance": provenance})
-    assert set(found.controls) <= set(config.controls), "a configuration can name every control"
+    if unknown := set(found.controls) - set(config.controls):
+        raise ConfigError(
+            f"search.method: {config.method} returns the control {min(unknown)!r}, which "
+            f"{type(config).__name__}.controls does not name; add it there"
+        )
     if not distributed.is_rank_zero():
         return architecture
     with storage.atomic_directory(output) as temporary:
@@ -81,9 +86,9 @@ def write_found(
     return architecture
 
 
-def read_found(folder: Path) -> Found:
+def read_found(folder: Path) -> SearchResult:
     """Read the output of a search."""
-    return Found(
+    return SearchResult(
         Architecture.load(folder / ARCHITECTURE), SearchTrace.load(folder / TRACE), read_controls(folder)
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import MODELS, Models
+from ctrloom.config import MODELS, ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
@@ -30,8 +30,8 @@ TITLES = {  # of controls, and of selections by methods without training
 @data_parallel
 def retrain(
     manifest: str | Place,
-    search: Path,
-    models: Models,
+    search_folder: Path,
+    models: ModelsConfig,
     seeds: Sequence[int],
     output: Path,
     bundle: Path | None = None,
@@ -46,11 +46,11 @@ def retrain(
         ConfigError: a named control that the search did not write.
     """
     dataset = Dataset.open(manifest)
-    trace = SearchTrace.load(search / TRACE)
+    trace = SearchTrace.load(search_folder / TRACE)
     base = trace.base
-    title = _title(trace.method.replace("_", "-"), base) if trace.selects else MODELS[base].title
-    plans = [Plan(base, title, "retrained", base, (_found(search, dataset),))]
-    every = read_controls(search)
+    title = _title(trace.method.replace("_", "-"), base) if trace.by_statistic else MODELS[base].title
+    plans = [Plan(base, title, "retrained", base, (_found(search_folder, dataset),))]
+    every = read_controls(search_folder)
     if missing := set(controls or ()) - set(every):
         raise ConfigError(
             f"controls: {min(missing)!r} is not a control of this search: {', '.join(every) or 'none'}"
@@ -67,16 +67,16 @@ def retrain(
 @data_parallel
 def transfer(
     manifest: str | Place,
-    search: Path,
+    search_folder: Path,
     targets: Sequence[str],
-    models: Models,
+    models: ModelsConfig,
     seeds: Sequence[int],
     output: Path,
     bundles: Path | None = None,
 ) -> None:
     """Train other models over the interactions that the search found; a bundle of each goes to `bundles`."""
     dataset = Dataset.open(manifest)
-    found = _found(search, dataset)
+    found = _found(search_folder, dataset)
     plans = [
         Plan(f"{t}-transfer", f"{MODELS[t].title}, transferred", "transfer", t, (found,), counterpart=t)
         for t in targets
@@ -93,7 +93,7 @@ def transfer(
 def baselines(
     manifest: str | Place,
     names: Sequence[str],
-    models: Models,
+    models: ModelsConfig,
     seeds: Sequence[int],
     output: Path,
     orders: Sequence[int] = (2,),
@@ -132,15 +132,15 @@ def _title(selection: str, base: str) -> str:
     return title.format(MODELS[base].title)
 
 
-def _found(search: Path, dataset: Dataset) -> Architecture:
+def _found(search_folder: Path, dataset: Dataset) -> Architecture:
     """Load the found architecture.
 
     Raises:
         SchemaMismatchError: it searched another data set.
     """
-    found = Architecture.load(search / ARCHITECTURE)
+    found = Architecture.load(search_folder / ARCHITECTURE)
     if origin := found.provenance:
-        dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search))
+        dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search_folder))
     return found
 
 

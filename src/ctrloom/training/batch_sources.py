@@ -25,13 +25,13 @@ class BatchSources:
         self.dataset, self.splits = dataset, splits
         self._held: list[Batch] = []
 
-    def of(self, hyper: Hyperparameters) -> Sequence[BatchSource]:
+    def of(self, settings: Hyperparameters) -> Sequence[BatchSource]:
         """One source per split, in memory or streamed as the model's `rows` setting requires.
 
         Raises:
             ConfigError: streaming was requested with several processes.
         """
-        if self.streams(hyper):
+        if self.streams(settings):
             return [self.dataset.stream(split) for split in self.splits]
         return self.held()
 
@@ -43,25 +43,25 @@ class BatchSources:
             ]
         return self._held
 
-    def streams(self, hyper: Hyperparameters) -> bool:
+    def streams(self, settings: Hyperparameters) -> bool:
         """Whether rows are streamed; `rows: auto` streams them if they would not fit in memory.
 
         Raises:
             ConfigError: streaming was requested with several processes.
         """
-        if hyper.rows != "auto":
-            if hyper.rows == "stream" and not distributed.is_single_process():
+        if settings.rows != "auto":
+            if settings.rows == "stream" and not distributed.is_single_process():
                 raise ConfigError(
                     "rows: stream supports one process only; with several, each holds a shard of the rows: "
                     "remove the setting"
                 )
-            return hyper.rows == "stream"
+            return settings.rows == "stream"
         needed = self.dataset.row_bytes() * sum(map(self.dataset.rows_in, self.splits))
-        places = {torch.device("cpu"), pick_device(hyper.device)}
+        places = {torch.device("cpu"), pick_device(settings.device)}
         return distributed.is_single_process() and needed > SHARE * min(map(memory_of, places))
 
 
-def require_rows_in_memory(hyper: Hyperparameters, what: str) -> None:
+def require_rows_in_memory(settings: Hyperparameters, what: str) -> None:
     """Raise ConfigError if streaming was requested for something that needs all rows at once."""
-    if hyper.rows == "stream":
+    if settings.rows == "stream":
         raise ConfigError(f"{what} needs all rows at once and cannot stream them; set rows: memory")

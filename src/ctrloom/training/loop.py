@@ -27,7 +27,7 @@ from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.row_wise import RowWise
 from ctrloom.progress import Advance, progress
 from ctrloom.training.history import Epoch, History
-from ctrloom.training.step import Step, products_in
+from ctrloom.training.step import Step, matmul_precision
 
 SCORING_BATCH = 65_536
 
@@ -100,6 +100,8 @@ def adam(
 ) -> RowWise:
     """Adam for all weights; L2 on embedding tables is added to their gradient.
 
+    Also sets on the model's embeddings whether their gradients are sparse, as the optimizer needs them.
+
     Dense Adam updates whole tables at every step, as in the papers' code. The row-wise optimizers update
     only the rows of a batch; cross tables always do, with their own L2 and learning rate.
 
@@ -109,11 +111,11 @@ def adam(
     """
     fields = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
     for table in fields:
-        table.row_wise, table.each_time = tables != "adam", times is not None
+        table.row_wise, table.keep_duplicates = tables != "adam", times is not None
     in_tables = {id(p) for table in fields for p in table.parameters()}
     crosses = [m for m in model.modules() if isinstance(m, CrossEmbedding)]
     for cross in crosses:
-        cross.each_time = times is not None
+        cross.keep_duplicates = times is not None
     skipped = {id(p) for p in without} | {id(cross.weight) for cross in crosses}
     chosen = [p for p in model.parameters() if id(p) not in skipped]
     clipped = {"cowclip": times is not None}
@@ -140,15 +142,15 @@ def adam(
     return RowWise([group for group in groups if group["params"]], lr=rate, fused=True)
 
 
-def adam_of(model: nn.Module, hyper: Hyperparameters) -> RowWise:
+def adam_of(model: nn.Module, settings: Hyperparameters) -> RowWise:
     """Build the optimizer from a model's hyperparameters."""
     return adam(
         model,
-        hyper.learning_rate,
-        hyper.embedding_l2,
-        tables=hyper.embedding_optimizer,
-        table_rate=hyper.embedding_learning_rate,
-        times=hyper.batch_size / hyper.base_batch_size if hyper.base_batch_size else None,
+        settings.learning_rate,
+        settings.embedding_l2,
+        tables=settings.embedding_optimizer,
+        table_rate=settings.embedding_learning_rate,
+        times=settings.batch_size / settings.base_batch_size if settings.base_batch_size else None,
     )
 
 
@@ -172,7 +174,7 @@ def score(model: nn.Module, rows: BatchSource) -> np.ndarray:
 
 
 def fit(
-    model: nn.Module, train: BatchSource, valid: BatchSource, hyper: Hyperparameters, seed: int, title: str
+    model: nn.Module, train: BatchSource, valid: BatchSource, settings: Hyperparameters, seed: int, title: str
 ) -> History:
     """Train with early stopping on the validation score, then restore the weights of the best epoch.
 
@@ -180,30 +182,30 @@ def fit(
     then training ends.
     """
     generator = seed_everything(seed)
-    device = pick_device(hyper.device)
+    device = pick_device(settings.device)
     distributed.prepare_process(model.to(device))
     train, valid = train.to(device), valid.to(device)
-    optimizer = adam_of(model, hyper)
+    optimizer = adam_of(model, settings)
     warming = None
-    if hyper.base_batch_size:
-        warming = warm_up(optimizer, steps_in_pass(train.total, hyper.batch_size)).step
+    if settings.base_batch_size:
+        warming = warm_up(optimizer, steps_in_pass(train.total, settings.batch_size)).step
     step = Step(model, optimizer.step, [optimizer], after=warming)
     epochs: list[Epoch] = []
-    best, best_score, best_state, waited, decays, seconds = 0, -np.inf, {}, 0, hyper.decays, 0.0
-    with progress(title, hyper.epochs * train.total) as advance:
-        for number in range(1, hyper.epochs + 1):
+    best, best_score, best_state, waited, decays, seconds = 0, -np.inf, {}, 0, settings.decays, 0.0
+    with progress(title, settings.epochs * train.total) as advance:
+        for number in range(1, settings.epochs + 1):
             began = time.perf_counter()
-            with products_in(hyper.precision, device):
-                train_loss = run_epoch(step, train, hyper.batch_size, generator, advance)
+            with matmul_precision(settings.precision, device):
+                train_loss = run_epoch(step, train, settings.batch_size, generator, advance)
             seconds += time.perf_counter() - began
             step.after = None  # warm-up lasts one epoch
-            epochs.append(epoch := validated(model, valid, number, train_loss))
+            epochs.append(epoch := validate_epoch(model, valid, number, train_loss))
             advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
-            if (gained := epoch.score(hyper.monitor)) > best_score:
+            if (gained := epoch.score(settings.monitor)) > best_score:
                 best, best_score, best_state, waited = number, gained, copy.deepcopy(model.state_dict()), 0
                 continue
             waited += 1
-            if waited >= hyper.patience:
+            if waited >= settings.patience:
                 if not decays:
                     break
                 decays, waited = decays - 1, 0
@@ -214,7 +216,7 @@ def fit(
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
 
 
-def validated(model: nn.Module, valid: BatchSource, number: int, train_loss: float) -> Epoch:
+def validate_epoch(model: nn.Module, valid: BatchSource, number: int, train_loss: float) -> Epoch:
     """Metrics of an epoch on the validation rows of all processes.
 
     Raises:

@@ -44,10 +44,10 @@ def data_parallel(stage: Callable[Given, Result]) -> Callable[Given, Result]:
         if not distributed.is_single_process():  # nested in a stage that is already distributed
             return stage(*args, **kwargs)
         if positive_int("WORLD_SIZE") > 1:
-            with _joined():
+            with _process_group():
                 return stage(*args, **kwargs)
         if (count := positive_int(PROCESSES)) > 1:
-            result: Result = _started(shared, count, args, kwargs)
+            result: Result = _launch(shared, count, args, kwargs)
             return result
         return stage(*args, **kwargs)
 
@@ -65,7 +65,7 @@ def require_single_process(what: str) -> None:
 
 
 @contextmanager
-def _joined() -> Iterator[None]:
+def _process_group() -> Iterator[None]:
     """Join the process group given by RANK and WORLD_SIZE, and leave it when all processes are done.
 
     Only the first process to fail reports its error; the others, which then lose a peer, exit silently.
@@ -120,7 +120,7 @@ def _is_first(store: Any, number: int) -> bool:
         return False
 
 
-def _started(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> Any:
+def _launch(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> Any:
     """Launch local processes for a stage, as torchrun does; returns the result of rank 0.
 
     Raises:
@@ -149,7 +149,7 @@ def _started(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> A
     with tempfile.TemporaryDirectory() as folder:
         reason = Path(folder) / "reason"
         try:
-            results = elastic_launch(plan, _member)(stage, args, kwargs, reason, threads)
+            results = elastic_launch(plan, _worker)(stage, args, kwargs, reason, threads)
         except ChildFailedError as error:
             if reason.is_file():
                 raise UserError(reason.read_text(encoding="utf-8")) from None
@@ -165,7 +165,7 @@ def _started(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> A
     return results[0]
 
 
-def _member(stage: Callable[..., Any], args: Any, kwargs: Any, reason: Path, threads: str) -> Any:
+def _worker(stage: Callable[..., Any], args: Any, kwargs: Any, reason: Path, threads: str) -> Any:
     """Entry point of a launched process."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(int(threads))

@@ -15,7 +15,7 @@ from torch import nn
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import MODELS, Hyperparameters, ModelName, Models, ModelSettings
+from ctrloom.config import MODELS, ConfiguredModel, Hyperparameters, ModelName, ModelsConfig
 from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
 from ctrloom.config.version import code_version
@@ -53,7 +53,7 @@ class SeedRecord(StrictModel):
     history: History
 
 
-class RunRecord(ModelSettings):
+class RunRecord(ConfiguredModel):
     """`run.json`: model, settings, data fingerprints and training history."""
 
     version: int = 1
@@ -85,7 +85,7 @@ class RunRecord(ModelSettings):
 def train_runs(
     dataset: Dataset,
     plans: Sequence[Plan],
-    models: Models,
+    models: ModelsConfig,
     seeds: Sequence[int],
     output: Path,
 ) -> None:
@@ -101,12 +101,12 @@ def train_runs(
         if MODELS[plan.model].trees:
             require_single_process(f"{plan.model}: LightGBM")
             require_rows_in_memory(models.of(plan.model), f"{plan.model}: LightGBM")
-    feeder = BatchSources(dataset, "train", "valid")
+    sources = BatchSources(dataset, "train", "valid")
     with storage.atomic_directory(output) if distributed.is_rank_zero() else nullcontext() as temporary:
         for plan in plans:
-            hyper = models.of(plan.model)
-            train, valid = feeder.held() if MODELS[plan.model].trees else feeder.of(hyper)
-            _train(dataset, plan, hyper, seeds, train, valid, temporary and temporary / plan.name)
+            settings = models.of(plan.model)
+            train, valid = sources.held() if MODELS[plan.model].trees else sources.of(settings)
+            _train(dataset, plan, settings, seeds, train, valid, temporary and temporary / plan.name)
         if temporary:
             storage.write_json(temporary / INDEX, {"version": 1, "runs": sorted(plan.name for plan in plans)})
 
@@ -114,7 +114,7 @@ def train_runs(
 def _train(
     dataset: Dataset,
     plan: Plan,
-    hyper: Hyperparameters,
+    settings: Hyperparameters,
     seeds: Sequence[int],
     train: BatchSource,
     valid: BatchSource,
@@ -125,7 +125,7 @@ def _train(
     for seed in seeds:
         architecture = plan.architectures[seed % len(plan.architectures)]
         seed_everything(seed)
-        model = build(plan.model, architecture, dataset.schema, hyper)
+        model = build(plan.model, architecture, dataset.schema, settings)
         fill_crosses(model, dataset.crosses())
         if plan.begin:
             plan.begin(model)
@@ -135,9 +135,9 @@ def _train(
 
             assert isinstance(train, Batch), "trees need all training rows in memory"
             assert isinstance(valid, Batch), "trees need all validation rows in memory"
-            history = fit_trees(model, train, valid, hyper, seed, title)
+            history = fit_trees(model, train, valid, settings, seed, title)
         else:
-            history = fit(model, train, valid, hyper, seed, title)
+            history = fit(model, train, valid, settings, seed, title)
         records.append(SeedRecord(seed=seed, history=history))
         if output:
             architecture.save(output / f"seed-{seed}" / "architecture.json")
@@ -150,7 +150,7 @@ def _train(
         kind=plan.kind,
         counterpart=plan.counterpart,
         model=plan.model,
-        hyperparameters=hyper,
+        hyperparameters=settings,
         parameters=sum(p.numel() for p in model.parameters()),
         data_fingerprint=dataset.data_fingerprint,
         schema_fingerprint=dataset.schema.fingerprint,

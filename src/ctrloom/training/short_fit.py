@@ -18,33 +18,33 @@ from ctrloom.training.loop import (
     run_epoch,
     seed_everything,
     steps_in_pass,
-    validated,
+    validate_epoch,
 )
-from ctrloom.training.step import Step, products_in
+from ctrloom.training.step import Step, matmul_precision
 
 
 def fit_briefly(
-    model: nn.Module, train: BatchSource, valid: BatchSource, hyper: Hyperparameters, seed: int, title: str
+    model: nn.Module, train: BatchSource, valid: BatchSource, settings: Hyperparameters, seed: int, title: str
 ) -> History:
     """Train for `epochs` epochs and keep the last weights; validation rows do not affect them.
 
     The learning rate is annealed to zero, as most of the improvement comes at the end of the decay.
     """
-    valid = valid.to(pick_device(hyper.device))
+    valid = valid.to(pick_device(settings.device))
     epochs: list[Epoch] = []
     seconds, began = 0.0, time.perf_counter()
-    for number, loss in enumerate(falling(model, train, hyper, seed, title), 1):
+    for number, loss in enumerate(annealed_epochs(model, train, settings, seed, title), 1):
         seconds += time.perf_counter() - began
-        epochs.append(validated(model, valid, number, loss))
+        epochs.append(validate_epoch(model, valid, number, loss))
         began = time.perf_counter()
     rate = train.total * len(epochs) / seconds
     return History(epochs=tuple(epochs), best=len(epochs), seconds=seconds, rows_per_second=rate)
 
 
-def falling(
+def annealed_epochs(
     model: nn.Module,
     train: BatchSource,
-    hyper: Hyperparameters,
+    settings: Hyperparameters,
     seed: int,
     title: str,
     before: Callable[[], object] | None = None,
@@ -54,16 +54,16 @@ def falling(
     `before` is called before each step.
     """
     generator = seed_everything(seed)
-    device = pick_device(hyper.device)
+    device = pick_device(settings.device)
     distributed.prepare_process(model.to(device))
     train = train.to(device)
-    optimizer = adam_of(model, hyper)
-    steps = hyper.epochs * steps_in_pass(train.total, hyper.batch_size)
+    optimizer = adam_of(model, settings)
+    steps = settings.epochs * steps_in_pass(train.total, settings.batch_size)
     cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: (1 + math.cos(math.pi * n / steps)) / 2)
     step = Step(model, optimizer.step, [optimizer], before=before, after=cosine.step)
-    with progress(title, hyper.epochs * train.total) as advance:
-        for number in range(1, hyper.epochs + 1):
-            with products_in(hyper.precision, device):
-                loss = run_epoch(step, train, hyper.batch_size, generator, advance)
+    with progress(title, settings.epochs * train.total) as advance:
+        for number in range(1, settings.epochs + 1):
+            with matmul_precision(settings.precision, device):
+                loss = run_epoch(step, train, settings.batch_size, generator, advance)
             advance(0, f"epoch {number}, loss {loss:.5f}")
             yield loss

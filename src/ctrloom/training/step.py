@@ -46,7 +46,7 @@ def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 @contextmanager
-def products_in(precision: str, device: torch.device) -> Iterator[None]:
+def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Run matrix products and convolutions at the given precision.
 
     Autocast's cache is disabled: its casted weights would be stale in the next step. TF32 is enabled for

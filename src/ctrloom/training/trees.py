@@ -18,7 +18,7 @@ TREES_PER_EPOCH = 10
 
 
 def fit_trees(
-    model: nn.Module, train: Batch, valid: Batch, hyper: Hyperparameters, seed: int, title: str
+    model: nn.Module, train: Batch, valid: Batch, settings: Hyperparameters, seed: int, title: str
 ) -> History:
     """Boost trees with early stopping on the validation score, and keep those up to the best one.
 
@@ -26,45 +26,51 @@ def fit_trees(
     the seconds of both. Uses as many threads as torch.
     """
     assert isinstance(model, GBDT)
-    assert isinstance(hyper, GBDTSettings)
+    assert isinstance(settings, GBDTSettings)
     seed_everything(seed)
-    history = _boosted(model, train, valid, hyper, seed, title)
+    history = _boosted(model, train, valid, settings, seed, title)
     if not isinstance(model, GBDTLR):
         return history
     leaves = _leaves(model, train), _leaves(model, valid)
-    second = fit(model.regression, *leaves, hyper, seed, f"{title}, regression")
+    second = fit(model.regression, *leaves, settings, seed, f"{title}, regression")
     return second.model_copy(update={"seconds": history.seconds + second.seconds})
 
 
-def _boosted(model: GBDT, train: Batch, valid: Batch, hyper: GBDTSettings, seed: int, title: str) -> History:
-    booster = _booster(model, train, valid, hyper, seed)
+def _boosted(
+    model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, seed: int, title: str
+) -> History:
+    booster = _booster(model, train, valid, settings, seed)
     epochs: list[Epoch] = []
     best, best_score, seconds, ended = 0, -np.inf, 0.0, False
-    with progress(title, hyper.trees * len(train)) as advance:
-        while not ended and booster.current_iteration() < hyper.trees and len(epochs) - best < hyper.patience:
+    with progress(title, settings.trees * len(train)) as advance:
+        while (
+            not ended
+            and booster.current_iteration() < settings.trees
+            and len(epochs) - best < settings.patience
+        ):
             began, before = time.perf_counter(), booster.current_iteration()
-            for _ in range(min(TREES_PER_EPOCH, hyper.trees - before)):
+            for _ in range(min(TREES_PER_EPOCH, settings.trees - before)):
                 ended = ended or booster.update()
             seconds += time.perf_counter() - began
             epochs.append(epoch := _epoch(booster, len(epochs) + 1))
             note = f"{booster.current_iteration()} trees, valid AUC {epoch.valid_auc:.5f}"
             advance((booster.current_iteration() - before) * len(train), note)
-            if (gained := epoch.score(hyper.monitor)) > best_score:
+            if (gained := epoch.score(settings.monitor)) > best_score:
                 best, best_score = epoch.epoch, gained
     model.plant(booster.model_to_string(num_iteration=best * TREES_PER_EPOCH))
     rate = len(train) * booster.current_iteration() / seconds  # each tree is one pass over the rows
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
 
 
-def _booster(model: GBDT, train: Batch, valid: Batch, hyper: GBDTSettings, seed: int) -> Any:
+def _booster(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, seed: int) -> Any:
     library = lightgbm()
-    settings = {
+    booster_settings = {
         "objective": "binary",
         "metric": ["auc", "binary_logloss"],
-        "learning_rate": hyper.tree_learning_rate,
-        "num_leaves": hyper.leaves,
-        "min_data_in_leaf": hyper.min_rows_in_leaf,
-        "lambda_l2": hyper.tree_l2,
+        "learning_rate": settings.tree_learning_rate,
+        "num_leaves": settings.leaves,
+        "min_data_in_leaf": settings.min_rows_in_leaf,
+        "lambda_l2": settings.tree_l2,
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,  # else LightGBM chooses by timing, which is not deterministic
@@ -79,10 +85,10 @@ def _booster(model: GBDT, train: Batch, valid: Batch, hyper: GBDTSettings, seed:
             weight=None if rows.weight_N is None else rows.weight_N.numpy(),
             categorical_feature=categorical(model.schema),
             reference=like,
-            params=settings,
+            params=booster_settings,
         )
 
-    booster = library.Booster(settings, first := dataset(train))
+    booster = library.Booster(booster_settings, first := dataset(train))
     return booster.add_valid(dataset(valid, first), "valid")
 
 

@@ -1,6 +1,6 @@
 """Dictionary-encoded columns of tokens and numbers, so that work is done once per value, not per row.
 
-Tokens are unique in a dictionary; numbers may be repeated. A dictionary contains null only if `spread`
+Tokens are unique in a dictionary; numbers may be repeated. A dictionary contains null only if `take_encoded`
 made it.
 """
 
@@ -11,25 +11,27 @@ from ctrloom.data.arrow import factorize
 from ctrloom.data.arrow.take import filled, masked, taken, those, valid
 
 
-def is_coded(type: pa.DataType) -> bool:
+def is_dictionary(type: pa.DataType) -> bool:
     """True for a dictionary type."""
     return pa.types.is_dictionary(type)
 
 
-def coded(values: pa.Array) -> pa.Array:
+def dictionary_encode(values: pa.Array) -> pa.Array:
     """Dictionary-encode tokens or numbers, without null in the dictionary; other columns are unchanged."""
-    if is_coded(values.type):
+    if is_dictionary(values.type):
         return without_null(values)
     by_dictionary = pa.types.is_string(values.type) or pa.types.is_float64(values.type)
-    return encoded(pa.chunked_array([values])) if by_dictionary else values
+    return encode_chunks(pa.chunked_array([values])) if by_dictionary else values
 
 
-def coded_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
+def dictionary_encode_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
     """The same rows with tokens and numbers dictionary-encoded."""
-    return pa.RecordBatch.from_arrays([coded(column) for column in rows.columns], rows.schema.names)
+    return pa.RecordBatch.from_arrays(
+        [dictionary_encode(column) for column in rows.columns], rows.schema.names
+    )
 
 
-def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+def encode_chunks(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """The values of all chunks over one dictionary of unique values."""
     if not len(column):
         return pa.array([], column.type).dictionary_encode()
@@ -41,12 +43,12 @@ def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(places, values, safe=False)
 
 
-def spread(values: pa.Array, places: pa.Array) -> pa.Array:
+def take_encoded(values: pa.Array, places: pa.Array) -> pa.Array:
     """The values at `places`, dictionary-encoded for the types of `coded`.
 
     `places` must be valid indices without nulls.
     """
-    if is_coded(values.type):
+    if is_dictionary(values.type):
         return pa.DictionaryArray.from_arrays(taken(values.indices, places), values.dictionary, safe=False)
     if not (pa.types.is_string(values.type) or pa.types.is_float64(values.type)):
         return taken(values, places)
@@ -56,12 +58,14 @@ def spread(values: pa.Array, places: pa.Array) -> pa.Array:
 def rows_at(rows: pa.RecordBatch, places: np.ndarray) -> pa.RecordBatch:
     """Some of the rows, with the same dictionaries."""
     at = pa.array(places.astype(np.int32))
-    return pa.RecordBatch.from_arrays([spread(column, at) for column in rows.columns], rows.schema.names)
+    return pa.RecordBatch.from_arrays(
+        [take_encoded(column, at) for column in rows.columns], rows.schema.names
+    )
 
 
 def plain(column: pa.Array) -> pa.Array:
     """The same values without a dictionary."""
-    return taken(column.dictionary, column.indices) if is_coded(column.type) else column
+    return taken(column.dictionary, column.indices) if is_dictionary(column.type) else column
 
 
 def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -71,7 +75,7 @@ def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 def lean(column: pa.Array) -> pa.Array:
     """Keep the dictionary of tokens if it is not longer than the column; decode everything else."""
-    if is_coded(column.type) and pa.types.is_string(column.type.value_type):
+    if is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
         return without_null(column) if len(column.dictionary) <= len(column) else plain(column)
     return plain(column)
 

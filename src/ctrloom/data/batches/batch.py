@@ -108,7 +108,7 @@ class Batch:
             yield "weight_N", self.weight_N
 
 
-def joined(parts: Sequence[Batch]) -> Batch:
+def concatenated(parts: Sequence[Batch]) -> Batch:
     """Concatenate rows."""
     if len(parts) == 1:
         return parts[0]

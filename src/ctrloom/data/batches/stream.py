@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ctrloom.data.batches.batch import Batch, joined
+from ctrloom.data.batches.batch import Batch, concatenated
 from ctrloom.data.batches.tensors import RowFiller
 from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.threads import in_order
@@ -117,13 +117,13 @@ class Stream:
         """Batches of few rows in a given order; they are read into memory."""
         if not len(order_T):
             return iter(())
-        there = joined(list(self.take(order_T)._windows()))
+        there = concatenated(list(self.take(order_T)._windows()))
         return there.cut(order_T.argsort().argsort(), bounds)
 
     def some(self, most: int) -> Batch:
         """Rows of evenly spaced row groups in memory, about `most` of them."""
         step = max(1, round(self.total / most))
-        return joined(list(Stream(self.schema, self.extra, self.blocks[::step])._windows()))
+        return concatenated(list(Stream(self.schema, self.extra, self.blocks[::step])._windows()))
 
     def _column(self, name: str) -> Tensor:
         batches = (batch for block in self.blocks for batch in block.read([name]))
@@ -154,7 +154,7 @@ class Stream:
                 missing -= here.stop - start
                 start = here.stop
                 if not missing:
-                    yield joined(pieces).widened()
+                    yield concatenated(pieces).widened()
                     pieces, missing = [], next(sizes, 0)
 
     def _windows(self) -> Iterator[Batch]:

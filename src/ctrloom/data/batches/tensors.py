@@ -40,7 +40,7 @@ def id_type(schema: Schema) -> torch.dtype:
 
 def row_bytes(schema: Schema, extra: Sequence[str] = ()) -> int:
     """Memory of one row."""
-    each = id_type(schema).itemsize + (4 if schema.weighted else 0)
+    each = id_type(schema).itemsize + (4 if schema.has_factors else 0)
     return each * len(schema.field_of_column) + 4 * len(extra)
 
 
@@ -65,7 +65,7 @@ class RowFiller:
         self.into = Batch(
             ids_NC=room(shape, id_type(schema)),
             label_N=extra_N.get("label", torch.empty(0)),
-            factors_NC=room(shape, torch.float32).fill_(1) if schema.weighted else None,
+            factors_NC=room(shape, torch.float32).fill_(1) if schema.has_factors else None,
             weight_N=extra_N.get("weight"),
         )
         self.ids_NC = self.into.ids_NC.numpy()

@@ -9,7 +9,7 @@ from ctrloom.data.engines.engine import Engine, Kept
 from ctrloom.progress import Advance
 from ctrloom.storage import Place
 
-__all__ = ["EMBEDDED", "Engine", "Kept", "opened", "require", "spread"]
+__all__ = ["EMBEDDED", "Engine", "Kept", "map_items", "opened", "require"]
 
 EMBEDDED = EngineConfig()
 
@@ -44,7 +44,7 @@ def require(config: EngineConfig, folder: Place) -> None:
             pass
 
 
-def spread(
+def map_items(
     config: EngineConfig,
     work: Callable[[Sequence[Item], Advance], list[Done]],
     items: Sequence[Item],
@@ -61,4 +61,4 @@ def spread(
     from ctrloom.data.engines.spark import spark
 
     with spark(config.spark) as engine:
-        return engine.spread(work, items, advance)
+        return engine.map_items(work, items, advance)

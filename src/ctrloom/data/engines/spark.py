@@ -61,7 +61,7 @@ class Spark:
         with self._cached(name):
             yield Kept(view, partial(self._batches, name))
 
-    def spread(
+    def map_items(
         self, work: Callable[[Sequence[Item], Advance], list[Done]], items: Sequence[Item], advance: Advance
     ) -> list[Done]:
         """Results of `work`; every item is a task."""

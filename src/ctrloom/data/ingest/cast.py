@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ctrloom.config import Column, Label, Multivalued, Numeric, SourceConfig, Timestamp, Weight
 from ctrloom.config.base import ConfigError
-from ctrloom.data.arrow.dictionary import coded, plain_rows, spread
+from ctrloom.data.arrow.dictionary import dictionary_encode, plain_rows, take_encoded
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest import converters
 from ctrloom.data.ingest.converters import Fault, Part
@@ -40,7 +40,9 @@ class TypedBatch:
     cover `rows` consecutive numbers.
     """
 
-    coded: pa.RecordBatch  # tokens and numbers dictionary-encoded; numbers may be repeated in a dictionary
+    encoded_rows: (
+        pa.RecordBatch
+    )  # tokens and numbers dictionary-encoded; numbers may be repeated in a dictionary
     positions: np.ndarray  # int64
     malformed: list[Malformed]
     rows: int
@@ -50,7 +52,7 @@ class TypedBatch:
     @cached_property
     def table(self) -> pa.RecordBatch:
         """The rows in `typed_schema`."""
-        return plain_rows(self.coded)
+        return plain_rows(self.encoded_rows)
 
     def after(self, first: int) -> Self:
         """The batch with `first` added to its row numbers."""
@@ -146,7 +148,7 @@ def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch
         table = table.filter(pa.array(keep))
     malformed = raw.malformed + [_reject(raw, faults, int(i)) for i in bad]
     return TypedBatch(
-        coded=table,
+        encoded_rows=table,
         positions=raw.positions[keep],
         malformed=sorted(malformed, key=lambda row: row.position),
         rows=len(raw.lines),
@@ -161,12 +163,12 @@ def _converted(
     """Typed columns of one raw column, its malformed rows, and the rows to drop."""
     if not pa.types.is_dictionary(values.type):
         made, faults, dropped = _converted_values(name, column, values, missing)
-        return {n: coded(v) for n, v in made.items()}, faults, dropped
+        return {n: dictionary_encode(v) for n, v in made.items()}, faults, dropped
     made, faults, dropped = _converted_values(name, column, values.dictionary, missing)
     at = values.indices.to_numpy()
     faults = [fault._replace(rows=fault.rows[at]) for fault in faults]
     return (
-        {n: spread(v, values.indices) for n, v in made.items()},
+        {n: take_encoded(v, values.indices) for n, v in made.items()},
         faults,
         dropped if dropped is None else dropped[at],
     )
@@ -181,7 +183,9 @@ def _converted_values(
         return {"label": labels}, faults, dropped
     if isinstance(column, Timestamp):
         instants, faults = converters.seconds(name, values, column.format, missing)
-        parts = {f"{name}_{part}": coded(converters.part_of(instants, part)) for part in column.derive}
+        parts = {
+            f"{name}_{part}": dictionary_encode(converters.part_of(instants, part)) for part in column.derive
+        }
         return {"timestamp": instants, **parts}, faults, None
     if isinstance(column, Weight):
         weights, faults = converters.weights(name, values, missing)

@@ -12,7 +12,7 @@ from ctrloom import storage
 from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.version import code_version
-from ctrloom.data.arrow.dictionary import coded_rows
+from ctrloom.data.arrow.dictionary import dictionary_encode_rows
 from ctrloom.data.engines import EMBEDDED, opened, require
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest import splits
@@ -21,7 +21,7 @@ from ctrloom.data.ingest.negatives import Thinning, shares_kept
 from ctrloom.data.ingest.profile import profile
 from ctrloom.data.ingest.quarantine import Quarantine
 from ctrloom.data.ingest.source_files import Input, gathered
-from ctrloom.data.ingest.split_writer import Batches, Distributed, Tally, distribute
+from ctrloom.data.ingest.split_writer import Batches, Tally, WrittenSplits, write_splits
 from ctrloom.data.manifest import IngestedManifest, fingerprint
 from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.parquet.writer import PartWriter
@@ -118,13 +118,13 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
                 done += batch.stored_bytes
                 advance(batch.stored_bytes)
                 quarantine.check(tally.read, min(done / total, 0.999))
-                yield each.record.split, batch.coded
+                yield each.record.split, batch.encoded_rows
     quarantine.check(tally.read, 1)
 
 
 def _write_splits(
     config: DataConfig, clean: Batches, folder: Place, aside: Path, tally: Tally, thin: Thinning | None
-) -> Distributed:
+) -> WrittenSplits:
     valid, test = splits.shares(config)
     if isinstance(config.split, RandomSplit):
         assign = splits.at_random(config.split, valid, test)
@@ -135,7 +135,7 @@ def _write_splits(
     else:
         # The cut points are known only after all rows are read, so rows are written twice.
         return _write_by_shares(config, clean, folder, aside, tally, thin, (valid, test))
-    return distribute(config, clean, assign, folder, aside, tally, thin)
+    return write_splits(config, clean, assign, folder, aside, tally, thin)
 
 
 def _write_by_shares(
@@ -146,7 +146,7 @@ def _write_by_shares(
     tally: Tally,
     thin: Thinning | None,
     shares: tuple[float, float],
-) -> Distributed:
+) -> WrittenSplits:
     schema = typed_schema(config.source)
     with ExitStack() as stack:
         writers = {s: stack.enter_context(PartWriter(aside, s, schema)) for s in SPLITS}
@@ -158,11 +158,11 @@ def _write_by_shares(
         assign = splits.by_time(*splits.cuts(train, *shares))
     tokens = [field.name for field in schema if pa.types.is_string(field.type)]
     reread = (
-        (split, coded_rows(batch))
+        (split, dictionary_encode_rows(batch))
         for split, path in written
         for batch in PartReader(path).rows(dictionaries=tokens)
     )
-    return distribute(config, reread, assign, folder, aside, tally, thin)
+    return write_splits(config, reread, assign, folder, aside, tally, thin)
 
 
 def _check_classes(config: DataConfig, tally: Tally) -> None:

@@ -37,7 +37,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Distributed:
+class WrittenSplits:
     """The written files."""
 
     files: dict[Split, tuple[PartFile, ...]]
@@ -52,7 +52,7 @@ class _Divided:
     counted: dict[CountedKind, list[tuple[int, Counted]]]
 
 
-def distribute(
+def write_splits(
     config: DataConfig,
     clean: Batches,
     assign: Assign,
@@ -60,7 +60,7 @@ def distribute(
     aside: Path,
     tally: Tally,
     thin: Thinning | None,
-) -> Distributed:
+) -> WrittenSplits:
     """Write rows to the splits that `assign` chooses; rows of validation and test files keep their split."""
     schema, fields = typed_schema(config.source), counted_fields(config.source)
     counts = {kind: CountWriter(folder, kind, aside) for kind in KINDS}
@@ -83,7 +83,7 @@ def distribute(
             for split, rows in each.rows.items():
                 lanes[split].do(writers[split].write, rows)
         counting.do(finish, counts.values())  # while the row writers finish
-    return Distributed(
+    return WrittenSplits(
         {split: tuple(writer.parts) for split, writer in writers.items()},
         {kind: writer.files for kind, writer in counts.items()},
     )

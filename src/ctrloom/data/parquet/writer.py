@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom import storage
-from ctrloom.data.arrow.dictionary import coded, is_coded, lean, plain
+from ctrloom.data.arrow.dictionary import dictionary_encode, is_dictionary, lean, plain
 from ctrloom.data.manifest import PartFile
 from ctrloom.data.parquet import checksums
 from ctrloom.storage import Place, Written
@@ -41,7 +41,7 @@ def table_writer(
         "max_rows_per_page": 1 << 22,
         "write_batch_size": 1 << 15,
         # Rows may be dictionary-encoded when written, but must not be when read.
-        "store_schema": not any(is_coded(field.type) for field in schema),
+        "store_schema": not any(is_dictionary(field.type) for field in schema),
         # Statistics of texts would double the time of a write; those of other columns are not used.
         "write_statistics": list(ranges),
     }
@@ -82,7 +82,7 @@ def _joined(chunks: Sequence[pa.Array]) -> pa.Array:
 
 def _stored(column: pa.Array) -> pa.DataType:
     """Storage type of a column: tokens use a dictionary unless it would be long."""
-    if is_coded(column.type) and len(column.dictionary) > DICTIONARY_SHARE * len(column):
+    if is_dictionary(column.type) and len(column.dictionary) > DICTIONARY_SHARE * len(column):
         return column.type.value_type
     return column.type
 
@@ -129,10 +129,10 @@ class PartWriter:
             return
         columns = [_joined(chunks) for chunks in zip(*(rows.columns for rows in self.waiting), strict=True)]
         if not self.begun:  # the first rows determine the storage types
-            columns = [coded(c) if pa.types.is_string(c.type) else c for c in columns]
+            columns = [dictionary_encode(c) if pa.types.is_string(c.type) else c for c in columns]
             self.schema = pa.schema(zip(self.schema.names, map(_stored, columns), strict=True))
         columns = [
-            coded(column) if is_coded(type) else plain(column)
+            dictionary_encode(column) if is_dictionary(type) else plain(column)
             for type, column in zip(self.schema.types, columns, strict=True)
         ]
         table = pa.Table.from_arrays(columns, schema=self.schema)

@@ -25,7 +25,7 @@ class Block:
     """Whole lines of one file."""
 
     file: str
-    first_line: int  # counted from 1
+    first_line_number: int  # counted from 1
     data: bytes
     stored_bytes: int  # read from storage for this block
     feeds: int  # line feeds in it
@@ -37,7 +37,7 @@ class Block:
         return lines[:-1] if self.data.endswith(b"\n") else lines
 
     @property
-    def first(self) -> bytes:
+    def first_line(self) -> bytes:
         """The first line without its line end."""
         end = self.data.find(b"\n")
         return self.data[: end if end >= 0 else None].rstrip(b"\r")
@@ -50,7 +50,7 @@ class Block:
     def without_first(self) -> "Block":
         """The block without its first line."""
         rest = self.data[self.data.find(b"\n") + 1 :] if b"\n" in self.data else b""
-        return Block(self.file, self.first_line + 1, rest, self.stored_bytes, max(self.feeds - 1, 0))
+        return Block(self.file, self.first_line_number + 1, rest, self.stored_bytes, max(self.feeds - 1, 0))
 
 
 def pieces(data: bytes, size: int = PIECE_BYTES) -> Iterator[memoryview]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom.config import SourceConfig
-from ctrloom.data.arrow.dictionary import is_coded
+from ctrloom.data.arrow.dictionary import is_dictionary
 from ctrloom.data.errors import DataError
 from ctrloom.data.parquet.reader import read_groups
 from ctrloom.data.sources.files import open_seekable
@@ -51,6 +51,6 @@ def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int) -> RawBa
 def _plain(path: str, column: pa.Array) -> pa.Array:
     """The column without a dictionary; in a corrupt file, indices may be out of bounds."""
     try:
-        return column.dictionary.take(column.indices) if is_coded(column.type) else column
+        return column.dictionary.take(column.indices) if is_dictionary(column.type) else column
     except pa.ArrowIndexError as error:
         raise DataError(f"{path}: is corrupt: {error}; write it again") from None

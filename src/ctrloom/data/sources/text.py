@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from ctrloom.config import SourceConfig
-from ctrloom.data.arrow.dictionary import encoded
+from ctrloom.data.arrow.dictionary import encode_chunks
 from ctrloom.data.sources.blocks import MAX_LINE_BYTES, Block, pieces, read_blocks
 from ctrloom.data.sources.layout import Layout, delimited, indexed
 from ctrloom.data.sources.raw import RawBatch
@@ -30,7 +30,7 @@ def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Cal
     """
     blocks = read_blocks(path)
     first = _skip_empty(next(blocks))
-    line = first.first
+    line = first.first_line
     if source.format == "libsvm":
         layout = indexed(source, line, with_label)
         blocks = (_trimmed(block) for block in chain([first], blocks))
@@ -59,7 +59,7 @@ def _trimmed(block: Block) -> Block:
 
 
 def _split_columns(block: Block, layout: Layout) -> RawBatch:
-    lines = np.arange(block.first_line, block.first_line + block.line_count)
+    lines = np.arange(block.first_line_number, block.first_line_number + block.line_count)
     table, reasons = None, dict[int, str]()
     if _is_text(block.data):  # Arrow decodes the rows that it rejects
         table, refused = _parse(block.data, layout)
@@ -72,10 +72,10 @@ def _split_columns(block: Block, layout: Layout) -> RawBatch:
     batch = RawBatch(
         file=block.file,
         lines=lines,
-        columns={name: encoded(table[str(at)]) for name, at in layout.place.items()},
+        columns={name: encode_chunks(table[str(at)]) for name, at in layout.place.items()},
         positions=positions,
         stored_bytes=block.stored_bytes,
-        text_of=lambda line: block.lines[line - block.first_line].decode(errors="backslashreplace"),
+        text_of=lambda line: block.lines[line - block.first_line_number].decode(errors="backslashreplace"),
     )
     batch.malformed.extend(batch.reject(position, reason) for position, reason in sorted(reasons.items()))
     return batch
@@ -83,7 +83,7 @@ def _split_columns(block: Block, layout: Layout) -> RawBatch:
 
 def _parse_line_by_line(block: Block, layout: Layout) -> tuple[pa.Table, np.ndarray, dict[int, str]]:
     filled = [i for i, line in enumerate(block.lines) if line]
-    lines = np.array(filled, dtype=np.int64) + block.first_line
+    lines = np.array(filled, dtype=np.int64) + block.first_line_number
     problems = {at: _line_problem(block.lines[i], layout) for at, i in enumerate(filled)}
     reasons = {at: problem for at, problem in problems.items() if problem}
     sound = [at for at in problems if at not in reasons]

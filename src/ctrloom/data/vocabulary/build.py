@@ -14,15 +14,15 @@ from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, Voca
 from ctrloom.config.base import ConfigError
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.version import code_version
-from ctrloom.data.engines import EMBEDDED, require, spread
+from ctrloom.data.engines import EMBEDDED, map_items, require
 from ctrloom.data.ingest.cast import RawField, raw_fields
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
 from ctrloom.data.threads import in_order
 from ctrloom.data.vocabulary import bucketing
 from ctrloom.data.vocabulary.crosses import build_crosses, crossed_pairs
-from ctrloom.data.vocabulary.drift_baseline import REFERENCE, FieldReference, Reference, binned
+from ctrloom.data.vocabulary.drift_baseline import REFERENCE, DriftBaseline, FieldReference, binned
 from ctrloom.data.vocabulary.encode import Encoder, Vocabulary, encode_parts
-from ctrloom.data.vocabulary.field_counts import COUNTED, FieldCounts, field_counts
+from ctrloom.data.vocabulary.field_counts import COUNTS_SCHEMA, FieldCounts, field_counts
 from ctrloom.data.vocabulary.multivalued import Lists, lists_in
 from ctrloom.data.vocabulary.stored_crosses import keys_digest
 from ctrloom.progress import progress
@@ -62,7 +62,7 @@ def write_encoded(
     ingested: IngestedManifest,
     base: Place,
     encoder: Encoder,
-    reference: Reference,
+    reference: DriftBaseline,
     config: VocabularyConfig,
     store: Place,
     engine: EngineConfig,
@@ -136,7 +136,7 @@ class Fitted(NamedTuple):
 
 def _fit(
     ingested: IngestedManifest, base: Place, config: VocabularyConfig, store: Place, engine: EngineConfig
-) -> tuple[Encoder, Reference]:
+) -> tuple[Encoder, DriftBaseline]:
     raw, counts, rows = raw_fields(ingested.source), field_counts(ingested, base), ingested.rows["train"]
     lists = lists_in(ingested.paths(base, "train"), raw, engine, store)
     return fitted(ingested, lambda f: _fit_field(counts[f.name], lists.get(f.name), rows, f, config), raw)
@@ -144,7 +144,7 @@ def _fit(
 
 def fitted(
     ingested: IngestedManifest, fit: Callable[[Item], Fitted], items: Sequence[Item]
-) -> tuple[Encoder, Reference]:
+) -> tuple[Encoder, DriftBaseline]:
     """Fit each field on ingested rows; returns the encoder and the drift baseline."""
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
@@ -159,7 +159,7 @@ def fitted(
     negatives = ingested.negatives_kept.get("train", 1.0)
     schema = Schema(fields=tuple(fields), source=ingested.source, negatives_kept=negatives)
     rows, positives = ingested.rows["train"], ingested.positives["train"]
-    return Encoder(schema, vocabularies), Reference(rows=rows, positives=positives, fields=references)
+    return Encoder(schema, vocabularies), DriftBaseline(rows=rows, positives=positives, fields=references)
 
 
 def _fit_field(
@@ -195,7 +195,7 @@ def _fit_tokens(
         width = max(1, min(special.max_values or config.max_values, lists.longest))
         field = field.model_copy(update={"width": width})
     common = counts.training(special.min_count or config.min_count)
-    return field, pa.Table.from_batches(common, schema=COUNTED)
+    return field, pa.Table.from_batches(common, schema=COUNTS_SCHEMA)
 
 
 def _fit_numeric(
@@ -215,7 +215,7 @@ def _fit_numeric(
         boundaries=boundaries,
     )
     if kept:
-        return field, pa.table([[], []], schema=COUNTED)
+        return field, pa.table([[], []], schema=COUNTS_SCHEMA)
     tokens = buckets(counts, method, boundaries)
     return field, tokens.filter(pc.greater_equal(tokens["count"], special.min_count or config.min_count))
 
@@ -226,7 +226,7 @@ def frequent(counts: pa.Table) -> Vocabulary:
     return Vocabulary(
         *(
             pa.concat_arrays([pa.array([], t), *ordered[n].chunks])
-            for n, t in zip(COUNTED.names, COUNTED.types, strict=True)
+            for n, t in zip(COUNTS_SCHEMA.names, COUNTS_SCHEMA.types, strict=True)
         )
     )
 
@@ -239,7 +239,7 @@ def buckets(counts: FieldCounts, method: Bucketing, boundaries: tuple[float, ...
         for code, number in zip(found, np.bincount(place, numbers), strict=True):
             per_code[int(code)] = per_code.get(int(code), 0) + int(number)
     labels = [bucketing.bucket_label(method, boundaries, code) for code in per_code]
-    return pa.table([labels, list(per_code.values())], schema=COUNTED)
+    return pa.table([labels, list(per_code.values())], schema=COUNTS_SCHEMA)
 
 
 def _encode(
@@ -247,5 +247,5 @@ def _encode(
 ) -> dict[Split, tuple[PartFile, ...]]:
     parts = [part for split in SPLITS for part in ingested.files[split]]
     with progress("encode", sum(ingested.rows.values())) as advance:
-        encoded = iter(spread(engine, partial(encode_parts, encoder, base, folder), parts, advance))
+        encoded = iter(map_items(engine, partial(encode_parts, encoder, base, folder), parts, advance))
     return {split: tuple(next(encoded) for _ in ingested.files[split]) for split in SPLITS}

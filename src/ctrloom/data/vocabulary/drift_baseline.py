@@ -24,7 +24,7 @@ class FieldReference(StrictModel):
     counts: tuple[int, ...] = ()
 
 
-class Reference(StrictModel):
+class DriftBaseline(StrictModel):
     """`reference.json`: training rows and clicks, and the statistics of each field."""
 
     rows: int
@@ -32,7 +32,7 @@ class Reference(StrictModel):
     fields: dict[str, FieldReference]
 
     @classmethod
-    def load(cls, directory: Place) -> "Reference":
+    def load(cls, directory: Place) -> "DriftBaseline":
         """Read it from a data set or a bundle.
 
         Raises:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ctrloom import storage
 from ctrloom.config import Keep
-from ctrloom.data.arrow.dictionary import coded, is_coded, plain
+from ctrloom.data.arrow.dictionary import dictionary_encode, is_dictionary, plain
 from ctrloom.data.arrow.take import filled, taken
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.cast import typed_schema
@@ -157,10 +157,12 @@ class Encoder:
             return [truncated(ids, size, field.width) for ids, size in zip(flat, sizes, strict=True)]
         if isinstance(field.bucketing, Keep):
             return [_kept(field.bucketing, field.boundaries, plain(values)) for values in columns]
-        columns = [values if pa.types.is_string(values.type) else coded(values) for values in columns]
-        different = [values.dictionary if is_coded(values.type) else values for values in columns]
+        columns = [
+            values if pa.types.is_string(values.type) else dictionary_encode(values) for values in columns
+        ]
+        different = [values.dictionary if is_dictionary(values.type) else values for values in columns]
         pairs = zip(self._ids(field, different), columns, strict=True)
-        return [_at(ids, values.indices) if is_coded(values.type) else ids for ids, values in pairs]
+        return [_at(ids, values.indices) if is_dictionary(values.type) else ids for ids, values in pairs]
 
     def _ids(self, field: Field, groups: Sequence[pa.Array]) -> list[pa.Int32Array]:
         """Ids of the tokens or numbers of each group, in one lookup."""

@@ -16,7 +16,7 @@ from ctrloom.data.vocabulary.value_counts import KINDS, field_spans
 from ctrloom.storage import Place
 
 Read = Callable[[range, list[str]], Iterator[pa.RecordBatch]]  # reads columns (`value` and COUNTS) of a span
-COUNTED = pa.schema([("value", pa.string()), ("count", pa.int64())])
+COUNTS_SCHEMA = pa.schema([("value", pa.string()), ("count", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class FieldCounts:
             yield batch.column("value").to_numpy(zero_copy_only=False), batch.column(count).to_numpy()
 
     def training(self, least: int = 1) -> Iterator[pa.RecordBatch]:
-        """Tokens with at least `least` training rows, and their counts, in the schema COUNTED."""
+        """Tokens with at least `least` training rows, and their counts, in the schema COUNTS_SCHEMA."""
         for batch in self.where("train", least, ["value", "train"]):
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=COUNTED)
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=COUNTS_SCHEMA)
 
     def _spans(self, count: str, least: int) -> list[range]:
         """Spans of batches with a count of at least `least`; the whole span, unread, if `least` is 1."""

@@ -14,9 +14,9 @@ from ctrloom.data.engines import EMBEDDED, require
 from ctrloom.data.ingest.cast import raw_fields
 from ctrloom.data.manifest import IngestedManifest
 from ctrloom.data.vocabulary.build import Fitted, buckets, fitted, frequent, with_vocabulary, write_encoded
-from ctrloom.data.vocabulary.drift_baseline import FieldReference, Reference, binned
+from ctrloom.data.vocabulary.drift_baseline import DriftBaseline, FieldReference, binned
 from ctrloom.data.vocabulary.encode import Encoder, Vocabulary
-from ctrloom.data.vocabulary.field_counts import COUNTED, field_counts
+from ctrloom.data.vocabulary.field_counts import COUNTS_SCHEMA, field_counts
 from ctrloom.data.vocabulary.multivalued import lists_in
 from ctrloom.schema import CountedKeys, CrossKeys, Field, Schema
 from ctrloom.storage import Place
@@ -40,7 +40,7 @@ def grow_vocabulary(
         DataError: the bundle has no `reference.json`, or a vocabulary is corrupt.
     """
     ingested, base = IngestedManifest.load(ingested_manifest)
-    old, before = Encoder.load(bundle), Reference.load(bundle)
+    old, before = Encoder.load(bundle), DriftBaseline.load(bundle)
     require_same_columns(old.schema, ingested, str(bundle))
     if unknown := sorted(set(config.fields) - set(old.schema.names)):
         raise ConfigError(f"growth.fields: {unknown[0]!r} is not a field of {bundle}")
@@ -72,11 +72,11 @@ def _grown(
     ingested: IngestedManifest,
     base: Place,
     old: Encoder,
-    before: Reference,
+    before: DriftBaseline,
     config: GrowthConfig,
     store: Place,
     engine: EngineConfig,
-) -> tuple[Encoder, Reference]:
+) -> tuple[Encoder, DriftBaseline]:
     every, rows = field_counts(ingested, base), ingested.rows["train"]
     lists = lists_in(ingested.paths(base, "train"), raw_fields(ingested.source), engine, store)
 
@@ -99,7 +99,7 @@ def _grown(
 
 def _extended(seen: Iterator[pa.RecordBatch], old: Vocabulary, min_count: int) -> Vocabulary:
     """The old tokens with new counts, followed by the new tokens that are frequent enough."""
-    again, fresh = np.zeros(len(old), dtype=np.int64), [pa.table([[], []], schema=COUNTED)]
+    again, fresh = np.zeros(len(old), dtype=np.int64), [pa.table([[], []], schema=COUNTS_SCHEMA)]
     for some in _gathered(seen, len(old)):
         place = pc.index_in(some["value"], value_set=old.tokens).combine_chunks()
         known = place.is_valid()

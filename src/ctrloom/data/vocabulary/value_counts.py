@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ctrloom.data.arrow.dictionary import coded, encoded, is_coded
+from ctrloom.data.arrow.dictionary import dictionary_encode, encode_chunks, is_dictionary
 from ctrloom.data.arrow.take import filled, taken, those, valid
 from ctrloom.data.manifest import CountedKind
 from ctrloom.data.parquet.reader import group_spans
@@ -51,7 +51,7 @@ def count_values(column: pa.Array, kind_N: NDArray[np.int64]) -> Counted:
         kind_N = np.repeat(kind_N, pc.list_value_length(column).to_numpy())
         column = pc.list_flatten(column)
     column = column.cast(pa.float64()) if pa.types.is_float32(column.type) else column
-    column = column if is_coded(column.type) else coded(column)
+    column = column if is_dictionary(column.type) else dictionary_encode(column)
     number = len(column.dictionary)
     places_N = kind_N * (number + 1)  # offset of the counters of each kind; the last counter is for null
     places_N += filled(column.indices, number)
@@ -71,7 +71,7 @@ def merged(parts: Sequence[Counted]) -> Counted:
     """Merge counts; values are unique again."""
     if len(parts) == 1 and not pa.types.is_floating(parts[0].values.type):
         return parts[0]
-    column = encoded(pa.chunked_array([part.values for part in parts]))
+    column = encode_chunks(pa.chunked_array([part.values for part in parts]))
     places_N, values = column.indices.to_numpy().astype(np.intp), column.dictionary
     counts_NK = np.concatenate([part.counts_NK for part in parts])
     # Sums of integers in float64 are exact up to 2**53 rows.

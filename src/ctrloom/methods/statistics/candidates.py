@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ctrloom import distributed
 from ctrloom.data.batches.batch import Batch
-from ctrloom.methods.interface import Task
+from ctrloom.methods.interface import SearchData
 from ctrloom.methods.statistics.mutual_information import mutual_information
 from ctrloom.methods.statistics.statistics_auc import statistics_auc
 from ctrloom.schema import MISSING_ID, Field, Schema
@@ -19,16 +19,16 @@ from ctrloom.search_trace import SearchTrace
 BUCKETS = 20  # quantile buckets of a numeric field
 
 
-def with_statistics(trace: SearchTrace, task: Task) -> SearchTrace:
+def with_statistics(trace: SearchTrace, data: SearchData) -> SearchTrace:
     """Add to each candidate its statistics-AUC and its mutual information with the label.
 
     With several processes, only rank 0 does, after reading all rows.
     """
     if not trace.candidates or not distributed.is_rank_zero():
         return trace
-    task = task.whole()
+    data = data.whole()
     every = list(dict.fromkeys(candidate.fields for candidate in trace.candidates))
-    aucs, nats = statistics_aucs(every, task), information(every, task)
+    aucs, nats = statistics_aucs(every, data), information(every, data)
     candidates = tuple(
         c.model_copy(update={"statistics_auc": aucs[c.fields], "mutual_information": nats[c.fields]})
         for c in trace.candidates
@@ -36,9 +36,9 @@ def with_statistics(trace: SearchTrace, task: Task) -> SearchTrace:
     return trace.model_copy(update={"candidates": candidates})
 
 
-def statistics_aucs(tuples: Sequence[tuple[str, ...]], task: Task) -> dict[tuple[str, ...], float]:
+def statistics_aucs(tuples: Sequence[tuple[str, ...]], data: SearchData) -> dict[tuple[str, ...], float]:
     """Statistics-AUC per tuple: click rates of training rows, evaluated on validation rows."""
-    (train, valid), schema = _held(task), task.schema
+    (train, valid), schema = _held(data), data.schema
     train_NF, valid_MF = field_codes(train, valid, schema)
     aucs = statistics_auc(
         train_NF,
@@ -53,10 +53,10 @@ def statistics_aucs(tuples: Sequence[tuple[str, ...]], task: Task) -> dict[tuple
 
 
 def information(
-    tuples: Sequence[tuple[str, ...]], task: Task, corrected: bool = False
+    tuples: Sequence[tuple[str, ...]], data: SearchData, corrected: bool = False
 ) -> dict[tuple[str, ...], float]:
     """Mutual information with the label on training rows, in nats; `corrected` subtracts its bias."""
-    (train, valid), schema = _held(task), task.schema
+    (train, valid), schema = _held(data), data.schema
     train_NF, _ = field_codes(train, valid, schema)
     nats = mutual_information(
         train_NF,
@@ -68,10 +68,10 @@ def information(
     return dict(zip(tuples, nats.tolist(), strict=True))
 
 
-def _held(task: Task) -> tuple[Batch, Batch]:
-    assert isinstance(task.train, Batch), "training rows must be in memory: see `Task.whole`"
-    assert isinstance(task.valid, Batch), "validation rows must be in memory: see `Task.whole`"
-    return task.train, task.valid
+def _held(data: SearchData) -> tuple[Batch, Batch]:
+    assert isinstance(data.train, Batch), "training rows must be in memory: see `SearchData.whole`"
+    assert isinstance(data.valid, Batch), "validation rows must be in memory: see `SearchData.whole`"
+    return data.train, data.valid
 
 
 def field_codes(train: Batch, valid: Batch, schema: Schema) -> tuple[NDArray, NDArray]:

@@ -22,22 +22,22 @@ VALUES = st.one_of(
 @given(VALUES, st.data())
 def test_values_are_spread_over_rows_and_come_back(values: pa.Array, data: st.DataObject) -> None:
     places = data.draw(st.lists(st.integers(0, max(len(values) - 1, 0)), max_size=20 if len(values) else 0))
-    column = dictionary.spread(values, pa.array(places, pa.int32()))
+    column = dictionary.take_encoded(values, pa.array(places, pa.int32()))
     expected = [values[place].as_py() for place in places]
     assert column.to_pylist() == expected
-    for made in (dictionary.plain(column), dictionary.lean(column), dictionary.coded(column)):
+    for made in (dictionary.plain(column), dictionary.lean(column), dictionary.dictionary_encode(column)):
         assert made.to_pylist() == expected
         assert made.null_count == expected.count(None)
         made.validate(full=True)
-        assert not dictionary.is_coded(made.type) or None not in made.dictionary.to_pylist()
+        assert not dictionary.is_dictionary(made.type) or None not in made.dictionary.to_pylist()
     if pa.types.is_string(values.type):
         lean = dictionary.lean(column)
-        assert dictionary.is_coded(lean.type) == (len(column.dictionary) <= len(places))
+        assert dictionary.is_dictionary(lean.type) == (len(column.dictionary) <= len(places))
     chosen = data.draw(st.lists(st.integers(0, max(len(places) - 1, 0)), max_size=9 if places else 0))
     rows = pa.RecordBatch.from_arrays([column], ["field"])
     some = dictionary.rows_at(rows, np.array(chosen)).column("field")
     assert some.to_pylist() == [expected[place] for place in chosen]
-    assert dictionary.is_coded(some.type) == dictionary.is_coded(column.type)
+    assert dictionary.is_dictionary(some.type) == dictionary.is_dictionary(column.type)
 
 
 TEXTS = st.lists(st.sampled_from(["", "0a1b2c3d", "ffffffff", "größer!"]), max_size=12)
@@ -49,7 +49,7 @@ def test_dictionaries_of_texts_are_unique(chunks: list[list[str | None]], binary
     arrays = [pa.array(chunk, pa.string()).slice(skipped) for chunk in chunks]
     arrays = [array.cast(pa.binary()) for array in arrays] if binary else arrays
     column = pa.chunked_array(arrays, pa.binary() if binary else pa.string())
-    made, as_words = dictionary.encoded(column), factorize.encoded(column)
+    made, as_words = dictionary.encode_chunks(column), factorize.encoded(column)
     values = column.to_pylist()
     assert made.to_pylist() == values
     assert made.dictionary.type == column.type

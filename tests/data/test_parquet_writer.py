@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctrloom.data.arrow.dictionary import coded_rows, is_coded, plain_rows
+from ctrloom.data.arrow.dictionary import dictionary_encode_rows, is_dictionary, plain_rows
 from ctrloom.data.parquet import writer
 from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.parquet.writer import PartWriter
@@ -35,7 +35,7 @@ def batch(rows: list[tuple[object, ...]]) -> pa.RecordBatch:
 def write(folder: Path, batches: list[pa.RecordBatch]) -> list[Path]:
     with PartWriter(folder, "train", SCHEMA) as writer:
         for each in batches:
-            writer.write(coded_rows(each))
+            writer.write(dictionary_encode_rows(each))
     return [folder / part.path for part in writer.parts]
 
 
@@ -60,5 +60,5 @@ def test_mostly_unique_tokens_are_stored_without_a_dictionary(
     (file,) = write(tmp_path, [batch([(token, 1.0, [], 0) for token in tokens])])
     assert pq.read_metadata(file).row_group(0).column(0).has_dictionary_page == by_dictionary
     (read,) = PartReader(file).rows(dictionaries=["token"])
-    assert is_coded(read.column("token").type) == by_dictionary
+    assert is_dictionary(read.column("token").type) == by_dictionary
     assert read.column("token").to_pylist() == tokens

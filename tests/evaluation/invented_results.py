@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import EvaluationConfig
-from ctrloom.evaluation.compare import ModelScores, Truth, compare
+from ctrloom.evaluation.compare import Labels, ModelScores, compare_models
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.history import Epoch
@@ -146,10 +146,10 @@ def made_up(
             FieldSummary(name=f, kind="categorical", size=3 + 37 * i * i) for i, f in enumerate(fields)
         ),
     )
-    results = compare(
+    results = compare_models(
         made_up_models(trace, truth, seeds, gain),
-        Truth(label[0]),
-        Truth(label[1]),
+        Labels(label[0]),
+        Labels(label[1]),
         data,
         EvaluationConfig(base="fm", bootstrap=400),
         code_version="0.1.0+b081127",

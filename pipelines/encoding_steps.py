@@ -7,7 +7,7 @@ from components.vocabulary.component import vocabulary as fit_vocabulary
 from pipelines.preflight import preflight
 
 
-def encoded(data: Any, store: Any, vocabulary: Any, revision: Any, engine: Any, spark: Any) -> Any:
+def add_encoding(data: Any, store: Any, vocabulary: Any, revision: Any, engine: Any, spark: Any) -> Any:
     """The encoded data set, after preflight, ingest and vocabulary; takes parameters of the pipeline."""
     counting = {"engine": engine, "spark": spark}
     clean = ingest(data=data, store=store, revision=revision, **counting).after(preflight(store))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrloom.nn import sparse_rows
-from ctrloom.nn.sparse_rows import all_rows, touched_rows
+from ctrloom.nn.sparse_rows import lookup_dense_gradient, lookup_sparse_gradient
 
 
 @given(
@@ -26,7 +26,7 @@ def test_sparse_gradient_matches_dense_with_distinct_rows(
     ids_BC = torch.tensor(rows, dtype=dtype).view(-1, 3)
     weight_BCD = torch.randn(len(ids_BC), 3, width)
     (dense,) = torch.autograd.grad((torch.nn.functional.embedding(ids_BC, table) * weight_BCD).sum(), table)
-    found = touched_rows(table, ids_BC)
+    found = lookup_sparse_gradient(table, ids_BC)
     assert torch.equal(found, table[ids_BC.long()])
     (sparse,) = torch.autograd.grad((found * weight_BCD).sum(), table)
     assert sparse.is_sparse
@@ -45,7 +45,7 @@ def test_lookup_of_any_row_width(width: int, dtype: torch.dtype, way: Way) -> No
     for b in range(7):
         for c in range(5):
             expected[row[b, c]] += weight[b, c].cpu().double()
-    for look_up in (all_rows, touched_rows):
+    for look_up in (lookup_dense_gradient, lookup_sparse_gradient):
         found = look_up(table, row.to(way.device, dtype))
         assert torch.equal(found.cpu(), table.detach().cpu()[row])
         (grad,) = torch.autograd.grad((found * weight).sum(), table)
@@ -58,7 +58,7 @@ def test_lookup_of_any_row_width(width: int, dtype: torch.dtype, way: Way) -> No
 def test_gradients_of_two_lookups_add_up(way: Way) -> None:
     table = torch.nn.Parameter(torch.ones(4, 2, dtype=way.dtype, device=way.device))
     first, second = (torch.tensor(rows, device=way.device) for rows in ([1, 2], [2]))
-    (touched_rows(table, first).sum() + 3 * touched_rows(table, second).sum()).backward()
+    (lookup_sparse_gradient(table, first).sum() + 3 * lookup_sparse_gradient(table, second).sum()).backward()
     assert table.grad is not None
     assert table.grad.to_dense()[:, 0].tolist() == pytest.approx([0, 1, 4, 0])
 
@@ -67,9 +67,9 @@ def test_gradients_of_two_lookups_add_up(way: Way) -> None:
 def test_cached_rows_are_freed(dtype: torch.dtype, way: Way) -> None:
     table = torch.nn.Parameter(torch.ones(5, 2, dtype=way.dtype, device=way.device))
     kept = []
-    for each_time in (False, True):
+    for keep_duplicates in (False, True):
         row = torch.tensor([[1, 2], [2, 4]], dtype=dtype, device=way.device)
-        touched_rows(table, row, each_time).sum().backward()
+        lookup_sparse_gradient(table, row, keep_duplicates).sum().backward()
         kept.append(weakref.ref(row))
         table.grad = None
         del row
@@ -80,7 +80,9 @@ def test_cached_rows_are_freed(dtype: torch.dtype, way: Way) -> None:
 def test_dense_and_sparse_tables_can_share_rows() -> None:
     one, other = (torch.nn.Parameter(torch.ones(5, 2)) for _ in range(2))
     row = torch.tensor([3, 1, 3], dtype=torch.int32)
-    (touched_rows(one, row, True).sum() + touched_rows(other, row, False).sum()).backward()
+    (
+        lookup_sparse_gradient(one, row, True).sum() + lookup_sparse_gradient(other, row, False).sum()
+    ).backward()
     assert one.grad is not None
     assert other.grad is not None
     assert one.grad._indices()[0].tolist() == [3, 1, 3]
@@ -96,7 +98,7 @@ def test_tables_with_the_same_rows_share_one_sort(monkeypatch: pytest.MonkeyPatc
     def touched_by_both() -> list[list[int]]:
         for table in tables:
             table.grad = None
-        sum(touched_rows(table, ids_BC).sum() for table in tables).backward()
+        sum(lookup_sparse_gradient(table, ids_BC).sum() for table in tables).backward()
         return [table.grad._indices()[0].tolist() for table in tables if table.grad is not None]
 
     assert touched_by_both() == [[1, 2, 4]] * 2

@@ -1,6 +1,7 @@
 """Trainings and searches that give the same results in one process and, under torchrun, in several.
 
-`torchrun --nproc-per-node 2 together.py <folder> <case> ...` writes the results of rank 0 to the folder.
+`torchrun --nproc-per-node 2 distributed_cases.py <folder> <case> ...` writes the results of rank 0 to the
+folder.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from small import crossed, planting, rows_of, schema_of, tokens
+from small import categorical_schema, crossed, planting, rows_of, schema_of
 from torch import nn
 
 from ctrloom import distributed
@@ -28,13 +29,13 @@ from ctrloom.config import (
     AutoPISettings,
     Hyperparameters,
     ModelName,
-    Models,
+    ModelsConfig,
     OptInterConfig,
     OptInterSettings,
 )
 from ctrloom.data.batches.batch import Batch, Part
 from ctrloom.methods import aim, autofis, autopi, optinter
-from ctrloom.methods.interface import Found, Task
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models import build
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.training.loop import fit, seed_everything
@@ -44,7 +45,7 @@ BATCH = 64
 LAST = 2  # rows of the last batch: sometimes one of two processes has none of them
 SETTINGS = {"embedding_size": 4, "hidden": (8,), "batch_size": BATCH, "learning_rate": 0.01, "epochs": 2}
 MIXED = schema_of(("categorical", 9), ("numeric", 2), ("multivalued", 5, 3), ("categorical", 7))
-CROSSED, KEYS = crossed(tokens(4, 6))
+CROSSED, KEYS = crossed(categorical_schema(4, 6))
 
 
 def own(rows: Batch) -> Batch:
@@ -56,7 +57,7 @@ def own(rows: Batch) -> Batch:
 
 def trained(name: ModelName, weighted: bool = False, **settings: Any) -> dict[str, Any]:
     """Train a model on rows of every kind of field, or with cross features if it memorizes."""
-    hyper = Models({name: SETTINGS | settings}).of(name)
+    hyper = ModelsConfig({name: SETTINGS | settings}).of(name)
     schema = CROSSED if name in ("optinter", "poly2") else MIXED
     rows = rows_of(schema, 4 * BATCH + LAST + 201)
     if weighted:
@@ -73,7 +74,7 @@ def trained(name: ModelName, weighted: bool = False, **settings: Any) -> dict[st
 def architecture_of(name: ModelName, schema: Any) -> Architecture:
     every = Architecture.complete(schema.names)
     if name == "autopi":
-        return autopi.architecture(Task(None, None, schema), "random", autopi.random_graph(2, 0))  # type: ignore[arg-type]
+        return autopi.architecture(SearchData(None, None, schema), "random", autopi.random_graph(2, 0))  # type: ignore[arg-type]
     if name == "optinter":
         kinds = ("memorize", "hadamard")
         pairs = [i.model_copy(update={"function": kinds[n % 2]}) for n, i in enumerate(every.interactions)]
@@ -86,13 +87,13 @@ def result(model: nn.Module, numbers: Any) -> dict[str, Any]:
     return {"weights": weights, "numbers": numbers}
 
 
-def searched(run: Callable[[Task], Found], crosses: bool = False) -> dict[str, Any]:
+def searched(run: Callable[[SearchData], SearchResult], crosses: bool = False) -> dict[str, Any]:
     """Search on planted clicks: the kept interactions and the path of the gates."""
     made = planting(rows=1000 + LAST, fields=5, sizes=(8,), pairs=3, strength=2.0)
     schema, keys = crossed(made.schema) if crosses else (made.schema, {})
     train, valid = made.rows[301:], made.rows[:301]
     found = run(
-        Task(
+        SearchData(
             own(train),
             own(valid),
             schema,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from made_up_evaluation import FRAPPE, made_up, made_up_trace
+from invented_results import FRAPPE, made_up, made_up_trace
 
 from ctrloom.report.choice_figures import choice_map, choices
 from ctrloom.report.render import render

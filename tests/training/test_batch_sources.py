@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from ctrloom import stages
 from ctrloom.architecture import Architecture
-from ctrloom.config import METHODS, DataConfig, Hyperparameters, Models, VocabularyConfig, search_config
+from ctrloom.config import METHODS, DataConfig, Hyperparameters, ModelsConfig, VocabularyConfig, search_config
 from ctrloom.data.batches import stream
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.run import ingest
@@ -23,8 +23,8 @@ from ctrloom.data.vocabulary import encode
 from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
-from ctrloom.stages.evaluation import described, scored, truth_of
-from ctrloom.stages.search_stage import task_of
+from ctrloom.stages.evaluation import described, labels_of, scored
+from ctrloom.stages.search_stage import search_data
 from ctrloom.training import batch_sources, memory
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import fit, score
@@ -86,8 +86,8 @@ def test_searches_find_planted_interactions_in_streamed_rows(
     method: str, own: dict[str, Any], clicks: Dataset
 ) -> None:
     config = search_config({"method": method, "random_draws": 1, **own})
-    hyper = Models({config.base: {"embedding_size": 4, "rows": "stream"}}).of(config.base)
-    found = METHODS[method].find(task_of(clicks, hyper), config, hyper)
+    hyper = ModelsConfig({config.base: {"embedding_size": 4, "rows": "stream"}}).of(config.base)
+    found = METHODS[method].find(search_data(clicks, hyper), config, hyper)
     kept = {interaction.fields for interaction in found.architecture.interactions}
     planted = Planted(MADE)
     assert {tuple(planted.names[f] for f in pair) for pair in planted.interactions} <= kept
@@ -107,19 +107,22 @@ def test_searches_find_planted_interactions_in_streamed_rows(
     ],
 )
 def test_other_searches_run_on_streamed_rows(method: str, own: dict[str, Any], clicks: Dataset) -> None:
-    config = search_config({"method": method, "random_draws": 0, **own})
+    small = {"nodes": 2} if method == "autopi" else {}
+    config = search_config({"method": method, "random_draws": 0, **small, **own})
     settings = {"embedding_size": 4, "hidden": [4], "epochs": 1, "rows": "stream"}
-    hyper = Models({config.base: settings}).of(config.base)
-    assert METHODS[method].find(task_of(clicks, hyper), config, hyper).architecture.method[:4] == method[:4]
+    hyper = ModelsConfig({config.base: settings}).of(config.base)
+    assert (
+        METHODS[method].find(search_data(clicks, hyper), config, hyper).architecture.method[:4] == method[:4]
+    )
 
 
 def test_statistics_of_streamed_rows_use_a_sample(clicks: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     config = search_config({"method": "autofis", "epochs": 1, "random_draws": 0})
-    task, whole = task_of(clicks, STREAMED), task_of(clicks, HYPER)
+    task, whole = search_data(clicks, STREAMED), search_data(clicks, HYPER)
     trace = METHODS["autofis"].find(whole, config, HYPER).trace
     assert with_statistics(trace, task) == trace  # a split smaller than the sample is used in full
-    monkeypatch.setattr(sys.modules["ctrloom.stages.search_stage"], "COUNTED", 4000)
-    sampled = with_statistics(trace, task_of(clicks, STREAMED))
+    monkeypatch.setattr(sys.modules["ctrloom.stages.search_stage"], "STATISTICS_ROWS", 4000)
+    sampled = with_statistics(trace, search_data(clicks, STREAMED))
     for one, other in zip(sampled.candidates, trace.candidates, strict=True):
         assert one.statistics_auc != other.statistics_auc
         assert one.statistics_auc == pytest.approx(other.statistics_auc, abs=0.05)
@@ -127,14 +130,14 @@ def test_statistics_of_streamed_rows_use_a_sample(clicks: Dataset, monkeypatch: 
 
 def test_stages_stream_from_training_to_evaluation(clicks: Dataset, tmp_path: Path) -> None:
     for rows in ("memory", "stream"):
-        models = Models({"default": {**HYPER.model_dump(), "rows": rows, "epochs": 1}})
+        models = ModelsConfig({"default": {**HYPER.model_dump(), "rows": rows, "epochs": 1}})
         stages.baselines(clicks.base, ["lr"], models, [0], tmp_path / rows)
     held, streamed = (open_runs(tmp_path / rows)[0] for rows in ("memory", "stream"))
     assert streamed.record.hyperparameters.rows == "stream"
-    feeder = BatchSources(clicks, "valid", "test")
-    one, other = (scored(run, clicks, feeder) for run in (held, streamed))
+    sources = BatchSources(clicks, "valid", "test")
+    one, other = (scored(run, clicks, sources) for run in (held, streamed))
     assert one.test_logit_SN.shape == other.test_logit_SN.shape
-    assert truth_of(clicks, "test").label_N.tolist() == clicks.rows("test").label_N.tolist()
+    assert labels_of(clicks, "test").label_N.tolist() == clicks.rows("test").label_N.tolist()
     rates = {split: float(clicks.rows(split).label_N.double().mean()) for split in ("train", "valid", "test")}
     assert described(clicks, "test").label_rate == pytest.approx(rates)
 
@@ -145,14 +148,14 @@ def test_rows_are_streamed_if_they_need_over_half_of_memory(
     needed = clicks.row_bytes() * (clicks.rows_in("train") + clicks.rows_in("valid"))
     train = clicks.rows("train")
     assert clicks.row_bytes() * len(train) == sum(tensor.nbytes for _, tensor in train.tensors())
-    feeder = BatchSources(clicks, "train", "valid")
+    sources = BatchSources(clicks, "train", "valid")
     for there, streams in ((2 * needed, False), (2 * needed - 1, True)):
         monkeypatch.setattr(batch_sources, "memory_of", lambda _, there=there: there)
-        assert feeder.streams(HYPER) is streams
-        assert feeder.streams(STREAMED)
-        assert not feeder.streams(HYPER.model_copy(update={"rows": "memory"}))
+        assert sources.streams(HYPER) is streams
+        assert sources.streams(STREAMED)
+        assert not sources.streams(HYPER.model_copy(update={"rows": "memory"}))
     monkeypatch.undo()
-    assert feeder.of(HYPER) is feeder.of(HYPER)  # read once
+    assert sources.of(HYPER) is sources.of(HYPER)  # read once
 
 
 def test_memory_is_capped_by_the_container_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +185,7 @@ def test_several_processes_never_stream(
 
 
 def test_models_and_searches_that_need_all_rows_refuse_streaming(clicks: Dataset, tmp_path: Path) -> None:
-    models = Models({"default": {"rows": "stream"}})
+    models = ModelsConfig({"default": {"rows": "stream"}})
     with pytest.raises(ValueError, match=r"gbdt: LightGBM needs all rows at once.*rows: memory"):
         stages.baselines(clicks.base, ["gbdt"], models, [0], tmp_path / "runs")
     config = search_config({"method": "statistics_auc", "keep": {2: 2}})
@@ -195,13 +198,13 @@ PASS = """
 import sys
 from pathlib import Path
 import torch
-from small import tokens
+from small import categorical_schema
 from ctrloom.data.batches import stream
 from ctrloom.training.loop import shuffled
 
 stream.WINDOW = 2
 path, rows = Path(sys.argv[1]), int(sys.argv[2])
-schema = tokens(39, 2000)
+schema = categorical_schema(39, 2000)
 blocks = stream.blocks_of(path, range(rows))
 kept = blocks[:8]
 for part in (kept, blocks):

@@ -30,7 +30,7 @@ def known(rows: Batch) -> list[tuple[float, ...]]:
     return sorted(map(tuple, torch.cat([rows.ids_NC, rows.factors_NC, rows.label_N[:, None]], 1).tolist()))
 
 
-def joined(every: list[Batch]) -> list[tuple[float, ...]]:
+def mlp_input(every: list[Batch]) -> list[tuple[float, ...]]:
     return sorted(row for rows in every for row in known(rows))
 
 
@@ -47,15 +47,15 @@ def test_batches_of_all_parts_are_the_batches_of_the_whole(
     whole = list(rows.cut(order, bounds))
     pieces = zip(*(list(part.cut(order, bounds)) for part in every), strict=True)
     for batch, of_batch in zip(whole, pieces, strict=True):
-        assert joined(list(of_batch)) == known(batch)
+        assert mlp_input(list(of_batch)) == known(batch)
         assert {piece.total for piece in of_batch} == {len(batch)}
     half = order[: count // 2]
     taken, parts_taken = rows.take(half), [part.take(half) for part in every]
-    assert joined(list(parts_taken)) == known(taken)
+    assert mlp_input(list(parts_taken)) == known(taken)
     again, bounds = torch.arange(len(half)).flip(0), [0, len(half) // 3, len(half)]
     pieces = zip(*(list(part.cut(again, bounds)) for part in parts_taken), strict=True)
     for batch, of_batch in zip(taken.cut(again, bounds), pieces, strict=True):
-        assert joined(list(of_batch)) == known(batch)
+        assert mlp_input(list(of_batch)) == known(batch)
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from kfp import dsl
 
 from components.compare_job.component import compare_job
 from components.compare_table.component import compare_table
-from pipelines.encoding import encoded
+from pipelines.encoding_steps import add_encoding
 
 
-def compared(
+def add_comparison(
     data: dict,  # type: ignore[type-arg]
     store: str,
     jobs: List[dict],  # type: ignore[type-arg]  # noqa: UP006
@@ -21,7 +21,7 @@ def compared(
     spark: dict,  # type: ignore[type-arg]
 ) -> dsl.PipelineTask:
     """Train every entry and seed in a separate step; returns the step that writes the table."""
-    dataset = encoded(data, store, vocabulary, revision, engine, spark)
+    dataset = add_encoding(data, store, vocabulary, revision, engine, spark)
     with dsl.ParallelFor(jobs) as job:
         done = compare_job(dataset=dataset, job=job, models=models)
     return compare_table(dataset=dataset, jobs=dsl.Collected(done.outputs["done"]), comparison=comparison)
