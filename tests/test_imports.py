@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ctrloom import config
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "ctrloom"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -50,10 +52,9 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"runners.containers", "runners.local", "runners.cluster"}
-# Modules of methods/ that methods share.
-SHARED = {"candidate_pool", "cell_graphs", "controls", "embedding_sizes", "gates", "interface", "one_shot"}
-SHARED |= {"perturbation", "random_search", "__init__"}
-METHODS = {path.stem for path in (SOURCE / "methods").glob("*.py")} - SHARED
+METHODS = {  # every other module of methods/ may be shared
+    str(config.METHODS[name].search).partition(":")[0].rpartition(".")[2] for name in config.METHODS
+}
 
 
 def name_of(path: Path) -> str:

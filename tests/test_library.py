@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import ctrloom
+from ctrloom import stages
 from ctrloom.config import METHODS, MODELS, catalog
 from ctrloom.config.environment import FAST, fast_children
 from ctrloom.config.errors import UserError
@@ -113,7 +114,10 @@ def test_a_comparison_restores_the_process(raw: Path, unchanged: Callable[..., A
     config = ctrloom.load_config(
         raw, settings | {"models.default": {"epochs": 1}}, kind=ctrloom.CompareConfig
     )
-    results = unchanged(ctrloom.compare, config, tmp_path / "out")
+    manifest = ctrloom.encode(config, store=tmp_path / "store").path
+    job = tmp_path / "job"  # which `compare` runs in another process
+    assert unchanged(stages.run_job, manifest, config.entries[0], 0, config.models, job)
+    results = unchanged(stages.tabulate, manifest, config, [job], tmp_path / "table")
     assert [model.name for model in results.models] == ["lr"]
 
 
@@ -324,7 +328,12 @@ def test_a_method_of_another_package_runs_as_a_pipeline(raw: Path, plugins: Path
     del settings["search.epochs"]
     chosen = [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
     command = [sys.executable, "-m", "ctrloom", "run", str(raw), "--output", str(tmp_path / "run"), *chosen]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(plugins)}, timeout=600)
+    subprocess.run(
+        command,
+        check=True,
+        env=os.environ | {"PYTHONPATH": f"{plugins}{os.pathsep}{ROOT / 'src'}"},
+        timeout=600,
+    )
     found = ctrloom.Architecture.load(tmp_path / "run" / "architecture.json")
     assert (found.method, len(found.interactions)) == ("first_pairs", 3)
     assert (tmp_path / "run" / "report.html").is_file()

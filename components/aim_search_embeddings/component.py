@@ -29,7 +29,8 @@ def aim_search_embeddings(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AIMConfig, ModelsConfig
+    from ctrloom.config import ModelsConfig
+    from ctrloom.config.search import AIMConfig
     from ctrloom.runners import display
 
     found = stages.aim_search_embeddings(

@@ -26,7 +26,8 @@ def aim_search_interactions(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AIMConfig, ModelsConfig
+    from ctrloom.config import ModelsConfig
+    from ctrloom.config.search import AIMConfig
     from ctrloom.runners import display
 
     found = stages.aim_search_interactions(

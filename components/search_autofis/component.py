@@ -25,7 +25,8 @@ def search_autofis(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AutoFISConfig, ModelsConfig
+    from ctrloom.config import ModelsConfig
+    from ctrloom.config.search import AutoFISConfig
     from ctrloom.runners import display
 
     found = stages.search(

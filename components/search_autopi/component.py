@@ -26,7 +26,8 @@ def search_autopi(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import AutoPIConfig, ModelsConfig
+    from ctrloom.config import ModelsConfig
+    from ctrloom.config.search import AutoPIConfig
     from ctrloom.runners import display
 
     found = stages.search(

@@ -25,7 +25,8 @@ def search_optinter(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import ModelsConfig, OptInterConfig
+    from ctrloom.config import ModelsConfig
+    from ctrloom.config.search import OptInterConfig
     from ctrloom.runners import display
 
     found = stages.search(

@@ -25,7 +25,8 @@ def search_plugin(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import ModelsConfig, search_config
+    from ctrloom.config import ModelsConfig
+    from ctrloom.config.search import search_config
     from ctrloom.runners import display
 
     found = stages.search(

@@ -25,7 +25,8 @@ def select_interactions(
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import ModelsConfig, SelectionConfig
+    from ctrloom.config import ModelsConfig
+    from ctrloom.config.search import SelectionConfig
     from ctrloom.runners import display
 
     found = stages.search(

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from ctrloom import storage
 from ctrloom.architecture import CellGraph, Function, Operator
-from ctrloom.config import METHODS, ModelName
+from ctrloom.config import METHODS, MODELS, ModelName
 from ctrloom.config.base import StrictModel
 
 CellName = Literal["interaction", "ensemble"]
@@ -118,6 +118,16 @@ class SearchTrace(StrictModel):
         return self
 
     @property
+    def title(self) -> str:
+        """Display name of the method."""
+        return METHODS[self.method].title
+
+    @property
+    def base_title(self) -> str:
+        """Display name of the model that was searched."""
+        return MODELS[self.base].title
+
+    @property
     def measure(self) -> str:
         """What `score` is for the candidates of this method."""
         return METHODS[self.method].measure
@@ -126,6 +136,10 @@ class SearchTrace(StrictModel):
     def by_statistic(self) -> bool:
         """Whether candidates were scored individually, without training a model."""
         return not METHODS[self.method].trains
+
+    def strength(self, candidate: Candidate) -> float:
+        """By what candidates are ranked: a statistic as it is, everything else without its sign."""
+        return candidate.score if self.by_statistic else abs(candidate.score)
 
     def of_order(self, order: int) -> tuple[Candidate, ...]:
         """Candidates of one order, in file order."""

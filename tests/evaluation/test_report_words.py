@@ -1,9 +1,14 @@
+import re
+from pathlib import Path
+
 import pytest
 from invented_results import made_up, made_up_trace
 
+from ctrloom.config import METHODS, Method, MethodConfig
 from ctrloom.evaluation.results import Results
 from ctrloom.report import drawing, format, summary
 from ctrloom.report.markdown import markdown
+from ctrloom.report.render import render
 from ctrloom.search_trace import SearchTrace
 
 
@@ -112,3 +117,35 @@ def test_markdown_summary_matches_the_page(frappe: tuple[Results, SearchTrace]) 
         == (results.data.rows["test"])
     )
     assert f"of {format.count(found.true_positive + found.false_negative)}.\n" in text
+
+
+def test_statistics_are_ranked_with_their_sign_and_gates_without() -> None:
+    trace = made_up_trace()
+    scores = (0.2, -0.5, 0.1, *[0.0] * (len(trace.candidates) - 3))
+    candidates = tuple(
+        c.model_copy(update={"score": s, "kept": s != 0})
+        for c, s in zip(trace.candidates, scores, strict=True)
+    )
+    gates = trace.model_copy(update={"candidates": candidates})
+    statistics = gates.model_copy(update={"method": "mutual_information"})
+    assert [c.score for c in summary.ranking(gates, 2)] == [-0.5, 0.2, 0.1]
+    assert [c.score for c in summary.ranking(statistics, 2)] == [0.2, 0.1, -0.5]
+
+
+def test_the_page_names_what_a_method_measures(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
+    results, trace = frappe
+    trace = trace.model_copy(update={"method": "importance"})
+    METHODS.register(
+        "importance",
+        Method("Importance", MethodConfig, "ctrloom.methods.autofis:search", measure="importance"),
+    )
+    try:
+        render(results, trace, tmp_path / "report.html")
+    finally:
+        del METHODS.entries["importance"]
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Importance of all pairs" in text
+    assert "Is the importance plausible?" in text
+    assert (
+        re.search(r"\bgates?\b", re.sub(r"<style.*?</style>|all gates", "", text, flags=re.S), re.I) is None
+    )

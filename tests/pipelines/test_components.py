@@ -1,5 +1,7 @@
 """Every component compiles on its own, imports nothing heavy, and has an up-to-date README."""
 
+import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +44,16 @@ def test_component_descriptions_are_sentences(name):
             assert its.description, each
             assert its.description.strip().endswith("."), each
             assert its.description.strip()[0].isupper() or its.description.strip()[0].isdigit(), each
+
+
+def test_what_a_component_imports_when_it_runs_exists(name):
+    tree = ast.parse((FOLDER / name / "component.py").read_text())
+    inner = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.col_offset]
+    assert inner, "ctrloom is imported where the component runs"
+    for node in inner:
+        for alias in node.names:
+            module = importlib.import_module(node.module)
+            assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}")
 
 
 def test_readme_matches_the_component(name):

@@ -44,7 +44,8 @@ def models_table(results: Results) -> Table:
     """Models with their quality on the test split."""
     base = results.model(results.base)
     seeds = len(base.seeds)
-    table = Table(title=f"Test split, {results.data.rows['test']:,} rows, mean over {seeds} seeds", box=None)
+    over = f"mean over {seeds} seed{'' if seeds == 1 else 's'}"
+    table = Table(title=f"Test split, {results.data.rows['test']:,} rows, {over}", box=None)
     for heading in ("model", "AUC", "sd", "logloss", f"vs {base.title}", "p", "kept"):
         first = heading == "model"
         table.add_column(

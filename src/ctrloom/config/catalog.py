@@ -75,8 +75,15 @@ def load_plugins() -> None:
 
 
 def resolve(reference: Any) -> Any:
-    """The object that "module:name" refers to; anything else is returned as it is."""
+    """The object that "module:name" refers to; anything else is returned as it is.
+
+    Raises:
+        ConfigError: there is none.
+    """
     if not isinstance(reference, str):
         return reference
     module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"{reference}: is registered, but cannot be imported: {error}") from error

@@ -101,6 +101,11 @@ class RunConfig(ExperimentConfig):
         method = METHODS[self.search.method]
         if self.transfer and not method.transfers:
             raise ValueError(f"transfer: other models cannot use what {method.title} finds; set transfer: []")
+        if self.search.base in self.baselines:
+            raise ValueError(
+                f"baselines: {self.search.base!r} is also search.base, whose retrained model has this name; "
+                "leave it out of baselines"
+            )
         names = [*self.baselines, self.search.base, *(f"{name}-transfer" for name in self.transfer)]
         if self.evaluation.base not in names:
             raise ValueError(

@@ -1,7 +1,7 @@
 """All search methods: the settings of each, and what else differs between them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -198,6 +198,7 @@ class Method:
     config: type[MethodConfig]
     # "module:name", imported when it is needed, or a callable: (data, config, settings of the model) -> Found
     search: str | Callable[..., Any]
+    _: KW_ONLY
     pipeline: str = "search_and_retrain_plugin"  # the compiled pipeline that runs it
     steps: tuple[str, ...] = ("search-plugin",)  # of its search in that pipeline, in order
     measure: str = "gate"  # what the score of a candidate is
@@ -210,9 +211,15 @@ class Method:
 
 
 def _selection(title: str, measure: str) -> Method:
-    search, pipeline = "ctrloom.methods.selection:search", "search_and_retrain_selection"
-    steps = ("select-interactions",)
-    return Method(title, SelectionConfig, search, pipeline, steps, measure, trains=False)
+    return Method(
+        title,
+        SelectionConfig,
+        "ctrloom.methods.selection:search",
+        pipeline="search_and_retrain_selection",
+        steps=("select-interactions",),
+        measure=measure,
+        trains=False,
+    )
 
 
 METHODS = Catalog(
@@ -222,30 +229,30 @@ METHODS = Catalog(
             "AutoFIS",
             AutoFISConfig,
             "ctrloom.methods.autofis:search",
-            "search_and_retrain_autofis",
-            ("search-autofis",),
+            pipeline="search_and_retrain_autofis",
+            steps=("search-autofis",),
         ),
         "aim": Method(
             "AIM",
             AIMConfig,
             "ctrloom.methods.aim:search",
-            "search_and_retrain_aim",
-            ("aim-search-interactions", "aim-search-embeddings"),
+            pipeline="search_and_retrain_aim",
+            steps=("aim-search-interactions", "aim-search-embeddings"),
         ),
         "optinter": Method(
             "OptInter",
             OptInterConfig,
             "ctrloom.methods.optinter:search",
-            "search_and_retrain_optinter",
-            ("search-optinter",),
-            "probability",
+            pipeline="search_and_retrain_optinter",
+            steps=("search-optinter",),
+            measure="probability",
         ),
         "autopi": Method(
             "AutoPI",
             AutoPIConfig,
             "ctrloom.methods.autopi:search",
-            "search_and_retrain_autopi",
-            ("search-autopi",),
+            pipeline="search_and_retrain_autopi",
+            steps=("search-autopi",),
             transfers=False,
         ),
         "random": _selection("Random selection", "random number"),

@@ -6,13 +6,11 @@ from itertools import combinations
 
 import numpy as np
 
-from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import Hyperparameters, SelectionConfig
 from ctrloom.config.base import ConfigError
-from ctrloom.methods.controls import gate_controls
 from ctrloom.methods.interface import SearchData, SearchResult
-from ctrloom.methods.statistics.candidates import information, statistics_aucs, with_statistics
-from ctrloom.search_trace import Candidate, SearchTrace
+from ctrloom.methods.scored import scored_result
+from ctrloom.methods.statistics.candidates import information, statistics_aucs
 
 
 def search(data: SearchData, config: SelectionConfig, settings: Hyperparameters) -> SearchResult:
@@ -36,28 +34,11 @@ def search(data: SearchData, config: SelectionConfig, settings: Hyperparameters)
     began = time.perf_counter()
     scores = _scores([fields for order in orders for fields in every[order]], data, config)
     best = {
-        order: set(sorted(every[order], key=lambda t: -scores[t])[: config.keep[order]]) for order in orders
+        fields
+        for order in orders
+        for fields in sorted(every[order], key=lambda t: -scores[t])[: config.keep[order]]
     }
-    seconds = time.perf_counter() - began
-    trace = SearchTrace(
-        method=config.method,
-        base=config.base,
-        orders=orders,
-        candidates=tuple(
-            Candidate(fields=fields, score=scores[fields], kept=fields in best[order])
-            for order in orders
-            for fields in every[order]
-        ),
-        seconds=seconds,
-        rows_per_second=len(data.train) / seconds,
-        hyperparameters=config.model_dump(mode="json"),
-    )
-    kept = tuple(Interaction(fields=c.fields, score=c.score) for c in trace.candidates if c.kept)
-    found = Architecture(method=config.method, fields=names, interactions=kept)
-    trace = with_statistics(trace, data)
-    controls = gate_controls(found, trace, config.random_draws, config.seed)
-    controls.pop(config.method.replace("_", "-"), None)  # identical to the result
-    return SearchResult(found, trace, controls)
+    return scored_result(data, config, scores, best, time.perf_counter() - began)
 
 
 def _scores(

@@ -33,13 +33,13 @@ def gate_map(trace: SearchTrace) -> Markup:
         figure, (ax,) = drawing.axes(side, side)
         figure.set_layout_engine("none")
         ax.set_position((margin / side, margin / side, square / side, square / side))
-        strengths = [abs(c.score) for c in pairs if c.kept]
+        strengths = [trace.strength(c) for c in pairs if c.kept]
         strongest = max(strengths, default=0.0) or 1.0
         weakest = min(strengths, default=0.0) if trace.by_statistic else 0.0
         planted = {frozenset(names) for names in trace.planted or ()}
         for i, candidate in enumerate(pairs):
             low, high = sorted(place[name] for name in candidate.fields)
-            level = _level(candidate.score, weakest, strongest)
+            level = _level(trace.strength(candidate), weakest, strongest)
             colour = LEVELS[level] if candidate.kept else DROPPED
             ax.add_patch(Rectangle((low, high), 0.92, 0.92, facecolor=colour, gid=f"tip{i}"))
             tips[f"tip{i}"] = _tip(candidate, trace.measure)
@@ -91,8 +91,8 @@ def gate_path(trace: SearchTrace) -> Markup:
                 place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (5, 0)}
                 ax.annotate(name, (1, y), textcoords="offset points", va="center", **place, **_NAME)
             ax.set(xlabel="step of the search", title=_order(order))
-        panels[0].set_ylabel("gate")
-        return drawing.inline(figure, "Lines of all gates over the steps of the search")
+        panels[0].set_ylabel(trace.measure)
+        return drawing.inline(figure, f"Lines of every {trace.measure} over the steps of the search")
 
 
 def gate_and_statistics(trace: SearchTrace) -> Markup:
@@ -111,9 +111,11 @@ def gate_and_statistics(trace: SearchTrace) -> Markup:
             strongest = sorted((c for c in scored if c.kept), key=lambda c: -abs(c.score))
             _name_points(ax, strongest[:NAMED])
             ax.set(xlabel="statistics AUC (validation rows)", title=_order(order))
-        panels[0].set_ylabel("|gate|")
+        panels[0].set_ylabel(f"|{trace.measure}|")
         panels[0].legend(loc="upper left", handletextpad=0.1)
-        return drawing.inline(figure, "Scatter of gates against the AUC of counted click rates")
+        return drawing.inline(
+            figure, f"Scatter of every {trace.measure} against the AUC of counted click rates"
+        )
 
 
 def _name_points(ax: Axes, candidates: list[Candidate]) -> None:
@@ -150,8 +152,8 @@ def _map_legend(ax: Axes, trace: SearchTrace, weakest: float, strongest: float) 
         ax.text(0.925, y, text, ha="right", va="center", fontsize=7.5, transform=ax.transAxes)
 
 
-def _level(gate: float, weakest: float, strongest: float) -> int:
-    share = (abs(gate) - weakest) / ((strongest - weakest) or 1.0)
+def _level(strength: float, weakest: float, strongest: float) -> int:
+    share = (strength - weakest) / ((strongest - weakest) or 1.0)
     return min(max(int(share * len(LEVELS)), 0), len(LEVELS) - 1)
 
 
@@ -166,7 +168,9 @@ def _tip(candidate: Candidate, measure: str) -> str:
     }
     state = f"{measure} {candidate.score:.4f}" if candidate.kept else "dropped"
     more = [
-        f", {name} {value:.4f}" for name, value in values.items() if value is not None and name != measure
+        f", {name} {value:.4f}"
+        for name, value in values.items()
+        if value is not None and value != candidate.score
     ]
     return f"{drawing.joined(candidate.fields, 60)}: {state}{''.join(more)}"
 

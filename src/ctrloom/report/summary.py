@@ -69,7 +69,7 @@ def winner(results: Results) -> str | None:
 def ranking(trace: SearchTrace, order: int) -> list[Candidate]:
     """Kept candidates of one order, the strongest first."""
     kept = [candidate for candidate in trace.of_order(order) if candidate.kept]
-    return sorted(kept, key=lambda candidate: -abs(candidate.score))
+    return sorted(kept, key=lambda candidate: -trace.strength(candidate))
 
 
 def planted(trace: SearchTrace) -> PlantedRecovery | None:
@@ -202,4 +202,5 @@ def _truth(trace: SearchTrace | None) -> tuple[str, ...]:
     if truth is None:
         return ()
     found, within, wrong = len(truth.found), len(truth.found) + len(truth.missed), len(truth.wrong)
-    return (f"The search found {found} of {within} planted interactions and kept {wrong} others.",)
+    others = f"{wrong} other{'' if wrong == 1 else 's'}"
+    return (f"The search found {found} of {within} planted interactions and kept {others}.",)

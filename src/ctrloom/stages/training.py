@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import MODELS, ModelsConfig
+from ctrloom.config import METHODS, MODELS, ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
@@ -16,11 +16,10 @@ from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
 from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
 
-TITLES = {  # of controls, and of selections by methods without training
+TITLES = {  # of controls, and of the result of a method that trains nothing
     "random": "{}, random selection",
     "unpruned": "{}, all gates",
     "statistics-auc": "{}, by statistics-AUC",
-    "mutual-information": "{}, by mutual information",
     "whole-embeddings": "{}, whole embeddings",
     "all-memorize": "{}-M, all pairs memorized",
     "all-hadamard": "{}-F, all pairs factorized",
@@ -128,7 +127,13 @@ def bundle(
 
 
 def _title(selection: str, base: str) -> str:
-    title = TITLES.get(selection, "{}, " + selection.replace("-", " "))
+    """Display name of a model with a control, or with what a method selected."""
+    if selection == "unpruned" and MODELS[base].baseline:  # without gates
+        title = "{}, all interactions"
+    elif selection.replace("-", "_") in METHODS and selection not in TITLES:
+        title = "{}, by " + METHODS[selection.replace("-", "_")].measure
+    else:
+        title = TITLES.get(selection, "{}, " + selection.replace("-", " "))
     return title.format(MODELS[base].title)
 
 
