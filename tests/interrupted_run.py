@@ -14,7 +14,7 @@ import yaml
 
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.results import Results
-from ctrloom.runners.local import STEPS, done
+from ctrloom.runners.local import STEPS, finished_steps
 
 RUN = {
     "name": "stopped",
@@ -45,7 +45,7 @@ def figures(output: Path) -> list[dict[str, Any]]:
 def kill(command: Sequence[str], folder: Path, output: Path, after: str) -> set[str]:
     """Start a run and kill it less than a second after a step; returns the finished steps."""
     with subprocess.Popen(command, cwd=folder, start_new_session=True) as running:
-        while after not in done(output / STEPS):
+        while after not in finished_steps(output / STEPS):
             assert running.poll() is None
             time.sleep(0.02)
         ended = set(times_done(output))

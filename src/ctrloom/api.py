@@ -52,7 +52,7 @@ def ingest(config: ExperimentConfig, store: str | Path = "data/store") -> Place:
         ConfigError: label rules, names or split do not fit the columns.
         DataError: files are missing, empty or lack a column, or too many rows are malformed.
     """
-    return stages.ingest(config.data, store, config)
+    return stages.ingest(config.data, store, engine=config)
 
 
 def encode(
@@ -65,7 +65,7 @@ def encode(
         DataError: as `ingest`.
     """
     return Dataset.open(
-        stages.vocabulary(ingested or ingest(config, store), config.vocabulary, store, config)
+        stages.vocabulary(ingested or ingest(config, store), config.vocabulary, store, engine=config)
     )
 
 

@@ -15,6 +15,7 @@ from ctrloom.config.errors import UserError
 
 MISSING_ID = 0
 UNSEEN_ID = 1
+PRESENT_ID = 1  # of a field that is kept as a number, which has no unseen values
 FIRST_TOKEN_ID = 2
 UNSEEN_CROSS_ID = 0  # rare and unseen cross values; a missing value of a field counts as a value
 

@@ -8,7 +8,7 @@ import torch
 from small import LITTLE, categorical_schema, rows_of, schema_of
 
 from ctrloom.architecture import Architecture
-from ctrloom.data.batches.batch import Batch, Part
+from ctrloom.data.batches.batch import Batch, Shard
 from ctrloom.data.batches.tensors import RowFiller, to_rows
 from ctrloom.data.errors import DataError
 from ctrloom.models import build
@@ -65,7 +65,7 @@ def test_narrow_ids_are_trained_on_to_the_same_bits(schema: Schema, optimizer: s
 
 def test_parts_and_halves_stay_narrow_until_they_are_cut() -> None:
     rows = narrow(rows_of(SCHEMA, 40))
-    part, order = Part.of(rows[:25], 0, 40), torch.arange(40)
+    part, order = Shard.of(rows[:25], 0, 40), torch.arange(40)
     half = part.take(order[::2])
     assert half.ids_NC.dtype is rows.take(order[::2]).ids_NC.dtype is torch.int16
     assert {batch.ids_NC.dtype for batch in half.cut(torch.arange(20), [0, 15, 20])} == {torch.int32}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small import rows_of, schema_of
 
 from ctrloom.config import VocabularyConfig
-from ctrloom.data.batches.batch import Batch, Part
+from ctrloom.data.batches.batch import Batch, Shard
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.run import ingest
 from ctrloom.data.parquet import writer
@@ -22,7 +22,7 @@ SCHEMA = schema_of(("categorical", 9), ("numeric", 2), ("multivalued", 5, 3))
 
 def in_parts(rows: Batch, processes: int) -> list[Batch]:
     cuts = [len(rows) * number // processes for number in range(processes + 1)]
-    return [Part.of(rows[a:b], a, len(rows)) for a, b in pairwise(cuts)]
+    return [Shard.of(rows[a:b], a, len(rows)) for a, b in pairwise(cuts)]
 
 
 def known(rows: Batch) -> list[tuple[float, ...]]:

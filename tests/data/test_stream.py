@@ -68,7 +68,7 @@ def flat(batches: list[list[tuple[float, ...]]]) -> list[tuple[float, ...]]:
 
 
 def test_there_are_several_windows(dataset: Dataset) -> None:
-    assert len(dataset.stream("train").blocks) > 3 * stream.WINDOW
+    assert len(dataset.stream("train").row_groups) > 3 * stream.WINDOW
     assert len(set(flat(row_tuples(dataset.rows("train").batches(ROWS))))) == ROWS  # rows are distinguishable
 
 
@@ -85,9 +85,9 @@ def test_every_row_once_in_batches_of_one_size(dataset: Dataset, size: int, seed
 def test_the_seed_alone_decides_the_order(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     first, other = (one_pass(dataset.stream("train"), 64, seed) for seed in (1, 2))
     assert first != other
-    read, pause = stream.Block.read, iter([0.02, 0.0, 0.03, 0.01] * 20)
+    read, pause = stream.RowGroup.read, iter([0.02, 0.0, 0.03, 0.01] * 20)
     monkeypatch.setattr(
-        stream.Block, "read", lambda self: (threading.Event().wait(next(pause)), read(self))[1]
+        stream.RowGroup, "read", lambda self: (threading.Event().wait(next(pause)), read(self))[1]
     )
     assert one_pass(dataset.stream("train"), 64, 1) == first  # independent of timing
     generator = torch.Generator().manual_seed(1)
@@ -198,11 +198,11 @@ def test_a_file_that_is_gone_is_noticed_at_once(dataset: Dataset) -> None:
     moved.rename(path)  # type: ignore[arg-type]
 
 
-def test_blocks_know_their_rows(dataset: Dataset) -> None:
-    blocks = dataset.stream("train").blocks
-    assert sum(map(len, blocks)) == ROWS
-    half = replace(blocks[0], kept=torch.arange(len(blocks[0])) % 2 == 0)
-    assert sum(map(len, half.read())) == len(half) == -(-len(blocks[0]) // 2)
+def test_row_groups_know_their_rows(dataset: Dataset) -> None:
+    row_groups = dataset.stream("train").row_groups
+    assert sum(map(len, row_groups)) == ROWS
+    half = replace(row_groups[0], kept=torch.arange(len(row_groups[0])) % 2 == 0)
+    assert sum(map(len, half.read())) == len(half) == -(-len(row_groups[0]) // 2)
 
 
 @pytest.mark.gpu

@@ -19,7 +19,7 @@ from ctrloom.config import ClusterConfig
 from ctrloom.config.files import load_retraining_config, load_run_config
 from ctrloom.data.ingest.date_window import windowed
 from ctrloom.runners.placement import load_hardware
-from ctrloom.runners.request import Request
+from ctrloom.runners.request import PipelineRequest
 from manifests import render
 
 KUBERNETES = "1.34.0"  # version of the schemas
@@ -109,7 +109,7 @@ def test_the_local_overlay_asks_for_no_gpu_and_has_the_keys_of_kfps_store(overla
     if name != "local":
         return
     hardware = load_hardware(render.HERE / "overlays" / name / "hardware.yaml")
-    request = Request.of(
+    request = PipelineRequest.of(
         "compare", {"data": {}, "store": "s", "jobs": [], "comparison": {}}, {}, None, None, True, hardware
     )
     text = request.text
@@ -183,7 +183,7 @@ def test_cron_job_calls_valid_commands(base):
         config = load_retraining_config(render.HERE / "overlays" / name / "retrain.yaml", keys)
         windowed(config.data, date(2026, 11, 30), config.days)
         offered = {**config.model_dump(mode="json"), "store": "gs://b/data"}
-        assert Request.of(given["pipeline"], offered, {}).parameters["registry"] == "gs://b/registry"
+        assert PipelineRequest.of(given["pipeline"], offered, {}).parameters["registry"] == "gs://b/registry"
 
 
 def little(pod):

@@ -33,7 +33,7 @@ from ctrloom.config import (
     OptInterConfig,
     OptInterSettings,
 )
-from ctrloom.data.batches.batch import Batch, Part
+from ctrloom.data.batches.batch import Batch, Shard
 from ctrloom.methods import aim, autofis, autopi, optinter
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models import build
@@ -52,7 +52,7 @@ def own(rows: Batch) -> Batch:
     """This process's shard of the rows."""
     number, count = distributed.rank_and_world_size()
     start, stop = (len(rows) * at // count for at in (number, number + 1))
-    return rows if count == 1 else Part.of(rows[start:stop], start, len(rows))
+    return rows if count == 1 else Shard.of(rows[start:stop], start, len(rows))
 
 
 def trained(name: ModelName, weighted: bool = False, **settings: Any) -> dict[str, Any]:

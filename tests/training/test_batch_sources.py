@@ -59,7 +59,7 @@ def fitted(dataset: Dataset, hyper: Hyperparameters, seed: int = 0) -> tuple[flo
 
 
 def test_training_on_streamed_rows_is_as_good_and_reproducible(clicks: Dataset) -> None:
-    assert len(clicks.stream("train").blocks) > 4 * stream.WINDOW
+    assert len(clicks.stream("train").row_groups) > 4 * stream.WINDOW
     (streamed, weights), (again, same), (memory, _) = (fitted(clicks, h) for h in (STREAMED, STREAMED, HYPER))
     assert streamed == again
     assert all(torch.equal(weights[name], same[name]) for name in weights)
@@ -205,9 +205,9 @@ from ctrloom.training.loop import shuffled
 stream.WINDOW = 2
 path, rows = Path(sys.argv[1]), int(sys.argv[2])
 schema = categorical_schema(39, 2000)
-blocks = stream.blocks_of(path, range(rows))
-kept = blocks[:8]
-for part in (kept, blocks):
+row_groups = stream.row_groups_of(path, range(rows))
+kept = row_groups[:8]
+for part in (kept, row_groups):
     streamed, seen = stream.Stream(schema, ["label"], part), 0
     for batch in shuffled(streamed, 2000, torch.Generator().manual_seed(0)):
         seen += int(batch.label_N.sum())

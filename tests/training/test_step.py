@@ -79,7 +79,7 @@ def test_captured_training_matches_eager(
     name: str, settings: dict[str, Any], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, losses = fitted(name, **settings)
-    monkeypatch.setattr(loop, "Step", partial(Step, record=recorder))
+    monkeypatch.setattr(loop, "Step", partial(Step, capture=recorder))
     replayed, again = fitted(name, **settings)
     # Five steps per pass; the last one has a different batch size and runs eagerly.
     assert recorder.replays == 4 * len(again) - WARM
@@ -110,7 +110,7 @@ def test_all_models_can_be_captured(name: ModelName, recorder: Recorder) -> None
         fill_crosses(model, KEYS)
         optimizer = adam(model.train(), 0.01)
         hold_rates(optimizer)
-        train = Step(model, optimizer.step, [optimizer], record=record)
+        train = Step(model, optimizer.step, [optimizer], capture=record)
         return model.state_dict(), [float(train(batch)) for batch in batches]
 
     weights, losses = trained(None)
@@ -192,7 +192,7 @@ def test_steps_with_host_sync_are_not_captured(monkeypatch: pytest.MonkeyPatch) 
     def waits(name: ModelName, tables: EmbeddingOptimizer, size: int = 4) -> bool:
         model = build(name, architecture_of(name), SCHEMA, hyper_of(name, embedding_size=size))
         adam(model, 0.01, tables=tables)
-        return step._waits(model)
+        return step._synchronizes(model)
 
     assert not waits("deepfm", "adam")
     assert waits("deepfm", "lazy_adam")
@@ -272,7 +272,7 @@ def test_captured_search_matches_eager(
         monkeypatch.setattr(torch.optim, name, fused)
     as_it_is = searched(method, **own)
     for module in (gates, optinter, autopi):
-        monkeypatch.setattr(module, "Step", partial(Step, record=recorder))
+        monkeypatch.setattr(module, "Step", partial(Step, capture=recorder))
     replayed = searched(method, **own)
     assert recorder.replays >= WARM
     assert numbers_of(replayed) == pytest.approx(numbers_of(as_it_is), abs=1e-3)

@@ -5,8 +5,8 @@ from typing import Self
 import numpy as np
 
 from ctrloom.config import Split
-from ctrloom.data.batches.batch import Batch, Part
-from ctrloom.data.batches.stream import Block, Stream, blocks_of
+from ctrloom.data.batches.batch import Batch, Shard
+from ctrloom.data.batches.stream import RowGroup, Stream, row_groups_of
 from ctrloom.data.batches.tensors import RowFiller, row_bytes
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
@@ -90,10 +90,10 @@ class Dataset:
         total = self.rows_in(split)
         span = range(total * number // of, total * (number + 1) // of)
         filler = RowFiller(self.schema, len(span), self._extra)
-        for batches in in_order(Block.read, self._blocks(split, span)):
+        for batches in in_order(RowGroup.read, self._row_groups(split, span)):
             for batch in batches:
                 filler.add(batch)
-        return filler.rows() if of == 1 else Part.of(filler.rows(), span.start, total)
+        return filler.rows() if of == 1 else Shard.of(filler.rows(), span.start, total)
 
     def stream(self, split: Split) -> Stream:
         """All rows of one split, read from disk in every epoch.
@@ -102,7 +102,7 @@ class Dataset:
             StorageError: an object cannot be read, or fails its checksum.
             DataError: a file cannot be read, or is corrupt.
         """
-        return Stream(self.schema, self._extra, self._blocks(split, range(self.rows_in(split))))
+        return Stream(self.schema, self._extra, self._row_groups(split, range(self.rows_in(split))))
 
     def label_rate(self, split: Split) -> float:
         """Share of the rows of one split whose label is 1."""
@@ -120,11 +120,11 @@ class Dataset:
     def _extra(self) -> list[str]:
         return [kind for kind in ("label", "weight") if self.schema.source.named(kind)]
 
-    def _blocks(self, split: Split, span: range) -> list[Block]:
+    def _row_groups(self, split: Split, span: range) -> list[RowGroup]:
         """The row groups that overlap a span of rows, cut to the span."""
         found, start = [], 0
         for part, path in zip(self.manifest.files[split], self.manifest.paths(self.base, split), strict=True):
             if here := range(max(span.start - start, 0), min(span.stop - start, part.rows)):
-                found += blocks_of(path, here)
+                found += row_groups_of(path, here)
             start += part.rows
         return found

@@ -47,7 +47,9 @@ class ModelScores:
     name: str
     title: str  # display name
     kind: Kind
-    architectures: tuple[Architecture, ...]  # one or one per seed; none: no interactions to choose from
+    architectures: tuple[
+        Architecture, ...
+    ]  # one for all seeds or one per seed; empty if the model ignores the architecture
     parameters: int
     hyperparameters: dict[str, Any]
     seeds: tuple[int, ...]

@@ -122,7 +122,7 @@ class _BiLevel:
                     step = Step(self.model, self._weights, [self.optimizer])
                 else:
                     both = [self.optimizer, self.adam]
-                    step = Step(self.model, self._weights_and_gates, both, also=self.batches)
+                    step = Step(self.model, self._weights_and_gates, both, extra_batches=self.batches)
                 with matmul_precision(self.settings.precision, self.device):
                     loss = run_epoch(step, self.train, config.batch_size, self.generator, advance)
                 self.cosine.step()

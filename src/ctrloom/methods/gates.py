@@ -123,7 +123,7 @@ class GateSearch:
         c = schedule.c or threshold_scale(schedule.threshold * schedule.gate_init, rates, schedule.mu)
         self.grda = GRDA(self.gates, schedule.gate_learning_rate, c, schedule.mu)
         both = [self.adam, self.grda]
-        self.step = Step(model, self._move, both, before=self._before, also=gate_batches)
+        self.step = Step(model, self._update, both, before=self._before, extra_batches=gate_batches)
 
     def run(self, title: str) -> None:
         """Warm up and search.
@@ -187,7 +187,7 @@ class GateSearch:
             self._record()
         self.grda.advance()
 
-    def _move(self, gate_batch: Batch | None = None) -> None:
+    def _update(self, gate_batch: Batch | None = None) -> None:
         self.adam.step()
         if gate_batch is not None:
             loss = loss_of(self.model, gate_batch)

@@ -145,11 +145,11 @@ class OptInterSearch:
         self.warming = Step(self.model, self.adam.step, [self.adam])
         self.searching = Step(
             self.model,
-            self._move,
+            self._update,
             [self.adam, self.gate_adam],
             before=self._before,
             after=self._after,
-            also=gate_batches,
+            extra_batches=gate_batches,
         )
 
     def run(self) -> SearchTrace:
@@ -198,7 +198,7 @@ class OptInterSearch:
         if self.steps % max(1, self.pass_steps // POINTS) == 0:
             self.path.append((self.steps, self._probabilities()))
 
-    def _move(self, gate_batch: Batch | None = None) -> None:
+    def _update(self, gate_batch: Batch | None = None) -> None:
         self.adam.step()
         if gate_batch is not None:  # DARTS, first order
             (self.model.logit_P3.grad,) = gradients(loss_of(self.model, gate_batch), [self.model.logit_P3])

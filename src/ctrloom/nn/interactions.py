@@ -72,7 +72,7 @@ class _PairDots(torch.autograd.Function):
 
 
 class FusedProducts(nn.Module):
-    """Values of tuples, from emb_BFD, computed by a GPU kernel; None if no kernel supports them.
+    """Products of selected tuples by one Triton kernel; returns None where it cannot run.
 
     Args:
         tuples: fields of each tuple.

@@ -1,4 +1,4 @@
-"""The inputs of OptInter's MLP for each pair of fields.
+"""Slots: the part of the input of OptInter's MLP that belongs to a pair of fields, whatever models the pair.
 
 B batch, C columns of the id matrix, F fields, P pairs, D embedding size.
 """

@@ -20,8 +20,8 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
 
     The first failed job ends the comparison; finished jobs are kept.
     """
-    clean = stages.ingest(config.data, output / "data", config)
-    manifest = stages.vocabulary(clean, config.vocabulary, output / "data", config)
+    clean = stages.ingest(config.data, output / "data", engine=config)
+    manifest = stages.vocabulary(clean, config.vocabulary, output / "data", engine=config)
     jobs, work = output / "jobs", [(entry, seed) for entry in config.entries for seed in config.seeds]
     with progress("compare", len(work), "jobs") as advance, _pool(workers) as pool:
         futures = {pool.submit(_job, manifest, e, s, config, jobs): f"{e.name}, seed {s}" for e, s in work}

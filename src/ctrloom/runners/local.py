@@ -147,9 +147,9 @@ def run_pipeline(
         try:
             loaded(**parameters)
         except RuntimeError as error:
-            step = next((each for each in expected if each not in done(steps)), expected[-1])
+            step = next((each for each in expected if each not in finished_steps(steps)), expected[-1])
             raise RunError(f"step {step}: {console.error or error}\n(full log: {log_file})") from None
-    folders = done(steps)
+    folders = finished_steps(steps)
     if missing := [step for step in expected if step not in folders]:
         # SUCCESS in KFP does not prove that a step ran
         raise RunError(f"step {missing[0]!r} failed; see the end of {log_file}")
@@ -171,7 +171,7 @@ def publish(output: Path, results: Iterable[str], to: Place) -> None:
         (storage.upload if (output / name).is_dir() else storage.put)(output / name, to / name)
 
 
-def done(steps: Path) -> dict[str, Path]:
+def finished_steps(steps: Path) -> dict[str, Path]:
     """Folders of the successful steps, newest last; KFP numbers a step that is in several branches."""
     ended = sorted(steps.rglob("executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
     return {re.sub(r"(-\d+)+$", "", path.parent.name): path.parent for path in ended}

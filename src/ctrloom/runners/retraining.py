@@ -9,7 +9,14 @@ from ctrloom.config.retraining import RetrainingConfig
 from ctrloom.data.ingest.date_window import last_day, windowed
 from ctrloom.evaluation.promotion_gate import PromotionVerdict, load_verdict
 from ctrloom.evaluation.regression import Baseline, RegressionVerdict, load_regression
-from ctrloom.runners.local import STEPS, RunError, comparison_arguments, done, local_files, run_pipeline
+from ctrloom.runners.local import (
+    STEPS,
+    RunError,
+    comparison_arguments,
+    finished_steps,
+    local_files,
+    run_pipeline,
+)
 
 EXPECTED = ("ingest-window", "champion", "grow", "drift", "refresh", "gate", "report")
 
@@ -42,7 +49,7 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Promoti
     parameters = {**retraining_arguments(config, output.parent / "data"), "until": day.isoformat()}
     run_pipeline("scheduled_retrain", parameters, output, EXPECTED, results, inputs)
     verdict = load_verdict(output / "verdict.json")
-    if verdict.promote and "promote" not in done(output / STEPS):
+    if verdict.promote and "promote" not in finished_steps(output / STEPS):
         raise RunError(f"step promote did not run; see the end of {output / 'log.txt'}")
     return verdict
 

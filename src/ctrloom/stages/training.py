@@ -49,14 +49,17 @@ def retrain(
     base = trace.base
     title = _title(trace.method.replace("_", "-"), base) if trace.by_statistic else MODELS[base].title
     plans = [Plan(base, title, "retrained", base, (_found(search_folder, dataset),))]
-    every = read_controls(search_folder)
-    if missing := set(controls or ()) - set(every):
+    found_controls = read_controls(search_folder)
+    if missing := set(controls or ()) - set(found_controls):
         raise ConfigError(
-            f"controls: {min(missing)!r} is not a control of this search: {', '.join(every) or 'none'}"
+            f"controls: {min(missing)!r} is not a control of this search: "
+            f"{', '.join(found_controls) or 'none'}"
         )
-    for name in every if controls is None else controls:
+    for name in found_controls if controls is None else controls:
         plans.append(
-            Plan(f"{base}-{name}", _title(name, base), "control", base, every[name], counterpart=base)
+            Plan(
+                f"{base}-{name}", _title(name, base), "control", base, found_controls[name], counterpart=base
+            )
         )
     train_runs(dataset, plans, models, seeds, output)
     if bundle and distributed.is_rank_zero():
@@ -101,8 +104,8 @@ def baselines(
     if any(MODELS[name].trees for name in names):
         lightgbm()  # fail early if it is not installed
     dataset = Dataset.open(manifest)
-    every = Architecture.complete(dataset.schema.names, orders)
-    plans = [Plan(name, MODELS[name].title, "baseline", name, (every,)) for name in names]
+    complete = Architecture.complete(dataset.schema.names, orders)
+    plans = [Plan(name, MODELS[name].title, "baseline", name, (complete,)) for name in names]
     train_runs(dataset, plans, models, seeds, output)
 
 
@@ -117,12 +120,12 @@ def bundle(
         EvaluationError: models were trained with different seeds, so that their best are not comparable.
     """
     dataset = Dataset.open(manifest)
-    again, moved = open_by_name(retrained), open_by_name(transferred)
-    require_same_seeds({**seeds_of(again), **seeds_of(moved)})
-    (found,) = (name for name, runs in again.items() if runs[0].record.kind == "retrained")
-    _export(dataset, again[found], best)
+    retrained_runs, transferred_runs = open_by_name(retrained), open_by_name(transferred)
+    require_same_seeds({**seeds_of(retrained_runs), **seeds_of(transferred_runs)})
+    (found,) = (name for name, runs in retrained_runs.items() if runs[0].record.kind == "retrained")
+    _export(dataset, retrained_runs[found], best)
     with storage.atomic_directory(others) as temporary:
-        for runs in moved.values():
+        for runs in transferred_runs.values():
             _export(dataset, runs, temporary / runs[0].record.model)
 
 

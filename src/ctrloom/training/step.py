@@ -84,42 +84,49 @@ def as_graph(work: Work) -> Work:
 
 
 class Step:
-    """Forward and backward pass of a batch, followed by `move`; calling it returns the loss.
+    """Forward and backward pass of a batch, followed by `update`; calling it returns the loss.
 
     On a GPU, steps on batches of one size are captured: after some warm-up steps, one is recorded on static
-    tensors, and each later batch of that size is copied into them before the graph is replayed. `move` must
+    tensors, and each later batch of that size is copied into them before the graph is replayed. `update` must
     therefore run on the device only. Decisions on the host belong in `before` and `after`, and reach the
     device through static tensors.
 
     Args:
         model: the model to train, on its device.
-        move: runs the optimizers' steps.
-        optimizers: the optimizers that `move` uses; capture stores their learning rates in tensors.
+        update: runs the optimizers' steps.
+        optimizers: the optimizers that `update` uses; capture stores their learning rates in tensors.
         before: called on the host before each step.
         after: called on the host after each step.
-        also: batches of other rows; each step passes one to `move`.
-        record: captures work and returns a replay function; by default CUDA graphs, on a GPU with Triton.
+        extra_batches: batches of other rows; each step passes one to `update`.
+        capture: captures work and returns a function that replays it; by default CUDA graphs, on a GPU with
+            Triton.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        move: Callable[..., object],
+        update: Callable[..., object],
         optimizers: Sequence[Optimizer],
         before: Callable[[], object] | None = None,
         after: Callable[[], object] | None = None,
-        also: Iterator[Batch] | None = None,
-        record: Callable[[Work], Work] | None = None,
+        extra_batches: Iterator[Batch] | None = None,
+        capture: Callable[[Work], Work] | None = None,
     ) -> None:
-        self.model, self.move, self.before, self.after, self.also = model, move, before, after, also
+        self.model, self.update, self.extra_batches = model, update, extra_batches
+        self.before, self.after = before, after
         on_gpu = any(parameter.is_cuda for parameter in model.parameters())
-        if on_gpu and distributed.is_single_process() and os.environ.get(GRAPHS) != "0" and not _waits(model):
-            record = as_graph
-        self.record, self.warm = record, 0
+        if (
+            on_gpu
+            and distributed.is_single_process()
+            and os.environ.get(GRAPHS) != "0"
+            and not _synchronizes(model)
+        ):
+            capture = as_graph
+        self.capture, self.warm = capture, 0
         self.sizes: tuple[int, ...] = ()
         self.held: tuple[Batch, ...] = ()
         self.replay: Work | None = None
-        if record:
+        if capture:
             for optimizer in optimizers:
                 hold_rates(optimizer)
 
@@ -133,17 +140,17 @@ class Step:
         return loss
 
     def _step(self, batch: Batch) -> Tensor:
-        batches = (batch,) if self.also is None else (batch, next(self.also))
+        batches = (batch,) if self.extra_batches is None else (batch, next(self.extra_batches))
         sizes = tuple(map(len, batches))
         self.sizes = self.sizes or sizes  # of the first batch; only the last one of a pass differs
-        if not self.record or sizes != self.sizes:
+        if not self.capture or sizes != self.sizes:
             return self._work(*batches)
         if self.warm < WARM:
             self.warm += 1
-            return self._aside(*batches)
+            return self._on_side_stream(*batches)
         if self.replay is None:
             self.held = held = tuple(map(_copied, batches))
-            self.replay = self.record(lambda: self._work(*held))
+            self.replay = self.capture(lambda: self._work(*held))
         else:
             for here, new in zip(self.held, batches, strict=True):
                 for to, value in zip(_parts(here), _parts(new), strict=True):
@@ -156,10 +163,10 @@ class Step:
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         distributed.all_reduce_gradients(self.model.parameters())
-        self.move(*others)
+        self.update(*others)
         return loss.detach()
 
-    def _aside(self, batch: Batch, *others: Batch) -> Tensor:
+    def _on_side_stream(self, batch: Batch, *others: Batch) -> Tensor:
         """Run a warm-up step on a side stream, as capture requires (PyTorch's notes on CUDA graphs)."""
         if not batch.ids_NC.is_cuda:
             return self._work(batch, *others)
@@ -171,7 +178,7 @@ class Step:
         return loss
 
 
-def _waits(model: nn.Module) -> bool:
+def _synchronizes(model: nn.Module) -> bool:
     """True if a step needs a host sync (graph sampling, rows without a kernel), so it cannot be captured."""
     if any(isinstance(m, SharedCell) for m in model.modules()):
         return True

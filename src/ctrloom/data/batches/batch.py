@@ -117,7 +117,7 @@ def concatenated(parts: Sequence[Batch]) -> Batch:
 
 
 @dataclass(frozen=True)
-class Part(Batch):
+class Shard(Batch):
     """The rows of one of several processes; orders and bounds refer to the rows of all processes.
 
     All processes draw the same order, and each takes its own rows of every batch. A batch is therefore the
@@ -128,7 +128,7 @@ class Part(Batch):
     here_T: Tensor | None = None  # index of each row in this process, or -1; on the CPU
 
     @classmethod
-    def of(cls, rows: Batch, start: int, total: int) -> "Part":
+    def of(cls, rows: Batch, start: int, total: int) -> "Shard":
         """Consecutive rows, of which the first has index `start` among all."""
         here_T = torch.full((total,), -1, dtype=torch.int32)
         here_T[start : start + len(rows)] = torch.arange(len(rows), dtype=torch.int32)
@@ -138,19 +138,19 @@ class Part(Batch):
         """Batches of all rows in random order, the same order in all processes."""
         return self.cut(torch.randperm(self.total, generator=generator), bounds)
 
-    def take(self, order_T: Tensor) -> "Part":
+    def take(self, order_T: Tensor) -> "Shard":
         """Those of the rows that are in this process."""
         at_M, place_M = self._here(order_T)
         here_T = torch.full((len(order_T),), -1, dtype=torch.int32)
         here_T[at_M] = torch.arange(len(at_M), dtype=torch.int32)
-        return Part(**dict(self[place_M].tensors()), total=len(order_T), here_T=here_T)
+        return Shard(**dict(self[place_M].tensors()), total=len(order_T), here_T=here_T)
 
     def cut(self, order_T: Tensor, bounds: Sequence[int]) -> Iterator[Batch]:
         """The rows of each batch that are in this process, possibly none."""
         at_M, place_M = self._here(order_T)
         stops = torch.searchsorted(at_M, torch.tensor(bounds)).tolist()
         for (first, last), (start, stop) in zip(pairwise(bounds), pairwise(stops), strict=True):
-            yield Part(**dict(self[place_M[start:stop]].widened().tensors()), total=last - first)
+            yield Shard(**dict(self[place_M[start:stop]].widened().tensors()), total=last - first)
 
     def _here(self, order_T: Tensor) -> tuple[Tensor, Tensor]:
         """Positions in the order of the rows in this process, and their local indices."""

@@ -26,7 +26,7 @@ WINDOW = 16  # row groups that are shuffled together; two windows are in memory,
 
 
 @dataclass(frozen=True)
-class Block:
+class RowGroup:
     """Rows of one row group of a Parquet file."""
 
     part: PartReader
@@ -46,7 +46,7 @@ class Block:
         return [batch.filter(pa.array(mask.numpy())) for batch, mask in zip(batches, masks, strict=True)]
 
 
-def blocks_of(path: Place, span: range) -> list[Block]:
+def row_groups_of(path: Place, span: range) -> list[RowGroup]:
     """The row groups of a file that overlap a span of rows, cut to the span.
 
     Raises:
@@ -55,7 +55,7 @@ def blocks_of(path: Place, span: range) -> list[Block]:
     """
     part = PartReader(path)
     within = (range(max(span.start, rows.start), min(span.stop, rows.stop)) for rows in part.spans)
-    return [Block(part, here) for here in within if here]
+    return [RowGroup(part, here) for here in within if here]
 
 
 class Stream:
@@ -70,12 +70,12 @@ class Stream:
         self,
         schema: Schema,
         extra: Sequence[str],
-        blocks: Sequence[Block],
+        row_groups: Sequence[RowGroup],
         device: torch.device | None = None,
     ) -> None:
-        self.schema, self.extra, self.blocks = schema, extra, blocks
+        self.schema, self.extra, self.row_groups = schema, extra, row_groups
         self.device = device or torch.device("cpu")
-        self.total = sum(map(len, blocks))
+        self.total = sum(map(len, row_groups))
 
     def __len__(self) -> int:
         return self.total
@@ -98,14 +98,14 @@ class Stream:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Consecutive batches of `size` rows; the last one may be smaller."""
-        return self._cut(self.blocks, [*range(0, self.total, size), self.total], None)
+        return self._cut(self.row_groups, [*range(0, self.total, size), self.total], None)
 
     def shuffled(self, bounds: Sequence[int], generator: torch.Generator) -> Iterator[Batch]:
         """Batches of all rows in random order; `bounds` are the batch boundaries."""
         seed = int(torch.randint(2**62, (), generator=generator))
         own = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(self.blocks), generator=own).tolist()
-        return self._cut([self.blocks[place] for place in order], bounds, own)
+        order = torch.randperm(len(self.row_groups), generator=own).tolist()
+        return self._cut([self.row_groups[place] for place in order], bounds, own)
 
     def take(self, order_T: Tensor) -> "Stream":
         """A subset of the rows, in the order of the files."""
@@ -123,28 +123,30 @@ class Stream:
     def some(self, most: int) -> Batch:
         """Rows of evenly spaced row groups in memory, about `most` of them."""
         step = max(1, round(self.total / most))
-        return concatenated(list(Stream(self.schema, self.extra, self.blocks[::step])._windows()))
+        return concatenated(list(Stream(self.schema, self.extra, self.row_groups[::step])._windows()))
 
     def _column(self, name: str) -> Tensor:
-        batches = (batch for block in self.blocks for batch in block.read([name]))
+        batches = (batch for row_group in self.row_groups for batch in row_group.read([name]))
         return torch.cat([torch.from_numpy(batch.column(name).to_numpy().copy()) for batch in batches])
 
-    def _kept(self, taken_T: Tensor) -> Iterator[Block]:
-        """The blocks, restricted to the rows in the mask."""
-        for block, taken_N in zip(self.blocks, taken_T.split(list(map(len, self.blocks))), strict=True):
-            if block.kept is not None:
-                taken_N = block.kept.masked_scatter(block.kept, taken_N)
+    def _kept(self, taken_T: Tensor) -> Iterator[RowGroup]:
+        """The row groups, restricted to the rows in the mask."""
+        for row_group, taken_N in zip(
+            self.row_groups, taken_T.split(list(map(len, self.row_groups))), strict=True
+        ):
+            if row_group.kept is not None:
+                taken_N = row_group.kept.masked_scatter(row_group.kept, taken_N)
             if taken_N.any():
-                yield replace(block, kept=taken_N)
+                yield replace(row_group, kept=taken_N)
 
     def _cut(
-        self, blocks: Sequence[Block], bounds: Sequence[int], shuffling: torch.Generator | None
+        self, row_groups: Sequence[RowGroup], bounds: Sequence[int], shuffling: torch.Generator | None
     ) -> Iterator[Batch]:
-        """Batches of the rows of blocks; they may span windows."""
+        """Batches of the rows of row groups; they may span windows."""
         sizes = iter([stop - start for start, stop in pairwise(bounds)])
         pieces: list[Batch] = []
         missing = next(sizes, 0)
-        for window in Stream(self.schema, self.extra, blocks, self.device)._windows():
+        for window in Stream(self.schema, self.extra, row_groups, self.device)._windows():
             start, order_N = 0, None
             if shuffling is not None:
                 order_N = torch.randperm(len(window), generator=shuffling).to(self.device)
@@ -161,16 +163,16 @@ class Stream:
         """Windows of rows on the device; the next one is read in the background."""
         with ThreadPoolExecutor(1, "ctrloom-stream") as reader:
             coming: Future[_Window] | None = None
-            for first in range(0, len(self.blocks), WINDOW):
-                ready, coming = coming, reader.submit(self._window, self.blocks[first : first + WINDOW])
+            for first in range(0, len(self.row_groups), WINDOW):
+                ready, coming = coming, reader.submit(self._window, self.row_groups[first : first + WINDOW])
                 if ready:
                     yield ready.result().arrived()
             if coming:
                 yield coming.result().arrived()
 
-    def _window(self, blocks: Sequence[Block]) -> "_Window":
-        filler = RowFiller(self.schema, sum(map(len, blocks)), self.extra, self.device.type == "cuda")
-        for batches in in_order(Block.read, blocks):
+    def _window(self, row_groups: Sequence[RowGroup]) -> "_Window":
+        filler = RowFiller(self.schema, sum(map(len, row_groups)), self.extra, self.device.type == "cuda")
+        for batches in in_order(RowGroup.read, row_groups):
             for batch in batches:
                 filler.add(batch)
         return _Window.of(filler.rows(), self.device)

@@ -13,11 +13,11 @@ import torch
 
 from ctrloom.data.batches.batch import Batch
 from ctrloom.data.errors import DataError
-from ctrloom.schema import MISSING_ID, UNSEEN_ID, Field, Schema
+from ctrloom.schema import MISSING_ID, PRESENT_ID, Field, Schema
 
 
 def to_rows(schema: Schema, encoded: pa.RecordBatch) -> Batch:
-    """Encoded fields without labels (see `Encoder.encode`) as rows; every label is NaN."""
+    """Encoded fields without labels (see `Encoder.encode`) as a batch; every label is NaN."""
     filler = RowFiller(schema, len(encoded))
     filler.add(encoded)
     return filler.rows()
@@ -100,7 +100,7 @@ def _fill(field: Field, values: pa.Array, ids: np.ndarray, factors: np.ndarray |
         return
     assert factors is not None
     if field.kind == "numeric":
-        ids[:, 0] = np.where(values.is_valid().to_numpy(zero_copy_only=False), UNSEEN_ID, MISSING_ID)
+        ids[:, 0] = np.where(values.is_valid().to_numpy(zero_copy_only=False), PRESENT_ID, MISSING_ID)
         factors[:, 0] = values.fill_null(1.0).to_numpy()
         return
     sizes = pc.list_value_length(values).to_numpy()

@@ -13,7 +13,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.data.arrow.dictionary import dictionary_encode, plain_rows, take_encoded
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest import converters
-from ctrloom.data.ingest.converters import Fault, Part
+from ctrloom.data.ingest.converters import Fault, TimestampPart
 from ctrloom.data.ingest.label_rules import Rule, label_of
 from ctrloom.data.manifest import CountedKind
 from ctrloom.data.sources import read_raw
@@ -29,15 +29,14 @@ class RawField(NamedTuple):
     name: str
     kind: Literal["categorical", "numeric", "multivalued"]
     column: str
-    derived: Part | None = None
+    derived: TimestampPart | None = None
 
 
 @dataclass(frozen=True)
 class TypedBatch:
     """Clean rows, and the rows that were dropped or malformed.
 
-    `positions`, also in `malformed`, are row numbers from the first row read; with the dropped rows they
-    cover `rows` consecutive numbers.
+    Row numbers count from the first row read. Rows, malformed and dropped rows together number `rows`.
     """
 
     encoded_rows: (

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 LAST_SECOND = 253_402_300_799  # end of the year 9999; larger numbers are not in seconds
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
-Part = Literal["hour", "weekday", "day", "month"]
+TimestampPart = Literal["hour", "weekday", "day", "month"]
 _PARTS = {"hour": pc.hour, "weekday": pc.day_of_week, "day": pc.day, "month": pc.month}
 
 
@@ -98,7 +98,7 @@ def seconds(
     return pa.array(np.where(beyond, 0, whole).astype(np.int64)), faults
 
 
-def part_of(instants: pa.Array, part: Part) -> pa.Array:
+def part_of(instants: pa.Array, part: TimestampPart) -> pa.Array:
     """Hour, weekday (0 is Monday), day of the month or month of timestamps in seconds, as text."""
     return _PARTS[part](instants.cast(pa.timestamp("s"))).cast(pa.string())
 

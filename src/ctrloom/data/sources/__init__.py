@@ -9,7 +9,7 @@ from ctrloom.data.sources.text import read_text
 
 
 def read_raw(path: str, source: SourceConfig, with_label: bool = True) -> Iterator[Callable[[], RawBatch]]:
-    """Batches of one file or URL, as functions that parse them when called.
+    """Yields one function per block of a file or URL; calling it parses the block, so that threads can.
 
     Without `with_label`, label and weight are not read and may be absent.
 

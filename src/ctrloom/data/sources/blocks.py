@@ -11,7 +11,7 @@ from ctrloom.data.parquet.writer import GROUP_ROWS
 from ctrloom.data.sources.files import open_text
 
 BLOCK_BYTES = 20 << 20  # bounds the memory of all later steps
-# Four fifths of them, the usual training share, fill one row group of maximum size.
+# The usual training share, four fifths of a block, then fills one row group, the largest that is written.
 BLOCK_ROWS = 7 * GROUP_ROWS // 3
 PIECE_BYTES = 4 << 20  # parsed at once: fits into the CPU cache
 COUNTED_BYTES = 256 << 10  # scanned at once, likewise
@@ -21,7 +21,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Block:
+class TextBlock:
     """Whole lines of one file."""
 
     file: str
@@ -47,10 +47,12 @@ class Block:
         """Number of lines, including empty ones."""
         return self.feeds + (not self.data.endswith(b"\n"))
 
-    def without_first(self) -> "Block":
+    def without_first(self) -> "TextBlock":
         """The block without its first line."""
         rest = self.data[self.data.find(b"\n") + 1 :] if b"\n" in self.data else b""
-        return Block(self.file, self.first_line_number + 1, rest, self.stored_bytes, max(self.feeds - 1, 0))
+        return TextBlock(
+            self.file, self.first_line_number + 1, rest, self.stored_bytes, max(self.feeds - 1, 0)
+        )
 
 
 def pieces(data: bytes, size: int = PIECE_BYTES) -> Iterator[memoryview]:
@@ -63,7 +65,7 @@ def pieces(data: bytes, size: int = PIECE_BYTES) -> Iterator[memoryview]:
         start = stop
 
 
-def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
+def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[TextBlock]:
     """Blocks of about `size` decompressed bytes, or of BLOCK_ROWS lines if that is less.
 
     Raises:
@@ -84,11 +86,11 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
                 continue
             data, rest = b"".join([rest, memoryview(chunk)[:cut]]), chunk[cut:]
             feeds = _feeds(data)
-            yield Block(path, line, data if parts else _text(path, data), stored, feeds)
+            yield TextBlock(path, line, data if parts else _text(path, data), stored, feeds)
             line, stored, parts = line + feeds, 0, parts + 1
             wanted = min(size, BLOCK_ROWS * len(data) // feeds)
     if rest:
-        yield Block(path, line, rest if parts else _text(path, rest), stored, feeds=0)
+        yield TextBlock(path, line, rest if parts else _text(path, rest), stored, feeds=0)
     elif not parts:
         raise DataError(f"{path}: the file is empty; remove it from `files` or create it again")
 

@@ -14,7 +14,7 @@ class Layout:
     """Columns of a text file: their number, and the index of each required one."""
 
     width: int
-    place: dict[str, int]
+    column_index: dict[str, int]
     delimiter: str
     quoting: bool = True
 

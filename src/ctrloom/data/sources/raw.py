@@ -31,9 +31,8 @@ class Malformed:
 class RawBatch:
     """Some rows of one file.
 
-    `columns` hold the rows that could be split into columns, dictionary-encoded for text files; `positions`
-    are their indices among the `len(lines)` rows of the batch. The other rows are in `malformed`, with
-    positions in the batch.
+    `columns` has only rows that could be split, dictionary-encoded for text files; `positions[i]` is the
+    number of its row i in the batch, from 0. The other rows are in `malformed`, with their numbers there.
     """
 
     file: str

@@ -14,7 +14,7 @@ from pyarrow import csv as arrow_csv
 
 from ctrloom.config import SourceConfig
 from ctrloom.data.arrow.dictionary import encode_chunks
-from ctrloom.data.sources.blocks import MAX_LINE_BYTES, Block, pieces, read_blocks
+from ctrloom.data.sources.blocks import MAX_LINE_BYTES, TextBlock, pieces, read_blocks
 from ctrloom.data.sources.layout import Layout, delimited, indexed
 from ctrloom.data.sources.raw import RawBatch
 
@@ -42,23 +42,23 @@ def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Cal
             yield partial(_parsed, block, layout, source)
 
 
-def _parsed(block: Block, layout: Layout, source: SourceConfig) -> RawBatch:
+def _parsed(block: TextBlock, layout: Layout, source: SourceConfig) -> RawBatch:
     batch = _split_columns(block, layout)
     return _libsvm_values(batch, source) if source.format == "libsvm" else _decoded(batch)
 
 
-def _skip_empty(block: Block) -> Block:
+def _skip_empty(block: TextBlock) -> TextBlock:
     while block.data.startswith((b"\n", b"\r\n")):
         block = block.without_first()
     return block
 
 
-def _trimmed(block: Block) -> Block:
+def _trimmed(block: TextBlock) -> TextBlock:
     data = re.sub(rb"[ \t]+(?=\r?\n|\Z)", b"", block.data)
     return replace(block, data=data)
 
 
-def _split_columns(block: Block, layout: Layout) -> RawBatch:
+def _split_columns(block: TextBlock, layout: Layout) -> RawBatch:
     lines = np.arange(block.first_line_number, block.first_line_number + block.line_count)
     table, reasons = None, dict[int, str]()
     if _is_text(block.data):  # Arrow decodes the rows that it rejects
@@ -72,7 +72,7 @@ def _split_columns(block: Block, layout: Layout) -> RawBatch:
     batch = RawBatch(
         file=block.file,
         lines=lines,
-        columns={name: encode_chunks(table[str(at)]) for name, at in layout.place.items()},
+        columns={name: encode_chunks(table[str(at)]) for name, at in layout.column_index.items()},
         positions=positions,
         stored_bytes=block.stored_bytes,
         text_of=lambda line: block.lines[line - block.first_line_number].decode(errors="backslashreplace"),
@@ -81,7 +81,7 @@ def _split_columns(block: Block, layout: Layout) -> RawBatch:
     return batch
 
 
-def _parse_line_by_line(block: Block, layout: Layout) -> tuple[pa.Table, np.ndarray, dict[int, str]]:
+def _parse_line_by_line(block: TextBlock, layout: Layout) -> tuple[pa.Table, np.ndarray, dict[int, str]]:
     filled = [i for i, line in enumerate(block.lines) if line]
     lines = np.array(filled, dtype=np.int64) + block.first_line_number
     problems = {at: _line_problem(block.lines[i], layout) for at, i in enumerate(filled)}
@@ -129,7 +129,10 @@ def _is_text(data: bytes) -> bool:
 def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, list[tuple[int, str]]]:
     """Split rows at the delimiter; also the number (from 1, among all rows) and fault of rejected rows."""
     refused: list[tuple[int, str]] = []
-    every, wanted = [str(i) for i in range(layout.width)], [str(i) for i in sorted({*layout.place.values()})]
+    every, wanted = (
+        [str(i) for i in range(layout.width)],
+        [str(i) for i in sorted({*layout.column_index.values()})],
+    )
     tables, before = [pa.table({name: pa.array([], pa.binary()) for name in wanted})], 0
 
     def refuse(row: arrow_csv.InvalidRow) -> str:
