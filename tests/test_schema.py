@@ -25,8 +25,8 @@ def test_offsets_and_columns() -> None:
     assert BASE.table_size == 17
     assert BASE.field_of_column == (0, 1, 1, 1, 2, 3)
     assert BASE.indices(("d", "a")) == (3, 0)
-    assert BASE.weighted
-    assert not categorical_schema(3).weighted
+    assert BASE.has_factors
+    assert not categorical_schema(3).has_factors
 
 
 @settings(deadline=None)
