@@ -48,6 +48,7 @@ IMPORTED = (
     "kfp.components",
     "kfp.dsl.executor",
     "kfp.local",
+    "torch._dynamo",  # imported by the first optimizer
     "torch.distributed.launcher.api",
 )
 

@@ -59,7 +59,7 @@ NAMES = ["lr", "plain", "wide", "found", "found-random", "found-unpruned", "foun
 def workers_start_at_once() -> Iterator[None]:
     """Fork workers from one process that has imported what they need, instead of starting each anew."""
     warm = get_context("forkserver")
-    warm.set_forkserver_preload(["ctrloom.stages"])
+    warm.set_forkserver_preload(["ctrloom.stages", "torch._dynamo"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compare, "get_context", lambda _: warm)
         yield

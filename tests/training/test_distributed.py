@@ -187,7 +187,7 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
 @pytest.fixture
 def processes_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork the processes of a stage from one that has imported what they need."""
-    get_context("forkserver").set_forkserver_preload(["ctrloom.stages"])
+    get_context("forkserver").set_forkserver_preload(["ctrloom.stages", "torch._dynamo"])
     config = api.LaunchConfig
     monkeypatch.setattr(api, "LaunchConfig", lambda **given: config(**given | {"start_method": "forkserver"}))
 
