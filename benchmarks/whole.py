@@ -34,7 +34,7 @@ from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.manifest import EncodedManifest, PartFile, write_section
 from ctrloom.data.parquet.writer import GROUP_ROWS, table_writer
-from ctrloom.methods.gates import GateSearch, Group, Schedule
+from ctrloom.methods.gates import GateSearch, GateVector, Schedule
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import fit, pick_device, seed_everything
@@ -128,7 +128,7 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
     whole = Architecture.complete(dataset.schema.names)
     generator = seed_everything(0)
     model = build("autofm", whole, dataset.schema, hyper).to(device)
-    groups = [Group(model.get_parameter("gates.2.gate_P"), whole.of_order(2))]
+    groups = [GateVector(model.get_parameter("gates.2.gate_P"), whole.of_order(2))]
     config = AutoFISConfig(epochs=1, batch_size=given.batch)
     gate_search = GateSearch(
         model, groups, train, Schedule.of(config, hyper, warm_up=0, gate_warm_up=0), generator

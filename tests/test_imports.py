@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 KNOWS_KFP = {"runners.containers", "runners.local", "runners.cluster"}
-METHODS = {  # every other module of methods/ may be shared
+METHOD_MODULES = {  # every other module of methods/ may be shared
     str(config.METHODS[name].search).partition(":")[0].rpartition(".")[2] for name in config.METHODS
 }
 
@@ -122,10 +122,10 @@ def test_library_has_no_import_cycles() -> None:
     assert set(edges) - done == set()
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(METHOD_MODULES))
 def test_search_methods_do_not_import_each_other(method: str) -> None:
     names = imported(ast.parse((SOURCE / "methods" / f"{method}.py").read_text()))
-    others = METHODS - {method}
+    others = METHOD_MODULES - {method}
     assert [n for n in names if any(begins(n, f"ctrloom.methods.{other}") for other in others)] == []
 
 

@@ -15,7 +15,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import AutoFISConfig, Hyperparameters, ModelsConfig, OptInterConfig
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import optinter
-from ctrloom.methods.gates import GateSearch, Group, Schedule
+from ctrloom.methods.gates import GateSearch, GateVector, Schedule
 from ctrloom.methods.interface import SearchData
 from ctrloom.models import build
 from ctrloom.schema import CrossKeys, Schema
@@ -129,7 +129,8 @@ def search(case: dict[str, Any]) -> Prepared:
     generator, device = seed_everything(0), pick_device("auto")
     model = build(case["model"], whole, schema, hyper).to(device)
     groups = [
-        Group(model.get_parameter(f"gates.{order}.gate_P"), whole.of_order(order)) for order in case["orders"]
+        GateVector(model.get_parameter(f"gates.{order}.gate_P"), whole.of_order(order))
+        for order in case["orders"]
     ]
     auto = AutoFISConfig(epochs=1, batch_size=case["batch"])
     gate_search = GateSearch(

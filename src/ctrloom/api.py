@@ -125,17 +125,17 @@ def evaluate(
     config: RunConfig,
     dataset: Dataset | str | Place,
     search_folder: str | Path,
-    runs: Sequence[str | Path],
+    run_folders: Sequence[str | Path],
     output: str | Path,
 ) -> Results:
     """Compare all trained models on the same rows, which include the test split; the report is in `output`.
 
-    `runs` are the folders `runs` that `retrain`, `transfer` and `baselines` wrote.
+    `run_folders` are the folders `runs` that `retrain`, `transfer` and `baselines` wrote.
 
     Raises:
         EvaluationError: models were trained with different seeds.
     """
-    folders, whole = [Path(folder) for folder in runs], config.model_dump(mode="json")
+    folders, whole = [Path(folder) for folder in run_folders], config.model_dump(mode="json")
     return stages.evaluate(
         _manifest(dataset),
         Path(search_folder),

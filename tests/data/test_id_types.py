@@ -9,7 +9,7 @@ from small import LITTLE, categorical_schema, rows_of, schema_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.data.batches.batch import Batch, Shard
-from ctrloom.data.batches.tensors import RowFiller, to_rows
+from ctrloom.data.batches.tensors import BatchFiller, to_batch
 from ctrloom.data.errors import DataError
 from ctrloom.models import build
 from ctrloom.schema import Schema
@@ -28,7 +28,7 @@ def one_row(schema: Schema) -> pa.RecordBatch:
 )
 def test_the_last_id_that_fits(sizes: tuple[int, int], stored: torch.dtype) -> None:
     schema = schema_of(*[("categorical", size) for size in sizes])
-    rows = to_rows(schema, one_row(schema))
+    rows = to_batch(schema, one_row(schema))
     assert rows.ids_NC.dtype is stored
     assert rows.ids_NC.tolist() == [[sizes[0] - 1, sum(sizes) - 1]]
     for batch in (*rows.batches(1), *rows.cut(torch.arange(1), [0, 1])):
@@ -37,9 +37,9 @@ def test_the_last_id_that_fits(sizes: tuple[int, int], stored: torch.dtype) -> N
 
 
 def test_a_table_too_large_for_int32_is_an_error() -> None:
-    RowFiller(schema_of(("categorical", 2**31 - 7), ("categorical", 7)), 0)
+    BatchFiller(schema_of(("categorical", 2**31 - 7), ("categorical", 7)), 0)
     with pytest.raises(DataError, match=r"2,147,483,649 values in total.*raise vocabulary.min_count"):
-        RowFiller(schema_of(("categorical", 2**31 - 7), ("categorical", 8)), 0)
+        BatchFiller(schema_of(("categorical", 2**31 - 7), ("categorical", 8)), 0)
 
 
 def narrow(rows: Batch) -> Batch:

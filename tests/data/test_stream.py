@@ -16,7 +16,7 @@ from ctrloom.config import VocabularyConfig
 from ctrloom.data.batches import stream
 from ctrloom.data.batches.batch import Batch, BatchSource, concatenated
 from ctrloom.data.batches.stream import Stream
-from ctrloom.data.batches.tensors import RowFiller
+from ctrloom.data.batches.tensors import BatchFiller
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.run import ingest
@@ -185,7 +185,7 @@ def test_an_error_in_the_thread_is_raised_in_the_epoch(
     def full(*_: object) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(RowFiller, "add", full)
+    monkeypatch.setattr(BatchFiller, "add", full)
     with pytest.raises(MemoryError, match="no room"):
         one_pass(dataset.stream("train"), 64, 0)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrloom.data import threads
-from ctrloom.data.threads import Ahead, BackgroundThread, in_order
+from ctrloom.data.threads import Ahead, BackgroundThread, map_in_threads
 
 
 @given(st.lists(st.integers(0, 3), max_size=30))
@@ -19,7 +19,7 @@ def test_results_come_in_the_order_of_items(delays: list[int]) -> None:
         time.sleep(item[1] / 2000)
         return item[0]
 
-    assert list(in_order(slow, enumerate(delays))) == list(range(len(delays)))
+    assert list(map_in_threads(slow, enumerate(delays))) == list(range(len(delays)))
 
 
 @pytest.mark.parametrize("given", [None, 1, 5])
@@ -27,7 +27,7 @@ def test_no_more_than_a_few_items_are_drawn_ahead(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(threads, "count", lambda: 3)
     drawn: list[int] = []
     items = (drawn.append(i) or i for i in range(100))
-    results = in_order(lambda item: item, items, given)
+    results = map_in_threads(lambda item: item, items, given)
     for taken in range(50):
         assert next(results) == taken
         assert len(drawn) == taken + 1 + (given or 3)
@@ -39,7 +39,7 @@ def test_an_error_is_raised_in_order_and_ends_the_work() -> None:
             raise ValueError("five")
         return item
 
-    before, results = threading.active_count(), in_order(work, range(100))
+    before, results = threading.active_count(), map_in_threads(work, range(100))
     assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="five"):
         next(results)
@@ -47,7 +47,7 @@ def test_an_error_is_raised_in_order_and_ends_the_work() -> None:
 
 
 def test_closing_early_leaves_no_thread() -> None:
-    before, results = threading.active_count(), in_order(lambda item: item, range(100))
+    before, results = threading.active_count(), map_in_threads(lambda item: item, range(100))
     next(results)
     results.close()
     assert threading.active_count() == before
@@ -56,7 +56,7 @@ def test_closing_early_leaves_no_thread() -> None:
 def test_several_threads_work_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "count", lambda: 2)
     together = threading.Barrier(2, timeout=30)  # both threads must reach it
-    assert sorted(in_order(lambda _: together.wait(), range(4))) == [0, 0, 1, 1]
+    assert sorted(map_in_threads(lambda _: together.wait(), range(4))) == [0, 0, 1, 1]
 
 
 def test_the_first_item_is_computed_in_the_background() -> None:

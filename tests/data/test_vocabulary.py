@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ctrloom import storage
 from ctrloom.config import SourceConfig, VocabularyConfig
 from ctrloom.config.base import ConfigError
-from ctrloom.data.batches.tensors import to_rows
+from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.cast import read_rows
@@ -184,7 +184,7 @@ def test_scored_rows_are_the_rows_of_the_data_set(write: Write, tmp_path: Path) 
     bare = [",".join([*line[:5], line[6]]) for line in lines]
     path = write("score.csv", "\n".join([*bare[:2], "x,p,many,1,red,0", bare[2], ""]))
     (batch,) = read_rows(encoder.schema.source, [path], with_label=False)
-    rows, expected = to_rows(encoder.schema, encoder.encode(batch.table)), dataset.rows("valid")
+    rows, expected = to_batch(encoder.schema, encoder.encode(batch.table)), dataset.rows("valid")
     assert torch.equal(rows.ids_NC, expected.ids_NC)
     assert rows.factors_NC is not None
     assert expected.factors_NC is not None
@@ -269,6 +269,6 @@ def test_lists_keep_their_first_values(lists: list[list[str]], width: int) -> No
     values = pa.array([["first"], *lists], pa.list_(pa.string())).slice(1)
     batch = encoder.encode(pa.RecordBatch.from_arrays([values], names=["f"]))
     assert batch["f"].to_pylist() == [[tokens.index(t) + 2 for t in row[:width]] for row in lists]
-    rows = to_rows(encoder.schema, batch)
+    rows = to_batch(encoder.schema, batch)
     assert rows.factors_NC is not None
     np.testing.assert_allclose(rows.factors_NC.sum(1), np.ones(len(lists)), rtol=1e-6)

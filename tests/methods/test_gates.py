@@ -5,7 +5,7 @@ from small import categorical_schema, rows_of
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AutoFISConfig, Hyperparameters
 from ctrloom.data.batches.batch import Batch
-from ctrloom.methods.gates import GateSearch, Group, Schedule, batch_size, halves, trace_of
+from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves, trace_of
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import seed_everything
@@ -33,7 +33,7 @@ def gate_search_of(
     generator = seed_everything(0)
     every = Architecture.complete(schema.names, (2, 3))
     model = build("autofm", every, schema, Hyperparameters(embedding_size=3))
-    groups = [Group(model.get_parameter(f"gates.{o}.gate_P"), every.of_order(o)) for o in (2, 3)]
+    groups = [GateVector(model.get_parameter(f"gates.{o}.gate_P"), every.of_order(o)) for o in (2, 3)]
     return GateSearch(model, groups, rows, Schedule(**{**vars(QUICK), **changes}), generator, gate_rows)
 
 
@@ -94,7 +94,7 @@ def test_halves_partition_the_rows() -> None:
 def test_candidates_have_fields_and_function_of_their_gates() -> None:
     model = torch.nn.ParameterList([torch.zeros(2), torch.zeros(1), torch.zeros(2, 3)])
     pairs = (("a", "b"), ("a", "c"))
-    groups = [Group(model[0], pairs), Group(model[1], pairs[1:], "outer")]
+    groups = [GateVector(model[0], pairs), GateVector(model[1], pairs[1:], "outer")]
     gate_search = GateSearch(model, groups, ROWS, QUICK, torch.Generator())
     with torch.no_grad():
         model[0].copy_(torch.tensor([0.5, 0.0]))
@@ -103,9 +103,9 @@ def test_candidates_have_fields_and_function_of_their_gates() -> None:
         (("a", "b"), "inner", 0.5),
         (("a", "c"), "outer", -2.0),
     ]
-    assert len(gate_search.candidates) == 3
+    assert len(gate_search.scored_interactions) == 3
     # Gates that are not on interactions need no fields.
-    whole = GateSearch(model, [Group(model[2])], ROWS, QUICK, torch.Generator())
+    whole = GateSearch(model, [GateVector(model[2])], ROWS, QUICK, torch.Generator())
     assert whole.final_gates == pytest.approx([0.6] * 6, abs=1.1e-3)
     assert sum(len(g["params"]) for g in whole.adam.param_groups) == 2  # the other gates are weights
 

@@ -13,7 +13,7 @@ from small import crossed, rows_of, schema_of
 from ctrloom.architecture import Architecture, Function, Interaction
 from ctrloom.config import DataConfig, MemorizingSettings, ModelsConfig, OptInterSettings, VocabularyConfig
 from ctrloom.config.base import ConfigError
-from ctrloom.data.batches.tensors import to_rows
+from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.cast import read_rows
 from ctrloom.data.ingest.run import ingest
@@ -180,7 +180,7 @@ def test_bundle_scores_raw_rows_like_the_trained_model(clicks: Dataset, name: st
     predict(tmp_path / "bundle", [str(raw)], tmp_path / "out.parquet")
     model = next(run.trained(clicks)).model
     table = read_rows(clicks.schema.source, resolve([str(raw)]), with_label=False)
-    rows = to_rows(clicks.schema, clicks.encoder().encode(next(iter(table)).table))
+    rows = to_batch(clicks.schema, clicks.encoder().encode(next(iter(table)).table))
     expected = 1 / (1 + np.exp(-score(model, rows).astype(np.float64)))
     predicted = pq.read_table(tmp_path / "out.parquet")["probability"].to_numpy()
     np.testing.assert_allclose(predicted, expected, rtol=0, atol=1e-6)

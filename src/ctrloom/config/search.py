@@ -196,7 +196,8 @@ class Method:
 
     title: str
     config: type[MethodConfig]
-    # "module:name", imported when it is needed, or a callable: (data, config, settings of the model) -> Found
+    # "module:name", imported when it is needed, or a callable: (SearchData, config, settings of the model)
+    # -> SearchResult
     search: str | Callable[..., Any]
     _: KW_ONLY
     pipeline: str = "search_and_retrain_plugin"  # the compiled pipeline that runs it

@@ -7,11 +7,11 @@ import numpy as np
 from ctrloom.config import Split
 from ctrloom.data.batches.batch import Batch, Shard
 from ctrloom.data.batches.stream import RowGroup, Stream, row_groups_of
-from ctrloom.data.batches.tensors import RowFiller, row_bytes
+from ctrloom.data.batches.tensors import BatchFiller, row_bytes
 from ctrloom.data.errors import DataError
 from ctrloom.data.manifest import EncodedManifest
 from ctrloom.data.parquet.reader import read_parts
-from ctrloom.data.threads import in_order
+from ctrloom.data.threads import map_in_threads
 from ctrloom.data.vocabulary.encode import Encoder, load_schema
 from ctrloom.data.vocabulary.stored_crosses import StoredCrosses
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
@@ -89,11 +89,11 @@ class Dataset:
         """
         total = self.rows_in(split)
         span = range(total * number // of, total * (number + 1) // of)
-        filler = RowFiller(self.schema, len(span), self._extra)
-        for batches in in_order(RowGroup.read, self._row_groups(split, span)):
+        filler = BatchFiller(self.schema, len(span), self._extra)
+        for batches in map_in_threads(RowGroup.read, self._row_groups(split, span)):
             for batch in batches:
                 filler.add(batch)
-        return filler.rows() if of == 1 else Shard.of(filler.rows(), span.start, total)
+        return filler.batch() if of == 1 else Shard.of(filler.batch(), span.start, total)
 
     def stream(self, split: Split) -> Stream:
         """All rows of one split, read from disk in every epoch.

@@ -20,7 +20,7 @@ def count() -> int:
     )
 
 
-def in_order(
+def map_in_threads(
     work: Callable[[Item], Done], items: Iterable[Item], threads: int | None = None
 ) -> Iterator[Done]:
     """Results of `work` in the order of the items, computed ahead of the consumer.

@@ -13,7 +13,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.controls import random_like
 from ctrloom.methods.embedding_sizes import require_separate_embeddings, search_embeddings
-from ctrloom.methods.gates import GateSearch, Group, Schedule, trace_of
+from ctrloom.methods.gates import GateSearch, GateVector, Schedule, trace_of
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
@@ -50,20 +50,20 @@ def search_interactions(data: SearchData, config: AIMConfig, settings: AIMSettin
         raise ConfigError(
             f"search.order: needs at least {config.order} fields, but the data has {len(names)}"
         )
-    searched_with = config.model_dump(mode="json")
+    settings_json = config.model_dump(mode="json")
     kept = Architecture(method="aim", fields=names, interactions=())
     if not config.search_functions:
-        return _every_pair(kept, config, searched_with)
+        return _every_pair(kept, config, settings_json)
     gate_searches: dict[int, GateSearch] = {}
     for order in range(2, config.order + 1):
-        added = _candidates(kept, order, config)
-        if not added:  # no interaction left to extend
+        new_candidates = _candidates(kept, order, config)
+        if not new_candidates:  # no interaction left to extend
             break
-        whole = kept.model_copy(update={"interactions": (*kept.interactions, *added)})
+        whole = kept.model_copy(update={"interactions": (*kept.interactions, *new_candidates)})
         gate_searches[order] = gate_search = _gate_search(whole, order, data, config, settings)
         gate_search.run(f"search, order {order}")
         kept = kept.model_copy(update={"interactions": (*kept.interactions, *gate_search.kept)})
-    trace = trace_of(list(gate_searches.values()), "aim", config.base, tuple(gate_searches), searched_with)
+    trace = trace_of(list(gate_searches.values()), "aim", config.base, tuple(gate_searches), settings_json)
     return SearchResult(kept, with_statistics(trace, data), _controls(kept, trace, config))
 
 
@@ -108,14 +108,14 @@ def _gate_search(
     bare = settings.model_copy(update={"perceptron": False})
     model = build(config.base, whole, data.schema, bare).to(pick_device(settings.device))
     groups = [
-        Group(model.get_parameter(f"gates.{order}_{f}.gate_P"), whole.of_order(order, f), f)
+        GateVector(model.get_parameter(f"gates.{order}_{f}.gate_P"), whole.of_order(order, f), f)
         for f in whole.functions(order)
     ]
     schedule = Schedule.of(config, settings, gate_warm_up=config.gate_warm_up * (order - 2))
     return GateSearch(model, groups, data.train, schedule, generator)
 
 
-def _every_pair(empty: Architecture, config: AIMConfig, searched_with: dict[str, object]) -> SearchResult:
+def _every_pair(empty: Architecture, config: AIMConfig, settings_json: dict[str, object]) -> SearchResult:
     """All pairs with the inner product, without a search: the ablation without IFS."""
     pairs = [Interaction(fields=names) for names in combinations(empty.fields, 2)]
     trace = SearchTrace(
@@ -125,7 +125,7 @@ def _every_pair(empty: Architecture, config: AIMConfig, searched_with: dict[str,
         candidates=tuple(Candidate(fields=i.fields, score=config.gate_init, kept=True) for i in pairs),
         seconds=0.0,
         rows_per_second=0.0,
-        hyperparameters=searched_with,
+        hyperparameters=settings_json,
     )
     return SearchResult(empty.model_copy(update={"interactions": tuple(pairs)}), trace)
 

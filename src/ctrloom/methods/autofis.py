@@ -1,7 +1,7 @@
 """AutoFIS: gates on all candidate interactions, which GRDA drives to zero while the model trains.
 
-Orders are searched sequentially. While triples are searched, the selected pairs are fixed, with trainable
-gates; in a joint search a triple would absorb the pairs that it contains.
+Orders are searched sequentially. While triples are searched, the selected pairs stay in the model, with
+gates that are trained as weights; in a joint search a triple would absorb the pairs that it contains.
 """
 
 import math
@@ -12,15 +12,15 @@ from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import AutoFISConfig, Hyperparameters
 from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
-from ctrloom.methods.controls import gate_controls
-from ctrloom.methods.gates import GateSearch, Group, Schedule, batch_size, halves, trace_of
+from ctrloom.methods.controls import selection_controls
+from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves, trace_of
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.training.loop import pick_device, seed_everything
 from ctrloom.training.memory import memory_of
 
-COPIES = 8  # peak memory of a step, in copies of a batch's values of all candidates
+COPIES = 8  # float32 arrays of (batch, candidates) that a step needs at its peak
 
 
 def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -> SearchResult:
@@ -43,21 +43,21 @@ def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -
             candidates: Iterable[tuple[str, ...]] = extend(scores, names, config.pool)
         else:
             candidates = combinations(names, order)
-        added = tuple(Interaction(fields=fields) for fields in candidates)
-        if not added:  # no interaction left to extend
+        new_candidates = tuple(Interaction(fields=fields) for fields in candidates)
+        if not new_candidates:  # no interaction left to extend
             break
-        whole = kept.model_copy(update={"interactions": (*kept.interactions, *added)})
+        whole = kept.model_copy(update={"interactions": (*kept.interactions, *new_candidates)})
         searched = whole.orders if config.higher_order == "joint" else (order,)
         gate_searches[order] = gate_search = _gate_search(whole, searched, data, config, settings)
         gate_search.run(f"search, order {order}")
         fixed = tuple(i for i in kept.interactions if i.order not in searched)
         kept = kept.model_copy(update={"interactions": (*fixed, *gate_search.kept)})
-    searched_with = config.model_dump(mode="json")
+    settings_json = config.model_dump(mode="json")
     trace = trace_of(
-        list(gate_searches.values()), "autofis", config.base, tuple(gate_searches), searched_with
+        list(gate_searches.values()), "autofis", config.base, tuple(gate_searches), settings_json
     )
     trace = with_statistics(trace, data)
-    return SearchResult(kept, trace, gate_controls(kept, trace, config.random_draws, config.seed))
+    return SearchResult(kept, trace, selection_controls(kept, trace, config.random_draws, config.seed))
 
 
 def _gate_search(
@@ -72,7 +72,7 @@ def _gate_search(
     generator = seed_everything(config.seed + order)
     model = build(config.base, whole, data.schema, settings).to(pick_device(settings.device))
     gates = model.get_submodule("gates")
-    groups = [Group(gates.get_parameter(f"{o}.gate_P"), whole.of_order(o)) for o in searched]
+    groups = [GateVector(gates.get_parameter(f"{o}.gate_P"), whole.of_order(o)) for o in searched]
     rows, gate_rows = halves(data.train, generator) if config.bi_level else (data.train, None)
     schedule = Schedule.of(config, settings, gate_warm_up=config.gate_warm_up * (order - 2))
     return GateSearch(model, groups, rows, schedule, generator, gate_rows)

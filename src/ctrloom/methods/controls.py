@@ -8,7 +8,7 @@ from ctrloom.architecture import Architecture, Interaction
 from ctrloom.search_trace import SearchTrace
 
 
-def gate_controls(
+def selection_controls(
     found: Architecture, trace: SearchTrace, draws: int, seed: int
 ) -> dict[str, Sequence[Architecture]]:
     """Controls of a selection: no selection, the best by statistics-AUC, and random ones."""

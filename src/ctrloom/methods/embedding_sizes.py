@@ -14,7 +14,7 @@ from torch import Tensor
 from ctrloom.architecture import Architecture, Function, Interaction, KeptPositions
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.config.base import ConfigError
-from ctrloom.methods.gates import GateSearch, Group, Schedule
+from ctrloom.methods.gates import GateSearch, GateVector, Schedule
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models.aim import PositionGatedAIM
 from ctrloom.search_trace import Candidate, EmbeddingGates, SearchTrace
@@ -114,7 +114,7 @@ def _gate_search(
         threshold=config.embedding_threshold,
         gate_warm_up=config.embedding_warm_up,
     )
-    groups = [Group(gate_FD) for gate_FD in model.gates.parameters()]
+    groups = [GateVector(gate_FD) for gate_FD in model.gates.parameters()]
     return GateSearch(model, groups, data.train, schedule, generator), model
 
 

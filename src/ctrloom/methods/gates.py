@@ -35,11 +35,11 @@ POINTS = 60  # recorded points of the gates' paths
 RECORDED = 2_000_000  # maximum number of recorded gates; many candidates reduce the number of points
 
 
-class Group(NamedTuple):
+class GateVector(NamedTuple):
     """One gate vector, and the interactions of one function that it gates."""
 
     gate_P: nn.Parameter
-    fields: tuple[tuple[str, ...], ...] = ()  # empty if the gates are not on interactions
+    interactions: tuple[tuple[str, ...], ...] = ()  # empty if the gates are not on interactions
     function: Function = "inner"
 
 
@@ -88,7 +88,7 @@ class GateSearch:
     def __init__(
         self,
         model: nn.Module,
-        groups: Sequence[Group],
+        groups: Sequence[GateVector],
         rows: BatchSource,
         schedule: Schedule,
         generator: torch.Generator,
@@ -107,8 +107,10 @@ class GateSearch:
         gate_total = 0 if gate_rows is None else gate_rows.total
         self.rows_seen = self.passes * rows.total + schedule.epochs * gate_total
         self.seconds = 0.0
-        self.path: list[tuple[int, list[float], float]] = []  # step, gates, soft threshold
-        self.noted: list[tuple[int, Tensor, float]] = []  # the same on the device, during the search
+        self.trajectory: list[tuple[int, list[float], float]] = []  # step, gates, soft threshold
+        self.device_trajectory: list[
+            tuple[int, Tensor, float]
+        ] = []  # the same on the device, during the search
         self.part = -1  # part of the search whose learning rates are set
         self.points = max(1, min(POINTS, RECORDED // sum(gate_P.numel() for gate_P in self.gates)))
 
@@ -133,17 +135,17 @@ class GateSearch:
         """
         began, schedule = time.perf_counter(), self.schedule
         distributed.prepare_process(self.model)
-        passes = [
+        phases = [
             (schedule.gate_warm_up, Step(self.model, self.adam.step, [self.adam])),
             (schedule.epochs, self.step),
         ]
         if schedule.warm_up:
-            linear = _MainEffects(self.model)
-            main_effects = adam(linear, schedule.learning_rate, tables=schedule.embedding_optimizer)
-            passes.insert(0, (schedule.warm_up, Step(linear, main_effects.step, [main_effects])))
+            linear_part = _LinearPart(self.model)
+            linear_adam = adam(linear_part, schedule.learning_rate, tables=schedule.embedding_optimizer)
+            phases.insert(0, (schedule.warm_up, Step(linear_part, linear_adam.step, [linear_adam])))
         precision = matmul_precision(schedule.precision, self.rows.device)
         with progress(title, self.passes * self.rows.total) as advance, precision:
-            for count, step in passes:
+            for count, step in phases:
                 for _ in range(count):
                     run_epoch(step, self.rows, self.batch_size, self.generator, advance)
         self.seconds = time.perf_counter() - began
@@ -151,12 +153,14 @@ class GateSearch:
         if not all(math.isfinite(gate) for gate in self.final_gates):
             raise UserError("the search diverged: a gate is not finite; lower search.learning_rate")
         self._record()
-        self.path = [(step, gates.tolist(), threshold) for step, gates, threshold in self.noted]
+        self.trajectory = [
+            (step, gates.tolist(), threshold) for step, gates, threshold in self.device_trajectory
+        ]
 
     @property
-    def candidates(self) -> list[Interaction]:
+    def scored_interactions(self) -> list[Interaction]:
         """The interactions of all groups in order, scored with their current gates."""
-        every = [(names, group.function) for group in self.groups for names in group.fields]
+        every = [(names, group.function) for group in self.groups for names in group.interactions]
         return [
             Interaction(fields=names, function=function, score=gate)
             for (names, function), gate in zip(every, self.final_gates, strict=True)
@@ -165,7 +169,7 @@ class GateSearch:
     @property
     def kept(self) -> tuple[Interaction, ...]:
         """The candidates with a nonzero gate."""
-        return tuple(candidate for candidate in self.candidates if candidate.score)
+        return tuple(candidate for candidate in self.scored_interactions if candidate.score)
 
     @property
     def final_gates(self) -> list[float]:
@@ -200,10 +204,10 @@ class GateSearch:
 
     def _record(self) -> None:
         """Record the gates without a host sync."""
-        self.noted.append((self.grda.steps, _joined(self.gates), self.grda.threshold))
+        self.device_trajectory.append((self.grda.steps, _joined(self.gates), self.grda.threshold))
 
 
-class _MainEffects(nn.Module):
+class _LinearPart(nn.Module):
     """Only the linear part of a model.
 
     If an embedding is nearly constant over its field, a pair can model a main effect. Until the linear part
@@ -241,16 +245,24 @@ def trace_of(
     """A joint trace of all gate searches; a candidate that was searched twice has its last gate."""
     last: dict[tuple[Any, ...], Candidate] = {}
     for gate_search in gate_searches:
-        for c, accumulator in zip(gate_search.candidates, gate_search.accumulators, strict=True):
-            gate = c.score or 0.0
-            last[c.fields, c.function] = Candidate(
-                fields=c.fields, function=c.function, score=gate, kept=gate != 0, accumulator=accumulator
+        for candidate, accumulator in zip(
+            gate_search.scored_interactions, gate_search.accumulators, strict=True
+        ):
+            gate = candidate.score or 0.0
+            last[candidate.fields, candidate.function] = Candidate(
+                fields=candidate.fields,
+                function=candidate.function,
+                score=gate,
+                kept=gate != 0,
+                accumulator=accumulator,
             )
     position = {key: i for i, key in enumerate(last)}
     steps, gates, thresholds, before = [], [], [], 0
     for gate_search in gate_searches:
-        places = [position[c.fields, c.function] for c in gate_search.candidates]
-        for step, values, threshold in gate_search.path:
+        places = [
+            position[candidate.fields, candidate.function] for candidate in gate_search.scored_interactions
+        ]
+        for step, values, threshold in gate_search.trajectory:
             row: list[float | None] = [None] * len(position)
             for place, value in zip(places, values, strict=True):
                 row[place] = value

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import MethodConfig
-from ctrloom.methods.controls import gate_controls
+from ctrloom.methods.controls import selection_controls
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.search_trace import Candidate, SearchTrace
@@ -37,6 +37,6 @@ def scored_result(
     selected = tuple(Interaction(fields=c.fields, score=c.score) for c in candidates if c.kept)
     found = Architecture(method=config.method, fields=data.schema.names, interactions=selected)
     trace = with_statistics(trace, data)
-    controls = gate_controls(found, trace, config.random_draws, config.seed)
+    controls = selection_controls(found, trace, config.random_draws, config.seed)
     controls.pop(config.method.replace("_", "-"), None)
     return SearchResult(found, trace, controls)

@@ -32,7 +32,7 @@ class FieldEmbedding(nn.Module):
     def __init__(self, schema: Schema, size: int, std: float | None = None) -> None:
         super().__init__()
         self.fields = len(schema.fields)
-        self.row_wise = False  # whether gradients are sparse; set with the optimizer
+        self.sparse_gradients = False  # whether gradients are sparse; set with the optimizer
         self.keep_duplicates = False  # whether sparse gradients repeat a row for each lookup
         self.row_widths = [size] * self.fields  # weights of one id, by field
         self.weight = nn.Parameter(torch.empty(schema.table_size, size))
@@ -56,7 +56,7 @@ class FieldEmbedding(nn.Module):
 
     def rows(self, ids_BC: Tensor) -> Tensor:
         """Table row of each id, emb_BCD."""
-        if self.row_wise:
+        if self.sparse_gradients:
             return lookup_sparse_gradient(self.weight, ids_BC, self.keep_duplicates)
         return lookup_dense_gradient(self.weight, ids_BC)
 

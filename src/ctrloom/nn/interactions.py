@@ -121,11 +121,11 @@ class PairProducts(nn.Module):
         self.register_buffer("position_P", position_P, persistent=False)
         self.register_buffer("pair_FF", pair_FF.flatten(), persistent=False)
         self.complete = len(pairs) == fields * (fields - 1) // 2
-        self.selected = FusedProducts(pairs, [((i,), j) for i, j in pairs], fields)
+        self.fused = FusedProducts(pairs, [((i,), j) for i, j in pairs], fields)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """<e_i, e_j> for each pair, by one batched matrix product without a B x P x D tensor."""
-        if (x_BP := self.selected(emb_BFD)) is not None:
+        if (x_BP := self.fused(emb_BFD)) is not None:
             return x_BP
         dots_BP: Tensor = _PairDots.apply(emb_BFD, self.position_P, self.pair_FF)
         return dots_BP
@@ -156,7 +156,7 @@ class TupleProducts(nn.Module):
             extended[core].append((sum(fields_p) - sum(core), p))
         cores, drawn = sorted(extended), []
         at = {p: (core, field) for core in cores for field, p in extended[core]}
-        self.selected = FusedProducts(tuples, [at[p] for p in range(len(tuples))], fields)
+        self.fused = FusedProducts(tuples, [at[p] for p in range(len(tuples))], fields)
         self.lowest: list[int] = []  # per block, the lowest field that is multiplied with a core
         for block, start in enumerate(range(0, len(cores), CORES)):
             here = cores[start : start + CORES]
@@ -172,7 +172,7 @@ class TupleProducts(nn.Module):
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """sum_d e_i e_j e_k ... for each tuple."""
-        if (x_BP := self.selected(emb_BFD)) is not None:
+        if (x_BP := self.fused(emb_BFD)) is not None:
             return x_BP
         values = self._values if self.order == 3 else self._unkept_values
         x_BP = torch.cat([values(emb_BFD, block) for block in range(len(self.lowest))], 1)

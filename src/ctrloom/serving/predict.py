@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from scipy.special import expit
 
 from ctrloom import storage
-from ctrloom.data.batches.tensors import to_rows
+from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.ingest.cast import TypedBatch, read_rows
 from ctrloom.data.sources.files import resolve
 from ctrloom.data.vocabulary.encode import Encoder
@@ -67,7 +67,7 @@ def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarra
 
     If training kept a share w of the negative rows, p becomes p / (p + (1 - p) / w): the logit plus ln w.
     """
-    rows = to_rows(bundle.schema, encoder.encode(table))
+    rows = to_batch(bundle.schema, encoder.encode(table))
     device = next(bundle.model.parameters()).device
     logit_N = score(bundle.model, rows.to(device)).astype(np.float64)
     return np.asarray(logit_N + math.log(bundle.schema.negatives_kept))
@@ -76,7 +76,7 @@ def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarra
 def _scored(bundle: Bundle, encoder: Encoder, batch: TypedBatch) -> pa.Table:
     scored = {
         "row": batch.positions,
-        "probability": probabilities(bundle, encoder, batch.encoded_rows),
+        "probability": probabilities(bundle, encoder, batch.dictionary_rows),
         "malformed": pa.nulls(len(batch.positions), pa.string()),
     }
     rejected = {

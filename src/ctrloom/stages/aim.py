@@ -7,7 +7,7 @@ from ctrloom.config import AIMConfig, AIMSettings, ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods import aim
-from ctrloom.stages.search_stage import read_found, search_data, write_found
+from ctrloom.stages.search_stage import read_result, search_data, write_result
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
 
@@ -19,7 +19,7 @@ def aim_search_interactions(
     """Search interactions and their functions; writes the same files as `search` into the folder `output`."""
     dataset, settings = Dataset.open(manifest), _aim_settings(models)
     found = aim.search_interactions(search_data(dataset, settings), config, settings)
-    return write_found(found, dataset, config, settings, output)
+    return write_result(found, dataset, config, settings, output)
 
 
 @data_parallel
@@ -36,7 +36,7 @@ def aim_search_embeddings(
         ConfigError: the folder is of another method, or already has embedding sizes.
     """
     dataset, settings = Dataset.open(manifest), _aim_settings(models)
-    first = read_found(search_folder)
+    first = read_result(search_folder)
     if origin := first.architecture.provenance:
         dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search_folder))
     if first.architecture.method != "aim" or first.architecture.embedding_size is not None:
@@ -45,7 +45,7 @@ def aim_search_embeddings(
             "or search with search.search_embeddings: false)"
         )
     found = aim.add_embeddings(first, search_data(dataset, settings), config, settings)
-    return write_found(found, dataset, config, settings, output)
+    return write_result(found, dataset, config, settings, output)
 
 
 def _aim_settings(models: ModelsConfig) -> AIMSettings:

@@ -37,7 +37,7 @@ SUMMARY = "summary.md"
 def evaluate(
     manifest: str | Place,
     search_folder: Path,
-    runs: Sequence[Path],
+    run_folders: Sequence[Path],
     seeds: Sequence[int],
     evaluation: EvaluationConfig,
     name: str,
@@ -46,16 +46,16 @@ def evaluate(
 ) -> Results:
     """Write `metrics.json`, `predictions.parquet`, `summary.md` and `report.html` into the folder `output`.
 
-    This is the only stage of a run that reads the test split, and nothing is chosen on it. `runs` are the
-    folders that retrain, transfer and baselines wrote, one for all seeds or one for each; `config` is what
-    the report shows as the configuration of the whole run.
+    This is the only stage of a pipeline that reads the test split, and nothing is chosen on it. `run_folders`
+    are the folders that retrain, transfer and baselines wrote, one for all seeds or one for each; `config` is
+    what the report shows as the configuration of the whole run.
 
     Raises:
         EvaluationError: a model was trained with other seeds than `seeds`, or cannot be compared.
     """
     dataset = Dataset.open(manifest)
-    sources = BatchSources(dataset, *SPLITS[1:])
-    every = open_by_name(runs)
+    sources = BatchSources(dataset, "valid", "test")
+    every = open_by_name(run_folders)
     require_same_seeds(seeds_of(every), seeds)
     with progress("evaluate", len(every), "models") as advance:
         scores = []

@@ -26,7 +26,8 @@ ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
 def search(manifest: str | Place, config: MethodConfig, models: ModelsConfig, output: Path) -> Architecture:
     """Write `architecture.json`, `search.json` and the control selections into the folder `output`.
 
-    Gates are trained on the train split; the validation split is for early stopping and statistics-AUC.
+    Weights and gates are trained on the train split; the validation split is for methods that stop early and
+    for statistics-AUC.
     """
     settings, method = models.of(config.base), METHODS[config.method]
     if not method.trains:
@@ -35,7 +36,7 @@ def search(manifest: str | Place, config: MethodConfig, models: ModelsConfig, ou
         settings = settings.model_copy(update={"rows": "memory"})
     dataset = Dataset.open(manifest)
     found: SearchResult = method.find(search_data(dataset, settings), config, settings)
-    return write_found(found, dataset, config, settings, output)
+    return write_result(found, dataset, config, settings, output)
 
 
 def search_data(dataset: Dataset, settings: Hyperparameters) -> SearchData:
@@ -57,7 +58,7 @@ def _whole(dataset: Dataset) -> tuple[Batch, Batch]:
     return dataset.rows("train"), dataset.rows("valid")
 
 
-def write_found(
+def write_result(
     found: SearchResult, dataset: Dataset, config: MethodConfig, settings: Hyperparameters, output: Path
 ) -> Architecture:
     """Write the result of a search with its provenance; the folder is written atomically."""
@@ -86,7 +87,7 @@ def write_found(
     return architecture
 
 
-def read_found(folder: Path) -> SearchResult:
+def read_result(folder: Path) -> SearchResult:
     """Read the output of a search."""
     return SearchResult(
         Architecture.load(folder / ARCHITECTURE), SearchTrace.load(folder / TRACE), read_controls(folder)

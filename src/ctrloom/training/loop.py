@@ -111,7 +111,7 @@ def adam(
     """
     fields = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
     for table in fields:
-        table.row_wise, table.keep_duplicates = tables != "adam", times is not None
+        table.sparse_gradients, table.keep_duplicates = tables != "adam", times is not None
     in_tables = {id(p) for table in fields for p in table.parameters()}
     crosses = [m for m in model.modules() if isinstance(m, CrossEmbedding)]
     for cross in crosses:

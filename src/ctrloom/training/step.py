@@ -183,7 +183,7 @@ def _synchronizes(model: nn.Module) -> bool:
     if any(isinstance(m, SharedCell) for m in model.modules()):
         return True
     touched = [m.weight for m in model.modules() if isinstance(m, CrossEmbedding)]
-    touched += [m.weight for m in model.modules() if isinstance(m, FieldEmbedding) and m.row_wise]
+    touched += [m.weight for m in model.modules() if isinstance(m, FieldEmbedding) and m.sparse_gradients]
     tables = [table for table in touched if table.dim() == 2]
     if not tables:
         return False

@@ -44,7 +44,7 @@ def encode_chunks(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 
 def take_encoded(values: pa.Array, places: pa.Array) -> pa.Array:
-    """The values at `places`, dictionary-encoded for the types of `coded`.
+    """The values at `places`, dictionary-encoded for the types of `dictionary_encode`.
 
     `places` must be valid indices without nulls.
     """

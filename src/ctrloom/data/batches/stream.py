@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ctrloom.data.batches.batch import Batch, concatenated
-from ctrloom.data.batches.tensors import RowFiller
+from ctrloom.data.batches.tensors import BatchFiller
 from ctrloom.data.parquet.reader import PartReader
-from ctrloom.data.threads import in_order
+from ctrloom.data.threads import map_in_threads
 from ctrloom.schema import Schema
 from ctrloom.storage import Place
 
@@ -171,11 +171,11 @@ class Stream:
                 yield coming.result().arrived()
 
     def _window(self, row_groups: Sequence[RowGroup]) -> "_Window":
-        filler = RowFiller(self.schema, sum(map(len, row_groups)), self.extra, self.device.type == "cuda")
-        for batches in in_order(RowGroup.read, row_groups):
+        filler = BatchFiller(self.schema, sum(map(len, row_groups)), self.extra, self.device.type == "cuda")
+        for batches in map_in_threads(RowGroup.read, row_groups):
             for batch in batches:
                 filler.add(batch)
-        return _Window.of(filler.rows(), self.device)
+        return _Window.of(filler.batch(), self.device)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from ctrloom.data.errors import DataError
 from ctrloom.schema import MISSING_ID, PRESENT_ID, Field, Schema
 
 
-def to_rows(schema: Schema, encoded: pa.RecordBatch) -> Batch:
+def to_batch(schema: Schema, encoded: pa.RecordBatch) -> Batch:
     """Encoded fields without labels (see `Encoder.encode`) as a batch; every label is NaN."""
-    filler = RowFiller(schema, len(encoded))
+    filler = BatchFiller(schema, len(encoded))
     filler.add(encoded)
-    return filler.rows()
+    return filler.batch()
 
 
 def id_type(schema: Schema) -> torch.dtype:
@@ -44,7 +44,7 @@ def row_bytes(schema: Schema, extra: Sequence[str] = ()) -> int:
     return each * len(schema.field_of_column) + 4 * len(extra)
 
 
-class RowFiller:
+class BatchFiller:
     """A preallocated id matrix that is filled batch by batch, a column at a time."""
 
     def __init__(self, schema: Schema, rows: int, extra: Sequence[str] = (), pinned: bool = False) -> None:
@@ -86,7 +86,7 @@ class RowFiller:
             array[here] = encoded.column(name).to_numpy()
         self.filled += len(encoded)
 
-    def rows(self) -> Batch:
+    def batch(self) -> Batch:
         """The rows; all of them must have been added."""
         assert self.filled == len(self.ids_NC), "fewer rows than the manifest says"
         if "label" in self.extra:

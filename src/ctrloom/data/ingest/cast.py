@@ -18,7 +18,7 @@ from ctrloom.data.ingest.label_rules import Rule, label_of
 from ctrloom.data.manifest import CountedKind
 from ctrloom.data.sources import read_raw
 from ctrloom.data.sources.raw import Malformed, RawBatch
-from ctrloom.data.threads import in_order
+from ctrloom.data.threads import map_in_threads
 
 _ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multivalued": pa.list_(pa.string())}
 
@@ -39,7 +39,7 @@ class TypedBatch:
     Row numbers count from the first row read. Rows, malformed and dropped rows together number `rows`.
     """
 
-    encoded_rows: (
+    dictionary_rows: (
         pa.RecordBatch
     )  # tokens and numbers dictionary-encoded; numbers may be repeated in a dictionary
     positions: np.ndarray  # int64
@@ -51,7 +51,7 @@ class TypedBatch:
     @cached_property
     def table(self) -> pa.RecordBatch:
         """The rows in `typed_schema`."""
-        return plain_rows(self.encoded_rows)
+        return plain_rows(self.dictionary_rows)
 
     def after(self, first: int) -> Self:
         """The batch with `first` added to its row numbers."""
@@ -120,7 +120,7 @@ def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = Tru
     schema, first = typed_schema(source, with_label), 0
     for path in files:
         pieces = read_raw(path, source, with_label)
-        for batch in in_order(lambda piece: _typed(piece(), source, schema), pieces):
+        for batch in map_in_threads(lambda piece: _typed(piece(), source, schema), pieces):
             yield batch.after(first)
             first += batch.rows
 
@@ -147,7 +147,7 @@ def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch
         table = table.filter(pa.array(keep))
     malformed = raw.malformed + [_reject(raw, faults, int(i)) for i in bad]
     return TypedBatch(
-        encoded_rows=table,
+        dictionary_rows=table,
         positions=raw.positions[keep],
         malformed=sorted(malformed, key=lambda row: row.position),
         rows=len(raw.lines),

@@ -17,7 +17,7 @@ from ctrloom.config.engine import EngineConfig
 from ctrloom.data.engines import opened
 from ctrloom.data.ingest.cast import RawField, raw_fields
 from ctrloom.data.manifest import IngestedManifest
-from ctrloom.data.threads import in_order
+from ctrloom.data.threads import map_in_threads
 from ctrloom.data.vocabulary.field_counts import FieldCounts, field_counts
 from ctrloom.data.vocabulary.multivalued import Lists, lists_in
 from ctrloom.progress import progress
@@ -46,7 +46,7 @@ def profile(
     files = [path for split in SPLITS for path in manifest.paths(base, split)]
     lists = lists_in(files, fields, config, base)
     with progress("profile", len(fields), "fields") as advance:
-        found = in_order(lambda f: _field(counts[f.name], lists.get(f.name), every, f), fields)
+        found = map_in_threads(lambda f: _field(counts[f.name], lists.get(f.name), every, f), fields)
         for field, known in zip(fields, found, strict=True):
             report["fields"][field.name] = known
             advance(1)

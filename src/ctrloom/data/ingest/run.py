@@ -118,7 +118,7 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
                 done += batch.stored_bytes
                 advance(batch.stored_bytes)
                 quarantine.check(tally.read, min(done / total, 0.999))
-                yield each.record.split, batch.encoded_rows
+                yield each.record.split, batch.dictionary_rows
     quarantine.check(tally.read, 1)
 
 

@@ -16,7 +16,7 @@ from ctrloom.data.ingest.negatives import Thinning
 from ctrloom.data.ingest.splits import Assign
 from ctrloom.data.manifest import CountedKind, PartFile
 from ctrloom.data.parquet.writer import PartWriter, packed
-from ctrloom.data.threads import BackgroundThread, in_order
+from ctrloom.data.threads import BackgroundThread, map_in_threads
 from ctrloom.data.vocabulary.count_writer import CountWriter
 from ctrloom.data.vocabulary.value_counts import KINDS, Counted, count_values, kinds
 from ctrloom.storage import Place
@@ -78,7 +78,7 @@ def write_splits(
         writers = {s: stack.enter_context(PartWriter(folder, s, schema)) for s in SPLITS}
         lanes = {s: stack.enter_context(BackgroundThread()) for s in SPLITS}  # small splits flush in bursts
         assigned = _assigned(config, clean, assign, tally, thin)
-        for each in in_order(partial(_divided, fields), assigned, threads=1):
+        for each in map_in_threads(partial(_divided, fields), assigned, threads=1):
             counting.do(count, each.counted)
             for split, rows in each.rows.items():
                 lanes[split].do(writers[split].write, rows)

@@ -17,7 +17,7 @@ from ctrloom.config.version import code_version
 from ctrloom.data.engines import EMBEDDED, map_items, require
 from ctrloom.data.ingest.cast import RawField, raw_fields
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
-from ctrloom.data.threads import in_order
+from ctrloom.data.threads import map_in_threads
 from ctrloom.data.vocabulary import bucketing
 from ctrloom.data.vocabulary.crosses import build_crosses, crossed_pairs
 from ctrloom.data.vocabulary.drift_baseline import REFERENCE, DriftBaseline, FieldReference, binned
@@ -150,7 +150,7 @@ def fitted(
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
     with progress("vocabulary", len(items), "fields") as advance:
-        for field, vocabulary, reference in in_order(fit, items):
+        for field, vocabulary, reference in map_in_threads(fit, items):
             fields.append(field)
             references[field.name] = reference
             if vocabulary is not None:

@@ -93,7 +93,7 @@ class CountWriter:
         def whole(number: int) -> Counted:
             return merged(self.parts.pop(number))
 
-        wholes = threads.in_order(whole, fields, workers) if workers > 1 else map(whole, fields)
+        wholes = threads.map_in_threads(whole, fields, workers) if workers > 1 else map(whole, fields)
         return zip(fields, wholes, strict=True)
 
 

@@ -21,7 +21,7 @@ from ctrloom.data.ingest.cast import typed_schema
 from ctrloom.data.manifest import PartFile, write_section
 from ctrloom.data.parquet.reader import PartReader, read_table
 from ctrloom.data.parquet.writer import GROUP_ROWS, in_groups, table_writer
-from ctrloom.data.threads import in_order
+from ctrloom.data.threads import map_in_threads
 from ctrloom.data.vocabulary.bucketing import bucket_label, codes, scaled
 from ctrloom.progress import Advance
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
@@ -206,7 +206,7 @@ def encode_parts(
         ]
 
     done: list[PartFile] = []
-    for part, slabs in groupby(in_order(encoded, _slabs(base, parts)), key=itemgetter(0)):
+    for part, slabs in groupby(map_in_threads(encoded, _slabs(base, parts)), key=itemgetter(0)):
         with table_writer(folder / part.path, schema) as (writer, written):
             for batch in in_groups(chain.from_iterable(batches for _, batches in slabs), GROUP_ROWS):
                 writer.write_batch(batch)
