@@ -22,7 +22,7 @@ EVALUATION = TRAINING | {"methods", "evaluation"}
 # What each layer may import from the library. A module's layer is the longest of these prefixes of its name.
 ALLOWED: dict[str, set[str]] = {
     "": {"api", "architecture", "config", "data.dataset"},  # ctrloom/__init__.py
-    "api": EVALUATION | {"stages", "runners"},
+    "api": EVALUATION | {"serving", "stages", "runners"},
     **{name: BOTTOM - {name} for name in BOTTOM},
     "config": BOTTOM,
     "storage": BOTTOM,

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -297,13 +298,14 @@ def test_another_package_adds_a_model_and_a_search_method(raw: Path, plugins: Pa
 
 
 def test_the_programs_of_the_documentation_run(
-    raw: Path, plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raw: Path, mixed_folder: Path, plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (ROOT / "docs" / "library.md").read_text()
     program, model, method = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-clicks.yaml").write_text(raw.read_text())
     write_plugin(plugins, model + method)
+    shutil.copy(mixed_folder / "test.csv", tmp_path / "new.csv")
     config = ctrloom.load_config(
         "my-clicks.yaml",
         {
@@ -316,7 +318,8 @@ def test_the_programs_of_the_documentation_run(
     monkeypatch.setattr(ctrloom, "load_config", lambda path, settings: config)
     printed: list[Any] = []
     exec(program, {"print": lambda *shown: printed.append(shown)})
-    assert {"CosineFM", "CosineFM, transferred", "FM"} <= {shown[0] for shown in printed[1:-1]}
+    assert {"CosineFM", "CosineFM, transferred", "FM"} <= {shown[0] for shown in printed[1:]}
+    assert (tmp_path / "scores.parquet").is_file()
     assert len(printed[0][0]) > 0
     assert (tmp_path / "out" / "evaluation" / "report.html").is_file()
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ingest,
         load_bundle,
         load_config,
+        predict,
         register_method,
         register_model,
         retrain,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         transfer,
     )
     from ctrloom.architecture import Architecture
-    from ctrloom.config import CompareConfig, Hyperparameters, Method, MethodConfig, RunConfig
+    from ctrloom.config import CompareConfig, Hyperparameters, Method, MethodConfig, ModelName, RunConfig
     from ctrloom.config.errors import UserError
     from ctrloom.data.dataset import Dataset
 
@@ -35,6 +36,7 @@ __all__ = [
     "Hyperparameters",
     "Method",
     "MethodConfig",
+    "ModelName",
     "RunConfig",
     "UserError",
     "__version__",
@@ -45,6 +47,7 @@ __all__ = [
     "ingest",
     "load_bundle",
     "load_config",
+    "predict",
     "register_method",
     "register_model",
     "retrain",
@@ -58,6 +61,7 @@ _MODULES = {
     "Hyperparameters": "ctrloom.config",
     "Method": "ctrloom.config",
     "MethodConfig": "ctrloom.config",
+    "ModelName": "ctrloom.config",
     "RunConfig": "ctrloom.config",
     "UserError": "ctrloom.config.errors",
 }

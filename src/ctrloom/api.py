@@ -19,6 +19,8 @@ from ctrloom.evaluation.results import Results
 from ctrloom.models import bundle as bundles
 from ctrloom.models.bundle import Bundle
 from ctrloom.runners.compare import run_comparison
+from ctrloom.serving.predict import Predicted
+from ctrloom.serving.predict import predict as score_files
 from ctrloom.storage import Place
 from ctrloom.training.torch_state import restored_torch_state
 
@@ -167,6 +169,22 @@ def load_bundle(bundle: str | Path, cache: str | Path = CACHE) -> Bundle:
         StorageError: a file is missing or damaged.
     """
     return bundles.load_bundle(storage.cached(storage.place(bundle), Path(cache).expanduser()))
+
+
+def predict(
+    bundle: str | Path, files: Sequence[str], output: str | Path, cache: str | Path = CACHE
+) -> Predicted:
+    """Score raw rows: write a Parquet file with a row number and a probability per input row, in input order.
+
+    `files` are paths, globs or URLs in the layout of the training data; label and weight may be absent. A
+    malformed row has a reason instead of a probability.
+
+    Raises:
+        StorageError: the bundle is incomplete, or the output cannot be written.
+        DataError: a file is missing, empty or has other columns.
+    """
+    folder = storage.cached(storage.place(bundle), Path(cache).expanduser())
+    return score_files(folder, files, Path(output))
 
 
 def register_model(

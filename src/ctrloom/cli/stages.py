@@ -159,8 +159,7 @@ def predict(
     ] = Path("~/.cache/ctrloom"),
 ) -> None:
     """Score raw rows with a bundle."""
-    from ctrloom import storage
-    from ctrloom.serving.predict import predict as score
+    from ctrloom import api
 
-    done = score(storage.cached(storage.place(bundle), cache.expanduser()), input, output)
+    done = api.predict(bundle, input, output, cache)
     print(f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}")

@@ -85,6 +85,8 @@ class FwFM(InteractionModel):
 class AutoFM(InteractionModel):
     """FM with a gate per batch-normalised interaction: b + sum_i w_i + sum_ij a_ij BN(<v_i, v_j>) + ...
 
+    Searches rely on its parts: `linear`, `bias`, and `gates`, a `Gates` per order under "2", "3", "4".
+
     Reference: Liu et al., AutoFIS, KDD 2020, Eq. 7 and 10.
     """
 

@@ -25,7 +25,7 @@ COLUMNS = pa.schema([("row", pa.int64()), ("probability", pa.float32()), ("malfo
 
 @dataclass(frozen=True)
 class Predicted:
-    """The number of rows written."""
+    """`rows`: all rows written, of which `malformed` have no probability."""
 
     rows: int
     malformed: int
@@ -65,7 +65,8 @@ def probabilities(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np
 def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
     """Logit of a click for each typed row (N,), float64.
 
-    If training kept a share w of the negative rows, p becomes p / (p + (1 - p) / w): the logit plus ln w.
+    If training kept a share w of the negative rows, the model's odds are 1/w too high: the logit plus ln w
+    corrects them.
     """
     rows = to_batch(bundle.schema, encoder.encode(table))
     device = next(bundle.model.parameters()).device
