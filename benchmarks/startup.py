@@ -37,12 +37,16 @@ STEPS = (
 LIMIT = 1.0  # CPU seconds of a step, beyond those of torch
 HELP_LIMIT = 0.4
 EXECUTOR = "import os; os.environ['_KFP_RUNTIME'] = 'true'; from kfp.dsl import executor_main"
+MORE = {"search": "; import ctrloom.methods.autofis"}  # the method is loaded when the search begins
 CASES = {
     "python": ["-c", ""],
     "import torch": ["-c", "import torch"],
     "import ctrloom": ["-c", "import ctrloom"],
     "ctrloom --help": ["-m", "ctrloom", "--help"],
-    **{f"step {step}": ["-c", f"{EXECUTOR}; from ctrloom import stages; stages.{step}"] for step in STEPS},
+    **{
+        f"step {step}": ["-c", f"{EXECUTOR}; from ctrloom import stages; stages.{step}{MORE.get(step, '')}"]
+        for step in STEPS
+    },
 }
 
 

@@ -22,7 +22,6 @@ from ctrloom.config.data import (
     Timestamp,
     Weight,
 )
-from ctrloom.config.model_settings import BaselineName, ConfiguredModel, ModelName, ModelsConfig, TransferName
 from ctrloom.config.models import (
     MODELS,
     AFMSettings,
@@ -44,6 +43,7 @@ from ctrloom.config.models import (
     PINSettings,
     Precision,
 )
+from ctrloom.config.models_section import BaselineName, ConfiguredModel, ModelName, ModelsConfig, TransferName
 from ctrloom.config.run import EvaluationConfig, Expected, RunConfig
 from ctrloom.config.search import (
     METHODS,

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ctrloom.config.base import StrictModel, parse_section
-from ctrloom.config.model_settings import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.models import MODELS
+from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.run import ExperimentConfig, of_its_method
 from ctrloom.config.search import SearchConfig
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from ctrloom.config.base import SectionError, StrictModel, not_among, parse_section
 from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
-from ctrloom.config.model_settings import BaselineName, ModelsConfig, TransferName
+from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.search import DEFAULT_METHOD, METHODS, AutoFISConfig, SearchConfig
 from ctrloom.config.types import SPLITS, Count, Split
 from ctrloom.config.vocabulary import VocabularyConfig

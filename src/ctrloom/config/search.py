@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from ctrloom.config.base import ConfigError, SectionError, StrictModel, not_among, parse_section
 from ctrloom.config.catalog import Catalog, resolve
-from ctrloom.config.model_settings import ModelName
+from ctrloom.config.models_section import ModelName
 from ctrloom.config.types import BatchSize, Count, CountOrZero, NotNegative, Positive
 
 Order = Literal[2, 3, 4]
