@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ctrloom.config import (
     SourceConfig,
     VocabularyConfig,
 )
-from ctrloom.config.base import ConfigError
+from ctrloom.config.base import ConfigError, SectionError
 from ctrloom.config.files import load_run_config
 
 COLUMNS = {"click": "label", "user": "categorical", "age": "numeric"}
@@ -310,3 +311,12 @@ def test_errors_of_late_stages_are_raised_at_load(change, message):
     data = {"files": "a.csv", "columns": {"y": "label", "a": "categorical"}, **change.get("data", {})}
     with pytest.raises(ConfigError, match=message):
         RunConfig.parse({"name": "x", **change, "data": data}, "x.yaml")
+
+
+def test_errors_survive_the_way_from_another_process() -> None:
+    error = SectionError([("fm.epochs", "must be positive"), ("", "too many models")])
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.problems) == (str(error), error.problems)
+    assert str(error) == "fm.epochs: must be positive\ntoo many models"
+    with pytest.raises(ConfigError, match=r"^models\.mlp: |model: must be "):
+        ModelsConfig().of("mlp")

@@ -23,6 +23,10 @@ class SectionError(UserError):
         self.problems = tuple(problems)
         super().__init__(self.lines())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what the message is made of: workers of a comparison pass errors on."""
+        return type(self), (self.problems,)
+
     def lines(self, *where: str) -> str:
         """One line per problem, which begins with `where`."""
         return "\n".join(": ".join(filter(None, (*where, *problem))) for problem in self.problems)

@@ -37,7 +37,7 @@ class ModelsConfig(RootModel[dict[str, dict[str, Any]]]):
         for name in self.root:
             if name != "default" and name not in MODELS:
                 raise SectionError([(name, not_among(["default", *MODELS], name))])
-            self.of(name)
+            parse_section(*self._settings(name), name)
         return self
 
     @classmethod
@@ -55,8 +55,11 @@ class ModelsConfig(RootModel[dict[str, dict[str, Any]]]):
         Raises:
             ConfigError: no model has this name.
         """
+        return parse(*self._settings(name), f"models.{name}")
+
+    def _settings(self, name: str) -> tuple[type[Hyperparameters], dict[str, Any]]:
         kind = Hyperparameters if name == "default" else MODELS[name].settings
-        return parse_section(kind, {**self.raw("default"), **self.raw(name)}, name)
+        return kind, {**self.raw("default"), **self.raw(name)}
 
     def raw(self, name: str) -> dict[str, Any]:
         """What is configured for a model itself, without `default`."""
