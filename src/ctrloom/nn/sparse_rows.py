@@ -58,13 +58,12 @@ def put_rows(table: Tensor, row_U: Tensor, put: Tensor) -> None:
 @contextmanager
 def _in_any_order() -> Iterator[None]:
     """Disable deterministic algorithms: index_copy_ is then multi-threaded, and distinct rows are safe."""
-    asked = torch.are_deterministic_algorithms_enabled()
-    warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(False)
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(asked, warn_only=warns)
+        torch.set_deterministic_debug_mode(before)
 
 
 def summed_rows(row_N: Tensor, grad_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:

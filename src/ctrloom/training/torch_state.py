@@ -12,8 +12,7 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 @contextmanager
 def restored_torch_state() -> Iterator[None]:
     """Restore random states, deterministic mode and TF32 when the block or the decorated function ends."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = torch.get_deterministic_debug_mode()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     convolutions, workspace = torch.backends.cudnn.allow_tf32, os.environ.get(WORKSPACE)
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
@@ -21,7 +20,7 @@ def restored_torch_state() -> Iterator[None]:
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.set_deterministic_debug_mode(deterministic)
             torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
             torch.backends.cudnn.allow_tf32 = convolutions
             if workspace is None:
