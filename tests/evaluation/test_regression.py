@@ -1,9 +1,24 @@
 """Regression checks pass, fail, or cannot be compared."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 from invented_results import made_up
 
-from ctrloom.evaluation.regression import Figures, Tolerance, baseline_of, judge, regression_markdown
+import ctrloom
+from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.evaluation.regression import (
+    Figures,
+    Tolerance,
+    baseline_of,
+    judge,
+    load_baseline,
+    regression_markdown,
+)
+
+ROOT = Path(__file__).parents[2]
 
 NOW, _ = made_up()
 BASELINE = baseline_of(NOW, Tolerance(auc=0.001, logloss=0.002))
@@ -58,3 +73,16 @@ def test_what_cannot_be_compared_fails(change, told):
     assert not verdict.passed
     with pytest.raises(AssertionError, match=told):
         raise AssertionError(verdict.reason)
+
+
+def test_the_stored_baseline_is_of_the_data_that_ci_makes(tmp_path: Path) -> None:
+    """Otherwise every check of CI fails, whatever its figures."""
+    (command,) = re.findall(r"ctrloom synth --output \S+ (.*)", (ROOT / ".ci" / "regression").read_text())
+    settings = {key: yaml.safe_load(value) for key, value in re.findall(r"--set (\w+)=(\S+)", command)}
+    clicks = synthesize(SynthConfig.parse(settings, "synth"), tmp_path / "data")
+    folder = ROOT / "configs" / "regression"
+    config = ctrloom.load_config(
+        folder / "planted.yaml", {"data.files": str(clicks)}, kind=ctrloom.CompareConfig
+    )
+    dataset = ctrloom.encode(config, store=tmp_path / "store")
+    assert dataset.data_fingerprint == load_baseline(folder / "planted.json").data_fingerprint
