@@ -4,7 +4,6 @@ Commands call the same stages. Each function writes what it makes to a folder or
 a command or another process can read it there. `import ctrloom` offers these names without loading torch.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -44,7 +43,7 @@ def load_config(
     Raises:
         ConfigError: the file is missing or not YAML, or a key or value is invalid.
     """
-    return read_config(kind, path, [(key, json.dumps(value)) for key, value in (settings or {}).items()])
+    return read_config(kind, path, (settings or {}).items())
 
 
 def ingest(config: ExperimentConfig, store: str | Path = "data/store") -> Place:

@@ -93,13 +93,16 @@ class SearchTrace(StrictModel):
     @classmethod
     def _from_version_1(cls, raw: Any) -> Any:
         """Version 1 called every score a gate."""
-        if not isinstance(raw, dict) or raw.get("version") != 1 or "candidates" not in raw:
+        if not isinstance(raw, dict) or raw.get("version") != 1:
             return raw
+        candidates = raw.get("candidates")
+        if not isinstance(candidates, list) or not all(isinstance(each, dict) for each in candidates):
+            return {**raw, "version": 2}  # which says what is wrong with them
         renamed = {**raw, "version": 2, "path_scores": raw.get("path_gates", ())}
         renamed.pop("path_gates", None)
         renamed["candidates"] = [
             {"score" if key == "gate" else key: value for key, value in candidate.items()}
-            for candidate in raw["candidates"]
+            for candidate in candidates
         ]
         return renamed
 

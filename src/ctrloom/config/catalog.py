@@ -26,6 +26,8 @@ class Catalog(Generic[Entry]):
         self.kind, self.built_in, self.entries = kind, frozenset(entries), dict(entries)
 
     def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):  # of an unvalidated file
+            return False
         if name not in self.entries:
             load_plugins()
         return name in self.entries

@@ -27,34 +27,34 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_config(kind: type[Config], path: str | Path, settings: Settings = ()) -> Config:
+def read_config(kind: type[Config], path: str | Path, values: Iterable[tuple[str, Any]] = ()) -> Config:
     """Read a configuration from YAML; data paths are relative to the file that contains them.
 
-    With `extends: <file>`, the file overrides single keys of another one. `settings` override single keys,
-    such as ("search.epochs", "3"); their values are YAML.
+    With `extends: <file>`, the file overrides single keys of another one. `values` override single keys, such
+    as ("search.epochs", 3).
 
     Raises:
         ConfigError: the file is missing or not YAML, or a key or value is invalid.
     """
     raw = read_yaml(path)
-    for key, value in settings:
+    for key, value in values:
         _override(raw, key.split("."), value)
     return kind.parse(raw, str(path))
 
 
 def load_run_config(path: str | Path, settings: Settings = ()) -> RunConfig:
-    """The configuration of a run, see `read_config`."""
-    return read_config(RunConfig, path, settings)
+    """The configuration of a run, see `read_config`; the values of `settings` are YAML."""
+    return read_config(RunConfig, path, _values(settings))
 
 
 def load_compare_config(path: str | Path, settings: Settings = ()) -> CompareConfig:
     """The configuration of a comparison, see `read_config`."""
-    return read_config(CompareConfig, path, settings)
+    return read_config(CompareConfig, path, _values(settings))
 
 
 def load_retraining_config(path: str | Path, settings: Settings = ()) -> RetrainingConfig:
     """The configuration of a scheduled retraining, see `read_config`."""
-    return read_config(RetrainingConfig, path, settings)
+    return read_config(RetrainingConfig, path, _values(settings))
 
 
 def load_cluster_config(path: str | Path | None, environment: Mapping[str, str]) -> ClusterConfig:
@@ -105,12 +105,16 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _override(raw: dict[str, Any], keys: list[str], value: str) -> None:
+def _values(settings: Settings) -> list[tuple[str, Any]]:
+    return [(key, setting(key, value)) for key, value in settings]
+
+
+def _override(raw: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         raw = raw.setdefault(key, {})
         if not isinstance(raw, dict):
-            raise ConfigError(f"--set {'.'.join(keys)}: {key!r} is not a section")
-    raw[keys[-1]] = setting(".".join(keys), value)
+            raise ConfigError(f"{'.'.join(keys)}: {key!r} is not a section")
+    raw[keys[-1]] = value
 
 
 def setting(key: str, value: str) -> Any:

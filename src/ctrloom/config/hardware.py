@@ -148,10 +148,14 @@ class Hardware(StrictModel):
     @classmethod
     def _searches(cls, raw: Any) -> Any:
         """An entry of a search component may contain only what differs from that of all searches."""
-        steps = raw.get("steps")
+        steps = raw.get("steps") if isinstance(raw, dict) else None
         if not isinstance(steps, dict) or not isinstance(steps.get("search"), dict):
             return raw
-        own = {name: {**steps["search"], **step} for name, step in steps.items() if _searches(name)}
+        own = {
+            name: {**steps["search"], **step}
+            for name, step in steps.items()
+            if _searches(name) and isinstance(step, dict)
+        }
         return {**raw, "steps": {**steps, **own}}
 
     def step(self, component: str) -> Step:

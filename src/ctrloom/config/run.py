@@ -75,8 +75,8 @@ def of_its_method(search: Any, searches: Any) -> Any:
     if not isinstance(search, Mapping):
         return search
     method = search.get("method", DEFAULT_METHOD)
-    own = searches.get(method) if isinstance(searches, Mapping) else None
-    return {"method": method, **(own or {}), **search}
+    own = searches.get(method) if isinstance(searches, Mapping) and isinstance(method, str) else None
+    return {"method": method, **(own if isinstance(own, Mapping) else {}), **search}
 
 
 class RunConfig(ExperimentConfig):
