@@ -1,4 +1,5 @@
 import gc
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -143,3 +144,20 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     monkeypatch.setattr(jit.KernelInterface, "__getitem__", noted)
     yield found
+
+
+@pytest.fixture
+def run_file(mixed_folder: Path, tmp_path: Path) -> Path:
+    """A run configuration of the files of `mixed_folder`."""
+    text = json.dumps(
+        {
+            "name": "library",
+            "data": {
+                "files": {s: str(mixed_folder / f"{s}.csv") for s in ("train", "valid", "test")},
+                "columns": COLUMNS,
+                "max_malformed": 0.5,
+            },
+        }
+    )
+    (tmp_path / "run.yaml").write_text(text)
+    return tmp_path / "run.yaml"

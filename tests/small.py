@@ -119,3 +119,16 @@ def mixed_csv(rng: np.random.Generator, rows: int, unseen: bool = False, label: 
         }
         lines.append(",".join(v for k, v in values.items() if label or k not in ("click", "share")))
     return "\n".join(lines) + "\n"
+
+
+# Settings of a run that takes seconds
+QUICK: dict[str, Any] = {
+    "search.method": "autofis",
+    "search.epochs": 1,
+    "search.random_draws": 1,
+    "baselines": ["fm"],
+    "transfer": ["ipnn"],
+    "seeds": [0],
+    "models.default": {"embedding_size": 4, "hidden": [8], "epochs": 1},
+    "evaluation.bootstrap": 100,
+}

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ctrloom.config.base import ConfigError, not_among
@@ -74,6 +76,25 @@ def load_plugins() -> None:
                 f"the plugin {plugin.value} of {plugin.dist.name if plugin.dist else 'a package'} cannot be "
                 f"imported: {type(error).__name__}: {error}; correct or uninstall it"
             ) from error
+
+
+def plugin_versions() -> list[str]:
+    """Name and version of every installed package with plugins, which artifacts record."""
+    return sorted(
+        {f"{plugin.dist.name} {plugin.dist.version}" for plugin in entry_points(group=GROUP) if plugin.dist}
+    )
+
+
+def plugin_files() -> list[Path]:
+    """The files of the modules that are plugins, where they can be found without importing them."""
+    tops = {plugin.module.partition(".")[0] for plugin in entry_points(group=GROUP)}
+    found = [find_spec(top) for top in sorted(tops)]
+    folders = [Path(spec.origin) for spec in found if spec and spec.origin]
+    return [
+        path
+        for origin in folders
+        for path in (sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin])
+    ]
 
 
 def resolve(reference: Any) -> Any:

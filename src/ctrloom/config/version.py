@@ -6,9 +6,16 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from ctrloom.config.catalog import plugin_versions
+
 
 @cache
 def code_version() -> str:
+    """Version of ctrloom, and of each package with plugins."""
+    return ", ".join([_own_version(), *plugin_versions()])
+
+
+def _own_version() -> str:
     """Version of the package, with the commit if it runs from a checkout or from an image that records it."""
     release = version("ctrloom")
     # The enclosing repository may be a user's project that contains the package.

@@ -4,6 +4,7 @@ import builtins
 import glob
 import io
 import itertools
+import os
 import re
 import shutil
 import sys
@@ -25,7 +26,7 @@ from ctrloom.runners.containers import ContainerOptions, Containers, steps_in
 from ctrloom.runners.request import revision
 from ctrloom.storage import Place
 
-STEPS = "steps"
+STEPS, ENDED = "steps", "executor_output.json"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)")
 STEP = re.compile(r"Executing task '?([\w-]+)'?")
@@ -173,7 +174,9 @@ def publish(output: Path, results: Iterable[str], to: Place) -> None:
 
 def finished_steps(steps: Path) -> dict[str, Path]:
     """Folders of the successful steps, newest last; KFP numbers a step that is in several branches."""
-    ended = sorted(steps.rglob("executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
+    # Unlike rglob, os.walk passes over temporary folders that a running step renames meanwhile.
+    ended = [Path(folder, ENDED) for folder, _, files in os.walk(steps) if ENDED in files]
+    ended.sort(key=lambda path: path.stat().st_mtime_ns)
     return {re.sub(r"(-\d+)+$", "", path.parent.name): path.parent for path in ended}
 
 

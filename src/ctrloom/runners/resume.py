@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ctrloom import storage
+from ctrloom.config.catalog import plugin_files
 
 BEGUN = ".begun"  # in the run directory from the start of a run until it succeeds
 
@@ -33,9 +34,11 @@ def states(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
 
 @cache
 def code() -> str:
-    """Hash of the library's code, since the version does not change during development."""
+    """Hash of the code of ctrloom and of plugins, since versions do not change during development."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         digest.update(f"{path.relative_to(package)}\0{storage.sha256(path)}\0".encode())
+    for path in plugin_files():
+        digest.update(f"{path}\0{storage.sha256(path)}\0".encode())
     return digest.hexdigest()
