@@ -26,12 +26,12 @@ def select_interactions(
 
     from ctrloom import stages
     from ctrloom.config import ModelsConfig
-    from ctrloom.config.search import SelectionConfig
+    from ctrloom.config.search import search_config
     from ctrloom.runners import display
 
     found = stages.search(
         Path(dataset.path),
-        SelectionConfig.parse(config, "search"),
+        search_config(config),
         ModelsConfig.parse(models),
         Path(search.path),
     )

@@ -26,6 +26,7 @@ class Candidate(StrictModel):
     score: float
     kept: bool
     accumulator: float | None = None  # GRDA's value before the soft threshold
+    p_value: float | None = None  # of the test that decided whether it is kept, not adjusted
     statistics_auc: float | None = None  # on validation rows (AutoFIS, section 4.6)
     mutual_information: float | None = None  # with the label, training rows, in nats (OptInter, Eq. 21)
 

@@ -3,7 +3,7 @@ import torch
 from small import schema_of
 
 from ctrloom.data.batches.batch import Batch
-from ctrloom.methods.statistics.candidates import field_codes
+from ctrloom.methods.statistics.field_codes import Coder
 
 SCHEMA = schema_of(("categorical", 5), ("multivalued", 6, 2), ("numeric", 2))
 OFFSETS = np.array([SCHEMA.offsets[i] for i in SCHEMA.field_of_column])
@@ -20,7 +20,8 @@ def test_multivalued_and_numeric_fields_get_codes():
         [[1, 0.5, 0.5, 0.1], [1, 0.5, 0.5, 0.9], [1, 1, 0, 0.1], [1, 1, 0, 1]],
     )
     valid = rows([[2, 4, 0, 1]], [[1, 1, 0, 0.9]])
-    codes, valid_codes = field_codes(train, valid, SCHEMA)
+    coder = Coder.fit(SCHEMA, train)
+    codes, valid_codes = coder.codes(train), coder.codes(valid)
     assert codes[:, 0].tolist() == [2, 2, 3, 4]
     sets = codes[:, 1]
     assert sets[0] == sets[1]  # the order of values does not matter

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from ctrloom.config.base import ConfigError, SectionError, StrictModel, not_among, parse_section
 from ctrloom.config.catalog import Catalog, resolve
 from ctrloom.config.models_section import ModelName
-from ctrloom.config.types import BatchSize, Count, CountOrZero, NotNegative, Positive
+from ctrloom.config.types import BatchSize, Count, CountOrZero, NotNegative, Positive, Rate
 
 Order = Literal[2, 3, 4]
 
@@ -175,6 +175,22 @@ class AutoPIConfig(MethodConfig):
         return () if self.strategy == "random" else ("random",)
 
 
+class ResidualConfig(MethodConfig):
+    """The interactions that explain what main effects leave over, by a test of every candidate."""
+
+    method: Literal["residual"] = "residual"
+    base: Literal["autofm", "autodeepfm"] = "autofm"
+    order: Literal[2, 3] = 2
+    false_discovery: Rate = 0.05  # expected share of false ones among those kept, at most
+    # Pairs to extend to triples, the most significant first; None: test all triples, if there are few
+    pool: Count | None = None
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Names of the controls."""
+        return ("random", "unpruned", "statistics-auc")
+
+
 class SelectionConfig(MethodConfig):
     """The top interactions by a statistic, or random ones; used as a method or as a control."""
 
@@ -203,7 +219,9 @@ class Method:
     pipeline: str = "search_and_retrain_plugin"  # the compiled pipeline that runs it
     steps: tuple[str, ...] = ("search-plugin",)  # of its search in that pipeline, in order
     measure: str = "gate"  # what the score of a candidate is
-    trains: bool = True  # False: needs no training, but all rows in memory in a single process
+    # False: scores candidates one by one without training, on all rows in memory in a single process
+    trains: bool = True
+    streams: bool = False  # without training: takes streamed rows and several processes nevertheless
     transfers: bool = True  # other models can use what it finds
 
     def find(self, data: Any, config: MethodConfig, settings: Any) -> Any:
@@ -255,6 +273,16 @@ METHODS = Catalog(
             pipeline="search_and_retrain_autopi",
             steps=("search-autopi",),
             transfers=False,
+        ),
+        "residual": Method(
+            "Residual test",
+            ResidualConfig,
+            "ctrloom.methods.residual:search",
+            pipeline="search_and_retrain_selection",
+            steps=("select-interactions",),
+            measure="t value",
+            trains=False,
+            streams=True,
         ),
         "random": _selection("Random selection", "random number"),
         "statistics_auc": _selection("Statistics AUC", "statistics AUC"),

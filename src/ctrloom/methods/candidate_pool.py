@@ -1,19 +1,22 @@
 """Candidate interactions of the next order: extensions of the strongest ones (AIM)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+Field = TypeVar("Field", bound=Hashable)
 
 
 def extend(
-    kept: Mapping[tuple[str, ...], float], fields: Sequence[str], pool: int | None = None
-) -> list[tuple[str, ...]]:
+    kept: Mapping[tuple[Field, ...], float], fields: Sequence[Field], pool: int | None = None
+) -> list[tuple[Field, ...]]:
     """Candidates of the next order: the strongest tuples of one order, each extended by one field.
 
     At most pool * len(fields) distinct tuples, in field order. Strength is |score|; ties are broken by field
     order.
 
     Args:
-        kept: tuples of field names in field order, with their scores.
-        fields: names of all fields, in order.
+        kept: tuples of fields (names or numbers) in field order, with their scores.
+        fields: all fields, in order.
         pool: number of tuples to extend; None is half the number of fields, rounded down.
 
     Source: AIM, Algorithm 1; its published code ranks fourth order by the signed score.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from ctrloom.architecture import Architecture
 from ctrloom.data.batches.batch import Batch, BatchSource
+from ctrloom.data.batches.stream import Stream
 from ctrloom.schema import CrossKeys, Schema
 from ctrloom.search_trace import SearchTrace
 
@@ -29,6 +30,12 @@ class SearchData:
             return self
         train, valid = self.read()
         return replace(self, train=train, valid=valid, read=None)
+
+    def every(self) -> tuple[BatchSource, BatchSource]:
+        """All rows of both splits: read into each of several processes, or as streams."""
+        if self.read is None or isinstance(self.train, Stream):
+            return self.train, self.valid
+        return self.read()
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,18 @@ def scored_result(
     scores: Mapping[Fields, float],
     kept: Collection[Fields],
     seconds: float,
+    p_values: Mapping[Fields, float] | None = None,
 ) -> SearchResult:
     """Architecture, trace and controls of the candidates in `scores`, of which `kept` were selected.
 
     The controls are random selections, all candidates, and the best by statistics-AUC, but not the one that
-    has the name of the method. `seconds` is what scoring took.
+    has the name of the method. `seconds` is what scoring took; `p_values` are of the scores, if known.
     """
-    candidates = tuple(Candidate(fields=f, score=score, kept=f in kept) for f, score in scores.items())
+    p_values = p_values or {}
+    candidates = tuple(
+        Candidate(fields=fields, score=score, kept=fields in kept, p_value=p_values.get(fields))
+        for fields, score in scores.items()
+    )
     trace = SearchTrace(
         method=config.method,
         base=config.base,

@@ -30,7 +30,7 @@ def search(manifest: str | Place, config: MethodConfig, models: ModelsConfig, ou
     for statistics-AUC.
     """
     settings, method = models.of(config.base), METHODS[config.method]
-    if not method.trains:
+    if not (method.trains or method.streams):
         require_single_process(f"search.method: {config.method}")
         require_rows_in_memory(settings, f"search.method: {config.method}")
         settings = settings.model_copy(update={"rows": "memory"})
