@@ -1,10 +1,20 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import expit
 
-from ctrloom.evaluation import significance
-from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong, holm
+from ctrloom.evaluation import bootstrap
+from ctrloom.evaluation.bootstrap import LoglossBootstrap, bootstrap_logloss
+from ctrloom.evaluation.significance import (
+    Comparison,
+    Difference,
+    adjusted,
+    delong,
+    delong_difference,
+    holm,
+)
 from ctrloom.metrics.measure import EvaluationError, auc, row_logloss
 
 
@@ -85,6 +95,43 @@ def test_delong_interval_has_nominal_coverage() -> None:
     assert 0.9 * 300 - 3 * np.sqrt(300 * 0.09) <= inside <= 0.9 * 300 + 3 * np.sqrt(300 * 0.09)
 
 
+def bootstrap_difference(
+    challenger: np.ndarray, base: np.ndarray, label: np.ndarray, **more: Any
+) -> Difference:
+    return LoglossBootstrap([challenger, base], label, **more).difference(0, 1)
+
+
+def test_adjusted_intervals_agree_with_adjusted_p() -> None:
+    label, base = labels(1500), scores(1500, 1, 1.0)
+    noises = (0.3, 0.6, 0.8, 0.9, 0.95, 1.02, 1.1)
+    for tester, more in ((delong_difference, {}), (bootstrap_difference, {"resamples": 999})):
+        tests = [tester(scores(1500, 1, noise), base, label, **more) for noise in noises]
+        p_values = holm([tested.comparison.p for tested in tests])
+        found = adjusted(tests)
+        assert [test.p_adjusted for test in found] == p_values
+        assert len({test.significant for test in found}) == 2
+        for test, tested in zip(found, tests, strict=True):
+            low, high = test.interval
+            assert (low > 0 or high < 0) == (test.p_adjusted < 0.05)
+            assert low <= tested.comparison.low <= tested.comparison.high <= high
+
+
+def test_few_resamples_cannot_exclude_zero() -> None:
+    label = labels(600)
+    tests = [bootstrap_difference(scores(600, 1, 0.1), scores(600, 1, 2.0), label, resamples=60)] * 4
+    for test in adjusted(tests):
+        assert not test.significant  # the smallest p of 60 resamples is 0.033
+        assert test.interval[0] <= 0 <= test.interval[1]
+
+
+def test_a_swapped_test_is_that_of_the_swapped_models() -> None:
+    one, other, label = scores(300, 2, 0.5), scores(300, 3, 1.0), labels(300)
+    for tester in (delong_difference, bootstrap_difference):
+        there, back = tester(one, other, label).swapped(), tester(other, one, label)
+        assert there.comparison.model_dump() == pytest.approx(back.comparison.model_dump())
+        assert there.interval(0.99) == pytest.approx(back.interval(0.99))
+
+
 def flipped(found: Comparison) -> dict[str, object]:
     return found.model_dump() | {"delta": -found.delta, "low": -found.high, "high": -found.low}
 
@@ -109,7 +156,7 @@ def test_a_model_does_not_differ_from_itself(test: object) -> None:
 
 @pytest.mark.parametrize("blocks", [500, 100_000])
 def test_bootstrap_agrees_with_the_normal_approximation(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(significance, "BLOCKS", blocks)
+    monkeypatch.setattr(bootstrap, "BLOCKS", blocks)
     challenger, base, label = scores(4000, 1, 0.9), scores(4000, 1, 1.0), labels(4000)
     difference = row_logloss(challenger[0], label) - row_logloss(base[0], label)
     se = difference.std(ddof=1) / np.sqrt(4000)

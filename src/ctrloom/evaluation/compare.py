@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import EvaluationConfig
+from ctrloom.evaluation.paired_tests import PairedTests
 from ctrloom.evaluation.results import (
     Attention,
     DataSummary,
@@ -22,10 +23,8 @@ from ctrloom.evaluation.results import (
     Results,
     SeedMetrics,
     Spread,
-    Versus,
 )
 from ctrloom.evaluation.seeds import require_same_seeds
-from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong, holm
 from ctrloom.metrics.measure import EvaluationError, Metrics, confusion, measure, roc_curve
 from ctrloom.training.history import Epoch, Kind
 
@@ -62,6 +61,7 @@ class ModelScores:
     counterpart: str | None = None  # name of the model that it is also tested against
     search_seconds: float = 0.0  # total of the searches behind it
     attention: Attention | None = None  # of the first seed
+    limited_by: str | None = None  # setting that ended a training while it was improving
 
 
 def compare_models(
@@ -75,7 +75,8 @@ def compare_models(
 ) -> Results:
     """Measure every model on both splits and test each against `evaluation.base` on the test rows.
 
-    A model with a counterpart is tested against that one too, if it is among the models.
+    A model with a counterpart is tested against that one too, if it is among the models, and the best model
+    on validation rows against every other.
 
     Raises:
         EvaluationError: the base is not among the models, a name appears twice, models were trained with
@@ -91,19 +92,20 @@ def compare_models(
     require_same_seeds({model.name: model.seeds for model in models})
     for model in models:
         _check(model, valid, test)
-    by_name = {model.name: model for model in models}
-    against_base = [(m, by_name[evaluation.base]) for m in models if m.name != evaluation.base]
-    own = [(m, by_name[m.counterpart]) for m in models if m.counterpart in by_name]
-    return Results(
+    tests = PairedTests({m.name: m.test_logit_SN for m in models}, test.label_N, test.weight_N, evaluation)
+    results = Results(
         data=data,
         base=evaluation.base,
         evaluation=evaluation,
         models=tuple(_result(model, valid, test, evaluation.bins) for model in models),
-        comparisons=_comparisons(against_base, test, evaluation),
-        counterparts=_comparisons(own, test, evaluation),
+        comparisons=tests.of([(name, evaluation.base) for name in names if name != evaluation.base]),
+        counterparts=tests.of([(m.name, m.counterpart) for m in models if m.counterpart in names]),
         code_version=code_version,
         config=config,
     )
+    best = results.best.name
+    against_best = tests.of([(best, name) for name in names if name != best])
+    return results.model_copy(update={"against_best": against_best})
 
 
 def _check(model: ModelScores, valid: Labels, test: Labels) -> None:
@@ -153,6 +155,7 @@ def _result(model: ModelScores, valid: Labels, test: Labels, bins: int) -> Model
         search_seconds=model.search_seconds,
         curves=model.curves,
         attention=model.attention,
+        limited_by=model.limited_by,
         roc=roc_curve(model.test_logit_SN[0], test.label_N, test.weight_N),
         confusion=confusion(
             expit(model.test_logit_SN[0]), test.label_N, test.weight_N, seeds[0].valid.label_rate
@@ -166,23 +169,3 @@ def _summary(metrics: list[Metrics]) -> dict[str, Spread]:
         name: Spread(mean=float(v.mean()), sd=float(v.std(ddof=1)) if len(v) > 1 else None)
         for name, v in values.items()
     }
-
-
-def _comparisons(
-    pairs: list[tuple[ModelScores, ModelScores]], test: Labels, evaluation: EvaluationConfig
-) -> tuple[Versus, ...]:
-    label_N, weight_N, confidence = test.label_N, test.weight_N, evaluation.confidence
-    aucs, losses = [], []
-    for model, base in pairs:
-        scores = model.test_logit_SN, base.test_logit_SN, label_N, weight_N, confidence
-        aucs.append(delong(*scores))
-        losses.append(bootstrap_logloss(*scores, resamples=evaluation.bootstrap, seed=evaluation.seed))
-    return tuple(
-        Versus(model=model.name, base=base.name, rows=len(label_N), auc=auc, logloss=loss)
-        for (model, base), auc, loss in zip(pairs, _adjusted(aucs), _adjusted(losses), strict=True)
-    )
-
-
-def _adjusted(comparisons: list[Comparison]) -> list[Comparison]:
-    p_values = holm([comparison.p for comparison in comparisons])
-    return [c.model_copy(update={"p_adjusted": p}) for c, p in zip(comparisons, p_values, strict=True)]

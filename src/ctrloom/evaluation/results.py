@@ -83,6 +83,7 @@ class ModelResult(StrictModel):
     curves: tuple[tuple[Epoch, ...], ...]
     roc: Curve  # test rows, first seed
     confusion: Confusion | None = None  # likewise; its threshold is the label rate of the validation rows
+    limited_by: str | None = None  # setting that ended a training while it was improving: models.fm.epochs
     attention: Attention | None = None
 
 
@@ -105,8 +106,10 @@ class Results(StrictModel):
     base: str
     evaluation: EvaluationConfig
     models: tuple[ModelResult, ...]
-    comparisons: tuple[Versus, ...]  # with the base; p-values adjusted over these, per metric
+    comparisons: tuple[Versus, ...]  # with the base; p-values and intervals adjusted over these, per metric
     counterparts: tuple[Versus, ...] = ()  # transferred with plain model, control with found one; likewise
+    against_best: tuple[Versus, ...] = ()  # the best model on validation rows with each other; likewise
+    notes: tuple[str, ...] = ()  # sentences about what the comparison leaves out, and its base
     code_version: str
     config: dict[str, Any]  # of the whole run
 
@@ -118,6 +121,21 @@ class Results(StrictModel):
     def shown(self) -> ModelResult:
         """The model that a page shows first: the one that the search found, if any."""
         return next((model for model in self.models if model.kind == "retrained"), self.models[0])
+
+    @property
+    def best(self) -> ModelResult:
+        """The model of highest mean validation AUC."""
+        return max(self.models, key=lambda model: model.summary["valid"]["auc"].mean)
+
+    @property
+    def unfinished(self) -> tuple[ModelResult, ...]:
+        """Models that were still improving when their training ended, so that no comparison is valid."""
+        return tuple(model for model in self.models if model.limited_by)
+
+    def versus_best(self, name: str) -> Versus | None:
+        """How the best model on validation rows compares with this one; None for the best itself."""
+        best = self.best.name
+        return next((v for v in self.against_best if (v.model, v.base) == (best, name)), None)
 
     def versus_base(self, name: str) -> Versus | None:
         """How a model compares with the base; None for the base itself."""

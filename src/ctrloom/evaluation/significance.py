@@ -1,20 +1,17 @@
-"""Tests whether two models differ on the same rows: DeLong's test for AUC, a paired bootstrap for logloss.
+"""Tests whether two models differ on the same rows: DeLong's test for AUC, and adjustment for many tests.
 
-N rows, S seeds of the challenger, T seeds of the base, m positive and n negative rows, K blocks of rows,
-R resamples. Swapping challenger and base flips the sign of every number and changes nothing else.
+N rows, S seeds of the challenger, T seeds of the base, m positive and n negative rows. Swapping challenger
+and base flips the sign of every number and changes nothing else.
 """
 
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ctrloom.config.base import StrictModel
-from ctrloom.metrics.measure import EvaluationError, Floats, row_logloss
-
-BLOCKS = 20_000  # the bootstrap draws rows, or this many random blocks if there are more rows
-CHUNK = 1 << 22  # draws held in memory at a time
+from ctrloom.metrics.measure import EvaluationError, Floats
 
 
 class Comparison(StrictModel):
@@ -30,11 +27,38 @@ class Comparison(StrictModel):
     se_seeds: float | None = None  # standard error due to seeds; 0 for one seed per side
     se: float | None = None
     p_rows: float | None = None  # from se_rows only
+    adjusted_low: float | None = None  # interval that agrees with p_adjusted; None: a single test
+    adjusted_high: float | None = None
 
     @property
     def significant(self) -> bool:
         """True if the adjusted p is below 1 - confidence."""
         return self.p_adjusted < 1 - self.confidence
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval that excludes 0 exactly if the difference is significant."""
+        low, high = self.adjusted_low, self.adjusted_high
+        return (self.low, self.high) if low is None or high is None else (low, high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A comparison, and its confidence interval at any confidence."""
+
+    comparison: Comparison
+    interval: Callable[[float], tuple[float, float]]
+
+    def swapped(self) -> "Difference":
+        """The same with challenger and base swapped."""
+
+        def interval(confidence: float) -> tuple[float, float]:
+            low, high = self.interval(confidence)
+            return -high, -low
+
+        found = self.comparison
+        flipped = {"delta": -found.delta, "low": -found.high, "high": -found.low}
+        return Difference(found.model_copy(update=flipped), interval)
 
 
 def delong(
@@ -44,6 +68,21 @@ def delong(
     weight_N: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> Comparison:
+    """Paired test of the difference in AUC, over any number of seeds; see `delong_difference`.
+
+    Raises:
+        EvaluationError: fewer than two positive or two negative rows.
+    """
+    return delong_difference(challenger_SN, base_TN, label_N, weight_N, confidence).comparison
+
+
+def delong_difference(
+    challenger_SN: ArrayLike,
+    base_TN: ArrayLike,
+    label_N: ArrayLike,
+    weight_N: ArrayLike | None = None,
+    confidence: float = 0.95,
+) -> Difference:
     """Paired test of the difference in AUC, over any number of seeds; O(N log N).
 
     The variance over rows is DeLong's (1988) on placement values, found from midranks (Sun and Xu 2014) and
@@ -70,11 +109,15 @@ def delong(
     p = _two_sided(delta, se, degrees)
     from scipy import stats  # loads slowly, and only comparisons need it
 
-    margin = float(stats.t.ppf(0.5 + confidence / 2, degrees)) * se
-    return Comparison(
+    def interval(confidence: float) -> tuple[float, float]:
+        margin = float(stats.t.ppf(0.5 + confidence / 2, degrees)) * se
+        return delta - margin, delta + margin
+
+    low, high = interval(confidence)
+    comparison = Comparison(
         delta=delta,
-        low=delta - margin,
-        high=delta + margin,
+        low=low,
+        high=high,
         confidence=confidence,
         p=p,
         p_adjusted=p,
@@ -83,56 +126,7 @@ def delong(
         se=se,
         p_rows=_two_sided(delta, float(np.sqrt(rows)), np.inf),
     )
-
-
-def bootstrap_logloss(
-    challenger_SN: ArrayLike,
-    base_TN: ArrayLike,
-    label_N: ArrayLike,
-    weight_N: ArrayLike | None = None,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Comparison:
-    """Paired percentile bootstrap of the difference in logloss: over rows, and over seeds on either side.
-
-    S - 1 of S seeds are drawn, which makes the variance of their mean unbiased (Rao and Wu 1988).
-    """
-    label_N = np.asarray(label_N, np.float64)
-    weight_N = np.ones_like(label_N) if weight_N is None else np.asarray(weight_N, np.float64)
-    rng = np.random.default_rng(seed)
-    blocks = min(len(label_N), BLOCKS)
-    block_N = rng.permutation(np.arange(len(label_N)) % blocks)
-    weight_K = np.bincount(block_N, weights=weight_N)
-    loss_SK, loss_TK = (
-        np.stack([np.bincount(block_N, row_logloss(logit_N, label_N) * weight_N) for logit_N in side])
-        for side in (np.atleast_2d(np.asarray(s, np.float64)) for s in (challenger_SN, base_TN))
-    )
-    pick_RS, pick_RT = _seed_draws(loss_SK, resamples, seed), _seed_draws(loss_TK, resamples, seed)
-    chunk = max(1, CHUNK // blocks)
-    deltas: list[NDArray] = []
-    for start in range(0, resamples, chunk):
-        here = slice(start, min(start + chunk, resamples))
-        times_RK = _block_draws(rng, here.stop - here.start, blocks)
-        loss_R = [
-            ((times_RK @ loss.T) * pick[here]).sum(1)
-            for loss, pick in ((loss_SK, pick_RS), (loss_TK, pick_RT))
-        ]
-        deltas.append((loss_R[0] - loss_R[1]) / (times_RK @ weight_K))
-    delta_R = np.concatenate(deltas)
-    sorted_R = np.sort(delta_R)
-    tail = int((1 - confidence) / 2 * (resamples - 1))
-    beyond = min(int((delta_R <= 0).sum()), int((delta_R >= 0).sum()))
-    p = min(1.0, 2 * (beyond + 1) / (resamples + 1))
-    return Comparison(
-        delta=float((loss_SK.sum(1).mean() - loss_TK.sum(1).mean()) / weight_K.sum()),
-        low=float(sorted_R[tail]),
-        high=float(sorted_R[-1 - tail]),
-        confidence=confidence,
-        p=p,
-        p_adjusted=p,
-        se=float(delta_R.std(ddof=1)) if resamples > 1 else None,
-    )
+    return Difference(comparison, interval)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -143,6 +137,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def adjusted(tests: Sequence[Difference]) -> list[Comparison]:
+    """The comparisons with p-values adjusted by Holm's method, and with intervals that agree with them.
+
+    An interval is widened as its p is multiplied, so that it excludes 0 exactly if the adjusted p is below
+    1 - confidence.
+    """
+    p_values = holm([tested.comparison.p for tested in tests])
+    return [_adjusted(tested, p, len(tests)) for tested, p in zip(tests, p_values, strict=True)]
+
+
+def _adjusted(tested: Difference, p_adjusted: float, tests: int) -> Comparison:
+    found = tested.comparison
+    share = found.p / p_adjusted if p_adjusted else 1 / tests
+    low, high = tested.interval(1 - (1 - found.confidence) * share)
+    return found.model_copy(update={"p_adjusted": p_adjusted, "adjusted_low": low, "adjusted_high": high})
 
 
 def _placements(logit_SN: NDArray, label_N: Floats, weight_N: Floats) -> tuple[Floats, Floats, Floats]:
@@ -186,26 +197,3 @@ def _two_sided(delta: float, se: float, degrees: float) -> float:
     from scipy import stats
 
     return float(2 * stats.t.sf(abs(delta) / se, degrees))
-
-
-def _block_draws(rng: np.random.Generator, resamples: int, blocks: int) -> Floats:
-    """How often each block is drawn in each resample."""
-    drawn_RK = rng.integers(0, blocks, (resamples, blocks)) + np.arange(resamples)[:, None] * blocks
-    return (
-        np.bincount(drawn_RK.ravel(), minlength=resamples * blocks)
-        .reshape(resamples, blocks)
-        .astype(np.float64)
-    )
-
-
-def _seed_draws(loss_SK: NDArray, resamples: int, seed: int) -> Floats:
-    """Shares of the seeds of one side in each resample.
-
-    Each side draws from a generator seeded with its own losses: sides are independent, and swapping them
-    swaps their draws.
-    """
-    seeds = len(loss_SK)
-    if seeds == 1:
-        return np.ones((resamples, 1))
-    rng = np.random.default_rng([seed, zlib.crc32(np.ascontiguousarray(loss_SK).tobytes())])
-    return rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=resamples) / (seeds - 1)
