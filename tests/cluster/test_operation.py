@@ -18,7 +18,7 @@ from ctrloom.training.runs import open_runs
 
 pytestmark = pytest.mark.cluster
 COLUMNS = {"click": "label", "field_00..field_02": "categorical", "time": "timestamp"}
-MODEL = {"embedding_size": 4, "hidden": [8], "epochs": 3, "batch_size": 300, "learning_rate": 0.02}
+MODEL = {"embedding_size": 4, "hidden": [8], "epochs": 40, "batch_size": 300, "learning_rate": 0.02}
 DAY = date(2026, 1, 1)  # the first day that `synthesize` makes
 
 

@@ -9,7 +9,7 @@ from ctrloom.data.synthetic import SynthConfig, synthesize
 
 pytestmark = pytest.mark.cluster
 ROUNDING = 1e-4  # other processors and numbers of threads
-MODELS = {"default": {"hidden": [8], "epochs": 2, "batch_size": 500, "learning_rate": 0.01}}
+MODELS = {"default": {"hidden": [8], "epochs": 40, "batch_size": 500, "learning_rate": 0.01}}
 SEARCHES: dict[str, dict[str, Any]] = {
     "autofis": {"batch_size": 200, "random_draws": 2},
     "aim": {"batch_size": 200, "epochs": 1, "random_draws": 2},

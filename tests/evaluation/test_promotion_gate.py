@@ -101,6 +101,29 @@ def test_two_models_never_both_replace_each_other(seed, spread):
     assert there.auc.delta == pytest.approx(-back.auc.delta)
 
 
+@pytest.mark.parametrize("champion", [None, Scores("M", "v1", "7", "data", WEAK, "models.fm.epochs")])
+def test_challenger_that_was_still_improving_is_stopped(champion):
+    challenger = Scores("M", None, None, "data", GOOD, "models.fm.epochs")
+    config = PromotionGateConfig(bootstrap=100)
+    verdict = decide(challenger, champion, LABEL, None, config, "rows", "code")
+    assert failed(verdict) == {"training"}
+    assert not verdict.promote
+    assert "still improving when its training ended; raise models.fm.epochs" in verdict.reason
+    assert "| training | trainings that ended while still improving | 1 | at most 0 |" in promotion_markdown(
+        verdict
+    )
+    again = challenger._replace(limited_by=None)
+    assert decide(again, champion, LABEL, None, config, "rows", "code").promote
+
+
+def test_figures_of_calibration_have_different_names():
+    text = promotion_markdown(gate(GOOD, WEAK))
+    (check,) = (line for line in text.splitlines() if "| calibration_error |" in line)
+    assert "calibration error (ECE) beyond chance" in check
+    (head,) = (line for line in text.splitlines() if "| AUC |" in line)
+    assert head.endswith("| calibration ratio | ECE |")
+
+
 def test_gate_rejects_scores_that_are_not_finite():
     with pytest.raises(EvaluationError, match="not finite"):
         gate(np.where(LABEL == 1, np.nan, 0), GOOD)

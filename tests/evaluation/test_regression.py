@@ -12,6 +12,8 @@ from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.regression import (
     Figures,
     Tolerance,
+    UnfinishedError,
+    accepted,
     baseline_of,
     judge,
     load_baseline,
@@ -73,6 +75,24 @@ def test_what_cannot_be_compared_fails(change, told):
     assert not verdict.passed
     with pytest.raises(AssertionError, match=told):
         raise AssertionError(verdict.reason)
+
+
+def test_figures_of_trainings_that_ended_too_early_fail():
+    models = tuple(
+        m.model_copy(update={"limited_by": f"models.{m.name}.epochs"}) if m.name == NAME else m
+        for m in NOW.models
+    )
+    results = NOW.model_copy(update={"models": models})
+    verdict = judge(results, BASELINE)
+    assert not verdict.passed
+    said = f"{NAME} was still improving when training ended; raise models.{NAME}.epochs"
+    assert verdict.problems == (said,)
+    assert said in regression_markdown(verdict)
+    others = {name: figures for name, figures in BASELINE.models.items() if name != NAME}
+    assert judge(results, BASELINE.model_copy(update={"models": others})).passed
+    with pytest.raises(UnfinishedError, match=f"not accepted: {said}"):
+        accepted(results, Tolerance())
+    assert accepted(NOW, Tolerance()).models == BASELINE.models
 
 
 def test_the_stored_baseline_is_of_the_data_that_ci_makes(tmp_path: Path) -> None:

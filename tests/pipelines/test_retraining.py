@@ -31,7 +31,7 @@ CONFIG = {
     "growth": {"min_count": 5},
     "gate": {"require": "not_worse", "auc_margin": 0.002, "bootstrap": 100, "calibration_error": 0.05},
 }
-MODEL = {"embedding_size": 4, "hidden": [8], "epochs": 3, "batch_size": 300, "learning_rate": 0.02}
+MODEL = {"embedding_size": 4, "hidden": [8], "epochs": 40, "batch_size": 300, "learning_rate": 0.02}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_regression_has_a_verdict_and_an_exit_status(folder, ctrloom):
     comparison = {
         "name": "fixed",
         "data": {**CONFIG["data"], "files": "clicks-2026-01-01.csv"},
-        "models": {"default": {**MODEL, "epochs": 1}},
+        "models": {"default": MODEL},
         "seeds": [0],
         "evaluation": {"base": "lr", "bootstrap": 50},
         "entries": [{"name": "lr", "model": "lr"}, {"name": "fm", "model": "fm"}],

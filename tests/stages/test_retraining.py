@@ -45,7 +45,7 @@ DATA = {
     "split": {"by": "time", "valid": 0.1, "test": 0.2},
 }
 MODEL = {
-    "default": {"embedding_size": 4, "hidden": [8], "epochs": 4, "batch_size": 400, "learning_rate": 0.02}
+    "default": {"embedding_size": 4, "hidden": [8], "epochs": 60, "batch_size": 400, "learning_rate": 0.02}
 }
 GATE = PromotionGateConfig(require="not_worse", auc_margin=0.002, bootstrap=100, calibration_error=0.05)
 

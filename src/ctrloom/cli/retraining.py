@@ -169,7 +169,7 @@ def regression(
 ) -> None:
     """Run a comparison and check it against stored figures; exit status 1 if they got worse."""
     from ctrloom import storage
-    from ctrloom.evaluation.regression import Tolerance, baseline_of, load_baseline
+    from ctrloom.evaluation.regression import Tolerance, accepted, load_baseline
     from ctrloom.evaluation.results import Results
     from ctrloom.runners.local import compare_local
     from ctrloom.runners.retraining import regression_local
@@ -182,6 +182,6 @@ def regression(
         raise typer.Exit(0 if verdict.passed else 1)
     tolerance = load_baseline(baseline).tolerance if baseline.exists() else Tolerance()
     compare_local(loaded, output)
-    accepted = baseline_of(Results.load(output / "comparison" / "metrics.json"), tolerance)
-    storage.write_json(baseline, accepted.model_dump(mode="json"))
-    print(f"{len(accepted.models)} models in {baseline}")
+    stored = accepted(Results.load(output / "comparison" / "metrics.json"), tolerance)
+    storage.write_json(baseline, stored.model_dump(mode="json"))
+    print(f"{len(stored.models)} models in {baseline}")

@@ -26,7 +26,7 @@ class Hyperparameters(StrictModel):
     hidden: Widths = (400, 400, 400)
     dropout: Fraction = 0.0
     batch_norm: bool = False
-    epochs: Count = 20
+    epochs: Count = 100  # maximum; `patience` should end the training
     batch_size: BatchSize = 4096
     base_batch_size: BatchSize | None = None  # CowClip: the batch size that the other settings were tuned for
     learning_rate: Positive = 1e-3
@@ -34,7 +34,7 @@ class Hyperparameters(StrictModel):
     embedding_optimizer: EmbeddingOptimizer = "adam"  # all but adam update only the rows in the batch
     embedding_learning_rate: Positive | None = None  # in training; None: learning_rate
     patience: Count = (
-        2  # epochs without a better validation score before the learning rate decays or training ends
+        3  # epochs without a better validation score before the learning rate decays or training ends
     )
     decays: CountOrZero = 0  # how often the learning rate is divided by 10 before training ends
     monitor: Literal["auc", "logloss"] = "auc"
@@ -182,7 +182,8 @@ class GBDTSettings(Hyperparameters):
     after `patience` epochs without a better score.
     """
 
-    trees: Count = 500  # maximum
+    trees: Count = 3000  # maximum; `patience` should end the training
+    patience: Count = 5
     leaves: Annotated[int, Field(ge=2)] = 31
     min_rows_in_leaf: Count = 20
     tree_learning_rate: Positive = 0.1
@@ -200,6 +201,7 @@ class ModelEntry:
     selects: bool = True  # models only the interactions of the architecture
     baseline: bool = True  # can be trained without a search
     trees: bool = False  # trained by LightGBM
+    without_interactions: str | None = None  # the model that it equals if no interaction is kept
 
     @property
     def transfers(self) -> bool:
@@ -241,11 +243,21 @@ MODELS = Catalog(
         "gbdtlr": ModelEntry(
             "GBDT+LR", "ctrloom.models.trees:GBDTLR", GBDTSettings, selects=False, trees=True
         ),
-        "autofm": ModelEntry("AutoFM", "ctrloom.models.shallow:AutoFM", baseline=False),
-        "autodeepfm": ModelEntry("AutoDeepFM", "ctrloom.models.deep:AutoDeepFM", baseline=False),
-        "aim": ModelEntry("AIM", "ctrloom.models.aim:AIM", AIMSettings, baseline=False),
+        "autofm": ModelEntry(
+            "AutoFM", "ctrloom.models.shallow:AutoFM", baseline=False, without_interactions="lr"
+        ),
+        "autodeepfm": ModelEntry(
+            "AutoDeepFM", "ctrloom.models.deep:AutoDeepFM", baseline=False, without_interactions="widedeep"
+        ),
+        "aim": ModelEntry(
+            "AIM", "ctrloom.models.aim:AIM", AIMSettings, baseline=False, without_interactions="lr"
+        ),
         "optinter": ModelEntry(
-            "OptInter", "ctrloom.models.optinter:OptInter", OptInterSettings, baseline=False
+            "OptInter",
+            "ctrloom.models.optinter:OptInter",
+            OptInterSettings,
+            baseline=False,
+            without_interactions="fnn",
         ),
         "autopi": ModelEntry(
             "AutoPI", "ctrloom.models.autopi:AutoPI", AutoPISettings, selects=False, baseline=False

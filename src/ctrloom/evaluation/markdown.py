@@ -32,7 +32,7 @@ def promotion_markdown(verdict: PromotionVerdict) -> str:
             *head,
             *table(("", "check", "figure", "value", "must be"), checks),
             "",
-            *table(("", "model", "AUC", "logloss", "NE", "calibration ratio", "calibration error"), quality),
+            *table(("", "model", "AUC", "logloss", "NE", "calibration ratio", "ECE"), quality),
             "",
         ]
     )

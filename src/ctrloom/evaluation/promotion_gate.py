@@ -7,8 +7,11 @@ from typing import Literal, NamedTuple
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
 from ctrloom.config.promotion_gate import PromotionGateConfig
-from ctrloom.evaluation.significance import Comparison, bootstrap_logloss, delong
+from ctrloom.evaluation.bootstrap import bootstrap_logloss
+from ctrloom.evaluation.significance import Comparison, delong
 from ctrloom.metrics.measure import Floats, Metrics, measure
+
+COUNTS = ("evidence", "training")  # checks of whole numbers
 
 
 class Check(StrictModel):
@@ -24,8 +27,8 @@ class Check(StrictModel):
 
     @property
     def shown(self) -> str:
-        """The value: rows without decimals, everything else with five."""
-        return f"{self.value:,.0f}" if self.name == "evidence" else f"{self.value:.5f}"
+        """The value: counts without decimals, everything else with five."""
+        return f"{self.value:,.0f}" if self.name in COUNTS else f"{self.value:.5f}"
 
     @property
     def bounds(self) -> str:
@@ -75,6 +78,7 @@ class Scores(NamedTuple):
     generation: str | None
     trained_on: str
     logit_N: Floats
+    limited_by: str | None = None  # setting that ended its training while it was still improving
 
 
 def decide(
@@ -94,6 +98,8 @@ def decide(
     mine = measure(challenger.logit_N, label_N, weight_N, config.bins)
     clicks = int(label_N.sum())
     checks = _absolute(mine, min(clicks, len(label_N) - clicks), config)
+    if challenger.limited_by:
+        checks.insert(0, _check("training", "trainings that ended while still improving", 1, high=0))
     auc = logloss = theirs = None
     if champion:
         theirs = measure(champion.logit_N, label_N, weight_N, config.bins)
@@ -104,7 +110,7 @@ def decide(
     failed = [check for check in checks if not check.passed]
     return PromotionVerdict(
         promote=not failed,
-        reason=_reason(champion, auc, failed),
+        reason=_reason(champion, auc, failed, challenger.limited_by),
         rows=len(label_N),
         clicks=clicks,
         data_fingerprint=data_fingerprint,
@@ -169,7 +175,7 @@ def _absolute(metrics: Metrics, rarer: int, config: PromotionGateConfig) -> list
         ),
         _check(
             "calibration_error",
-            "calibration error beyond chance",
+            "calibration error (ECE) beyond chance",
             beyond_chance(metrics),
             high=config.calibration_error,
         ),
@@ -199,9 +205,18 @@ def _check(
     return Check(name=name, what=what, value=value, low=low, high=high, strict=strict, passed=passed)
 
 
-def _reason(champion: Scores | None, auc: Comparison | None, failed: list[Check]) -> str:
+def _reason(
+    champion: Scores | None, auc: Comparison | None, failed: list[Check], limited_by: str | None
+) -> str:
     if failed:
-        found = "; ".join(f"{check.what} is {check.value:.4g}, not {check.bounds}" for check in failed)
+        short = (
+            f"the challenger was still improving when its training ended; raise {limited_by}, or "
+            "training.settings.epochs in a retraining, and train it again"
+        )
+        found = "; ".join(
+            short if check.name == "training" else f"{check.what} is {check.value:.4g}, not {check.bounds}"
+            for check in failed
+        )
         return f"{'The champion stays' if champion else 'Not promoted'}: {found}."
     if auc is None:
         return "There is no champion yet, and the challenger passed every check."

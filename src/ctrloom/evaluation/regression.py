@@ -6,6 +6,7 @@ from typing import Literal
 
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
+from ctrloom.config.errors import UserError
 from ctrloom.config.types import NotNegative
 from ctrloom.evaluation.markdown import escaped, table
 from ctrloom.evaluation.results import Results
@@ -65,6 +66,10 @@ class RegressionVerdict(StrictModel):
     code_version: str
 
 
+class UnfinishedError(UserError):
+    """Figures of models that were still improving when their training ended."""
+
+
 def baseline_of(results: Results, tolerance: Tolerance) -> Baseline:
     """The figures of a comparison as a baseline."""
     return Baseline(
@@ -81,7 +86,7 @@ def baseline_of(results: Results, tolerance: Tolerance) -> Baseline:
 def judge(results: Results, baseline: Baseline) -> RegressionVerdict:
     """Compare every model of the baseline with its current figures; fails if they are not comparable."""
     now = baseline_of(results, baseline.tolerance)
-    problems = tuple(_problems(now, baseline))
+    problems = (*_problems(now, baseline), *_unfinished(results, baseline))
     titles = {model.name: model.title for model in results.models}
     checks = tuple(
         check
@@ -103,6 +108,18 @@ def judge(results: Results, baseline: Baseline) -> RegressionVerdict:
         baseline=baseline,
         code_version=results.code_version,
     )
+
+
+def accepted(results: Results, tolerance: Tolerance) -> Baseline:
+    """The figures of a comparison as a new baseline.
+
+    Raises:
+        UnfinishedError: a model was still improving when its training ended.
+    """
+    baseline = baseline_of(results, tolerance)
+    if found := tuple(_unfinished(results, baseline)):
+        raise UnfinishedError(f"not accepted: {found[0]}")
+    return baseline
 
 
 def load_baseline(path: Path) -> Baseline:
@@ -159,6 +176,14 @@ def _problems(now: Baseline, before: Baseline) -> Iterator[str]:
         yield f"the seeds are {list(now.seeds)} instead of {list(before.seeds)}"
     if missing := [name for name in before.models if name not in now.models]:
         yield f"{', '.join(missing)} is no longer trained"
+
+
+def _unfinished(results: Results, baseline: Baseline) -> Iterator[str]:
+    short = {m.name: m.limited_by for m in results.unfinished if m.name in baseline.models}
+    if short:
+        raised = ", ".join(dict.fromkeys(filter(None, short.values())))
+        were = "was" if len(short) == 1 else "were"
+        yield f"{', '.join(short)} {were} still improving when training ended; raise {raised}"
 
 
 def _checks(

@@ -29,6 +29,7 @@ class ModelCard(ConfiguredModel):
     schema_fingerprint: str
     architecture_fingerprint: str
     code_version: str
+    limited_by: str | None = None  # setting that ended its training while it was still improving
 
 
 @dataclass(frozen=True)

@@ -88,4 +88,5 @@ class _Side:
     def scores(self, version: str | None = None, generation: str | None = None) -> Scores:
         """All logits, with the model's identity for the verdict."""
         card = self.bundle.card
-        return Scores(card.title, version, generation, card.data_fingerprint, np.concatenate(self.logits))
+        logits = np.concatenate(self.logits)
+        return Scores(card.title, version, generation, card.data_fingerprint, logits, card.limited_by)

@@ -1,10 +1,17 @@
-"""Training history by epoch, and the role of a trained model."""
+"""Training history by epoch, whether it was long enough, and the role of a trained model."""
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
+from ctrloom.config import GBDTSettings, Hyperparameters
 from ctrloom.config.base import StrictModel
 
 Kind = Literal["baseline", "retrained", "transfer", "control"]
+Limit = Literal["epochs", "trees"]  # the setting that ended a training too early
+
+TREES_PER_EPOCH = 10
+GAIN = 1e-4  # of the validation score; less, over the last `patience` epochs, does not need a longer training
 
 
 class Epoch(StrictModel):
@@ -27,8 +34,41 @@ class History(StrictModel):
     best: int  # 1-based epoch whose weights were kept
     seconds: float  # in training passes only, without validation
     rows_per_second: float
+    limited_by: Limit | None = None  # the setting that ended the training while it was still improving
 
     @property
     def best_epoch(self) -> Epoch:
         """Metrics of the epoch whose weights were kept."""
         return self.epochs[self.best - 1]
+
+
+def limit_of(epochs: Sequence[Epoch], settings: Hyperparameters, trees: bool = False) -> Limit | None:
+    """The setting that ended a training while it was still improving; None if early stopping ended it.
+
+    A training that runs out of epochs or trees is still improving if its best score is more than GAIN above
+    the best of `patience` epochs earlier, or if its learning rate was still to decay.
+    """
+    scores = [epoch.score(settings.monitor) for epoch in epochs]
+    limit: Limit = "epochs"
+    allowed, decays = settings.epochs, settings.decays
+    if trees:
+        assert isinstance(settings, GBDTSettings)
+        limit, allowed, decays = "trees", math.ceil(settings.trees / TREES_PER_EPOCH), 0
+    decays_left = _decays_left(scores, settings.patience, decays)
+    if len(scores) < allowed or decays_left is None:
+        return None
+    earlier = max(scores[: max(1, len(scores) - settings.patience)])
+    return limit if len(scores) == 1 or decays_left or max(scores) - earlier > GAIN else None
+
+
+def _decays_left(scores: Sequence[float], patience: int, decays: int) -> int | None:
+    """Decays of the learning rate that are left at the end; None if early stopping ended the training."""
+    best, waited = -math.inf, 0
+    for score in scores:
+        waited = 0 if score > best else waited + 1
+        best = max(best, score)
+        if waited >= patience:
+            if not decays:
+                return None
+            decays, waited = decays - 1, 0
+    return decays

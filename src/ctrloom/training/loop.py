@@ -26,7 +26,7 @@ from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.row_wise import RowWise
 from ctrloom.progress import Advance, progress
-from ctrloom.training.history import Epoch, History
+from ctrloom.training.history import Epoch, History, limit_of
 from ctrloom.training.step import Step, matmul_precision
 
 SCORING_BATCH = 65_536
@@ -214,7 +214,8 @@ def fit(
                     group["lr"] *= 0.1
     model.load_state_dict(best_state)
     rate = train.total * len(epochs) / seconds
-    return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
+    limit = limit_of(epochs, settings)
+    return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate, limited_by=limit)
 
 
 def validate_epoch(model: nn.Module, valid: BatchSource, number: int, train_loss: float) -> Epoch:

@@ -26,7 +26,7 @@ from ctrloom.models.bundle import WEIGHTS, Bundle, ModelCard, load_weights, save
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import Schema
 from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
-from ctrloom.training.history import History, Kind
+from ctrloom.training.history import History, Kind, limit_of
 from ctrloom.training.loop import fit, pick_device, seed_everything
 from ctrloom.training.processes import require_single_process
 
@@ -77,6 +77,18 @@ class RunRecord(ConfiguredModel):
     def best_score(self) -> float:
         """Validation score of the best seed."""
         return self._score(self.best)
+
+    @property
+    def limited_by(self) -> str | None:
+        """The setting that ended the training of a seed while it was still improving: models.fm.epochs."""
+        return next((limit for limit in map(self.limit_of_seed, self.seeds) if limit), None)
+
+    def limit_of_seed(self, trained: SeedRecord) -> str | None:
+        """The same of one seed; derived from its epochs if an older version stored it."""
+        history, limit = trained.history, trained.history.limited_by
+        if "limited_by" not in history.model_fields_set:
+            limit = limit_of(history.epochs, self.hyperparameters, self.model == "gbdt")
+        return limit and f"models.{self.model}.{limit}"
 
     def _score(self, trained: SeedRecord) -> float:
         return trained.history.best_epoch.score(self.hyperparameters.monitor)
@@ -209,6 +221,7 @@ class Run:
             schema_fingerprint=self.record.schema_fingerprint,
             architecture_fingerprint=trained.architecture.fingerprint,
             code_version=self.record.code_version,
+            limited_by=self.record.limit_of_seed(self.record.best),
         )
         bundle = Bundle(card, trained.architecture, dataset.schema, trained.model)
         save_bundle(bundle, dataset.directory, output)

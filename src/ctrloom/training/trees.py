@@ -11,10 +11,8 @@ from ctrloom.config import GBDTSettings, Hyperparameters
 from ctrloom.data.batches.batch import Batch
 from ctrloom.models.trees import GBDT, GBDTLR, categorical, lightgbm, matrix
 from ctrloom.progress import progress
-from ctrloom.training.history import Epoch, History
+from ctrloom.training.history import TREES_PER_EPOCH, Epoch, History, limit_of
 from ctrloom.training.loop import SCORING_BATCH, fit, seed_everything
-
-TREES_PER_EPOCH = 10
 
 
 def fit_trees(
@@ -33,7 +31,8 @@ def fit_trees(
         return history
     leaves = _leaves(model, train), _leaves(model, valid)
     second = fit(model.regression, *leaves, settings, seed, f"{title}, regression")
-    return second.model_copy(update={"seconds": history.seconds + second.seconds})
+    limit = history.limited_by or second.limited_by
+    return second.model_copy(update={"seconds": history.seconds + second.seconds, "limited_by": limit})
 
 
 def _boosted(
@@ -59,7 +58,8 @@ def _boosted(
                 best, best_score = epoch.epoch, gained
     model.plant(booster.model_to_string(num_iteration=best * TREES_PER_EPOCH))
     rate = len(train) * booster.current_iteration() / seconds  # each tree is one pass over the rows
-    return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate)
+    limit = None if ended else limit_of(epochs, settings, trees=True)
+    return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate, limited_by=limit)
 
 
 def _booster(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, seed: int) -> Any:
