@@ -100,7 +100,7 @@ def transfer(
 ) -> dict[str, Path]:
     """Train the models of `config.transfer` over the found interactions; returns the bundle of each.
 
-    Writes `output`/runs and `output`/bundles.
+    Writes `output`/runs and `output`/bundles. If the search found no interaction, there are none.
 
     Raises:
         SchemaMismatchError: the search was on another data set.
@@ -109,7 +109,7 @@ def transfer(
     stages.transfer(
         _manifest(dataset), Path(search_folder), config.transfer, config.models, config.seeds, runs, bundles
     )
-    return {name: bundles / name for name in config.transfer}
+    return {name: bundles / name for name in config.transfer if (bundles / name).is_dir()}
 
 
 def baselines(config: RunConfig, dataset: Dataset | str | Place, output: str | Path) -> Path:

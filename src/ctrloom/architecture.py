@@ -162,6 +162,11 @@ class Architecture(StrictModel):
         return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether a model built from it has no interactions."""
+        return not self.interactions and self.cells is None
+
+    @property
     def orders(self) -> tuple[int, ...]:
         """Orders of the interactions, ascending."""
         return tuple(sorted({interaction.order for interaction in self.interactions}))

@@ -137,6 +137,11 @@ class SearchTrace(StrictModel):
         return METHODS[self.method].measure
 
     @property
+    def found_nothing(self) -> bool:
+        """Whether the search kept no interaction."""
+        return not self.operators and not any(candidate.kept for candidate in self.candidates)
+
+    @property
     def by_statistic(self) -> bool:
         """Whether candidates were scored individually, without training a model."""
         return not METHODS[self.method].trains

@@ -20,6 +20,7 @@ from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.runners import compare
 from ctrloom.runners.compare import run_comparison
 from ctrloom.stages import tabulate
+from ctrloom.stages.comparison import titles_of
 from ctrloom.storage import StorageError
 from ctrloom.training.loop import score
 from ctrloom.training.runs import open_runs
@@ -247,3 +248,41 @@ def test_a_control_that_the_search_does_not_have_is_named(
     entries = (*config.entries, found)
     with pytest.raises(ValueError, match=r"typo, seed .: controls: 'rnadom' is not a control of this search"):
         run_comparison(config.model_copy(update={"entries": entries}), done, workers=1)
+
+
+def test_a_search_that_finds_nothing_has_no_controls_of_its_size(
+    folder: Path, config: CompareConfig, tmp_path: Path
+) -> None:
+    search = {"threshold": 100.0, "epochs": 1, "warm_up": 0}
+    given = {"search": search, "controls": ["random", "unpruned"], "transfer": ["ipnn"]}
+    changes = {"entries": [{"name": "plain", "model": "lr"}, {"name": "nothing", **given}]}
+    parsed = CompareConfig.parse({**SECTIONS, **changes}, "compare.yaml")
+    parsed = parsed.model_copy(update={"data": config.data})
+    results = run_comparison(parsed, tmp_path, workers=1)
+    assert [model.name for model in results.models] == ["plain", "nothing", "nothing-unpruned"]
+    assert results.model("nothing").kept == {2: 0}
+    note = "AutoFM by AutoFIS found no interaction with seeds 3, 5; left out: nothing-random, nothing-ipnn."
+    assert results.notes == (note,)
+    assert note in (tmp_path / "comparison" / "comparison.html").read_text()
+
+
+def test_every_entry_has_its_own_title() -> None:
+    entries = [
+        {"name": "plain", "model": "fm"},
+        {"name": "found", "search": {}},
+        {"name": "top", "search": {"method": "statistics_auc", "keep": {2: 1}}},
+        {"name": "aim", "search": {"method": "aim"}},
+        {"name": "wide", "model": "deepfm"},
+        {"name": "wider", "model": "deepfm"},
+        {"name": "named", "title": "My own", "model": "fm"},
+    ]
+    config = CompareConfig.parse({**SECTIONS, "entries": entries}, "compare.yaml")
+    assert titles_of(config.entries) == {
+        "plain": "FM",
+        "found": "AutoFM by AutoFIS",
+        "top": "AutoFM by Statistics AUC",
+        "aim": "AIM",
+        "wide": "DeepFM (wide)",
+        "wider": "DeepFM (wider)",
+        "named": "My own",
+    }

@@ -71,6 +71,8 @@ def search(config: Config, dataset: Manifest, output: Output, settings: Settings
     found = api.search(_load(config, settings), dataset, output)
     for order in found.orders:
         print(f"order {order}: kept {len(found.of_order(order))}")
+    if found.is_empty:
+        print("no interaction found")
     print(output / "architecture.json")
 
 

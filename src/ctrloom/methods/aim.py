@@ -86,7 +86,10 @@ def _joined(first: SearchResult, second: SearchResult) -> SearchResult:
             "hyperparameters": two.hyperparameters,
         }
     )
-    return SearchResult(second.architecture, trace, {**first.controls, **second.controls})
+    controls = {**first.controls, **second.controls}
+    if second.architecture.is_empty:
+        controls.pop("random", None)  # of the size that stage 1 found
+    return SearchResult(second.architecture, trace, controls)
 
 
 def _candidates(kept: Architecture, order: int, config: AIMConfig) -> list[Interaction]:

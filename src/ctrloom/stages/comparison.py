@@ -1,11 +1,12 @@
 """Compare methods and models: one table over what all jobs trained."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ctrloom import storage
-from ctrloom.config import MODELS, SPLITS, CompareConfig, Entry
+from ctrloom.config import METHODS, MODELS, SPLITS, CompareConfig, Entry
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare_models
@@ -45,10 +46,16 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
         folders[key] = folder
     sources = BatchSources(dataset, *SPLITS[1:])
     scores: list[ModelScores] = []
+    notes: list[str] = []
+    titles = titles_of(config.entries)
     with progress("compare", len(config.entries), "entries") as advance:
         for entry in config.entries:
-            per_seed = [_scores_of(_done(folders, entry, s), entry, dataset, sources) for s in config.seeds]
-            scores += [merged_seeds(same) for same in zip(*per_seed, strict=True)]
+            per_seed = [
+                _scores_of(_done(folders, entry, seed), entry, titles[entry.name], dataset, sources)
+                for seed in config.seeds
+            ]
+            scores += _in_all_seeds(per_seed)
+            notes += _left_out(entry, titles[entry.name], config.seeds, per_seed)
             advance(1)
     results = compare_models(
         scores,
@@ -58,7 +65,7 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
         config.evaluation,
         code_version(),
         config.model_dump(mode="json"),
-    )
+    ).model_copy(update={"notes": tuple(notes)})
     from ctrloom.report.comparison import render  # loads matplotlib
 
     published = {name: figure for e in config.entries for name, figure in e.figures().items()}
@@ -78,7 +85,43 @@ def _done(folders: Mapping[tuple[str, int], Path], entry: Entry, seed: int) -> P
     return folders[entry.name, seed]
 
 
-def _scores_of(folder: Path, entry: Entry, dataset: Dataset, sources: BatchSources) -> list[ModelScores]:
+def titles_of(entries: Sequence[Entry]) -> dict[str, str]:
+    """A title for each entry by name; titles that several would have are followed by the name."""
+    titles = {entry.name: entry.title or _default_title(entry) for entry in entries}
+    shared = Counter(titles.values())
+    return {name: f"{title} ({name})" if shared[title] > 1 else title for name, title in titles.items()}
+
+
+def _default_title(entry: Entry) -> str:
+    plain = MODELS[entry.trained].title
+    method = METHODS[entry.search.method].title if entry.search else plain
+    return plain if method == plain else f"{plain} by {method}"
+
+
+def _in_all_seeds(per_seed: Sequence[Sequence[ModelScores]]) -> list[ModelScores]:
+    """The models of an entry; those that some seeds lack, whose search found nothing, are left out."""
+    by_name = [{scores.name: scores for scores in seed} for seed in per_seed]
+    names = [name for name in by_name[0] if all(name in found for found in by_name)]
+    return [merged_seeds([found[name] for found in by_name]) for name in names]
+
+
+def _left_out(
+    entry: Entry, title: str, seeds: Sequence[int], per_seed: Sequence[Sequence[ModelScores]]
+) -> list[str]:
+    """A sentence about the controls and transfers that are left out, if any."""
+    wanted = [f"{entry.name}-{part}" for part in (*entry.controls, *entry.transfer)]
+    lacking = [set(wanted) - {scores.name for scores in seed} for seed in per_seed]
+    names = [name for name in wanted if any(name in lacks for lacks in lacking)]
+    if not names:
+        return []
+    empty = ", ".join(str(seed) for seed, lacks in zip(seeds, lacking, strict=True) if lacks)
+    plural = "s" if "," in empty else ""
+    return [f"{title} found no interaction with seed{plural} {empty}; left out: {', '.join(names)}."]
+
+
+def _scores_of(
+    folder: Path, entry: Entry, title: str, dataset: Dataset, sources: BatchSources
+) -> list[ModelScores]:
     """Scores of everything that one job trained, named after its entry."""
     trace = folder / "search" / TRACE
     seconds = SearchTrace.load(trace).seconds if trace.is_file() else 0.0
@@ -87,7 +130,6 @@ def _scores_of(folder: Path, entry: Entry, dataset: Dataset, sources: BatchSourc
     ]
     found = []
     plain = MODELS[entry.trained].title
-    title = entry.title or plain
     for run in sorted(runs, key=lambda run: run.record.name != entry.trained):
         name, shown = entry.name, title
         if run.record.kind == "control":
@@ -96,6 +138,9 @@ def _scores_of(folder: Path, entry: Entry, dataset: Dataset, sources: BatchSourc
         elif run.record.kind == "transfer":
             name, shown = f"{entry.name}-{run.record.model}", f"{title} to {MODELS[run.record.model].title}"
         scores = scored(run, dataset, sources)
+        limit = (scores.limited_by or "").rpartition(".")[2]
+        if run.record.model == entry.trained and limit in entry.settings:
+            scores = replace(scores, limited_by=f"entries.{entry.name}.settings.{limit}")
         searched = seconds if run.record.kind in ("retrained", "transfer") else 0.0
         against = entry.name if run.record.kind == "control" else None
         found.append(replace(scores, name=name, title=shown, counterpart=against, search_seconds=searched))

@@ -22,6 +22,7 @@ from ctrloom.progress import progress
 from ctrloom.report.markdown import markdown
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.attention import attention_of
+from ctrloom.stages.nothing_found import base_of, notes_on
 from ctrloom.stages.search_stage import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
@@ -48,7 +49,8 @@ def evaluate(
 
     This is the only stage of a pipeline that reads the test split, and nothing is chosen on it. `run_folders`
     are the folders that retrain, transfer and baselines wrote, one for all seeds or one for each; `config` is
-    what the report shows as the configuration of the whole run.
+    what the report shows as the configuration of the whole run. After a search that kept nothing, all models
+    are compared with the searched model without interactions instead of `evaluation.base`.
 
     Raises:
         EvaluationError: a model was trained with other seeds than `seeds`, or cannot be compared.
@@ -64,8 +66,11 @@ def evaluate(
             advance(1)
     valid, test = labels_of(dataset, "valid"), labels_of(dataset, "test")
     summary = described(dataset, name)
-    results = compare_models(scores, valid, test, summary, evaluation, code_version(), config)
     trace = SearchTrace.load(search_folder / TRACE).model_copy(update={"planted": planted(evaluation)})
+    given = evaluation.model_copy(update={"base": base_of(trace, scores, evaluation.base)})
+    results = compare_models(scores, valid, test, summary, given, code_version(), config)
+    notes = notes_on(trace, scores, evaluation.base, config)
+    results = results.model_copy(update={"notes": notes})
     from ctrloom.report.render import render  # loads matplotlib
 
     with storage.atomic_directory(output) as temporary:
@@ -118,6 +123,7 @@ def scored(run: Run, dataset: Dataset, sources: BatchSources) -> ModelScores:
         curves=tuple(history.epochs for history in histories),
         counterpart=run.record.counterpart,
         attention=attention,
+        limited_by=run.record.limited_by,
     )
 
 
@@ -135,6 +141,7 @@ def merged_seeds(seeds: Sequence[ModelScores]) -> ModelScores:
         train_seconds=sum(each.train_seconds for each in seeds),
         search_seconds=sum(each.search_seconds for each in seeds),
         curves=tuple(curve for each in seeds for curve in each.curves),
+        limited_by=next((each.limited_by for each in seeds if each.limited_by), None),
     )
 
 

@@ -61,7 +61,10 @@ def _whole(dataset: Dataset) -> tuple[Batch, Batch]:
 def write_result(
     found: SearchResult, dataset: Dataset, config: MethodConfig, settings: Hyperparameters, output: Path
 ) -> Architecture:
-    """Write the result of a search with its provenance; the folder is written atomically."""
+    """Write the result of a search with its provenance; the folder is written atomically.
+
+    Controls without interactions are left out: they have nothing to compare with.
+    """
     provenance = Provenance(
         data_fingerprint=dataset.data_fingerprint,
         schema_fingerprint=dataset.schema.fingerprint,
@@ -82,7 +85,7 @@ def write_result(
         architecture.save(temporary / ARCHITECTURE)
         found.trace.save(temporary / TRACE)
         for name, selections in found.controls.items():
-            for number, selection in enumerate(selections):
+            for number, selection in enumerate(each for each in selections if not each.is_empty):
                 selection.save(temporary / CONTROLS / name / f"{number}.json")
     return architecture
 

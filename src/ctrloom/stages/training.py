@@ -39,7 +39,8 @@ def retrain(
     """Train the model that the search found, from scratch, and its controls (all, or those named).
 
     The gates are reinitialised and kept as attention weights (AutoFIS, section 3.3). `bundle` receives the
-    seed that was best on the validation split.
+    seed that was best on the validation split. After a search that found nothing, controls of the same size
+    are left out.
 
     Raises:
         ConfigError: a named control that the search did not write.
@@ -48,14 +49,16 @@ def retrain(
     trace = SearchTrace.load(search_folder / TRACE)
     base = trace.base
     title = _title(trace.method.replace("_", "-"), base) if trace.by_statistic else MODELS[base].title
-    plans = [Plan(base, title, "retrained", base, (_found(search_folder, dataset),))]
+    found = _found(search_folder, dataset)
+    plans = [Plan(base, title, "retrained", base, (found,))]
     found_controls = read_controls(search_folder)
-    if missing := set(controls or ()) - set(found_controls):
+    if (missing := set(controls or ()) - set(found_controls)) and not found.is_empty:
         raise ConfigError(
             f"controls: {min(missing)!r} is not a control of this search: "
             f"{', '.join(found_controls) or 'none'}"
         )
-    for name in found_controls if controls is None else controls:
+    wanted = found_controls if controls is None else [name for name in controls if name not in missing]
+    for name in wanted:
         plans.append(
             Plan(
                 f"{base}-{name}", _title(name, base), "control", base, found_controls[name], counterpart=base
@@ -76,12 +79,15 @@ def transfer(
     output: Path,
     bundles: Path | None = None,
 ) -> None:
-    """Train other models over the interactions that the search found; a bundle of each goes to `bundles`."""
+    """Train other models over the interactions that the search found; a bundle of each goes to `bundles`.
+
+    If the search found none, no model is trained, and the folders are empty.
+    """
     dataset = Dataset.open(manifest)
     found = _found(search_folder, dataset)
     plans = [
         Plan(f"{t}-transfer", f"{MODELS[t].title}, transferred", "transfer", t, (found,), counterpart=t)
-        for t in targets
+        for t in (() if found.is_empty else targets)
     ]
     train_runs(dataset, plans, models, seeds, output)
     if bundles and distributed.is_rank_zero():
