@@ -9,6 +9,8 @@ from ctrloom.evaluation.results import Results
 from ctrloom.report import drawing, format, summary
 from ctrloom.report.markdown import markdown
 from ctrloom.report.render import render
+from ctrloom.report.table_verdict import winner
+from ctrloom.report.verdict import summarize
 from ctrloom.search_trace import SearchTrace
 
 
@@ -44,11 +46,14 @@ def test_number_formats(shown: str, expected: str) -> None:
 
 def test_verdict_matches_the_results(frappe: tuple[Results, SearchTrace]) -> None:
     results, trace = frappe
-    verdict = summary.summarize(results, trace)
+    verdict = summarize(results, trace)
     versus = results.versus_base("autofm")
-    assert (verdict.outcome, verdict.headline) == ("better", "AutoFM beats FM")
+    assert (verdict.outcome, verdict.headline) == (
+        "better",
+        "AutoFM beats FM; IPNN with AutoFM's interactions is better still",
+    )
     assert f"{versus.auc.delta:.4f} above FM" in " ".join(verdict.sentences)
-    assert summary.winner(results) == "ipnn-transfer"
+    assert winner(results) == "ipnn-transfer"
 
 
 def changed(results: Results, **auc: float) -> Results:
@@ -60,8 +65,8 @@ def changed(results: Results, **auc: float) -> Results:
 
 
 def test_insignificant_difference_is_not_better(frappe: tuple[Results, SearchTrace]) -> None:
-    verdict = summary.summarize(changed(frappe[0], p_adjusted=0.051), frappe[1])
-    assert verdict.outcome == "level"
+    verdict = summarize(changed(frappe[0], p_adjusted=0.051), frappe[1])
+    assert verdict.headline.startswith("AutoFM has better logloss than FM; no difference shown in AUC")
     assert "is not significant" in verdict.sentences[1]
 
 
@@ -72,14 +77,15 @@ def test_better_auc_with_worse_logloss_is_reported(frappe: tuple[Results, Search
     comparisons = tuple(
         v.model_copy(update={"logloss": worse}) if v is versus else v for v in results.comparisons
     )
-    verdict = summary.summarize(results.model_copy(update={"comparisons": comparisons}), trace)
-    assert verdict.headline == "AutoFM ranks better than FM, with worse logloss"
+    verdict = summarize(results.model_copy(update={"comparisons": comparisons}), trace)
+    assert verdict.outcome == "mixed"
+    assert verdict.headline.startswith("AutoFM ranks better than FM, with worse logloss; ")
 
 
 def test_verdict_without_a_retrained_model_is_untested(frappe: tuple[Results, SearchTrace]) -> None:
     results = frappe[0]
     others = tuple(m for m in results.models if m.kind != "retrained")
-    verdict = summary.summarize(results.model_copy(update={"models": others}), None)
+    verdict = summarize(results.model_copy(update={"models": others}), None)
     assert (verdict.outcome, verdict.sentences) == ("untested", ())
 
 
@@ -89,7 +95,7 @@ def test_verdict_reports_a_control_that_is_as_good(frappe: tuple[Results, Search
     models = tuple(
         m.model_copy(update=as_control) if m.name == "ipnn-transfer" else m for m in results.models
     )
-    sentences = summary.summarize(results.model_copy(update={"models": models}), None).sentences
+    sentences = summarize(results.model_copy(update={"models": models}), None).sentences
     assert sentences[-1].startswith("The control (All pairs) reaches")
     assert sentences[-1].endswith("no less than AutoFM.")
 
@@ -104,7 +110,7 @@ def test_correlations_skip_constant_orders() -> None:
 def test_markdown_summary_matches_the_page(frappe: tuple[Results, SearchTrace]) -> None:
     results, trace = frappe
     text = markdown(results, trace)
-    assert text.startswith(f"# {summary.summarize(results, trace).headline}\n")
+    assert text.startswith(f"# {summarize(results, trace).headline}\n")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(results.models)
     assert {line.count("|") for line in table} == {8}

@@ -85,6 +85,16 @@ def test_planted_pairs_are_found_and_printed(run):
     assert "report.html" in done.stdout
 
 
+def test_verdict_of_the_report_is_printed(run):
+    folder, done = run
+    printed = " ".join(done.stdout.split())
+    said = "still improving when their training ended"  # after three epochs
+    for text in (printed, (folder / "out" / "report.html").read_text()):
+        assert "No verdict: trainings ended too early" in text
+        assert said in text
+        assert "this comparison is not valid. Raise models." in text
+
+
 def test_models_are_compared_on_the_same_rows(run):
     folder, _ = run
     results = Results.load(folder / "out" / "metrics.json")
@@ -167,7 +177,11 @@ def test_compare_pipeline_matches_compare_processes(run, ctrloom):
         "evaluation": {"base": "fm", "bootstrap": 50},
         "entries": [
             {"name": "fm", "model": "fm"},
-            {"name": "found", "search": {"batch_size": 200, "epochs": 1}, "controls": ["random"]},
+            {
+                "name": "found",
+                "search": {"batch_size": 200, "epochs": 1, "threshold": 0.5},
+                "controls": ["random"],
+            },
         ],
     }
     (folder / "compare.yaml").write_text(yaml.safe_dump(comparison))
@@ -175,6 +189,7 @@ def test_compare_pipeline_matches_compare_processes(run, ctrloom):
     for output, option in (("pipeline", ["--pipeline"]), ("processes", ["--workers", "1"])):
         done = ctrloom("compare", "compare.yaml", "--output", output, *option, cwd=folder)
         assert done.returncode == 0, done.stderr
+        assert "No verdict: trainings ended too early" in done.stdout
         table = Results.load(folder / output / "comparison" / "metrics.json")
         tables.append(
             {

@@ -133,8 +133,9 @@ def compare(
     settings: Settings = None,
 ) -> None:
     """Train many methods and models over seeds and write one table; resumes a stopped comparison."""
-    from ctrloom.cli.results import models_table
+    from ctrloom.cli.results import models_table, print_verdict
     from ctrloom.evaluation.results import Results
+    from ctrloom.report.table_verdict import table_verdict
 
     loaded = load_compare_config(config, pairs(settings))
     output = output or Path("comparisons") / loaded.name
@@ -147,7 +148,9 @@ def compare(
 
         api.compare(loaded, output, workers)
     console = Console()
-    console.print(models_table(Results.load(output / "comparison" / "metrics.json")))
+    results = Results.load(output / "comparison" / "metrics.json")
+    console.print(models_table(results))
+    print_verdict(table_verdict(results), console)
     console.print(f"Table: {output / 'comparison' / 'comparison.html'}", soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ from ctrloom.config import Expected
 from ctrloom.data.size_check import compared
 from ctrloom.evaluation.results import ModelResult, Results
 from ctrloom.report import summary
+from ctrloom.report.verdict import Verdict, summarize
 from ctrloom.search_trace import SearchTrace
 
 
@@ -24,6 +25,7 @@ def summarise(
         sizes = [field.size for field in results.data.fields]
         console.print(escape("\n".join(compared(expected, sizes, results.data.rows))), highlight=False)
     console.print(models_table(results))
+    print_verdict(summarize(results, trace), console)
     for order, kept, candidates in summary.kept(trace):
         console.print(f"Interactions of order {order}: kept {kept} of {candidates}")
     if planted := summary.planted(trace):
@@ -38,6 +40,13 @@ def summarise(
 
 def _names(interactions: Sequence[tuple[str, ...]]) -> str:
     return escape(", ".join(" x ".join(names) for names in interactions))
+
+
+def print_verdict(verdict: Verdict, console: Console) -> None:
+    """Print a headline with its warnings and sentences."""
+    console.print(escape(verdict.headline), style="bold", highlight=False)
+    for line in verdict.lines[1:]:
+        console.print(escape(line), highlight=False)
 
 
 def models_table(results: Results) -> Table:

@@ -16,6 +16,7 @@ from ctrloom.evaluation.results import ModelResult, Results
 from ctrloom.report import drawing, model_figures
 from ctrloom.report.drawing import ACCENT, INK, MUTED, PAPER, WARM
 from ctrloom.report.render import page_environment
+from ctrloom.report.table_verdict import table_verdict, winner
 
 
 def render(
@@ -33,7 +34,8 @@ def render(
     text = environment.get_template("comparison.jinja").render(
         results=results,
         published=published,
-        best=best_on_validation(results),
+        verdict=table_verdict(results),
+        winner=winner(results),
         title=title,
         note=note,
         style=style,
@@ -42,11 +44,6 @@ def render(
     )
     storage.write_text(table, as_csv(results, published))
     storage.write_text(page, text)
-
-
-def best_on_validation(results: Results) -> ModelResult:
-    """The model of highest mean validation AUC."""
-    return max(results.models, key=lambda model: model.summary["valid"]["auc"].mean)
 
 
 def as_csv(results: Results, published: Mapping[str, Published]) -> str:

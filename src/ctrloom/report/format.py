@@ -1,5 +1,7 @@
 """Number formatting."""
 
+from collections.abc import Sequence
+
 from ctrloom.evaluation.significance import Comparison
 
 
@@ -30,8 +32,21 @@ def p_value(p: float) -> str:
 
 
 def interval(test: Comparison) -> str:
-    """`95 % CI 0.0021 to 0.0040`."""
-    return f"{level(test.confidence)} CI {signed(test.low)} to {signed(test.high)}"
+    """`95 % CI +0.0021 to +0.0040`, which agrees with the adjusted p."""
+    low, high = test.interval
+    return f"{level(test.confidence)} CI {signed(low)} to {signed(high)}"
+
+
+def inline(title: str) -> str:
+    """A title within a sentence: `AutoFM (random selection)` for `AutoFM, random selection`."""
+    name, comma, addition = title.partition(", ")
+    return f"{name} ({addition})" if comma else title
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """`A, B and C`; beyond `most` of them, `A, B, C and 4 more`."""
+    shown = list(names) if len(names) <= most + 1 else [*names[:most], f"{len(names) - most} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
 
 
 def level(confidence: float) -> str:

@@ -1,17 +1,18 @@
 """Summary of the report as Markdown, for viewers without HTML."""
 
 from ctrloom.evaluation.results import ModelResult, Results
-from ctrloom.report import summary
 from ctrloom.report.format import count, fixed, p_value, percent, signed
+from ctrloom.report.verdict import summarize
 from ctrloom.search_trace import SearchTrace
 
 
 def markdown(results: Results, trace: SearchTrace | None) -> str:
     """The verdict, every model on the test rows, and the confusion of the first one."""
-    verdict, data = summary.summarize(results, trace), results.data
+    verdict, data = summarize(results, trace), results.data
     base = results.model(results.base).title
     lines = [
         f"# {verdict.headline}",
+        *(f"**Warning:** {warning}" for warning in verdict.warnings),
         " ".join(verdict.sentences),
         f"Data set {data.name}: {count(data.rows['test'])} test rows, "
         f"{percent(data.label_rate['test'])} clicks; means over {len(results.models[0].seeds)} seeds.",

@@ -23,7 +23,7 @@ def forest(results: Results) -> Markup:
             for y, versus in enumerate(results.comparisons):
                 test: Comparison = getattr(versus, metric)
                 colour = _colour(results, results.model(versus.model))
-                ax.plot([test.low, test.high], [y, y], color=colour, solid_capstyle="butt")
+                ax.plot(test.interval, [y, y], color=colour, solid_capstyle="butt")
                 ax.plot(
                     test.delta,
                     y,

@@ -20,6 +20,8 @@ from ctrloom.report import (
     search_figures,
     summary,
 )
+from ctrloom.report.table_verdict import winner
+from ctrloom.report.verdict import retrained, summarize
 from ctrloom.search_trace import SearchTrace
 
 SHOWN = 10  # interactions that a ranking shows; the rest is collapsed
@@ -41,9 +43,9 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         results=results,
         search=search,
         style=style,
-        verdict=summary.summarize(results, search),
-        found=summary.retrained(results),
-        winner=summary.winner(results),
+        verdict=summarize(results, search),
+        found=retrained(results),
+        winner=winner(results),
         orders=summary.orders,
         rankings={order: summary.ranking(search, order) for order in search.orders} if search else {},
         planted=summary.planted(search) if search else None,
