@@ -26,7 +26,8 @@ class Candidate(StrictModel):
     score: float
     kept: bool
     accumulator: float | None = None  # GRDA's value before the soft threshold
-    p_value: float | None = None  # of the test that decided whether it is kept, not adjusted
+    p_value: float | None = None  # of the residual test, not adjusted
+    unconfirmed: bool = False  # the search kept it, but the validation rows did not confirm it
     statistics_auc: float | None = None  # on validation rows (AutoFIS, section 4.6)
     mutual_information: float | None = None  # with the label, training rows, in nats (OptInter, Eq. 21)
 
@@ -77,6 +78,7 @@ class SearchTrace(StrictModel):
     base: ModelName
     orders: tuple[int, ...]
     candidates: tuple[Candidate, ...]
+    permuted: tuple[Candidate, ...] = ()  # copies with a permuted field, searched with the candidates
     operators: tuple[OperatorStrength, ...] = ()
     samples: tuple[SampledGraph, ...] = ()
     embedding_gates: tuple[EmbeddingGates, ...] = ()

@@ -16,7 +16,9 @@ from ctrloom.schema import Schema
 from ctrloom.search_trace import SearchTrace
 
 DEFAULT = AutoFISConfig()
-SMALL = AutoFISConfig(batch_size=500)
+# Gates alone decide, as in the paper
+ALONE = {"confirm": False, "permuted": 0, "embedding_l2": 0.0, "warm_up": 1, "threshold": 3.0}
+SMALL = AutoFISConfig(batch_size=500, **ALONE)
 HYPER = Hyperparameters()
 
 
@@ -92,14 +94,14 @@ Searched = tuple[Planting, AutoFISConfig, Architecture, SearchTrace]
 @pytest.fixture(scope="module")
 def third() -> Searched:
     made = planting(rows=60_000, fields=6, sizes=(10,), pairs=2, triples=1)
-    config = DEFAULT.model_copy(update={"order": 3})
+    config = DEFAULT.model_copy(update={"order": 3, **ALONE})
     return (made, config, *search(made.rows, made.schema, config, HYPER))
 
 
 @pytest.fixture(scope="module")
 def joint() -> Searched:
     made = planting(rows=20_000, fields=5, sizes=(8,), pairs=2, triples=1, seed=2)
-    config = DEFAULT.model_copy(update={"order": 3, "higher_order": "joint"})
+    config = DEFAULT.model_copy(update={"order": 3, "higher_order": "joint", **ALONE})
     return (made, config, *search(made.rows, made.schema, config, HYPER))
 
 
@@ -112,7 +114,7 @@ def test_planted_pairs_and_triples_are_found(third: Searched) -> None:
 @pytest.mark.parametrize("candidates", ["pool", "all"])
 def test_interactions_of_four_fields_are_found(candidates: Literal["all", "pool"]) -> None:
     made = four_planted()
-    config = AutoFISConfig(order=4, candidates=candidates, threshold=1.0, batch_size=250)
+    config = AutoFISConfig(order=4, candidates=candidates, **{**ALONE, "threshold": 1.0}, batch_size=250)
     architecture, trace = search(made.rows, made.schema, config, Hyperparameters(embedding_size=4))
     assert made.interactions <= kept(architecture)
     strongest = max(trace.of_order(4), key=lambda c: abs(c.score))

@@ -6,6 +6,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AutoFISConfig, Hyperparameters
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves, trace_of
+from ctrloom.methods.interface import SearchData
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import seed_everything
@@ -25,6 +26,7 @@ QUICK = Schedule(
 NOTHING = 1e-30  # a learning rate without any effect
 SCHEMA = categorical_schema(4)
 ROWS = rows_of(SCHEMA, 1000)
+DATA = SearchData(ROWS, ROWS, SCHEMA)
 
 
 def gate_search_of(
@@ -128,9 +130,9 @@ def test_few_rows_make_small_batches(rows: int, size: int) -> None:
 @pytest.mark.parametrize("config", [AutoFISConfig(c=0.1, embedding_l2=1e-3), AIMConfig(mu=0.7)])
 def test_schedule_is_built_from_a_configuration(config: AutoFISConfig | AIMConfig) -> None:
     hyper = Hyperparameters(precision="bfloat16", embedding_optimizer="lazy_adam")
-    schedule = Schedule.of(config, hyper, warm_up=7)
+    schedule = Schedule.of(config, hyper, DATA, 2, warm_up=7)
     assert (schedule.precision, schedule.embedding_optimizer) == ("bfloat16", "lazy_adam")
     assert schedule.warm_up == 7
     for name, value in config:
-        if name in vars(schedule) and name != "warm_up":
+        if name in vars(schedule) and name not in ("warm_up", "gate_warm_up") and value is not None:
             assert getattr(schedule, name) == value

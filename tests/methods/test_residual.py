@@ -151,7 +151,7 @@ def test_an_effect_is_credited_once():
     rows = coded([user, city, country, rng.integers(0, 9, 20_000)], labels(rng, table[user, city]))
     alone = evidence(rows).t_values([(0, 1), (0, 2)], {}, "test")
     assert alone[0, 2] > 5  # the country inherits a part of it
-    found, kept = select(evidence(rows), list(combinations(range(4), 2)), {}, 0.05)
+    found, kept = select(evidence(rows), list(combinations(range(4), 2)), {}, 0.05, "test")
     assert [*kept] == [(0, 1)]
     assert found[0, 2] < 3
     triples = evidence(rows).t_values([(0, 1, 3)], kept, "test")

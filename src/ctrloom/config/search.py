@@ -29,7 +29,22 @@ class MethodConfig(StrictModel):
         return ("random",)
 
 
-class AutoFISConfig(MethodConfig):
+class ConfirmedConfig(MethodConfig):
+    """Settings of methods whose choice is tested on rows that had no part in it."""
+
+    confirm: bool = True  # drop what the validation rows do not confirm
+    false_discovery: Rate = 0.05  # expected share of false ones among those kept, at most
+
+
+class GateSearchConfig(ConfirmedConfig):
+    """Settings of methods that search with gates."""
+
+    # Permuted copies of candidates that are searched along with them; what ends below the strongest of these
+    # is dropped. 0 in the papers
+    permuted: CountOrZero = 30
+
+
+class AutoFISConfig(GateSearchConfig):
     """AutoFIS: selects the interactions of each order (AutoFIS, section 3.2)."""
 
     method: Literal["autofis"] = "autofis"
@@ -41,19 +56,21 @@ class AutoFISConfig(MethodConfig):
     candidates: Literal["all", "pool"] = "all"
     pool: Count | None = None  # interactions of the lower order to extend; None: half the fields
     bi_level: bool = False  # train gates on one half of the training rows, weights on the other (Table 8)
-    warm_up: CountOrZero = 1  # epochs that train only the linear part; 0 in the paper
+    # Epochs that train only the linear part; 0 in the paper. None: more, the fewer rows there are per value
+    warm_up: CountOrZero | None = None
     gate_warm_up: CountOrZero = 3  # epochs with fixed gates, per order above 2; 0 in the paper
     epochs: Count = 5
     batch_size: BatchSize | None = None  # None: 2000 as in the paper, or less for 80 steps per epoch
     learning_rate: Positive = 1e-2
-    embedding_l2: NotNegative = 0.0  # as in the paper; large values suppress rare pairs
+    embedding_l2: NotNegative | None = None  # 0 in the paper. None: 80 / training rows for pairs, else 0
     gate_learning_rate: Positive = 1.0
     learning_rate_decay: Positive = 1.0  # factor after each fifth of the search
     gate_decay: Positive = 0.6  # the same for the gates
     gate_init: Positive = 0.6
     c: Positive | None = None  # GRDA's c; None: scaled to the number of steps, see `threshold`
     mu: Positive = 0.8
-    threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
+    # Soft threshold at the end of the search, in units of gate_init. None: 1 with permuted copies, 3 without
+    threshold: Positive | None = None
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -61,7 +78,7 @@ class AutoFISConfig(MethodConfig):
         return ("random", "unpruned", "statistics-auc")
 
 
-class AIMConfig(MethodConfig):
+class AIMConfig(GateSearchConfig):
     """AIM: selects interactions, interaction functions and embedding sizes (AIM, section 3)."""
 
     method: Literal["aim"] = "aim"
@@ -78,17 +95,19 @@ class AIMConfig(MethodConfig):
     search_functions: bool = True  # false: all pairs with the inner product (the ablation without IFS)
     search_embeddings: bool = True  # false: every field keeps its full embedding (the ablation without EDS)
     pool: Count | None = None  # interactions of the lower order to extend; None: half the fields
-    warm_up: CountOrZero = 1  # epochs that train only the linear part; 0 in the paper
+    # Epochs that train only the linear part; 0 in the paper. None: more, the fewer rows there are per value
+    warm_up: CountOrZero | None = None
     gate_warm_up: CountOrZero = 3  # epochs with fixed gates, per order above 2; 0 in the paper
     epochs: Count = 5
     batch_size: BatchSize | None = None  # None: 2000 as in the paper, or less for 80 steps per epoch
     learning_rate: Positive = 1e-2
+    embedding_l2: NotNegative | None = None  # in the search of interactions, as for AutoFIS
     learning_rate_decay: Positive = 0.75
     gate_learning_rate: Positive = 1.0  # 0.1 in the paper, which trains for many more steps
     gate_decay: Positive = 0.75
     gate_init: Positive = 0.6
     mu: Positive = 0.6
-    threshold: Positive = 3.0  # soft threshold at the end of the search, in units of gate_init
+    threshold: Positive | None = None  # as for AutoFIS
     embedding_warm_up: CountOrZero = 1  # epochs with fixed gates in the embedding search; 0 in the paper
     embedding_epochs: Count = 5  # of the embedding search
     embedding_gate_learning_rate: Positive = 1.0
@@ -113,7 +132,7 @@ class AIMConfig(MethodConfig):
         )
 
 
-class OptInterConfig(MethodConfig):
+class OptInterConfig(ConfirmedConfig):
     """OptInter: selects memorize, factorize or ignore for each pair (OptInter, section II)."""
 
     method: Literal["optinter"] = "optinter"

@@ -11,10 +11,12 @@ from ctrloom.architecture import FUNCTIONS, Architecture, Interaction
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
+from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.controls import random_like
 from ctrloom.methods.embedding_sizes import require_separate_embeddings, search_embeddings
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule, trace_of
 from ctrloom.methods.interface import SearchData, SearchResult
+from ctrloom.methods.permuted import with_copies
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.search_trace import Candidate, SearchTrace
@@ -55,6 +57,7 @@ def search_interactions(data: SearchData, config: AIMConfig, settings: AIMSettin
     if not config.search_functions:
         return _every_pair(kept, config, settings_json)
     gate_searches: dict[int, GateSearch] = {}
+    confirmation = Confirmation(data, config, pick_device(settings.device))
     for order in range(2, config.order + 1):
         new_candidates = _candidates(kept, order, config)
         if not new_candidates:  # no interaction left to extend
@@ -62,9 +65,11 @@ def search_interactions(data: SearchData, config: AIMConfig, settings: AIMSettin
         whole = kept.model_copy(update={"interactions": (*kept.interactions, *new_candidates)})
         gate_searches[order] = gate_search = _gate_search(whole, order, data, config, settings)
         gate_search.run(f"search, order {order}")
-        kept = kept.model_copy(update={"interactions": (*kept.interactions, *gate_search.kept)})
+        confirmed = confirmation.of(gate_search.kept, new_candidates)
+        kept = kept.model_copy(update={"interactions": (*kept.interactions, *confirmed)})
     trace = trace_of(list(gate_searches.values()), "aim", config.base, tuple(gate_searches), settings_json)
-    return SearchResult(kept, with_statistics(trace, data), _controls(kept, trace, config))
+    trace = with_statistics(confirmation.noted(trace), data)
+    return SearchResult(kept, trace, _controls(kept, trace, config))
 
 
 def _joined(first: SearchResult, second: SearchResult) -> SearchResult:
@@ -109,13 +114,14 @@ def _gate_search(
     """Build the gate search of the highest order of `whole`."""
     generator = seed_everything(config.seed + order)
     bare = settings.model_copy(update={"perceptron": False})
-    model = build(config.base, whole, data.schema, bare).to(pick_device(settings.device))
+    searched_data, whole = with_copies(data, whole, order, config.permuted, config.seed)
+    model = build(config.base, whole, searched_data.schema, bare).to(pick_device(settings.device))
     groups = [
         GateVector(model.get_parameter(f"gates.{order}_{f}.gate_P"), whole.of_order(order, f), f)
         for f in whole.functions(order)
     ]
-    schedule = Schedule.of(config, settings, gate_warm_up=config.gate_warm_up * (order - 2))
-    return GateSearch(model, groups, data.train, schedule, generator)
+    schedule = Schedule.of(config, settings, data, order)
+    return GateSearch(model, groups, searched_data.train, schedule, generator)
 
 
 def _every_pair(empty: Architecture, config: AIMConfig, settings_json: dict[str, object]) -> SearchResult:

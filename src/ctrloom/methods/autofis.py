@@ -12,9 +12,11 @@ from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import AutoFISConfig, Hyperparameters
 from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
+from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.controls import selection_controls
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves, trace_of
 from ctrloom.methods.interface import SearchData, SearchResult
+from ctrloom.methods.permuted import with_copies
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.training.loop import pick_device, seed_everything
@@ -36,6 +38,7 @@ def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -
     if config.candidates == "all":
         _require_memory(data, config, settings)
     gate_searches: dict[int, GateSearch] = {}
+    confirmation = Confirmation(data, config, pick_device(settings.device))
     kept = Architecture(method="autofis", fields=names, interactions=())
     for order in range(2, config.order + 1):
         if config.candidates == "pool" and order > 2:
@@ -51,12 +54,13 @@ def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -
         gate_searches[order] = gate_search = _gate_search(whole, searched, data, config, settings)
         gate_search.run(f"search, order {order}")
         fixed = tuple(i for i in kept.interactions if i.order not in searched)
-        kept = kept.model_copy(update={"interactions": (*fixed, *gate_search.kept)})
+        confirmed = confirmation.of(gate_search.kept, whole.interactions)
+        kept = kept.model_copy(update={"interactions": (*fixed, *confirmed)})
     settings_json = config.model_dump(mode="json")
     trace = trace_of(
         list(gate_searches.values()), "autofis", config.base, tuple(gate_searches), settings_json
     )
-    trace = with_statistics(trace, data)
+    trace = with_statistics(confirmation.noted(trace), data)
     return SearchResult(kept, trace, selection_controls(kept, trace, config.random_draws, config.seed))
 
 
@@ -70,11 +74,13 @@ def _gate_search(
     """Build the gate search of the orders in `searched`."""
     order = max(searched)
     generator = seed_everything(config.seed + order)
-    model = build(config.base, whole, data.schema, settings).to(pick_device(settings.device))
+    searched_data, whole = with_copies(data, whole, order, config.permuted, config.seed)
+    model = build(config.base, whole, searched_data.schema, settings).to(pick_device(settings.device))
     gates = model.get_submodule("gates")
     groups = [GateVector(gates.get_parameter(f"{o}.gate_P"), whole.of_order(o)) for o in searched]
-    rows, gate_rows = halves(data.train, generator) if config.bi_level else (data.train, None)
-    schedule = Schedule.of(config, settings, gate_warm_up=config.gate_warm_up * (order - 2))
+    train = searched_data.train
+    rows, gate_rows = halves(train, generator) if config.bi_level else (train, None)
+    schedule = Schedule.of(config, settings, data, order)
     return GateSearch(model, groups, rows, schedule, generator, gate_rows)
 
 

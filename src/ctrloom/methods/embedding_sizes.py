@@ -7,6 +7,8 @@ F fields, D embedding size, O order.
 """
 
 from collections.abc import Sequence
+from itertools import compress
+from operator import not_
 
 import torch
 from torch import Tensor
@@ -45,7 +47,12 @@ def search_embeddings(
             group = [i for i in given.interactions if (i.order, i.function) == (order, function)]
             places = [data.schema.indices(interaction.fields) for interaction in group]
             gate_FD = model.gates.get_parameter(f"{order}_{function}.gate_FD").detach().cpu()
-            alive, used_FD = usable(gate_FD != 0, places, function)
+            kept_FD = gate_FD != 0
+            alive, used_FD = usable(kept_FD, places, function)
+            if config.confirm and not all(alive):  # what was confirmed on other rows is not dropped here
+                for fields in compress(places, map(not_, alive)):
+                    kept_FD[list(fields)] = True
+                alive, used_FD = usable(kept_FD, places, function)
             kept |= {each for each, lives in zip(group, alive, strict=True) if lives}
             for f in sorted({f for fields in places for f in fields}):
                 name, used = data.schema.names[f], tuple(used_FD[f].nonzero().flatten().tolist())
@@ -108,6 +115,9 @@ def _gate_search(
     schedule = Schedule.of(
         config,
         settings,
+        data,
+        order=2,
+        embedding_l2=0.0,
         epochs=config.embedding_epochs,
         gate_learning_rate=config.embedding_gate_learning_rate,
         mu=config.embedding_mu,

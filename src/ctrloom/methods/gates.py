@@ -9,6 +9,7 @@ B batch, C columns of the id matrix, P gates of one vector, N rows.
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
@@ -19,9 +20,11 @@ from torch import Tensor, nn
 from ctrloom import distributed
 from ctrloom.architecture import Function, Interaction
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters, ModelName, Precision
-from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
+from ctrloom.config.search import GateSearchConfig
 from ctrloom.data.batches.batch import Batch, BatchSource
+from ctrloom.methods.interface import SearchData
+from ctrloom.methods.permuted import is_copy
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.optim.rates import set_rate
 from ctrloom.progress import progress
@@ -32,6 +35,9 @@ from ctrloom.training.step import Step, gradients, loss_of, matmul_precision
 PARTS = 5  # the learning rates decay after each part of a search
 STEPS = 80  # minimum number of steps per pass, so that gates can separate
 POINTS = 60  # recorded points of the gates' paths
+PRIOR_ROWS = 80.0  # L2 on embeddings weighs as much as this many rows
+LONGEST_WARM_UP = 10
+STRICT, PERMISSIVE = 3.0, 1.0  # soft threshold without and with permuted copies
 RECORDED = 2_000_000  # maximum number of recorded gates; many candidates reduce the number of points
 
 
@@ -43,12 +49,12 @@ class GateVector(NamedTuple):
     function: Function = "inner"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Lengths and learning rates of one gate search."""
 
     epochs: int
-    batch_size: int | None  # None: see `batch_size`
+    batch_size: int | None = None  # None: see `batch_size`
     learning_rate: float
     learning_rate_decay: float  # factor after each fifth of the steps
     gate_learning_rate: float
@@ -56,19 +62,36 @@ class Schedule:
     gate_init: float
     mu: float
     threshold: float  # soft threshold at the end, in units of gate_init
-    c: float | None = None  # GRDA's c, overrides `threshold`
     embedding_l2: float = 0.0
     warm_up: int = 0  # passes that train only the linear part
     gate_warm_up: int = 0  # passes with fixed gates
+    c: float | None = None  # GRDA's c, overrides `threshold`
     embedding_optimizer: EmbeddingOptimizer = "adam"
     precision: Precision = "float32"
 
     @classmethod
-    def of(cls, config: StrictModel, settings: Hyperparameters, **own: Any) -> Self:
-        """Build from the fields of the same name of a search configuration, with overrides."""
+    def of(
+        cls, config: GateSearchConfig, settings: Hyperparameters, data: SearchData, order: int, **own: Any
+    ) -> Self:
+        """Build from the fields of the same name of a search configuration, with overrides.
+
+        What is not configured follows from the data. L2 is for pairs only: it makes products of three small
+        factors vanish.
+        """
         names = {field.name for field in fields(cls)}
+        given = {name: value for name, value in config if name in names and value is not None}
+        given["gate_warm_up"] = given["gate_warm_up"] * (order - 2)
         shared = {"embedding_optimizer": settings.embedding_optimizer, "precision": settings.precision}
-        return cls(**shared | {name: value for name, value in config if name in names} | own)
+        rows = data.train.total
+        values = max(field.size for field in data.schema.fields)
+        rate = float(given["learning_rate"])
+        derived = {
+            # Adam moves the weight of a value by about the learning rate per batch that has it
+            "warm_up": min(LONGEST_WARM_UP, max(1, math.ceil(values / rows / rate))),
+            "embedding_l2": PRIOR_ROWS / rows if order == 2 else 0.0,
+            "threshold": PERMISSIVE if config.permuted else STRICT,
+        }
+        return cls(**shared | derived | given | own)
 
 
 class GateSearch:
@@ -168,8 +191,13 @@ class GateSearch:
 
     @property
     def kept(self) -> tuple[Interaction, ...]:
-        """The candidates with a nonzero gate."""
-        return tuple(candidate for candidate in self.scored_interactions if candidate.score)
+        """The candidates with a nonzero gate, stronger than that of every permuted copy of its kind."""
+        noise: dict[tuple[int, Function], float] = defaultdict(float)
+        for copy in filter(lambda each: is_copy(each.fields), self.scored_interactions):
+            kind = copy.order, copy.function
+            noise[kind] = max(noise[kind], abs(copy.score or 0.0))
+        real = [each for each in self.scored_interactions if not is_copy(each.fields)]
+        return tuple(each for each in real if abs(each.score or 0.0) > noise[each.order, each.function])
 
     @property
     def final_gates(self) -> list[float]:
@@ -245,27 +273,31 @@ def trace_of(
     """A joint trace of all gate searches; a candidate that was searched twice has its last gate."""
     last: dict[tuple[Any, ...], Candidate] = {}
     for gate_search in gate_searches:
+        kept = {(each.fields, each.function) for each in gate_search.kept}
         for candidate, accumulator in zip(
             gate_search.scored_interactions, gate_search.accumulators, strict=True
         ):
-            gate = candidate.score or 0.0
-            last[candidate.fields, candidate.function] = Candidate(
+            key = candidate.fields, candidate.function
+            last[key] = Candidate(
                 fields=candidate.fields,
                 function=candidate.function,
-                score=gate,
-                kept=gate != 0,
+                score=candidate.score or 0.0,
+                kept=key in kept,
                 accumulator=accumulator,
             )
+    copies = [last.pop(key) for key in list(last) if is_copy(key[0])]
     position = {key: i for i, key in enumerate(last)}
     steps, gates, thresholds, before = [], [], [], 0
     for gate_search in gate_searches:
         places = [
-            position[candidate.fields, candidate.function] for candidate in gate_search.scored_interactions
+            position.get((candidate.fields, candidate.function))
+            for candidate in gate_search.scored_interactions
         ]
         for step, values, threshold in gate_search.trajectory:
             row: list[float | None] = [None] * len(position)
             for place, value in zip(places, values, strict=True):
-                row[place] = value
+                if place is not None:
+                    row[place] = value
             steps.append(before + step)
             gates.append(tuple(row))
             thresholds.append(threshold)
@@ -276,6 +308,7 @@ def trace_of(
         base=base,
         orders=tuple(orders),
         candidates=tuple(last.values()),
+        permuted=tuple(copies),
         path_steps=tuple(steps),
         path_scores=tuple(gates),
         path_threshold=tuple(thresholds),

@@ -18,6 +18,7 @@ from ctrloom.architecture import Architecture, Function, Interaction
 from ctrloom.config import OptInterConfig, OptInterSettings
 from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch, BatchSource
+from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.gates import halves
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
@@ -104,9 +105,24 @@ def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings)
             "set vocabulary.crosses and encode it again"
         )
     course = OptInterSearch(data, config, settings)
-    trace = with_statistics(course.run(), data)
+    trace = course.run()
     found = _architecture(course.names, data.schema, course.best_P3, "optinter")
+    confirmation = Confirmation(data, config, course.train.device)
+    every = [Interaction(fields=pair) for pair in course.names]
+    kept = confirmation.functions(confirmation.of(found.interactions, every), config.seed)
+    found = found.model_copy(update={"interactions": kept})
+    trace = with_statistics(_chosen(confirmation.noted(trace), found), data)
     return SearchResult(found, trace, _controls(found, course, config))
+
+
+def _chosen(trace: SearchTrace, found: Architecture) -> SearchTrace:
+    """The trace with the candidates of the architecture as the kept ones."""
+    kept = {(interaction.fields, interaction.function) for interaction in found.interactions}
+    candidates = tuple(
+        candidate.model_copy(update={"kept": (candidate.fields, candidate.function) in kept})
+        for candidate in trace.candidates
+    )
+    return trace.model_copy(update={"candidates": candidates})
 
 
 class OptInterSearch:

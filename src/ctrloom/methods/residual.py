@@ -20,11 +20,11 @@ from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.scored import scored_result
 from ctrloom.methods.statistics.evidence import Evidence, Fields, discoveries, p_values, random_blocks
 from ctrloom.methods.statistics.field_codes import CodedRows, Coder
+from ctrloom.methods.statistics.forward_selection import select
 from ctrloom.training.loop import pick_device
 
 BLOCKS = 8  # of rows; see `statistics.residual_test`
 EVERY = 5_000  # candidates of an order that are all tested, without a pool
-HOPELESS = 0.05  # candidates with a larger p value, unadjusted, are not tested again
 
 
 def search(data: SearchData, config: ResidualConfig, settings: Hyperparameters) -> SearchResult:
@@ -48,13 +48,14 @@ def search(data: SearchData, config: ResidualConfig, settings: Hyperparameters) 
     kept: dict[Fields, float] = {}
     for order in range(2, config.order + 1):
         candidates = _candidates(order, len(names), scores, config.pool)
-        found, chosen = select(evidence, candidates, kept, rate)
+        title = f"search, order {order}"
+        found, chosen = select(evidence, candidates, kept, rate, title)
         scores |= found
         kept |= chosen
         for fields in [each for each in kept if any({*each} < {*whole} for whole in chosen)]:
             # A part of what was found only now may have been significant without it
             others = {other: t for other, t in kept.items() if other != fields}
-            scores |= evidence.t_values([fields], others, f"search, order {order}")
+            scores |= evidence.t_values([fields], others, title)
         still = {fields for each in range(2, order + 1) for fields in _significant(scores, each, rate)}
         kept = {fields: scores[fields] for fields in kept if fields in still}
     named = {fields: tuple(names[field] for field in fields) for fields in scores}
@@ -68,31 +69,6 @@ def search(data: SearchData, config: ResidualConfig, settings: Hyperparameters) 
     )
 
 
-def select(
-    evidence: Evidence, candidates: list[Fields], known: Mapping[Fields, float], rate: float
-) -> tuple[dict[Fields, float], dict[Fields, float]]:
-    """Forward selection: t values of all candidates, and those that are kept.
-
-    Every round keeps the significant candidates that overlap no stronger one, and tests the others again
-    given those.
-    """
-    kept: dict[Fields, float] = {}
-    found: dict[Fields, float] = {}
-    again = candidates
-    while again:
-        title = f"search, order {len(candidates[0])}"
-        found |= evidence.t_values(again, {**known, **kept}, title)
-        p = p_values(found)
-        new = [fields for fields in discoveries(p, rate) if fields not in kept]
-        for fields in sorted(new, key=lambda fields: -found[fields]):
-            if not any(_overlap(fields, other) for other in new if found[other] > found[fields]):
-                kept[fields] = found[fields]
-        again = [fields for fields in candidates if fields not in kept and p[fields] <= HOPELESS]
-        if not new:
-            break
-    return found, kept
-
-
 def _candidates(order: int, fields: int, scores: Mapping[Fields, float], pool: int | None) -> list[Fields]:
     """All interactions of an order, or extensions of the strongest ones of the order below."""
     if order == 2 or (pool is None and comb(fields, order) <= EVERY):
@@ -103,8 +79,3 @@ def _candidates(order: int, fields: int, scores: Mapping[Fields, float], pool: i
 
 def _significant(scores: Mapping[Fields, float], order: int, rate: float) -> Collection[Fields]:
     return discoveries(p_values({fields: t for fields, t in scores.items() if len(fields) == order}), rate)
-
-
-def _overlap(one: Fields, other: Fields) -> bool:
-    """Whether all fields but one are the same."""
-    return len({*one} & {*other}) == len(one) - 1

@@ -43,7 +43,7 @@ class Evidence:
         The `KNOWN` strongest that share all fields but one with a candidate cannot lend it their effect, even
         where theirs is underestimated.
         """
-        left = self._left(known)
+        left = self.left(known)
         rank, processes = distributed.rank_and_world_size()
         found_P = torch.zeros(len(candidates), dtype=torch.float64)
         with progress(title, len(candidates), "interactions") as advance:
@@ -53,7 +53,8 @@ class Evidence:
                 advance(processes)
         return dict(zip(candidates, distributed.all_reduce(found_P).tolist(), strict=True))
 
-    def _left(self, known: Iterable[Fields]) -> Residuals:
+    def left(self, known: Iterable[Fields]) -> Residuals:
+        """What main effects and the known interactions leave over."""
         code_N = {field: self.rows.column(field, self.device) for field in range(len(self.rows.sizes))}
         effects = [(Cells.of([field], code_N, self.rows.sizes), MAIN_VARIANCE) for field in code_N]
         effects += [(Cells.of(fields, code_N, self.rows.sizes), CELL_VARIANCE) for fields in known]
@@ -75,16 +76,21 @@ def p_values(t_values: Mapping[Fields, float]) -> dict[Fields, float]:
     return dict(zip(t_values, norm.sf(list(t_values.values())).tolist(), strict=True))
 
 
-def discoveries(p_values: Mapping[Fields, float], rate: float) -> dict[Fields, float]:
+def discoveries(
+    p_values: Mapping[Fields, float], rate: float, hypotheses: int | None = None
+) -> dict[Fields, float]:
     """Those candidates whose adjusted p value is at most `rate`, with that p value.
+
+    If the candidates were chosen from more `hypotheses`, the others count as not significant.
 
     Benjamini and Yekutieli, Annals of Statistics 2001: the expected share of false ones among them is at most
     `rate`, however the candidates depend on each other.
     """
     if not p_values:
         return {}
-    adjusted = false_discovery_control(list(p_values.values()), method="by").tolist()
-    return {fields: p for fields, p in zip(p_values, adjusted, strict=True) if p <= rate}
+    others = (hypotheses or len(p_values)) - len(p_values)
+    adjusted = false_discovery_control([*p_values.values(), *[1.0] * others], method="by").tolist()
+    return {fields: p for fields, p in zip(p_values, adjusted, strict=False) if p <= rate}
 
 
 def _overlapping(fields: Fields, known: Mapping[Fields, float]) -> Collection[Fields]:
