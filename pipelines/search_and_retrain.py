@@ -14,6 +14,7 @@ from components.aim_search_embeddings.component import aim_search_embeddings
 from components.aim_search_interactions.component import aim_search_interactions
 from components.baselines.component import baselines as train_baselines
 from components.bundle.component import bundle
+from components.deterministic_baselines.component import deterministic_baselines
 from components.evaluate.component import evaluate
 from components.retrain.component import retrain
 from components.search_autofis.component import search_autofis
@@ -43,6 +44,7 @@ def search_and_retrain(
         models: dict = {},  # type: ignore[type-arg]  # noqa: B006
         baselines: list = ["lr", "fm", "fwfm", "fnn", "deepfm", "ipnn"],  # type: ignore[type-arg]  # noqa: B006
         seeds: List[int] = [0, 1, 2],  # noqa: B006, UP006
+        bundles: list = [],  # type: ignore[type-arg]  # noqa: B006
         evaluation: dict = {},  # type: ignore[type-arg]  # noqa: B006
         run: dict = {},  # type: ignore[type-arg]  # noqa: B006
         revision: str = "",
@@ -61,7 +63,8 @@ def search_and_retrain(
             models: Hyper-parameters per model; `default` applies to all.
             baselines: Models without a search, such as lr, fm, deepfm.
             seeds: Seeds to train every model with, in one step per model group and seed.
-            evaluation: Base model, bins, resamples and confidence.
+            bundles: Models to bundle, such as deepfm, gbdt, in addition to the best one.
+            evaluation: Base model, bins, resamples, confidence, groups, segments and columns.
             run: The whole run configuration, for the report.
             revision: Hash of the state of the raw files; they are read again if it changes.
             engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
@@ -69,6 +72,7 @@ def search_and_retrain(
             transfer: Models to transfer the found interactions to, such as ipnn, deepfm.
         """
         dataset = add_encoding(data, store, vocabulary, revision, engine, spark)
+        fixed = deterministic_baselines(dataset=dataset, names=baselines, models=models)
         with dsl.ParallelFor(seeds) as seed:
             plain = train_baselines(dataset=dataset, names=baselines, models=models, seed=seed)
         found = find(dataset=dataset, config=search, models=models).outputs["search"]
@@ -79,15 +83,17 @@ def search_and_retrain(
                     dataset=dataset, search=found, targets=transfer, models=models, seed=seed
                 )
 
-        def trained() -> dict[str, dsl.Collected]:  # KFP accepts each object only once
-            return {name: dsl.Collected(step.outputs["runs"]) for name, step in steps.items()}
+        steps["baselines"] = plain
 
-        bundle(dataset=dataset, **trained())
+        def trained() -> dict[str, Any]:  # KFP accepts each object only once
+            lists = {name: dsl.Collected(step.outputs["runs"]) for name, step in steps.items()}
+            return {**lists, "deterministic": fixed.outputs["runs"]}
+
+        bundle(dataset=dataset, **trained(), names=bundles)
         evaluate(
             dataset=dataset,
             search=found,
             **trained(),
-            baselines=dsl.Collected(plain.outputs["runs"]),
             name=name,
             seeds=seeds,
             settings=evaluation,

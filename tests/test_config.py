@@ -68,7 +68,7 @@ def test_an_unknown_key_names_the_nearest(sections: dict[str, Any], place: str, 
 
 
 def test_a_key_without_close_match_lists_the_valid_ones() -> None:
-    with pytest.raises(ConfigError, match="valid keys are base, bins, bootstrap, confidence"):
+    with pytest.raises(ConfigError, match="valid keys are base, bins, bootstrap, columns, confidence"):
         run(evaluation={"xyzzy": 1})
 
 
@@ -305,12 +305,39 @@ def test_duplicate_key_in_a_file_is_refused(tmp_path):
         ({"seeds": [1, 1]}, "duplicate seed 1; each seed must be unique"),
         ({"data": {"split": {"valid": 0}}}, "a run needs valid rows"),
         ({"data": {"split": {"by": "time"}}}, "needs a column of kind timestamp"),
+        ({"bundles": ["fm", "afm"]}, "bundles: 'afm' is not trained; choose from lr, fm, .*autofm-random"),
+        ({"bundles": ["fm", "fm"]}, "bundles: duplicate 'fm'"),
+        ({"evaluation": {"group": "user"}}, "evaluation.group: no row has a value of 'user'; choose from a,"),
+        ({"evaluation": {"segments": ["day"]}}, "evaluation.segments: .*'day'.* kind context"),
+        ({"evaluation": {"columns": ["y"]}}, "evaluation.columns: no row has a value of 'y'"),
     ],
 )
 def test_errors_of_late_stages_are_raised_at_load(change, message):
     data = {"files": "a.csv", "columns": {"y": "label", "a": "categorical"}, **change.get("data", {})}
     with pytest.raises(ConfigError, match=message):
         RunConfig.parse({"name": "x", **change, "data": data}, "x.yaml")
+
+
+def test_evaluation_takes_columns_that_have_values() -> None:
+    columns = {
+        "y": "label",
+        "a": "categorical",
+        "n": "numeric",
+        "kept": "numeric",
+        "t": {"kind": "timestamp", "derive": ["hour"]},
+        "user": "context",
+    }
+    given = {
+        "name": "x",
+        "data": {"files": "a.csv", "columns": columns},
+        "vocabulary": {"fields": {"kept": {"bucketing": {"method": "keep"}}}},
+    }
+    named = {"group": "user", "segments": ["a", "n", "t_hour", "day"], "columns": ["user", "day"]}
+    assert RunConfig.parse({**given, "evaluation": named}, "x.yaml").evaluation.group == "user"
+    with pytest.raises(
+        ConfigError, match="no row has a value of 'kept'; choose from a, n, t_hour, user, day"
+    ):
+        RunConfig.parse({**given, "evaluation": {"segments": ["kept"]}}, "x.yaml")
 
 
 def test_errors_survive_the_way_from_another_process() -> None:

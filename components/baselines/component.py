@@ -13,18 +13,19 @@ def baselines(
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     seed: int = 0,
 ) -> None:
-    """Train models that use all pairs of fields, or none.
+    """Train models that use all pairs of fields, or none, with one seed.
 
     Args:
         dataset: Manifest of an encoded data set.
         runs: Weights and histories of every model.
-        names: Models to train: lr, fm, fwfm, fnn, deepfm, ipnn.
+        names: Models to train: lr, fm, fwfm, fnn, deepfm, ipnn; deterministic_baselines trains gbdt.
         models: Hyper-parameters per model (section `models` of a run configuration).
         seed: Seed to train with.
     """
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import ModelsConfig
+    from ctrloom.config import MODELS, ModelsConfig
 
-    stages.baselines(Path(dataset.path), names, ModelsConfig.parse(models), [int(seed)], Path(runs.path))
+    seeded = [name for name in names if not MODELS[name].deterministic]
+    stages.baselines(Path(dataset.path), seeded, ModelsConfig.parse(models), [int(seed)], Path(runs.path))

@@ -12,6 +12,7 @@ def compare_table(
     dataset: Input[Dataset],
     jobs: Input[List[Artifact]],  # noqa: UP006
     table: Output[Artifact],
+    bundles: Output[Artifact],
     page: Output[HTML],
     summary: Output[Metrics],
     comparison: dict,  # type: ignore[type-arg]
@@ -21,7 +22,8 @@ def compare_table(
     Args:
         dataset: Manifest of an encoded data set.
         jobs: Folders that the jobs wrote.
-        table: Folder with metrics.json, table.csv and comparison.html.
+        table: Folder with metrics.json, table.csv, predictions.parquet and comparison.html.
+        bundles: The best model on the validation split, and those asked for, one folder each.
         page: The table and its plots as a page.
         summary: Test AUC of every model.
         comparison: The whole configuration of the comparison.
@@ -35,7 +37,7 @@ def compare_table(
 
     config = CompareConfig.parse(comparison, "comparison")
     folders = [Path(job.path) for job in jobs]
-    results = stages.tabulate(Path(dataset.path), config, folders, Path(table.path))
+    results = stages.tabulate(Path(dataset.path), config, folders, Path(table.path), Path(bundles.path))
     shutil.copy(Path(table.path) / "comparison.html", page.path)
     auc = {f"test_auc_{model.name}": model.summary["test"]["auc"].mean for model in results.models}
     display.show_metrics(auc, summary)

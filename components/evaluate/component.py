@@ -13,6 +13,7 @@ def evaluate(
     search: Input[Artifact],
     retrained: Input[List[Artifact]],  # noqa: UP006
     baselines: Input[List[Artifact]],  # noqa: UP006
+    deterministic: Input[Artifact],
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
     curve: Output[ClassificationMetrics],
@@ -31,6 +32,7 @@ def evaluate(
         search: Folder that a search wrote.
         retrained: Models that retrain wrote, one folder per seed.
         baselines: Models that baselines wrote, likewise.
+        deterministic: Models that deterministic_baselines wrote.
         evaluation: Folder with metrics.json, predictions.parquet, summary.md and report.html.
         metrics: Test AUC and logloss of every model, means over seeds.
         curve: ROC curve and confusion matrix of the model that the search found, on the test rows.
@@ -49,7 +51,8 @@ def evaluate(
     from ctrloom.config import EvaluationConfig
     from ctrloom.runners import display
 
-    folders = [Path(artifact.path) for artifact in (*retrained, *(transferred or []), *baselines)]
+    artifacts = (*retrained, *(transferred or []), *baselines, deterministic)
+    folders = [Path(artifact.path) for artifact in artifacts]
     output = Path(evaluation.path)
     results = stages.evaluate(
         Path(dataset.path),

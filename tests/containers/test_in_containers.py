@@ -17,7 +17,8 @@ from ctrloom.runners.containers import LABEL, find_engine, image_id
 
 pytestmark = pytest.mark.containers
 IMAGE = os.environ.get("CTRLOOM_IMAGE", f"ctrloom-python:{version('ctrloom')}")
-STEPS = ["ingest", "vocabulary", "baselines", "search-autofis", "retrain", "transfer", "bundle", "evaluate"]
+TRAINED = ["deterministic-baselines", "baselines", "search-autofis", "retrain", "transfer"]
+STEPS = ["ingest", "vocabulary", *TRAINED, "bundle", "evaluate"]
 FIND = r"find / -xdev \( -path /proc -o -path /sys -o -path /usr/share \) -prune -o "
 COMMAND = (
     *(sys.executable, "-m", "ctrloom", "run", "run.yaml", "--runner", "container", "--image", IMAGE),

@@ -110,7 +110,9 @@ def test_unshuffled_stream_equals_the_rows_in_memory(dataset: Dataset, split: st
     assert {batch.ids_NC.dtype for batch in streamed.batches(64)} == {torch.int32}
     assert torch.equal(streamed.label_N, rows.label_N)
     assert (len(streamed), streamed.total, streamed.weight_N) == (ROWS, ROWS, None)
-    assert dataset.label_rate(split) == pytest.approx(float(rows.label_N.mean()))  # type: ignore[arg-type]
+    rate = pytest.approx(float(rows.label_N.mean()))
+    clicks = int(rows.label_N.sum())
+    assert dataset.counted(split) == (len(rows), clicks, rate)  # type: ignore[arg-type]
 
 
 def test_numbers_several_values_and_weights_are_streamed_too(mixed: Dataset) -> None:

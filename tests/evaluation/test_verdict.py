@@ -111,6 +111,20 @@ def test_intervals_exclude_zero_exactly_if_p_is_significant(family: str) -> None
                 assert low <= test.low <= test.delta <= test.high <= high
 
 
+def test_a_best_model_without_seeds_is_not_said_to_have_one() -> None:
+    trees = changed(RESULTS, RESULTS.best.name, deterministic=True, seeds=RESULTS.best.seeds[:1])
+    assert len(trees.seeds) > 1
+    assert "logloss, the same with every seed." in table_verdict(trees).sentences[0]
+    assert f"over {len(RESULTS.seeds)} seeds." in table_verdict(RESULTS).sentences[0]
+    assert f"means over {len(RESULTS.seeds)} seeds" in markdown(trees, TRACE)
+
+
+def test_clicks_are_counted_and_not_derived_from_a_weighted_rate() -> None:
+    data = RESULTS.data.model_copy(update={"clicks": {"test": 12}})
+    (warning,) = warnings_on(RESULTS.model_copy(update={"data": data}))
+    assert warning.startswith("Only 12 of the ")
+
+
 def unfinished() -> Results:
     short = changed(RESULTS, "fm", limited_by="models.fm.epochs")
     return changed(short, "autofm", limited_by="models.autofm.epochs")

@@ -24,10 +24,14 @@ RUN = {
         "columns": {"click": "label", "field_00..field_04": "categorical"},
     },
     "search": {"batch_size": 200, "random_draws": 1},
-    "models": {"default": {"hidden": [8], "epochs": 3, "batch_size": 500, "learning_rate": 0.01}},
-    "baselines": ["lr", "fm"],
+    "models": {
+        "default": {"hidden": [8], "epochs": 3, "batch_size": 500, "learning_rate": 0.01},
+        "gbdt": {"trees": 20},
+    },
+    "baselines": ["lr", "fm", "gbdt"],
     "transfer": ["ipnn"],
     "seeds": [0, 1],
+    "bundles": ["gbdt", "autofm-random"],
     "evaluation": {"base": "fm", "truth": "truth.json", "bootstrap": 200},
 }
 
@@ -58,6 +62,9 @@ def test_run_directory_is_complete(run):
         "architecture.json",
         "bundle/model.safetensors",
         "transfer/ipnn/model.safetensors",
+        "bundles/best.json",
+        "bundles/best/model.safetensors",
+        "bundles/autofm-random/model.safetensors",
         "metrics.json",
         "predictions.parquet",
         "report.html",
@@ -70,7 +77,7 @@ def test_run_directory_is_complete(run):
 def test_every_artifact_of_a_step_has_content(run):
     folder, _ = run
     ended = list((folder / "out" / "steps").rglob("executor_output.json"))
-    assert len(ended) == 5 + 3 * len(RUN["seeds"])
+    assert len(ended) == 6 + 3 * len(RUN["seeds"])
     for step in ended:
         for artifact in json.loads(step.read_text())["artifacts"].values():
             assert Path(artifact["artifacts"][0]["uri"]).exists(), artifact
@@ -99,7 +106,7 @@ def test_models_are_compared_on_the_same_rows(run):
     folder, _ = run
     results = Results.load(folder / "out" / "metrics.json")
     names = {model.name for model in results.models}
-    assert {"lr", "fm", "autofm", "autofm-random", "autofm-unpruned", "ipnn-transfer"} <= names
+    assert {"lr", "fm", "gbdt", "autofm", "autofm-random", "autofm-unpruned", "ipnn-transfer"} <= names
     assert {seed.test.rows for model in results.models for seed in model.seeds} == {results.data.rows["test"]}
     assert pq.read_table(folder / "out" / "predictions.parquet").num_rows == results.data.rows["test"]
 
@@ -132,14 +139,15 @@ def test_processes_of_their_own_train_the_same_model(run):
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_bundle_scores_raw_rows(run):
+@pytest.mark.parametrize("bundle", ["bundle", "bundles/gbdt"])
+def test_bundle_scores_raw_rows(run, bundle):
     """In a new process, which imports what it needs."""
     folder, _ = run
     done = started(
         sys.executable,
         "predict",
         "--bundle",
-        "out/bundle",
+        f"out/{bundle}",
         "--input",
         "clicks.csv",
         "--output",
@@ -202,6 +210,7 @@ def test_compare_pipeline_matches_compare_processes(run, ctrloom):
             }
         )
         assert (folder / output / "comparison" / "comparison.html").is_file()
+        assert (folder / output / "bundles" / "best" / "model.safetensors").is_file()
     rows = list(itertools.product(("fm", "found", "found-random"), RUN["seeds"]))
     assert list(tables[0]) == list(tables[1]) == rows
     for key, (kept, metrics) in tables[0].items():

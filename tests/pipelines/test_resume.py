@@ -51,7 +51,16 @@ def test_killed_run_resumes_with_the_same_metrics(whole, step):
     subprocess.run([*COMMAND, step], cwd=whole, check=True, capture_output=True)
     times = times_done(output)
     assert {times[each] for each in ended} == {1}
-    every = {"ingest", "vocabulary", "baselines", "retrain", "transfer", "bundle", "evaluate"}
+    every = {
+        "ingest",
+        "vocabulary",
+        "deterministic-baselines",
+        "baselines",
+        "retrain",
+        "transfer",
+        "bundle",
+        "evaluate",
+    }
     assert {Path(each).name for each in times} >= every
     assert figures(output) == figures(whole / "whole")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from sklearn.metrics import log_loss, roc_auc_score
@@ -17,8 +18,11 @@ from ctrloom.config.base import ConfigError
 from ctrloom.config.files import load_compare_config
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.evaluation.results import Results
+from ctrloom.models.bundle import load_card
 from ctrloom.runners import compare
 from ctrloom.runners.compare import run_comparison
+from ctrloom.search_trace import SearchTrace
 from ctrloom.stages import tabulate
 from ctrloom.stages.comparison import titles_of
 from ctrloom.storage import StorageError
@@ -32,7 +36,8 @@ SECTIONS: dict[str, Any] = {
     "models": {"default": {"epochs": 2, "hidden": [8], "learning_rate": 0.01, "batch_size": 512}},
     "searches": {"autofis": {"epochs": 2}},
     "seeds": [3, 5],
-    "evaluation": {"base": "plain", "bootstrap": 50},
+    "evaluation": {"base": "plain", "bootstrap": 50, "segments": ["field_00"]},
+    "bundles": ["lr", "found-ipnn"],
     "entries": [
         {"name": "lr", "model": "lr"},
         {"name": "plain", "model": "fm", "published": {"auc": 0.79, "logloss": 0.55}},
@@ -179,6 +184,39 @@ def without_clock(metrics: bytes) -> list[Any]:
     return [{k: v for k, v in model.items() if not k.endswith(clock)} for model in models]
 
 
+def test_the_best_row_and_those_asked_for_are_bundled(done: Path) -> None:
+    best = json.loads((done / "bundles" / "best.json").read_text())
+    table = lines(done)
+    assert best["name"] == Results.load(done / "comparison" / "metrics.json").best.name
+    assert best["name"] == max(NAMES, key=lambda name: float(table[name]["valid_auc"]))
+    assert best["title"] == table[best["name"]]["model"]
+    assert best["valid_auc"] == pytest.approx(float(table[best["name"]]["valid_auc"]), abs=1e-6)
+    titles = {name: load_card(done / "bundles" / name).title for name in ("best", "lr", "found-ipnn")}
+    assert titles == {"best": best["title"], "lr": "LR", "found-ipnn": "AutoFIS to IPNN"}
+
+
+def test_searches_of_the_seeds_are_compared(done: Path, config: CompareConfig) -> None:
+    results = Results.load(done / "comparison" / "metrics.json")
+    (found,) = results.stability
+    traces = [SearchTrace.load(done / f"jobs/found/seed-{s}/search/search.json") for s in config.seeds]
+    kept = [{c.fields for c in trace.candidates if c.kept} for trace in traces]
+    assert (found.entry, found.kept) == ("found", tuple(map(len, kept)))
+    assert found.jaccard == pytest.approx(len(kept[0] & kept[1]) / len(kept[0] | kept[1]))
+    (table,) = results.segments
+    assert "plain" in table.segments[0].models
+    predictions = pq.read_schema(done / "comparison" / "predictions.parquet").names
+    assert {f"{name}_seed_{seed}" for name in NAMES for seed in config.seeds} <= set(predictions)
+
+
+def test_an_entry_without_a_seed_has_one_job() -> None:
+    entries = [*SECTIONS["entries"], {"name": "trees", "model": "gbdt"}]
+    config = CompareConfig.parse({**SECTIONS, "entries": entries}, "compare.yaml")
+    assert [seed for entry, seed in config.jobs if entry.name == "trees"] == [3]
+    assert len(config.jobs) == 2 * len(SECTIONS["entries"]) + 1
+    with pytest.raises(ConfigError, match="bundles: 'tree' is not trained; choose from lr, plain, wide, fo"):
+        CompareConfig.parse({**SECTIONS, "bundles": ["tree"]}, "compare.yaml")
+
+
 def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Path) -> None:
     some = [done / "jobs" / "lr" / "seed-3"]
     with pytest.raises(StorageError, match="entry 'lr', seed 5: this job has not finished"):
@@ -255,7 +293,8 @@ def test_a_search_that_finds_nothing_has_no_controls_of_its_size(
 ) -> None:
     search = {"threshold": 100.0, "epochs": 1, "warm_up": 0}
     given = {"search": search, "controls": ["random", "unpruned"], "transfer": ["ipnn"]}
-    changes = {"entries": [{"name": "plain", "model": "lr"}, {"name": "nothing", **given}]}
+    entries = [{"name": "plain", "model": "lr"}, {"name": "nothing", **given}]
+    changes = {"entries": entries, "bundles": ["plain", "nothing-ipnn"]}
     parsed = CompareConfig.parse({**SECTIONS, **changes}, "compare.yaml")
     parsed = parsed.model_copy(update={"data": config.data})
     results = run_comparison(parsed, tmp_path, workers=1)
@@ -263,6 +302,7 @@ def test_a_search_that_finds_nothing_has_no_controls_of_its_size(
     assert results.model("nothing").kept == {2: 0}
     note = "AutoFM by AutoFIS found no interaction with seeds 3, 5; left out: nothing-random, nothing-ipnn."
     assert results.notes == (note,)
+    assert {path.name for path in (tmp_path / "bundles").iterdir()} == {"best", "best.json", "plain"}
     assert note in (tmp_path / "comparison" / "comparison.html").read_text()
 
 
@@ -276,7 +316,7 @@ def test_every_entry_has_its_own_title() -> None:
         {"name": "wider", "model": "deepfm"},
         {"name": "named", "title": "My own", "model": "fm"},
     ]
-    config = CompareConfig.parse({**SECTIONS, "entries": entries}, "compare.yaml")
+    config = CompareConfig.parse({**SECTIONS, "bundles": [], "entries": entries}, "compare.yaml")
     assert titles_of(config.entries) == {
         "plain": "FM",
         "found": "AutoFM by AutoFIS",

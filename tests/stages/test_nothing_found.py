@@ -1,5 +1,6 @@
 """A search that keeps nothing: every stage after it still works, and the report draws the conclusion."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ctrloom.methods.interface import SearchResult
 from ctrloom.models import build
 from ctrloom.models.bundle import load_bundle
 from ctrloom.search_trace import Candidate, SearchTrace
+from ctrloom.stages.bundles import Best
 from ctrloom.stages.search_stage import search_data, write_result
 from ctrloom.training.loop import score
 from ctrloom.training.runs import open_runs
@@ -79,9 +81,9 @@ def run(request: pytest.FixtureRequest, mixed: Dataset, tmp_path_factory: pytest
     stages.retrain(manifest, found, MODELS, [0, 1], folder / "retrained")
     stages.transfer(manifest, found, ["ipnn", "deepfm"], MODELS, [0, 1], folder / "transferred")
     stages.baselines(manifest, ["lr", "fm"], MODELS, [0, 1], folder / "baselines")
-    stages.bundle(
-        manifest, [folder / "retrained"], [folder / "transferred"], folder / "best", folder / "others"
-    )
+    parts = ([folder / part] for part in ("retrained", "transferred", "baselines"))
+    outputs = (folder / name for name in ("best", "others", "bundles"))
+    stages.bundle(manifest, *parts, ["ipnn-transfer", "fm"], *outputs)
     return folder
 
 
@@ -97,6 +99,8 @@ def test_nothing_is_transferred(run: Path) -> None:
     assert open_runs(run / "transferred") == []
     assert list((run / "others").iterdir()) == []
     assert load_bundle(run / "best").architecture.is_empty
+    assert Best.parse(json.loads((run / "bundles" / "best.json").read_text()), "best.json").bundles == ("fm",)
+    assert {path.name for path in (run / "bundles").iterdir()} == {"best", "best.json", "fm"}
 
 
 def evaluated(mixed: Dataset, run: Path, parts: tuple[str, ...], output: Path) -> Any:

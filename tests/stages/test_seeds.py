@@ -70,8 +70,10 @@ def test_evaluation_requires_the_configured_seeds(trained, tmp_path):
 def test_bundle_requires_equal_seeds(trained, tmp_path):
     manifest, _, folders = trained
     retrained = [folders["retrained"], folders["again"]]
-    with pytest.raises(EvaluationError, match="ipnn-transfer with seed 0; autofm with seeds 0, 1"):
-        stages.bundle(manifest, retrained, [folders["ipnn"]], tmp_path / "best", tmp_path / "others")
+    others = [folders["ipnn"]], [folders["fm"]], ["fm"]
+    outputs = [tmp_path / name for name in ("best", "others", "bundles")]
+    with pytest.raises(EvaluationError, match="ipnn-transfer, fm with seed 0; autofm with seeds 0, 1"):
+        stages.bundle(manifest, retrained, *others, *outputs)
     assert not (tmp_path / "best").exists()
-    stages.bundle(manifest, retrained[:1], [folders["ipnn"]], tmp_path / "best", tmp_path / "others")
+    stages.bundle(manifest, retrained[:1], *others, *outputs)
     assert (tmp_path / "others" / "ipnn" / "model.safetensors").is_file()

@@ -15,7 +15,7 @@ from scipy.special import expit
 from small import rows_of, schema_of
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import GBDTSettings, ModelsConfig
+from ctrloom.config import MODELS, GBDTSettings, Hyperparameters, ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch
 from ctrloom.data.dataset import Dataset
@@ -169,6 +169,16 @@ def test_last_epoch_may_have_fewer_trees_and_boosting_may_find_none() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_is_bit_identical(name: Literal["gbdt", "gbdtlr"]) -> None:
     one, two = (planted(name, TRAIN, VALID, seed=3)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_every_seed_gives_the_same_trees() -> None:
+    """So one is trained. A setting that samples rows or columns would end this: see `deterministic`."""
+    assert MODELS["gbdt"].deterministic
+    assert not MODELS["gbdtlr"].deterministic
+    own = set(GBDTSettings.model_fields) - set(Hyperparameters.model_fields)
+    assert own == {"trees", "leaves", "min_rows_in_leaf", "tree_learning_rate", "tree_l2"}
+    one, two = (planted("gbdt", TRAIN, VALID, seed=seed)[0].state_dict() for seed in (3, 4))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 

@@ -52,7 +52,7 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
 def models_table(results: Results) -> Table:
     """Models with their quality on the test split."""
     base = results.model(results.base)
-    seeds = len(base.seeds)
+    seeds = len(results.seeds)
     over = f"mean over {seeds} seed{'' if seeds == 1 else 's'}"
     table = Table(title=f"Test split, {results.data.rows['test']:,} rows, {over}", box=None)
     for heading in ("model", "AUC", "sd", "logloss", f"vs {base.title}", "p", "kept"):

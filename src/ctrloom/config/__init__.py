@@ -9,6 +9,7 @@ from ctrloom.config.compare import CompareConfig, Entry, Published
 from ctrloom.config.data import (
     Categorical,
     Column,
+    Context,
     DataConfig,
     Files,
     Ignored,
@@ -92,6 +93,7 @@ __all__ = [
     "Column",
     "CompareConfig",
     "ConfiguredModel",
+    "Context",
     "CrossSettings",
     "Crosses",
     "DataConfig",

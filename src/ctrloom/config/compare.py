@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from ctrloom.config.base import StrictModel, parse_section
 from ctrloom.config.models import MODELS
 from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
-from ctrloom.config.run import ExperimentConfig, of_its_method
+from ctrloom.config.run import ExperimentConfig, of_its_method, require_trained
 from ctrloom.config.search import SearchConfig
 
 
@@ -53,11 +53,21 @@ class Entry(StrictModel):
         return self
 
     @property
+    def deterministic(self) -> bool:
+        """True if every seed gives the same result."""
+        return self.model is not None and MODELS[self.model].deterministic
+
+    @property
     def trained(self) -> str:
         """The model of the entry's main row."""
         name = self.model or (self.search and self.search.base)
         assert name, "an entry has a model or a search"
         return name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the rows of the entry in the table."""
+        return self.name, *(f"{self.name}-{part}" for part in (*self.controls, *self.transfer))
 
     def figures(self) -> dict[str, Published]:
         """Published figures by the name of their row."""
@@ -92,6 +102,15 @@ class CompareConfig(ExperimentConfig):
         ]
         return {**raw, "entries": entries}
 
+    def seeds_of(self, entry: Entry) -> tuple[int, ...]:
+        """The seeds to train an entry with: one is enough if every seed gives the same result."""
+        return self.seeds[:1] if entry.deterministic else self.seeds
+
+    @property
+    def jobs(self) -> list[tuple[Entry, int]]:
+        """Every entry with each of its seeds."""
+        return [(entry, seed) for entry in self.entries for seed in self.seeds_of(entry)]
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [entry.name for entry in self.entries]
@@ -101,6 +120,7 @@ class CompareConfig(ExperimentConfig):
             raise ValueError(
                 f"evaluation.base: {self.evaluation.base!r} is not an entry; choose from {', '.join(names)}"
             )
+        require_trained(self.bundles, [name for entry in self.entries for name in entry.names])
         for number, entry in enumerate(self.entries):
             own = {**self.models.raw("default"), **self.models.raw(entry.trained), **entry.settings}
             parse_section(MODELS[entry.trained].settings, own, f"entries.{number}.settings")

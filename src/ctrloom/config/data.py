@@ -55,6 +55,12 @@ class Weight(StrictModel):
     kind: Literal["weight"] = "weight"
 
 
+class Context(StrictModel):
+    """A column that no model reads and every row keeps as text: for groups, segments and predictions."""
+
+    kind: Literal["context"] = "context"
+
+
 class Ignored(StrictModel):
     """A column that is not read."""
 
@@ -62,7 +68,8 @@ class Ignored(StrictModel):
 
 
 Column = Annotated[
-    Categorical | Numeric | Multivalued | Timestamp | Label | Weight | Ignored, Discriminator("kind")
+    Categorical | Numeric | Multivalued | Timestamp | Label | Weight | Context | Ignored,
+    Discriminator("kind"),
 ]
 
 

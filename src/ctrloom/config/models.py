@@ -202,6 +202,7 @@ class ModelEntry:
     baseline: bool = True  # can be trained without a search
     trees: bool = False  # trained by LightGBM
     without_interactions: str | None = None  # the model that it equals if no interaction is kept
+    deterministic: bool = False  # every seed gives the same model, so that one is trained
 
     @property
     def transfers(self) -> bool:
@@ -239,7 +240,9 @@ MODELS = Catalog(
         "autointplus": ModelEntry(
             "AutoInt+", "ctrloom.models.autoint:AutoIntPlus", AutoIntSettings, selects=False
         ),
-        "gbdt": ModelEntry("GBDT", "ctrloom.models.trees:GBDT", GBDTSettings, selects=False, trees=True),
+        "gbdt": ModelEntry(
+            "GBDT", "ctrloom.models.trees:GBDT", GBDTSettings, selects=False, trees=True, deterministic=True
+        ),
         "gbdtlr": ModelEntry(
             "GBDT+LR", "ctrloom.models.trees:GBDTLR", GBDTSettings, selects=False, trees=True
         ),

@@ -1,17 +1,17 @@
 """The configuration of one run of the whole pipeline."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from ctrloom.config.base import SectionError, StrictModel, not_among, parse_section
-from ctrloom.config.data import DataConfig
+from ctrloom.config.data import DataConfig, Timestamp
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.search import DEFAULT_METHOD, METHODS, AutoFISConfig, SearchConfig
-from ctrloom.config.types import SPLITS, Count, Split
-from ctrloom.config.vocabulary import VocabularyConfig
+from ctrloom.config.types import SPLITS, Count, CountOrZero, Split
+from ctrloom.config.vocabulary import Keep, VocabularyConfig
 
 
 class EvaluationConfig(StrictModel):
@@ -23,6 +23,13 @@ class EvaluationConfig(StrictModel):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     seed: int = 0
     truth: str | None = None  # synthetic data: file with the planted interactions
+    # Columns with values of a row: fields of tokens or buckets, columns of kind context, and `day`.
+    group: str | None = None  # also measure AUC within the groups of this column (GAUC)
+    segments: tuple[str, ...] = ()  # also measure within each value of these columns
+    segment_values: Count = 20  # values of a column that are shown; the rest is one segment
+    columns: tuple[str, ...] = ()  # in predictions.parquet
+    permutations: CountOrZero = 5  # shuffles of each field for its importance; 0: none
+    permutation_rows: Count = 50_000  # validation rows of it, at most
 
 
 class Expected(StrictModel):
@@ -46,6 +53,7 @@ class ExperimentConfig(EngineConfig):
     searches: dict[str, dict[str, Any]] = Field(default_factory=dict)
     models: ModelsConfig = ModelsConfig()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    bundles: tuple[str, ...] = ()  # models to bundle, in addition to the best one
     evaluation: EvaluationConfig = EvaluationConfig()
     expected: Expected | None = None
 
@@ -59,6 +67,32 @@ class ExperimentConfig(EngineConfig):
         return searches
 
     @model_validator(mode="after")
+    def _columns_have_values(self) -> Self:
+        known = self._columns_with_values()
+        evaluation = self.evaluation
+        given = {"group": evaluation.group and (evaluation.group,), "segments": evaluation.segments}
+        for key, names in {**given, "columns": evaluation.columns}.items():
+            if unknown := [name for name in names or () if name not in known]:
+                raise ValueError(
+                    f"evaluation.{key}: no row has a value of {unknown[0]!r}; choose from "
+                    f"{', '.join(known)}, or give the column the kind context in data.columns"
+                )
+        return self
+
+    def _columns_with_values(self) -> list[str]:
+        """Columns that evaluation can read: see `EvaluationConfig`."""
+        found = []
+        for name, column in self.data.columns.items():
+            own = self.vocabulary.fields.get(name)
+            bucketing = (own and own.bucketing) or self.vocabulary.bucketing
+            if isinstance(column, Timestamp):
+                found += [f"{name}_{part}" for part in column.derive]
+            bucketed = column.kind == "numeric" and not isinstance(bucketing, Keep)
+            if bucketed or column.kind in ("categorical", "context"):
+                found.append(name)
+        return found + ["day" for _ in self.data.named("timestamp") if "day" not in found]
+
+    @model_validator(mode="after")
     def _has_all_splits(self) -> Self:
         """Fail now instead of after training."""
         if twice := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
@@ -68,6 +102,14 @@ class ExperimentConfig(EngineConfig):
             if not getattr(self.data.files, split) and share == 0 and start is None:
                 raise ValueError(f"data.split.{split}: a run needs {split} rows; give a share, or files")
         return self
+
+
+def require_trained(bundles: Sequence[str], names: Sequence[str]) -> None:
+    """Raise ValueError for a bundle of a model that is not trained."""
+    if unknown := [name for name in bundles if name not in names]:
+        raise ValueError(f"bundles: {unknown[0]!r} is not trained; choose from {', '.join(names)}")
+    if twice := [name for name in bundles if bundles.count(name) > 1]:
+        raise ValueError(f"bundles: duplicate {twice[0]!r}")
 
 
 def of_its_method(search: Any, searches: Any) -> Any:
@@ -111,4 +153,6 @@ class RunConfig(ExperimentConfig):
             raise ValueError(
                 f"evaluation.base: {self.evaluation.base!r} is not trained; choose from {', '.join(names)}"
             )
+        controls = [f"{self.search.base}-{name}" for name in self.search.controls]
+        require_trained(self.bundles, [*names, *controls])
         return self

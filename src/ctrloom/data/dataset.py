@@ -1,6 +1,6 @@
 """An encoded data set: schema, fingerprints, and the rows of its splits."""
 
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -16,6 +16,14 @@ from ctrloom.data.vocabulary.encode import Encoder, load_schema
 from ctrloom.data.vocabulary.stored_crosses import StoredCrosses
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
 from ctrloom.storage import Place
+
+
+class Counted(NamedTuple):
+    """Rows of a split that have a weight, those of them whose label is 1, and the weighted share of these."""
+
+    rows: int
+    clicks: int
+    label_rate: float
 
 
 class Dataset:
@@ -104,13 +112,17 @@ class Dataset:
         """
         return Stream(self.schema, self._extra, self._row_groups(split, range(self.rows_in(split))))
 
-    def label_rate(self, split: Split) -> float:
-        """Share of the rows of one split whose label is 1."""
-        total = sum(
-            batch.column("label").to_numpy().sum(dtype=np.float64)
-            for batch in read_parts(self.manifest.paths(self.base, split), ["label"])
-        )
-        return float(total / self.rows_in(split))
+    def counted(self, split: Split) -> Counted:
+        """Counts of the rows of one split that have a weight."""
+        rows, clicks, total, clicked = 0, 0, 0.0, 0.0
+        for batch in read_parts(self.manifest.paths(self.base, split), self._extra):
+            label = batch.column("label").to_numpy()
+            weight = batch.column("weight").to_numpy() if "weight" in self._extra else np.ones(len(label))
+            rows += int(np.count_nonzero(weight))
+            clicks += int(np.count_nonzero(label[weight != 0]))
+            total += float(weight.sum(dtype=np.float64))
+            clicked += float(weight.astype(np.float64) @ label)
+        return Counted(rows, clicks, clicked / total if total else 0.0)
 
     def row_bytes(self) -> int:
         """Memory of one row."""

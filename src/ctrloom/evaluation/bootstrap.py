@@ -1,7 +1,7 @@
 """Paired bootstrap of the difference in logloss between models, over rows and seeds.
 
 N rows, S seeds of a model, K blocks of rows, R resamples. Swapping challenger and base flips the sign of
-every number and changes nothing else.
+every number and changes nothing else. Rows of weight 0 count for nothing.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ctrloom.evaluation.significance import Comparison, Difference
-from ctrloom.metrics.measure import Floats, row_logloss
+from ctrloom.metrics.measure import Floats, row_logloss, with_weight
 
 BLOCKS = 20_000  # the bootstrap draws rows, or this many random blocks if there are more rows
 CHUNK = 1 << 22  # draws held in memory at a time
@@ -47,15 +47,16 @@ class LoglossBootstrap:
         seed: int = 0,
     ) -> None:
         """`logits` has an array (S, N), or (N,) of one seed, for each model."""
-        label_N = np.asarray(label_N, np.float64)
+        counted, label_N = with_weight(weight_N), np.asarray(label_N, np.float64)
         weight_N = np.ones_like(label_N) if weight_N is None else np.asarray(weight_N, np.float64)
+        label_N, weight_N = label_N[counted], weight_N[counted]
         rng = np.random.default_rng(seed)
         blocks = min(len(label_N), BLOCKS)
         block_N = rng.permutation(np.arange(len(label_N)) % blocks)
         weight_K = np.bincount(block_N, weights=weight_N)
         losses = [
             np.stack([np.bincount(block_N, row_logloss(logit_N, label_N) * weight_N) for logit_N in model_SN])
-            for model_SN in (np.atleast_2d(np.asarray(each, np.float64)) for each in logits)
+            for model_SN in (np.atleast_2d(np.asarray(each, np.float64))[:, counted] for each in logits)
         ]
         picks = [_seed_draws(loss_SK, resamples, seed) for loss_SK in losses]
         drawn = [

@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import EvaluationConfig
+from ctrloom.evaluation.importance import Importance
 from ctrloom.evaluation.paired_tests import PairedTests
 from ctrloom.evaluation.results import (
     Attention,
@@ -26,6 +27,7 @@ from ctrloom.evaluation.results import (
 )
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.metrics.measure import EvaluationError, Metrics, confusion, measure, roc_curve
+from ctrloom.models.size import ModelSize
 from ctrloom.training.history import Epoch, Kind
 
 SUMMARISED = ("auc", "logloss", "normalised_entropy", "brier", "calibration_ratio", "calibration_error")
@@ -62,6 +64,9 @@ class ModelScores:
     search_seconds: float = 0.0  # total of the searches behind it
     attention: Attention | None = None  # of the first seed
     limited_by: str | None = None  # setting that ended a training while it was improving
+    deterministic: bool = False  # trained once, as every seed gives the same model
+    size: ModelSize | None = None  # of the first seed
+    importance: Importance | None = None  # likewise
 
 
 def compare_models(
@@ -89,7 +94,7 @@ def compare_models(
         )
     if twice := {name for name in names if names.count(name) > 1}:
         raise EvaluationError(f"two models are named {min(twice)!r}")
-    require_same_seeds({model.name: model.seeds for model in models})
+    require_same_seeds({model.name: model.seeds for model in models if not model.deterministic})
     for model in models:
         _check(model, valid, test)
     tests = PairedTests({m.name: m.test_logit_SN for m in models}, test.label_N, test.weight_N, evaluation)
@@ -156,6 +161,9 @@ def _result(model: ModelScores, valid: Labels, test: Labels, bins: int) -> Model
         curves=model.curves,
         attention=model.attention,
         limited_by=model.limited_by,
+        deterministic=model.deterministic,
+        size=model.size,
+        importance=model.importance,
         roc=roc_curve(model.test_logit_SN[0], test.label_N, test.weight_N),
         confusion=confusion(
             expit(model.test_logit_SN[0]), test.label_N, test.weight_N, seeds[0].valid.label_rate
@@ -165,7 +173,9 @@ def _result(model: ModelScores, valid: Labels, test: Labels, bins: int) -> Model
 
 def _summary(metrics: list[Metrics]) -> dict[str, Spread]:
     values = {name: np.array([getattr(each, name) for each in metrics]) for name in SUMMARISED}
-    return {
-        name: Spread(mean=float(v.mean()), sd=float(v.std(ddof=1)) if len(v) > 1 else None)
-        for name, v in values.items()
-    }
+    return {name: spread(value_S) for name, value_S in values.items()}
+
+
+def spread(value_S: NDArray) -> Spread:
+    """Mean and standard deviation of a figure over seeds."""
+    return Spread(mean=float(value_S.mean()), sd=float(value_S.std(ddof=1)) if len(value_S) > 1 else None)

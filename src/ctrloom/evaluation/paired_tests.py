@@ -8,12 +8,16 @@ from ctrloom.config import EvaluationConfig
 from ctrloom.evaluation.bootstrap import LoglossBootstrap
 from ctrloom.evaluation.results import Versus
 from ctrloom.evaluation.significance import Difference, adjusted, delong_difference
+from ctrloom.metrics.measure import with_weight
 
 Pair = tuple[str, str]  # model, and the base that it is tested against
 
 
 class PairedTests:
-    """Tests of AUC and logloss between models, given the test logits (seeds, rows) of each."""
+    """Tests of AUC and logloss between models, given the test logits (seeds, rows) of each.
+
+    Models may have different numbers of seeds. Rows of weight 0 count for nothing.
+    """
 
     def __init__(
         self,
@@ -23,6 +27,7 @@ class PairedTests:
         evaluation: EvaluationConfig,
     ) -> None:
         self.logits, self.label_N, self.weight_N = logits, label_N, weight_N
+        self.rows = len(label_N[with_weight(weight_N)])
         self.confidence, self.names = evaluation.confidence, list(logits)
         self.losses = LoglossBootstrap(
             [*logits.values()], label_N, weight_N, evaluation.bootstrap, evaluation.seed
@@ -34,7 +39,7 @@ class PairedTests:
         aucs = adjusted([self._auc(pair) for pair in pairs])
         losses = adjusted([self._logloss(pair) for pair in pairs])
         return tuple(
-            Versus(model=model, base=base, rows=len(self.label_N), auc=auc, logloss=loss)
+            Versus(model=model, base=base, rows=self.rows, auc=auc, logloss=loss)
             for (model, base), auc, loss in zip(pairs, aucs, losses, strict=True)
         )
 

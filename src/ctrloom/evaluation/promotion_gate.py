@@ -9,7 +9,7 @@ from ctrloom.config.base import StrictModel
 from ctrloom.config.promotion_gate import PromotionGateConfig
 from ctrloom.evaluation.bootstrap import bootstrap_logloss
 from ctrloom.evaluation.significance import Comparison, delong
-from ctrloom.metrics.measure import Floats, Metrics, measure
+from ctrloom.metrics.measure import Floats, Metrics, measure, with_weight
 
 COUNTS = ("evidence", "training")  # checks of whole numbers
 
@@ -96,8 +96,8 @@ def decide(
         EvaluationError: the rows cannot be evaluated, such as rows of one class, or scores are not finite.
     """
     mine = measure(challenger.logit_N, label_N, weight_N, config.bins)
-    clicks = int(label_N.sum())
-    checks = _absolute(mine, min(clicks, len(label_N) - clicks), config)
+    clicks = int(label_N[with_weight(weight_N)].sum())
+    checks = _absolute(mine, min(clicks, mine.rows - clicks), config)
     if challenger.limited_by:
         checks.insert(0, _check("training", "trainings that ended while still improving", 1, high=0))
     auc = logloss = theirs = None
@@ -111,7 +111,7 @@ def decide(
     return PromotionVerdict(
         promote=not failed,
         reason=_reason(champion, auc, failed, challenger.limited_by),
-        rows=len(label_N),
+        rows=mine.rows,
         clicks=clicks,
         data_fingerprint=data_fingerprint,
         challenger=_contestant(challenger, mine),

@@ -76,7 +76,7 @@ def baseline_of(results: Results, tolerance: Tolerance) -> Baseline:
         name=results.data.name,
         data_fingerprint=results.data.data_fingerprint,
         rows=results.data.rows["test"],
-        seeds=tuple(seed.seed for seed in results.models[0].seeds),
+        seeds=results.seeds,
         models={model.name: _figures(results, model.name) for model in results.models},
         tolerance=tolerance,
         code_version=results.code_version,

@@ -1,13 +1,20 @@
 """The record of an evaluation, `metrics.json`: every number with its split, rows, seed and data."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
+
+from pydantic import Field
 
 from ctrloom import storage
 from ctrloom.config import EvaluationConfig, Split
 from ctrloom.config.base import StrictModel
+from ctrloom.evaluation.importance import Importance
+from ctrloom.evaluation.segments import Grouping, SegmentTable
 from ctrloom.evaluation.significance import Comparison
+from ctrloom.evaluation.stability import Stability
 from ctrloom.metrics.measure import Confusion, Curve, Metrics
+from ctrloom.models.size import ModelSize
 from ctrloom.training.history import Epoch, Kind
 
 AttentionMap = tuple[tuple[float, ...], ...]  # row: field; column: field that it attends to; rows sum to 1
@@ -27,7 +34,8 @@ class DataSummary(StrictModel):
     name: str
     data_fingerprint: str
     schema_fingerprint: str
-    rows: dict[Split, int]
+    rows: dict[Split, int]  # that have a weight
+    clicks: dict[Split, int] = Field(default_factory=dict)  # not weighted; older versions did not count them
     label_rate: dict[Split, float]
     fields: tuple[FieldSummary, ...]
 
@@ -72,7 +80,7 @@ class ModelResult(StrictModel):
     kind: Kind
     kept: dict[int, float]  # interactions per order, mean over the architectures behind the seeds
     candidates: dict[int, int]  # number of interactions of that order
-    parameters: int
+    parameters: int  # that can change a logit, mean over seeds
     hyperparameters: dict[str, Any]
     seeds: tuple[SeedMetrics, ...]
     summary: dict[Literal["valid", "test"], dict[str, Spread]]
@@ -85,6 +93,10 @@ class ModelResult(StrictModel):
     confusion: Confusion | None = None  # likewise; its threshold is the label rate of the validation rows
     limited_by: str | None = None  # setting that ended a training while it was improving: models.fm.epochs
     attention: Attention | None = None
+    deterministic: bool = False  # trained once, as every seed gives the same model
+    gauc: dict[Literal["valid", "test"], Spread] = Field(default_factory=dict)  # with `evaluation.group`
+    size: ModelSize | None = None  # of the first seed
+    importance: Importance | None = None  # of the model that the search found
 
 
 class Versus(StrictModel):
@@ -96,6 +108,14 @@ class Versus(StrictModel):
     rows: int
     auc: Comparison
     logloss: Comparison
+
+
+def best_on_validation(valid_auc: Mapping[str, float]) -> str:
+    """The best model by its validation AUC, which is the mean over its seeds; of equal ones the first.
+
+    Reports, verdicts and bundles all name this one.
+    """
+    return max(valid_auc, key=lambda name: valid_auc[name])
 
 
 class Results(StrictModel):
@@ -110,6 +130,9 @@ class Results(StrictModel):
     counterparts: tuple[Versus, ...] = ()  # transferred with plain model, control with found one; likewise
     against_best: tuple[Versus, ...] = ()  # the best model on validation rows with each other; likewise
     notes: tuple[str, ...] = ()  # sentences about what the comparison leaves out, and its base
+    grouping: Grouping | None = None
+    segments: tuple[SegmentTable, ...] = ()  # of the retrained model (or the best by validation) and the base
+    stability: tuple[Stability, ...] = ()  # of searches that were repeated for each seed
     code_version: str
     config: dict[str, Any]  # of the whole run
 
@@ -118,14 +141,26 @@ class Results(StrictModel):
         return next(model for model in self.models if model.name == name)
 
     @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of every model that depends on them."""
+        seeded = [model for model in self.models if not model.deterministic] or [self.models[0]]
+        return tuple(each.seed for each in seeded[0].seeds)
+
+    @property
     def shown(self) -> ModelResult:
         """The model that a page shows first: the one that the search found, if any."""
         return next((model for model in self.models if model.kind == "retrained"), self.models[0])
 
     @property
     def best(self) -> ModelResult:
-        """The model of highest mean validation AUC."""
-        return max(self.models, key=lambda model: model.summary["valid"]["auc"].mean)
+        """The best model on validation rows."""
+        return self.best_of(self.models)
+
+    def best_of(self, models: Sequence[ModelResult]) -> ModelResult:
+        """The best of some models on validation rows."""
+        return self.model(
+            best_on_validation({model.name: model.summary["valid"]["auc"].mean for model in models})
+        )
 
     @property
     def unfinished(self) -> tuple[ModelResult, ...]:

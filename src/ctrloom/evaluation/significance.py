@@ -1,7 +1,7 @@
 """Tests whether two models differ on the same rows: DeLong's test for AUC, and adjustment for many tests.
 
 N rows, S seeds of the challenger, T seeds of the base, m positive and n negative rows. Swapping challenger
-and base flips the sign of every number and changes nothing else.
+and base flips the sign of every number and changes nothing else. Rows of weight 0 count for nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ctrloom.config.base import StrictModel
-from ctrloom.metrics.measure import EvaluationError, Floats
+from ctrloom.metrics.measure import EvaluationError, Floats, with_weight
 
 
 class Comparison(StrictModel):
@@ -92,12 +92,11 @@ def delong_difference(
     Raises:
         EvaluationError: fewer than two positive or two negative rows.
     """
-    label_N = np.asarray(label_N, np.float64)
-    weight_N = np.ones_like(label_N) if weight_N is None else np.asarray(weight_N, np.float64)
+    challenger_SN, base_TN, label_N, weight_N = _counted(challenger_SN, base_TN, label_N, weight_N)
     if min(clicks := int(label_N.sum()), len(label_N) - clicks) < 2:
         raise EvaluationError("a comparison of AUC needs at least two rows of each label")
-    auc_S, positive_m, negative_n = _placements(np.atleast_2d(challenger_SN), label_N, weight_N)
-    auc_T, base_m, base_n = _placements(np.atleast_2d(base_TN), label_N, weight_N)
+    auc_S, positive_m, negative_n = _placements(challenger_SN, label_N, weight_N)
+    auc_T, base_m, base_n = _placements(base_TN, label_N, weight_N)
     delta = float(auc_S.mean() - auc_T.mean())
     rows = _variance_of_mean(positive_m - base_m, weight_N[label_N == 1])
     rows += _variance_of_mean(negative_n - base_n, weight_N[label_N == 0])
@@ -154,6 +153,17 @@ def _adjusted(tested: Difference, p_adjusted: float, tests: int) -> Comparison:
     share = found.p / p_adjusted if p_adjusted else 1 / tests
     low, high = tested.interval(1 - (1 - found.confidence) * share)
     return found.model_copy(update={"p_adjusted": p_adjusted, "adjusted_low": low, "adjusted_high": high})
+
+
+def _counted(
+    challenger_SN: ArrayLike, base_TN: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Scores, labels and weights of the rows that count."""
+    label_N = np.asarray(label_N, np.float64)
+    counted = with_weight(weight_N)
+    weight_N = np.ones_like(label_N) if weight_N is None else np.asarray(weight_N, np.float64)
+    challenger_SN, base_TN = (np.atleast_2d(np.asarray(s, np.float64)) for s in (challenger_SN, base_TN))
+    return challenger_SN[:, counted], base_TN[:, counted], label_N[counted], weight_N[counted]
 
 
 def _placements(logit_SN: NDArray, label_N: Floats, weight_N: Floats) -> tuple[Floats, Floats, Floats]:

@@ -1,6 +1,7 @@
 """Ranking, likelihood and calibration metrics of predicted clicks.
 
-N rows, G groups of rows with equal score. Labels are 0 or 1; the default weight is 1.
+N rows, G groups of rows with equal score. Labels are 0 or 1; the default weight is 1. Rows of weight 0
+count for nothing: every figure is the same without them.
 """
 
 import numpy as np
@@ -180,6 +181,14 @@ def _by_score(score_N: Floats, *amounts: Floats) -> tuple[Floats, ...]:
     return score_N[starts_G], *(np.add.reduceat(amount_N[order_N], starts_G) for amount_N in amounts)
 
 
+def with_weight(weight_N: ArrayLike | None) -> slice | NDArray[np.bool_]:
+    """Selects the rows that count: those with a weight other than 0."""
+    if weight_N is None:
+        return slice(None)
+    counted_N: NDArray[np.bool_] = np.asarray(weight_N) != 0
+    return counted_N
+
+
 def _checked(
     score_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None
 ) -> tuple[Floats, Floats, Floats]:
@@ -188,6 +197,8 @@ def _checked(
     if not score_N.shape == label_N.shape == weight_N.shape:
         lengths = ", ".join(str(len(a)) for a in (score_N, label_N, weight_N))
         raise EvaluationError(f"scores, labels and weights must have the same length, got {lengths}")
+    counted = with_weight(weight_N)
+    score_N, label_N, weight_N = score_N[counted], label_N[counted], weight_N[counted]
     if not np.isfinite(score_N).all():
         bad = int((~np.isfinite(score_N)).sum())
         raise EvaluationError(f"{bad} of {len(score_N)} scores are not finite: the model diverged")

@@ -72,7 +72,10 @@ def _line(results: Results, model: ModelResult, paper: Published | None, orders:
         kept = model.kept.get(order)
         line[f"kept_percent_order_{order}"] = None if kept is None else 100 * kept / model.candidates[order]
     return line | {
+        "gauc": model.gauc["test"].mean if "test" in model.gauc else None,
         "parameters": model.parameters,
+        "dense_parameters": model.size and model.size.dense,
+        "flops_per_row": model.size and model.size.flops,
         "search_seconds": model.search_seconds,
         "train_seconds": model.train_seconds,
         "inference_rows_per_second": model.inference_rows_per_second,

@@ -15,7 +15,7 @@ def markdown(results: Results, trace: SearchTrace | None) -> str:
         *(f"**Warning:** {warning}" for warning in verdict.warnings),
         " ".join(verdict.sentences),
         f"Data set {data.name}: {count(data.rows['test'])} test rows, "
-        f"{percent(data.label_rate['test'])} clicks; means over {len(results.models[0].seeds)} seeds.",
+        f"{percent(data.label_rate['test'])} clicks; means over {len(results.seeds)} seeds.",
         "\n".join(
             [
                 f"| model | AUC | sd | logloss | AUC against {_cell(base)} | | kept |",

@@ -28,7 +28,18 @@ SHOWN = 10  # interactions that a ranking shows; the rest is collapsed
 SIDE_BY_SIDE = 16  # maximum number of fields to show the ranking next to the heat map
 FIELDS = 40  # fields that the table of fields shows; the rest is collapsed
 
-FORMATS = ("fixed", "signed", "count", "percent", "p_value", "interval", "level", "rate", "duration")
+FORMATS = (
+    "fixed",
+    "signed",
+    "count",
+    "percent",
+    "p_value",
+    "interval",
+    "level",
+    "rate",
+    "duration",
+    "inline",
+)
 
 
 def render(results: Results, search: SearchTrace | None, output: Path) -> None:

@@ -38,12 +38,13 @@ def equals(results: Results) -> list[ModelResult]:
 
 def _figures(results: Results) -> str:
     best = results.best
-    test, seeds = best.summary["test"], len(best.seeds)
+    test, seeds = best.summary["test"], len(results.seeds)
+    over = f"over {seeds} seed{'' if seeds == 1 else 's'}"
     return (
         f"{inline(best.title)} has the highest validation AUC "
         f"({fixed(best.summary['valid']['auc'].mean)}); on the {count(results.data.rows['test'])} test rows "
-        f"it reaches {fixed(test['auc'].mean)} AUC and {fixed(test['logloss'].mean)} logloss, over {seeds} "
-        f"seed{'' if seeds == 1 else 's'}."
+        f"it reaches {fixed(test['auc'].mean)} AUC and {fixed(test['logloss'].mean)} logloss, "
+        f"{'the same with every seed' if best.deterministic and seeds > 1 else over}."
     )
 
 

@@ -97,7 +97,7 @@ def _nothing_found(results: Results, searched: str) -> tuple[Outcome, str]:
     better = [model for model in results.models if model.name in ahead and model.kind != "retrained"]
     if not better:
         return "level", f"No interaction found; {plain} is enough"
-    best = max(better, key=lambda model: model.summary["valid"]["auc"].mean)
+    best = results.best_of(better)
     versus = results.versus_base(best.name)
     assert versus
     return "worse", f"No interaction found, but {_difference(inline(best.title), plain, versus)}"

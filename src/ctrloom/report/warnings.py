@@ -102,7 +102,8 @@ def _miscalibrated(results: Results) -> Iterator[str]:
 
 
 def _clicks(results: Results) -> int:
-    return round(results.data.rows["test"] * results.data.label_rate["test"])
+    data = results.data
+    return data.clicks.get("test", round(data.rows["test"] * data.label_rate["test"]))
 
 
 def _titles(models: Sequence[ModelResult]) -> str:

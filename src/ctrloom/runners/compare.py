@@ -16,13 +16,13 @@ from ctrloom.storage import Place
 
 
 def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results:
-    """Run the unfinished jobs in `output`, and write the table there.
+    """Run the unfinished jobs in `output`, and write the table and the bundles there.
 
     The first failed job ends the comparison; finished jobs are kept.
     """
     clean = stages.ingest(config.data, output / "data", engine=config)
     manifest = stages.vocabulary(clean, config.vocabulary, output / "data", engine=config)
-    jobs, work = output / "jobs", [(entry, seed) for entry in config.entries for seed in config.seeds]
+    jobs, work = output / "jobs", config.jobs
     with progress("compare", len(work), "jobs") as advance, _pool(workers) as pool:
         futures = {pool.submit(_job, manifest, e, s, config, jobs): f"{e.name}, seed {s}" for e, s in work}
         for future in as_completed(futures):
@@ -34,7 +34,8 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
                     raise UserError(f"{futures[future]}: {error}") from error
                 raise
             advance(1, futures[future] if done else f"{futures[future]}: already done")
-    return stages.tabulate(manifest, config, [job_folder(jobs, e, s) for e, s in work], output / "comparison")
+    folders = [job_folder(jobs, entry, seed) for entry, seed in work]
+    return stages.tabulate(manifest, config, folders, output / "comparison", output / "bundles")
 
 
 def job_folder(jobs: Path, entry: Entry, seed: int) -> Path:

@@ -50,10 +50,12 @@ def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
 def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, object]:
     """Parameters of the pipeline of a comparison."""
     whole = config.model_dump(mode="json", exclude_none=True)
-    entries = [entry.model_dump(mode="json", exclude_none=True) for entry in config.entries]
     return {name: whole[name] for name in ("data", "vocabulary", "models", "engine", "spark")} | {
         "store": str(store),
-        "jobs": [{"entry": entry, "seed": seed} for entry in entries for seed in config.seeds],
+        "jobs": [
+            {"entry": entry.model_dump(mode="json", exclude_none=True), "seed": seed}
+            for entry, seed in config.jobs
+        ],
         "comparison": whole,
     }
 
@@ -78,12 +80,14 @@ def run_local(
         "search.json": (searches[-1], "search/search.json"),
         "bundle": ("bundle", "best"),
         "transfer": ("bundle", "others"),
+        "bundles": ("bundle", "bundles"),
         "metrics.json": ("evaluate", "evaluation/metrics.json"),
         "predictions.parquet": ("evaluate", "evaluation/predictions.parquet"),
         "report.html": ("evaluate", "evaluation/report.html"),
     }
     trained = ("retrain", *(["transfer"] if "transfer" in declared(pipeline) else []))
-    expected = ("ingest", "vocabulary", "baselines", *searches, *trained, "bundle", "evaluate")
+    plain = ("deterministic-baselines", "baselines")
+    expected = ("ingest", "vocabulary", *plain, *searches, *trained, "bundle", "evaluate")
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = arguments(config, _absolute(store) if store else output / "data")
@@ -103,7 +107,8 @@ def compare_local(config: CompareConfig, output: Path) -> None:
     """
     parameters = comparison_arguments(config, output.resolve() / "data")
     expected = ("ingest", "vocabulary", "compare-job", "compare-table")
-    results, inputs = {"comparison": ("compare-table", "table")}, local_files(config.data.files)
+    results = {"comparison": ("compare-table", "table"), "bundles": ("compare-table", "bundles")}
+    inputs = local_files(config.data.files)
     run_pipeline("compare", parameters, output.resolve(), expected, results, inputs)
 
 

@@ -28,6 +28,9 @@ def attention_of(
     """
     if not isinstance(model, ShowsAttention):
         return None
+    if valid.weight_N is not None:
+        there_N = valid.weight_N.cpu().numpy().nonzero()[0]
+        valid, logit_N = valid.take(torch.from_numpy(there_N)), logit_N[there_N]
     total_LFF = sum(
         model.attention_maps(batch.ids_NC, batch.factors_NC).double().sum(1) for batch in valid.batches(BATCH)
     )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ctrloom import storage
 from ctrloom.config import METHODS, MODELS, SPLITS, CompareConfig, Entry
@@ -11,30 +12,42 @@ from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare_models
 from ctrloom.evaluation.results import Results
+from ctrloom.evaluation.stability import Stability, stability
 from ctrloom.progress import progress
 from ctrloom.search_trace import SearchTrace
+from ctrloom.stages.bundles import write_bundles
 from ctrloom.stages.comparison_job import JOB
-from ctrloom.stages.evaluation import METRICS, described, labels_of, merged_seeds, scored
+from ctrloom.stages.details import require_columns, with_groups, with_segments, write_predictions
+from ctrloom.stages.evaluation import METRICS, PREDICTIONS, described, labels_of, merged_seeds, scored
 from ctrloom.stages.search_stage import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
-from ctrloom.training.runs import open_runs
+from ctrloom.training.runs import Run, open_runs
 from ctrloom.training.torch_state import restored_torch_state
 
 TABLE, PAGE = "table.csv", "comparison.html"
 
 
 @restored_torch_state()
-def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path], output: Path) -> Results:
-    """Test all that the jobs trained on the same rows; write `metrics.json`, `table.csv`, `comparison.html`.
+def tabulate(
+    manifest: str | Place,
+    config: CompareConfig,
+    jobs: Sequence[Path],
+    output: Path,
+    bundles: Path | None = None,
+) -> Results:
+    """Test all that the jobs trained on the same rows.
 
-    `jobs` are the folders that `run_job` wrote. Only this stage of a comparison reads the test split, and
+    Writes `metrics.json`, `table.csv`, `predictions.parquet` and `comparison.html`. `jobs` are the folders
+    that `run_job` wrote. The folder `bundles` receives the best model on the validation split, and the models
+    in `config.bundles` that are in the table. Only this stage of a comparison reads the test split, and
     nothing is chosen on it.
 
     Raises:
         StorageError: a job is missing, or given twice.
     """
     dataset = Dataset.open(manifest)
+    require_columns(dataset, config.evaluation)
     folders: dict[tuple[str, int], Path] = {}
     for folder in jobs:
         done = storage.read_json(folder / JOB)
@@ -46,35 +59,68 @@ def tabulate(manifest: str | Place, config: CompareConfig, jobs: Sequence[Path],
         folders[key] = folder
     sources = BatchSources(dataset, *SPLITS[1:])
     scores: list[ModelScores] = []
+    runs: dict[str, list[_Named]] = {}  # of every seed, by the name of the row
+    agreements: list[Stability | None] = []
     notes: list[str] = []
     titles = titles_of(config.entries)
     with progress("compare", len(config.entries), "entries") as advance:
         for entry in config.entries:
-            per_seed = [
-                _scores_of(_done(folders, entry, seed), entry, titles[entry.name], dataset, sources)
-                for seed in config.seeds
+            title, seeds = titles[entry.name], config.seeds_of(entry)
+            own = [_done(folders, entry, seed) for seed in seeds]
+            per_seed = [_runs_of(folder, entry, title) for folder in own]
+            complete = _in_all_seeds(per_seed)
+            runs |= complete
+            scores += [
+                merged_seeds([_scores_of(one, entry, dataset, sources) for one in same])
+                for same in complete.values()
             ]
-            scores += _in_all_seeds(per_seed)
-            notes += _left_out(entry, titles[entry.name], config.seeds, per_seed)
+            agreements.append(_stability(entry, seeds, own))
+            notes += _left_out(entry, title, seeds, per_seed)
             advance(1)
+    valid, test = labels_of(dataset, "valid"), labels_of(dataset, "test")
     results = compare_models(
         scores,
-        labels_of(dataset, "valid"),
-        labels_of(dataset, "test"),
+        valid,
+        test,
         described(dataset, config.name),
         config.evaluation,
         code_version(),
         config.model_dump(mode="json"),
-    ).model_copy(update={"notes": tuple(notes)})
+    )
+    results = results.model_copy(update={"notes": tuple(notes), "stability": tuple(filter(None, agreements))})
+    results = with_groups(results, scores, dataset, valid, test)
+    results = with_segments(results, scores, [results.best.name, results.base], dataset, test)
     from ctrloom.report.comparison import render  # loads matplotlib
 
     published = {name: figure for e in config.entries for name, figure in e.figures().items()}
     with storage.atomic_directory(output) as temporary:
         results.save(temporary / METRICS)
+        write_predictions(dataset, scores, config.evaluation.columns, temporary / PREDICTIONS)
         render(
             results, published, config.title or config.name, config.note, temporary / TABLE, temporary / PAGE
         )
+    if bundles:
+        trained = {name: [one.run for one in same] for name, same in runs.items()}
+        shown = {name: same[0].title for name, same in runs.items()}
+        wanted = [name for name in config.bundles if name in runs]
+        write_bundles(dataset, trained, wanted, bundles, shown)
     return results
+
+
+class _Named(NamedTuple):
+    """A trained model of a job, with the name and title of its row in the table."""
+
+    name: str
+    title: str
+    run: Run
+    against: str | None
+    search_seconds: float
+
+
+def _stability(entry: Entry, seeds: Sequence[int], folders: Sequence[Path]) -> Stability | None:
+    if not entry.search:
+        return None
+    return stability(entry.name, seeds, [SearchTrace.load(folder / "search" / TRACE) for folder in folders])
 
 
 def _done(folders: Mapping[tuple[str, int], Path], entry: Entry, seed: int) -> Path:
@@ -98,20 +144,18 @@ def _default_title(entry: Entry) -> str:
     return plain if method == plain else f"{plain} by {method}"
 
 
-def _in_all_seeds(per_seed: Sequence[Sequence[ModelScores]]) -> list[ModelScores]:
+def _in_all_seeds(per_seed: Sequence[Mapping[str, _Named]]) -> dict[str, list[_Named]]:
     """The models of an entry; those that some seeds lack, whose search found nothing, are left out."""
-    by_name = [{scores.name: scores for scores in seed} for seed in per_seed]
-    names = [name for name in by_name[0] if all(name in found for found in by_name)]
-    return [merged_seeds([found[name] for found in by_name]) for name in names]
+    names = [name for name in per_seed[0] if all(name in found for found in per_seed)]
+    return {name: [found[name] for found in per_seed] for name in names}
 
 
 def _left_out(
-    entry: Entry, title: str, seeds: Sequence[int], per_seed: Sequence[Sequence[ModelScores]]
+    entry: Entry, title: str, seeds: Sequence[int], per_seed: Sequence[Mapping[str, _Named]]
 ) -> list[str]:
     """A sentence about the controls and transfers that are left out, if any."""
-    wanted = [f"{entry.name}-{part}" for part in (*entry.controls, *entry.transfer)]
-    lacking = [set(wanted) - {scores.name for scores in seed} for seed in per_seed]
-    names = [name for name in wanted if any(name in lacks for lacks in lacking)]
+    lacking = [set(entry.names) - set(found) for found in per_seed]
+    names = [name for name in entry.names if any(name in lacks for lacks in lacking)]
     if not names:
         return []
     empty = ", ".join(str(seed) for seed, lacks in zip(seeds, lacking, strict=True) if lacks)
@@ -119,16 +163,14 @@ def _left_out(
     return [f"{title} found no interaction with seed{plural} {empty}; left out: {', '.join(names)}."]
 
 
-def _scores_of(
-    folder: Path, entry: Entry, title: str, dataset: Dataset, sources: BatchSources
-) -> list[ModelScores]:
-    """Scores of everything that one job trained, named after its entry."""
+def _runs_of(folder: Path, entry: Entry, title: str) -> dict[str, _Named]:
+    """Everything that one job trained, by its name in the table."""
     trace = folder / "search" / TRACE
     seconds = SearchTrace.load(trace).seconds if trace.is_file() else 0.0
     runs = [
         run for part in ("runs", "transfer") if (folder / part).is_dir() for run in open_runs(folder / part)
     ]
-    found = []
+    found = {}
     plain = MODELS[entry.trained].title
     for run in sorted(runs, key=lambda run: run.record.name != entry.trained):
         name, shown = entry.name, title
@@ -137,11 +179,22 @@ def _scores_of(
             shown = run.record.title.replace(plain, title)
         elif run.record.kind == "transfer":
             name, shown = f"{entry.name}-{run.record.model}", f"{title} to {MODELS[run.record.model].title}"
-        scores = scored(run, dataset, sources)
-        limit = (scores.limited_by or "").rpartition(".")[2]
-        if run.record.model == entry.trained and limit in entry.settings:
-            scores = replace(scores, limited_by=f"entries.{entry.name}.settings.{limit}")
         searched = seconds if run.record.kind in ("retrained", "transfer") else 0.0
         against = entry.name if run.record.kind == "control" else None
-        found.append(replace(scores, name=name, title=shown, counterpart=against, search_seconds=searched))
+        found[name] = _Named(name, shown, run, against, searched)
     return found
+
+
+def _scores_of(one: _Named, entry: Entry, dataset: Dataset, sources: BatchSources) -> ModelScores:
+    scores = scored(one.run, dataset, sources)
+    limited_by, limit = scores.limited_by, (scores.limited_by or "").rpartition(".")[2]
+    if one.run.record.model == entry.trained and limit in entry.settings:
+        limited_by = f"entries.{entry.name}.settings.{limit}"
+    return replace(
+        scores,
+        name=one.name,
+        title=one.title,
+        counterpart=one.against,
+        search_seconds=one.search_seconds,
+        limited_by=limited_by,
+    )

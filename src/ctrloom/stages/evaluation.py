@@ -7,27 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from scipy.special import expit
 
 from ctrloom import storage
 from ctrloom.config import MODELS, SPLITS, EvaluationConfig, Split
 from ctrloom.config.version import code_version
+from ctrloom.data.batches.batch import BatchSource
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import Labels, ModelScores, compare_models
+from ctrloom.evaluation.importance import Importance, importance
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.evaluation.seeds import require_same_seeds
+from ctrloom.models.size import ModelSize, size_of
 from ctrloom.progress import progress
 from ctrloom.report.markdown import markdown
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.attention import attention_of
+from ctrloom.stages.details import require_columns, with_groups, with_segments, write_predictions
 from ctrloom.stages.nothing_found import base_of, notes_on
 from ctrloom.stages.search_stage import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import pick_device, score
-from ctrloom.training.runs import Run, open_by_name, seeds_of
+from ctrloom.training.runs import Run, TrainedSeed, open_by_name, seeds_of
 from ctrloom.training.torch_state import restored_torch_state
 
 METRICS, REPORT, PREDICTIONS = "metrics.json", "report.html", "predictions.parquet"
@@ -56,13 +57,16 @@ def evaluate(
         EvaluationError: a model was trained with other seeds than `seeds`, or cannot be compared.
     """
     dataset = Dataset.open(manifest)
+    require_columns(dataset, evaluation)
     sources = BatchSources(dataset, "valid", "test")
     every = open_by_name(run_folders)
     require_same_seeds(seeds_of(every), seeds)
     with progress("evaluate", len(every), "models") as advance:
         scores = []
-        for same in every.values():
-            scores.append(merged_seeds([scored(run, dataset, sources) for run in same]))
+        for first, *others in every.values():
+            seeds_of_one = [scored(first, dataset, sources, evaluation)]
+            seeds_of_one += [scored(run, dataset, sources) for run in others]
+            scores.append(merged_seeds(seeds_of_one))
             advance(1)
     valid, test = labels_of(dataset, "valid"), labels_of(dataset, "test")
     summary = described(dataset, name)
@@ -71,12 +75,13 @@ def evaluate(
     results = compare_models(scores, valid, test, summary, given, code_version(), config)
     notes = notes_on(trace, scores, evaluation.base, config)
     results = results.model_copy(update={"notes": notes})
+    results = with_groups(results, scores, dataset, valid, test)
+    results = with_segments(results, scores, [results.shown.name, results.base], dataset, test)
     from ctrloom.report.render import render  # loads matplotlib
 
     with storage.atomic_directory(output) as temporary:
         results.save(temporary / METRICS)
-        retrained = next((model for model in scores if model.kind == "retrained"), scores[0])
-        pq.write_table(_predictions(retrained, test), temporary / PREDICTIONS, compression="zstd")
+        write_predictions(dataset, scores, evaluation.columns, temporary / PREDICTIONS)
         storage.write_text(temporary / SUMMARY, markdown(results, trace))
         render(results, trace, temporary / REPORT)
     return results
@@ -94,11 +99,18 @@ def planted(evaluation: EvaluationConfig) -> tuple[tuple[str, ...], ...] | None:
     return tuple(tuple(names) for names in truth["interactions"])
 
 
-def scored(run: Run, dataset: Dataset, sources: BatchSources) -> ModelScores:
-    """Score the models of a run on the validation and test rows of `sources`."""
+def scored(
+    run: Run, dataset: Dataset, sources: BatchSources, evaluation: EvaluationConfig | None = None
+) -> ModelScores:
+    """Score the models of a run on the validation and test rows of `sources`.
+
+    With `evaluation`, the importance of the fields of a retrained model is measured, too, for its first seed.
+    """
     settings = run.record.hyperparameters
     valid, test = (rows.to(pick_device(settings.device)) for rows in sources.of(settings))
     valid_logits, test_logits, architectures, seconds, attention = [], [], [], 0.0, None
+    sizes: list[ModelSize] = []
+    effects: Importance | None = None
     for trained in run.trained(dataset):
         valid_logits.append(score(trained.model, valid))
         began = time.perf_counter()
@@ -106,13 +118,16 @@ def scored(run: Run, dataset: Dataset, sources: BatchSources) -> ModelScores:
         seconds += time.perf_counter() - began
         architectures.append(trained.architecture)
         attention = attention or attention_of(trained.model, dataset, valid, valid_logits[0])
+        if evaluation and evaluation.permutations and run.record.kind == "retrained" and not effects:
+            effects = _importance(trained, dataset, valid, evaluation)
+        sizes.append(size_of(trained.model.cpu(), dataset.schema))
     histories = [entry.history for entry in run.record.seeds]
     return ModelScores(
         name=run.record.name,
         title=run.record.title,
         kind=run.record.kind,
         architectures=tuple(architectures) if MODELS[run.record.model].selects else (),
-        parameters=run.record.parameters,
+        parameters=round(np.mean([size.parameters for size in sizes])),
         hyperparameters=run.record.hyperparameters.model_dump(mode="json"),
         seeds=tuple(entry.seed for entry in run.record.seeds),
         valid_logit_SN=np.stack(valid_logits),
@@ -124,6 +139,23 @@ def scored(run: Run, dataset: Dataset, sources: BatchSources) -> ModelScores:
         counterpart=run.record.counterpart,
         attention=attention,
         limited_by=run.record.limited_by,
+        deterministic=run.record.deterministic,
+        size=sizes[0],
+        importance=effects,
+    )
+
+
+def _importance(
+    trained: TrainedSeed, dataset: Dataset, valid: BatchSource, evaluation: EvaluationConfig
+) -> Importance:
+    return importance(
+        trained.model,
+        valid,
+        dataset.schema,
+        trained.architecture,
+        evaluation.permutations,
+        evaluation.permutation_rows,
+        evaluation.seed,
     )
 
 
@@ -153,21 +185,14 @@ def labels_of(dataset: Dataset, split: Split) -> Labels:
 
 def described(dataset: Dataset, name: str) -> DataSummary:
     """Summary of the data set for the results."""
+    counted = {split: dataset.counted(split) for split in SPLITS}
     fields = (FieldSummary(name=f.name, kind=f.kind, size=f.size) for f in dataset.schema.fields)
     return DataSummary(
         name=name,
         data_fingerprint=dataset.data_fingerprint,
         schema_fingerprint=dataset.schema.fingerprint,
-        rows={split: dataset.rows_in(split) for split in SPLITS},
-        label_rate={split: dataset.label_rate(split) for split in SPLITS},
+        rows={split: found.rows for split, found in counted.items()},
+        clicks={split: found.clicks for split, found in counted.items()},
+        label_rate={split: found.label_rate for split, found in counted.items()},
         fields=tuple(fields),
     )
-
-
-def _predictions(model: ModelScores, test: Labels) -> pa.Table:
-    """Test rows in data order: label, and the retrained model's probability under each seed."""
-    probabilities = {
-        f"probability_seed_{seed}": expit(logit_N.astype(np.float64)).astype(np.float32)
-        for seed, logit_N in zip(model.seeds, model.test_logit_SN, strict=True)
-    }
-    return pa.table({"label": test.label_N.astype(np.int8), **probabilities})

@@ -11,6 +11,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models.trees import lightgbm
 from ctrloom.search_trace import SearchTrace
+from ctrloom.stages.bundles import best_run, write_bundles
 from ctrloom.stages.search_stage import ARCHITECTURE, TRACE, read_controls
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
@@ -116,23 +117,37 @@ def baselines(
 
 
 def bundle(
-    manifest: str | Place, retrained: Sequence[Path], transferred: Sequence[Path], best: Path, others: Path
+    manifest: str | Place,
+    retrained: Sequence[Path],
+    transferred: Sequence[Path],
+    baselines: Sequence[Path],
+    names: Sequence[str],
+    best: Path,
+    others: Path,
+    bundles: Path,
 ) -> None:
     """Export each model's best seed on the validation split: the found model to `best`.
 
-    Transfer models go to folders in `others`. `retrained` and `transferred` are folders of seeds.
+    Transfer models go to folders in `others`; the best of all models and those named go to `bundles`.
+    `retrained`, `transferred` and `baselines` are folders of seeds. After a search that found nothing, named
+    models that were left out are skipped.
 
     Raises:
         EvaluationError: models were trained with different seeds, so that their best are not comparable.
+        ConfigError: a named model was not trained.
     """
     dataset = Dataset.open(manifest)
     retrained_runs, transferred_runs = open_by_name(retrained), open_by_name(transferred)
-    require_same_seeds({**seeds_of(retrained_runs), **seeds_of(transferred_runs)})
+    every = {**retrained_runs, **transferred_runs, **open_by_name(baselines)}
+    require_same_seeds(seeds_of(every))
     (found,) = (name for name, runs in retrained_runs.items() if runs[0].record.kind == "retrained")
     _export(dataset, retrained_runs[found], best)
     with storage.atomic_directory(others) as temporary:
         for runs in transferred_runs.values():
             _export(dataset, runs, temporary / runs[0].record.model)
+    if Architecture.load(best / ARCHITECTURE).is_empty:
+        names = [name for name in names if name in every]
+    write_bundles(dataset, every, names, bundles)
 
 
 def _title(selection: str, base: str) -> str:
@@ -159,4 +174,4 @@ def _found(search_folder: Path, dataset: Dataset) -> Architecture:
 
 
 def _export(dataset: Dataset, runs: Sequence[Run], bundle: Path) -> None:
-    max(runs, key=lambda run: run.record.best_score).export(dataset, bundle)
+    best_run(runs).export(dataset, bundle)

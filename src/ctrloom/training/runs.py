@@ -66,6 +66,7 @@ class RunRecord(ConfiguredModel):
     schema_fingerprint: str
     code_version: str
     processes: int = 1  # world size of the training
+    deterministic: bool = False  # all seeds give the model of the one that was trained
     seeds: tuple[SeedRecord, ...]
 
     @property
@@ -134,7 +135,7 @@ def _train(
 ) -> None:
     """Train a plan with every seed; saved to `output` if given."""
     records = []
-    for seed in seeds:
+    for seed in seeds[:1] if MODELS[plan.model].deterministic else seeds:
         architecture = plan.architectures[seed % len(plan.architectures)]
         seed_everything(seed)
         model = build(plan.model, architecture, dataset.schema, settings)
@@ -168,6 +169,7 @@ def _train(
         schema_fingerprint=dataset.schema.fingerprint,
         code_version=code_version(),
         processes=distributed.rank_and_world_size()[1],
+        deterministic=MODELS[plan.model].deterministic,
         seeds=tuple(records),
     )
     storage.write_json(output / RECORD, record.model_dump(mode="json"))
@@ -209,12 +211,12 @@ class Run:
         model.to(pick_device(self.record.hyperparameters.device)).eval()
         return TrainedSeed(entry.seed, architecture, model, entry.history)
 
-    def export(self, dataset: Dataset, output: Path) -> None:
+    def export(self, dataset: Dataset, output: Path, title: str | None = None) -> None:
         """Write the bundle of the seed with the best validation score."""
         trained = self._load(self.record.best, dataset.schema)
         card = ModelCard(
             model=self.record.model,
-            title=self.record.title,
+            title=title or self.record.title,
             hyperparameters=self.record.hyperparameters,
             seed=trained.seed,
             data_fingerprint=self.record.data_fingerprint,
@@ -245,12 +247,16 @@ def open_runs(folder: Path) -> list[Run]:
 def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
     """The runs of several folders, grouped by name; seeds trained separately are separate runs.
 
+    Of a deterministic model that was trained several times, the first run is taken.
+
     Raises:
         UserError: two runs of the same name share a seed or differ in their settings.
     """
     found: dict[str, list[Run]] = {}
     for run in (run for folder in folders for run in open_runs(folder)):
         same = found.setdefault(run.record.name, [])
+        if same and run.record.deterministic and run.record.hyperparameters == same[0].record.hyperparameters:
+            continue
         for other in same:
             seeds = {entry.seed for entry in run.record.seeds} & {entry.seed for entry in other.record.seeds}
             if seeds or run.record.hyperparameters != other.record.hyperparameters:
@@ -264,5 +270,9 @@ def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
 
 
 def seeds_of(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[int]]:
-    """The seeds of each model, given runs as returned by `open_by_name`."""
-    return {name: [each.seed for run in same for each in run.record.seeds] for name, same in runs.items()}
+    """The seeds of each model that depends on them, given runs as returned by `open_by_name`."""
+    return {
+        name: [each.seed for run in same for each in run.record.seeds]
+        for name, same in runs.items()
+        if not same[0].record.deterministic
+    }

@@ -26,7 +26,7 @@ def fit_trees(
     assert isinstance(model, GBDT)
     assert isinstance(settings, GBDTSettings)
     seed_everything(seed)
-    history = _boosted(model, train, valid, settings, seed, title)
+    history = _boosted(model, train, valid, settings, title)
     if not isinstance(model, GBDTLR):
         return history
     leaves = _leaves(model, train), _leaves(model, valid)
@@ -35,10 +35,8 @@ def fit_trees(
     return second.model_copy(update={"seconds": history.seconds + second.seconds, "limited_by": limit})
 
 
-def _boosted(
-    model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, seed: int, title: str
-) -> History:
-    booster = _booster(model, train, valid, settings, seed)
+def _boosted(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, title: str) -> History:
+    booster = _booster(model, train, valid, settings)
     epochs: list[Epoch] = []
     best, best_score, seconds, ended = 0, -np.inf, 0.0, False
     with progress(title, settings.trees * len(train)) as advance:
@@ -62,7 +60,7 @@ def _boosted(
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate, limited_by=limit)
 
 
-def _booster(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, seed: int) -> Any:
+def _booster(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings) -> Any:
     library = lightgbm()
     booster_settings = {
         "objective": "binary",
@@ -71,7 +69,7 @@ def _booster(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, se
         "num_leaves": settings.leaves,
         "min_data_in_leaf": settings.min_rows_in_leaf,
         "lambda_l2": settings.tree_l2,
-        "seed": seed,
+        "data_random_seed": 1,  # of the rows that bins are fitted on; LightGBM draws nothing else here
         "deterministic": True,
         "force_row_wise": True,  # else LightGBM chooses by timing, which is not deterministic
         "num_threads": torch.get_num_threads(),

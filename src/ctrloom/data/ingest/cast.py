@@ -63,7 +63,7 @@ def raw_fields(source: SourceConfig) -> list[RawField]:
     """Fields of a source in column order.
 
     Raises:
-        ConfigError: duplicate field names, or a field is named like a stored label, weight or timestamp.
+        ConfigError: duplicate names, or a column is named like a stored label, weight or timestamp.
     """
     fields: list[RawField] = []
     for name, column in source.columns.items():
@@ -72,10 +72,10 @@ def raw_fields(source: SourceConfig) -> list[RawField]:
         elif column.kind in ("categorical", "numeric", "multivalued"):
             fields.append(RawField(name, column.kind, name))
     taken = {kind for kind in ("label", "weight", "timestamp") if source.named(kind)}
-    for field in fields:
-        if field.name in taken:
-            raise ConfigError(f"data.columns: duplicate or reserved field {field.name!r}; rename the column")
-        taken.add(field.name)
+    for name in (*(field.name for field in fields), *source.named("context")):
+        if name in taken:
+            raise ConfigError(f"data.columns: duplicate or reserved field {name!r}; rename the column")
+        taken.add(name)
     return fields
 
 
@@ -88,12 +88,13 @@ def counted_fields(source: SourceConfig) -> list[tuple[str, CountedKind]]:
 
 
 def typed_schema(source: SourceConfig, with_label: bool = True) -> pa.Schema:
-    """Arrow schema of typed rows: fields, `label`, and, if they exist, `weight` and `timestamp`."""
+    """Arrow schema of typed rows: fields, `label`, and, if they exist, `weight`, `timestamp` and context."""
     columns = [pa.field(field.name, _ARROW[field.kind]) for field in raw_fields(source)]
     if with_label:
         columns.append(pa.field("label", pa.int8()))
         columns += [pa.field("weight", pa.float32())] if source.named("weight") else []
         columns += [pa.field("timestamp", pa.int64())] if source.named("timestamp") else []
+        columns += [pa.field(name, pa.string()) for name in source.named("context")]
     return pa.schema(columns)
 
 

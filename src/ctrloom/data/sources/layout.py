@@ -4,6 +4,7 @@ import csv
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from ctrloom.config import SourceConfig, Timestamp
 from ctrloom.data.errors import DataError
@@ -20,14 +21,14 @@ class Layout:
 
 
 def wanted_columns(source: SourceConfig, with_label: bool) -> list[str]:
-    """Required columns; label, weight and a timestamp without derived fields only `with_label`."""
+    """Required columns; label, weight, context and a timestamp without derived fields only `with_label`."""
 
     def wanted(name: str) -> bool:
         column = source.columns[name]
         if column.kind == "ignored":
             return False
         bare = isinstance(column, Timestamp) and not column.derive
-        return with_label or not (bare or column.kind in ("label", "weight"))
+        return with_label or not (bare or column.kind in ("label", "weight", "context"))
 
     return [name for name in source.columns if wanted(name)]
 
@@ -77,10 +78,10 @@ def delimited(file: str, source: SourceConfig, first_line: bytes, with_label: bo
 def ordered_names(source: SourceConfig, width: int, with_label: bool) -> list[str]:
     """Column names of a file without header that has `width` columns.
 
-    Rows to score may lack the label, the weight, or both.
+    Rows to score may lack the label, the weight, all context columns, or several of these.
     """
-    full = list(source.columns)
-    absent = () if with_label else ({"label"}, {"weight"}, {"label", "weight"})
+    full, optional = list(source.columns), ("label", "weight", "context")
+    absent = [] if with_label else [kinds for n in (1, 2, 3) for kinds in combinations(optional, n)]
     for kinds in absent:
         short = [name for name in full if source.columns[name].kind not in kinds]
         if len(short) == width < len(full):

@@ -108,7 +108,8 @@ class Encoder:
         """
         directory = storage.place(directory)
         schema = load_schema(directory)
-        return cls(schema, {f.name: _load(directory, f) for f in schema.fields if f.kind != "numeric"})
+        tokens = [field for field in schema.fields if field.kind != "numeric"]
+        return cls(schema, {field.name: load_vocabulary(directory, field) for field in tokens})
 
     def save(self, directory: str | Place) -> list[PartFile]:
         """Write `schema.json` and `vocabulary/`; returns the files."""
@@ -187,6 +188,7 @@ def encode_parts(
     """Encode Parquet files of typed rows in `base`, with labels, to files of the same names in `folder`."""
     source = encoder.schema.source
     extra = [name for name in ("label", "weight", "timestamp") if source.named(name)]
+    extra += source.named("context")
     typed = typed_schema(source)
     schema = pa.schema([*encoder.arrow_schema, *(typed.field(name) for name in extra)])
     tokens = [field.name for field in typed if pa.types.is_string(field.type)]
@@ -200,9 +202,10 @@ def encode_parts(
         if not slab.spans:
             return slab.part, []
         groups = [group(slab, span) for span in slab.spans]
+        others = ([plain(rows.column(name)) for name in extra] for rows in groups)
         return slab.part, [
-            pa.RecordBatch.from_arrays(ids.columns + [rows.column(name) for name in extra], schema=schema)
-            for ids, rows in zip(encoder.encode_all(groups), groups, strict=True)
+            pa.RecordBatch.from_arrays(ids.columns + other, schema=schema)
+            for ids, other in zip(encoder.encode_all(groups), others, strict=True)
         ]
 
     done: list[PartFile] = []
@@ -249,7 +252,12 @@ def _kept(method: Keep, boundaries: tuple[float, ...], values: pa.Array) -> pa.A
     return pa.array(numbers).take(pc.if_else(values.is_valid(), pa.array(places), None))
 
 
-def _load(directory: Place, field: Field) -> Vocabulary:
+def load_vocabulary(directory: Place, field: Field) -> Vocabulary:
+    """Read the vocabulary of one field.
+
+    Raises:
+        DataError: it is missing or does not match the schema.
+    """
     path = directory / vocabulary_file(field.name)
     try:
         table = read_table(path, ["token", "count"]).combine_chunks()

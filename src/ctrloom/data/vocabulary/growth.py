@@ -53,8 +53,14 @@ def grow_vocabulary(
 
 
 def require_same_columns(schema: Schema, ingested: IngestedManifest, what: str) -> None:
-    """Raise ConfigError with the first column that differs between rows and bundle, if any."""
-    mine, theirs = dict(schema.source.columns), dict(ingested.source.columns)
+    """Raise ConfigError with the first column that differs between rows and bundle, if any.
+
+    Columns that no model reads may differ.
+    """
+    mine, theirs = (
+        {name: column for name, column in source.columns.items() if column.kind not in ("context", "ignored")}
+        for source in (schema.source, ingested.source)
+    )
     if mine == theirs:
         return
     name = next(name for name in [*mine, *theirs] if mine.get(name) != theirs.get(name))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrloom.metrics.measure import EvaluationError, Floats
+from ctrloom.metrics.measure import EvaluationError, Floats, with_weight
 
 DENSE_KEYS = 1 << 21  # up to this number of possible combinations, a table is faster than sorting
 
@@ -39,8 +39,10 @@ class Labels:
 
 
 def sample(ids_NF: NDArray, label_N: NDArray, weight_N: NDArray | None, rows: int) -> tuple[NDArray, Labels]:
-    """At most `rows` random rows, with a fixed seed."""
-    weight_N = None if weight_N is None else weight_N.astype(np.float64)
+    """At most `rows` random rows of those with a weight other than 0, with a fixed seed."""
+    if weight_N is not None:
+        counted_N = with_weight(weight_N)
+        ids_NF, label_N, weight_N = ids_NF[counted_N], label_N[counted_N], weight_N[counted_N].astype(float)
     if len(label_N) <= rows:
         return ids_NF, Labels(label_N.astype(np.int64), weight_N)
     chosen = np.sort(np.random.default_rng(0).choice(len(label_N), rows, replace=False, shuffle=False))

@@ -1,0 +1,31 @@
+"""Train the baselines that every seed gives the same model of."""
+
+from kfp.dsl import Artifact, Dataset, Input, Output
+
+from components.step import step
+
+
+@step
+def deterministic_baselines(
+    dataset: Input[Dataset],
+    runs: Output[Artifact],
+    names: list = [],  # type: ignore[type-arg]  # noqa: B006
+    models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    seed: int = 0,
+) -> None:
+    """Train the baselines that do not depend on a seed (gbdt), once for all seeds.
+
+    Args:
+        dataset: Manifest of an encoded data set.
+        runs: Trees and history of every model.
+        names: All baselines; those that depend on a seed are left to the step `baselines`.
+        models: Hyper-parameters per model (section `models` of a run configuration).
+        seed: Seed that is recorded.
+    """
+    from pathlib import Path
+
+    from ctrloom import stages
+    from ctrloom.config import MODELS, ModelsConfig
+
+    fixed = [name for name in names if MODELS[name].deterministic]
+    stages.baselines(Path(dataset.path), fixed, ModelsConfig.parse(models), [int(seed)], Path(runs.path))
