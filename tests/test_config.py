@@ -309,6 +309,14 @@ def test_duplicate_key_in_a_file_is_refused(tmp_path):
         ({"bundles": ["fm", "fm"]}, "bundles: duplicate 'fm'"),
         ({"evaluation": {"group": "user"}}, "evaluation.group: no row has a value of 'user'; choose from a,"),
         ({"evaluation": {"segments": ["day"]}}, "evaluation.segments: .*'day'.* kind context"),
+        ({"evaluation": {"segments": ["a", "a"]}}, "evaluation.segments: duplicate 'a'"),
+        (
+            {
+                "data": {"columns": {"y": "label", "row": "categorical"}},
+                "evaluation": {"columns": ["row"]},
+            },
+            "predictions.parquet has a column 'row' already",
+        ),
         ({"evaluation": {"columns": ["y"]}}, "evaluation.columns: no row has a value of 'y'"),
     ],
 )

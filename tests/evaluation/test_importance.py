@@ -11,6 +11,7 @@ from torch import nn
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import Hyperparameters
 from ctrloom.data.batches.batch import Batch
+from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.importance import importance
 from ctrloom.models.shallow import AutoFM
 from ctrloom.schema import Schema
@@ -104,6 +105,17 @@ def test_shuffling_an_interaction_leaves_its_fields_alone() -> None:
         auc = roc_auc_score(kept.label_N, changed, sample_weight=kept.weight_N)
         (effect,) = (each for each in found.interactions if each.fields == fields)
         assert effect.auc_drop == pytest.approx(found.auc - auc, abs=1e-5)
+
+
+def test_streamed_rows_give_the_same_importances(mixed: Dataset) -> None:
+    model, architecture = model_of(mixed.schema, ("user", "age"), ("price", "tags"))
+    for most in (10_000, 150):
+        held, streamed = (
+            importance(model, rows, mixed.schema, architecture, repeats=1, most=most, seed=0)
+            for rows in (mixed.rows("valid"), mixed.stream("valid"))
+        )
+        assert held == streamed
+        assert held.rows == min(most, 400)
 
 
 def test_a_field_without_effect_has_no_importance_and_the_strongest_is_first() -> None:

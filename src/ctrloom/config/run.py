@@ -69,14 +69,21 @@ class ExperimentConfig(EngineConfig):
     @model_validator(mode="after")
     def _columns_have_values(self) -> Self:
         known = self._columns_with_values()
-        evaluation = self.evaluation
-        given = {"group": evaluation.group and (evaluation.group,), "segments": evaluation.segments}
-        for key, names in {**given, "columns": evaluation.columns}.items():
-            if unknown := [name for name in names or () if name not in known]:
+        its = self.evaluation
+        given = {"group": (its.group,) if its.group else (), "segments": its.segments, "columns": its.columns}
+        for key, names in given.items():
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"evaluation.{key}: duplicate {twice[0]!r}")
+            if unknown := [name for name in names if name not in known]:
                 raise ValueError(
                     f"evaluation.{key}: no row has a value of {unknown[0]!r}; choose from "
                     f"{', '.join(known)}, or give the column the kind context in data.columns"
                 )
+        if taken := {"row", "label", "weight"} & {*its.columns}:
+            raise ValueError(
+                f"evaluation.columns: predictions.parquet has a column {min(taken)!r} already; rename yours "
+                "in data.columns"
+            )
         return self
 
     def _columns_with_values(self) -> list[str]:
@@ -110,6 +117,8 @@ def require_trained(bundles: Sequence[str], names: Sequence[str]) -> None:
         raise ValueError(f"bundles: {unknown[0]!r} is not trained; choose from {', '.join(names)}")
     if twice := [name for name in bundles if bundles.count(name) > 1]:
         raise ValueError(f"bundles: duplicate {twice[0]!r}")
+    if "best" in bundles:
+        raise ValueError("bundles: the folder 'best' is that of the best model; rename the entry")
 
 
 def of_its_method(search: Any, searches: Any) -> Any:

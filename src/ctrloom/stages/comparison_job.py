@@ -57,5 +57,7 @@ def _job(dataset: Dataset, entry: Entry, seed: int, models: ModelsConfig) -> dic
         "data_fingerprint": dataset.data_fingerprint,
         "schema_fingerprint": dataset.schema.fingerprint,
     }
+    if entry.deterministic:
+        job["seeds"] = "any"  # a previous version trained one per seed, so its jobs do not count
     fingerprint = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
     return {**job, "fingerprint": fingerprint, "code_version": code_version()}
