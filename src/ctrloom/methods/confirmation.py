@@ -32,14 +32,14 @@ class Confirmation:
         self.p_values: dict[tuple[str, ...], float] = {}
 
     def of(self, kept: Sequence[Interaction], candidates: Sequence[Interaction]) -> tuple[Interaction, ...]:
-        """Those of the kept interactions that are confirmed; all if `confirm` is off."""
-        if not self.config.confirm:
-            return tuple(kept)
+        """Those of the kept interactions that are confirmed; with `confirm` off, all are tested and kept."""
         confirmed: set[tuple[str, ...]] = set()
         for order in sorted({interaction.order for interaction in kept}):
             chosen = {each.fields for each in kept if each.order == order}
             searched = {each.fields for each in candidates if each.order == order}
             confirmed |= self._of_order(chosen, order, len(searched))
+        if not self.config.confirm:
+            return tuple(kept)
         return tuple(interaction for interaction in kept if interaction.fields in confirmed)
 
     def functions(self, kept: Sequence[Interaction], seed: int) -> tuple[Interaction, ...]:
@@ -53,16 +53,14 @@ class Confirmation:
         return tuple(self._with_function(interaction, seed) for interaction in kept)
 
     def noted(self, trace: SearchTrace) -> SearchTrace:
-        """The trace with the p value of every interaction that was tested; unconfirmed ones are not kept."""
-        if not self.config.confirm:
-            return trace
+        """The trace with the p value of every interaction that was tested, and what was not confirmed."""
         names = self.data.schema.names
         confirmed = {tuple(names[field] for field in fields) for fields in self.known}
         candidates = tuple(
             candidate.model_copy(
                 update={
                     "p_value": self.p_values.get(candidate.fields),
-                    "kept": candidate.kept and candidate.fields in confirmed,
+                    "kept": candidate.kept and (candidate.fields in confirmed or not self.config.confirm),
                     "unconfirmed": candidate.kept and candidate.fields not in confirmed,
                 }
             )

@@ -36,7 +36,7 @@ PARTS = 5  # the learning rates decay after each part of a search
 STEPS = 80  # minimum number of steps per pass, so that gates can separate
 POINTS = 60  # recorded points of the gates' paths
 PRIOR_ROWS = 80.0  # L2 on embeddings weighs as much as this many rows
-LONGEST_WARM_UP = 10
+LONGEST_WARM_UP = 3
 STRICT, PERMISSIVE = 3.0, 1.0  # soft threshold without and with permuted copies
 RECORDED = 2_000_000  # maximum number of recorded gates; many candidates reduce the number of points
 

@@ -226,7 +226,8 @@ class OptInterSearch:
 
     @torch.no_grad()
     def _probabilities(self) -> Tensor:
-        p_P3: Tensor = (self.model.logit_P3 / self.model.temperature).softmax(1).double()
+        # At temperature 1: at the floor, every choice would have a probability of 1
+        p_P3: Tensor = self.model.logit_P3.softmax(1).double()
         return p_P3
 
     def _candidates(self) -> tuple[Candidate, ...]:

@@ -24,6 +24,7 @@ class Choice(NamedTuple):
     probability: float
     mutual_information: float | None
     statistics_auc: float | None
+    p_value: float | None
 
     @property
     def name(self) -> str:
@@ -32,13 +33,14 @@ class Choice(NamedTuple):
 
 
 def choices(trace: SearchTrace) -> list[Choice]:
-    """The likeliest choice of each pair, by descending mutual information; OptInter only."""
+    """How each pair is modelled, by descending mutual information; OptInter only."""
     if trace.method != "optinter":
         return []
     best: dict[tuple[str, ...], Choice] = {}
-    for c in trace.of_order(2):
-        if c.fields not in best or c.score > best[c.fields].probability:
-            best[c.fields] = Choice(c.fields, c.function, c.score, c.mutual_information, c.statistics_auc)
+    for c in sorted(trace.of_order(2), key=lambda c: c.kept):  # what is kept last; otherwise left out
+        if c.kept or c.function == "none":
+            figures = c.mutual_information, c.statistics_auc, c.p_value
+            best[c.fields] = Choice(c.fields, c.function, c.score, *figures)
     return sorted(best.values(), key=lambda choice: -(choice.mutual_information or 0.0))
 
 

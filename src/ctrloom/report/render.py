@@ -60,6 +60,7 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         orders=summary.orders,
         rankings={order: summary.ranking(search, order) for order in search.orders} if search else {},
         planted=summary.planted(search) if search else None,
+        tested=search is not None and any(c.p_value is not None for c in search.candidates),
         informed=search is not None and any(c.mutual_information is not None for c in search.candidates),
         relations=summary.relations(search) if search and not chosen else [],
         figures=_figures(results, search),

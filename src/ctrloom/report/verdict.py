@@ -120,7 +120,17 @@ def _kept_sentence(trace: SearchTrace) -> tuple[str]:
         used = Counter(operator.operator for operator in trace.operators if operator.kept)
         named = ", ".join(f"{times} {name}" for name, times in used.most_common())
         return (f"The search kept {used.total()} operators: {named}.",)
-    return (f"The search kept {orders(kept(trace))}.",)
+    return (f"The search kept {orders(kept(trace))}.{_unconfirmed(trace)}",)
+
+
+def _unconfirmed(trace: SearchTrace) -> str:
+    """What the residual test did not confirm."""
+    number = len({candidate.fields for candidate in trace.candidates if candidate.unconfirmed})
+    if not number:
+        return ""
+    if any(candidate.kept and candidate.unconfirmed for candidate in trace.candidates):
+        return f" The residual test does not confirm {number} of them (search.confirm is off)."
+    return f" It chose {number} more, which the residual test did not confirm."
 
 
 def _compared(results: Results, found: ModelResult, versus: Versus) -> tuple[str, ...]:
