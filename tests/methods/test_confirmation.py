@@ -64,13 +64,16 @@ def test_a_search_keeps_what_is_stronger_than_every_copy() -> None:
     data, whole = with_copies(SearchData(rows, rows, schema), every, 2, 2, 0)
     model = build("autofm", whole, data.schema, Hyperparameters(embedding_size=2))
     group = GateVector(model.get_parameter("gates.2.gate_P"), whole.of_order(2))
-    schedule = Schedule.of(AutoFISConfig(epochs=1), Hyperparameters(), data, 2)
+    schedule = Schedule.of(AutoFISConfig(epochs=1, confirm=False), Hyperparameters(), data, 2)
     gate_search = GateSearch(model, [group], data.train, schedule, torch.Generator())
     gates = {fields: 0.3 if is_copy(fields) else 0.1 for fields in whole.of_order(2)}
     gates["a", "b"], gates["a", "c"] = 0.31, -0.4
     with torch.no_grad():
         group.gate_P.copy_(torch.tensor([gates[fields] for fields in group.interactions]))
     assert [each.fields for each in gate_search.kept] == [("a", "b"), ("a", "c")]
+    larger = {name: 10**6 for name in data.schema.names if name.endswith(SUFFIX)}  # copies of more values
+    gate_search.sizes = larger
+    assert len(gate_search.kept) == 3
 
 
 def test_confirmation_drops_noise_and_keeps_what_was_planted() -> None:

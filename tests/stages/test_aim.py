@@ -12,7 +12,14 @@ from ctrloom.search_trace import SearchTrace
 from ctrloom.training.runs import open_runs
 
 CONFIG = AIMConfig(
-    batch_size=200, epochs=2, embedding_epochs=2, random_draws=2, threshold=0.5, embedding_threshold=0.5
+    confirm=False,
+    permuted=0,
+    batch_size=200,
+    epochs=2,
+    embedding_epochs=2,
+    random_draws=2,
+    threshold=0.5,
+    embedding_threshold=0.5,
 )
 MODELS = ModelsConfig({"default": {"embedding_size": 4, "hidden": (8,), "epochs": 1}})
 

@@ -30,17 +30,18 @@ class MethodConfig(StrictModel):
 
 
 class ConfirmedConfig(MethodConfig):
-    """Settings of methods whose choice is tested on rows that had no part in it."""
+    """Settings of methods whose choice is confirmed by a test."""
 
-    confirm: bool = True  # drop what the validation rows do not confirm
+    confirm: bool = True  # drop what is not significant by the residual test
     false_discovery: Rate = 0.05  # expected share of false ones among those kept, at most
 
 
 class GateSearchConfig(ConfirmedConfig):
     """Settings of methods that search with gates."""
 
-    # Permuted copies of candidates that are searched along with them; what ends below the strongest of these
-    # is dropped. 0 in the papers
+    # Permuted copies of candidates that are searched along with them. What ends below the strongest of those
+    # with at most as many combinations of values is dropped (below their median, if the choice is confirmed
+    # by a test). 0 in the papers
     permuted: CountOrZero = 30
 
 

@@ -16,7 +16,7 @@ from ctrloom.methods.controls import random_like
 from ctrloom.methods.embedding_sizes import require_separate_embeddings, search_embeddings
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule, trace_of
 from ctrloom.methods.interface import SearchData, SearchResult
-from ctrloom.methods.permuted import with_copies
+from ctrloom.methods.permuted import sizes_of, with_copies
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.search_trace import Candidate, SearchTrace
@@ -121,7 +121,8 @@ def _gate_search(
         for f in whole.functions(order)
     ]
     schedule = Schedule.of(config, settings, data, order)
-    return GateSearch(model, groups, searched_data.train, schedule, generator)
+    sizes = sizes_of(searched_data.schema)
+    return GateSearch(model, groups, searched_data.train, schedule, generator, sizes=sizes)
 
 
 def _every_pair(empty: Architecture, config: AIMConfig, settings_json: dict[str, object]) -> SearchResult:

@@ -16,7 +16,7 @@ from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.controls import selection_controls
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves, trace_of
 from ctrloom.methods.interface import SearchData, SearchResult
-from ctrloom.methods.permuted import with_copies
+from ctrloom.methods.permuted import sizes_of, with_copies
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.training.loop import pick_device, seed_everything
@@ -81,7 +81,7 @@ def _gate_search(
     train = searched_data.train
     rows, gate_rows = halves(train, generator) if config.bi_level else (train, None)
     schedule = Schedule.of(config, settings, data, order)
-    return GateSearch(model, groups, rows, schedule, generator, gate_rows)
+    return GateSearch(model, groups, rows, schedule, generator, gate_rows, sizes_of(searched_data.schema))
 
 
 def _require_memory(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -> None:

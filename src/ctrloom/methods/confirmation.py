@@ -9,9 +9,8 @@ from ctrloom.architecture import Interaction
 from ctrloom.config.search import ConfirmedConfig
 from ctrloom.methods.interface import SearchData
 from ctrloom.methods.statistics.cell_models import product_over_table
-from ctrloom.methods.statistics.evidence import Evidence, Fields, p_values, random_blocks
+from ctrloom.methods.statistics.evidence import Evidence, Fields, discoveries, p_values, random_blocks
 from ctrloom.methods.statistics.field_codes import CodedRows, Coder
-from ctrloom.methods.statistics.forward_selection import select
 from ctrloom.search_trace import SearchTrace
 
 BLOCKS = 8  # of training rows; the validation rows are one more
@@ -22,7 +21,8 @@ class Confirmation:
 
     The search has seen the training rows. So p values are adjusted for all of its candidates, not only for
     those that it keeps: whatever it chose, and why, false ones are confirmed no more often than the false
-    discovery rate allows.
+    discovery rate allows. Interactions of one order are tested one by one, not given each other: which of two
+    that share an effect a model needs is the choice of the search.
     """
 
     def __init__(self, data: SearchData, config: ConfirmedConfig, device: torch.device) -> None:
@@ -72,17 +72,14 @@ class Confirmation:
         schema = self.data.schema
         self.evidence = self.evidence or self._evidence()
         below = {fields: t for fields, t in self.known.items() if len(fields) < order}
-        t_values, chosen = select(
-            self.evidence,
-            sorted(schema.indices(fields) for fields in kept),
-            below,
-            self.config.false_discovery,
-            f"confirm, order {order}",
-            searched,
-        )
+        candidates = sorted(schema.indices(fields) for fields in kept)
+        t_values = self.evidence.t_values(candidates, below, f"confirm, order {order}")
+        p = p_values(t_values)
+        significant = discoveries(p, self.config.false_discovery, searched)
+        chosen = {fields: t_values[fields] for fields in significant}
         self.known = below | chosen
         named = {fields: tuple(schema.names[field] for field in fields) for fields in t_values}
-        self.p_values |= {named[fields]: p for fields, p in p_values(t_values).items()}
+        self.p_values |= {named[fields]: value for fields, value in p.items()}
         return {named[fields] for fields in chosen}
 
     def _evidence(self) -> Evidence:

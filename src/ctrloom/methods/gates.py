@@ -9,9 +9,9 @@ B batch, C columns of the id matrix, P gates of one vector, N rows.
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from statistics import median
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -24,7 +24,7 @@ from ctrloom.config.errors import UserError
 from ctrloom.config.search import GateSearchConfig
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.methods.interface import SearchData
-from ctrloom.methods.permuted import is_copy
+from ctrloom.methods.permuted import above_noise, is_copy
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.optim.rates import set_rate
 from ctrloom.progress import progress
@@ -66,6 +66,7 @@ class Schedule:
     warm_up: int = 0  # passes that train only the linear part
     gate_warm_up: int = 0  # passes with fixed gates
     c: float | None = None  # GRDA's c, overrides `threshold`
+    noise: Callable[[list[float]], float] = max  # of the gates of permuted copies: what a gate must exceed
     embedding_optimizer: EmbeddingOptimizer = "adam"
     precision: Precision = "float32"
 
@@ -90,6 +91,8 @@ class Schedule:
             "warm_up": min(LONGEST_WARM_UP, max(1, math.ceil(values / rows / rate))),
             "embedding_l2": PRIOR_ROWS / rows if order == 2 else 0.0,
             "threshold": PERMISSIVE if config.permuted else STRICT,
+            # Where a test decides afterwards, gates need only be above typical noise
+            "noise": median if config.confirm else max,
         }
         return cls(**shared | derived | given | own)
 
@@ -106,6 +109,7 @@ class GateSearch:
         schedule: lengths and learning rates.
         generator: shuffles the rows.
         gate_rows: training rows of the gates in bi-level search; None trains both on the same batches.
+        sizes: number of values of each field, to compare candidates with permuted copies.
     """
 
     def __init__(
@@ -116,7 +120,9 @@ class GateSearch:
         schedule: Schedule,
         generator: torch.Generator,
         gate_rows: BatchSource | None = None,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
+        self.sizes = sizes or {}
         self.model, self.groups, self.schedule, self.generator = model, groups, schedule, generator
         self.gates = [group.gate_P for group in groups]
         device = self.gates[0].device
@@ -191,13 +197,8 @@ class GateSearch:
 
     @property
     def kept(self) -> tuple[Interaction, ...]:
-        """The candidates with a nonzero gate, stronger than that of every permuted copy of its kind."""
-        noise: dict[tuple[int, Function], float] = defaultdict(float)
-        for copy in filter(lambda each: is_copy(each.fields), self.scored_interactions):
-            kind = copy.order, copy.function
-            noise[kind] = max(noise[kind], abs(copy.score or 0.0))
-        real = [each for each in self.scored_interactions if not is_copy(each.fields)]
-        return tuple(each for each in real if abs(each.score or 0.0) > noise[each.order, each.function])
+        """The candidates with a nonzero gate that is above the noise of comparable permuted copies."""
+        return above_noise(self.scored_interactions, self.sizes, self.schedule.noise)
 
     @property
     def final_gates(self) -> list[float]:

@@ -6,15 +6,17 @@ as many values, as rare, without any relation to the label.
 N rows, C columns of the id matrix.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ctrloom import distributed
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.data.batches.batch import Batch
+from ctrloom.data.batches.batch import Batch, Shard
 from ctrloom.methods.interface import SearchData
 from ctrloom.schema import Schema
 
@@ -49,12 +51,43 @@ def is_copy(interaction: Sequence[str]) -> bool:
     return interaction[-1].endswith(SUFFIX)
 
 
+def above_noise(
+    scored: Sequence[Interaction], sizes: Mapping[str, int], level: Callable[[list[float]], float]
+) -> tuple[Interaction, ...]:
+    """The candidates with a nonzero gate that is above the `level` of comparable permuted copies.
+
+    Comparable are copies of the same order and function with at most as many combinations of values: the more
+    there are, the better they fit noise.
+    """
+
+    def cells(interaction: Interaction) -> int:
+        return math.prod(sizes.get(field, 1) for field in interaction.fields)
+
+    copies = [(each, cells(each)) for each in scored if is_copy(each.fields)]
+    kept = []
+    for each in scored:
+        kind, most = (each.order, each.function), cells(each)
+        noise = [abs(c.score or 0.0) for c, n in copies if (c.order, c.function) == kind and n <= most]
+        if not is_copy(each.fields) and abs(each.score or 0.0) > (level(noise) if noise else 0.0):
+            kept.append(each)
+    return tuple(kept)
+
+
+def sizes_of(schema: Schema) -> dict[str, int]:
+    """Number of values of each field."""
+    return {field.name: field.size for field in schema.fields}
+
+
 def _with_permuted(schema: Schema, rows: Batch, names: Sequence[str], seed: int) -> tuple[Schema, Batch]:
     """Schema and rows with permuted copies of the named fields after the real ones.
 
-    Each of several processes permutes its own rows.
+    With several processes, the rows of all are permuted, as in a single one.
     """
-    order_N = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).to(rows.device)
+    order_T = torch.randperm(rows.total, generator=torch.Generator().manual_seed(seed))
+    if isinstance(rows, Shard):
+        assert rows.here_T is not None, "the rows of a process"
+        order_T = order_T[rows.here_T >= 0]
+    order_T = order_T.to(rows.device)
     fields, ids, factors = list(schema.fields), [rows.ids_NC.int()], [rows.factors_NC]
     free = schema.table_size
     for name in names:
@@ -62,11 +95,17 @@ def _with_permuted(schema: Schema, rows: Batch, names: Sequence[str], seed: int)
         column = sum(field.width for field in schema.fields[:place])
         field, here = schema.fields[place], slice(column, column + schema.fields[place].width)
         fields.append(field.model_copy(update={"name": name + SUFFIX}))
-        ids.append(rows.ids_NC[:, here][order_N].int() - schema.offsets[place] + free)
-        factors.append(None if rows.factors_NC is None else rows.factors_NC[:, here][order_N])
+        ids.append(_everywhere(rows.ids_NC[:, here])[order_T].int() - schema.offsets[place] + free)
+        factors.append(None if rows.factors_NC is None else _everywhere(rows.factors_NC[:, here])[order_T])
         free += field.size
     wider = replace(rows, ids_NC=torch.cat(ids, 1), factors_NC=_joined(factors))
     return schema.model_copy(update={"fields": tuple(fields)}), wider
+
+
+def _everywhere(column_NC: Tensor) -> Tensor:
+    """The rows of all processes."""
+    (every_TC,) = distributed.all_gather(column_NC.contiguous())
+    return every_TC
 
 
 def _copy(interaction: Interaction) -> Interaction:
