@@ -18,6 +18,8 @@ def compare(
     revision: str = "",
     engine: str = "duckdb",
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    tunings: List[dict] = [{}],  # type: ignore[type-arg]  # noqa: B006, UP006
+    tuning: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Compare methods and models on one data set.
 
@@ -31,8 +33,12 @@ def compare(
         revision: Hash of the state of the raw files; they are read again if it changes.
         engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
+        tunings: Models to tune before all are trained, in one step per job.
+        tuning: Budget, sampler, pruner and spaces; without them, runs have no tuning steps.
     """
-    add_comparison(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
+    add_comparison(
+        data, store, jobs, comparison, vocabulary, models, revision, engine, spark, tunings, tuning
+    )
 
 
 PIPELINES = {"compare": compare}

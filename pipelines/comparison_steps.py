@@ -7,6 +7,7 @@ from kfp import dsl
 from components.compare_job.component import compare_job
 from components.compare_table.component import compare_table
 from pipelines.encoding_steps import add_encoding
+from pipelines.tuning_steps import add_tuning
 
 
 def add_comparison(
@@ -19,9 +20,13 @@ def add_comparison(
     revision: str,
     engine: str,
     spark: dict,  # type: ignore[type-arg]
+    tunings: List[dict],  # type: ignore[type-arg]  # noqa: UP006
+    tuning: dict,  # type: ignore[type-arg]
 ) -> dsl.PipelineTask:
     """Train every entry and seed in a separate step; returns the step that writes the table."""
     dataset = add_encoding(data, store, vocabulary, revision, engine, spark)
+    tuned = add_tuning(dataset, tunings, tuning, store)
     with dsl.ParallelFor(jobs) as job:
-        done = compare_job(dataset=dataset, job=job, models=models)
-    return compare_table(dataset=dataset, jobs=dsl.Collected(done.outputs["done"]), comparison=comparison)
+        done = compare_job(dataset=dataset, job=job, models=models, tuned=tuned)
+    trained = dsl.Collected(done.outputs["done"])
+    return compare_table(dataset=dataset, jobs=trained, comparison=comparison, tuned=tuned)

@@ -21,6 +21,8 @@ def regression_eval(
     revision: str = "",
     engine: str = "duckdb",
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    tunings: List[dict] = [{}],  # type: ignore[type-arg]  # noqa: B006, UP006
+    tuning: dict = {},  # type: ignore[type-arg]  # noqa: B006
     strict: bool = True,
 ) -> None:
     """Check the figures of a comparison against a stored baseline.
@@ -36,9 +38,13 @@ def regression_eval(
         revision: Hash of the state of the raw files; they are read again if it changes.
         engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
+        tunings: Models to tune before all are trained, in one step per job.
+        tuning: Budget, sampler, pruner and spaces; without them, runs have no tuning steps.
         strict: Fail the run if figures got worse; otherwise only the verdict reports it.
     """
-    table = add_comparison(data, store, jobs, comparison, vocabulary, models, revision, engine, spark)
+    table = add_comparison(
+        data, store, jobs, comparison, vocabulary, models, revision, engine, spark, tunings, tuning
+    )
     verdict = regression(table=table.outputs["table"], baseline=baseline).outputs["verdict"]
     require(verdict=verdict, strict=strict)
 

@@ -24,6 +24,7 @@ from components.search_plugin.component import search_plugin
 from components.select_interactions.component import select_interactions
 from components.transfer.component import transfer as transfer_to
 from pipelines.encoding_steps import add_encoding
+from pipelines.tuning_steps import add_tuning
 
 
 def search_and_retrain(
@@ -50,6 +51,8 @@ def search_and_retrain(
         revision: str = "",
         engine: str = "duckdb",
         spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
+        tunings: List[dict] = [{}],  # type: ignore[type-arg]  # noqa: B006, UP006
+        tuning: dict = {},  # type: ignore[type-arg]  # noqa: B006
         transfer: list = ["ipnn", "deepfm"],  # type: ignore[type-arg]  # noqa: B006
     ) -> None:
         """Find the feature interactions that a CTR model needs, and prove that they help.
@@ -69,19 +72,22 @@ def search_and_retrain(
             revision: Hash of the state of the raw files; they are read again if it changes.
             engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
             spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
+            tunings: Models to tune before all are trained, in one step per job.
+            tuning: Budget, sampler, pruner and spaces; without them, runs have no tuning steps.
             transfer: Models to transfer the found interactions to, such as ipnn, deepfm.
         """
         dataset = add_encoding(data, store, vocabulary, revision, engine, spark)
-        fixed = deterministic_baselines(dataset=dataset, names=baselines, models=models)
-        with dsl.ParallelFor(seeds) as seed:
-            plain = train_baselines(dataset=dataset, names=baselines, models=models, seed=seed)
         found = find(dataset=dataset, config=search, models=models).outputs["search"]
+        tuned = add_tuning(dataset, tunings, tuning, store, search=found)
+        fixed = deterministic_baselines(dataset=dataset, names=baselines, models=models, tuned=tuned)
         with dsl.ParallelFor(seeds) as seed:
-            steps = {"retrained": retrain(dataset=dataset, search=found, models=models, seed=seed)}
+            given = {"dataset": dataset, "models": models, "seed": seed, "tuned": tuned}
+            plain = train_baselines(names=baselines, **given)
+        with dsl.ParallelFor(seeds) as seed:
+            given = {"dataset": dataset, "models": models, "seed": seed, "tuned": tuned}
+            steps = {"retrained": retrain(search=found, **given)}
             if transfers:
-                steps["transferred"] = transfer_to(
-                    dataset=dataset, search=found, targets=transfer, models=models, seed=seed
-                )
+                steps["transferred"] = transfer_to(search=found, targets=transfer, **given)
 
         steps["baselines"] = plain
 
@@ -98,6 +104,7 @@ def search_and_retrain(
             seeds=seeds,
             settings=evaluation,
             run=run,
+            tuned=tuned,
         )
 
     if not transfers:

@@ -18,7 +18,7 @@ WIRING = sorted(path for folder in ("components", "pipelines") for path in (ROOT
 BOTTOM = {"config", "storage", "progress"}
 BASE = BOTTOM | {"schema", "architecture", "search_trace", "distributed"}
 TRAINING = BASE | {"kernels", "data", "nn", "optim", "models", "metrics", "training"}
-EVALUATION = TRAINING | {"methods", "evaluation"}
+EVALUATION = TRAINING | {"methods", "tuning", "evaluation"}
 # What each layer may import from the library. A module's layer is the longest of these prefixes of its name.
 ALLOWED: dict[str, set[str]] = {
     "": {"api", "architecture", "config", "data.dataset"},  # ctrloom/__init__.py
@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": BASE | {"metrics"},
     "training": TRAINING,
     "methods": TRAINING | {"methods"},
+    "tuning": TRAINING | {"tuning"},
     "evaluation": EVALUATION,
     "report": EVALUATION | {"report"},
     "serving": TRAINING | {"serving"},

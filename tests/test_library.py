@@ -63,7 +63,7 @@ def unchanged() -> Callable[..., Any]:
 def test_every_stage_is_a_function_that_restores_the_process(
     run_file: Path, unchanged: Callable[..., Any], tmp_path: Path
 ) -> None:
-    keeping = QUICK | {"search.threshold": 0.5}  # something, after one epoch
+    keeping = QUICK | {"search.threshold": 0.5, "tuning.trials": 2}  # something, after one epoch
     config = unchanged(ctrloom.load_config, run_file, keeping)
     clean = unchanged(ctrloom.ingest, config, store=tmp_path / "store")
     dataset = unchanged(ctrloom.encode, config, clean, store=tmp_path / "store")
@@ -72,7 +72,8 @@ def test_every_stage_is_a_function_that_restores_the_process(
     assert found == ctrloom.Architecture.load(tmp_path / "search" / "architecture.json")
     bundle = unchanged(ctrloom.retrain, config, dataset.path, tmp_path / "search", tmp_path / "retrained")
     moved = unchanged(ctrloom.transfer, config, dataset, tmp_path / "search", tmp_path / "moved")
-    unchanged(ctrloom.baselines, config, dataset, tmp_path / "plain")
+    unchanged(ctrloom.tune, config, dataset, tmp_path / "tuned", "fm")
+    unchanged(ctrloom.baselines, config, dataset, tmp_path / "plain", tmp_path / "tuned")
     runs = [tmp_path / name / "runs" for name in ("retrained", "moved", "plain")]
     results = unchanged(ctrloom.evaluate, config, dataset, tmp_path / "search", runs, tmp_path / "out")
     assert {"autofm", "autofm-random", "fm", "ipnn-transfer"} <= {model.name for model in results.models}

@@ -45,9 +45,11 @@ IMPORTED = (
     "ctrloom.stages.promotion_gate",
     "ctrloom.stages.refreshed_model",
     "ctrloom.stages.regression_check",
+    "ctrloom.stages.tuning",
     "kfp.components",
     "kfp.dsl.executor",
     "kfp.local",
+    "optuna",
     "torch._dynamo",  # imported by the first optimizer
     "torch.distributed.launcher.api",
 )

@@ -12,6 +12,7 @@ def baselines(
     names: list = ["lr", "fm", "fwfm", "fnn", "deepfm", "ipnn"],  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     seed: int = 0,
+    tuned: Input[Artifact] = None,  # type: ignore[assignment]
 ) -> None:
     """Train models that use all pairs of fields, or none, with one seed.
 
@@ -21,11 +22,19 @@ def baselines(
         names: Models to train: lr, fm, fwfm, fnn, deepfm, ipnn; deterministic_baselines trains gbdt.
         models: Hyper-parameters per model (section `models` of a run configuration).
         seed: Seed to train with.
+        tuned: Folder that tune wrote, whose best settings are used.
     """
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import MODELS, ModelsConfig
+    from ctrloom.config import ModelsConfig
 
-    seeded = [name for name in names if not MODELS[name].deterministic]
-    stages.baselines(Path(dataset.path), seeded, ModelsConfig.parse(models), [int(seed)], Path(runs.path))
+    stages.baselines(
+        Path(dataset.path),
+        names,
+        ModelsConfig.parse(models),
+        [int(seed)],
+        Path(runs.path),
+        tuned=Path(tuned.path) if tuned else None,
+        deterministic=False,
+    )

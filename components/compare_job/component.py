@@ -11,6 +11,7 @@ def compare_job(
     done: Output[Artifact],
     job: dict,  # type: ignore[type-arg]
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    tuned: Input[Artifact] = None,  # type: ignore[assignment]
 ) -> None:
     """Search and train one entry of a comparison with one seed.
 
@@ -19,6 +20,7 @@ def compare_job(
         done: What the search found, and the trained models.
         job: The entry of the comparison, and the seed.
         models: Hyper-parameters per model (section `models` of the comparison).
+        tuned: Folder that tune wrote, whose best settings are used.
     """
     from pathlib import Path
 
@@ -26,4 +28,11 @@ def compare_job(
     from ctrloom.config import Entry, ModelsConfig
 
     entry = Entry.parse(job["entry"], "job.entry")
-    stages.run_job(Path(dataset.path), entry, int(job["seed"]), ModelsConfig.parse(models), Path(done.path))
+    stages.run_job(
+        Path(dataset.path),
+        entry,
+        int(job["seed"]),
+        ModelsConfig.parse(models),
+        Path(done.path),
+        Path(tuned.path) if tuned else None,
+    )

@@ -16,6 +16,7 @@ def compare_table(
     page: Output[HTML],
     summary: Output[Metrics],
     comparison: dict,  # type: ignore[type-arg]
+    tuned: Input[Artifact] = None,  # type: ignore[assignment]
 ) -> None:
     """Test all models of a comparison on the same rows.
 
@@ -27,6 +28,7 @@ def compare_table(
         page: The table and its plots as a page.
         summary: Test AUC of every model.
         comparison: The whole configuration of the comparison.
+        tuned: Folder that tune wrote, for the page.
     """
     import shutil
     from pathlib import Path
@@ -37,7 +39,8 @@ def compare_table(
 
     config = CompareConfig.parse(comparison, "comparison")
     folders = [Path(job.path) for job in jobs]
-    results = stages.tabulate(Path(dataset.path), config, folders, Path(table.path), Path(bundles.path))
+    its = Path(tuned.path) if tuned else None
+    results = stages.tabulate(Path(dataset.path), config, folders, Path(table.path), Path(bundles.path), its)
     shutil.copy(Path(table.path) / "comparison.html", page.path)
     auc = {f"test_auc_{model.name}": model.summary["test"]["auc"].mean for model in results.models}
     display.show_metrics(auc, summary)

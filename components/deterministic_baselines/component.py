@@ -12,6 +12,7 @@ def deterministic_baselines(
     names: list = [],  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     seed: int = 0,
+    tuned: Input[Artifact] = None,  # type: ignore[assignment]
 ) -> None:
     """Train the baselines that do not depend on a seed (gbdt), once for all seeds.
 
@@ -21,11 +22,19 @@ def deterministic_baselines(
         names: All baselines; those that depend on a seed are left to the step `baselines`.
         models: Hyper-parameters per model (section `models` of a run configuration).
         seed: Seed that is recorded.
+        tuned: Folder that tune wrote, whose best settings are used.
     """
     from pathlib import Path
 
     from ctrloom import stages
-    from ctrloom.config import MODELS, ModelsConfig
+    from ctrloom.config import ModelsConfig
 
-    fixed = [name for name in names if MODELS[name].deterministic]
-    stages.baselines(Path(dataset.path), fixed, ModelsConfig.parse(models), [int(seed)], Path(runs.path))
+    stages.baselines(
+        Path(dataset.path),
+        names,
+        ModelsConfig.parse(models),
+        [int(seed)],
+        Path(runs.path),
+        tuned=Path(tuned.path) if tuned else None,
+        deterministic=True,
+    )

@@ -24,6 +24,7 @@ def evaluate(
     settings: dict = {},  # type: ignore[type-arg]  # noqa: B006
     run: dict = {},  # type: ignore[type-arg]  # noqa: B006
     transferred: Input[List[Artifact]] = None,  # type: ignore[assignment]  # noqa: UP006
+    tuned: Input[Artifact] = None,  # type: ignore[assignment]
 ) -> None:
     """Score all models on the same validation and test rows, compare them, and write the report.
 
@@ -43,6 +44,7 @@ def evaluate(
         settings: Base model, bins and resamples (section `evaluation` of a run configuration).
         run: The whole run configuration, for the provenance section of the report.
         transferred: Models that transfer wrote, likewise; none if the search does not support transfer.
+        tuned: Folder that tune wrote, for the report.
     """
     import shutil
     from pathlib import Path
@@ -63,6 +65,7 @@ def evaluate(
         name,
         run,
         output,
+        Path(tuned.path) if tuned else None,
     )
     tested = {
         f"{model.name}_test_{metric}": model.summary["test"][metric].mean

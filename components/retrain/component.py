@@ -12,6 +12,7 @@ def retrain(
     runs: Output[Artifact],
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     seed: int = 0,
+    tuned: Input[Artifact] = None,  # type: ignore[assignment]
 ) -> None:
     """Train the found model and its controls from scratch with one seed.
 
@@ -21,6 +22,7 @@ def retrain(
         runs: Weights and histories of every model.
         models: Hyper-parameters per model (section `models` of a run configuration).
         seed: Seed to train with; of several random controls, number `seed` modulo their count is trained.
+        tuned: Folder that tune wrote, whose best settings are used.
     """
     from pathlib import Path
 
@@ -28,5 +30,10 @@ def retrain(
     from ctrloom.config import ModelsConfig
 
     stages.retrain(
-        Path(dataset.path), Path(search.path), ModelsConfig.parse(models), [int(seed)], Path(runs.path)
+        Path(dataset.path),
+        Path(search.path),
+        ModelsConfig.parse(models),
+        [int(seed)],
+        Path(runs.path),
+        tuned=Path(tuned.path) if tuned else None,
     )

@@ -13,6 +13,7 @@ def transfer(
     targets: list = ["ipnn", "deepfm"],  # type: ignore[type-arg]  # noqa: B006
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     seed: int = 0,
+    tuned: Input[Artifact] = None,  # type: ignore[assignment]
 ) -> None:
     """Transfer the found interactions to other models.
 
@@ -23,6 +24,7 @@ def transfer(
         targets: Models to transfer to: ipnn, deepfm.
         models: Hyper-parameters per model (section `models` of a run configuration).
         seed: Seed to train with.
+        tuned: Folder that tune wrote, whose best settings are used.
     """
     from pathlib import Path
 
@@ -36,4 +38,5 @@ def transfer(
         ModelsConfig.parse(models),
         [int(seed)],
         Path(runs.path),
+        tuned=Path(tuned.path) if tuned else None,
     )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         retrain,
         search,
         transfer,
+        tune,
     )
     from ctrloom.architecture import Architecture
     from ctrloom.config import CompareConfig, Hyperparameters, Method, MethodConfig, ModelName, RunConfig
@@ -53,6 +54,7 @@ __all__ = [
     "retrain",
     "search",
     "transfer",
+    "tune",
 ]
 _MODULES = {
     "Architecture": "ctrloom.architecture",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 from ctrloom import stages, storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import METHODS, MODELS, CompareConfig, Hyperparameters, Method, ModelEntry, RunConfig
+from ctrloom.config.base import ConfigError
 from ctrloom.config.files import read_config
 from ctrloom.config.run import ExperimentConfig
 from ctrloom.data.dataset import Dataset
@@ -22,6 +23,7 @@ from ctrloom.serving.predict import Predicted
 from ctrloom.serving.predict import predict as score_files
 from ctrloom.storage import Place
 from ctrloom.training.torch_state import restored_torch_state
+from ctrloom.tuning.record import Tuning, merged
 
 CACHE = Path("~/.cache/ctrloom")
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -79,46 +81,108 @@ def search(config: RunConfig, dataset: Dataset | str | Place, output: str | Path
     return stages.search(_manifest(dataset), config.search, config.models, Path(output))
 
 
+def tune(
+    config: RunConfig | CompareConfig,
+    dataset: Dataset | str | Place,
+    output: str | Path,
+    model: str | None = None,
+    search_folder: str | Path | None = None,
+) -> Tuning:
+    """Tune every model of a run or comparison with the same budget (`config.tuning`), or only `model`.
+
+    Trains on training rows and judges on validation rows. Writes `output`/tuning.json, and finished trials to
+    `output`/studies, so that a stopped call resumes. `search_folder` is what `search` wrote; without it, the
+    search of the run or entry runs first. In a comparison, `model` is the name of an entry.
+
+    Raises:
+        ConfigError: there is no such model, or a search is missing, or given for several entries.
+        UserError: no trial of a model is complete.
+    """
+    at, found = Path(output), _path(search_folder)
+    if found and model is None and isinstance(config, CompareConfig):
+        raise ConfigError("tune: the result of one search is that of one entry: name the entry as the model")
+    jobs = config.tuning_jobs() if model is None else config.tuning_jobs_of(model, found is not None)
+    if isinstance(config, RunConfig) and model is None and found is None:
+        found = at / "search"
+        stages.search_once(_manifest(dataset), config.search, config.models, found)
+    budget, parts = config.with_tuning().tuning, []
+    assert budget, "it has a section `tuning` now"
+    for job in jobs:
+        folder = at / job.targets[0].name
+        parts.append(stages.tune(_manifest(dataset), job, budget, at / "studies", folder, found))
+    (tuned := merged(parts)).save(at)
+    return tuned
+
+
 def retrain(
-    config: RunConfig, dataset: Dataset | str | Place, search_folder: str | Path, output: str | Path
+    config: RunConfig,
+    dataset: Dataset | str | Place,
+    search_folder: str | Path,
+    output: str | Path,
+    tuned: str | Path | None = None,
 ) -> Path:
     """Train the found model and its controls with every seed; writes `output`/runs and `output`/bundle.
 
-    `search_folder` is the folder that `search` wrote. Returns the bundle, of the seed that is best on
-    validation rows.
+    `search_folder` is the folder that `search` wrote, `tuned` the one that `tune` wrote. Returns the bundle,
+    of the seed that is best on validation rows.
 
     Raises:
         SchemaMismatchError: the search was on another data set.
     """
     runs, bundle = Path(output) / "runs", Path(output) / "bundle"
-    stages.retrain(_manifest(dataset), Path(search_folder), config.models, config.seeds, runs, bundle)
+    stages.retrain(
+        _manifest(dataset),
+        Path(search_folder),
+        config.models,
+        config.seeds,
+        runs,
+        bundle,
+        tuned=_path(tuned),
+    )
     return bundle
 
 
 def transfer(
-    config: RunConfig, dataset: Dataset | str | Place, search_folder: str | Path, output: str | Path
+    config: RunConfig,
+    dataset: Dataset | str | Place,
+    search_folder: str | Path,
+    output: str | Path,
+    tuned: str | Path | None = None,
 ) -> dict[str, Path]:
     """Train the models of `config.transfer` over the found interactions; returns the bundle of each.
 
-    Writes `output`/runs and `output`/bundles. If the search found no interaction, there are none.
+    Writes `output`/runs and `output`/bundles. If the search found no interaction, there are none. `tuned` is
+    the folder that `tune` wrote.
 
     Raises:
         SchemaMismatchError: the search was on another data set.
     """
     runs, bundles = Path(output) / "runs", Path(output) / "bundles"
     stages.transfer(
-        _manifest(dataset), Path(search_folder), config.transfer, config.models, config.seeds, runs, bundles
+        _manifest(dataset),
+        Path(search_folder),
+        config.transfer,
+        config.models,
+        config.seeds,
+        runs,
+        bundles,
+        _path(tuned),
     )
     return {name: bundles / name for name in config.transfer if (bundles / name).is_dir()}
 
 
-def baselines(config: RunConfig, dataset: Dataset | str | Place, output: str | Path) -> Path:
+def baselines(
+    config: RunConfig,
+    dataset: Dataset | str | Place,
+    output: str | Path,
+    tuned: str | Path | None = None,
+) -> Path:
     """Train the models of `config.baselines`, which use every pair of fields or none.
 
-    Returns `output`/runs, the folder that `evaluate` reads.
+    Returns `output`/runs, the folder that `evaluate` reads. `tuned` is the folder that `tune` wrote.
     """
-    runs = Path(output) / "runs"
-    stages.baselines(_manifest(dataset), config.baselines, config.models, config.seeds, runs)
+    runs, names, seeds = Path(output) / "runs", config.baselines, config.seeds
+    stages.baselines(_manifest(dataset), names, config.models, seeds, runs, tuned=_path(tuned))
     return runs
 
 
@@ -128,10 +192,12 @@ def evaluate(
     search_folder: str | Path,
     run_folders: Sequence[str | Path],
     output: str | Path,
+    tuned: str | Path | None = None,
 ) -> Results:
     """Compare all trained models on the same rows, which include the test split; the report is in `output`.
 
-    `run_folders` are the folders `runs` that `retrain`, `transfer` and `baselines` wrote.
+    `run_folders` are the folders `runs` that `retrain`, `transfer` and `baselines` wrote, `tuned` is the one
+    that `tune` wrote.
 
     Raises:
         EvaluationError: models were trained with different seeds.
@@ -146,6 +212,7 @@ def evaluate(
         config.name,
         whole,
         Path(output),
+        _path(tuned),
     )
 
 
@@ -216,3 +283,7 @@ def register_method(name: str, method: Method) -> None:
 
 def _manifest(dataset: Dataset | str | Place) -> str | Place:
     return dataset.path if isinstance(dataset, Dataset) else dataset
+
+
+def _path(folder: str | Path | None) -> Path | None:
+    return None if folder is None else Path(folder)

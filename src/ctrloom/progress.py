@@ -13,6 +13,7 @@ from ctrloom.config.environment import process_number
 
 PLAIN_SECONDS = 5.0  # between two plain lines
 MARK = "- "  # prefix of every plain line, to distinguish it from other output
+_open: list[Progress] = []  # at most one
 
 
 class Advance(Protocol):
@@ -38,19 +39,36 @@ def progress(title: str, total: int | None, unit: str = "rows") -> Iterator[Adva
     if follows():
         yield lambda amount, note="": None
     elif sys.stderr.isatty():
-        with _bar() as bar:
-            task = bar.add_task(title, total=total, unit=unit, note="")
-            yield lambda amount, note="": bar.update(task, advance=amount, **({"note": note} if note else {}))
+        with _bars() as bars:
+            task = bars.add_task(title, total=total, unit=unit, note="")
+            try:
+                yield lambda amount, note="": bars.update(
+                    task, advance=amount, **({"note": note} if note else {})
+                )
+            finally:
+                if len(bars.task_ids) > 1:  # inside another one, which stays
+                    bars.remove_task(task)
     else:
         yield _Lines(title, total, unit)
 
 
-def _bar() -> Progress:
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """The bars on the terminal: those that are open already, if any."""
+    if _open:
+        yield _open[0]
+        return
     from rich.console import Console
 
     text = TextColumn("{task.description}")
     note = TextColumn("{task.fields[note]}")
-    return Progress(text, BarColumn(), _Rate(), TimeRemainingColumn(), note, console=Console(stderr=True))
+    columns = text, BarColumn(), _Rate(), TimeRemainingColumn(), note
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        _open.append(bars)
+        try:
+            yield bars
+        finally:
+            _open.clear()
 
 
 class _Lines:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from on_cluster import Cluster, farthest, figures
 
+from ctrloom import storage
 from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.tuning.record import Tuning
 
 pytestmark = pytest.mark.cluster
 ROUNDING = 1e-4  # other processors and numbers of threads
@@ -68,6 +70,40 @@ def test_search_and_retrain_matches_a_local_run(method, base, cluster: Cluster):
     print(f"{method}: {len(there)} models and seeds, largest difference {difference:.2g}")
     assert {seed for _, seed in there} == {0, 1, 2}
     assert difference < ROUNDING
+
+
+def test_tuning_matches_a_local_run(base, cluster: Cluster):
+    sections = {
+        **base,
+        "name": "tuned",
+        "seeds": [0],
+        "search": SEARCHES["autofis"],
+        "baselines": ["fm"],
+        "transfer": ["ipnn"],
+        "evaluation": {"base": "fm", "bootstrap": 50},
+        "tuning": {"trials": 3, "sampler": "random", "spaces": {"ipnn": {"hidden": [[8], [16]]}}},
+    }
+    name = cluster.write("tuned.yaml", sections)
+    run, trials = cluster.submit(name), cluster.submit(name, "--pipeline", "tune")
+    here = cluster.write("tuned-here.yaml", on_this_machine(sections))
+    for started, command in (
+        (run, ("run", here, "--output", "tuned-here")),
+        (trials, ("tune", here, "--pipeline", "--output", "trials-here")),
+    ):
+        local = cluster.ctrloom(*command)
+        assert local.returncode == 0, local.stderr
+        done = cluster.wait(started)
+        assert done.returncode == 0, done.stderr
+        there = f"{cluster.artifact(started, 'collect-tuning', 'tuned')}/tuning.json"
+        mine, theirs = (
+            Tuning.model_validate(storage.read_json(place))
+            for place in (cluster.folder / command[-1] / "tuning.json", storage.place(there))
+        )
+        assert [model.name for model in theirs.models] == ["fm", "autofm", "ipnn-transfer"]
+        for own, other in zip(mine.models, theirs.models, strict=True):
+            assert [trial.settings for trial in own.trials] == [trial.settings for trial in other.trials]
+            for ours, its in zip(own.trials, other.trials, strict=True):
+                assert ours.scores == pytest.approx(its.scores, abs=ROUNDING)
 
 
 def test_compare_and_regression_match_a_local_run(base, cluster: Cluster):

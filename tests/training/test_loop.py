@@ -16,6 +16,7 @@ from ctrloom.data.batches.batch import Batch
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training import loop
+from ctrloom.training.history import Epoch
 from ctrloom.training.loop import (
     History,
     adam,
@@ -290,3 +291,22 @@ def test_weights_change_what_is_learned(planted: Planting) -> None:
     fit(plain, train, valid, HYPER, 0, "test")
     fit(tilted, heavy, valid, HYPER, 0, "test")
     assert expit(score(tilted, valid)).mean() > expit(score(plain, valid)).mean() + 0.2
+
+
+def test_a_hook_gets_the_best_epoch_so_far_and_may_end_training(planted: Planting) -> None:
+    train, valid = halves(planted)
+    seen: list[tuple[int, float]] = []
+
+    def hook(number: int, best: Epoch) -> None:
+        seen.append((number, best.valid_auc))
+        if len(seen) == stop:
+            raise StopIteration
+
+    stop = 0
+    history = fit(model_of(planted.schema), train, valid, HYPER, 0, "test", hook)
+    aucs = [epoch.valid_auc for epoch in history.epochs]
+    assert seen == [(n, max(aucs[:n])) for n in range(1, len(aucs) + 1)]
+    seen, stop = [], 2
+    with pytest.raises(StopIteration):
+        fit(model_of(planted.schema), train, valid, HYPER, 0, "test", hook)
+    assert len(seen) == 2

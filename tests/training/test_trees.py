@@ -84,9 +84,9 @@ def planted(
 TRAIN, VALID = clicks(1500, 1), clicks(500, 2)
 
 
-def reference(trees: int) -> lightgbm.Booster:
+def reference(trees: int, **more: Any) -> lightgbm.Booster:
     """LightGBM called directly on `dense` rows."""
-    given = {"objective": "binary", "num_leaves": 6, "min_data_in_leaf": 10, "lambda_l2": 0.5}
+    given = {"objective": "binary", "num_leaves": 6, "min_data_in_leaf": 10, "lambda_l2": 0.5, **more}
     quiet = {"verbosity": -1, "num_threads": 1, "deterministic": True, "force_row_wise": True}
     assert TRAIN.weight_N is not None
     data = lightgbm.Dataset(
@@ -126,6 +126,35 @@ def test_gbdt_matches_lightgbm() -> None:
     assert auc(expected, VALID.label_N.numpy()) > 0.7
     leaves = sum(tree["num_leaves"] for tree in booster.dump_model()["tree_info"])
     assert sum(p.numel() for p in model.parameters()) == leaves + 1  # plus a zero bias
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"category_smoothing": 300.0}, {"cat_smooth": 300.0}),
+        ({"category_l2": 0.1}, {"cat_l2": 0.1}),
+        ({"min_rows_in_category": 5}, {"min_data_per_group": 5}),
+        ({"field_share": 0.5}, {"feature_fraction": 0.5, "feature_fraction_seed": 0}),
+        ({"row_share": 0.5}, {"bagging_fraction": 0.5, "bagging_freq": 1, "bagging_seed": 0}),
+    ],
+)
+def test_settings_of_trees_are_those_of_lightgbm(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    model, _ = planted("gbdt", TRAIN, VALID, **ours)
+    plain, _ = planted("gbdt", TRAIN, VALID)
+    expected = reference(model.booster.num_trees(), **theirs).predict(dense(SCHEMA, VALID), raw_score=True)
+    np.testing.assert_allclose(score(model, VALID), expected, rtol=0, atol=2e-6)
+    assert not np.allclose(score(model, VALID), score(plain, VALID), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hook_gets_the_best_epoch_so_far(name: Literal["gbdt", "gbdtlr"]) -> None:
+    hyper, seen = settings(name), list[tuple[int, float]]()
+    model = build(name, Architecture.complete(SCHEMA.names), SCHEMA, hyper)
+    history = fit_trees(
+        model, TRAIN, VALID, hyper, 0, name, lambda number, best: seen.append((number, best.valid_auc))
+    )
+    aucs = [epoch.valid_auc for epoch in history.epochs]
+    assert seen == [(n, max(aucs[:n])) for n in range(1, len(aucs) + 1)]
 
 
 def test_gbdtlr_matches_a_regression_on_the_leaves() -> None:
@@ -173,13 +202,26 @@ def test_same_seed_is_bit_identical(name: Literal["gbdt", "gbdtlr"]) -> None:
 
 
 def test_every_seed_gives_the_same_trees() -> None:
-    """So one is trained. A setting that samples rows or columns would end this: see `deterministic`."""
-    assert MODELS["gbdt"].deterministic
-    assert not MODELS["gbdtlr"].deterministic
-    own = set(GBDTSettings.model_fields) - set(Hyperparameters.model_fields)
-    assert own == {"trees", "leaves", "min_rows_in_leaf", "tree_learning_rate", "tree_l2"}
-    one, two = (planted("gbdt", TRAIN, VALID, seed=seed)[0].state_dict() for seed in (3, 4))
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    """So one is trained, unless a setting draws rows or fields. A new setting must be in one of the two."""
+    same: dict[str, Any] = {
+        "trees": 20,
+        "leaves": 7,
+        "min_rows_in_leaf": 30,
+        "tree_learning_rate": 0.2,
+        "tree_l2": 2.0,
+        "category_smoothing": 50.0,
+        "category_l2": 1.0,
+        "min_rows_in_category": 20,
+    }
+    drawing = {"field_share": 0.5, "row_share": 0.5}
+    assert set(GBDTSettings.model_fields) - set(Hyperparameters.model_fields) == {*same, *drawing}
+    for chosen in ({}, same, *({key: value} for key, value in drawing.items())):
+        its = settings("gbdt", **chosen)
+        once = chosen.keys().isdisjoint(drawing)
+        assert MODELS["gbdt"].same_for_every_seed(its) is once
+        assert not MODELS["gbdtlr"].same_for_every_seed(its)
+        one, two = (planted("gbdt", TRAIN, VALID, seed=seed, **chosen)[0].state_dict() for seed in (3, 4))
+        assert all(torch.equal(one[key], two[key]) for key in one) is once
 
 
 @pytest.mark.parametrize("name", NAMES)

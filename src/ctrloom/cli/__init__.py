@@ -136,6 +136,7 @@ def compare(
     from ctrloom.cli.results import models_table, print_verdict
     from ctrloom.evaluation.results import Results
     from ctrloom.report.table_verdict import table_verdict
+    from ctrloom.report.tuning import sentence
 
     loaded = load_compare_config(config, pairs(settings))
     output = output or Path("comparisons") / loaded.name
@@ -147,10 +148,10 @@ def compare(
         from ctrloom import api
 
         api.compare(loaded, output, workers)
-    console = Console()
-    results = Results.load(output / "comparison" / "metrics.json")
+    console, results = Console(), Results.load(output / "comparison" / "metrics.json")
     console.print(models_table(results))
     print_verdict(table_verdict(results), console)
+    console.print(sentence(results.tuning), highlight=False)
     console.print(f"Table: {output / 'comparison' / 'comparison.html'}", soft_wrap=True)
 
 

@@ -165,6 +165,7 @@ def _asked(
         offered = {**loaded.model_dump(mode="json", exclude_none=True), "store": store}
     else:
         loaded = load_run_config(config, chosen)
+        loaded = loaded.with_tuning() if pipeline == "tune" else loaded
         offered = arguments(loaded, store)
         pipeline = _search_pipeline(loaded.search.method, pipeline)
     assert pipeline, "only a run configuration has a default pipeline"

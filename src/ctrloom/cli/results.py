@@ -11,6 +11,7 @@ from ctrloom.config import Expected
 from ctrloom.data.size_check import compared
 from ctrloom.evaluation.results import ModelResult, Results
 from ctrloom.report import summary
+from ctrloom.report.tuning import sentence
 from ctrloom.report.verdict import Verdict, summarize
 from ctrloom.search_trace import SearchTrace
 
@@ -35,6 +36,7 @@ def summarise(
         console.print(f"  kept, but not planted: {len(planted.wrong)}  {_names(planted.wrong)}")
         if planted.unsearched:
             console.print(f"  planted, of an order not searched: {_names(planted.unsearched)}")
+    console.print(sentence(results.tuning), highlight=False)
     console.print(f"Report: {output / 'report.html'}", soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ import typer
 from ctrloom.cli.options import STAGES, Engine, Settings, Store, pairs
 from ctrloom.config import AIMConfig, RunConfig
 from ctrloom.config.base import ConfigError
-from ctrloom.config.files import load_run_config
+from ctrloom.config.files import load_compare_config, load_run_config, read_yaml
 
 app = typer.Typer()
 Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
@@ -17,6 +17,10 @@ Manifest = Annotated[
     str, typer.Option("--dataset", help="Manifest of the encoded data set: path or URL.", show_default=False)
 ]
 Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
+Tuned = Annotated[
+    Path | None,
+    typer.Option("--tuned", help="Folder that tune wrote; train with its best settings.", show_default=False),
+]
 Search = Annotated[Path, typer.Option("--search", help="Folder that search wrote.", show_default=False)]
 
 
@@ -99,33 +103,91 @@ def search_embeddings(
 
 
 @app.command(rich_help_panel=STAGES)
+def tune(
+    config: Annotated[
+        Path, typer.Argument(help="Configuration of a run or comparison (YAML).", show_default=False)
+    ],
+    output: Output,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Manifest of the encoded data set: path or URL.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model, or entry of a comparison, to tune; by default all.", show_default=False),
+    ] = None,
+    search: Annotated[
+        Path | None,
+        typer.Option(help="Folder that search wrote; by default, search if needed.", show_default=False),
+    ] = None,
+    pipeline: Annotated[
+        bool,
+        typer.Option(
+            "--pipeline", help="Run every trial as a step of a pipeline that starts with raw files."
+        ),
+    ] = False,
+    settings: Settings = None,
+) -> None:
+    """Tune hyper-parameters on validation rows, with the same budget for every model; writes tuning.json."""
+    from ctrloom.report.tuning import lines
+    from ctrloom.tuning.record import Tuning
+
+    given = pairs(settings)
+    compares = "entries" in read_yaml(config)
+    if pipeline:
+        from ctrloom.runners.local import tune_local
+
+        tune_local(load_run_config(config, given), output)
+    elif dataset is None:
+        raise ConfigError("--dataset: give the manifest of the encoded data set, or --pipeline")
+    else:
+        from ctrloom import api
+
+        loaded = load_compare_config(config, given) if compares else load_run_config(config, given)
+        api.tune(loaded, dataset, output, model, search)
+    print(*lines(Tuning.load(output).summary()), output / "tuning.json", sep="\n")
+
+
+@app.command(rich_help_panel=STAGES)
 def retrain(
-    config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
+    config: Config,
+    dataset: Manifest,
+    search: Search,
+    output: Output,
+    tuned: Tuned = None,
+    settings: Settings = None,
 ) -> None:
     """Train the found model and its controls with every seed; writes runs/ and bundle/."""
     from ctrloom import api
 
-    api.retrain(_load(config, settings), dataset, search, output)
+    api.retrain(_load(config, settings), dataset, search, output, tuned)
     print(output)
 
 
 @app.command(rich_help_panel=STAGES)
 def transfer(
-    config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
+    config: Config,
+    dataset: Manifest,
+    search: Search,
+    output: Output,
+    tuned: Tuned = None,
+    settings: Settings = None,
 ) -> None:
     """Train other models over the found interactions; writes runs/ and bundles/."""
     from ctrloom import api
 
-    api.transfer(_load(config, settings), dataset, search, output)
+    api.transfer(_load(config, settings), dataset, search, output, tuned)
     print(output)
 
 
 @app.command(rich_help_panel=STAGES)
-def baselines(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
+def baselines(
+    config: Config, dataset: Manifest, output: Output, tuned: Tuned = None, settings: Settings = None
+) -> None:
     """Train models that use all pairs of fields, or none; writes runs/."""
     from ctrloom import api
 
-    api.baselines(_load(config, settings), dataset, output)
+    api.baselines(_load(config, settings), dataset, output, tuned)
     print(output)
 
 
@@ -138,12 +200,15 @@ def evaluate(
         list[Path], typer.Option(help="Folder of trained models; repeatable.", show_default=False)
     ],
     output: Output,
+    tuned: Annotated[
+        Path | None, typer.Option(help="Folder that tune wrote, for the report.", show_default=False)
+    ] = None,
     settings: Settings = None,
 ) -> None:
     """Compare trained models on the same rows; writes metrics.json, predictions.parquet and report.html."""
     from ctrloom import api
 
-    api.evaluate(_load(config, settings), dataset, search, runs, output)
+    api.evaluate(_load(config, settings), dataset, search, runs, output, tuned)
     print(output / "report.html")
 
 

@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ctrloom.config.base import StrictModel, parse_section
+from ctrloom.config.base import ConfigError, StrictModel, not_among, parse_section
 from ctrloom.config.models import MODELS
 from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.run import ExperimentConfig, of_its_method, require_trained
 from ctrloom.config.search import SearchConfig
+from ctrloom.config.tuning import Target, TuningJob
 
 
 class Published(StrictModel):
@@ -53,11 +54,6 @@ class Entry(StrictModel):
         return self
 
     @property
-    def deterministic(self) -> bool:
-        """True if every seed gives the same result."""
-        return self.model is not None and MODELS[self.model].deterministic
-
-    @property
     def trained(self) -> str:
         """The model of the entry's main row."""
         name = self.model or (self.search and self.search.base)
@@ -74,9 +70,30 @@ class Entry(StrictModel):
         own = {self.name: self.published} if self.published else {}
         return own | {f"{self.name}-{part}": each for part, each in self.published_for.items()}
 
+    def targets(self) -> tuple[Target, ...]:
+        """What is tuned: the main row, and those of transfers; controls have the settings of the main row."""
+        if self.model:
+            return (Target(name=self.name, model=self.model, orders=self.orders),)
+        transfers = (
+            Target(name=f"{self.name}-{name}", model=name, found=True, transferred=True)
+            for name in self.transfer
+        )
+        return (Target(name=self.name, model=self.trained, found=True), *transfers)
+
+    def searched(self, seed: int) -> SearchConfig | None:
+        """The search of one seed, if any."""
+        if self.search is None:
+            return None
+        own = {"seed": seed, "random_draws": int("random" in self.controls)}
+        return self.search.model_copy(update=own)
+
     def models(self, models: ModelsConfig) -> ModelsConfig:
         """Settings per model, overridden by those of this entry."""
         return models.override(self.trained, self.settings)
+
+    def same_for_every_seed(self, models: ModelsConfig) -> bool:
+        """True if every seed gives the same result; `models` are those of this entry."""
+        return self.model is not None and MODELS[self.model].same_for_every_seed(models.of(self.model))
 
 
 class CompareConfig(ExperimentConfig):
@@ -103,8 +120,13 @@ class CompareConfig(ExperimentConfig):
         return {**raw, "entries": entries}
 
     def seeds_of(self, entry: Entry) -> tuple[int, ...]:
-        """The seeds to train an entry with: one is enough if every seed gives the same result."""
-        return self.seeds[:1] if entry.deterministic else self.seeds
+        """The seeds to train an entry with: one is enough if every seed gives the same result.
+
+        Whether tuning chooses settings that draw is not known yet, so that it is enough that it may.
+        """
+        own = entry.models(self.models)
+        drawn = self.tuning is not None and self.tuning.may_draw(entry.trained, own.of(entry.trained))
+        return self.seeds[:1] if entry.same_for_every_seed(own) and not drawn else self.seeds
 
     @property
     def jobs(self) -> list[tuple[Entry, int]]:
@@ -125,3 +147,27 @@ class CompareConfig(ExperimentConfig):
             own = {**self.models.raw("default"), **self.models.raw(entry.trained), **entry.settings}
             parse_section(MODELS[entry.trained].settings, own, f"entries.{number}.settings")
         return self
+
+    def tuning_jobs(self) -> tuple[TuningJob, ...]:
+        """One per entry, over the architecture that the search of the first seed found."""
+        seed = self.seeds[0]
+        return tuple(
+            TuningJob(
+                targets=entry.targets(),
+                models=entry.models(self.models),
+                search=entry.searched(seed),
+                seed=seed,
+            )
+            for entry in self.entries
+        )
+
+    def tuning_jobs_of(self, name: str, found: bool) -> tuple[TuningJob, ...]:
+        """That of a single entry; if a search `found` something, it does not run again.
+
+        Raises:
+            ConfigError: there is no such entry.
+        """
+        names = [entry.name for entry in self.entries]
+        if name not in names:
+            raise ConfigError(f"entries: {not_among(names, name)}")
+        return (self.tuning_jobs()[names.index(name)],)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ctrloom.config.base import StrictModel
 from ctrloom.config.catalog import Catalog
-from ctrloom.config.types import BatchSize, Count, CountOrZero, Fraction, NotNegative, Positive
+from ctrloom.config.types import BatchSize, Count, CountOrZero, Fraction, NotNegative, Positive, Share
 
 Widths = tuple[Count, ...]
 SomeWidths = Annotated[Widths, Field(min_length=1)]
@@ -57,6 +57,11 @@ class Hyperparameters(StrictModel):
                 "which update and clip single rows"
             )
         return self
+
+    @property
+    def draws(self) -> bool:
+        """True if settings make training random that is not otherwise."""
+        return False
 
 
 class AFMSettings(Hyperparameters):
@@ -188,6 +193,17 @@ class GBDTSettings(Hyperparameters):
     min_rows_in_leaf: Count = 20
     tree_learning_rate: Positive = 0.1
     tree_l2: NotNegative = 0.0
+    field_share: Share = 1.0  # of the fields that each tree may use
+    row_share: Share = 1.0  # of the rows that each tree is grown on
+    # Of splits on categorical fields: the values of a field are sorted by their smoothed gradients
+    category_smoothing: NotNegative = 10.0  # rows of the prior that each value is smoothed with
+    category_l2: NotNegative = 10.0  # in place of tree_l2
+    min_rows_in_category: Count = 100  # on each side of a split
+
+    @property
+    def draws(self) -> bool:
+        """True if rows or fields are drawn at random for each tree."""
+        return self.field_share < 1 or self.row_share < 1
 
 
 @dataclass(frozen=True)
@@ -202,12 +218,16 @@ class ModelEntry:
     baseline: bool = True  # can be trained without a search
     trees: bool = False  # trained by LightGBM
     without_interactions: str | None = None  # the model that it equals if no interaction is kept
-    deterministic: bool = False  # every seed gives the same model, so that one is trained
+    deterministic: bool = False  # every seed gives the same model, unless its settings draw rows or fields
 
     @property
     def transfers(self) -> bool:
         """Whether found interactions can be transferred to it."""
         return self.baseline and self.selects
+
+    def same_for_every_seed(self, settings: Hyperparameters) -> bool:
+        """True if every seed gives the same model with these settings, so that one is trained."""
+        return self.deterministic and not settings.draws
 
 
 MODELS = Catalog(

@@ -5,11 +5,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ctrloom.config.base import SectionError, StrictModel, not_among, parse_section
+from ctrloom.config.base import ConfigError, SectionError, StrictModel, not_among, parse_section
 from ctrloom.config.data import DataConfig, Timestamp
 from ctrloom.config.engine import EngineConfig
+from ctrloom.config.models import MODELS
 from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.search import DEFAULT_METHOD, METHODS, AutoFISConfig, SearchConfig
+from ctrloom.config.tuning import Target, TuningConfig, TuningJob
 from ctrloom.config.types import SPLITS, Count, CountOrZero, Split
 from ctrloom.config.vocabulary import Keep, VocabularyConfig
 
@@ -55,7 +57,12 @@ class ExperimentConfig(EngineConfig):
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     bundles: tuple[str, ...] = ()  # models to bundle, in addition to the best one
     evaluation: EvaluationConfig = EvaluationConfig()
+    tuning: TuningConfig | None = None  # None: every model has the configured settings
     expected: Expected | None = None
+
+    def with_tuning(self) -> Self:
+        """This configuration with the default section `tuning`, if it has none."""
+        return self if self.tuning else self.model_copy(update={"tuning": TuningConfig()})
 
     @field_validator("searches")
     @classmethod
@@ -165,3 +172,31 @@ class RunConfig(ExperimentConfig):
         controls = [f"{self.search.base}-{name}" for name in self.search.controls]
         require_trained(self.bundles, [*names, *controls])
         return self
+
+    def tuning_jobs(self) -> tuple[TuningJob, ...]:
+        """One per model: the baselines, the searched model, and those that its result is transferred to."""
+        targets = (
+            *(Target(name=name, model=name) for name in self.baselines),
+            Target(name=self.search.base, model=self.search.base, found=True),
+            *(
+                Target(name=f"{name}-transfer", model=name, found=True, transferred=True)
+                for name in self.transfer
+            ),
+        )
+        seed = self.seeds[0]
+        return tuple(TuningJob(targets=(target,), models=self.models, seed=seed) for target in targets)
+
+    def tuning_jobs_of(self, model: str, found: bool) -> tuple[TuningJob, ...]:
+        """One for a single model: over what a search found, or over all pairs; it need not be in the run.
+
+        Raises:
+            ConfigError: there is no such model, or it cannot be trained so.
+        """
+        entry = MODELS[model]
+        if not (entry.transfers or model == self.search.base if found else entry.baseline):
+            how = "over what this search found" if found else "without the result of a search"
+            raise ConfigError(f"tune: {model} cannot be trained {how}")
+        transferred = found and model != self.search.base
+        name = f"{model}-transfer" if transferred else model
+        target = Target(name=name, model=model, found=found, transferred=transferred)
+        return (TuningJob(targets=(target,), models=self.models, seed=self.seeds[0]),)

@@ -16,6 +16,7 @@ from ctrloom.evaluation.stability import Stability
 from ctrloom.metrics.measure import Confusion, Curve, Metrics
 from ctrloom.models.size import ModelSize
 from ctrloom.training.history import Epoch, Kind
+from ctrloom.tuning.record import TuningSummary
 
 AttentionMap = tuple[tuple[float, ...], ...]  # row: field; column: field that it attends to; rows sum to 1
 
@@ -133,6 +134,7 @@ class Results(StrictModel):
     grouping: Grouping | None = None
     segments: tuple[SegmentTable, ...] = ()  # of the retrained model (or the best by validation) and the base
     stability: tuple[Stability, ...] = ()  # of searches that were repeated for each seed
+    tuning: TuningSummary | None = None  # None: settings were not tuned
     code_version: str
     config: dict[str, Any]  # of the whole run
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ctrloom import storage
 from ctrloom.config import Published
 from ctrloom.evaluation.results import ModelResult, Results
-from ctrloom.report import drawing, model_figures
+from ctrloom.report import drawing, model_figures, tuning
 from ctrloom.report.drawing import ACCENT, INK, MUTED, PAPER, WARM
 from ctrloom.report.render import page_environment
 from ctrloom.report.table_verdict import table_verdict, winner
@@ -39,6 +39,7 @@ def render(
         title=title,
         note=note,
         style=style,
+        tuned=tuning,
         figures=figures,
         config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
     )

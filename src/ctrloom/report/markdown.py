@@ -1,6 +1,7 @@
 """Summary of the report as Markdown, for viewers without HTML."""
 
 from ctrloom.evaluation.results import ModelResult, Results
+from ctrloom.report import tuning
 from ctrloom.report.format import count, fixed, p_value, percent, signed
 from ctrloom.report.verdict import summarize
 from ctrloom.search_trace import SearchTrace
@@ -32,7 +33,7 @@ def markdown(results: Results, trace: SearchTrace | None) -> str:
             f"{fixed(found.threshold)} (the label rate of the validation rows), it predicts "
             f"{count(taken)} clicks and finds {count(found.true_positive)} of {count(clicks)}."
         )
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join([*lines, tuning.markdown(results.tuning)])
 
 
 def _row(results: Results, model: ModelResult) -> str:

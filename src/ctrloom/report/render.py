@@ -19,6 +19,7 @@ from ctrloom.report import (
     model_figures,
     search_figures,
     summary,
+    tuning,
 )
 from ctrloom.report.table_verdict import winner
 from ctrloom.report.verdict import retrained, summarize
@@ -54,6 +55,7 @@ def render(results: Results, search: SearchTrace | None, output: Path) -> None:
         results=results,
         search=search,
         style=style,
+        tuned=tuning,
         verdict=summarize(results, search),
         found=retrained(results),
         winner=winner(results),

@@ -1,11 +1,12 @@
 """Compiled pipelines: read and modify the YAML that `make compile` writes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
+TUNING = ("comp-tune", "comp-collect-tuning")  # components of the steps that a run without tuning omits
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # safe too, and ten times as fast
 
 
@@ -22,9 +23,14 @@ def declared(name: str) -> dict[str, Any]:
     return dict(spec["root"].get("inputDefinitions", {}).get("parameters", {}))
 
 
-def for_one_machine(name: str) -> str:
-    """A pipeline without cluster settings: resources, environment, retries, and the preflight."""
+def for_one_machine(name: str, parameters: Mapping[str, Any] | None = None) -> str:
+    """A pipeline without cluster settings: resources, environment, retries, and the preflight.
+
+    With the parameters of a run, also without the steps that have nothing to do in it.
+    """
     spec, _ = read(name)
+    if parameters is not None:
+        remove_idle(spec, parameters)
     for executor in spec["deploymentSpec"]["executors"].values():
         for key in ("resources", "env"):
             executor.get("container", {}).pop(key, None)
@@ -61,3 +67,45 @@ def forget_caching(spec: dict[str, Any]) -> None:
     """Disable caching of every step."""
     for task in tasks(spec):
         task["cachingOptions"] = {}
+
+
+def remove_idle(spec: dict[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Remove the steps that tune, and what others take from them, if there is no tuning."""
+    if not parameters.get("tuning") and set(TUNING) <= spec["components"].keys():
+        _remove(spec["root"], spec["components"], set(TUNING))
+
+
+def _remove(component: dict[str, Any], components: dict[str, Any], removed: set[str]) -> None:
+    """Remove tasks of some components from a DAG, loops over only those, and the inputs from both."""
+    tasks = component["dag"]["tasks"]
+    gone = {name for name, task in tasks.items() if _is_gone(task, components, removed)}
+    for name in gone:
+        del tasks[name]
+    for task in tasks.values():
+        task["dependentTasks"] = [name for name in task.get("dependentTasks", []) if name not in gone]
+        given = task.get("inputs", {}).get("artifacts", {})
+        for name in [name for name, its in given.items() if _producer(its) in gone]:
+            del given[name]
+            _forget(components[task["componentRef"]["name"]], name, components)
+
+
+def _is_gone(task: dict[str, Any], components: dict[str, Any], removed: set[str]) -> bool:
+    its = task["componentRef"]["name"]
+    inner = components[its].get("dag", {}).get("tasks", {}).values()
+    return its in removed or (bool(inner) and all(_is_gone(each, components, removed) for each in inner))
+
+
+def _producer(source: dict[str, Any]) -> str:
+    return str(source.get("taskOutputArtifact", {}).get("producerTask", ""))
+
+
+def _forget(component: dict[str, Any], artifact: str, components: dict[str, Any]) -> None:
+    """Remove an input artifact of a DAG, and those of the tasks inside that it is passed to."""
+    if "dag" not in component:
+        return
+    del component["inputDefinitions"]["artifacts"][artifact]
+    for task in component["dag"]["tasks"].values():
+        given = task.get("inputs", {}).get("artifacts", {})
+        for name in [name for name, its in given.items() if its.get("componentInputArtifact") == artifact]:
+            del given[name]
+            _forget(components[task["componentRef"]["name"]], name, components)

@@ -26,6 +26,7 @@ from ctrloom.runners.containers import ContainerOptions, Containers, steps_in
 from ctrloom.runners.request import revision
 from ctrloom.storage import Place
 
+TUNED = "collect-tuning", "tuned/tuning.json"  # step and artifact of the record of tuning
 STEPS, ENDED = "steps", "executor_output.json"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)")
@@ -44,13 +45,21 @@ def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
     names = {*config.baselines, *config.transfer, config.search.base}
     chosen = {name: config.models.of(name) for name in names}
     whole["models"] = {n: h.model_dump(mode="json", exclude_none=True) for n, h in sorted(chosen.items())}
-    return {**whole, "store": str(store), "run": whole}
+    return {**whole, "store": str(store), "run": whole, **_tuned(config)}
+
+
+def _tuned(config: RunConfig | CompareConfig) -> dict[str, object]:
+    """The jobs of tuning, if there is any."""
+    jobs = config.tuning_jobs() if config.tuning else ()
+    return {"tunings": [job.model_dump(mode="json", exclude_none=True) for job in jobs]} if jobs else {}
 
 
 def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, object]:
     """Parameters of the pipeline of a comparison."""
     whole = config.model_dump(mode="json", exclude_none=True)
-    return {name: whole[name] for name in ("data", "vocabulary", "models", "engine", "spark")} | {
+    sections = ("data", "vocabulary", "models", "engine", "spark", "tuning")
+    return {name: whole[name] for name in sections if name in whole} | {
+        **_tuned(config),
         "store": str(store),
         "jobs": [
             {"entry": entry.model_dump(mode="json", exclude_none=True), "seed": seed}
@@ -84,10 +93,12 @@ def run_local(
         "metrics.json": ("evaluate", "evaluation/metrics.json"),
         "predictions.parquet": ("evaluate", "evaluation/predictions.parquet"),
         "report.html": ("evaluate", "evaluation/report.html"),
+        **({"tuning.json": TUNED} if config.tuning else {}),
     }
     trained = ("retrain", *(["transfer"] if "transfer" in declared(pipeline) else []))
+    tuning = ("tune", "collect-tuning") if config.tuning else ()
     plain = ("deterministic-baselines", "baselines")
-    expected = ("ingest", "vocabulary", *plain, *searches, *trained, "bundle", "evaluate")
+    expected = ("ingest", "vocabulary", *searches, *tuning, *plain, *trained, "bundle", "evaluate")
     output = output.resolve()
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = arguments(config, _absolute(store) if store else output / "data")
@@ -106,10 +117,28 @@ def compare_local(config: CompareConfig, output: Path) -> None:
         RunError: a step failed, or KFP is not installed.
     """
     parameters = comparison_arguments(config, output.resolve() / "data")
-    expected = ("ingest", "vocabulary", "compare-job", "compare-table")
-    results = {"comparison": ("compare-table", "table"), "bundles": ("compare-table", "bundles")}
+    tuning = ("tune", "collect-tuning") if config.tuning else ()
+    expected = ("ingest", "vocabulary", *tuning, "compare-job", "compare-table")
+    results = {
+        "comparison": ("compare-table", "table"),
+        "bundles": ("compare-table", "bundles"),
+        **({"tuning.json": TUNED} if config.tuning else {}),
+    }
     inputs = local_files(config.data.files)
     run_pipeline("compare", parameters, output.resolve(), expected, results, inputs)
+
+
+def tune_local(config: RunConfig, output: Path) -> None:
+    """Tune every model of a run with every trial as a step; the record is `output`/tuning.json.
+
+    Raises:
+        RunError: a step failed, or KFP is not installed.
+    """
+    parameters = arguments(config.with_tuning(), output.resolve() / "data")
+    given = {name: value for name, value in parameters.items() if name in declared("tune")}
+    expected = ("ingest", "vocabulary", "search-plugin", "plan-trials", "tune-trial", "collect-tuning")
+    inputs = local_files(config.data.files)
+    run_pipeline("tune", given, output.resolve(), expected, {"tuning.json": TUNED}, inputs)
 
 
 def run_pipeline(
@@ -131,7 +160,7 @@ def run_pipeline(
     store = str(parameters["store"])
     writable = [steps, *([Path(store)] if "://" not in store else [])]
     prepared = Containers.prepare(containers, output, inputs, writable) if containers else None
-    text = compiled.for_one_machine(pipeline)
+    text = compiled.for_one_machine(pipeline, parameters)
     code = prepared.image if prepared else resume.code()
     resuming = resume.begin(output, [text, parameters, code, resume.states(inputs)])
     for place in (*results, *([] if resuming else [STEPS])):  # remove the results of other runs

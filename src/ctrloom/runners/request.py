@@ -85,6 +85,7 @@ class PipelineRequest:
                     f"{name}: has a password in a URL, which everyone with access to the run can read; "
                     "grant access to the service account of the run instead"
                 )
+        compiled.remove_idle(spec, values)
         if hardware:
             place(spec, platform, hardware)
         compiled.use_images(spec, image, gpu_image)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ctrloom.stages.promotion_gate import gate
     from ctrloom.stages.refreshed_model import refresh
     from ctrloom.stages.regression_check import regression, require
-    from ctrloom.stages.search_stage import search
+    from ctrloom.stages.search_stage import search, search_once
     from ctrloom.stages.training import baselines, bundle, retrain, transfer
+    from ctrloom.stages.tuning import collect_tuning, plan_trials, tune, tune_trial
 
 __all__ = [
     "aim_search_embeddings",
@@ -28,11 +29,13 @@ __all__ = [
     "baselines",
     "bundle",
     "champion",
+    "collect_tuning",
     "drift",
     "evaluate",
     "gate",
     "grow",
     "ingest",
+    "plan_trials",
     "promote",
     "refresh",
     "regression",
@@ -41,8 +44,11 @@ __all__ = [
     "retrain",
     "run_job",
     "search",
+    "search_once",
     "tabulate",
     "transfer",
+    "tune",
+    "tune_trial",
     "vocabulary",
 ]
 _MODULES = {
@@ -56,8 +62,9 @@ _MODULES = {
     "promotion_gate": ("gate",),
     "regression_check": ("regression", "require"),
     "refreshed_model": ("refresh",),
-    "search_stage": ("search",),
+    "search_stage": ("search", "search_once"),
     "training": ("baselines", "bundle", "retrain", "transfer"),
+    "tuning": ("collect_tuning", "plan_trials", "tune", "tune_trial"),
 }
 _PLACES = {name: (f"ctrloom.stages.{module}", name) for module, names in _MODULES.items() for name in names}
 _PLACES["ingest"] = "ctrloom.data.ingest.run", "ingest"

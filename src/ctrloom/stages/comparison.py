@@ -24,6 +24,7 @@ from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.runs import Run, open_runs
 from ctrloom.training.torch_state import restored_torch_state
+from ctrloom.tuning.record import Tuning
 
 TABLE, PAGE = "table.csv", "comparison.html"
 
@@ -35,13 +36,14 @@ def tabulate(
     jobs: Sequence[Path],
     output: Path,
     bundles: Path | None = None,
+    tuned: Path | None = None,
 ) -> Results:
     """Test all that the jobs trained on the same rows.
 
     Writes `metrics.json`, `table.csv`, `predictions.parquet` and `comparison.html`. `jobs` are the folders
-    that `run_job` wrote. The folder `bundles` receives the best model on the validation split, and the models
-    in `config.bundles` that are in the table. Only this stage of a comparison reads the test split, and
-    nothing is chosen on it.
+    that `run_job` wrote, `tuned` is the one that tune wrote. The folder `bundles` receives the best model on
+    the validation split, and the models in `config.bundles` that are in the table. Only this stage of a
+    comparison reads the test split, and nothing is chosen on it.
 
     Raises:
         StorageError: a job is missing, or given twice.
@@ -87,7 +89,13 @@ def tabulate(
         code_version(),
         config.model_dump(mode="json"),
     )
-    results = results.model_copy(update={"notes": tuple(notes), "stability": tuple(filter(None, agreements))})
+    results = results.model_copy(
+        update={
+            "notes": tuple(notes),
+            "stability": tuple(filter(None, agreements)),
+            "tuning": Tuning.load(tuned).summary([model.name for model in scores]),
+        }
+    )
     results = with_groups(results, scores, dataset, valid, test)
     results = with_segments(results, scores, [results.best.name, results.base], dataset, test)
     from ctrloom.report.comparison import render  # loads matplotlib
@@ -145,9 +153,13 @@ def _default_title(entry: Entry) -> str:
 
 
 def _in_all_seeds(per_seed: Sequence[Mapping[str, _Named]]) -> dict[str, list[_Named]]:
-    """The models of an entry; those that some seeds lack, whose search found nothing, are left out."""
+    """The models of an entry; those that some seeds lack, whose search found nothing, are left out.
+
+    Of a deterministic model that was trained several times, the first is taken.
+    """
     names = [name for name in per_seed[0] if all(name in found for found in per_seed)]
-    return {name: [found[name] for found in per_seed] for name in names}
+    every = {name: [found[name] for found in per_seed] for name in names}
+    return {name: same[:1] if same[0].run.record.deterministic else same for name, same in every.items()}
 
 
 def _left_out(

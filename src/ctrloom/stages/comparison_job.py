@@ -17,47 +17,61 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.stages.search_stage import search
 from ctrloom.stages.training import baselines, retrain, transfer
 from ctrloom.storage import Place
+from ctrloom.tuning.record import Tuning
 
 JOB = "job.json"
 
 
-def run_job(manifest: str | Place, entry: Entry, seed: int, models: ModelsConfig, folder: Path) -> bool:
+def run_job(
+    manifest: str | Place,
+    entry: Entry,
+    seed: int,
+    models: ModelsConfig,
+    folder: Path,
+    tuned: Path | None = None,
+) -> bool:
     """Search and train one entry with one seed; False if `folder` already has it.
 
-    The folder is written atomically, so that a stopped job starts over.
+    The folder is written atomically, so that a stopped job starts over. `tuned` is the folder that tune
+    wrote: models are trained with the settings in it, after a search with the configured ones.
     """
-    dataset = Dataset.open(manifest)
-    job = _job(dataset, entry, seed, models)
+    dataset, tuning = Dataset.open(manifest), Tuning.load(tuned)
+    job = _job(dataset, entry, seed, models, tuning)
     if (folder / JOB).is_file() and storage.read_json(folder / JOB)["fingerprint"] == job["fingerprint"]:
         return False
-    settings = entry.models(models)
+    configured = entry.models(models)
+    settings = tuning.applied(configured, {entry.trained: entry.name})
     with storage.atomic_directory(folder) as temporary:
         runs = temporary / "runs"
         if entry.model:
             baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)
         else:
-            assert entry.search, "an entry has a model or a search"
-            own = {"seed": seed, "random_draws": int("random" in entry.controls)}
+            own = entry.searched(seed)
+            assert own, "an entry has a model or a search"
             found = temporary / "search"
-            search(manifest, entry.search.model_copy(update=own), settings, found)
+            search(manifest, own, configured, found)
             retrain(manifest, found, settings, [seed], runs, controls=entry.controls)
             if entry.transfer:
+                names = {name: f"{entry.name}-{name}" for name in entry.transfer}
+                settings = tuning.applied(configured, names)
                 transfer(manifest, found, entry.transfer, settings, [seed], temporary / "transfer")
         storage.write_json(temporary / JOB, job)
     return True
 
 
-def _job(dataset: Dataset, entry: Entry, seed: int, models: ModelsConfig) -> dict[str, Any]:
+def _job(dataset: Dataset, entry: Entry, seed: int, models: ModelsConfig, tuning: Tuning) -> dict[str, Any]:
     """Describe a job; its fingerprint covers everything that its result depends on except the code."""
     used = {name: entry.models(models).raw(name) for name in ("default", entry.trained, *entry.transfer)}
+    tuned = {target.name: tuning.settings(target.name) for target in entry.targets()}
     job = {
         "entry": entry.model_dump(mode="json", exclude={"title", "published", "published_for"}),
         "seed": seed,
         "models": used,
+        **({"tuned": tuned} if tuning.models else {}),
         "data_fingerprint": dataset.data_fingerprint,
         "schema_fingerprint": dataset.schema.fingerprint,
     }
-    if entry.deterministic:
+    if entry.same_for_every_seed(tuning.applied(entry.models(models), {entry.trained: entry.name})):
         job["seeds"] = "any"  # a previous version trained one per seed, so its jobs do not count
     fingerprint = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
     return {**job, "fingerprint": fingerprint, "code_version": code_version()}

@@ -30,6 +30,7 @@ from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import pick_device, score
 from ctrloom.training.runs import Run, TrainedSeed, open_by_name, seeds_of
 from ctrloom.training.torch_state import restored_torch_state
+from ctrloom.tuning.record import Tuning
 
 METRICS, REPORT, PREDICTIONS = "metrics.json", "report.html", "predictions.parquet"
 SUMMARY = "summary.md"
@@ -45,13 +46,15 @@ def evaluate(
     name: str,
     config: dict[str, Any],
     output: Path,
+    tuned: Path | None = None,
 ) -> Results:
     """Write `metrics.json`, `predictions.parquet`, `summary.md` and `report.html` into the folder `output`.
 
     This is the only stage of a pipeline that reads the test split, and nothing is chosen on it. `run_folders`
     are the folders that retrain, transfer and baselines wrote, one for all seeds or one for each; `config` is
-    what the report shows as the configuration of the whole run. After a search that kept nothing, all models
-    are compared with the searched model without interactions instead of `evaluation.base`.
+    what the report shows as the configuration of the whole run, and `tuned` the folder that tune wrote. After
+    a search that kept nothing, all models are compared with the searched model without interactions instead
+    of `evaluation.base`.
 
     Raises:
         EvaluationError: a model was trained with other seeds than `seeds`, or cannot be compared.
@@ -74,7 +77,7 @@ def evaluate(
     given = evaluation.model_copy(update={"base": base_of(trace, scores, evaluation.base)})
     results = compare_models(scores, valid, test, summary, given, code_version(), config)
     notes = notes_on(trace, scores, evaluation.base, config)
-    results = results.model_copy(update={"notes": notes})
+    results = results.model_copy(update={"notes": notes, "tuning": Tuning.load(tuned).summary([*every])})
     results = with_groups(results, scores, dataset, valid, test)
     results = with_segments(results, scores, [results.shown.name, results.base], dataset, test)
     from ctrloom.report.render import render  # loads matplotlib

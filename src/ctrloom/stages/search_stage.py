@@ -39,6 +39,18 @@ def search(manifest: str | Place, config: MethodConfig, models: ModelsConfig, ou
     return write_result(found, dataset, config, settings, output)
 
 
+def search_once(manifest: str | Place, config: MethodConfig, models: ModelsConfig, output: Path) -> None:
+    """Search, unless the folder `output` has the result of the same search."""
+    if (output / ARCHITECTURE).is_file():
+        made = Architecture.load(output / ARCHITECTURE).provenance
+        settings = models.of(config.base).model_dump(mode="json")
+        wanted = {"search": config.model_dump(mode="json"), "model": settings}
+        same = made and made.data_fingerprint == Dataset.open(manifest).data_fingerprint
+        if made and same and made.config == wanted:
+            return
+    search(manifest, config, models, output)
+
+
 def search_data(dataset: Dataset, settings: Hyperparameters) -> SearchData:
     """The rows that a search may use; each process has its own share."""
     train, valid = BatchSources(dataset, "train", "valid").of(settings)
@@ -102,3 +114,15 @@ def read_controls(folder: Path) -> dict[str, list[Architecture]]:
     names = sorted(path.name for path in (folder / CONTROLS).glob("*"))
     numbered = {n: sorted((folder / CONTROLS / n).glob("*.json"), key=lambda p: int(p.stem)) for n in names}
     return {name: [Architecture.load(path) for path in paths] for name, paths in numbered.items()}
+
+
+def found_architecture(search_folder: Path, dataset: Dataset) -> Architecture:
+    """Load the found architecture.
+
+    Raises:
+        SchemaMismatchError: it searched another data set.
+    """
+    found = Architecture.load(search_folder / ARCHITECTURE)
+    if origin := found.provenance:
+        dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search_folder))
+    return found

@@ -12,10 +12,11 @@ from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models.trees import lightgbm
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.bundles import best_run, write_bundles
-from ctrloom.stages.search_stage import ARCHITECTURE, TRACE, read_controls
+from ctrloom.stages.search_stage import ARCHITECTURE, TRACE, found_architecture, read_controls
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
 from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
+from ctrloom.tuning.record import Tuning
 
 TITLES = {  # of controls, and of the result of a method that trains nothing
     "random": "{}, random selection",
@@ -36,21 +37,24 @@ def retrain(
     output: Path,
     bundle: Path | None = None,
     controls: Sequence[str] | None = None,
+    tuned: Path | None = None,
 ) -> None:
     """Train the model that the search found, from scratch, and its controls (all, or those named).
 
     The gates are reinitialised and kept as attention weights (AutoFIS, section 3.3). `bundle` receives the
     seed that was best on the validation split. After a search that found nothing, controls of the same size
-    are left out.
+    are left out. With the folder that tune wrote, `tuned`, controls also have the settings that were best for
+    the found model.
 
     Raises:
-        ConfigError: a named control that the search did not write.
+        ConfigError: a named control that the search did not write, or the model was not tuned.
     """
     dataset = Dataset.open(manifest)
     trace = SearchTrace.load(search_folder / TRACE)
     base = trace.base
+    models = Tuning.load(tuned).applied(models, {base: base})
     title = _title(trace.method.replace("_", "-"), base) if trace.by_statistic else MODELS[base].title
-    found = _found(search_folder, dataset)
+    found = found_architecture(search_folder, dataset)
     plans = [Plan(base, title, "retrained", base, (found,))]
     found_controls = read_controls(search_folder)
     if (missing := set(controls or ()) - set(found_controls)) and not found.is_empty:
@@ -79,13 +83,19 @@ def transfer(
     seeds: Sequence[int],
     output: Path,
     bundles: Path | None = None,
+    tuned: Path | None = None,
 ) -> None:
     """Train other models over the interactions that the search found; a bundle of each goes to `bundles`.
 
-    If the search found none, no model is trained, and the folders are empty.
+    If the search found none, no model is trained, and the folders are empty. `tuned` is the folder that tune
+    wrote.
+
+    Raises:
+        ConfigError: a model was not tuned, but others were.
     """
     dataset = Dataset.open(manifest)
-    found = _found(search_folder, dataset)
+    models = Tuning.load(tuned).applied(models, {name: f"{name}-transfer" for name in targets})
+    found = found_architecture(search_folder, dataset)
     plans = [
         Plan(f"{t}-transfer", f"{MODELS[t].title}, transferred", "transfer", t, (found,), counterpart=t)
         for t in (() if found.is_empty else targets)
@@ -106,8 +116,20 @@ def baselines(
     seeds: Sequence[int],
     output: Path,
     orders: Sequence[int] = (2,),
+    tuned: Path | None = None,
+    deterministic: bool | None = None,
 ) -> None:
-    """Train models that use every interaction of the given orders, or none."""
+    """Train models that use every interaction of the given orders, or none.
+
+    `tuned` is the folder that tune wrote. With `deterministic`, only those are trained that every seed gives
+    the same model of (True), or only the others (False).
+
+    Raises:
+        ConfigError: a model was not tuned, but others were.
+    """
+    models = Tuning.load(tuned).applied(models, {name: name for name in names})
+    if deterministic is not None:
+        names = [name for name in names if MODELS[name].same_for_every_seed(models.of(name)) == deterministic]
     if any(MODELS[name].trees for name in names):
         lightgbm()  # fail early if it is not installed
     dataset = Dataset.open(manifest)
@@ -159,18 +181,6 @@ def _title(selection: str, base: str) -> str:
     else:
         title = TITLES.get(selection, "{}, " + selection.replace("-", " "))
     return title.format(MODELS[base].title)
-
-
-def _found(search_folder: Path, dataset: Dataset) -> Architecture:
-    """Load the found architecture.
-
-    Raises:
-        SchemaMismatchError: it searched another data set.
-    """
-    found = Architecture.load(search_folder / ARCHITECTURE)
-    if origin := found.provenance:
-        dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search_folder))
-    return found
 
 
 def _export(dataset: Dataset, runs: Sequence[Run], bundle: Path) -> None:

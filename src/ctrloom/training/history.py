@@ -1,7 +1,7 @@
 """Training history by epoch, whether it was long enough, and the role of a trained model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from ctrloom.config import GBDTSettings, Hyperparameters
@@ -40,6 +40,13 @@ class History(StrictModel):
     def best_epoch(self) -> Epoch:
         """Metrics of the epoch whose weights were kept."""
         return self.epochs[self.best - 1]
+
+
+AfterEpoch = Callable[[int, Epoch], object]  # number of the epoch, and the best one so far; may raise to end
+
+
+def nothing(number: int, best: Epoch) -> None:
+    """What training does after an epoch by default."""
 
 
 def limit_of(epochs: Sequence[Epoch], settings: Hyperparameters, trees: bool = False) -> Limit | None:

@@ -26,10 +26,14 @@ from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.row_wise import RowWise
 from ctrloom.progress import Advance, progress
-from ctrloom.training.history import Epoch, History, limit_of
+from ctrloom.training.history import AfterEpoch, Epoch, History, limit_of, nothing
 from ctrloom.training.step import Step, matmul_precision
 
 SCORING_BATCH = 65_536
+
+
+class DivergedError(UserError):
+    """Training diverged; the message names the epoch."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -175,12 +179,21 @@ def score(model: nn.Module, rows: BatchSource) -> np.ndarray:
 
 
 def fit(
-    model: nn.Module, train: BatchSource, valid: BatchSource, settings: Hyperparameters, seed: int, title: str
+    model: nn.Module,
+    train: BatchSource,
+    valid: BatchSource,
+    settings: Hyperparameters,
+    seed: int,
+    title: str,
+    after_epoch: AfterEpoch = nothing,
 ) -> History:
     """Train with early stopping on the validation score, then restore the weights of the best epoch.
 
     After `patience` epochs without improvement the learning rate is divided by 10, up to `decays` times;
     then training ends.
+
+    Raises:
+        DivergedError: a logit is not finite.
     """
     generator = seed_everything(seed)
     device = pick_device(settings.device)
@@ -204,8 +217,9 @@ def fit(
             advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
             if (gained := epoch.score(settings.monitor)) > best_score:
                 best, best_score, best_state, waited = number, gained, copy.deepcopy(model.state_dict()), 0
-                continue
-            waited += 1
+            else:
+                waited += 1
+            after_epoch(number, epochs[best - 1])
             if waited >= settings.patience:
                 if not decays:
                     break
@@ -222,11 +236,11 @@ def validate_epoch(model: nn.Module, valid: BatchSource, number: int, train_loss
     """Metrics of an epoch on the validation rows of all processes.
 
     Raises:
-        UserError: a logit is not finite.
+        DivergedError: a logit is not finite.
     """
     logit_N, label_N, weight_N = _whole(score(model, valid), valid)
     if not np.isfinite(logit_N).all():
-        raise UserError(
+        raise DivergedError(
             f"training diverged in epoch {number}: logits are not finite; lower the learning rate"
         )
     valid_logloss = float(np.average(row_logloss(logit_N, label_N), weights=weight_N))

@@ -19,14 +19,13 @@ from ctrloom.config import MODELS, ConfiguredModel, Hyperparameters, ModelName, 
 from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
 from ctrloom.config.version import code_version
-from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.dataset import Dataset
 from ctrloom.models import build
 from ctrloom.models.bundle import WEIGHTS, Bundle, ModelCard, load_weights, save_bundle, save_weights
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import Schema
 from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
-from ctrloom.training.history import History, Kind, limit_of
+from ctrloom.training.history import AfterEpoch, History, Kind, limit_of, nothing
 from ctrloom.training.loop import fit, pick_device, seed_everything
 from ctrloom.training.processes import require_single_process
 
@@ -111,46 +110,66 @@ def train_runs(
         UserError: a tree model was requested with several processes or with streamed rows.
     """
     for plan in plans:
-        if MODELS[plan.model].trees:
-            require_single_process(f"{plan.model}: LightGBM")
-            require_rows_in_memory(models.of(plan.model), f"{plan.model}: LightGBM")
+        require_trainable(plan.model, models.of(plan.model))
     sources = BatchSources(dataset, "train", "valid")
     with storage.atomic_directory(output) if distributed.is_rank_zero() else nullcontext() as temporary:
         for plan in plans:
-            settings = models.of(plan.model)
-            train, valid = sources.held() if MODELS[plan.model].trees else sources.of(settings)
-            _train(dataset, plan, settings, seeds, train, valid, temporary and temporary / plan.name)
+            _train(plan, models.of(plan.model), seeds, sources, temporary and temporary / plan.name)
         if temporary:
             storage.write_json(temporary / INDEX, {"version": 1, "runs": sorted(plan.name for plan in plans)})
 
 
+def require_trainable(model: ModelName, settings: Hyperparameters) -> None:
+    """Raise UserError if trees were requested with several processes or with streamed rows."""
+    if MODELS[model].trees:
+        require_single_process(f"{model}: LightGBM")
+        require_rows_in_memory(settings, f"{model}: LightGBM")
+
+
+def train_model(
+    name: ModelName,
+    architecture: Architecture,
+    settings: Hyperparameters,
+    seed: int,
+    sources: BatchSources,
+    title: str,
+    begin: Callable[[nn.Module], None] | None = None,
+    after_epoch: AfterEpoch = nothing,
+) -> tuple[nn.Module, History]:
+    """Build and train one model; `sources` are the train and valid splits.
+
+    Raises:
+        DivergedError: a validation score is not finite.
+    """
+    dataset = sources.dataset
+    seed_everything(seed)
+    model = build(name, architecture, dataset.schema, settings)
+    fill_crosses(model, dataset.crosses())
+    if begin:
+        begin(model)
+    if MODELS[name].trees:
+        from ctrloom.training.trees import fit_trees
+
+        rows, judged = sources.held()
+        return model, fit_trees(model, rows, judged, settings, seed, title, after_epoch)
+    train, valid = sources.of(settings)
+    return model, fit(model, train, valid, settings, seed, title, after_epoch)
+
+
 def _train(
-    dataset: Dataset,
     plan: Plan,
     settings: Hyperparameters,
     seeds: Sequence[int],
-    train: BatchSource,
-    valid: BatchSource,
+    sources: BatchSources,
     output: Path | None,
 ) -> None:
     """Train a plan with every seed; saved to `output` if given."""
     records = []
-    for seed in seeds[:1] if MODELS[plan.model].deterministic else seeds:
+    dataset, deterministic = sources.dataset, MODELS[plan.model].same_for_every_seed(settings)
+    for seed in seeds[:1] if deterministic else seeds:
         architecture = plan.architectures[seed % len(plan.architectures)]
-        seed_everything(seed)
-        model = build(plan.model, architecture, dataset.schema, settings)
-        fill_crosses(model, dataset.crosses())
-        if plan.begin:
-            plan.begin(model)
         title = f"{plan.title}, seed {seed}"
-        if MODELS[plan.model].trees:
-            from ctrloom.training.trees import fit_trees
-
-            assert isinstance(train, Batch), "trees need all training rows in memory"
-            assert isinstance(valid, Batch), "trees need all validation rows in memory"
-            history = fit_trees(model, train, valid, settings, seed, title)
-        else:
-            history = fit(model, train, valid, settings, seed, title)
+        model, history = train_model(plan.model, architecture, settings, seed, sources, title, plan.begin)
         records.append(SeedRecord(seed=seed, history=history))
         if output:
             architecture.save(output / f"seed-{seed}" / "architecture.json")
@@ -169,7 +188,7 @@ def _train(
         schema_fingerprint=dataset.schema.fingerprint,
         code_version=code_version(),
         processes=distributed.rank_and_world_size()[1],
-        deterministic=MODELS[plan.model].deterministic,
+        deterministic=deterministic,
         seeds=tuple(records),
     )
     storage.write_json(output / RECORD, record.model_dump(mode="json"))

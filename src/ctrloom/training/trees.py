@@ -11,32 +11,46 @@ from ctrloom.config import GBDTSettings, Hyperparameters
 from ctrloom.data.batches.batch import Batch
 from ctrloom.models.trees import GBDT, GBDTLR, categorical, lightgbm, matrix
 from ctrloom.progress import progress
-from ctrloom.training.history import TREES_PER_EPOCH, Epoch, History, limit_of
+from ctrloom.training.history import TREES_PER_EPOCH, AfterEpoch, Epoch, History, limit_of, nothing
 from ctrloom.training.loop import SCORING_BATCH, fit, seed_everything
 
 
 def fit_trees(
-    model: nn.Module, train: Batch, valid: Batch, settings: Hyperparameters, seed: int, title: str
+    model: nn.Module,
+    train: Batch,
+    valid: Batch,
+    settings: Hyperparameters,
+    seed: int,
+    title: str,
+    after_epoch: AfterEpoch = nothing,
 ) -> History:
     """Boost trees with early stopping on the validation score, and keep those up to the best one.
 
     GBDT+LR then trains a logistic regression on the leaves of the same rows and returns its history, with
-    the seconds of both. Uses as many threads as torch.
+    the seconds of both; only its epochs are passed to `after_epoch`. Uses as many threads as torch.
     """
     assert isinstance(model, GBDT)
     assert isinstance(settings, GBDTSettings)
     seed_everything(seed)
-    history = _boosted(model, train, valid, settings, title)
     if not isinstance(model, GBDTLR):
-        return history
+        return _boosted(model, train, valid, settings, seed, title, after_epoch)
+    history = _boosted(model, train, valid, settings, seed, title, nothing)
     leaves = _leaves(model, train), _leaves(model, valid)
-    second = fit(model.regression, *leaves, settings, seed, f"{title}, regression")
+    second = fit(model.regression, *leaves, settings, seed, f"{title}, regression", after_epoch)
     limit = history.limited_by or second.limited_by
     return second.model_copy(update={"seconds": history.seconds + second.seconds, "limited_by": limit})
 
 
-def _boosted(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, title: str) -> History:
-    booster = _booster(model, train, valid, settings)
+def _boosted(
+    model: GBDT,
+    train: Batch,
+    valid: Batch,
+    settings: GBDTSettings,
+    seed: int,
+    title: str,
+    after_epoch: AfterEpoch,
+) -> History:
+    booster = _booster(model, train, valid, settings, seed)
     epochs: list[Epoch] = []
     best, best_score, seconds, ended = 0, -np.inf, 0.0, False
     with progress(title, settings.trees * len(train)) as advance:
@@ -54,13 +68,14 @@ def _boosted(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, ti
             advance((booster.current_iteration() - before) * len(train), note)
             if (gained := epoch.score(settings.monitor)) > best_score:
                 best, best_score = epoch.epoch, gained
+            after_epoch(epoch.epoch, epochs[best - 1])
     model.plant(booster.model_to_string(num_iteration=best * TREES_PER_EPOCH))
     rate = len(train) * booster.current_iteration() / seconds  # each tree is one pass over the rows
     limit = None if ended else limit_of(epochs, settings, trees=True)
     return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate, limited_by=limit)
 
 
-def _booster(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings) -> Any:
+def _booster(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, seed: int) -> Any:
     library = lightgbm()
     booster_settings = {
         "objective": "binary",
@@ -69,7 +84,14 @@ def _booster(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings) ->
         "num_leaves": settings.leaves,
         "min_data_in_leaf": settings.min_rows_in_leaf,
         "lambda_l2": settings.tree_l2,
-        "data_random_seed": 1,  # of the rows that bins are fitted on; LightGBM draws nothing else here
+        "feature_fraction": settings.field_share,
+        "bagging_fraction": settings.row_share,
+        "bagging_freq": int(settings.row_share < 1),
+        "cat_smooth": settings.category_smoothing,
+        "cat_l2": settings.category_l2,
+        "min_data_per_group": settings.min_rows_in_category,
+        "data_random_seed": 1,  # of the rows that bins are fitted on, the same for every seed
+        **({"bagging_seed": seed, "feature_fraction_seed": seed} if settings.draws else {}),
         "deterministic": True,
         "force_row_wise": True,  # else LightGBM chooses by timing, which is not deterministic
         "num_threads": torch.get_num_threads(),

@@ -1,0 +1,1 @@
+"""Collect what was tuned in several steps."""

@@ -1,0 +1,1 @@
+"""Draw the trials of a random search."""

@@ -1,0 +1,1 @@
+"""Tune models with the same budget for each."""

@@ -1,0 +1,1 @@
+"""Run one trial of a random search."""

@@ -1,0 +1,1 @@
+"""Tuning of hyper-parameters with the same budget for every model."""
