@@ -63,7 +63,8 @@ def unchanged() -> Callable[..., Any]:
 def test_every_stage_is_a_function_that_restores_the_process(
     run_file: Path, unchanged: Callable[..., Any], tmp_path: Path
 ) -> None:
-    keeping = QUICK | {"search.threshold": 0.5, "tuning.trials": 2}  # something, after one epoch
+    own = {"search.threshold": 0.5, "search.permuted": 0, "search.confirm": False, "tuning.trials": 2}
+    keeping = QUICK | own  # something, after one epoch
     config = unchanged(ctrloom.load_config, run_file, keeping)
     clean = unchanged(ctrloom.ingest, config, store=tmp_path / "store")
     dataset = unchanged(ctrloom.encode, config, clean, store=tmp_path / "store")

@@ -19,7 +19,8 @@ def baselines(
     Args:
         dataset: Manifest of an encoded data set.
         runs: Weights and histories of every model.
-        names: Models to train: lr, fm, fwfm, fnn, deepfm, ipnn; deterministic_baselines trains gbdt.
+        names: Models to train: lr, fm, fwfm, fnn, deepfm, ipnn; deterministic_baselines trains
+            those that do not depend on the seed.
         models: Hyper-parameters per model (section `models` of a run configuration).
         seed: Seed to train with.
         tuned: Folder that tune wrote, whose best settings are used.

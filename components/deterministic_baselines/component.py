@@ -14,12 +14,12 @@ def deterministic_baselines(
     seed: int = 0,
     tuned: Input[Artifact] = None,  # type: ignore[assignment]
 ) -> None:
-    """Train the baselines that do not depend on a seed (gbdt), once for all seeds.
+    """Train the baselines that do not depend on a seed (gbdt, if it draws no rows or fields), once for all.
 
     Args:
         dataset: Manifest of an encoded data set.
         runs: Trees and history of every model.
-        names: All baselines; those that depend on a seed are left to the step `baselines`.
+        names: All baselines; those that depend on a seed with their settings are left to `baselines`.
         models: Hyper-parameters per model (section `models` of a run configuration).
         seed: Seed that is recorded.
         tuned: Folder that tune wrote, whose best settings are used.

@@ -20,10 +20,11 @@ from ctrloom.tuning.record import Tuning
 SMALL = {"batch_size": [256, 512], "hidden": [[4], [8]], "embedding_size": [2, 4]}
 LITTLE = {key: SMALL[key] for key in ("batch_size", "embedding_size")}
 TUNING = {"trials": 3, "spaces": {"fm": LITTLE, "autofm": LITTLE, "ipnn": SMALL}}
+KEEPING = {"threshold": 0.5, "permuted": 0, "confirm": False}  # something, after one epoch
 TUNED = {
     "name": "tuned",
     "data": {"files": "clicks.csv", "columns": {"click": "label", "field_00..field_03": "categorical"}},
-    "search": {"batch_size": 200, "random_draws": 1, "epochs": 1},
+    "search": {"batch_size": 200, "random_draws": 1, "epochs": 1, **KEEPING},
     "models": {"default": {"hidden": [8], "epochs": 2, "batch_size": 500, "learning_rate": 0.01}},
     "baselines": ["fm"],
     "transfer": ["ipnn"],
@@ -36,7 +37,11 @@ COMPARED = {key: TUNED[key] for key in ("name", "data", "models", "tuning")} | {
     "seeds": [0, 1],
     "entries": [
         {"name": "fm", "model": "fm"},
-        {"name": "found", "search": {"batch_size": 200, "epochs": 1}, "controls": ["random"]},
+        {
+            "name": "found",
+            "search": {"batch_size": 200, "epochs": 1, **KEEPING},
+            "controls": ["random"],
+        },
     ],
 }
 STEPS = {"comp-tune", "comp-collect-tuning"}

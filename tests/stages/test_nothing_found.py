@@ -21,6 +21,7 @@ from ctrloom.config import (
 )
 from ctrloom.config import MODELS as ENTRIES
 from ctrloom.config.search import search_config
+from ctrloom.config.tuning import TuningConfig, TuningJob
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods.controls import selection_controls
 from ctrloom.methods.interface import SearchResult
@@ -28,7 +29,7 @@ from ctrloom.models import build
 from ctrloom.models.bundle import load_bundle
 from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.stages.bundles import Best
-from ctrloom.stages.search_stage import search_data, write_result
+from ctrloom.stages.search_stage import TRACE, search_data, write_result
 from ctrloom.training.loop import score
 from ctrloom.training.runs import open_runs
 
@@ -101,6 +102,31 @@ def test_nothing_is_transferred(run: Path) -> None:
     assert load_bundle(run / "best").architecture.is_empty
     assert Best.parse(json.loads((run / "bundles" / "best.json").read_text()), "best.json").bundles == ("fm",)
     assert {path.name for path in (run / "bundles").iterdir()} == {"best", "best.json", "fm"}
+
+
+def test_what_is_not_trained_is_not_tuned(run: Path, mixed: Dataset, tmp_path: Path) -> None:
+    base, manifest = SearchTrace.load(run / "search" / TRACE).base, mixed.base / "manifest.json"
+    targets = [
+        {"name": base, "model": base, "found": True},
+        {"name": "ipnn-transfer", "model": "ipnn", "found": True, "transferred": True},
+        {"name": "fm", "model": "fm"},
+    ]
+    job = TuningJob.model_validate({"targets": targets, "models": {"default": {**SETTINGS, "epochs": 1}}})
+    settings = TuningConfig(trials=2)
+    tuning = stages.tune(manifest, job, settings, tmp_path / "studies", tmp_path, run / "search")
+    assert [len(model.trials) for model in tuning.models] == [2, 1, 2]
+    given: dict[str, Any] = {"seeds": [0], "tuned": tmp_path}
+    stages.retrain(manifest, run / "search", job.models, output=tmp_path / "retrained", controls=[], **given)
+    stages.transfer(manifest, run / "search", ["ipnn"], job.models, output=tmp_path / "moved", **given)
+    stages.baselines(manifest, ["fm"], job.models, output=tmp_path / "plain", **given)
+    folders = [tmp_path / part for part in ("retrained", "moved", "plain")]
+    judged = EvaluationConfig(bootstrap=20, base="ipnn-transfer")
+    results = stages.evaluate(
+        manifest, run / "search", folders, [0], judged, "tuned", {}, tmp_path / "evaluation", tmp_path
+    )
+    assert results.tuning is not None
+    assert [model.name for model in results.tuning.models] == [base, "fm"]
+    assert {model.limited_by for model in results.models} == {f"models.{base}.epochs", "models.fm.epochs"}
 
 
 def evaluated(mixed: Dataset, run: Path, parts: tuple[str, ...], output: Path) -> Any:

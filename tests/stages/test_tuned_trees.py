@@ -106,7 +106,7 @@ def test_an_entry_has_all_seeds_if_its_settings_may_draw(
     assert [seed for entry, seed in config.jobs if entry.name == "lr"] == SEEDS
 
 
-@pytest.mark.parametrize(("settings", "once"), [({"leaves": 7}, True), (DRAWS, False)])
+@pytest.mark.parametrize(("settings", "once"), [({"trees": 10}, True), (DRAWS, False)])
 def test_a_compared_entry_uses_its_tuning(
     settings: dict[str, Any], once: bool, mixed: Dataset, tuned: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -123,5 +123,9 @@ def test_a_compared_entry_uses_its_tuning(
     assert [each.seed for each in trees.seeds] == (SEEDS[:1] if once else SEEDS)
     assert (trees.summary["test"]["auc"].sd is None) is once
     page = (tmp_path / "out" / "comparison.html").read_text()
+    if "trees" in settings:  # ten are too few to see an end
+        assert trees.limited_by == "tuning.spaces.gbdt.trees"
+        assert "this comparison is not valid" in page
+        assert "tuning.spaces.gbdt.trees" in page
     assert ("GBDT: trained once." in page) is once
     assert "same budget: 2 trials" in page

@@ -35,7 +35,12 @@ SPACES: dict[str, Any] = {
     "gbdt": {},
 }
 BUDGET = {"trials": 4, "spaces": SPACES}
-QUICKLY = {**QUICK, "models.default": {"embedding_size": 4, "hidden": [8], "epochs": 2}}
+KEEPING = {"threshold": 0.5, "permuted": 0, "confirm": False}  # something, after one epoch
+QUICKLY = {
+    **QUICK,
+    **{f"search.{key}": value for key, value in KEEPING.items()},
+    "models.default": {"embedding_size": 4, "hidden": [8], "epochs": 2},
+}
 CONFIG = TuningConfig.parse(BUDGET, "tuning")
 
 
@@ -280,7 +285,12 @@ def test_a_comparison_tunes_each_entry_before_its_seeds(
     monkeypatch.setattr(compare, "get_context", lambda _: warm)
     entries = [
         {"name": "plain", "model": "fm"},
-        {"name": "found", "search": {"epochs": 1}, "controls": ["random"], "transfer": ["ipnn"]},
+        {
+            "name": "found",
+            "search": {"epochs": 1, **KEEPING},
+            "controls": ["random"],
+            "transfer": ["ipnn"],
+        },
     ]
     more = {"entries": entries, "seeds": [2, 3], "evaluation": {"base": "plain", "bootstrap": 20}}
     config = config_of(mixed_folder, tmp_path, CompareConfig, **more)

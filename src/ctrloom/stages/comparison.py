@@ -18,7 +18,15 @@ from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.bundles import write_bundles
 from ctrloom.stages.comparison_job import JOB
 from ctrloom.stages.details import require_columns, with_groups, with_segments, write_predictions
-from ctrloom.stages.evaluation import METRICS, PREDICTIONS, described, labels_of, merged_seeds, scored
+from ctrloom.stages.evaluation import (
+    METRICS,
+    PREDICTIONS,
+    described,
+    labels_of,
+    merged_seeds,
+    scored,
+    with_tuned_limits,
+)
 from ctrloom.stages.search_stage import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
@@ -79,6 +87,8 @@ def tabulate(
             agreements.append(_stability(entry, seeds, own))
             notes += _left_out(entry, title, seeds, per_seed)
             advance(1)
+    tuning = Tuning.load(tuned)
+    scores = with_tuned_limits(scores, tuning)
     valid, test = labels_of(dataset, "valid"), labels_of(dataset, "test")
     results = compare_models(
         scores,
@@ -93,7 +103,7 @@ def tabulate(
         update={
             "notes": tuple(notes),
             "stability": tuple(filter(None, agreements)),
-            "tuning": Tuning.load(tuned).summary([model.name for model in scores]),
+            "tuning": tuning.summary([model.name for model in scores]),
         }
     )
     results = with_groups(results, scores, dataset, valid, test)

@@ -72,12 +72,13 @@ def evaluate(
             scores.append(merged_seeds(seeds_of_one))
             advance(1)
     valid, test = labels_of(dataset, "valid"), labels_of(dataset, "test")
-    summary = described(dataset, name)
+    summary, tuning = described(dataset, name), Tuning.load(tuned)
+    scores = with_tuned_limits(scores, tuning)
     trace = SearchTrace.load(search_folder / TRACE).model_copy(update={"planted": planted(evaluation)})
     given = evaluation.model_copy(update={"base": base_of(trace, scores, evaluation.base)})
     results = compare_models(scores, valid, test, summary, given, code_version(), config)
     notes = notes_on(trace, scores, evaluation.base, config)
-    results = results.model_copy(update={"notes": notes, "tuning": Tuning.load(tuned).summary([*every])})
+    results = results.model_copy(update={"notes": notes, "tuning": tuning.summary([*every])})
     results = with_groups(results, scores, dataset, valid, test)
     results = with_segments(results, scores, [results.shown.name, results.base], dataset, test)
     from ctrloom.report.render import render  # loads matplotlib
@@ -178,6 +179,15 @@ def merged_seeds(seeds: Sequence[ModelScores]) -> ModelScores:
         curves=tuple(curve for each in seeds for curve in each.curves),
         limited_by=next((each.limited_by for each in seeds if each.limited_by), None),
     )
+
+
+def with_tuned_limits(scores: Sequence[ModelScores], tuning: Tuning) -> list[ModelScores]:
+    """Name what to raise where tuning chose the setting that ended a training."""
+    names = [model.counterpart if model.kind == "control" else model.name for model in scores]
+    return [
+        replace(model, limited_by=tuning.limit(name or model.name, model.limited_by))
+        for name, model in zip(names, scores, strict=True)
+    ]
 
 
 def labels_of(dataset: Dataset, split: Split) -> Labels:

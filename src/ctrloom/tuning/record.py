@@ -139,6 +139,16 @@ class Tuning(StrictModel):
             raise ConfigError(f"tuning: {name} was not tuned, only {tuned}; tune it with the same budget")
         return found.best(self.budget.metric).settings
 
+    def limit(self, name: str, limited_by: str | None) -> str | None:
+        """The setting to raise where one ended a training: its space, if tuning chose the setting."""
+        setting = (limited_by or "").rpartition(".")[2]
+        tuned = next((model for model in self.models if model.name == name), None)
+        return (
+            f"tuning.spaces.{tuned.model}.{setting}"
+            if tuned and setting in self.settings(name)
+            else limited_by
+        )
+
     def applied(self, models: ModelsConfig, names: Mapping[str, str]) -> ModelsConfig:
         """`models` with the best settings; `names` are those of rows by that of their model."""
         for model, name in names.items():
