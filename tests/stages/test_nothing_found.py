@@ -188,16 +188,9 @@ def test_aim_skips_its_second_stage(mixed: Dataset, tmp_path: Path) -> None:
 
 
 def test_aim_second_stage_that_keeps_nothing_has_no_random_control(mixed: Dataset, tmp_path: Path) -> None:
-    config = AIMConfig(
-        confirm=False,
-        permuted=0,
-        batch_size=200,
-        epochs=2,
-        embedding_epochs=2,
-        threshold=0.5,
-        embedding_threshold=60.0,
-        random_draws=1,
-    )
+    lengths = {"batch_size": 200, "epochs": 2, "embedding_epochs": 2}
+    alone = {"confirm": False, "permuted": 0, "threshold": 0.5}
+    config = AIMConfig(embedding_threshold=60.0, random_draws=1, **lengths, **alone)
     settings = MODELS.of("aim")
     found = METHODS["aim"].find(search_data(mixed, settings), config, settings)
     assert found.architecture.is_empty
