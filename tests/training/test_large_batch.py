@@ -101,6 +101,7 @@ def test_without_base_batch_size_nothing_is_scaled() -> None:
     ("change", "message"),
     [
         ({"embedding_optimizer": "adam"}, "requires embedding_optimizer: lazy_adam"),
+        ({"batch_size": None}, "base_batch_size: scales from it to batch_size"),
         ({"batch_size": 50}, "base_batch_size: 100 is larger than batch_size .50"),
     ],
 )

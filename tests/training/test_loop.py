@@ -20,6 +20,7 @@ from ctrloom.training.history import Epoch
 from ctrloom.training.loop import (
     History,
     adam,
+    batch_size_of,
     fit,
     pick_device,
     run_epoch,
@@ -310,3 +311,9 @@ def test_a_hook_gets_the_best_epoch_so_far_and_may_end_training(planted: Plantin
     with pytest.raises(StopIteration):
         fit(model_of(planted.schema), train, valid, HYPER, 0, "test", hook)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(("rows", "size"), [(5_000, 256), (80_000, 1_000), (202_027, 2_525), (10**7, 4_096)])
+def test_batches_of_few_rows_are_smaller(rows: int, size: int) -> None:
+    assert batch_size_of(Hyperparameters(), rows) == size
+    assert batch_size_of(Hyperparameters(batch_size=128), rows) == 128

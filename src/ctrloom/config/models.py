@@ -27,7 +27,7 @@ class Hyperparameters(StrictModel):
     dropout: Fraction = 0.0
     batch_norm: bool = False
     epochs: Count = 100  # maximum; `patience` should end the training
-    batch_size: BatchSize = 4096
+    batch_size: BatchSize | None = None  # None: 4096, or less so that a pass has 80 steps; at least 256
     base_batch_size: BatchSize | None = None  # CowClip: the batch size that the other settings were tuned for
     learning_rate: Positive = 1e-3
     embedding_l2: NotNegative = 0.0  # adds l2/2 * |table|^2 to the loss
@@ -46,7 +46,9 @@ class Hyperparameters(StrictModel):
 
     @model_validator(mode="after")
     def _scales(self) -> Self:
-        if self.base_batch_size and self.base_batch_size > self.batch_size:
+        if self.base_batch_size and self.batch_size is None:
+            raise ValueError("base_batch_size: scales from it to batch_size; set batch_size, too")
+        if self.base_batch_size and self.batch_size and self.base_batch_size > self.batch_size:
             raise ValueError(
                 f"base_batch_size: {self.base_batch_size} is larger than batch_size ({self.batch_size}); "
                 "leave it out: smaller batches need no scaling"

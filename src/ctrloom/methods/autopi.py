@@ -29,6 +29,7 @@ from ctrloom.progress import progress
 from ctrloom.search_trace import CellName, OperatorStrength, SearchTrace
 from ctrloom.training.loop import (
     adam,
+    batch_size_of,
     fit,
     pick_device,
     run_epoch,
@@ -216,7 +217,7 @@ def _best_of_random(data: SearchData, config: AutoPIConfig, settings: AutoPISett
             for name, i, j, operator in places(best)
         ),
         samples=tuple(trial.sample for trial in tried),
-        steps=epochs * steps_in_pass(data.train.total, settings.batch_size),
+        steps=epochs * steps_in_pass(data.train.total, batch_size_of(settings, data.train.total)),
         epochs=epochs,
         seconds=seconds,
         rows_per_second=epochs * data.train.total / seconds,

@@ -22,7 +22,7 @@ from ctrloom.methods.random_search import architecture, best_of, mean_loss, rand
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
 from ctrloom.nn.cells import SharedCell
 from ctrloom.search_trace import CellName, OperatorStrength
-from ctrloom.training.loop import pick_device, seed_everything, steps_in_pass
+from ctrloom.training.loop import batch_size_of, pick_device, seed_everything, steps_in_pass
 from ctrloom.training.short_fit import annealed_epochs, fit_briefly
 from ctrloom.training.step import matmul_precision
 
@@ -85,7 +85,8 @@ class _Shared:
         valid = self.data.valid.to(pick_device(self.settings.device))
         order_N = torch.randperm(valid.total, generator=torch.Generator().manual_seed(self.config.seed))
         order_N = order_N[: self.config.choosing_rows]
-        bounds = [*range(0, len(order_N), self.settings.batch_size), len(order_N)]
+        size = batch_size_of(self.settings, self.data.train.total)
+        bounds = [*range(0, len(order_N), size), len(order_N)]
         batches = list(valid.cut(order_N, bounds))
         self.model.train()  # use batch statistics, as running ones mix all graphs
         return np.array([self._loss(graph, batches) for graph in graphs])

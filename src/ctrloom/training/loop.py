@@ -30,6 +30,7 @@ from ctrloom.training.history import AfterEpoch, Epoch, History, limit_of, nothi
 from ctrloom.training.step import Step, matmul_precision
 
 SCORING_BATCH = 65_536
+LARGEST_BATCH, SMALLEST_BATCH, STEPS = 4096, 256, 80  # of an automatic batch size, and of a pass
 
 
 class DivergedError(UserError):
@@ -60,6 +61,11 @@ def seed_everything(seed: int) -> torch.Generator:
     torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs 10 %
     return torch.Generator().manual_seed(seed)
+
+
+def batch_size_of(settings: Hyperparameters, rows: int) -> int:
+    """The configured batch size; without one, smaller for few rows, so that a pass has enough steps."""
+    return settings.batch_size or min(LARGEST_BATCH, max(SMALLEST_BATCH, rows // STEPS))
 
 
 def steps_in_pass(rows: int, batch_size: int) -> int:
@@ -155,8 +161,15 @@ def adam_of(model: nn.Module, settings: Hyperparameters) -> RowWise:
         settings.embedding_l2,
         tables=settings.embedding_optimizer,
         table_rate=settings.embedding_learning_rate,
-        times=settings.batch_size / settings.base_batch_size if settings.base_batch_size else None,
+        times=_times(settings),
     )
+
+
+def _times(settings: Hyperparameters) -> float | None:
+    """The batch size relative to `base_batch_size`."""
+    if settings.base_batch_size is None or settings.batch_size is None:
+        return None
+    return settings.batch_size / settings.base_batch_size
 
 
 def warm_up(optimizer: RowWise, steps: int) -> LambdaLR:
@@ -199,10 +212,10 @@ def fit(
     device = pick_device(settings.device)
     distributed.prepare_process(model.to(device))
     train, valid = train.to(device), valid.to(device)
-    optimizer = adam_of(model, settings)
+    optimizer, batch_size = adam_of(model, settings), batch_size_of(settings, train.total)
     warming = None
     if settings.base_batch_size:
-        warming = warm_up(optimizer, steps_in_pass(train.total, settings.batch_size)).step
+        warming = warm_up(optimizer, steps_in_pass(train.total, batch_size)).step
     step = Step(model, optimizer.step, [optimizer], after=warming)
     epochs: list[Epoch] = []
     best, best_score, best_state, waited, decays, seconds = 0, -np.inf, {}, 0, settings.decays, 0.0
@@ -210,7 +223,7 @@ def fit(
         for number in range(1, settings.epochs + 1):
             began = time.perf_counter()
             with matmul_precision(settings.precision, device):
-                train_loss = run_epoch(step, train, settings.batch_size, generator, advance)
+                train_loss = run_epoch(step, train, batch_size, generator, advance)
             seconds += time.perf_counter() - began
             step.after = None  # warm-up lasts one epoch
             epochs.append(epoch := validate_epoch(model, valid, number, train_loss))

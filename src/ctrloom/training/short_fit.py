@@ -14,6 +14,7 @@ from ctrloom.progress import progress
 from ctrloom.training.history import Epoch, History
 from ctrloom.training.loop import (
     adam_of,
+    batch_size_of,
     pick_device,
     run_epoch,
     seed_everything,
@@ -57,13 +58,13 @@ def annealed_epochs(
     device = pick_device(settings.device)
     distributed.prepare_process(model.to(device))
     train = train.to(device)
-    optimizer = adam_of(model, settings)
-    steps = settings.epochs * steps_in_pass(train.total, settings.batch_size)
+    optimizer, batch_size = adam_of(model, settings), batch_size_of(settings, train.total)
+    steps = settings.epochs * steps_in_pass(train.total, batch_size)
     cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: (1 + math.cos(math.pi * n / steps)) / 2)
     step = Step(model, optimizer.step, [optimizer], before=before, after=cosine.step)
     with progress(title, settings.epochs * train.total) as advance:
         for number in range(1, settings.epochs + 1):
             with matmul_precision(settings.precision, device):
-                loss = run_epoch(step, train, settings.batch_size, generator, advance)
+                loss = run_epoch(step, train, batch_size, generator, advance)
             advance(0, f"epoch {number}, loss {loss:.5f}")
             yield loss
