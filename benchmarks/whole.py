@@ -35,6 +35,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.data.manifest import EncodedManifest, PartFile, write_section
 from ctrloom.data.parquet.writer import GROUP_ROWS, table_writer
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule
+from ctrloom.methods.interface import SearchData
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training.loop import fit, pick_device, seed_everything
@@ -129,10 +130,10 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
     generator = seed_everything(0)
     model = build("autofm", whole, dataset.schema, hyper).to(device)
     groups = [GateVector(model.get_parameter("gates.2.gate_P"), whole.of_order(2))]
-    config = AutoFISConfig(epochs=1, batch_size=given.batch)
-    gate_search = GateSearch(
-        model, groups, train, Schedule.of(config, hyper, warm_up=0, gate_warm_up=0), generator
-    )
+    alone = {"warm_up": 0, "gate_warm_up": 0, "permuted": 0, "embedding_l2": 0.0}
+    config = AutoFISConfig(epochs=1, batch_size=given.batch, **alone)
+    schedule = Schedule.of(config, hyper, SearchData(train, valid, dataset.schema), 2)
+    gate_search = GateSearch(model, groups, train, schedule, generator)
     gate_search.run("search")
     kept = whole.model_copy(update={"interactions": gate_search.kept})
     times.append(wait(device))

@@ -132,10 +132,10 @@ def search(case: dict[str, Any]) -> Prepared:
         GateVector(model.get_parameter(f"gates.{order}.gate_P"), whole.of_order(order))
         for order in case["orders"]
     ]
-    auto = AutoFISConfig(epochs=1, batch_size=case["batch"])
-    gate_search = GateSearch(
-        model, groups, rows, Schedule.of(auto, hyper, warm_up=0, gate_warm_up=0), generator
-    )
+    alone = {"warm_up": 0, "gate_warm_up": 0, "permuted": 0, "embedding_l2": 0.0}
+    auto = AutoFISConfig(epochs=1, batch_size=case["batch"], **alone)
+    schedule = Schedule.of(auto, hyper, SearchData(rows, rows, schema), max(case["orders"]))
+    gate_search = GateSearch(model, groups, rows, schedule, generator)
 
     def loop() -> float:
         gate_search.run("search")

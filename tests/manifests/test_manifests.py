@@ -150,7 +150,7 @@ def test_pipelines_fit_their_schemas():
     for resource in resources:
         validate(resource)
     kinds = [resource["kind"] for resource in resources]
-    assert kinds.count("Pipeline") == kinds.count("PipelineVersion") == 9
+    assert kinds.count("Pipeline") == kinds.count("PipelineVersion") == 10
     versions = [each for each in resources if each["kind"] == "PipelineVersion"]
     pipelines = {each["metadata"]["name"] for each in resources if each["kind"] == "Pipeline"}
     assert {each["spec"]["pipelineName"] for each in versions} == pipelines

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -217,3 +218,15 @@ def test_codes_of_several_sources_agree_with_their_values():
     for f, (code_N, size) in enumerate(zip(rows.code_FN, rows.sizes, strict=True)):
         assert len({*zip(raw_NF[:, f].tolist(), code_N.tolist(), strict=True)}) == size == code_N.max() + 1
     assert rows.label_N.tolist() == [*train.label_N.tolist(), *valid.label_N.tolist()]
+
+
+def test_rows_of_no_weight_are_left_out_of_a_search():
+    made = planting(rows=3000, fields=4, sizes=(6,), pairs=1)
+    weight_N = (torch.arange(3000) % 3 > 0).float()
+    weighted = replace(made.rows, weight_N=weight_N)
+    found = [
+        search(SearchData(rows, rows[:500], made.schema), ResidualConfig(random_draws=0), SETTINGS)
+        for rows in (weighted, weighted[weight_N > 0])
+    ]
+    scores = [[candidate.score for candidate in each.trace.candidates] for each in found]
+    assert scores[0] == scores[1]

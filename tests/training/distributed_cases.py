@@ -32,9 +32,10 @@ from ctrloom.config import (
     ModelsConfig,
     OptInterConfig,
     OptInterSettings,
+    ResidualConfig,
 )
 from ctrloom.data.batches.batch import Batch, Shard
-from ctrloom.methods import aim, autofis, autopi, optinter
+from ctrloom.methods import aim, autofis, autopi, optinter, residual
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models import build
 from ctrloom.nn.cross_features import fill_crosses
@@ -126,6 +127,11 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "search: autofis": lambda: searched(
         lambda task: autofis.search(
             task, AutoFISConfig(**QUICK, threshold=0.5), Hyperparameters(**SETTINGS, **DEEP)
+        )
+    ),
+    "search: residual": lambda: searched(
+        lambda task: residual.search(
+            task, ResidualConfig(random_draws=1, false_discovery=0.99), Hyperparameters(**SETTINGS)
         )
     ),
     "search: optinter, halves": lambda: searched(

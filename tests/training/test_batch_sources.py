@@ -128,6 +128,18 @@ def test_statistics_of_streamed_rows_use_a_sample(clicks: Dataset, monkeypatch: 
         assert one.statistics_auc == pytest.approx(other.statistics_auc, abs=0.05)
 
 
+def test_the_residual_test_takes_all_streamed_rows(clicks: Dataset) -> None:
+    config = search_config({"method": "residual", "random_draws": 0})
+    held, streamed = (
+        METHODS["residual"].find(search_data(clicks, settings), config, settings)
+        for settings in (HYPER, STREAMED)
+    )
+    assert held.architecture == streamed.architecture
+    assert held.architecture.interactions
+    scores = [[c.score for c in found.trace.candidates] for found in (held, streamed)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-9)
+
+
 def test_stages_stream_from_training_to_evaluation(clicks: Dataset, tmp_path: Path) -> None:
     for rows in ("memory", "stream"):
         models = ModelsConfig({"default": {**HYPER.model_dump(), "rows": rows, "epochs": 1}})

@@ -94,29 +94,42 @@ class CodedRows:
 
     @classmethod
     def of(cls, coder: Coder, *sources: BatchSource) -> Self:
-        """Code the rows of all sources, one after the other."""
-        fields, total = len(coder.schema.fields), sum(len(source) for source in sources)
-        raw_FN: NDArray[np.int64] = _array((fields, total), any(isinstance(s, Stream) for s in sources))
-        start = 0
-        for source in sources:
-            for batch in source.batches(CODED_BATCH):
-                raw_FN[:, start : start + len(batch)] = coder.codes(batch).T
-                start += len(batch)
+        """Code the rows of all sources, one after the other; rows of weight 0 are left out."""
+        used = [_used(source) for source in sources]
+        parts = tuple(int(used_N.sum()) for used_N in used)
+        shape = len(coder.schema.fields), sum(parts)
+        raw_FN: NDArray[np.int64] = _array(shape, any(isinstance(s, Stream) for s in sources))
+        written = 0
+        for source, used_N in zip(sources, used, strict=True):
+            for batch, used_B in zip(source.batches(CODED_BATCH), used_N.split(CODED_BATCH), strict=True):
+                code_BF = coder.codes(batch)[used_B.numpy()]
+                raw_FN[:, written : written + len(code_BF)] = code_BF.T
+                written += len(code_BF)
         codes, sizes = [], []
         for raw_N in raw_FN:
             distinct, code_N = np.unique(raw_N, return_inverse=True)
-            raw_N.view(np.int32)[:total] = code_N  # in place: half of its bytes are enough
-            codes.append(raw_N.view(np.int32)[:total])
+            raw_N.view(np.int32)[: sum(parts)] = code_N  # in place: half of its bytes are enough
+            codes.append(raw_N.view(np.int32)[: sum(parts)])
             sizes.append(len(distinct))
-        weights = [source.weight_N for source in sources]
-        held = [weight_N.cpu() for weight_N in weights if weight_N is not None]
+        weighted = all(source.weight_N is not None for source in sources)
         return cls(
             code_FN=codes,
             sizes=tuple(sizes),
-            label_N=torch.cat([source.label_N.cpu() for source in sources]).double(),
-            weight_N=torch.cat(held).double() if len(held) == len(sources) else None,
-            parts=tuple(len(source) for source in sources),
+            label_N=_joined([source.label_N for source in sources], used),
+            weight_N=_joined([s.weight_N for s in sources if s.weight_N is not None], used)
+            if weighted
+            else None,
+            parts=parts,
         )
+
+
+def _used(rows: BatchSource) -> Tensor:
+    """Mask of the rows whose weight is not 0."""
+    return torch.ones(len(rows), dtype=torch.bool) if rows.weight_N is None else rows.weight_N.cpu() > 0
+
+
+def _joined(columns: Sequence[Tensor], used: Sequence[Tensor]) -> Tensor:
+    return torch.cat([column.cpu()[used_N] for column, used_N in zip(columns, used, strict=True)]).double()
 
 
 def _array(shape: tuple[int, int], in_file: bool) -> NDArray[np.int64]:
