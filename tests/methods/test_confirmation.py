@@ -133,3 +133,14 @@ def test_a_product_is_told_from_a_table() -> None:
         product_N = (first_GR[code[0][there]] * second_GR[code[1][there]]).sum(1)
         found = gain(product_N, effect_C[cells.of_row_N[there]], residual_N[there], curvature_N[there])
         assert found.t * better > 3
+
+
+def test_a_part_of_a_triple_is_tested_given_the_triple() -> None:
+    """A strong triple makes its pairs significant on their own: it spreads the logits of their values."""
+    made = planting(rows=60_000, fields=5, sizes=(20,), pairs=1, triples=1, seed=1)
+    every = [Interaction(fields=fields) for o in (2, 3) for fields in combinations(made.schema.names, o)]
+    confirmation = Confirmation(data_of(made), AutoFISConfig(), CPU)
+    kept = confirmation.of(every, every)
+    after = {each.fields for each in confirmation.given_wholes(kept)}
+    assert made.interactions <= after < {each.fields for each in kept}
+    assert len(after - made.interactions) <= 1

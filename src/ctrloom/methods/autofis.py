@@ -54,8 +54,10 @@ def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -
         gate_searches[order] = gate_search = _gate_search(whole, searched, data, config, settings)
         gate_search.run(f"search, order {order}")
         fixed = tuple(i for i in kept.interactions if i.order not in searched)
-        confirmed = confirmation.of(gate_search.kept, whole.interactions)
+        candidates_searched = [i for i in whole.interactions if i.order in searched]
+        confirmed = confirmation.of(gate_search.kept, candidates_searched)
         kept = kept.model_copy(update={"interactions": (*fixed, *confirmed)})
+    kept = kept.model_copy(update={"interactions": confirmation.given_wholes(kept.interactions)})
     settings_json = config.model_dump(mode="json")
     trace = trace_of(
         list(gate_searches.values()), "autofis", config.base, tuple(gate_searches), settings_json

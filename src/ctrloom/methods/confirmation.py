@@ -1,6 +1,6 @@
 """Confirmation: what a search keeps must also be significant by the residual test."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from scipy.stats import norm
@@ -11,6 +11,7 @@ from ctrloom.methods.interface import SearchData
 from ctrloom.methods.statistics.cell_models import product_over_table
 from ctrloom.methods.statistics.evidence import Evidence, Fields, discoveries, p_values, random_blocks
 from ctrloom.methods.statistics.field_codes import CodedRows, Coder
+from ctrloom.methods.statistics.forward_selection import select
 from ctrloom.search_trace import SearchTrace
 
 BLOCKS = 8  # of training rows; the validation rows are one more
@@ -21,26 +22,47 @@ class Confirmation:
 
     The search has seen the training rows. So p values are adjusted for all of its candidates, not only for
     those that it keeps: whatever it chose, and why, false ones are confirmed no more often than the false
-    discovery rate allows. Interactions of one order are tested one by one, not given each other: which of two
-    that share an effect a model needs is the choice of the search.
+    discovery rate allows. Pairs are tested one by one, not given each other: which of two that share an
+    effect a model needs is the choice of the search. Above, a strong interaction makes all that overlap it
+    significant, so they are tested given each other, and pairs given the triples that contain them.
     """
 
     def __init__(self, data: SearchData, config: ConfirmedConfig, device: torch.device) -> None:
         self.data, self.config, self.device = data, config, device
         self.evidence: Evidence | None = None
-        self.known: dict[Fields, float] = {}
-        self.p_values: dict[tuple[str, ...], float] = {}
+        self.known: dict[Fields, float] = {}  # what is confirmed, with its t value
+        self.tested: dict[Fields, float] = {}  # p values
+        self.searched: dict[int, int] = {}  # number of candidates per order
 
     def of(self, kept: Sequence[Interaction], candidates: Sequence[Interaction]) -> tuple[Interaction, ...]:
         """Those of the kept interactions that are confirmed; with `confirm` off, all are tested and kept."""
-        confirmed: set[tuple[str, ...]] = set()
-        for order in sorted({interaction.order for interaction in kept}):
-            chosen = {each.fields for each in kept if each.order == order}
-            searched = {each.fields for each in candidates if each.order == order}
-            confirmed |= self._of_order(chosen, order, len(searched))
-        if not self.config.confirm:
-            return tuple(kept)
-        return tuple(interaction for interaction in kept if interaction.fields in confirmed)
+        for order in sorted({candidate.order for candidate in candidates}):
+            self.searched[order] = len({each.fields for each in candidates if each.order == order})
+            self.known = {fields: t for fields, t in self.known.items() if len(fields) < order}
+            if chosen := {each.fields for each in kept if each.order == order}:
+                self._test(chosen, order)
+        return self._confirmed(kept)
+
+    def given_wholes(self, kept: Sequence[Interaction]) -> tuple[Interaction, ...]:
+        """Those of all kept interactions that are significant given the interactions that contain them.
+
+        A pair may have been confirmed only as a part of a triple that was found later.
+        """
+        for fields in [each for each in self.known if any({*each} < {*whole} for whole in self.known)]:
+            assert self.evidence, "something was confirmed"
+            others = {other: t for other, t in self.known.items() if other != fields}
+            t_values = self.evidence.t_values([fields], others, "confirm, given wholes")
+            self.known |= t_values
+            self.tested |= p_values(t_values)
+        for order in self.searched:
+            significant = self._significant(order)
+            self.known = {f: t for f, t in self.known.items() if len(f) != order or f in significant}
+        return self._confirmed(kept)
+
+    @property
+    def p_values(self) -> dict[tuple[str, ...], float]:
+        """P value of every interaction that was tested, by the names of its fields."""
+        return {self._named(fields): p for fields, p in self.tested.items()}
 
     def functions(self, kept: Sequence[Interaction], seed: int) -> tuple[Interaction, ...]:
         """The interactions with the other function, memorize or hadamard, where it is significantly better.
@@ -54,12 +76,11 @@ class Confirmation:
 
     def noted(self, trace: SearchTrace) -> SearchTrace:
         """The trace with the p value of every interaction that was tested, and what was not confirmed."""
-        names = self.data.schema.names
-        confirmed = {tuple(names[field] for field in fields) for fields in self.known}
+        p, confirmed = self.p_values, {self._named(fields) for fields in self.known}
         candidates = tuple(
             candidate.model_copy(
                 update={
-                    "p_value": self.p_values.get(candidate.fields),
+                    "p_value": p.get(candidate.fields),
                     "kept": candidate.kept and (candidate.fields in confirmed or not self.config.confirm),
                     "unconfirmed": candidate.kept and candidate.fields not in confirmed,
                 }
@@ -68,19 +89,31 @@ class Confirmation:
         )
         return trace.model_copy(update={"candidates": candidates})
 
-    def _of_order(self, kept: set[tuple[str, ...]], order: int, searched: int) -> set[tuple[str, ...]]:
-        schema = self.data.schema
+    def _test(self, kept: set[tuple[str, ...]], order: int) -> None:
         self.evidence = self.evidence or self._evidence()
-        below = {fields: t for fields, t in self.known.items() if len(fields) < order}
-        candidates = sorted(schema.indices(fields) for fields in kept)
-        t_values = self.evidence.t_values(candidates, below, f"confirm, order {order}")
-        p = p_values(t_values)
-        significant = discoveries(p, self.config.false_discovery, searched)
-        chosen = {fields: t_values[fields] for fields in significant}
-        self.known = below | chosen
-        named = {fields: tuple(schema.names[field] for field in fields) for fields in t_values}
-        self.p_values |= {named[fields]: value for fields, value in p.items()}
-        return {named[fields] for fields in chosen}
+        candidates = sorted(self.data.schema.indices(fields) for fields in kept)
+        title = f"confirm, order {order}"
+        if order == 2:
+            t_values = self.evidence.t_values(candidates, self.known, title)
+        else:
+            rate = self.config.false_discovery
+            t_values, _ = select(self.evidence, candidates, self.known, rate, title, self.searched[order])
+        self.tested = {fields: p for fields, p in self.tested.items() if len(fields) != order}
+        self.tested |= p_values(t_values)
+        self.known |= {fields: t_values[fields] for fields in self._significant(order)}
+
+    def _significant(self, order: int) -> Collection[Fields]:
+        p = {fields: value for fields, value in self.tested.items() if len(fields) == order}
+        return discoveries(p, self.config.false_discovery, self.searched[order])
+
+    def _confirmed(self, kept: Sequence[Interaction]) -> tuple[Interaction, ...]:
+        if not self.config.confirm:
+            return tuple(kept)
+        confirmed = {self._named(fields) for fields in self.known}
+        return tuple(interaction for interaction in kept if interaction.fields in confirmed)
+
+    def _named(self, fields: Fields) -> tuple[str, ...]:
+        return tuple(self.data.schema.names[field] for field in fields)
 
     def _evidence(self) -> Evidence:
         train, valid = self.data.every()
