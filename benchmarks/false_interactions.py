@@ -147,7 +147,7 @@ def main() -> None:
         f"`python benchmarks/false_interactions.py`, {today}. {describe('torch', 'numpy')}.",
         "",
         "Searches with their defaults (`search.confirm: true`); main effects and noise everywhere, values "
-        " Zipf-distributed, 80 % of the rows for training. Sums over data sets, mean seconds.",
+        "Zipf-distributed, 80 % of the rows for training. Sums over data sets, mean seconds.",
         "",
         *(line for part in PARTS if any(row["part"] == part for row in rows) for line in table(part, rows)),
     ]
