@@ -95,7 +95,7 @@ def _with_permuted(schema: Schema, rows: Batch, names: Sequence[str], seed: int)
         column = sum(field.width for field in schema.fields[:place])
         field, here = schema.fields[place], slice(column, column + schema.fields[place].width)
         fields.append(field.model_copy(update={"name": name + SUFFIX}))
-        ids.append(_everywhere(rows.ids_NC[:, here])[order_T].int() - schema.offsets[place] + free)
+        ids.append(_everywhere(rows.ids_NC[:, here].int())[order_T] - schema.offsets[place] + free)
         factors.append(None if rows.factors_NC is None else _everywhere(rows.factors_NC[:, here])[order_T])
         free += field.size
     wider = replace(rows, ids_NC=torch.cat(ids, 1), factors_NC=_joined(factors))
