@@ -12,13 +12,15 @@ from small import planting, rows_of, schema_of
 
 from ctrloom.config import MODELS, ResidualConfig
 from ctrloom.config.base import ConfigError
-from ctrloom.methods.interface import SearchData
+from ctrloom.data.batches.batch import Batch
+from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.residual import search, select
 from ctrloom.methods.statistics.additive_model import fit_additive
 from ctrloom.methods.statistics.cells import Cells
 from ctrloom.methods.statistics.evidence import Evidence, discoveries, p_values, random_blocks
 from ctrloom.methods.statistics.field_codes import CodedRows, Coder
 from ctrloom.methods.statistics.residual_test import SCALE_VARIANCE, Residuals, orthogonal, t_value
+from ctrloom.metrics.measure import EvaluationError
 
 CPU = torch.device("cpu")
 SETTINGS = MODELS["autofm"].settings()
@@ -230,3 +232,19 @@ def test_rows_of_no_weight_are_left_out_of_a_search():
     ]
     scores = [[candidate.score for candidate in each.trace.candidates] for each in found]
     assert scores[0] == scores[1]
+
+
+def test_rows_of_one_label_are_an_error_and_few_rows_are_not() -> None:
+    made = planting(rows=400, fields=3, sizes=(4,), pairs=1)
+
+    def run(rows: Batch) -> SearchResult:
+        return search(SearchData(rows, rows, made.schema), ResidualConfig(random_draws=0), SETTINGS)
+
+    for rows in (
+        replace(made.rows, label_N=torch.zeros(400)),
+        replace(made.rows, weight_N=torch.zeros(400)),
+    ):
+        with pytest.raises(EvaluationError, match="rows of the residual test .* must have both labels"):
+            run(rows)
+    assert len({*made.rows.label_N[:6].tolist()}) == 2
+    assert run(made.rows[:6]).architecture.interactions == ()

@@ -14,6 +14,7 @@ from ctrloom.methods.statistics.additive_model import derivatives, fit_additive
 from ctrloom.methods.statistics.cells import Cells
 from ctrloom.methods.statistics.field_codes import CodedRows
 from ctrloom.methods.statistics.residual_test import CELL_VARIANCE, Residuals, t_value
+from ctrloom.metrics.measure import EvaluationError
 from ctrloom.progress import progress
 
 MAIN_VARIANCE = 1.0  # prior variance of the main effect of a value, in squared logits
@@ -26,11 +27,18 @@ class Evidence:
     """Tests candidates, given as field numbers, on coded rows.
 
     With several processes, all must hold the same rows, and each tests its share of the candidates.
+
+    Raises:
+        EvaluationError: only one label occurs.
     """
 
     def __init__(self, rows: CodedRows, blocks: Sequence[Tensor], device: torch.device) -> None:
+        if not 0 < rows.label_N.sum() < len(rows):
+            raise EvaluationError(
+                f"the {len(rows)} rows of the residual test (weight above 0) must have both labels, 0 and 1"
+            )
         self.rows, self.device = rows, device
-        self.blocks = [block.to(device) for block in blocks]
+        self.blocks = [block.to(device) for block in blocks if len(block)]
         self.label_N = rows.label_N.to(device)
         weight_N = torch.ones_like(self.label_N) if rows.weight_N is None else rows.weight_N.to(device)
         self.weight_N = weight_N / weight_N[weight_N > 0].mean()
