@@ -244,7 +244,7 @@ def test_rows_of_one_label_are_an_error_and_few_rows_are_not() -> None:
         replace(made.rows, label_N=torch.zeros(400)),
         replace(made.rows, weight_N=torch.zeros(400)),
     ):
-        with pytest.raises(EvaluationError, match="rows of the residual test .* must have both labels"):
+        with pytest.raises(EvaluationError, match=r"rows of the residual test .* must have both labels"):
             run(rows)
     assert len({*made.rows.label_N[:6].tolist()}) == 2
     assert run(made.rows[:6]).architecture.interactions == ()
