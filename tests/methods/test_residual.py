@@ -12,7 +12,7 @@ from small import planting, rows_of, schema_of
 
 from ctrloom.config import MODELS, ResidualConfig
 from ctrloom.config.base import ConfigError
-from ctrloom.data.batches.batch import Batch
+from ctrloom.data.batches.batch import Batch, Shard
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.residual import search, select
 from ctrloom.methods.statistics.additive_model import fit_additive
@@ -248,3 +248,15 @@ def test_rows_of_one_label_are_an_error_and_few_rows_are_not() -> None:
             run(rows)
     assert len({*made.rows.label_N[:6].tolist()}) == 2
     assert run(made.rows[:6]).architecture.interactions == ()
+
+
+def test_buckets_are_those_of_the_rows_of_all_processes() -> None:
+    schema = schema_of(("categorical", 4), ("numeric", 2), ("numeric", 2))
+    rows = rows_of(schema, 600)
+    shard = Shard.of(rows[:150], 0, 600)
+    found = [
+        search(SearchData(train, rows, schema, read=read), ResidualConfig(random_draws=0), SETTINGS)
+        for train, read in ((rows, None), (shard, lambda: (rows, rows)))
+    ]
+    scores = [[candidate.score for candidate in each.trace.candidates] for each in found]
+    assert scores[0] == scores[1]

@@ -117,7 +117,7 @@ class Confirmation:
 
     def _evidence(self) -> Evidence:
         train, valid = self.data.every()
-        rows = CodedRows.of(Coder.fit(self.data.schema, self.data.train), train, valid)
+        rows = CodedRows.of(Coder.fit(self.data.schema, train), train, valid)
         count, _ = rows.parts
         blocks = [*random_blocks(count, BLOCKS, self.config.seed), torch.arange(count, len(rows))]
         return Evidence(rows, blocks, self.device)

@@ -41,7 +41,8 @@ def search(data: SearchData, config: ResidualConfig, settings: Hyperparameters) 
             f"search.order: needs at least {config.order} fields, but the data has {len(names)}"
         )
     began = time.perf_counter()
-    rows = CodedRows.of(Coder.fit(data.schema, data.train), data.every()[0])
+    train, _ = data.every()
+    rows = CodedRows.of(Coder.fit(data.schema, train), train)
     blocks = random_blocks(len(rows), BLOCKS, config.seed)
     evidence = Evidence(rows, blocks, pick_device(settings.device))
     scores: dict[Fields, float] = {}
@@ -53,7 +54,7 @@ def search(data: SearchData, config: ResidualConfig, settings: Hyperparameters) 
         scores |= found
         kept |= chosen
         for fields in [each for each in kept if any({*each} < {*whole} for whole in chosen)]:
-            # A part of what was found only now may have been significant without it
+            # A part may have been significant only because its whole was not known yet
             others = {other: t for other, t in kept.items() if other != fields}
             scores |= evidence.t_values([fields], others, title)
         still = {fields for each in range(2, order + 1) for fields in _significant(scores, each, rate)}
