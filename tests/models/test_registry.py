@@ -22,7 +22,7 @@ from ctrloom.training.loop import adam, fit, seed_everything
 from ctrloom.training.step import loss_of
 
 # Need more than pairs, or special training; tested elsewhere.
-ELSEWHERE = {"poly2", "gbdt", "gbdtlr", "aim", "optinter", "autopi"}
+ELSEWHERE = {"poly2", "gbdt", "gbdtlr", "gbdtpoly2", "aim", "optinter", "autopi"}
 NAMES = [name for name in MODELS if name not in ELSEWHERE]
 
 

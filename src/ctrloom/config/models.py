@@ -153,7 +153,7 @@ class AIMSettings(Hyperparameters):
 
 
 class MemorizingSettings(Hyperparameters):
-    """Models with a cross embedding table: Poly2 and OptInter."""
+    """Models with a cross embedding table: Poly2, GBDT+Poly2 and OptInter."""
 
     cross_l2: NotNegative = 0.0  # on the rows in the batch
     # probability that training replaces a value seen in only one row by the unseen id; 0 in the papers
@@ -206,6 +206,10 @@ class GBDTSettings(Hyperparameters):
     def draws(self) -> bool:
         """True if rows or fields are drawn at random for each tree."""
         return self.field_share < 1 or self.row_share < 1
+
+
+class GBDTPoly2Settings(GBDTSettings, MemorizingSettings):
+    """GBDT+Poly2; the common settings apply to its Poly2 part."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +271,9 @@ MODELS = Catalog(
         ),
         "gbdtlr": ModelEntry(
             "GBDT+LR", "ctrloom.models.trees:GBDTLR", GBDTSettings, selects=False, trees=True
+        ),
+        "gbdtpoly2": ModelEntry(
+            "GBDT+Poly2", "ctrloom.models.trees:GBDTPoly2", GBDTPoly2Settings, trees=True
         ),
         "autofm": ModelEntry(
             "AutoFM", "ctrloom.models.shallow:AutoFM", baseline=False, without_interactions="lr"

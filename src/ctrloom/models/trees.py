@@ -1,4 +1,4 @@
-"""GBDT and GBDT+LR: gradient-boosted trees as regressions on their leaves.
+"""GBDT, GBDT+LR and GBDT+Poly2: gradient-boosted trees as regressions on their leaves.
 
 B batch, C columns of the id matrix, T trees, X columns that trees split on.
 """
@@ -12,9 +12,10 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import GBDTSettings
+from ctrloom.config import GBDTPoly2Settings, GBDTSettings
 from ctrloom.config.base import ConfigError
 from ctrloom.config.extras import install
+from ctrloom.models.poly2 import Poly2
 from ctrloom.models.shallow import LR
 from ctrloom.schema import MISSING_ID, Field, Schema
 
@@ -28,7 +29,7 @@ def lightgbm() -> Any:
     try:
         import lightgbm
     except (ImportError, OSError) as error:
-        message = f"gbdt and gbdtlr need LightGBM ({error}); install it with {install('trees')}"
+        message = f"gbdt, gbdtlr and gbdtpoly2 need LightGBM ({error}); install it with {install('trees')}"
         raise ConfigError(message) from None
     return lightgbm
 
@@ -52,6 +53,11 @@ class GBDT(nn.Module):
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
+        return self.boosted(ids_BC, factors_BC)
+
+    @torch.no_grad()
+    def boosted(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,) of the trees alone."""
         logit_B: Tensor = self.regression(self.leaves(ids_BC, factors_BC))
         return logit_B
 
@@ -93,6 +99,29 @@ class GBDTLR(GBDT):
         """Set the trees, with a newly initialised regression on their leaves."""
         super().plant(text)
         self.regression = LR(self.architecture, self.leaf_schema, self.settings)
+
+
+class GBDTPoly2(GBDT):
+    """The logit of boosted trees plus a Poly2 model of the pairs of the architecture.
+
+    Trees find conjunctions of many fields, and regression weights remember joint values of two fields with
+    many values each.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, settings: GBDTPoly2Settings) -> None:
+        super().__init__(architecture, schema, settings)
+        self.memory = Poly2(architecture, schema, settings)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        logit_B: Tensor = self.boosted(ids_BC, factors_BC) + self.memory(ids_BC, factors_BC)
+        return logit_B
+
+    def forget(self) -> None:
+        """Set all weights but those of the leaves to zero: the model is that of the trees."""
+        with torch.no_grad():
+            for weight in self.memory.parameters():
+                weight.zero_()
 
 
 def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> np.ndarray | sparse.csr_matrix:

@@ -1,15 +1,17 @@
-"""Training of gradient-boosted trees and of the logistic regression on their leaves."""
+"""Training of gradient-boosted trees, of the regression on their leaves and of Poly2 added to them."""
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ctrloom.config import GBDTSettings, Hyperparameters
 from ctrloom.data.batches.batch import Batch
-from ctrloom.models.trees import GBDT, GBDTLR, categorical, lightgbm, matrix
+from ctrloom.models.trees import GBDT, GBDTLR, GBDTPoly2, categorical, lightgbm, matrix
 from ctrloom.progress import progress
 from ctrloom.training.history import TREES_PER_EPOCH, AfterEpoch, Epoch, History, limit_of, nothing
 from ctrloom.training.loop import SCORING_BATCH, fit, seed_everything
@@ -26,19 +28,57 @@ def fit_trees(
 ) -> History:
     """Boost trees with early stopping on the validation score, and keep those up to the best one.
 
-    GBDT+LR then trains a logistic regression on the leaves of the same rows and returns its history, with
-    the seconds of both; only its epochs are passed to `after_epoch`. Uses as many threads as torch.
+    GBDT+LR then trains a regression on the leaves, and GBDT+Poly2 one on values and pairs with the trees'
+    logit as an offset. The history is that of the regression, with the seconds of both; only its epochs are
+    passed to `after_epoch`. A Poly2 part that does not improve the validation score of the trees is left out,
+    and the history is theirs. Uses as many threads as torch.
     """
     assert isinstance(model, GBDT)
     assert isinstance(settings, GBDTSettings)
     seed_everything(seed)
-    if not isinstance(model, GBDTLR):
+    if not isinstance(model, GBDTLR | GBDTPoly2):
         return _boosted(model, train, valid, settings, seed, title, after_epoch)
-    history = _boosted(model, train, valid, settings, seed, title, nothing)
-    leaves = _leaves(model, train), _leaves(model, valid)
-    second = fit(model.regression, *leaves, settings, seed, f"{title}, regression", after_epoch)
-    limit = history.limited_by or second.limited_by
-    return second.model_copy(update={"seconds": history.seconds + second.seconds, "limited_by": limit})
+    first = _boosted(model, train, valid, settings, seed, title, nothing)
+    title = f"{title}, regression"
+    if isinstance(model, GBDTLR):
+        leaves = _leaves(model, train), _leaves(model, valid)
+        kept = second = fit(model.regression, *leaves, settings, seed, title, after_epoch)
+    else:
+        part = _AddedToTrees(model.memory, train.factors_NC is not None)
+        rows = _with_logit(model, train), _with_logit(model, valid)
+        better = _better(first.best_epoch, settings)
+        second = fit(part, *rows, settings, seed, title, lambda n, best: after_epoch(n, better(best)))
+        kept = second if better(second.best_epoch) is second.best_epoch else first
+        if kept is first:
+            model.forget()
+    limit = first.limited_by or second.limited_by
+    return kept.model_copy(update={"seconds": first.seconds + second.seconds, "limited_by": limit})
+
+
+def _better(trees: Epoch, settings: GBDTSettings) -> Callable[[Epoch], Epoch]:
+    """A function that returns the better one of the trees and an epoch of what is added to them."""
+    return lambda best: max(trees, best, key=lambda epoch: epoch.score(settings.monitor))
+
+
+class _AddedToTrees(nn.Module):
+    """A model whose logit is added to that of the trees, which batches have as their last factor."""
+
+    def __init__(self, model: nn.Module, factors: bool) -> None:
+        super().__init__()
+        self.model, self.factors = model, factors
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor) -> Tensor:
+        logit_B: Tensor = self.model(ids_BC, factors_BC[:, :-1] if self.factors else None)
+        return factors_BC[:, -1] + logit_B
+
+
+def _with_logit(model: GBDT, rows: Batch) -> Batch:
+    """The same rows with the logit of the trees as one more factor."""
+    logit = [model.boosted(batch.ids_NC, batch.factors_NC) for batch in rows.batches(SCORING_BATCH)]
+    logit_N1 = torch.cat(logit)[:, None]
+    if rows.factors_NC is None:
+        return replace(rows, factors_NC=logit_N1)
+    return replace(rows, factors_NC=torch.cat([rows.factors_NC, logit_N1], 1))
 
 
 def _boosted(
