@@ -5,7 +5,8 @@ from small import categorical_schema, rows_of
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AutoFISConfig, Hyperparameters
 from ctrloom.data.batches.batch import Batch
-from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves, trace_of
+from ctrloom.methods.gate_trace import trace_of
+from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves
 from ctrloom.methods.interface import SearchData
 from ctrloom.models import build
 from ctrloom.schema import Schema

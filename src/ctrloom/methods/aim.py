@@ -14,7 +14,8 @@ from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.controls import random_like
 from ctrloom.methods.embedding_sizes import require_separate_embeddings, search_embeddings
-from ctrloom.methods.gates import GateSearch, GateVector, Schedule, trace_of
+from ctrloom.methods.gate_trace import trace_of
+from ctrloom.methods.gates import GateSearch, GateVector, Schedule
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.permuted import sizes_of, with_copies
 from ctrloom.methods.statistics.candidates import with_statistics

@@ -14,7 +14,8 @@ from ctrloom.config.base import ConfigError
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.controls import selection_controls
-from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves, trace_of
+from ctrloom.methods.gate_trace import trace_of
+from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.permuted import sizes_of, with_copies
 from ctrloom.methods.statistics.candidates import with_statistics

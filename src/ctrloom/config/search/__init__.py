@@ -1,0 +1,41 @@
+"""Search methods: the settings of each (`settings`), and what else differs between them (`methods`)."""
+
+from ctrloom.config.search.methods import (
+    DEFAULT_METHOD,
+    METHODS,
+    Method,
+    SearchConfig,
+    search_config,
+    search_section,
+)
+from ctrloom.config.search.settings import (
+    AIMConfig,
+    AutoFISConfig,
+    AutoPIConfig,
+    ConfirmedConfig,
+    GateSearchConfig,
+    MethodConfig,
+    OptInterConfig,
+    Order,
+    ResidualConfig,
+    SelectionConfig,
+)
+
+__all__ = [
+    "DEFAULT_METHOD",
+    "METHODS",
+    "AIMConfig",
+    "AutoFISConfig",
+    "AutoPIConfig",
+    "ConfirmedConfig",
+    "GateSearchConfig",
+    "Method",
+    "MethodConfig",
+    "OptInterConfig",
+    "Order",
+    "ResidualConfig",
+    "SearchConfig",
+    "SelectionConfig",
+    "search_config",
+    "search_section",
+]
