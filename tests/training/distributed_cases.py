@@ -134,6 +134,11 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
             task, ResidualConfig(random_draws=1, false_discovery=0.99), Hyperparameters(**SETTINGS)
         )
     ),
+    "search: residual, predictive": lambda: searched(
+        lambda task: residual.search(
+            task, ResidualConfig(random_draws=1, keep="predictive"), Hyperparameters(**SETTINGS)
+        )
+    ),
     "search: optinter, halves": lambda: searched(
         lambda task: optinter.search(
             task,

@@ -19,15 +19,23 @@ def scored_result(
     kept: Collection[Fields],
     seconds: float,
     p_values: Mapping[Fields, float] | None = None,
+    unconfirmed: Collection[Fields] = (),
 ) -> SearchResult:
     """Architecture, trace and controls of the candidates in `scores`, of which `kept` were selected.
 
     The controls are random selections, all candidates, and the best by statistics-AUC, but not the one that
-    has the name of the method. `seconds` is what scoring took; `p_values` are of the scores, if known.
+    has the name of the method. `seconds` is what scoring took; `p_values` are of the scores, if known, and
+    `unconfirmed` are those kept though they are not significant.
     """
     p_values = p_values or {}
     candidates = tuple(
-        Candidate(fields=fields, score=score, kept=fields in kept, p_value=p_values.get(fields))
+        Candidate(
+            fields=fields,
+            score=score,
+            kept=fields in kept,
+            p_value=p_values.get(fields),
+            unconfirmed=fields in unconfirmed,
+        )
         for fields, score in scores.items()
     )
     trace = SearchTrace(

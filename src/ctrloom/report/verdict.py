@@ -129,7 +129,9 @@ def _unconfirmed(trace: SearchTrace) -> str:
     if not number:
         return ""
     if any(candidate.kept and candidate.unconfirmed for candidate in trace.candidates):
-        return f" The residual test does not confirm {number} of them (search.confirm is off)."
+        predictive = trace.hyperparameters.get("keep") == "predictive"
+        why = "search.keep is predictive" if predictive else "search.confirm is off"
+        return f" The residual test does not confirm {number} of them ({why})."
     return f" It chose {number} more, which the residual test did not confirm."
 
 

@@ -198,7 +198,10 @@ class ResidualConfig(MethodConfig):
     method: Literal["residual"] = "residual"
     base: Literal["autofm", "autodeepfm"] = "autofm"
     order: Literal[2, 3] = 2
-    false_discovery: Rate = 0.05  # expected share of false ones among those kept, at most
+    # significant: what is significant given the stronger ones; predictive: the strongest, as many as lower
+    # the validation logloss of a model that memorizes them, significant or not
+    keep: Literal["significant", "predictive"] = "significant"
+    false_discovery: Rate = 0.05  # expected share of false ones among the significant, at most
     # Pairs to extend to triples, the most significant first; None: test all triples, if there are few
     pool: Count | None = None
 

@@ -16,12 +16,14 @@ LARGEST_STEP = 1.0  # of one coefficient in one pass, in logits
 DEGREE = 3  # of the polynomial that recalibrates the logits
 
 
-def fit_additive(effects: Sequence[tuple[Cells, float]], label_N: Tensor, weight_N: Tensor) -> Tensor:
+def fit_additive(
+    effects: Sequence[tuple[Cells, float]], label_N: Tensor, weight_N: Tensor, recalibrate: bool = True
+) -> Tensor:
     """Logits (N,): the sum of all effects, by block-wise Newton steps on the penalised loss.
 
-    `effects` are groups with the prior variance of their effects, in squared logits.
-    The logits are then recalibrated with a cubic polynomial: what a monotone curve explains is no
-    interaction.
+    `effects` are groups with the prior variance of their effects, in squared logits. Rows of weight 0 only
+    get a logit. The logits are then recalibrated with a cubic polynomial: what a monotone curve explains is
+    no interaction.
     """
     rate = (label_N * weight_N).sum() / weight_N.sum()
     logit_N = torch.full_like(label_N, float(rate.logit()))
@@ -39,7 +41,7 @@ def fit_additive(effects: Sequence[tuple[Cells, float]], label_N: Tensor, weight
         logit_N += gradient_N.sum() / curvature_N.sum()
         if largest < CONVERGED:
             break
-    return _recalibrated(logit_N, label_N, weight_N)
+    return _recalibrated(logit_N, label_N, weight_N) if recalibrate else logit_N
 
 
 def derivatives(logit_N: Tensor, label_N: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,12 +63,18 @@ class Evidence:
 
     def left(self, known: Iterable[Fields]) -> Residuals:
         """What main effects and the known interactions leave over."""
-        code_N = {field: self.rows.column(field, self.device) for field in range(len(self.rows.sizes))}
-        effects = [(Cells.of([field], code_N, self.rows.sizes), MAIN_VARIANCE) for field in code_N]
-        effects += [(Cells.of(fields, code_N, self.rows.sizes), CELL_VARIANCE) for fields in known]
-        logit_N = fit_additive(effects, self.label_N, self.weight_N)
+        logit_N = fit_additive(effects(self.rows, known, self.device), self.label_N, self.weight_N)
         residual_N, curvature_N = derivatives(logit_N, self.label_N, self.weight_N)
         return Residuals(logit_N, residual_N, curvature_N, self.blocks)
+
+
+def effects(
+    rows: CodedRows, interactions: Iterable[Fields], device: torch.device
+) -> list[tuple[Cells, float]]:
+    """The groups of all main effects and of some interactions, with the prior variance of their effects."""
+    code_N = {field: rows.column(field, device) for field in range(len(rows.sizes))}
+    main = [(Cells.of([field], code_N, rows.sizes), MAIN_VARIANCE) for field in code_N]
+    return main + [(Cells.of(fields, code_N, rows.sizes), CELL_VARIANCE) for fields in interactions]
 
 
 def random_blocks(rows: int, count: int, seed: int) -> list[Tensor]:
