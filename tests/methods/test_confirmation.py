@@ -141,6 +141,6 @@ def test_a_part_of_a_triple_is_tested_given_the_triple() -> None:
     every = [Interaction(fields=fields) for o in (2, 3) for fields in combinations(made.schema.names, o)]
     confirmation = Confirmation(data_of(made), AutoFISConfig(), CPU)
     kept = confirmation.of(every, every)
-    after = {each.fields for each in confirmation.given_wholes(kept)}
+    after = {each.fields for each in confirmation.given_higher(kept)}
     assert made.interactions <= after < {each.fields for each in kept}
     assert len(after - made.interactions) <= 1

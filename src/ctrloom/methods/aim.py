@@ -68,7 +68,7 @@ def search_interactions(data: SearchData, config: AIMConfig, settings: AIMSettin
         gate_search.run(f"search, order {order}")
         confirmed = confirmation.of(gate_search.kept, new_candidates)
         kept = kept.model_copy(update={"interactions": (*kept.interactions, *confirmed)})
-    kept = kept.model_copy(update={"interactions": confirmation.given_wholes(kept.interactions)})
+    kept = kept.model_copy(update={"interactions": confirmation.given_higher(kept.interactions)})
     trace = trace_of(list(gate_searches.values()), "aim", config.base, tuple(gate_searches), settings_json)
     trace = with_statistics(confirmation.noted(trace), data)
     return SearchResult(kept, trace, _controls(kept, trace, config))

@@ -58,7 +58,7 @@ def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -
         candidates_searched = [i for i in whole.interactions if i.order in searched]
         confirmed = confirmation.of(gate_search.kept, candidates_searched)
         kept = kept.model_copy(update={"interactions": (*fixed, *confirmed)})
-    kept = kept.model_copy(update={"interactions": confirmation.given_wholes(kept.interactions)})
+    kept = kept.model_copy(update={"interactions": confirmation.given_higher(kept.interactions)})
     settings_json = config.model_dump(mode="json")
     trace = trace_of(
         list(gate_searches.values()), "autofis", config.base, tuple(gate_searches), settings_json

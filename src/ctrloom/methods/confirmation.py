@@ -24,7 +24,7 @@ class Confirmation:
     those that it keeps: whatever it chose, and why, false ones are confirmed no more often than the false
     discovery rate allows. Pairs are tested one by one, not given each other: which of two that share an
     effect a model needs is the choice of the search. Above, a strong interaction makes all that overlap it
-    significant, so they are tested given each other, and pairs given the triples that contain them.
+    significant, so they are tested given each other, and pairs given the triples, too.
     """
 
     def __init__(self, data: SearchData, config: ConfirmedConfig, device: torch.device) -> None:
@@ -43,17 +43,23 @@ class Confirmation:
                 self._test(chosen, order)
         return self._confirmed(kept)
 
-    def given_wholes(self, kept: Sequence[Interaction]) -> tuple[Interaction, ...]:
-        """Those of all kept interactions that are significant given the interactions that contain them.
+    def given_higher(self, kept: Sequence[Interaction]) -> tuple[Interaction, ...]:
+        """Those of all kept interactions that are significant given those of higher orders, too.
 
-        A pair may have been confirmed only as a part of a triple that was found later.
+        A pair may have been confirmed only because of a triple that was found later. Those of the same order
+        that share no field with it are given as well, since their effects are not the choice of the search.
         """
-        for fields in [each for each in self.known if any({*each} < {*whole} for whole in self.known)]:
+        highest = max(map(len, self.known), default=0)
+        for fields in [each for each in self.known if len(each) < highest]:
             assert self.evidence, "something was confirmed"
-            others = {other: t for other, t in self.known.items() if other != fields}
-            t_values = self.evidence.t_values([fields], others, "confirm, given wholes")
-            self.known |= t_values
-            self.tested |= p_values(t_values)
+            others = {
+                other: t
+                for other, t in self.known.items()
+                if len(other) != len(fields) or not {*other} & {*fields}
+            }
+            t = self.evidence.t_values([fields], others, "confirm, given others")[fields]
+            self.known[fields] = min(t, self.known[fields])
+            self.tested |= p_values({fields: self.known[fields]})
         for order in self.searched:
             significant = self._significant(order)
             self.known = {f: t for f, t in self.known.items() if len(f) != order or f in significant}
