@@ -114,7 +114,9 @@ def measure(way: str, rows: int, keys: int) -> dict[str, float]:
     pairs = [cross.fields for cross in made.crosses]
     batches = [data[torch.randperm(rows)[:BATCH]] for _ in range(STEPS)]
     if way in STEP_WAYS:
-        hyper = OptInterSettings(embedding_size=20, cross_embedding_size=10, hidden=(700,) * 5, cross_l2=3e-8)
+        hyper = OptInterSettings(
+            embedding_size=20, cross_embedding_size=10, hidden=(700,) * 5, dropout=0.0, cross_l2=3e-8
+        )
         model = Supernet(made, pairs, hyper)
         fill_crosses(model, kept)
         optimizer: torch.optim.Optimizer = adam(model, 1e-3)

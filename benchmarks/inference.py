@@ -19,6 +19,7 @@ import fast  # noqa: F401
 import numpy as np
 import torch
 from machine import describe
+from plain import PLAIN
 from training.shapes import encoded, sizes_of
 
 from ctrloom.architecture import Architecture
@@ -65,7 +66,7 @@ def main() -> None:
     for name in NAMES:
         if name in ("poly2", "hofm"):  # poly2 needs crosses, which random data lack; hofm adds higher orders
             continue
-        hyper = ModelsConfig({name: {"embedding_size": 20}}).of(name)
+        hyper = ModelsConfig({name: {**PLAIN, "embedding_size": 20}}).of(name)
         models = {share: build(name, selection(schema, share), schema, hyper).eval() for share in SHARES}
         found: dict[float, list[tuple[float, float]]] = {share: [] for share in SHARES}
         for turn in range(TURNS + 1):

@@ -12,6 +12,7 @@ import fast  # noqa: F401
 import numpy as np
 import torch
 from machine import describe
+from plain import PLAIN
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, SourceConfig
@@ -86,7 +87,7 @@ def trained(
 ) -> tuple[float, float, int, float]:
     """AUC and logloss of a model on test rows, its best epoch and the training time in seconds."""
     train, valid, test = parts
-    hyper = Hyperparameters.parse({**SETTINGS, **own}, "benchmark")
+    hyper = Hyperparameters.parse({**PLAIN, **SETTINGS, **own}, "benchmark")
     torch.manual_seed(seed)
     model = build("deepfm", Architecture.complete(schema.names), schema, hyper)
     history = fit(model, train, valid, hyper, seed, f"seed {seed}")

@@ -16,6 +16,7 @@ from typing import Any
 
 import fast  # noqa: F401
 from machine import describe
+from plain import PLAIN
 
 from ctrloom.config import DataConfig, OptInterConfig, OptInterSettings, VocabularyConfig
 from ctrloom.data.dataset import Dataset
@@ -40,7 +41,7 @@ def run(seed: int, name: str, dataset: Dataset, made: Planted) -> tuple[Counter,
     """Counts of (kind of pair, choice), and the seconds of the search."""
     config, model = SEARCHES[name]
     settings = OptInterConfig(seed=seed, random_draws=0, **config)
-    hyper = OptInterSettings(**SETTINGS, **model)
+    hyper = OptInterSettings.parse({**PLAIN, **SETTINGS, **model}, "benchmark")
     found = search(search_data(dataset, hyper), settings, hyper)
     chosen = {i.fields: i.function for i in found.architecture.interactions}
     names = {kind: {tuple(made.names[f] for f in t) for t in ts} for kind, ts in planted(made).items()}

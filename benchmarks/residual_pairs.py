@@ -28,6 +28,7 @@ REGRESSION = {
     "embedding_l2": 3e-4,
     "epochs": 15,
     "patience": 2,
+    "decays": 0,
     "monitor": "logloss",
 }
 

@@ -2,7 +2,8 @@
 
     python benchmarks/small_defaults.py avazu-sample criteo-sample coupon click-prediction amazon-access
 
-The data sets are those of `benchmarks/real_data.py`. `former` are the settings before 2026-11-30.
+The data sets are those of `benchmarks/real_data.py`. `former` are the settings before 2026-11-30, `defaults`
+those of `config/models.py`.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import fast  # noqa: F401
 import residual_pairs  # noqa: F401
+from plain import PLAIN
 
 from ctrloom import stages
 from ctrloom.architecture import Architecture
@@ -20,7 +22,7 @@ from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.runs import train_model
 
 HERE = Path(__file__).parent
-FORMER = {"batch_size": 4096, "epochs": 20, "patience": 2, "decays": 0, "monitor": "auc"}
+FORMER = {**PLAIN, "batch_size": 4096, "epochs": 20, "patience": 2}
 SMALL = {**FORMER, "batch_size": None}
 LONGER = {**SMALL, "epochs": 60, "decays": 1, "monitor": "logloss"}
 VARIANTS = {
@@ -40,13 +42,13 @@ VARIANTS = {
         "dropout": 0.2,
         "hidden": (200, 200),
     },
+    "defaults": {},
 }
 
 
 def cell(model: ModelName, variant: str, sources: BatchSources) -> str:
     """Validation AUC, logloss, and the best of how many epochs."""
-    own = {"embedding_l2": 0.0, "dropout": 0.0, **VARIANTS[variant]}
-    settings = MODELS[model].settings.model_validate(own)
+    settings = MODELS[model].settings.parse(VARIANTS[variant], "benchmark")
     complete = Architecture.complete(sources.dataset.schema.names)
     history = train_model(model, complete, settings, 0, sources, model)[1]
     best = history.best_epoch

@@ -119,6 +119,7 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
         batch_size=given.batch,
         epochs=1,
         learning_rate=1e-2,
+        embedding_l2=0.0,
         device=given.device,
     )
     wait(device)

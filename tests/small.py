@@ -20,7 +20,9 @@ COLUMNS = {
     "tags": "multivalued",
     "share": "weight",
 }
-LITTLE = Hyperparameters(embedding_size=4, hidden=(8,), epochs=2, batch_size=128, learning_rate=0.01)
+LITTLE = Hyperparameters(
+    embedding_size=4, hidden=(8,), dropout=0, epochs=2, batch_size=128, learning_rate=0.01, decays=0
+)
 
 
 def schema_of(*fields: tuple[str, int] | tuple[str, int, int]) -> Schema:

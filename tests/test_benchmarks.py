@@ -12,7 +12,7 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 OURS = {"cases", "limits", "ours", "result", "shapes", "worker"}
-OURS |= {"machine", "memory", "growth", "whole", "feeding", "cross_lookup"}
+OURS |= {"machine", "memory", "growth", "whole", "feeding", "cross_lookup", "plain"}
 
 
 @pytest.fixture(autouse=True)

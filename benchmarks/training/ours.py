@@ -7,6 +7,7 @@ from typing import Any
 
 import fast  # noqa: F401
 import torch
+from plain import PLAIN
 from shapes import encoded
 from torch.profiler import ProfilerActivity, profile
 from worker import serve
@@ -57,6 +58,7 @@ def on_gpu() -> int:
 def settings(case: dict[str, Any]) -> Hyperparameters:
     """Hyper-parameters of the case."""
     own = {
+        **PLAIN,
         "embedding_size": case["embedding"],
         "hidden": case["hidden"],
         "precision": case["precision"],

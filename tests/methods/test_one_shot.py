@@ -30,7 +30,7 @@ CONFIG = AutoPIConfig(
     random_draws=2,
     seed=3,
 )
-HYPER = AutoPISettings(embedding_size=4, epochs=6, batch_size=700, learning_rate=0.01, monitor="logloss")
+HYPER = AutoPISettings(embedding_size=4, dropout=0, epochs=6, batch_size=700, learning_rate=0.01)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ SELECTIONS: dict[str, Tuples] = {
     "triples alone": TRIPLES,
     "nothing": (),
 }
-SMALL: dict[str, Any] = {"embedding_size": 3, "hidden": (5, 4), "embedding_std": 0.5}
+SMALL: dict[str, Any] = {"embedding_size": 3, "hidden": (5, 4), "dropout": 0, "embedding_std": 0.5}
 OWN: dict[str, dict[str, Any]] = {
     "afm": {"attention_size": 2},
     "pin": {"subnet_hidden": (4, 2)},

@@ -19,7 +19,8 @@ Name = Literal["autoint", "autointplus"]
 
 
 def model(name: Name, schema: Any = SCHEMA, **settings: Any) -> AutoInt:
-    raw = {"embedding_size": 3, "hidden": (5,), "attention_layers": 2, "heads": 2, "head_size": 4}
+    raw = {"embedding_size": 3, "hidden": (5,), "dropout": 0}
+    raw |= {"attention_layers": 2, "heads": 2, "head_size": 4}
     hyper = ModelsConfig({name: raw | settings}).of(name)
     built = build(name, Architecture.complete(schema.names), schema, hyper)
     assert isinstance(built, AutoInt)

@@ -14,7 +14,7 @@ from ctrloom.config import AutoPISettings
 from ctrloom.models.autopi import AutoPI
 from ctrloom.training.loop import fit, score, seed_everything
 
-HYPER = AutoPISettings(embedding_size=4, embedding_std=0.5, attention_heads=2, senet_reduction=2)
+HYPER = AutoPISettings(embedding_size=4, embedding_std=0.5, dropout=0, attention_heads=2, senet_reduction=2)
 GRAPH = CellGraph(
     nodes=2,
     interaction=(

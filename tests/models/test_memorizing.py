@@ -31,7 +31,9 @@ SCHEMA, KEYS = crossed(
 )
 ROWS = rows_of(SCHEMA, 11)
 FIELD_OF_COLUMN = (0, 1, 1, 2, 3)
-HYPER = OptInterSettings(embedding_size=3, cross_embedding_size=2, hidden=(5, 4), embedding_std=0.5)
+HYPER = OptInterSettings(
+    embedding_size=3, cross_embedding_size=2, hidden=(5, 4), dropout=0, embedding_std=0.5
+)
 CHOICES: dict[str, dict[tuple[str, str], Function]] = {
     "mixed": {("a", "c"): "memorize", ("a", "d"): "hadamard", ("c", "d"): "memorize", ("b", "d"): "hadamard"},
     "memorized": {("a", "c"): "memorize", ("a", "d"): "memorize"},

@@ -320,4 +320,4 @@ def test_results_without_tuning_still_load(run: Path) -> None:
     old = storage.read_json(run / "out" / "metrics.json")
     del old["tuning"]
     assert Results.parse(old, "metrics.json").tuning is None
-    assert Hyperparameters().learning_rate == 1e-3
+    assert Hyperparameters().learning_rate == 3e-3

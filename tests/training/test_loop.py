@@ -30,7 +30,9 @@ from ctrloom.training.loop import (
 )
 from ctrloom.training.step import Step, loss_of
 
-HYPER = Hyperparameters(embedding_size=4, hidden=(8,), batch_size=500, learning_rate=0.01, epochs=5)
+HYPER = Hyperparameters(
+    embedding_size=4, hidden=(8,), dropout=0, batch_size=500, learning_rate=0.01, epochs=5, decays=0
+)
 
 
 def model_of(
@@ -94,7 +96,8 @@ def test_learning_rate_decays_before_early_stopping(decays: int, monkeypatch: py
         loop, "adam", lambda *args, **named: made.append(build_adam(*args, **named)) or made[0]
     )
     schema, train = noise(1000, 0)
-    hyper = HYPER.model_copy(update={"epochs": 40, "patience": 2, "decays": decays, "learning_rate": 0.05})
+    changed = {"epochs": 40, "patience": 2, "decays": decays, "learning_rate": 0.05, "monitor": "auc"}
+    hyper = HYPER.model_copy(update=changed)
     history = fit(model_of(schema), train, noise(400, 1)[1], hyper, 0, "test")
     # Replay: divide the rate by 10 after two epochs without improvement; stop after the last decay.
     best, waited, left = -1.0, 0, decays
@@ -317,3 +320,19 @@ def test_a_hook_gets_the_best_epoch_so_far_and_may_end_training(planted: Plantin
 def test_batches_of_few_rows_are_smaller(rows: int, size: int) -> None:
     assert batch_size_of(Hyperparameters(), rows) == size
     assert batch_size_of(Hyperparameters(batch_size=128), rows) == 128
+
+
+@pytest.mark.parametrize(("configured", "l2"), [(None, 4 / 8000), (0.3, 0.3), (0.0, 0.0)])
+def test_l2_without_a_setting_follows_the_rows(
+    configured: float | None, l2: float, planted: Planting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[torch.optim.Optimizer] = []
+    build_adam = loop.adam
+    monkeypatch.setattr(
+        loop, "adam", lambda *args, **named: made.append(build_adam(*args, **named)) or made[0]
+    )
+    train, valid = halves(planted)
+    hyper = HYPER.model_copy(update={"epochs": 1, "embedding_l2": configured})
+    fit(model_of(planted.schema), train, valid, hyper, 0, "test")
+    tables, others = made[0].param_groups
+    assert (tables["weight_decay"], others["weight_decay"]) == (l2, 0)

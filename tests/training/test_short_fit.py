@@ -14,7 +14,9 @@ from ctrloom.models import build
 from ctrloom.training.loop import seed_everything, shuffled
 from ctrloom.training.short_fit import fit_briefly
 
-HYPER = Hyperparameters(embedding_size=4, batch_size=300, learning_rate=0.02, epochs=3, patience=1)
+HYPER = Hyperparameters(
+    embedding_size=4, batch_size=300, learning_rate=0.02, embedding_l2=0, epochs=3, patience=1
+)
 
 
 def test_fit_briefly_is_adam_with_cosine_annealing() -> None:

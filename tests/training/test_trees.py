@@ -148,7 +148,7 @@ def test_settings_of_trees_are_those_of_lightgbm(ours: dict[str, Any], theirs: d
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hook_gets_the_best_epoch_so_far(name: Literal["gbdt", "gbdtlr"]) -> None:
-    hyper, seen = settings(name), list[tuple[int, float]]()
+    hyper, seen = settings(name, monitor="auc"), list[tuple[int, float]]()
     model = build(name, Architecture.complete(SCHEMA.names), SCHEMA, hyper)
     history = fit_trees(
         model, TRAIN, VALID, hyper, 0, name, lambda number, best: seen.append((number, best.valid_auc))
@@ -175,7 +175,8 @@ def test_gbdtlr_matches_a_regression_on_the_leaves() -> None:
 
 
 def test_early_stopping_keeps_the_best_trees() -> None:
-    model, history = planted("gbdt", TRAIN, VALID, trees=1000, patience=2, tree_learning_rate=0.3)
+    quick = {"trees": 1000, "patience": 2, "tree_learning_rate": 0.3}
+    model, history = planted("gbdt", TRAIN, VALID, **quick, monitor="auc")
     assert len(history.epochs) == history.best + 2 < 100
     assert model.booster.num_trees() == 10 * history.best
     best = max(history.epochs, key=lambda epoch: epoch.valid_auc)

@@ -43,6 +43,7 @@ from ctrloom.config.models import (
     ModelEntry,
     OptInterSettings,
     PINSettings,
+    Poly2Settings,
     Precision,
 )
 from ctrloom.config.models_section import BaselineName, ConfiguredModel, ModelName, ModelsConfig, TransferName
@@ -128,6 +129,7 @@ __all__ = [
     "OptInterConfig",
     "OptInterSettings",
     "PINSettings",
+    "Poly2Settings",
     "Precision",
     "Published",
     "RandomSplit",

@@ -23,21 +23,21 @@ class Hyperparameters(StrictModel):
 
     embedding_size: Count = 10
     embedding_std: Positive | None = None  # None: Xavier over the whole table, as in AutoFIS
-    hidden: Widths = (400, 400, 400)
-    dropout: Fraction = 0.0
+    hidden: Widths = (200, 200)
+    dropout: Fraction = 0.2
     batch_norm: bool = False
     epochs: Count = 100  # maximum; `patience` should end the training
     batch_size: BatchSize | None = None  # None: 4096, or less so that a pass has 80 steps; at least 256
     base_batch_size: BatchSize | None = None  # CowClip: the batch size that the other settings were tuned for
-    learning_rate: Positive = 1e-3
-    embedding_l2: NotNegative = 0.0  # adds l2/2 * |table|^2 to the loss
+    learning_rate: Positive = 3e-3
+    embedding_l2: NotNegative | None = None  # adds l2/2 * |table|^2 to the loss; None: 4 / training rows
     embedding_optimizer: EmbeddingOptimizer = "adam"  # all but adam update only the rows in the batch
     embedding_learning_rate: Positive | None = None  # in training; None: learning_rate
     patience: Count = (
         3  # epochs without a better validation score before the learning rate decays or training ends
     )
-    decays: CountOrZero = 0  # how often the learning rate is divided by 10 before training ends
-    monitor: Literal["auc", "logloss"] = "auc"
+    decays: CountOrZero = 1  # how often the learning rate is divided by 10 before training ends
+    monitor: Literal["auc", "logloss"] = "logloss"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     rows: Literal["auto", "memory", "stream"] = (
         "auto"  # stream: read from disk in every epoch; auto: stream if rows do not fit
@@ -105,6 +105,7 @@ class CINSettings(Hyperparameters):
 class AFNSettings(Hyperparameters):
     """Adaptive factorization network; AFN+ adds a parallel MLP."""
 
+    learning_rate: Positive = 1e-3  # its products overfit at a higher one
     logarithmic_neurons: Count = 400
     plus: bool = False
 
@@ -112,8 +113,8 @@ class AFNSettings(Hyperparameters):
 class FinalMLPSettings(Hyperparameters):
     """FinalMLP: two MLP streams with bilinear fusion."""
 
-    hidden: SomeWidths = (400, 400, 400)
-    second_hidden: SomeWidths = (400, 400, 400)
+    hidden: SomeWidths = (200, 200)
+    second_hidden: SomeWidths = (200, 200)
     heads: Count = 1
     gate_hidden: Count | None = None  # width of the feature gates; None: no gates
     first_context: tuple[str, ...] = ()  # input fields of the stream's gate; empty: a learned vector
@@ -134,9 +135,9 @@ class FinalMLPSettings(Hyperparameters):
 class AutoIntSettings(Hyperparameters):
     """AutoInt: `code` is the published code's layer, `paper` that of its equations 5-8."""
 
+    learning_rate: Positive = 1e-3  # attention overfits at a higher one
     embedding_size: Count = 16
     embedding_std: Positive | None = 0.01
-    hidden: Widths = (400, 400)  # AutoInt+: layers of the parallel MLP
     attention_layers: Count = 3
     heads: Count = 2
     head_size: Count = 32
@@ -159,6 +160,12 @@ class MemorizingSettings(Hyperparameters):
     # probability that training replaces a value seen in only one row by the unseen id; 0 in the papers
     cross_hiding: Fraction = 0.5
     cross_learning_rate: Positive | None = None  # None: the learning rate
+
+
+class Poly2Settings(MemorizingSettings):
+    """Poly2; at a higher learning rate, weights of rare joint values overfit within the first epoch."""
+
+    learning_rate: Positive = 1e-3
 
 
 class OptInterSettings(MemorizingSettings):
@@ -240,7 +247,7 @@ MODELS = Catalog(
     "model",
     {
         "lr": ModelEntry("LR", "ctrloom.models.shallow:LR", selects=False),
-        "poly2": ModelEntry("Poly2", "ctrloom.models.poly2:Poly2", MemorizingSettings),
+        "poly2": ModelEntry("Poly2", "ctrloom.models.poly2:Poly2", Poly2Settings),
         "fm": ModelEntry("FM", "ctrloom.models.shallow:FM"),
         "ffm": ModelEntry("FFM", "ctrloom.models.pairwise:FFM"),
         "fwfm": ModelEntry("FwFM", "ctrloom.models.shallow:FwFM"),

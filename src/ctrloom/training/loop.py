@@ -31,6 +31,7 @@ from ctrloom.training.step import Step, matmul_precision
 
 SCORING_BATCH = 65_536
 LARGEST_BATCH, SMALLEST_BATCH, STEPS = 4096, 256, 80  # of an automatic batch size, and of a pass
+PRIOR_ROWS = 4.0  # rows that the automatic L2 on embeddings weighs as much as
 
 
 class DivergedError(UserError):
@@ -66,6 +67,11 @@ def seed_everything(seed: int) -> torch.Generator:
 def batch_size_of(settings: Hyperparameters, rows: int) -> int:
     """The configured batch size; without one, smaller for few rows, so that a pass has enough steps."""
     return settings.batch_size or min(LARGEST_BATCH, max(SMALLEST_BATCH, rows // STEPS))
+
+
+def embedding_l2_of(settings: Hyperparameters, rows: int) -> float:
+    """The configured L2 on embeddings; without one, less for more rows: the loss is a mean."""
+    return PRIOR_ROWS / rows if settings.embedding_l2 is None else settings.embedding_l2
 
 
 def steps_in_pass(rows: int, batch_size: int) -> int:
@@ -153,12 +159,12 @@ def adam(
     return RowWise([group for group in groups if group["params"]], lr=rate, fused=True)
 
 
-def adam_of(model: nn.Module, settings: Hyperparameters) -> RowWise:
-    """Build the optimizer from a model's hyperparameters."""
+def adam_of(model: nn.Module, settings: Hyperparameters, rows: int) -> RowWise:
+    """Build the optimizer from a model's hyperparameters, for training on that many rows."""
     return adam(
         model,
         settings.learning_rate,
-        settings.embedding_l2,
+        embedding_l2_of(settings, rows),
         tables=settings.embedding_optimizer,
         table_rate=settings.embedding_learning_rate,
         times=_times(settings),
@@ -212,7 +218,7 @@ def fit(
     device = pick_device(settings.device)
     distributed.prepare_process(model.to(device))
     train, valid = train.to(device), valid.to(device)
-    optimizer, batch_size = adam_of(model, settings), batch_size_of(settings, train.total)
+    optimizer, batch_size = adam_of(model, settings, train.total), batch_size_of(settings, train.total)
     warming = None
     if settings.base_batch_size:
         warming = warm_up(optimizer, steps_in_pass(train.total, batch_size)).step

@@ -58,7 +58,7 @@ def annealed_epochs(
     device = pick_device(settings.device)
     distributed.prepare_process(model.to(device))
     train = train.to(device)
-    optimizer, batch_size = adam_of(model, settings), batch_size_of(settings, train.total)
+    optimizer, batch_size = adam_of(model, settings, train.total), batch_size_of(settings, train.total)
     steps = settings.epochs * steps_in_pass(train.total, batch_size)
     cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: (1 + math.cos(math.pi * n / steps)) / 2)
     step = Step(model, optimizer.step, [optimizer], before=before, after=cosine.step)
