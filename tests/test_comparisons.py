@@ -19,6 +19,12 @@ def test_a_preset_loads(path: Path) -> None:
     assert not crossed or config.vocabulary.crosses, "OptInter needs crosses"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_comparison_does_not_depend_on_the_defaults(path: Path) -> None:
+    given = load_compare_config(path).models.raw("default")
+    assert {"hidden", "dropout", "learning_rate", "embedding_l2", "decays", "monitor"} <= set(given)
+
+
 @pytest.mark.parametrize("path", [p for p in FILES if p.stem not in OWN], ids=lambda path: path.stem)
 def test_comparison_of_a_paper_has_its_published_figures(path: Path) -> None:
     entries = load_compare_config(path).entries
