@@ -123,7 +123,7 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "fm, row by row": lambda: trained("fm", embedding_optimizer="lazy_adam", embedding_l2=1e-3),
     "fm, weighted": lambda: trained("fm", weighted=True, embedding_optimizer="rowwise_adagrad"),
     "autodeepfm, batch norm": lambda: trained("autodeepfm", **DEEP),
-    "optinter, memorizing": lambda: trained("optinter", cross_hiding=0.0, cross_l2=1e-3),
+    "optinter, memorizing": lambda: trained("optinter", cross_hiding=0.0, cross_l2=1e-3, dropout=0.0),
     "search: autofis": lambda: searched(
         lambda task: autofis.search(
             task, AutoFISConfig(**QUICK, threshold=0.5), Hyperparameters(**SETTINGS, **DEEP)
@@ -165,7 +165,7 @@ MORE: dict[str, Callable[[], dict[str, Any]]] = {
         lambda task: aim.search(
             task,
             AIMConfig(**QUICK, threshold=0.5, embedding_epochs=2, embedding_threshold=0.5),
-            AIMSettings(**SETTINGS),
+            AIMSettings(**SETTINGS, dropout=0.0),
         )
     ),
     "search: autopi": lambda: searched(
@@ -175,7 +175,9 @@ MORE: dict[str, Callable[[], dict[str, Any]]] = {
     ),
     "search: autopi, perturbed": lambda: searched(
         lambda task: autopi.search(
-            task, AutoPIConfig(**QUICK, nodes=2, choose_by="perturbation"), AutoPISettings(**SETTINGS)
+            task,
+            AutoPIConfig(**QUICK, nodes=2, choose_by="perturbation"),
+            AutoPISettings(**SETTINGS, dropout=0.0),
         )
     ),
     "search: autopi, one shot": lambda: searched(
