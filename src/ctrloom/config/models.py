@@ -218,6 +218,8 @@ class GBDTSettings(Hyperparameters):
 class GBDTPoly2Settings(GBDTSettings, MemorizingSettings):
     """GBDT+Poly2; the common settings apply to its Poly2 part."""
 
+    learning_rate: Positive = 1e-3  # as Poly2
+
 
 @dataclass(frozen=True)
 class ModelEntry:
