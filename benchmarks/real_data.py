@@ -1,6 +1,6 @@
 """Real data: every entry tuned with the same budget on validation rows, then trained with three seeds.
 
-    python benchmarks/real_data.py coupon click-prediction frappe [--set tuning.trials=10]
+    python benchmarks/real_data.py coupon frappe [--entries gbdt fm predictive] [--set tuning.trials=10]
 
 The data sets are the files of `benchmarks/real_data`; docs/small-data.md says where their rows come from. An
 interrupted run resumes. The model with the best validation logloss is the base of the paired tests; the test
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import fast  # noqa: F401
 import numpy as np
-import residual_pairs  # noqa: F401
 from machine import describe
 
 from ctrloom import stages
+from ctrloom.architecture import Architecture
 from ctrloom.config import CompareConfig, Entry
 from ctrloom.config.files import load_compare_config
 from ctrloom.data.dataset import Dataset
@@ -76,6 +76,17 @@ def best_entry(config: CompareConfig, output: Path) -> str:
         for name, runs in runs_of(config, output).items()
     }
     return min(loss, key=lambda name: loss[name])
+
+
+def kept(config: CompareConfig, output: Path) -> str:
+    """How many interactions the search of every seed kept."""
+    lines = []
+    for entry in config.entries:
+        if entry.search:
+            folders = [folder(output, entry, f"seed-{seed}") / "search" for seed in config.seeds]
+            found = [len(Architecture.load(each / "architecture.json").interactions) for each in folders]
+            lines.append(f"{entry.title} keeps {', '.join(map(str, found))}")
+    return f"Interactions with seeds {', '.join(map(str, config.seeds))}: {'; '.join(lines)}."
 
 
 def table(results: Results) -> str:
@@ -139,6 +150,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="+", help="files of benchmarks/real_data, without .yaml")
+    parser.add_argument("--entries", nargs="+", metavar="NAME", help="only these; all by default")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--output", type=Path, default=Path("comparisons/real"))
     given = parser.parse_args()
@@ -148,6 +160,9 @@ def main() -> None:
             load_compare_config(HERE / "real_data" / f"{name}.yaml", settings),
             given.output / name,
         )
+        if given.entries:
+            entries = tuple(entry for entry in config.entries if entry.name in given.entries)
+            config = config.model_copy(update={"entries": entries})
         clean = stages.ingest(config.data, output / "data", engine=config)
         manifest = stages.vocabulary(clean, config.vocabulary, output / "data", engine=config)
         results = compare(config, manifest, output)
@@ -155,6 +170,7 @@ def main() -> None:
         machine = describe("torch", "lightgbm", "optuna")
         text = (
             f"## {name}\n\n{datetime.date.today()}, {machine}. Rows: {rows}.\n\n{table(results)}\n"
+            f"{kept(config, output)}\n\n"
             f"Ensembles of the seeds, on validation rows:\n\n{ensembles(config, output, manifest)}\n"
         )
         (given.output / f"{name}.md").write_text(text)

@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 import fast  # noqa: F401
-import residual_pairs  # noqa: F401
 from plain import PLAIN
 
 from ctrloom import stages

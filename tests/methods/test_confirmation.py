@@ -17,6 +17,7 @@ from ctrloom.methods.interface import SearchData
 from ctrloom.methods.permuted import SUFFIX, is_copy, with_copies
 from ctrloom.methods.statistics.cell_models import factorized, gain, memorized
 from ctrloom.methods.statistics.cells import Cells
+from ctrloom.methods.statistics.evidence import p_values
 from ctrloom.models import build
 
 CPU = torch.device("cpu")
@@ -144,3 +145,28 @@ def test_a_part_of_a_triple_is_tested_given_the_triple() -> None:
     after = {each.fields for each in confirmation.given_higher(kept)}
     assert made.interactions <= after < {each.fields for each in kept}
     assert len(after - made.interactions) <= 1
+
+
+def test_a_pair_is_tested_given_triples_and_pairs_of_other_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not given one that shares a field: which of two with one effect to keep is up to the search."""
+    made = planting(rows=2_000, fields=6, sizes=(4,), pairs=1, seed=1)
+    confirmation = Confirmation(data_of(made), AutoFISConfig(), CPU)
+    evidence = confirmation.evidence = confirmation._evidence()
+    confirmation.searched = {2: 15, 3: 20}
+    confirmation.known = {(0, 1): 9.0, (1, 2): 9.0, (3, 4): 5.0, (0, 3, 5): 9.0}
+    confirmation.tested = p_values(confirmation.known)
+    given: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+
+    def t_values(candidates, known, title):
+        given[candidates[0]] = {*known}
+        return dict.fromkeys(candidates, 1.0 if candidates == [(3, 4)] else 20.0)
+
+    monkeypatch.setattr(evidence, "t_values", t_values)
+    confirmation.given_higher([])
+    assert given == {
+        (0, 1): {(3, 4), (0, 3, 5)},
+        (1, 2): {(3, 4), (0, 3, 5)},
+        (3, 4): {(0, 1), (1, 2), (0, 3, 5)},
+    }
+    assert confirmation.known == {(0, 1): 9.0, (1, 2): 9.0, (0, 3, 5): 9.0}, "no test makes up for another"
+    assert confirmation.tested[3, 4] == pytest.approx(0.1587, abs=1e-4)

@@ -1,0 +1,48 @@
+"""Models: the hyper-parameters of each (`settings`), and what else differs between them (`catalog`)."""
+
+from ctrloom.config.models.catalog import MODELS, ModelEntry
+from ctrloom.config.models.settings import (
+    AFMSettings,
+    AFNSettings,
+    AIMSettings,
+    AutoIntSettings,
+    AutoPISettings,
+    CINSettings,
+    CrossSettings,
+    EmbeddingOptimizer,
+    FinalMLPSettings,
+    GBDTPoly2Settings,
+    GBDTSettings,
+    HOFMSettings,
+    Hyperparameters,
+    LowRankCrossSettings,
+    MemorizingSettings,
+    OptInterSettings,
+    PINSettings,
+    Poly2Settings,
+    Precision,
+)
+
+__all__ = [
+    "MODELS",
+    "AFMSettings",
+    "AFNSettings",
+    "AIMSettings",
+    "AutoIntSettings",
+    "AutoPISettings",
+    "CINSettings",
+    "CrossSettings",
+    "EmbeddingOptimizer",
+    "FinalMLPSettings",
+    "GBDTPoly2Settings",
+    "GBDTSettings",
+    "HOFMSettings",
+    "Hyperparameters",
+    "LowRankCrossSettings",
+    "MemorizingSettings",
+    "ModelEntry",
+    "OptInterSettings",
+    "PINSettings",
+    "Poly2Settings",
+    "Precision",
+]

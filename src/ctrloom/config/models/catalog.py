@@ -1,0 +1,111 @@
+"""All models: the name of each, how it is built, and how it takes part in a run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ctrloom.config.catalog import Catalog
+from ctrloom.config.models.settings import (
+    AFMSettings,
+    AFNSettings,
+    AIMSettings,
+    AutoIntSettings,
+    AutoPISettings,
+    CINSettings,
+    CrossSettings,
+    FinalMLPSettings,
+    GBDTPoly2Settings,
+    GBDTSettings,
+    HOFMSettings,
+    Hyperparameters,
+    LowRankCrossSettings,
+    OptInterSettings,
+    PINSettings,
+    Poly2Settings,
+)
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model: display name, how it is built, its settings, and how it takes part in a run."""
+
+    title: str
+    # "module:name", imported when it is needed, or a callable: (architecture, schema, settings) -> nn.Module
+    build: str | Callable[..., Any]
+    settings: type[Hyperparameters] = Hyperparameters
+    selects: bool = True  # models only the interactions of the architecture
+    baseline: bool = True  # can be trained without a search
+    trees: bool = False  # trained by LightGBM
+    without_interactions: str | None = None  # the model that it equals if no interaction is kept
+    deterministic: bool = False  # every seed gives the same model, unless its settings draw rows or fields
+
+    @property
+    def transfers(self) -> bool:
+        """Whether found interactions can be transferred to it."""
+        return self.baseline and self.selects
+
+    def same_for_every_seed(self, settings: Hyperparameters) -> bool:
+        """True if every seed gives the same model with these settings, so that one is trained."""
+        return self.deterministic and not settings.draws
+
+
+MODELS = Catalog(
+    "model",
+    {
+        "lr": ModelEntry("LR", "ctrloom.models.shallow:LR", selects=False),
+        "poly2": ModelEntry("Poly2", "ctrloom.models.poly2:Poly2", Poly2Settings),
+        "fm": ModelEntry("FM", "ctrloom.models.shallow:FM"),
+        "ffm": ModelEntry("FFM", "ctrloom.models.pairwise:FFM"),
+        "fwfm": ModelEntry("FwFM", "ctrloom.models.shallow:FwFM"),
+        "fmfm": ModelEntry("FmFM", "ctrloom.models.pairwise:FmFM"),
+        "afm": ModelEntry("AFM", "ctrloom.models.pairwise:AFM", AFMSettings),
+        "nfm": ModelEntry("NFM", "ctrloom.models.pairwise:NFM"),
+        "hofm": ModelEntry("HOFM", "ctrloom.models.hofm:HOFM", HOFMSettings),
+        "fnn": ModelEntry("FNN", "ctrloom.models.deep:FNN", selects=False),
+        "widedeep": ModelEntry("Wide & Deep", "ctrloom.models.deep:WideDeep", selects=False),
+        "deepfm": ModelEntry("DeepFM", "ctrloom.models.deep:DeepFM"),
+        "ipnn": ModelEntry("IPNN", "ctrloom.models.products:IPNN"),
+        "opnn": ModelEntry("OPNN", "ctrloom.models.products:OPNN"),
+        "pin": ModelEntry("PIN", "ctrloom.models.products:PIN", PINSettings),
+        "deepcrossing": ModelEntry("Deep Crossing", "ctrloom.models.deep:DeepCrossing", selects=False),
+        "dcn": ModelEntry("DCN", "ctrloom.models.cross:DCN", CrossSettings, selects=False),
+        "dcnv2": ModelEntry("DCN-V2", "ctrloom.models.cross:DCNv2", LowRankCrossSettings, selects=False),
+        "xdeepfm": ModelEntry("xDeepFM", "ctrloom.models.cross:XDeepFM", CINSettings, selects=False),
+        "afn": ModelEntry("AFN", "ctrloom.models.afn:AFN", AFNSettings, selects=False),
+        "finalmlp": ModelEntry(
+            "FinalMLP", "ctrloom.models.finalmlp:FinalMLP", FinalMLPSettings, selects=False
+        ),
+        "autoint": ModelEntry("AutoInt", "ctrloom.models.autoint:AutoInt", AutoIntSettings, selects=False),
+        "autointplus": ModelEntry(
+            "AutoInt+", "ctrloom.models.autoint:AutoIntPlus", AutoIntSettings, selects=False
+        ),
+        "gbdt": ModelEntry(
+            "GBDT", "ctrloom.models.trees:GBDT", GBDTSettings, selects=False, trees=True, deterministic=True
+        ),
+        "gbdtlr": ModelEntry(
+            "GBDT+LR", "ctrloom.models.trees:GBDTLR", GBDTSettings, selects=False, trees=True
+        ),
+        "gbdtpoly2": ModelEntry(
+            "GBDT+Poly2", "ctrloom.models.trees:GBDTPoly2", GBDTPoly2Settings, trees=True
+        ),
+        "autofm": ModelEntry(
+            "AutoFM", "ctrloom.models.shallow:AutoFM", baseline=False, without_interactions="lr"
+        ),
+        "autodeepfm": ModelEntry(
+            "AutoDeepFM", "ctrloom.models.deep:AutoDeepFM", baseline=False, without_interactions="widedeep"
+        ),
+        "aim": ModelEntry(
+            "AIM", "ctrloom.models.aim:AIM", AIMSettings, baseline=False, without_interactions="lr"
+        ),
+        "optinter": ModelEntry(
+            "OptInter",
+            "ctrloom.models.optinter:OptInter",
+            OptInterSettings,
+            baseline=False,
+            without_interactions="fnn",
+        ),
+        "autopi": ModelEntry(
+            "AutoPI", "ctrloom.models.autopi:AutoPI", AutoPISettings, selects=False, baseline=False
+        ),
+    },
+)
