@@ -49,7 +49,7 @@ def compare(config: CompareConfig, manifest: str | Place, output: Path) -> Resul
     best = best_entry(config, output)
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"base": best})})
     folders = [folder(output, entry, f"seed-{seed}") for entry, seed in jobs]
-    return stages.tabulate(manifest, config, folders, output / "comparison", output)
+    return stages.tabulate(manifest, config, folders, output / "comparison", tuned=output)
 
 
 def folder(output: Path, entry: Entry, part: str) -> Path:
