@@ -147,6 +147,25 @@ def test_a_part_of_a_triple_is_tested_given_the_triple() -> None:
     assert len(after - made.interactions) <= 1
 
 
+def test_a_known_triple_does_not_take_over_the_effects_of_its_parts() -> None:
+    """Fitted too closely, it would: t values of its parts, real or not, would be far too small."""
+    nothing: list[float] = []
+    for seed in range(4):
+        made = planting(rows=60_000, fields=5, sizes=(40,), pairs=1, triples=1, seed=seed)
+        evidence = Confirmation(data_of(made), AutoFISConfig(), CPU)._evidence()
+        truth = {made.schema.indices(fields) for fields in made.interactions}
+        triple = next(fields for fields in truth if len(fields) == 3)
+        for part in combinations(triple, 2):
+            known = dict.fromkeys(truth - {part}, 9.0)
+            t = evidence.t_values([part], known, "test")[part]
+            if part in truth:
+                assert t > 25
+            else:
+                nothing.append(t)
+    assert len(nothing) > 9
+    assert abs(np.mean(nothing)) < 2
+
+
 def test_a_pair_is_tested_given_triples_and_pairs_of_other_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     """But not given one that shares a field: which of two with one effect to keep is up to the search."""
     made = planting(rows=2_000, fields=6, sizes=(4,), pairs=1, seed=1)
