@@ -70,10 +70,11 @@ def runs_of(config: CompareConfig, output: Path) -> dict[str, list[Run]]:
 
 
 def best_entry(config: CompareConfig, output: Path) -> str:
-    """The row with the best mean validation logloss over seeds."""
+    """The row with the best mean validation logloss, of those that every seed has."""
     loss = {
         name: np.mean([run.record.seeds[0].history.best_epoch.valid_logloss for run in runs])
         for name, runs in runs_of(config, output).items()
+        if len(runs) == len(config.seeds)
     }
     return min(loss, key=lambda name: loss[name])
 
