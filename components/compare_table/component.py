@@ -40,7 +40,9 @@ def compare_table(
     config = CompareConfig.parse(comparison, "comparison")
     folders = [Path(job.path) for job in jobs]
     its = Path(tuned.path) if tuned else None
-    results = stages.tabulate(Path(dataset.path), config, folders, Path(table.path), Path(bundles.path), its)
+    results = stages.tabulate(
+        Path(dataset.path), config, folders, Path(table.path), bundles=Path(bundles.path), tuned=its
+    )
     shutil.copy(Path(table.path) / "comparison.html", page.path)
     auc = {f"test_auc_{model.name}": model.summary["test"]["auc"].mean for model in results.models}
     display.show_metrics(auc, summary)

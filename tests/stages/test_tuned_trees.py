@@ -116,7 +116,7 @@ def test_a_compared_entry_uses_its_tuning(
         folders.append(tmp_path / entry.name / str(seed))
         assert stages.run_job(mixed.path, entry, seed, config.models, folders[-1], best)
         assert not stages.run_job(mixed.path, entry, seed, config.models, folders[-1], best)
-    tabulate(mixed.path, config, folders, tmp_path / "out", tmp_path / "bundles", best)
+    tabulate(mixed.path, config, folders, tmp_path / "out", bundles=tmp_path / "bundles", tuned=best)
     trees = Results.load(tmp_path / "out" / "metrics.json").model("trees")
     assert settings.items() <= trees.hyperparameters.items()
     assert trees.deterministic is once

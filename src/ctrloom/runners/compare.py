@@ -32,7 +32,9 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
         }
         _await(pool, called, "compare", "jobs")
     folders = [job_folder(jobs, entry, seed) for entry, seed in work]
-    return stages.tabulate(manifest, config, folders, output / "comparison", output / "bundles", tuned)
+    return stages.tabulate(
+        manifest, config, folders, output / "comparison", bundles=output / "bundles", tuned=tuned
+    )
 
 
 def _tuned(manifest: str | Place, config: CompareConfig, output: Path, pool: ProcessPoolExecutor) -> Path:

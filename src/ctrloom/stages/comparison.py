@@ -43,6 +43,7 @@ def tabulate(
     config: CompareConfig,
     jobs: Sequence[Path],
     output: Path,
+    *,
     bundles: Path | None = None,
     tuned: Path | None = None,
 ) -> Results:
