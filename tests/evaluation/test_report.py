@@ -227,7 +227,7 @@ def test_score_shades_range_from_weakest_kept_to_strongest(
 ) -> None:
     results, trace = frappe
     kept = {c.fields: 0.6 + 0.01 * i for i, c in enumerate(c for c in trace.candidates if c.kept)}
-    candidates = tuple(c.model_copy(update={"gate": kept.get(c.fields, 0.5)}) for c in trace.candidates)
+    candidates = tuple(c.model_copy(update={"score": kept.get(c.fields, 0.5)}) for c in trace.candidates)
     none: dict[str, object] = {"path_steps": (), "path_scores": (), "path_threshold": ()}
     change = {"method": "statistics_auc", "candidates": candidates, **none}
     source, parsed = page(results, trace.model_copy(update=change), tmp_path)

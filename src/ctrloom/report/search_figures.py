@@ -35,7 +35,7 @@ def gate_map(trace: SearchTrace) -> Markup:
         ax.set_position((margin / side, margin / side, square / side, square / side))
         strengths = [trace.strength(c) for c in pairs if c.kept]
         strongest = max(strengths, default=0.0) or 1.0
-        weakest = min(strengths, default=0.0) if trace.by_statistic else 0.0
+        weakest = min(strengths, default=0.0) if trace.by_statistic and len({*strengths}) > 1 else 0.0
         planted = {frozenset(names) for names in trace.planted or ()}
         for i, candidate in enumerate(pairs):
             low, high = sorted(place[name] for name in candidate.fields)
