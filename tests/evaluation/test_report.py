@@ -181,7 +181,7 @@ def test_report_without_a_search(frappe: tuple[Results, SearchTrace], tmp_path: 
 
 def test_report_of_a_search_that_kept_nothing(frappe: tuple[Results, SearchTrace], tmp_path: Path) -> None:
     results, trace = frappe
-    nothing = tuple(c.model_copy(update={"gate": 0.0, "kept": False}) for c in trace.candidates)
+    nothing = tuple(c.model_copy(update={"score": 0.0, "kept": False}) for c in trace.candidates)
     bare = {"path_steps": (), "path_scores": (), "path_threshold": ()}
     _, parsed = page(results, trace.model_copy(update={"candidates": nothing, **bare}), tmp_path)
     assert "The search kept 0 of 45 pairs." in parsed.words

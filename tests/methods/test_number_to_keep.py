@@ -1,5 +1,6 @@
 """What the residual test keeps for prediction, compared with scikit-learn's logistic regression."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -17,6 +18,7 @@ from ctrloom.methods.residual import search
 from ctrloom.methods.statistics.evidence import CELL_VARIANCE, MAIN_VARIANCE
 from ctrloom.methods.statistics.field_codes import CodedRows, Coder
 from ctrloom.methods.statistics.number_to_keep import best_number
+from ctrloom.metrics.measure import EvaluationError
 
 SIZES = (6, 7, 8, 9, 10)
 SCHEMA = schema_of(*[("categorical", size) for size in SIZES])
@@ -91,3 +93,10 @@ def test_weak_interactions_are_kept_for_prediction_and_marked() -> None:
 
 def test_nothing_is_kept_where_there_is_nothing() -> None:
     assert searched("predictive", 0.0).architecture.interactions == ()
+
+
+def test_validation_rows_without_weight_are_an_error() -> None:
+    train, valid = clicks(500, 1, 0.5, weighted=True), clicks(500, 2, 0.5, weighted=True)
+    rows = CodedRows.of(Coder.fit(SCHEMA, train), train, replace(valid, weight_N=torch.zeros(500)))
+    with pytest.raises(EvaluationError, match="keep: predictive needs validation rows"):
+        best_number(rows, PAIRS, [], CPU, "test")

@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ctrloom.methods.statistics.additive_model import fit_additive
 from ctrloom.methods.statistics.evidence import Fields, effects
 from ctrloom.methods.statistics.field_codes import CodedRows
+from ctrloom.metrics.measure import EvaluationError
 from ctrloom.progress import progress
 
 
@@ -23,7 +24,14 @@ def best_number(
     Tries none, 1, 2, 4 and so on, and all. Main effects, the `known` interactions and the candidates are
     fitted to the first part of the rows, with one penalised weight per combination of values; the logloss of
     the second part decides.
+
+    Raises:
+        EvaluationError: the second part has no rows.
     """
+    if rows.parts[0] == len(rows):
+        raise EvaluationError(
+            "search.keep: predictive needs validation rows of a weight above 0; none is left"
+        )
     label_N = rows.label_N.to(device)
     weight_N = torch.ones_like(label_N) if rows.weight_N is None else rows.weight_N.to(device)
     weight_N = weight_N / weight_N.mean()
