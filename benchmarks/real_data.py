@@ -86,8 +86,8 @@ def kept(config: CompareConfig, output: Path) -> str:
         if entry.search:
             folders = [folder(output, entry, f"seed-{seed}") / "search" for seed in config.seeds]
             found = [len(Architecture.load(each / "architecture.json").interactions) for each in folders]
-            lines.append(f"{entry.title} keeps {', '.join(map(str, found))}")
-    return f"Interactions with seeds {', '.join(map(str, config.seeds))}: {'; '.join(lines)}."
+            lines.append(f"{entry.title} {', '.join(map(str, found))}")
+    return f"Interactions kept, by seed ({', '.join(map(str, config.seeds))}): {'; '.join(lines)}."
 
 
 def table(results: Results) -> str:
