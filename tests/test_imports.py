@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "ctrloom"
 MODULES = sorted(SOURCE.rglob("*.py"))
 WIRING = sorted(path for folder in ("components", "pipelines") for path in (ROOT / folder).rglob("*.py"))
 
-BOTTOM = {"config", "storage", "progress"}
+BOTTOM = {"config", "storage", "progress", "interruption"}
 BASE = BOTTOM | {"schema", "architecture", "search_trace", "distributed"}
 TRAINING = BASE | {"kernels", "data", "nn", "optim", "models", "metrics", "training"}
 EVALUATION = TRAINING | {"methods", "tuning", "evaluation"}
@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     **{name: BOTTOM - {name} for name in BOTTOM},
     "config": BOTTOM,
     "storage": BOTTOM,
+    "interruption": set(),
     "schema": BOTTOM,
     "architecture": BOTTOM | {"schema"},
     "search_trace": BOTTOM | {"schema", "architecture"},

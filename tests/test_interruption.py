@@ -1,0 +1,150 @@
+"""Signals, in real processes: what a process does, its exit status, and that it ends in time."""
+
+import copy
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ctrloom import interruption
+
+LOOP = """
+with interruption.deferred() as stop:
+    print("ready", flush=True)
+    while not stop.requested:
+        time.sleep(0.01)
+    print("saved", flush=True)
+    stop.now()
+"""
+PLAIN = """
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except Exception:
+    print("swallowed")
+finally:
+    print("cleaned", flush=True)
+"""
+NATIVE = """
+import hashlib
+interruption.GRACE = 0.3
+print("ready", flush=True)
+hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+IGNORING = """
+with interruption.deferred() as stop:
+    print("ready", flush=True)
+    while not stop.requested:
+        time.sleep(0.01)
+    print("still busy", flush=True)
+    time.sleep(60)
+"""
+
+
+def started(
+    body: str, install: str = "interruption.install('try again')", **options: object
+) -> subprocess.Popen[str]:
+    """A process that runs `body`, once it is ready."""
+    script = f"import time\nfrom ctrloom import interruption\n{install}\n{body}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )  # type: ignore[call-overload]
+    await_line(process, "ready")
+    return process
+
+
+def await_line(process: subprocess.Popen[str], expected: str) -> None:
+    assert process.stdout
+    assert process.stdout.readline() == f"{expected}\n"
+
+
+def ended(process: subprocess.Popen[str], within: float = 5) -> tuple[int, str, str]:
+    """Status and output of a process that must end soon."""
+    output, errors = process.communicate(timeout=within)
+    return process.returncode, output, errors
+
+
+@pytest.mark.parametrize("number", interruption.SIGNALS)
+def test_loop_saves_before_it_stops(number: int) -> None:
+    process = started(LOOP)
+    process.send_signal(number)
+    assert ended(process) == (128 + number, "saved\n", "")
+
+
+@pytest.mark.parametrize("number", interruption.SIGNALS)
+def test_signal_cleans_up_and_is_not_swallowed(number: int) -> None:
+    process = started(PLAIN)
+    process.send_signal(number)
+    assert ended(process) == (128 + number, "cleaned\n", "")
+
+
+@pytest.mark.parametrize("number", interruption.SIGNALS)
+def test_native_code_cannot_prevent_the_end(number: int) -> None:
+    process = started(NATIVE)
+    process.send_signal(number)
+    name = signal.Signals(number).name
+    assert ended(process) == (128 + number, "", f"ctrloom: stopped by {name}; try again\n")
+
+
+def test_second_interrupt_ends_at_once_and_second_sigterm_does_not() -> None:
+    process = started(IGNORING)
+    process.send_signal(signal.SIGINT)
+    await_line(process, "still busy")
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == (128 + signal.SIGINT, "", "ctrloom: stopped by SIGINT; try again\n")
+
+
+def test_ignored_hangup_stays_ignored() -> None:
+    def nohup() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = started(LOOP, preexec_fn=nohup)
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    process.terminate()
+    assert ended(process) == (128 + signal.SIGTERM, "saved\n", "")
+
+
+def test_leaving_a_deferred_block_stops() -> None:
+    body = """
+with interruption.deferred():
+    with interruption.deferred() as stop:
+        print("ready", flush=True)
+        while not stop.requested:
+            time.sleep(0.01)
+    with interruption.deferred():
+        print("outer goes on", flush=True)
+print("never")
+"""
+    process = started(body)
+    process.terminate()
+    assert ended(process) == (128 + signal.SIGTERM, "outer goes on\n", "")
+
+
+def test_without_install_signals_keep_their_default() -> None:
+    process = started(LOOP, install="")
+    process.terminate()
+    assert ended(process) == (-signal.SIGTERM, "", "")
+
+
+def test_process_ends_with_its_parent() -> None:
+    process = started(
+        NATIVE,
+        "import os; os.environ[interruption.PARENT] = '0'; interruption.install()",
+        stdin=subprocess.PIPE,
+    )
+    assert process.stdin
+    process.stdin.close()
+    process.stdin = None
+    assert ended(process) == (128 + signal.SIGKILL, "", "")
+
+
+def test_stopped_can_be_sent_between_processes() -> None:
+
+    stopped = copy.copy(interruption.Stopped(signal.SIGHUP))
+    assert (stopped.code, stopped.signal, str(stopped)) == (129, signal.SIGHUP, "stopped by SIGHUP")
