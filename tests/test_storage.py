@@ -37,7 +37,7 @@ def fill_file(path: Path, text: str, error: BaseException | None = None) -> None
 
 
 def fill_directory(path: Path, text: str, error: BaseException | None = None) -> None:
-    with atomic_directory(path) as temporary:
+    with atomic_directory(path, "*/file") as temporary:
         (temporary / "inner").mkdir()
         (temporary / "inner" / "file").write_text(text)
         if error:
@@ -64,6 +64,39 @@ def test_the_target_does_not_exist_before_it_is_complete(tmp_path: Path) -> None
         (temporary / "a").write_text("x")
         assert not (tmp_path / "folder").exists()
     assert sorted(contents(tmp_path)) == ["file", "folder/a"]
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "inner", ".git"])
+def test_a_folder_of_another_kind_is_never_replaced(tmp_path: Path, name: str) -> None:
+    fill_directory(tmp_path / "work", "own")
+    (tmp_path / "work" / name).mkdir(exist_ok=True)
+    if name == "inner":
+        (tmp_path / "work" / name / "file").unlink()
+    before = contents(tmp_path)
+    for check in (fill_directory, lambda path, _: storage.require_own(path, "*/file")):
+        with pytest.raises(
+            StorageError, match=f"{tmp_path / 'work'}: exists and has '{name}', .* choose another folder"
+        ):
+            check(tmp_path / "work", "new")
+    assert contents(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+
+
+@pytest.mark.parametrize(
+    ("mask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0, 0o666, 0o777)]
+)
+def test_permissions_follow_the_umask(tmp_path: Path, mask: int, file: int, folder: int) -> None:
+    before = os.umask(mask)
+    try:
+        with atomic_directory(tmp_path / "all") as temporary:
+            save_weights(nn.Linear(2, 2), temporary / "weights")
+            write_json(temporary / "json", {})
+            write_text(temporary / "deep" / "text", "")
+            storage.upload(temporary / "deep", temporary / "copied")
+    finally:
+        os.umask(before)
+    found = {path: path.stat().st_mode & 0o777 for path in [tmp_path / "all", *(tmp_path / "all").rglob("*")]}
+    assert found == {path: folder if path.is_dir() else file for path in found}
 
 
 HOLDER = """

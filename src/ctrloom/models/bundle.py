@@ -16,7 +16,8 @@ from ctrloom.schema import Schema
 from ctrloom.storage import Place
 
 WEIGHTS, MODEL, ARCHITECTURE, SCHEMA = "model.safetensors", "model.json", "architecture.json", "schema.json"
-REFERENCE = "reference.json"
+REFERENCE, VOCABULARY = "reference.json", "vocabulary"
+FILES = WEIGHTS, MODEL, ARCHITECTURE, SCHEMA, REFERENCE, VOCABULARY
 
 
 class ModelCard(ConfiguredModel):
@@ -68,12 +69,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 def save_bundle(bundle: Bundle, dataset: Place, output: Path) -> None:
     """Write a bundle; `dataset` is the directory of the data set, which has the vocabularies."""
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, *FILES) as temporary:
         save_weights(bundle.model, temporary / WEIGHTS)
         storage.write_json(temporary / MODEL, bundle.card.model_dump(mode="json"))
         bundle.architecture.save(temporary / ARCHITECTURE)
         storage.write_json(temporary / SCHEMA, bundle.schema.model_dump(mode="json"))
-        storage.download(dataset / "vocabulary", temporary / "vocabulary")
+        storage.download(dataset / VOCABULARY, temporary / VOCABULARY)
         if storage.exists(dataset / REFERENCE):  # data sets of older versions have none
             storage.write_json(temporary / REFERENCE, storage.read_json(dataset / REFERENCE))
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ctrloom import storage
@@ -145,7 +145,8 @@ class Registry:
             RegistryError: there is no such version, or its files have changed.
         """
         version = self.version(name)
-        with storage.atomic_directory(to) as temporary:
+        own = {PurePosixPath(file.path).parts[0] for file in version.files}
+        with storage.atomic_directory(to, *own) as temporary:
             storage.download(self._record(name).parent / FILES, temporary)
             found = {
                 str(path.relative_to(temporary)): path for path in temporary.rglob("*") if path.is_file()

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from ctrloom import storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMConfig, AIMSettings, ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods import aim
-from ctrloom.stages.search_stage import read_result, search_data, write_result
+from ctrloom.stages.search_stage import FILES, read_result, search_data, write_result
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
 
@@ -17,6 +18,7 @@ def aim_search_interactions(
     manifest: str | Place, config: AIMConfig, models: ModelsConfig, output: Path
 ) -> Architecture:
     """Search interactions and their functions; writes the same files as `search` into the folder `output`."""
+    storage.require_own(output, *FILES)
     dataset, settings = Dataset.open(manifest), _aim_settings(models)
     found = aim.search_interactions(search_data(dataset, settings), config, settings)
     return write_result(found, dataset, config, settings, output)
@@ -35,6 +37,7 @@ def aim_search_embeddings(
         SchemaMismatchError: the first stage searched another data set.
         ConfigError: the folder is of another method, or already has embedding sizes.
     """
+    storage.require_own(output, *FILES)
     dataset, settings = Dataset.open(manifest), _aim_settings(models)
     first = read_result(search_folder)
     if origin := first.architecture.provenance:

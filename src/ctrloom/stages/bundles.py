@@ -14,9 +14,11 @@ from ctrloom import storage
 from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.results import best_on_validation
+from ctrloom.models.bundle import MODEL
 from ctrloom.training.runs import Run
 
 BEST, RECORD = "best", "best.json"
+FILES = RECORD, f"*/{MODEL}"
 
 
 class Best(StrictModel):
@@ -56,7 +58,7 @@ def write_bundles(
         seed=run.record.best.seed,
         bundles=tuple(names),
     )
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, *FILES) as temporary:
         run.export(dataset, temporary / BEST, record.title)
         for name in names:
             best_run(trained[name]).export(dataset, temporary / name, titles.get(name))

@@ -15,6 +15,7 @@ from ctrloom.evaluation.results import Results
 from ctrloom.evaluation.stability import Stability, stability
 from ctrloom.progress import progress
 from ctrloom.search_trace import SearchTrace
+from ctrloom.stages.bundles import FILES as BUNDLES
 from ctrloom.stages.bundles import write_bundles
 from ctrloom.stages.comparison_job import JOB
 from ctrloom.stages.details import require_columns, with_groups, with_segments, write_predictions
@@ -35,6 +36,7 @@ from ctrloom.training.torch_state import restored_torch_state
 from ctrloom.tuning.record import Tuning
 
 TABLE, PAGE = "table.csv", "comparison.html"
+FILES = METRICS, PREDICTIONS, TABLE, PAGE
 
 
 @restored_torch_state()
@@ -57,6 +59,9 @@ def tabulate(
     Raises:
         StorageError: a job is missing, or given twice.
     """
+    storage.require_own(output, *FILES)
+    if bundles:
+        storage.require_own(bundles, *BUNDLES)
     dataset = Dataset.open(manifest)
     require_columns(dataset, config.evaluation)
     folders: dict[tuple[str, int], Path] = {}
@@ -112,7 +117,7 @@ def tabulate(
     from ctrloom.report.comparison import render  # loads matplotlib
 
     published = {name: figure for e in config.entries for name, figure in e.figures().items()}
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, *FILES) as temporary:
         results.save(temporary / METRICS)
         write_predictions(dataset, scores, config.evaluation.columns, temporary / PREDICTIONS)
         render(

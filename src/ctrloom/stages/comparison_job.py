@@ -41,7 +41,7 @@ def run_job(
         return False
     configured = entry.models(models)
     settings = tuning.applied(configured, {entry.trained: entry.name})
-    with storage.atomic_directory(folder) as temporary:
+    with storage.atomic_directory(folder, JOB, "search", "runs", "transfer") as temporary:
         runs = temporary / "runs"
         if entry.model:
             baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)

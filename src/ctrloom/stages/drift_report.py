@@ -43,7 +43,7 @@ def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path
     )
     from ctrloom.report.retraining import render_drift  # loads matplotlib
 
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, DRIFT, PAGE) as temporary:
         storage.write_json(temporary / DRIFT, found.model_dump(mode="json"))
         render_drift(found, temporary / PAGE)
     return found
@@ -61,7 +61,7 @@ def report(drift: Path, verdict: Path, name: str, output: Path) -> PromotionVerd
     decided = load_verdict(verdict / VERDICT)
     from ctrloom.report.retraining import render_retraining  # loads matplotlib
 
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, REPORT, TEXT) as temporary:
         render_retraining(changed, decided, name, temporary / REPORT)
         storage.write_text(temporary / TEXT, promotion_markdown(decided) + "\n" + drift_markdown(changed))
     return decided

@@ -34,6 +34,7 @@ from ctrloom.tuning.record import Tuning
 
 METRICS, REPORT, PREDICTIONS = "metrics.json", "report.html", "predictions.parquet"
 SUMMARY = "summary.md"
+FILES = METRICS, PREDICTIONS, SUMMARY, REPORT
 
 
 @restored_torch_state()
@@ -59,6 +60,7 @@ def evaluate(
     Raises:
         EvaluationError: a model was trained with other seeds than `seeds`, or cannot be compared.
     """
+    storage.require_own(output, *FILES)
     dataset = Dataset.open(manifest)
     require_columns(dataset, evaluation)
     sources = BatchSources(dataset, "valid", "test")
@@ -83,7 +85,7 @@ def evaluate(
     results = with_segments(results, scores, [results.shown.name, results.base], dataset, test)
     from ctrloom.report.render import render  # loads matplotlib
 
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, *FILES) as temporary:
         results.save(temporary / METRICS)
         write_predictions(dataset, scores, evaluation.columns, temporary / PREDICTIONS)
         storage.write_text(temporary / SUMMARY, markdown(results, trace))

@@ -35,7 +35,7 @@ def champion(registry: str, output: Path) -> ChampionRecord:
             "`ctrloom promote --registry URL --bundle runs/<name>/bundle`"
         )
     record = ChampionRecord(registry=registry, name=found[0], generation=found[1])
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, CHAMPION, BUNDLE) as temporary:
         Registry(registry).fetch(record.name, temporary / BUNDLE)
         storage.write_json(temporary / CHAMPION, record.model_dump(mode="json"))
     return record

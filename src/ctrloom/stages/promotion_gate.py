@@ -23,7 +23,7 @@ from ctrloom.storage import Place
 from ctrloom.training.loop import pick_device
 from ctrloom.training.torch_state import restored_torch_state
 
-VERDICT, SUMMARY = "verdict.json", "verdict.md"
+FILES = VERDICT, SUMMARY = "verdict.json", "verdict.md"
 
 
 @restored_torch_state()
@@ -45,6 +45,7 @@ def gate(
         EvaluationError: the rows cannot be evaluated.
         StorageError: a bundle is incomplete.
     """
+    storage.require_own(output, *FILES)
     manifest, base = IngestedManifest.load(ingested)
     sides = [_Side(challenger), *([_Side(champion / BUNDLE)] if champion else [])]
     for side in sides:
@@ -70,7 +71,7 @@ def gate(
         manifest.data_fingerprint,
         code_version(),
     )
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, *FILES) as temporary:
         storage.write_json(temporary / VERDICT, verdict.model_dump(mode="json"))
         storage.write_text(temporary / SUMMARY, promotion_markdown(verdict))
     return verdict

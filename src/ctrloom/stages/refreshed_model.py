@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from ctrloom import distributed
+from ctrloom import distributed, storage
 from ctrloom.config import ModelsConfig
 from ctrloom.config.retraining import TrainingConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.models.bundle import load_bundle
+from ctrloom.models.bundle import FILES, load_bundle
 from ctrloom.models.growth import carry_over, require_grown
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
@@ -22,6 +22,7 @@ def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: P
         SchemaMismatchError: the data set did not grow from that bundle.
         ConfigError: `config.settings` does not fit the model, or a warm start is not possible.
     """
+    storage.require_own(output, *FILES)
     dataset, old = Dataset.open(manifest), load_bundle(bundle)
     require_grown(old.schema, dataset.schema)
     name = old.card.model

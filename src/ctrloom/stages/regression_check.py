@@ -12,7 +12,7 @@ from ctrloom.evaluation.regression import (
     regression_markdown,
 )
 from ctrloom.evaluation.results import Results
-from ctrloom.stages.promotion_gate import SUMMARY, VERDICT
+from ctrloom.stages.promotion_gate import FILES, SUMMARY, VERDICT
 
 
 class RegressionError(UserError):
@@ -26,7 +26,7 @@ def regression(metrics: Path, baseline: Baseline, output: Path) -> RegressionVer
         StorageError: the metrics are not there.
     """
     verdict = judge(Results.load(metrics), baseline)
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, *FILES) as temporary:
         storage.write_json(temporary / VERDICT, verdict.model_dump(mode="json"))
         storage.write_text(temporary / SUMMARY, regression_markdown(verdict))
     return verdict

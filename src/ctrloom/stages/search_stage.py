@@ -19,7 +19,7 @@ from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
 from ctrloom.training.processes import data_parallel, require_single_process
 
 STATISTICS_ROWS = 1_000_000  # maximum streamed rows of a split for the statistics of candidates
-ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
+FILES = ARCHITECTURE, TRACE, CONTROLS = "architecture.json", "search.json", "controls"
 
 
 @data_parallel
@@ -29,6 +29,7 @@ def search(manifest: str | Place, config: MethodConfig, models: ModelsConfig, ou
     Weights and gates are trained on the train split; the validation split is for methods that stop early and
     for statistics-AUC.
     """
+    storage.require_own(output, *FILES)
     settings, method = models.of(config.base), METHODS[config.method]
     if not (method.trains or method.streams):
         require_single_process(f"search.method: {config.method}")
@@ -93,7 +94,7 @@ def write_result(
         )
     if not distributed.is_rank_zero():
         return architecture
-    with storage.atomic_directory(output) as temporary:
+    with storage.atomic_directory(output, *FILES) as temporary:
         architecture.save(temporary / ARCHITECTURE)
         found.trace.save(temporary / TRACE)
         for name, selections in found.controls.items():

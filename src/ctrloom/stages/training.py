@@ -9,6 +9,7 @@ from ctrloom.config import METHODS, MODELS, ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
+from ctrloom.models.bundle import FILES, MODEL
 from ctrloom.models.trees import lightgbm
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.bundles import best_run, write_bundles
@@ -18,6 +19,7 @@ from ctrloom.training.processes import data_parallel
 from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
 from ctrloom.tuning.record import Tuning
 
+BUNDLES = (f"*/{MODEL}",)  # what a folder of bundles has
 TITLES = {  # of controls, and of the result of a method that trains nothing
     "random": "{}, random selection",
     "unpruned": "{}, all gates",
@@ -49,6 +51,8 @@ def retrain(
     Raises:
         ConfigError: a named control that the search did not write, or the model was not tuned.
     """
+    if bundle:
+        storage.require_own(bundle, *FILES)
     dataset = Dataset.open(manifest)
     trace = SearchTrace.load(search_folder / TRACE)
     base = trace.base
@@ -93,6 +97,8 @@ def transfer(
     Raises:
         ConfigError: a model was not tuned, but others were.
     """
+    if bundles:
+        storage.require_own(bundles, *BUNDLES)
     dataset = Dataset.open(manifest)
     models = Tuning.load(tuned).applied(models, {name: f"{name}-transfer" for name in targets})
     found = found_architecture(search_folder, dataset)
@@ -102,7 +108,7 @@ def transfer(
     ]
     train_runs(dataset, plans, models, seeds, output)
     if bundles and distributed.is_rank_zero():
-        with storage.atomic_directory(bundles) as temporary:
+        with storage.atomic_directory(bundles, *BUNDLES) as temporary:
             trained = open_by_name([output])
             for plan in plans:
                 _export(dataset, trained[plan.name], temporary / plan.model)
@@ -164,7 +170,7 @@ def bundle(
     require_same_seeds(seeds_of(every))
     (found,) = (name for name, runs in retrained_runs.items() if runs[0].record.kind == "retrained")
     _export(dataset, retrained_runs[found], best)
-    with storage.atomic_directory(others) as temporary:
+    with storage.atomic_directory(others, *BUNDLES) as temporary:
         for runs in transferred_runs.values():
             _export(dataset, runs, temporary / runs[0].record.model)
     if Architecture.load(best / ARCHITECTURE).is_empty:

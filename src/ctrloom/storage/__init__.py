@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ctrloom.storage.errors import ConflictError, StorageError, explained
 from ctrloom.storage.json_files import as_json, exists, parse_json, read_json, write_json, write_text
-from ctrloom.storage.local import atomic_directory, atomic_file, scratch_directory, sha256
+from ctrloom.storage.local import atomic_directory, atomic_file, require_own, scratch_directory, sha256
 from ctrloom.storage.location import Location, Place, place, relative
 from ctrloom.storage.records import (
     DamagedError,
@@ -59,6 +59,7 @@ __all__ = [
     "read_record",
     "record_of",
     "relative",
+    "require_own",
     "scratch",
     "scratch_directory",
     "sha256",
@@ -73,16 +74,17 @@ __all__ = [
 
 
 @contextmanager
-def new_directory(path: Place) -> Iterator[Place]:
+def new_directory(path: Place, *own: str) -> Iterator[Place]:
     """Yield a directory to fill that becomes `path` atomically.
 
     A local directory is written to a temporary one and renamed. Under a URL the objects are written in place,
-    so the file that marks the directory as complete (a manifest) must be written last.
+    so the file that marks the directory as complete (a manifest) must be written last. `own`: see
+    `atomic_directory`.
     """
     if isinstance(path, Location):
         yield path
         return
-    with atomic_directory(path) as temporary:
+    with atomic_directory(path, *own) as temporary:
         yield temporary
 
 

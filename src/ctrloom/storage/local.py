@@ -6,8 +6,8 @@ import glob
 import hashlib
 import os
 import platform
+import secrets
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,22 +24,49 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # by the umask; some libraries write files only for their owner
+            temporary.unlink()
             yield temporary
+            temporary.chmod(mode)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary directory next to `path`; it replaces `path` on success, is deleted on failure."""
+def atomic_directory(path: str | Path, *own: str) -> Iterator[Path]:
+    """Yield a temporary directory next to `path`; it replaces `path` on success, is deleted on failure.
+
+    An existing directory is replaced only if each entry of it is the first part of a match of one of the
+    patterns `own`, such as `model.json` or `*/model.json`: others are not of the same kind.
+
+    Raises:
+        StorageError: it cannot be written, or has other entries.
+    """
     path = Path(path)
     with _explained(path):
+        require_own(path, *own)
         path.parent.mkdir(parents=True, exist_ok=True)
         with scratch_directory(path.name, path.parent) as temporary:
             yield temporary
-            temporary.chmod(0o755)
             _replace_directory(temporary, path)
+
+
+def require_own(path: str | Path, *own: str) -> None:
+    """Raise StorageError if a directory has entries that `atomic_directory` would not replace.
+
+    For work whose result is written at the end.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return
+    names = {found.relative_to(path).parts[0] for pattern in own for found in path.glob(pattern)}
+    if others := sorted({entry.name for entry in path.iterdir()} - names):
+        raise StorageError(
+            f"{path}: exists and has {others[0]!r}, which is not part of what is written here and would be "
+            "deleted; choose another folder, or empty this one"
+        )
 
 
 @contextmanager
@@ -62,7 +89,8 @@ def scratch_directory(name: str, folder: Path) -> Iterator[Path]:
 def _held(prefix: str, folder: Path) -> tuple[Path, int]:
     """A new directory and its lock."""
     while True:
-        path = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=folder))
+        path = folder / f"{prefix}{secrets.token_hex(4)}.tmp"
+        path.mkdir()
         with suppress(FileNotFoundError):  # deleted by another process before it was locked: retry
             lock = os.open(path, os.O_RDONLY)
             try:

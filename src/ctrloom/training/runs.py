@@ -112,7 +112,8 @@ def train_runs(
     for plan in plans:
         require_trainable(plan.model, models.of(plan.model))
     sources = BatchSources(dataset, "train", "valid")
-    with storage.atomic_directory(output) if distributed.is_rank_zero() else nullcontext() as temporary:
+    writing = storage.atomic_directory(output, INDEX, f"*/{RECORD}")
+    with writing if distributed.is_rank_zero() else nullcontext() as temporary:
         for plan in plans:
             _train(plan, models.of(plan.model), seeds, sources, temporary and temporary / plan.name)
         if temporary:

@@ -51,7 +51,7 @@ def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDD
         if storage.exists(target / "manifest.json"):
             return target / "manifest.json"
         require(engine, store)
-        with storage.new_directory(target) as folder:
+        with storage.new_directory(target, "*") as folder:
             _write(config, inputs, digest, folder, target, engine)
     return target / "manifest.json"
 

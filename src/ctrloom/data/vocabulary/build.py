@@ -83,7 +83,7 @@ def write_encoded(
     target = store / f"encoded-{digest[:16]}"
     if storage.exists(target / "manifest.json"):
         return target / "manifest.json"
-    with storage.new_directory(target) as folder:
+    with storage.new_directory(target, "*") as folder:
         files = _encode(ingested, base, encoder, folder, engine)
         crossed: list[PartFile] = []
         if config.crosses:
