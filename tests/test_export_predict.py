@@ -2,21 +2,27 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy.special import expit
 from small import LITTLE, mixed_csv
+from typer.testing import CliRunner
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture
+from ctrloom.cli import app
 from ctrloom.config import ModelsConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
 from ctrloom.models.bundle import load_bundle
-from ctrloom.serving.predict import Predicted, predict
+from ctrloom.serving.predict import predict
 from ctrloom.training.loop import score
 from ctrloom.training.runs import Plan, open_runs, train_runs
 
@@ -109,9 +115,8 @@ def test_malformed_rows_have_a_reason_instead_of_a_probability(bundle: Path, tmp
     lines = ["u1,30,9.5,t1|t2", "u1,old,9.5,t1", "stranger,,,", "u1,30", "u2,41,1e400,t1", "u3,7,12,new|t4"]
     (tmp_path / "a.csv").write_text("user,age,price,tags\n" + "\n".join(lines) + "\n")
     (tmp_path / "b.csv").write_text("user,age,price,tags\nu1,x,1,t1\nu1,30,9.5,t1|t2\n")
-    assert predict(bundle, [str(tmp_path / "*.csv")], tmp_path / "p.parquet") == Predicted(
-        rows=8, malformed=4
-    )
+    done = predict(bundle, [str(tmp_path / "*.csv")], tmp_path / "p.parquet")
+    assert (done.rows, done.malformed) == (8, 4)
     got = pq.read_table(tmp_path / "p.parquet").to_pydict()
     assert got["row"] == list(range(8))
     bad = [1, 3, 4, 6]
@@ -133,6 +138,60 @@ def test_unseen_values_and_missing_values_each_share_one_probability(bundle: Pat
     p = predicted(bundle, tmp_path / "p.parquet", tmp_path / "a.csv")["probability"]
     assert p[0] == p[1] != p[2]
     assert p[3] == p[4] != p[5]
+
+
+def test_shares_of_missing_and_unseen_values(bundle: Path, tmp_path: Path, capsys: Any) -> None:
+    lines = ["x,30,9.5,t1|new", "u1,,,", "u1,30,9.5,newer|new|t1", ",30,9.5,t2", "u2,old,9.5,new"]
+    (tmp_path / "a.csv").write_text("user,age,price,tags\n" + "\n".join(lines) + "\n")
+    done = predict(bundle, [str(tmp_path / "a.csv")], tmp_path / "p.parquet")
+    found = {shares.name: shares for shares in done.fields}
+    assert list(found) == ["user", "age", "price", "tags"]
+    assert {name: (each.rows, each.values) for name, each in found.items()} == {
+        "user": (4, 3),
+        "age": (4, 3),
+        "price": (4, 3),
+        "tags": (4, 6),
+    }
+    assert {name: (each.missing, each.unseen, each.unseen_value) for name, each in found.items()} == {
+        "user": (0.25, 1 / 3, "x"),
+        "age": (0.25, 0.0, None),
+        "price": (0.25, 0.0, None),
+        "tags": (0.25, 0.5, "new"),
+    }
+    assert 0 < found["user"].missing_in_training < 0.2  # a tenth of the rows
+    assert found["user"].unseen_in_training == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert "- warning: user: 33.3% of 3 values are unseen (0.0% in training), such as 'x'" in warnings
+    assert len([line for line in warnings if "warning" in line]) == 5
+
+
+def test_values_of_another_type_are_loud_and_usual_ones_silent(
+    bundle: Path, mixed_folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    table = arrow_csv.read_csv(mixed_folder / "train.csv")
+    arrow_csv.write_csv(table, tmp_path / "same.csv")
+    predict(bundle, [str(tmp_path / "same.csv")], tmp_path / "p.parquet")
+    assert "warning" not in capsys.readouterr().err
+    users = pc.binary_join_element_wise(table["user"], pa.scalar(".0"), "")
+    changed = table.set_column(table.schema.get_field_index("user"), "user", users)
+    arrow_csv.write_csv(changed, tmp_path / "changed.csv")
+    predict(bundle, [str(tmp_path / "changed.csv")], tmp_path / "p.parquet")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert "user: 100.0% of" in line
+    assert "compare type and spelling of the column" in line
+
+
+def test_the_command_writes_the_shares(bundle: Path, mixed_folder: Path, tmp_path: Path) -> None:
+    raw, scores, report = mixed_folder / "test.csv", tmp_path / "p.parquet", tmp_path / "report.json"
+    command = ["predict", "--bundle", bundle, "--input", raw, "--output", scores, "--report", report]
+    assert CliRunner().invoke(app, [str(part) for part in command]).exit_code == 0
+    written = json.loads(report.read_text())
+    assert (written["rows"], written["malformed"]) == (300, 0)
+    user = next(field for field in written["fields"] if field["name"] == "user")
+    users = [line.split(",")[1] for line in raw.read_text().splitlines()[1:]]
+    assert user["missing"] == users.count("") / 300
+    assert user["unseen"] == users.count("stranger") / (300 - users.count(""))
+    assert user["unseen_value"] == "stranger"
 
 
 def test_invalid_file_is_an_error_and_writes_nothing(bundle: Path, tmp_path: Path) -> None:

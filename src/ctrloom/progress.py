@@ -1,4 +1,4 @@
-"""Progress reports: a bar with rate and remaining time on a terminal, periodic plain lines otherwise."""
+"""Progress reports: a bar with rate and remaining time on a terminal, or else plain lines; and warnings."""
 
 import sys
 import time
@@ -13,6 +13,7 @@ from ctrloom.config.environment import process_number
 
 PLAIN_SECONDS = 5.0  # between two plain lines
 MARK = "- "  # prefix of every plain line, to distinguish it from other output
+WARNING = f"{MARK}warning: "
 _open: list[Progress] = []  # at most one
 
 
@@ -31,6 +32,16 @@ class _Rate(ProgressColumn):
 def follows() -> bool:
     """True if this is not rank 0 of the processes that torchrun started, so that it reports nothing."""
     return process_number("RANK") > 0
+
+
+def warn(text: str) -> None:
+    """Print one line on standard error about something that does not stop the work, but may be a mistake."""
+    if follows():
+        return
+    if _open:  # above the bars
+        _open[0].console.print(WARNING + text, markup=False, highlight=False, soft_wrap=True)
+    else:
+        print(WARNING + text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -145,7 +145,6 @@ BAD = {
     "label": ("maybe,bob,2", "label is not a label (0 or 1; see `positive`): 'maybe'"),
     "number": ("0,bob,two", "size is not a number: 'two'"),
     "infinite": ("0,bob,inf", "size is not a number: 'inf'"),
-    "nan": ("0,bob,nan", "size is not a number: 'nan'"),
     "utf-8": (b"0,b\xffb,2", "name is not UTF-8"),
     "columns that are not utf-8": (b"0,b\xff", "has 2 columns instead of 3"),
     "quote that is not utf-8": (b'0,"b\xff,2', "has a quoted field that does not end on its line"),

@@ -1,6 +1,7 @@
 """One command per stage of the pipeline."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -224,9 +225,17 @@ def predict(
     cache: Annotated[
         Path, typer.Option(help="Cache of bundles from an object store; changed bundles are fetched again.")
     ] = Path("~/.cache/ctrloom"),
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file to write: missing and unseen values of every field.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Score raw rows with a bundle."""
-    from ctrloom import api
+    from ctrloom import api, storage
 
     done = api.predict(bundle, input, output, cache)
+    if report:
+        storage.write_json(report, asdict(done))
     print(f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}")

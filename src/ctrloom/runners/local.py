@@ -19,7 +19,7 @@ from ctrloom.config.environment import fast_children
 from ctrloom.config.errors import UserError
 from ctrloom.config.extras import install
 from ctrloom.data.sources.files import is_stored
-from ctrloom.progress import MARK
+from ctrloom.progress import MARK, WARNING
 from ctrloom.runners import compiled, resume
 from ctrloom.runners.compiled import declared
 from ctrloom.runners.containers import ContainerOptions, Containers, steps_in
@@ -265,7 +265,8 @@ class _Console(io.TextIOBase):
         if not line.startswith(MARK):
             return
         title = line.partition(":")[0]
-        over = "\r\033[K" if title == self.shown and self.terminal.isatty() else "\n" if self.shown else ""
+        same = title == self.shown and not line.startswith(WARNING)
+        over = "\r\033[K" if same and self.terminal.isatty() else "\n" if self.shown else ""
         end = "" if self.terminal.isatty() else "\n"
         self.terminal.write((over if not end else "") + line + end)
         self.terminal.flush()

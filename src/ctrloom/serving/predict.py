@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from ctrloom import storage
 from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.ingest.cast import TypedBatch, read_rows
 from ctrloom.data.sources.files import resolve
+from ctrloom.data.vocabulary.drift_baseline import REFERENCE, DriftBaseline
 from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.models.bundle import Bundle, load_bundle
-from ctrloom.progress import progress
+from ctrloom.progress import progress, warn
+from ctrloom.serving.value_shares import ValueCounter, ValueShares
 from ctrloom.training.loop import pick_device, score
 from ctrloom.training.torch_state import restored_torch_state
 
@@ -25,10 +28,11 @@ COLUMNS = pa.schema([("row", pa.int64()), ("probability", pa.float32()), ("malfo
 
 @dataclass(frozen=True)
 class Predicted:
-    """`rows`: all rows written, of which `malformed` have no probability."""
+    """`rows`: all rows written, of which `malformed` have no probability; `fields`: values of the others."""
 
     rows: int
     malformed: int
+    fields: tuple[ValueShares, ...] = ()
 
 
 @restored_torch_state()
@@ -36,7 +40,8 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     """Write a Parquet file with one row per input row, in input order.
 
     `row` counts from 0 over all files; a malformed row has no probability, and a reason in `malformed`. The
-    files have the layout of the training data; label and weight may be absent.
+    files have the layout of the training data; label and weight may be absent. Warns of fields with many more
+    missing or unseen values than the training rows.
 
     Raises:
         StorageError: the bundle is incomplete, or the output cannot be written.
@@ -44,6 +49,7 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     """
     device = pick_device("auto")
     loaded, encoder = load_bundle(bundle, device), Encoder.load(bundle)
+    counters = [ValueCounter(field) for field in loaded.schema.fields]
     rows = malformed = 0
     with (
         storage.atomic_file(output) as temporary,
@@ -51,15 +57,20 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     ):
         with progress("predict", None) as advance:
             for batch in read_rows(loaded.schema.source, resolve(files), with_label=False):
-                writer.write_table(_scored(loaded, encoder, batch))
+                encoded = encoder.encode(batch.dictionary_rows)
+                writer.write_table(_scored(loaded, encoded, batch))
+                for counter in counters:
+                    name = counter.field.name
+                    counter.add(batch.dictionary_rows.column(name), encoded.column(name))
                 rows, malformed = rows + batch.rows, malformed + len(batch.malformed)
                 advance(batch.rows)
-    return Predicted(rows, malformed)
-
-
-def probabilities(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
-    """Probability of a click for each typed row (N,), float32."""
-    return np.asarray(expit(logits(bundle, encoder, table)), dtype=np.float32)
+    training = DriftBaseline.load(bundle) if storage.exists(bundle / REFERENCE) else None
+    fields = tuple(
+        counter.shares(encoder.vocabularies.get(counter.field.name), training) for counter in counters
+    )
+    for warning in chain.from_iterable(shares.warnings() for shares in fields):
+        warn(warning)
+    return Predicted(rows, malformed, fields)
 
 
 def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
@@ -68,16 +79,20 @@ def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarra
     If training kept a share w of the negative rows, the model's odds are 1/w too high: the logit plus ln w
     corrects them.
     """
-    rows = to_batch(bundle.schema, encoder.encode(table))
+    return _logits(bundle, encoder.encode(table))
+
+
+def _logits(bundle: Bundle, encoded: pa.RecordBatch) -> np.ndarray:
+    rows = to_batch(bundle.schema, encoded)
     device = next(bundle.model.parameters()).device
     logit_N = score(bundle.model, rows.to(device)).astype(np.float64)
     return np.asarray(logit_N + math.log(bundle.schema.negatives_kept))
 
 
-def _scored(bundle: Bundle, encoder: Encoder, batch: TypedBatch) -> pa.Table:
+def _scored(bundle: Bundle, encoded: pa.RecordBatch, batch: TypedBatch) -> pa.Table:
     scored = {
         "row": batch.positions,
-        "probability": probabilities(bundle, encoder, batch.dictionary_rows),
+        "probability": expit(_logits(bundle, encoded)).astype(np.float32),
         "malformed": pa.nulls(len(batch.positions), pa.string()),
     }
     rejected = {

@@ -15,6 +15,7 @@ from ctrloom.data.errors import DataError
 from ctrloom.data.ingest import converters
 from ctrloom.data.ingest.converters import Fault, TimestampPart
 from ctrloom.data.ingest.label_rules import Rule, label_of
+from ctrloom.data.ingest.tokens import token_lists, tokens
 from ctrloom.data.manifest import CountedKind
 from ctrloom.data.sources import read_raw
 from ctrloom.data.sources.raw import Malformed, RawBatch
@@ -194,8 +195,8 @@ def _converted_values(
         numbers, faults = converters.numbers(name, values, missing)
         return {name: numbers}, faults, None
     if isinstance(column, Multivalued):
-        return {name: converters.token_lists(values, column.separator, missing)}, [], None
-    return {name: converters.tokens(values, missing)}, [], None
+        return {name: token_lists(values, column.separator, missing)}, [], None
+    return {name: tokens(values, missing)}, [], None
 
 
 def _rows_with(faults: list[Fault], dropped: np.ndarray) -> np.ndarray:

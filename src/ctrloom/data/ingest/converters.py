@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ctrloom.data.ingest.tokens import is_text, numbers_in, text
+
 LAST_SECOND = 253_402_300_799  # end of the year 9999; larger numbers are not in seconds
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[nN][aA][nN])$"
 
 TimestampPart = Literal["hour", "weekday", "day", "month"]
 _PARTS = {"hour": pc.hour, "weekday": pc.day_of_week, "day": pc.day, "month": pc.month}
@@ -27,57 +29,34 @@ def fault_of(column: str, rows: pa.Array | np.ndarray, what: str) -> list[Fault]
     return [Fault(column, rows, what)] if rows.any() else []
 
 
-def text(values: pa.Array) -> pa.Array:
-    """Cast any column to text; whole numbers have no decimal point."""
-    if pa.types.is_floating(values.type):
-        whole = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), 2.0**53))
-        as_whole = pc.if_else(whole, values, None).cast(pa.int64()).cast(pa.string())
-        return pc.coalesce(as_whole, values.cast(pa.string()))
-    return values.cast(pa.string())
-
-
-def tokens(values: pa.Array, missing: pa.Array) -> pa.Array:
-    """A categorical column: text, null if missing."""
-    values = text(values)
-    return pc.if_else(pc.is_in(values, missing), None, values)
-
-
 def numbers(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, list[Fault]]:
-    """A column of finite numbers (float64), null if missing."""
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        given = pc.if_else(pc.is_in(text(values), missing), None, values)
-        return _finite(column, given.cast(pa.float64(), safe=False), None)
+    """A column of finite numbers (float64), null if missing or NaN."""
+    if not is_text(values.type):
+        return _finite(column, values.cast(pa.float64(), safe=False), missing, None)
+    values = values.cast(pa.string())
     given = pc.if_else(pc.is_in(values, missing), None, values)
     try:
-        return _finite(column, given.cast(pa.float64()), None)
+        return _finite(column, given.cast(pa.float64()), missing, None)
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(given)
         fits = pc.fill_null(pc.match_substring_regex(trimmed, _NUMBER), True)
-        bad = ~fits.to_numpy(zero_copy_only=False)
-        return _finite(column, pc.if_else(fits, trimmed, None).cast(pa.float64()), bad)
+        unreadable = ~fits.to_numpy(zero_copy_only=False)
+        return _finite(column, pc.if_else(fits, trimmed, None).cast(pa.float64()), missing, unreadable)
 
 
-def _finite(column: str, numeric: pa.Array, unreadable: np.ndarray | None) -> tuple[pa.Array, list[Fault]]:
+def _finite(
+    column: str, numeric: pa.Array, missing: pa.Array, unreadable: np.ndarray | None
+) -> tuple[pa.Array, list[Fault]]:
+    absent = pc.is_nan(numeric)
+    if len(known := numbers_in(missing)):
+        absent = pc.or_(absent, pc.is_in(numeric, known))
+    numeric = pc.if_else(absent, None, numeric)
     finite = pc.fill_null(pc.is_finite(numeric), True)
     bad = ~finite.to_numpy(zero_copy_only=False)
     if bad.any():
         numeric = pc.if_else(finite, numeric, None)
     bad = bad if unreadable is None else bad | unreadable
     return numeric, fault_of(column, bad, "is not a number")
-
-
-def token_lists(values: pa.Array, separator: str, missing: pa.Array) -> pa.Array:
-    """A multi-valued column: a list of tokens per row, empty if missing."""
-    if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
-        given = tokens(values, missing)
-        values = pc.split_pattern(pc.fill_null(given, ""), separator)
-    flat = text(pc.list_flatten(values))
-    parents = pc.list_parent_indices(values).to_numpy()
-    keep = pc.and_not(pc.is_valid(flat), pc.or_(pc.is_in(flat, missing), pc.equal(flat, "")))
-    kept = pc.fill_null(keep, False).to_numpy(zero_copy_only=False)
-    sizes = np.bincount(parents[kept], minlength=len(values))
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), flat.filter(pa.array(kept)))
 
 
 def seconds(

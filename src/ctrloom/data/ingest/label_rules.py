@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from ctrloom.config import Label
 from ctrloom.config.base import ConfigError
-from ctrloom.data.ingest.converters import Fault, fault_of, numbers, text, tokens
+from ctrloom.data.ingest.converters import Fault, fault_of, numbers
+from ctrloom.data.ingest.tokens import text, tokens
 
 _COMPARE = {
     ">=": pc.greater_equal,

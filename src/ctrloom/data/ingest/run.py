@@ -28,7 +28,7 @@ from ctrloom.data.parquet.writer import PartWriter
 from ctrloom.progress import progress
 from ctrloom.storage import Place
 
-LAYOUT = 4  # version of the written files; part of the fingerprint, so that an old layout is not reused
+LAYOUT = 5  # version of the written files; part of the fingerprint, so that an old layout is not reused
 
 
 def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDDED) -> Place:

@@ -24,8 +24,9 @@ from ctrloom.data.vocabulary.drift_baseline import REFERENCE, DriftBaseline, Fie
 from ctrloom.data.vocabulary.encode import Encoder, Vocabulary, encode_parts
 from ctrloom.data.vocabulary.field_counts import COUNTS_SCHEMA, FieldCounts, field_counts
 from ctrloom.data.vocabulary.multivalued import Lists, lists_in
+from ctrloom.data.vocabulary.spelling import spelling_warnings
 from ctrloom.data.vocabulary.stored_crosses import keys_digest
-from ctrloom.progress import progress
+from ctrloom.progress import progress, warn
 from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
 from ctrloom.storage import Place
 
@@ -145,12 +146,23 @@ def _fit(
 def fitted(
     ingested: IngestedManifest, fit: Callable[[Item], Fitted], items: Sequence[Item]
 ) -> tuple[Encoder, DriftBaseline]:
-    """Fit each field on ingested rows; returns the encoder and the drift baseline."""
+    """Fit each field on ingested rows; returns the encoder and the drift baseline.
+
+    Warns about tokens that look like other spellings of one value.
+    """
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
+
+    def checked(item: Item) -> tuple[Fitted, list[str]]:
+        found = fit(item)
+        tokens = None if found.vocabulary is None or found.field.bucketing else found.vocabulary.tokens
+        return found, [] if tokens is None else list(spelling_warnings(found.field, tokens))
+
     with progress("vocabulary", len(items), "fields") as advance:
-        for field, vocabulary, reference in map_in_threads(fit, items):
+        for (field, vocabulary, reference), warnings in map_in_threads(checked, items):
+            for warning in warnings:
+                warn(warning)
             fields.append(field)
             references[field.name] = reference
             if vocabulary is not None:
