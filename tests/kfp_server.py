@@ -43,6 +43,7 @@ class Server:
     forbidden: tuple[str, ...] = ()  # "POST runs", ...
     faults: list = field(default_factory=list)
     page_size: int = 2
+    page_tokens: tuple[str, ...] = ()  # of the next pages; the last one repeats
     run_details: dict | None = None
     there: dict = field(default_factory=lambda: {kind: {} for kind in (*KEYS, "versions")})
     asked: list[Request] = field(default_factory=list)
@@ -109,6 +110,10 @@ class Server:
             for each in self.all(kind)
             if each["display_name"] == only["stringValue"] and all(each.get(k) == v for k, v in where.items())
         ]
+        if self.page_tokens:
+            asked = len([each for each in self.asked if each.path.startswith(kind)])
+            token = self.page_tokens[min(asked, len(self.page_tokens)) - 1]
+            return {LISTS.get(kind, kind): [], "total_size": 0, "next_page_token": token}
         begin = int(query.get("page_token") or 0)
         page = found[begin : begin + self.page_size]
         more = str(begin + self.page_size) if begin + self.page_size < len(found) else ""

@@ -56,7 +56,7 @@ def test_an_invalid_device_names_its_variable(value, monkeypatch) -> None:
     ("setting", "message"),
     [
         ("search.epochs", "--set search.epochs: write KEY=VALUE"),
-        ("seeds=[1", "--set seeds: '[1' is not YAML"),
+        ("seeds=[1", "--set seeds: is not YAML"),
     ],
 )
 def test_an_invalid_setting_is_named(setting, message, monkeypatch, capsys, tmp_path) -> None:

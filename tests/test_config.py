@@ -80,7 +80,7 @@ def test_a_key_without_close_match_lists_the_valid_ones() -> None:
         ({"search": {"order": 5}}, "search.order: must be 2, 3 or 4, not 5"),
         ({"search": {"epochs": 0}}, "search.epochs: .* greater than or equal to 1"),
         ({"search": {"batch_size": 1}}, "search.batch_size: .* greater than or equal to 2"),
-        ({"search": {"epochs": 2.5}}, "search.epochs: .*integer"),
+        ({"search": {"epochs": 2.5}}, "search.epochs: must be a whole number, not 2.5"),
         ({"search": {"learning_rate": "fast"}}, "search.learning_rate"),
         ({"models": {"default": {"epochs": 0}}}, "models.default.epochs: .*greater than or equal to 1"),
         ({"data": {"max_malformed": 1.0}}, "data.max_malformed: .*less than 1"),

@@ -1,6 +1,5 @@
 """The trace of a search: `search.json`, written by the search stage and read by the report."""
 
-import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -117,8 +116,6 @@ class SearchTrace(StrictModel):
             )
         if any(len(gates) != len(self.candidates) for gates in self.path_scores):
             raise ValueError("every row of path_scores must have one score per candidate")
-        if not all(math.isfinite(candidate.score) for candidate in self.candidates):
-            raise ValueError("a score is not finite: the search diverged")
         if unknown := {c.order for c in self.candidates} - set(self.orders):
             raise ValueError(f"candidates have order {min(unknown)}, which is not in orders")
         return self

@@ -491,6 +491,19 @@ def test_schedule_replaces_the_same_name_and_keeps_an_identical_one(server, fold
     assert len(server.all("versions")) == 2
 
 
+@pytest.mark.parametrize("tokens", [("same",), ("a", "b", "a", "b"), tuple(map(str, range(9)))])
+def test_endless_pages_are_an_error(tokens, server, folder, monkeypatch):
+    monkeypatch.setattr("ctrloom.runners.cluster.MOST_PAGES", 7)
+    server.page_tokens = tokens
+    with pytest.raises(ClusterError, match="repeats the pages of its experiments without end"):
+        Cluster(ClusterConfig(endpoint=server.url))._experiment()
+
+
+def test_wait_with_a_timeout_that_is_no_number_ends(server):
+    server.there["runs"]["one"] = {"run_id": "one", "state": "PENDING", "left": ["PENDING"]}
+    assert Cluster(ClusterConfig(endpoint=server.url)).wait("one", timeout=float("nan")) is None
+
+
 def test_schedule_removes_duplicates_of_one_name(server, folder):
     for n in range(5):  # more than a page
         mine = {
@@ -566,15 +579,20 @@ def test_parameters_are_yaml_of_the_type_that_the_pipeline_declares(tmp_path):
         ("scheduled_retrain", "days=many", "days: must be a whole number, not 'many'"),
         ("scheduled_retrain", "days=true", "days: must be a whole number"),
         ("scheduled_retrain", "gate=[1]", "gate: must be a mapping"),
-        ("scheduled_retrain", "gate=[x", "gate: its value is not YAML"),
+        ("scheduled_retrain", "gate=[x", "gate: is not YAML"),
         ("scheduled_retrain", "gate=@nowhere", "gate: nowhere: No such file"),
         ("regression_eval", "strict=1", "strict: must be true or false"),
         ("regression_eval", "jobs=3", "jobs: must be a list"),
     ],
 )
 def test_a_parameter_of_another_type_is_rejected(pipeline, parameter, message):
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises((RequestError, ConfigError), match=message):
         PipelineRequest.of(pipeline, RETRAINING, texts([parameter]))
+
+
+def test_parameter_that_is_given_twice_is_rejected():
+    with pytest.raises(RequestError, match="--parameter days: is given twice; give it one value"):
+        texts(["days=1", "days=2"])
 
 
 def test_environment_overrides_the_cluster_file(folder):

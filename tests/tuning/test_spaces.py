@@ -84,7 +84,10 @@ def test_a_configuration_replaces_settings_of_a_space() -> None:
         ({"fm": {"hiden": []}}, "tuning.spaces.fm.hiden: unknown key 'hiden'; did you mean 'hidden'"),
         ({"fm": {"leaves": [3]}}, "tuning.spaces.fm.leaves: unknown key 'leaves'"),
         ({"fm": {"embedding_size": [8, 0]}}, "tuning.spaces.fm.embedding_size: .*greater than or equal to 1"),
-        ({"fm": {"embedding_size": {"low": 4.5, "high": 9}}}, "tuning.spaces.fm.embedding_size: .*integer"),
+        (
+            {"fm": {"embedding_size": {"low": 4.5, "high": 9}}},
+            "fm.embedding_size: must be a whole number",
+        ),
         ({"fm": {"dropout": {"low": 0, "high": 1}}}, "tuning.spaces.fm.dropout: .*less than 1"),
         ({"fm": {"dropout": {"low": 0.5, "high": 0.1}}}, "dropout: low: 0.5 is not below high"),
         ({"fm": {"dropout": {"low": 0, "high": 0.1, "log": True}}}, "dropout: low: log needs a positive"),

@@ -154,8 +154,8 @@ def _asked(
 
     store, kind = where.store or "", KINDS.get(pipeline or "", RunConfig)
     given = texts(parameter or [])
-    keys = given.keys() & kind.model_fields.keys()
-    chosen = [*pairs(settings), *((key, given.pop(key)) for key in sorted(keys))]
+    sections = {key: given.pop(key) for key in given.keys() & kind.model_fields.keys()}
+    chosen = pairs(settings, parameters=sections)
     loaded: RunConfig | CompareConfig | RetrainingConfig
     if kind is CompareConfig:
         loaded = load_compare_config(config, chosen)

@@ -1,5 +1,6 @@
 """Options shared by many commands."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import typer
@@ -26,14 +27,23 @@ Engine = Annotated[
 ]
 
 
-def pairs(settings: list[str] | None, engine: str | None = None) -> list[tuple[str, str]]:
-    """Key and value of each `--set KEY=VALUE`, and of `--engine`.
+def pairs(
+    settings: list[str] | None, engine: str | None = None, parameters: Mapping[str, str] | None = None
+) -> list[tuple[str, str]]:
+    """Key and value of each `--set KEY=VALUE`, of `--engine`, and of sections given with `--parameter`.
 
     Raises:
-        ConfigError: one has no value.
+        ConfigError: one has no key or no value, or two set the same key.
     """
-    given = [*(settings or []), *([f"engine={engine}"] if engine else [])]
-    for setting in given:
-        if "=" not in setting:
-            raise ConfigError(f"--set {setting}: write KEY=VALUE, such as search.epochs=3")
-    return [(key, value) for key, _, value in (setting.partition("=") for setting in given)]
+    given = [("--set", *setting.partition("=")) for setting in settings or []]
+    given += [("--engine", "engine", "=", engine)] if engine else []
+    given += [("--parameter", key, "=", value) for key, value in sorted((parameters or {}).items())]
+    found: dict[str, tuple[str, str]] = {}
+    for option, key, equals, value in given:
+        if not equals or not all(part == part.strip() != "" for part in key.split(".")):
+            raise ConfigError(f"{option} {key}{equals}{value}: write KEY=VALUE, such as search.epochs=3")
+        for other, (its, _) in found.items():
+            if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
+                raise ConfigError(f"{option} {key}: {its} {other} sets it too; give each key one value")
+        found[key] = option, value
+    return [(key, value) for key, (_, value) in found.items()]

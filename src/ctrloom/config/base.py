@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
 from ctrloom.config.errors import UserError
+from ctrloom.config.exact_types import exact, wrong_type
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -33,9 +35,16 @@ class SectionError(UserError):
 
 
 class StrictModel(BaseModel):
-    """Base of all configuration: frozen, and unknown keys are an error."""
+    """Base of all configuration: frozen, and unknown keys are an error.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Numbers are finite, and neither text nor true and false are numbers; whole numbers may come as floats.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return exact(handler(source), cls)
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], where: str) -> Self:
@@ -60,8 +69,15 @@ def parse_section(cls: type[Model], raw: Any, *inside: str) -> Model:
     try:
         return cls.model_validate(raw)
     except ValidationError as error:
-        problems = [each for problem in error.errors() for each in _explain(cls, problem)]
+        problems = [each for problem in _causes(error) for each in _explain(cls, problem)]
         raise SectionError((_joined(*inside, path), message) for path, message in problems) from None
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """The errors without those of lists that are too short only because an item is invalid."""
+    found = error.errors()
+    parents = {problem["loc"][:-1] for problem in found}
+    return [each for each in found if each["type"] != "too_short" or each["loc"] not in parents]
 
 
 def not_among(names: Iterable[str], given: Any) -> str:
@@ -87,7 +103,7 @@ def _explain(cls: type[BaseModel], problem: Any) -> Iterator[tuple[str, str]]:
         hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(sorted(valid))}"
         yield path, f"unknown key {key!r}; {hint}"
     else:
-        yield path, problem["msg"].removeprefix("Value error, ")
+        yield path, wrong_type(problem) or problem["msg"].removeprefix("Value error, ")
 
 
 def _joined(*parts: str) -> str:

@@ -11,13 +11,14 @@ from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferNa
 from ctrloom.config.run import ExperimentConfig, of_its_method, require_trained
 from ctrloom.config.search import SearchConfig
 from ctrloom.config.tuning import Target, TuningJob
+from ctrloom.config.types import NotNegative
 
 
 class Published(StrictModel):
     """What a paper reports for a method; `split` is "same" if it was measured on the same rows."""
 
-    auc: float
-    logloss: float | None = None
+    auc: Annotated[float, Field(ge=0, le=1)]
+    logloss: NotNegative | None = None
     split: Literal["same", "another"] = "another"
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, SerializationInfo, field_serializer, model_validator
 
 from ctrloom.config.base import StrictModel
-from ctrloom.config.types import SPLITS, Fraction, Split
+from ctrloom.config.types import SPLITS, Fraction, Seed, Split
+
+MOST_COLUMNS = 10_000
 
 
 class Categorical(StrictModel):
@@ -81,7 +83,7 @@ class SourceConfig(StrictModel):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # csv: default is a comma
     missing_values: tuple[str, ...] = ("",)  # tokens that mean "no value"
     other_columns: Literal["refuse", "ignore"] = "refuse"  # for columns of the file that are not in `columns`
-    columns: dict[str, Column]
+    columns: Annotated[dict[str, Column], Field(max_length=MOST_COLUMNS)]
 
     @model_validator(mode="before")
     @classmethod
@@ -96,7 +98,7 @@ class SourceConfig(StrictModel):
             return raw
         columns: dict[str, Any] = {}
         for name, column in pairs:
-            for each in _expand(str(name)):
+            for each in _expand(str(name), MOST_COLUMNS - len(columns)):
                 if each in columns:
                     raise ValueError(f"columns: duplicate column {each!r}")
                 columns[each] = {"kind": column} if isinstance(column, str) else column
@@ -149,7 +151,7 @@ class RandomSplit(StrictModel):
     by: Literal["random"] = "random"
     valid: Fraction = 0.1
     test: Fraction = 0.1
-    seed: int = 0
+    seed: Seed = 0
     stratified: bool = False
 
 
@@ -175,7 +177,7 @@ class Negatives(StrictModel):
     # balanced: as many negatives as positives in the same files, which are counted first
     keep: Literal["balanced"] | Annotated[float, Field(gt=0, le=1)] = "balanced"
     splits: Annotated[tuple[Split, ...], Field(min_length=1)] = SPLITS  # the splits to downsample
-    seed: int = 0
+    seed: Seed = 0
 
 
 class DataConfig(SourceConfig):
@@ -210,11 +212,17 @@ class DataConfig(SourceConfig):
         return SourceConfig(**{name: getattr(self, name) for name in SourceConfig.model_fields})
 
 
-def _expand(name: str) -> list[str]:
+def _expand(name: str, most: int) -> list[str]:
+    """The columns of a range such as I1..I13, at most so many; any other name as it is."""
     match = re.fullmatch(r"(\D*)(\d+)\.\.(\D*)(\d+)", name)
     if not match or match[1] != match[3]:
         return [name]
     if int(match[2]) > int(match[4]):
         raise ValueError(f"{name!r} is an empty range: its first number is larger than its last")
+    if (size := int(match[4]) - int(match[2]) + 1) > most:
+        raise ValueError(
+            f"columns: {name!r} is a range of {size:,} columns, but there can be at most {MOST_COLUMNS:,} "
+            "in all"
+        )
     digits = len(match[2]) if match[2].startswith("0") else 1
     return [f"{match[1]}{i:0{digits}}" for i in range(int(match[2]), int(match[4]) + 1)]

@@ -5,26 +5,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
 from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.config.retraining import RetrainingConfig
+from ctrloom.config.yaml_text import parse_yaml, read_yaml_file
 
 Settings = Iterable[tuple[str, str]]
 Config = TypeVar("Config", bound=StrictModel)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML loader that rejects duplicate keys instead of silently keeping the last value."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"duplicate key {twice[0]!r}", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
 
 
 def read_config(kind: type[Config], path: str | Path, values: Iterable[tuple[str, Any]] = ()) -> Config:
@@ -38,7 +25,7 @@ def read_config(kind: type[Config], path: str | Path, values: Iterable[tuple[str
     """
     raw = read_yaml(path)
     for key, value in values:
-        _override(raw, key.split("."), value)
+        raw = _overridden(raw, key.split("."), value, key)
     return kind.parse(raw, str(path))
 
 
@@ -76,12 +63,9 @@ def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, An
         ConfigError: the file is missing, is not YAML, has no sections, or extends itself.
     """
     path = Path(path)
-    try:
-        raw = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from None
+    raw = read_yaml_file(path)
+    if raw is None:
+        raise ConfigError(f"{path}: is empty; it must contain the sections of a run (name, data, ...)")
     if not isinstance(raw, dict):
         raise ConfigError(
             f"{path}: must contain the sections of a run (name, data, ...), not {type(raw).__name__}"
@@ -91,9 +75,11 @@ def read_yaml(path: str | Path, extended: tuple[Path, ...] = ()) -> dict[str, An
     base = raw.pop("extends", None)
     if base is None:
         return raw
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends: must be the name of one file, not {base!r}")
     if here in extended:
         raise ConfigError(f"{path}: extends itself through {extended[-1]}")
-    return merged(read_yaml(here.parent / str(base), (*extended, here)), raw)
+    return merged(read_yaml(here.parent / base, (*extended, here)), raw)
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -109,12 +95,15 @@ def _values(settings: Settings) -> list[tuple[str, Any]]:
     return [(key, setting(key, value)) for key, value in settings]
 
 
-def _override(raw: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        raw = raw.setdefault(key, {})
-        if not isinstance(raw, dict):
-            raise ConfigError(f"{'.'.join(keys)}: {key!r} is not a section")
-    raw[keys[-1]] = value
+def _overridden(raw: dict[str, Any], keys: list[str], value: Any, whole: str) -> dict[str, Any]:
+    """A copy with one value replaced: with aliases, several sections can be the same dict."""
+    key, *inner = keys
+    if inner:
+        section = raw.get(key, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"{whole}: {key!r} is not a section")
+        value = _overridden(section, inner, value, whole)
+    return {**raw, key: value}
 
 
 def setting(key: str, value: str) -> Any:
@@ -124,9 +113,10 @@ def setting(key: str, value: str) -> Any:
         ConfigError: it is not.
     """
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {key}: {value!r} is not YAML") from None
+        return parse_yaml(value, f"--set {key}")
+    except ConfigError as error:
+        in_shell = f", in a shell \"'{value}'\"" if "quote it" in str(error) else ""
+        raise ConfigError(f"{error}{in_shell}") from None
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ctrloom.config.base import ConfigError, StrictModel
-from ctrloom.config.types import Count
+from ctrloom.config.types import Few
 
 Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
 Bytes = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$")]
-Seconds = Annotated[int, Field(ge=1)]
+Seconds = Annotated[int, Field(ge=1, le=10 * 365 * 86_400)]
 Label = Annotated[str, Field(pattern=r"^[\w./-]+$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -42,7 +42,7 @@ class Accelerator(StrictModel):
     """
 
     type: Label = "nvidia.com/gpu"
-    count: Count = 1
+    count: Few = 1
 
 
 class Toleration(StrictModel):
@@ -63,9 +63,9 @@ class Toleration(StrictModel):
 class Retry(StrictModel):
     """Retries after a failure; the backoff grows by `factor` with each retry."""
 
-    attempts: Annotated[int, Field(ge=0)]
+    attempts: Annotated[int, Field(ge=0, le=100)]
     backoff: Seconds = 30
-    factor: Annotated[int, Field(ge=1)] = 2  # Argo reads an integer
+    factor: Annotated[int, Field(ge=1, le=10)] = 2  # Argo reads an integer
     pending: Seconds = 86_400  # maximum wait of an attempt for a node
 
     @model_validator(mode="before")

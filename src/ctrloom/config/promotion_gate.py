@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ctrloom.config.base import StrictModel
-from ctrloom.config.types import Count, NotNegative, Positive
+from ctrloom.config.types import Bootstrap, Count, Few, NotNegative, Positive, Seed
 
 
 class PromotionGateConfig(StrictModel):
@@ -27,9 +27,9 @@ class PromotionGateConfig(StrictModel):
     min_auc: Annotated[float, Field(ge=0, lt=1)] = 0.5
     max_normalised_entropy: Positive = 1.0  # 1: no better than always predicting the click rate
     min_clicks: Count = 100  # minimum number of clicks, and of rows without a click
-    bins: Count = 20
-    bootstrap: Count = 2000
-    seed: int = 0
+    bins: Few = 20
+    bootstrap: Bootstrap = 2000
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _bounds_are_apart(self) -> Self:

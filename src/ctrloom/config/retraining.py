@@ -9,7 +9,7 @@ from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.promotion_gate import PromotionGateConfig
-from ctrloom.config.types import Count, NotNegative
+from ctrloom.config.types import NotNegative, Seeds, SomeBuckets
 
 
 class TrainingConfig(StrictModel):
@@ -19,14 +19,14 @@ class TrainingConfig(StrictModel):
     """
 
     start: Literal["warm", "cold"] = "warm"
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)  # the best model on validation rows is kept
+    seeds: Seeds = (0,)  # the best model on validation rows is kept
     settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters; override those of the champion
 
 
 class DriftConfig(StrictModel):
     """Alarm thresholds of the drift report; an alarm does not stop the pipeline."""
 
-    buckets: Annotated[int, Field(ge=2)] = 20  # buckets of the population stability index
+    buckets: SomeBuckets = 20  # buckets of the population stability index
     stability_alarm: NotNegative = 0.25
     unseen_alarm: NotNegative = 0.1  # share of values
     label_rate_alarm: NotNegative = 0.25  # relative change
@@ -38,7 +38,7 @@ class RetrainingConfig(EngineConfig):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     registry: str | None = None  # on a cluster, can be a pipeline parameter instead
     data: DataConfig
-    days: Count = 1  # length of the window, including its last day
+    days: Annotated[int, Field(ge=1, le=36_500)] = 1  # length of the window, including its last day
     growth: GrowthConfig = GrowthConfig()
     training: TrainingConfig = TrainingConfig()
     drift: DriftConfig = DriftConfig()

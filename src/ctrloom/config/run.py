@@ -12,7 +12,7 @@ from ctrloom.config.models import MODELS
 from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.search import DEFAULT_METHOD, METHODS, AutoFISConfig, SearchConfig
 from ctrloom.config.tuning import Target, TuningConfig, TuningJob
-from ctrloom.config.types import SPLITS, Count, CountOrZero, Split
+from ctrloom.config.types import SPLITS, Bootstrap, Count, Few, FewOrZero, RowCount, Seed, Seeds, Split
 from ctrloom.config.vocabulary import Keep, VocabularyConfig
 
 
@@ -20,17 +20,17 @@ class EvaluationConfig(StrictModel):
     """How models are compared."""
 
     base: str = "fm"  # the model that all others are tested against
-    bootstrap: Count = 2000
-    bins: Count = 20
+    bootstrap: Bootstrap = 2000
+    bins: Few = 20
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    seed: int = 0
+    seed: Seed = 0
     truth: str | None = None  # synthetic data: file with the planted interactions
     # Columns with values of a row: fields of tokens or buckets, columns of kind context, and `day`.
     group: str | None = None  # also measure AUC within the groups of this column (GAUC)
     segments: tuple[str, ...] = ()  # also measure within each value of these columns
-    segment_values: Count = 20  # values of a column that are shown; the rest is one segment
+    segment_values: Few = 20  # values of a column that are shown; the rest is one segment
     columns: tuple[str, ...] = ()  # in predictions.parquet
-    permutations: CountOrZero = 5  # shuffles of each field for its importance; 0: none
+    permutations: FewOrZero = 5  # shuffles of each field for its importance; 0: none
     permutation_rows: Count = 50_000  # validation rows of it, at most
 
 
@@ -38,8 +38,8 @@ class Expected(StrictModel):
     """Published sizes of a data set, to check that the public files are complete."""
 
     fields: Count
-    features: Count | None = None  # number of ids over all fields, as counted by the source
-    rows: dict[Literal[Split, "all"], Count] = Field(default_factory=dict)
+    features: RowCount | None = None  # number of ids over all fields, as counted by the source
+    rows: dict[Literal[Split, "all"], RowCount] = Field(default_factory=dict)
     source: str
 
 
@@ -54,7 +54,7 @@ class ExperimentConfig(EngineConfig):
     vocabulary: VocabularyConfig = VocabularyConfig()
     searches: dict[str, dict[str, Any]] = Field(default_factory=dict)
     models: ModelsConfig = ModelsConfig()
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     bundles: tuple[str, ...] = ()  # models to bundle, in addition to the best one
     evaluation: EvaluationConfig = EvaluationConfig()
     tuning: TuningConfig | None = None  # None: every model has the configured settings

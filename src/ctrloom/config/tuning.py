@@ -12,7 +12,7 @@ from ctrloom.config.base import SectionError, StrictModel, not_among, parse_sect
 from ctrloom.config.models import MODELS, Hyperparameters
 from ctrloom.config.models_section import ModelName, ModelsConfig
 from ctrloom.config.search import SearchConfig
-from ctrloom.config.types import Count, CountOrZero, Positive
+from ctrloom.config.types import CountOrZero, Few, Number, Positive, Seed
 
 COMMON = "common"  # the space of models that have none of their own
 Metric = Literal["logloss", "auc"]
@@ -22,8 +22,8 @@ class Dimension(StrictModel):
     """Values of one setting: `choices`, written as a list, or an interval from `low` to `high`."""
 
     choices: tuple[Any, ...] | None = None
-    low: float | None = None
-    high: float | None = None
+    low: Number | None = None
+    high: Number | None = None
     log: bool = False  # draw the logarithm uniformly
 
     @model_validator(mode="before")
@@ -57,11 +57,11 @@ class TuningConfig(StrictModel):
     `spaces` replaces single settings in the space of a model; an empty list excludes one from tuning.
     """
 
-    trials: Count = 30
+    trials: Few = 30
     seconds: Positive | None = None  # per model; None: no limit. The budget ends with whichever is first
     sampler: Literal["tpe", "random"] = "tpe"
     pruner: Literal["median", "none"] = "median"
-    seed: CountOrZero = 0  # of the sampler
+    seed: Seed = 0  # of the sampler
     metric: Metric = "logloss"  # on the validation rows
     spaces: dict[str, Space] = Field(default_factory=dict)
 
@@ -106,7 +106,7 @@ class TuningJob(StrictModel):
     targets: tuple[Target, ...] = ()
     models: ModelsConfig = ModelsConfig()
     search: SearchConfig | None = None
-    seed: int = 0  # that all trials are trained with
+    seed: Seed = 0  # that all trials are trained with
 
 
 class PlannedTrial(StrictModel):
@@ -114,7 +114,7 @@ class PlannedTrial(StrictModel):
 
     target: Target
     number: CountOrZero
-    seed: int
+    seed: Seed
     settings: dict[str, Any]
 
 

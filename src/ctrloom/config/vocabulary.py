@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from ctrloom.config.base import StrictModel
-from ctrloom.config.types import Count
+from ctrloom.config.types import Count, Number, SomeBuckets, Width
 
 
 class LogSquared(StrictModel):
@@ -18,21 +18,21 @@ class EqualFrequency(StrictModel):
     """Buckets with equal numbers of training rows (AutoFIS and AIM on Criteo)."""
 
     method: Literal["equal_frequency"] = "equal_frequency"
-    buckets: Annotated[int, Field(ge=2)] = 40
+    buckets: SomeBuckets = 40
 
 
 class EqualWidth(StrictModel):
     """Buckets of equal width between the smallest and the largest training value."""
 
     method: Literal["equal_width"] = "equal_width"
-    buckets: Annotated[int, Field(ge=2)] = 40
+    buckets: SomeBuckets = 40
 
 
 class Boundaries(StrictModel):
     """User-defined boundaries: bucket k holds values[k-1] <= x < values[k]."""
 
     method: Literal["boundaries"] = "boundaries"
-    values: Annotated[tuple[float, ...], Field(min_length=1)]
+    values: Annotated[tuple[Number, ...], Field(min_length=1, max_length=100_000)]
 
 
 class Keep(StrictModel):
@@ -50,7 +50,7 @@ class FieldVocabulary(StrictModel):
 
     min_count: Count | None = None
     bucketing: Bucketing | None = None
-    max_values: Count | None = None  # multi-valued fields: tokens kept per row
+    max_values: Width | None = None  # multi-valued fields: tokens kept per row
 
 
 class Crosses(StrictModel):
@@ -71,6 +71,6 @@ class VocabularyConfig(StrictModel):
 
     min_count: Count = 1  # tokens seen less often share id 1 with unseen tokens
     bucketing: Bucketing = LogSquared()
-    max_values: Count = 20
+    max_values: Width = 20
     fields: dict[str, FieldVocabulary] = Field(default_factory=dict)
     crosses: Crosses | None = None

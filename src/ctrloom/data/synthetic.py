@@ -5,6 +5,7 @@ y = 1 if the sum of main effects, planted interactions and noise exceeds a thres
 explained by a pair: the truth is exactly the planted set.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import combinations
@@ -18,44 +19,46 @@ from pydantic import Field, model_validator
 
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
-from ctrloom.config.types import Count
+from ctrloom.config.types import Count, FewOrZero, Fraction, NotNegative, Positive, Rate, Seed
 from ctrloom.progress import Advance, progress
 
 CHUNK = 100_000
 PILOT = 100_000  # rows used to determine the threshold
 LARGEST_TABLE = 20_000_000
+Size = Annotated[int, Field(ge=2, le=10**8)]
 
 
 class SynthConfig(StrictModel):
     """Configuration of synthetic clicks."""
 
     rows: Count = 200_000
-    fields: Annotated[int, Field(ge=2)] = 12
-    sizes: tuple[Annotated[int, Field(ge=2)], ...] = (200,)  # values per field, cycled over the fields
-    pairs: Annotated[int, Field(ge=0)] = 6
+    fields: Annotated[int, Field(ge=2, le=500)] = 12
+    sizes: tuple[Size, ...] = (200,)  # values per field, cycled over the fields
+    pairs: FewOrZero = 6
     # Additional pairs, each a full random table over two of the fields with fewest values, which must be
     # memorized. The `pairs` are then between the fields with most values, where factorization is better.
-    tables: Annotated[int, Field(ge=0)] = 0
-    triples: Annotated[int, Field(ge=0)] = 0
-    rank: Annotated[int, Field(ge=0)] = 4  # 0: a full random table, as in the paper
-    main_effects: Annotated[float, Field(ge=0)] = 0.5  # standard deviation of each field's own effect
-    strength: Annotated[float, Field(gt=0)] = 1.0  # standard deviation of each planted interaction
-    noise: Annotated[float, Field(ge=0)] = 1.0
-    zipf: Annotated[float, Field(ge=0)] = 1.0  # exponent; 0: all values equally frequent
-    positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    days: Count = 1  # if more than one: one file per day with `rows` rows each, and a column `time`
+    tables: FewOrZero = 0
+    triples: FewOrZero = 0
+    rank: FewOrZero = 4  # 0: a full random table, as in the paper
+    main_effects: NotNegative = 0.5  # standard deviation of each field's own effect
+    strength: Positive = 1.0  # standard deviation of each planted interaction
+    noise: NotNegative = 1.0
+    zipf: NotNegative = 1.0  # exponent; 0: all values equally frequent
+    positive_rate: Rate = 0.3
+    # If more than one: one file per day with `rows` rows each, and a column `time`
+    days: Annotated[int, Field(ge=1, le=3650)] = 1
     first_day: date = date(2026, 1, 1)
-    renewed: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of a field's values replaced each day
-    seed: int = 0
+    renewed: Fraction = 0.0  # share of a field's values replaced each day
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _fits(self) -> "SynthConfig":
         for what, count, order in (("pairs", self.pairs, 2), ("triples", self.triples, 3)):
-            if count > (most := len(list(combinations(range(self.fields), order)))):
+            if count > (most := math.comb(self.fields, order)):
                 raise ValueError(f"{what}: {count} requested, but {self.fields} fields have only {most}")
         few, many = self.extremes()
         for what, count, fields in (("tables", self.tables, few), ("pairs", self.pairs, many)):
-            if self.tables and (few == many or count > (most := len(list(combinations(fields, 2))))):
+            if self.tables and (few == many or count > (most := math.comb(len(fields), 2))):
                 reason = "all fields have equal sizes" if few == many else f"there are only {most}"
                 raise ValueError(f"{what}: {count} requested together with tables, but {reason}; see sizes")
         return self

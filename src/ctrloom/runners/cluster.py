@@ -14,6 +14,7 @@ from ctrloom.runners import compiled
 from ctrloom.runners.endpoint import ClusterError, Endpoint, UnreachableError
 from ctrloom.runners.request import PipelineRequest
 
+MOST_PAGES = 1_000  # of items of one name
 ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 ATTEMPT = re.compile(r"\(\d+\)$")  # how KFP numbers the attempts of a task
 INTERNAL = re.compile(r"root|executor|(condition|for-loop|iteration)-[a-z0-9-]+")
@@ -133,7 +134,7 @@ class Cluster:
                 if state in ENDED:
                     return Outcome(run, _ending(seen), _failures(seen))
             left = deadline - time.monotonic()
-            if left <= 0:
+            if not left > 0:  # nor if it is not a number
                 return None
             time.sleep(min(every, left))
 
@@ -192,12 +193,19 @@ class Cluster:
         """All items of that name, over all pages."""
         only = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
         found, token = [], ""
+        seen: set[str] = set()
         while True:
             page = self.kfp.call(listed, filter=json.dumps(only), page_size=100, page_token=token, **where)
             found += [each for each in getattr(page, key) or [] if each.display_name == name]
             token = page.next_page_token or ""
             if not token:
                 return found
+            if token in seen or len(seen) == MOST_PAGES:
+                raise ClusterError(
+                    f"{self.kfp.address}: repeats the pages of its {key.replace('_', ' ')} without end; "
+                    "check that the endpoint is the address of KFP"
+                )
+            seen.add(token)
 
 
 def _same(there: Any, wanted: Any) -> bool:

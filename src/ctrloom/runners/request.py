@@ -16,6 +16,7 @@ import yaml
 from ctrloom.config import Files
 from ctrloom.config.errors import UserError
 from ctrloom.config.hardware import Hardware
+from ctrloom.config.yaml_text import parse_yaml
 from ctrloom.data.sources.files import is_stored, stored
 from ctrloom.runners import compiled
 from ctrloom.runners.placement import place
@@ -117,6 +118,8 @@ def texts(settings: Iterable[str]) -> dict[str, str]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise RequestError(f"--parameter {setting}: write NAME=VALUE")
+        if name in given:
+            raise RequestError(f"--parameter {name}: is given twice; give it one value")
         try:
             given[name] = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
         except OSError as error:
@@ -128,12 +131,13 @@ def texts(settings: Iterable[str]) -> dict[str, str]:
 
 def _value(name: str, text: str, kind: str) -> Any:
     """Parse the value of a parameter of a KFP type; a STRING may look like a number or a date."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RequestError(f"--parameter {name}: its value is not YAML") from None
     if kind == "STRING":
+        try:
+            value = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):
+            return text
         return value if isinstance(value, str) else text
+    value = parse_yaml(text, f"--parameter {name}")
     types, called = KINDS[kind]
     if not isinstance(value, types) or isinstance(value, bool) != (kind == "BOOLEAN"):
         raise RequestError(f"--parameter {name}: must be {called}, not {text!r}")

@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ctrloom.storage.remote import (
     Listed,
     Stored,
     persistent,
+    until_last,
 )
 
 
@@ -98,10 +99,13 @@ class GoogleStorage:
         """See Remote."""
 
         def attempt() -> list[Listed]:
-            prefix = f"{under.key}/" if under.key else ""
-            blobs = self.client.list_blobs(under.bucket, prefix=prefix, retry=self.retry)
+            _, pages = self._pages(under)
             base = Location("gs", under.bucket)
-            return [Listed(base / blob.name, blob.size or 0, str(blob.generation)) for blob in blobs]
+            return [
+                Listed(base / blob.name, blob.size or 0, str(blob.generation))
+                for page in pages
+                for blob in page
+            ]
 
         return self._persistent(attempt, under, "read")
 
@@ -109,11 +113,10 @@ class GoogleStorage:
         """See Remote."""
 
         def attempt() -> list[str]:
-            prefix = f"{under.key}/" if under.key else ""
-            pages = self.client.list_blobs(under.bucket, prefix=prefix, delimiter="/", retry=self.retry)
-            for _ in pages:  # the prefixes are known after all pages were read
-                pass
-            return sorted(found[len(prefix) :].rstrip("/") for found in pages.prefixes)
+            blobs, pages = self._pages(under, delimiter="/")
+            for page in pages:  # the prefixes are known after all pages were read
+                list(page)
+            return sorted(found.rstrip("/").rpartition("/")[2] for found in blobs.prefixes)
 
         return self._persistent(attempt, under, "read")
 
@@ -203,6 +206,12 @@ class GoogleStorage:
             )
 
         self._persistent(attempt, found.at, "read")
+
+    def _pages(self, under: Location, **options: str) -> tuple[Any, Iterator[Any]]:
+        """A list of objects, and its pages."""
+        prefix = f"{under.key}/" if under.key else ""
+        blobs = self.client.list_blobs(under.bucket, prefix=prefix, retry=self.retry, **options)
+        return blobs, until_last(blobs.pages, lambda _: blobs.next_page_token, under)
 
     def _put(self, at: Location, content: bytes, **precondition: int) -> str:
         blob = self._blob(at)

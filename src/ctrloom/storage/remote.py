@@ -1,7 +1,7 @@
 """The interface of an object store, implemented by `gcs` and `s3`."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -13,9 +13,11 @@ PATIENCE = 120.0  # seconds for which transient errors are retried, with backoff
 TRIES = 10  # of S3 clients, which count attempts: with backoff, about the same time
 ATTEMPTS = 5  # for data that was corrupted in transfer
 WORKERS = 8
+MOST_PAGES = 100_000  # of a list, which have a thousand objects each
 CHUNK = 32 << 20  # larger files are transferred in parallel chunks of this size
 
 Done = TypeVar("Done")
+Page = TypeVar("Page")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,22 @@ def endpoint(scheme: Scheme) -> str:
     if scheme == "gs":
         return os.environ.get("STORAGE_EMULATOR_HOST", "")
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+
+
+def until_last(pages: Iterable[Page], next_token: Callable[[Page], str | None], of: object) -> Iterator[Page]:
+    """The pages of a list that a server sends.
+
+    Raises:
+        StorageError: a page refers to an earlier one as its next, or there are too many.
+    """
+    seen: set[str] = set()
+    for page in pages:
+        yield page
+        if (token := next_token(page)) and (token in seen or len(seen) == MOST_PAGES):
+            raise StorageError(
+                f"{of}: cannot be listed: the server repeats pages without end; check the server"
+            )
+        seen.add(token or "")
 
 
 def persistent(

@@ -13,7 +13,7 @@ from ctrloom.storage import remote
 from ctrloom.storage.errors import ConflictError, StorageError, status
 from ctrloom.storage.local import sha256
 from ctrloom.storage.location import Location
-from ctrloom.storage.remote import TRIES, WORKERS, Done, Listed, Stored, persistent
+from ctrloom.storage.remote import TRIES, WORKERS, Done, Listed, Stored, persistent, until_last
 
 DIGEST = "sha256"  # metadata key of objects that were uploaded as files
 
@@ -209,8 +209,9 @@ class S3:
 
     def _pages(self, under: Location, **options: str) -> Any:
         prefix = f"{under.key}/" if under.key else ""
-        pages = self.client.get_paginator("list_objects_v2")
-        return pages.paginate(Bucket=under.bucket, Prefix=prefix, **options)
+        paginator = self.client.get_paginator("list_objects_v2")
+        pages = paginator.paginate(Bucket=under.bucket, Prefix=prefix, **options)
+        return until_last(pages, lambda page: page.get("NextContinuationToken"), under)
 
     @staticmethod
     def _persistent(call: Callable[[], Done], at: Location, task: str) -> Done:

@@ -5,10 +5,20 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ctrloom.config.base import StrictModel
-from ctrloom.config.types import BatchSize, Count, CountOrZero, Fraction, NotNegative, Positive, Share
+from ctrloom.config.types import (
+    BatchSize,
+    Count,
+    CountOrZero,
+    Few,
+    Fraction,
+    NotNegative,
+    Positive,
+    Share,
+    Width,
+)
 
-Widths = tuple[Count, ...]
-SomeWidths = Annotated[Widths, Field(min_length=1)]
+Widths = Annotated[tuple[Width, ...], Field(max_length=100)]
+SomeWidths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=100)]
 
 
 Precision = Literal["float32", "tf32", "bfloat16"]  # tf32 is float32 on a CPU
@@ -18,7 +28,7 @@ EmbeddingOptimizer = Literal["adam", "lazy_adam", "rowwise_adagrad"]
 class Hyperparameters(StrictModel):
     """Settings common to all models."""
 
-    embedding_size: Count = 10
+    embedding_size: Width = 10
     embedding_std: Positive | None = None  # None: Xavier over the whole table, as in AutoFIS
     hidden: Widths = (200, 200)
     dropout: Fraction = 0.2
@@ -66,7 +76,7 @@ class Hyperparameters(StrictModel):
 class AFMSettings(Hyperparameters):
     """Attentional FM."""
 
-    attention_size: Count = 8
+    attention_size: Width = 8
 
 
 class HOFMSettings(Hyperparameters):
@@ -84,13 +94,13 @@ class PINSettings(Hyperparameters):
 class CrossSettings(Hyperparameters):
     """Deep & Cross networks."""
 
-    cross_layers: Count = 3
+    cross_layers: Few = 3
 
 
 class LowRankCrossSettings(CrossSettings):
     """DCN-V2."""
 
-    low_rank: Count | None = None  # rank of the cross matrices; None: full rank
+    low_rank: Width | None = None  # rank of the cross matrices; None: full rank
 
 
 class CINSettings(Hyperparameters):
@@ -103,7 +113,7 @@ class AFNSettings(Hyperparameters):
     """Adaptive factorization network; AFN+ adds a parallel MLP."""
 
     learning_rate: Positive = 1e-3  # its products overfit at a higher one
-    logarithmic_neurons: Count = 400
+    logarithmic_neurons: Width = 400
     plus: bool = False
 
 
@@ -112,8 +122,8 @@ class FinalMLPSettings(Hyperparameters):
 
     hidden: SomeWidths = (200, 200)
     second_hidden: SomeWidths = (200, 200)
-    heads: Count = 1
-    gate_hidden: Count | None = None  # width of the feature gates; None: no gates
+    heads: Few = 1
+    gate_hidden: Width | None = None  # width of the feature gates; None: no gates
     first_context: tuple[str, ...] = ()  # input fields of the stream's gate; empty: a learned vector
     second_context: tuple[str, ...] = ()
 
@@ -133,11 +143,11 @@ class AutoIntSettings(Hyperparameters):
     """AutoInt: `code` is the published code's layer, `paper` that of its equations 5-8."""
 
     learning_rate: Positive = 1e-3  # attention overfits at a higher one
-    embedding_size: Count = 16
+    embedding_size: Width = 16
     embedding_std: Positive | None = 0.01
-    attention_layers: Count = 3
-    heads: Count = 2
-    head_size: Count = 32
+    attention_layers: Few = 3
+    heads: Few = 2
+    head_size: Width = 32
     attention_dropout: Fraction = 0.0
     residual: bool = True
     reading: Literal["code", "paper"] = "code"
@@ -168,7 +178,7 @@ class Poly2Settings(MemorizingSettings):
 class OptInterSettings(MemorizingSettings):
     """OptInter: pairs that are memorized, factorized or left out."""
 
-    cross_embedding_size: Count = 10  # also of the embeddings that are multiplied
+    cross_embedding_size: Width = 10  # also of the embeddings that are multiplied
     layer_norm: bool = True  # before each ReLU of the MLP
 
     @model_validator(mode="after")
@@ -181,8 +191,8 @@ class OptInterSettings(MemorizingSettings):
 class AutoPISettings(Hyperparameters):
     """AutoPI: settings of the operators in a found graph."""
 
-    attention_heads: Count = 1
-    senet_reduction: Count = 3
+    attention_heads: Few = 1
+    senet_reduction: Few = 3
     operator_norm: bool = True  # batch norm over the fields after each operator
 
 
@@ -195,7 +205,7 @@ class GBDTSettings(Hyperparameters):
 
     trees: Count = 3000  # maximum; `patience` should end the training
     patience: Count = 5
-    leaves: Annotated[int, Field(ge=2)] = 31
+    leaves: Annotated[int, Field(ge=2, le=131_072)] = 31
     min_rows_in_leaf: Count = 20
     tree_learning_rate: Positive = 0.1
     tree_l2: NotNegative = 0.0

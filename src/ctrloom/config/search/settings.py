@@ -6,7 +6,17 @@ from pydantic import Field, model_validator
 
 from ctrloom.config.base import StrictModel
 from ctrloom.config.models_section import ModelName
-from ctrloom.config.types import BatchSize, Count, CountOrZero, NotNegative, Positive, Rate
+from ctrloom.config.types import (
+    BatchSize,
+    Count,
+    CountOrZero,
+    Few,
+    FewOrZero,
+    NotNegative,
+    Positive,
+    Rate,
+    Seed,
+)
 
 Order = Literal[2, 3, 4]
 
@@ -16,9 +26,9 @@ class MethodConfig(StrictModel):
 
     method: str
     base: ModelName  # the model that the search trains and that is retrained with its result
-    seed: int = 0
+    seed: Seed = 0
     # Control: random selections of the same size; the i-th seed uses draw i modulo random_draws.
-    random_draws: CountOrZero = 10
+    random_draws: FewOrZero = 10
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -39,7 +49,7 @@ class GateSearchConfig(ConfirmedConfig):
     # Permuted copies of candidates that are searched along with them. What ends below the strongest of those
     # with at most as many combinations of values is dropped (below their median, if the choice is confirmed
     # by a test). 0 in the papers
-    permuted: CountOrZero = 30
+    permuted: FewOrZero = 30
 
 
 class AutoFISConfig(GateSearchConfig):
@@ -163,7 +173,7 @@ class AutoPIConfig(MethodConfig):
     base: Literal["autopi"] = "autopi"
     # one_shot: the best of many graphs that share weights; random: AutoPI-R, the control
     strategy: Literal["differentiable", "one_shot", "random"] = "differentiable"
-    nodes: Count = 4  # intermediate nodes of each cell
+    nodes: Annotated[int, Field(ge=1, le=64)] = 4  # intermediate nodes of each cell
     epochs: Count = 50
     frozen: CountOrZero = 15  # first epochs with fixed gates; at most a third of all epochs
     batch_size: BatchSize = 4096
@@ -181,10 +191,10 @@ class AutoPIConfig(MethodConfig):
     choose_by: Literal["strength", "perturbation"] = "strength"
     # Rows on which the loss is measured; perturbation: of the gates' half, one_shot: of the validation rows
     choosing_rows: Count = 10_000
-    candidates: Count = 600  # one_shot: graphs that are compared with shared weights
-    finalists: Count = 5  # one_shot: the best candidates, trained briefly from scratch
+    candidates: Few = 600  # one_shot: graphs that are compared with shared weights
+    finalists: Few = 5  # one_shot: the best candidates, trained briefly from scratch
     finalist_epochs: Count = 4
-    samples: Count = 20  # random: graphs that are trained and compared on validation rows
+    samples: Few = 20  # random: graphs that are trained and compared on validation rows
 
     @property
     def controls(self) -> tuple[str, ...]:
