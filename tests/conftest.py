@@ -18,7 +18,7 @@ if not torch.cuda.is_available():
 from small import COLUMNS, Planting, mixed_csv, planting
 from warm import warm_python
 
-from ctrloom import kernels
+from ctrloom import interruption, kernels
 from ctrloom.config import DataConfig, VocabularyConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.run import ingest
@@ -27,6 +27,12 @@ from ctrloom.data.vocabulary.build import build_vocabulary
 torch.set_num_threads(1)
 settings.register_profile("ctrloom", deadline=None)  # machines are shared: no test is one of time
 settings.load_profile("ctrloom")
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that tests call in this process do not take its signals."""
+    monkeypatch.setattr(interruption, "install", lambda: None)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,10 @@ import copy
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from processes import alive, family, left_after
 
 from ctrloom import interruption
 
@@ -44,14 +46,17 @@ with interruption.deferred() as stop:
 
 
 def started(
-    body: str, install: str = "interruption.install('try again')", **options: object
+    body: str,
+    install: str = "interruption.install(); interruption.advise('try again')",
+    ready: str = "ready",
+    **options: Any,
 ) -> subprocess.Popen[str]:
-    """A process that runs `body`, once it is ready."""
+    """A process that runs `body`, once it has printed that it is ready."""
     script = f"import time\nfrom ctrloom import interruption\n{install}\n{body}"
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )  # type: ignore[call-overload]
-    await_line(process, "ready")
+    )
+    await_line(process, ready)
     return process
 
 
@@ -149,3 +154,62 @@ def test_stopped_can_be_sent_between_processes() -> None:
 
     stopped = copy.copy(interruption.Stopped(signal.SIGHUP))
     assert (stopped.code, stopped.signal, str(stopped)) == (129, signal.SIGHUP, "stopped by SIGHUP")
+
+
+# A parent whose child has a child; none of them ends unless it is asked to.
+CHILD = """
+import sys, time
+from ctrloom import interruption
+with interruption.stoppable("again"), interruption.deferred() as stop:
+    print("started", flush=True)
+    while not (stop.requested and {ends}):
+        time.sleep(0.01)
+    print("child saved", flush=True)
+"""
+PARENT = """
+import sys
+from ctrloom.runners.step_process import run_step
+interruption.GRACE, interruption.FOR_CHILDREN = 0.3, 0.3
+with interruption.stoppable("again"):
+    run_step([sys.executable, "-c", {middle!r}])
+"""
+MIDDLE = """
+import sys
+from ctrloom import interruption
+from ctrloom.runners.step_process import run_step
+with interruption.stoppable("again"):
+    run_step([sys.executable, "-c", {child!r}])
+"""
+
+
+@pytest.mark.parametrize("number", [*interruption.SIGNALS, signal.SIGKILL])
+@pytest.mark.parametrize("ends", [True, False])
+def test_no_process_outlives_the_first_one(ends: bool, number: int) -> None:
+    environment = family()
+    script = PARENT.format(middle=MIDDLE.format(child=CHILD.format(ends=ends)))
+    parent = started(script, "interruption.PARENT", "started", env=environment)
+    assert len(alive(environment)) == 3
+    parent.send_signal(number)
+    status, output, errors = ended(parent)
+    assert left_after(environment) == {}
+    if number == signal.SIGKILL:
+        assert (status, output, errors) == (-number, "", "")
+        return
+    line = f"ctrloom: stopped by {signal.Signals(number).name}; again\n"
+    assert (status, errors) == (128 + number, line)
+    forwarded = "ctrloom: stopped by SIGTERM; again\n"
+    assert output == (f"child saved\n{forwarded}{forwarded}" if ends else "")
+
+
+def test_nothing_is_started_while_a_process_stops() -> None:
+    body = """
+from ctrloom.runners.step_process import run_step
+with interruption.deferred() as stop:
+    print("ready", flush=True)
+    while not stop.requested:
+        time.sleep(0.01)
+    run_step(["echo", "started"])
+"""
+    process = started(body)
+    process.terminate()
+    assert ended(process) == (128 + signal.SIGTERM, "", "")

@@ -1,7 +1,10 @@
 """Stopping on SIGTERM, SIGINT and SIGHUP: at once, or after the checkpoint of a loop that asks for it.
 
-A process belongs to its caller: only commands and components call `install`. Without it, signals have
-Python's default effect, and no stop is ever requested.
+A process belongs to its caller: only commands, components and worker processes call `install`. Without it,
+signals have Python's default effect, and no stop is ever requested.
+
+A process passes the signal to its children and waits for them. Each child also watches a pipe that its parent
+keeps open, and ends when the parent has died: so no signal, not even SIGKILL, leaves a process behind.
 """
 
 import os
@@ -10,15 +13,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing import parent_process
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import active_children, parent_process
+from subprocess import PIPE, STDOUT, Popen
 from typing import NoReturn
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 GRACE = 15.0  # seconds after the signal; then the process ends, even in native code that never returns
-# File descriptor of a pipe that the process that started this one keeps open as long as it lives
-PARENT = "CTRLOOM_PARENT_PIPE"
+FOR_CHILDREN = 3.0  # more, for a process that waits for others
+PARENT = "CTRLOOM_PARENT_PIPE"  # the file descriptor of the pipe that a parent keeps open
 
 
 class Stopped(SystemExit):
@@ -41,14 +45,14 @@ class Stop:
 
     def __init__(self) -> None:
         """Not yet."""
-        self.by: int | None = None  # the first signal
+        self.signal = 0  # the first one
         self.blocks = 0  # of `deferred`, that are running
-        self.advice = ""
+        self.advice, self.silent = "", False
 
     @property
     def requested(self) -> bool:
         """Whether a signal was received."""
-        return self.by is not None
+        return self.signal != 0
 
     def now(self) -> NoReturn:
         """Stop, for example after a checkpoint was saved.
@@ -56,10 +60,11 @@ class Stop:
         Raises:
             Stopped: always.
         """
-        raise Stopped(self.by or signal.SIGTERM)
+        raise Stopped(self.signal or signal.SIGTERM)
 
 
 _stop = Stop()
+_children: dict[Popen[str], Callable[[], object]] = {}  # and what kills each
 
 
 @contextmanager
@@ -80,18 +85,38 @@ def deferred() -> Iterator[Stop]:
         _stop.now()
 
 
-def requested() -> bool:
-    """Whether a signal was received: then any error may be its consequence, such as a cancelled query."""
-    return _stop.requested
+@contextmanager
+def stoppable(advice: str, silent: bool = False) -> Iterator[None]:
+    """`install`, and one line for the user when a signal ends the block.
+
+    Raises:
+        Stopped: in place of any error, too: native code that is interrupted raises errors of its own.
+    """
+    install()
+    advise(advice)
+    _stop.silent = silent
+    try:
+        yield
+    except (Stopped, Exception) as error:
+        number = error.signal if isinstance(error, Stopped) else _stop.signal
+        if not number:
+            raise
+        sys.stderr.write(_line(number))
+        sys.stderr.flush()
+        raise Stopped(number) from None
 
 
-def install(advice: str = "run the same command again") -> None:
+def advise(advice: str) -> None:
+    """What the user can do after this process was stopped; see `stoppable`."""
+    _stop.advice = advice
+
+
+def install() -> None:
     """Let signals stop this process, and let it end when its parent dies; call it once, in the main thread.
 
     Signals that the caller ignores, as `nohup` does, stay ignored. The parent is the process that started
-    this one as a worker of multiprocessing, or that set `PARENT`. The advice is for `message`.
+    this one as a worker of multiprocessing, or with `child_process`.
     """
-    _stop.advice = advice
     received, written = os.pipe()
     os.set_blocking(written, False)
     signal.set_wakeup_fd(written, warn_on_full_buffer=False)
@@ -101,9 +126,33 @@ def install(advice: str = "run the same command again") -> None:
     threading.Thread(target=_watch, args=(received, _parent()), name="ctrloom-signals", daemon=True).start()
 
 
-def message(number: int) -> str:
-    """The line for the user: which signal it was, and what to do next."""
-    return "; ".join(filter(None, [f"stopped by {signal.Signals(number).name}", _stop.advice]))
+@contextmanager
+def child_process(
+    command: Sequence[str], environment: Mapping[str, str], kill: Callable[[], object] | None = None
+) -> Iterator[Popen[str]]:
+    """Start a process that stops with this one, if it calls `install`; leaving the block waits for it.
+
+    Its standard input is the pipe that shows whether this process lives, and its output is one stream of
+    lines. `kill` ends it if it does not stop.
+
+    Raises:
+        Stopped: this process is stopping.
+    """
+    if _stop.requested:
+        _stop.now()
+    whole = {**os.environ, PARENT: "0", **environment}
+    process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, text=True, bufsize=1, env=whole)
+    _children[process] = kill or process.kill
+    try:
+        with process:
+            yield process
+    finally:
+        del _children[process]
+
+
+def _line(number: int) -> str:
+    said = filter(None, [f"ctrloom: stopped by {signal.Signals(number).name}", _stop.advice])
+    return "" if _stop.silent else "; ".join(said) + "\n"
 
 
 def _parent() -> list[int]:
@@ -118,7 +167,7 @@ def _parent() -> list[int]:
 def _handle(number: int, _: object) -> None:
     """Raise in the main thread; later signals do not interrupt what cleans up."""
     if not _stop.requested:
-        _stop.by = number
+        _stop.signal = number
         if not _stop.blocks:
             _stop.now()
 
@@ -128,23 +177,44 @@ def _watch(received: int, parent: list[int]) -> None:
 
     Python's handlers wait for native code to return, so that this thread reads signals as they arrive.
     """
-    first, deadline = 0, None
+    first, began = 0, 0.0
     while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready, _, _ = select.select([received, *parent], [], [], left)
-        if not ready:
-            _end(first)
+        ready, _, _ = select.select([received, *parent], [], [], 0.5 if first else None)
         if any(not os.read(pipe, 1) for pipe in parent if pipe in ready):
-            os._exit(128 + signal.SIGKILL)  # nobody waits, and the next attempt may be running
+            _kill_children()
+            os._exit(128 + signal.SIGKILL)  # the next attempt may be running already
         for number in os.read(received, 64) if received in ready else ():
             if first and number == signal.SIGINT:
                 _end(number)
             if not first and number in SIGNALS:
-                first, deadline = number, time.monotonic() + GRACE
+                first, began = number, time.monotonic()
+        if first:
+            waits = _ask_children()
+            if time.monotonic() - began > GRACE + FOR_CHILDREN * waits:
+                _end(first)
+
+
+def _ask_children() -> bool:
+    """Ask all children to stop, again and again, as they may just be starting; whether there are any."""
+    workers, children = active_children(), list(_children)
+    for worker in workers:
+        worker.terminate()
+    for child in children:
+        child.terminate()
+    return bool(workers or children)
+
+
+def _kill_children() -> None:
+    for worker in active_children():
+        worker.kill()
+    for kill in list(_children.values()):
+        with suppress(OSError):
+            kill()
 
 
 def _end(number: int) -> NoReturn:
     """End at once. Whatever is being written is incomplete, and not used by the next attempt."""
-    show_cursor = "\x1b[?25h\n" if sys.platform != "win32" and os.isatty(2) else ""
-    os.write(2, f"{show_cursor}ctrloom: {message(number)}\n".encode())
+    _kill_children()
+    show_cursor = "\x1b[?25h\n" if os.isatty(2) else ""
+    os.write(2, f"{show_cursor}{_line(number)}".encode())
     os._exit(128 + number)

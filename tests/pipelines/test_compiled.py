@@ -48,6 +48,12 @@ def test_steps_name_an_image_that_the_local_runner_takes_and_install_nothing(spe
         assert "pip install" not in " ".join(container["command"])
 
 
+def test_signals_reach_every_step(spec):
+    for executor in spec["deploymentSpec"]["executors"].values():
+        shell = executor["container"]["command"][2]
+        assert " exec python3 -m ctrloom.runners.executor kfp.dsl.executor_main " in shell
+
+
 def test_every_input_is_described_for_the_ui(spec):
     described = {name: c for name, c in spec["components"].items() if "executorLabel" in c}
     for name, component in {**described, "pipeline": spec["root"]}.items():

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from ctrloom import interruption
 from ctrloom.cli import cluster, data, doctor, registry, retraining, stages
 from ctrloom.cli.options import PIPELINES, REGISTRY, Engine, Settings, pairs
 from ctrloom.config.base import ConfigError
@@ -30,6 +31,18 @@ app.add_typer(doctor.app)
 app.add_typer(retraining.app)
 
 Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
+
+# What a user whose command was stopped can do next
+AGAIN = "run the same command again"
+RESUMES = {
+    "run": f"{AGAIN} to resume after its finished steps",
+    "compare": f"{AGAIN} to resume after its finished jobs",
+    "tune": f"{AGAIN} to resume after its finished trials",
+    "scheduled-retrain": f"{AGAIN} to resume after its finished steps",
+    "regression": f"{AGAIN} to resume after its finished steps",
+    "submit": "a submitted run continues on the cluster",
+    "wait": f"the run continues on the cluster: {AGAIN} to wait for it",
+}
 
 # Commands that torchrun may start with several processes.
 BY_SEVERAL = (
@@ -57,6 +70,7 @@ def _before_a_command(
     ] = False,
 ) -> None:
     command, processes = context.invoked_subcommand, positive_int("WORLD_SIZE")
+    interruption.advise(RESUMES.get(command or "", AGAIN))
     if processes > 1 and command not in BY_SEVERAL:
         raise ConfigError(
             f"{command} runs in one process, but torchrun started {processes}: start it without torchrun; "
@@ -166,7 +180,8 @@ def main() -> None:
     try:
         if silent := follows():
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        app()
+        with interruption.stoppable(AGAIN, silent):
+            app()
     except (UserError, OSError) as error:
         if os.environ.get("CTRLOOM_DEBUG") == "1":
             raise

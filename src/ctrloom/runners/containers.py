@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ctrloom.config.errors import UserError
+from ctrloom.interruption import PARENT
+from ctrloom.runners.step_process import run_step
 
 ENGINES = ("podman", "docker")
 LABEL = "ctrloom.run"
@@ -76,8 +78,16 @@ class Containers:
             user.append("--userns=keep-id")
         mounts = [f"--mount=type=bind,src={each},dst={each},readonly" for each in self.readable]
         mounts += [f"--mount=type=bind,src={each},dst={each}" for each in self.writable]
-        variables = [f"--env={key}={value}" for key, value in environment.items()]
-        start = [self.engine, "run", f"--name={name}", f"--label={LABEL}={self.run}", *CONFINED]
+        known = {**environment, PARENT: "0"}  # with --interactive, the engine's input is the step's
+        variables = [f"--env={key}={value}" for key, value in known.items()]
+        start = [
+            self.engine,
+            "run",
+            "--interactive",
+            f"--name={name}",
+            f"--label={LABEL}={self.run}",
+            *CONFINED,
+        ]
         entry, *arguments = step
         options = [*user, *mounts, *variables, *self.options, f"--entrypoint={entry}"]
         return [*start, *options, self.image, *arguments]
@@ -104,7 +114,7 @@ def steps_in(containers: Containers) -> Iterator[None]:
             name = f"ctrloom-{uuid.uuid4().hex[:12]}"
             command = containers.command(name, self.step, self.environment)
             try:
-                code = subprocess_task_handler.run_local_subprocess(command)
+                code = run_step(command, kill=lambda: _ask(containers.engine, "kill", name))
             finally:
                 _ask(containers.engine, "rm", "--force", name)
             return status.Status.SUCCESS if code == 0 else status.Status.FAILURE

@@ -24,6 +24,7 @@ from ctrloom.runners import compiled, resume
 from ctrloom.runners.compiled import declared
 from ctrloom.runners.containers import ContainerOptions, Containers, steps_in
 from ctrloom.runners.request import revision
+from ctrloom.runners.step_process import stoppable_steps
 from ctrloom.storage import Place
 
 TUNED = "collect-tuning", "tuned/tuning.json"  # step and artifact of the record of tuning
@@ -178,6 +179,7 @@ def run_pipeline(
         redirect_stdout(_Console(log)) as console,
         _print_as_before(),
         steps_in(prepared) if prepared else fast_children(),
+        stoppable_steps(),
     ):
         try:
             loaded(**parameters)
