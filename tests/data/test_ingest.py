@@ -242,12 +242,6 @@ def test_empty_or_single_class_splits(write: Write, tmp_path: Path, content: str
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_duplicate_files_are_refused(write: Write, tmp_path: Path) -> None:
-    path = write("a.csv", HEADER + clicks(10))
-    with pytest.raises(DataError, match="listed twice"):
-        ingest(data_config({"train": [path], "test": [path]}, CLICKS), tmp_path / "store")
-
-
 def test_a_manifest_finds_its_files(write: Write, tmp_path: Path) -> None:
     manifest = ingest(data_config(write("a.csv", HEADER + clicks(100)), CLICKS), tmp_path / "store")
     copy = tmp_path / "copy.json"

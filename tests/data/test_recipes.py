@@ -30,7 +30,7 @@ def without_checksums(monkeypatch: pytest.MonkeyPatch, name: str, address: str |
 
 
 def libfm(write: Write, folder: str) -> None:
-    for split, count in (("train", 60), ("validation", 30), ("test", 30)):
+    for split, count in (("train", 60), ("validation", 30), ("test", 31)):
         tail = " ".join(f"{100 + f}:1" for f in range(8))
         lines = [f"{1 if i % 3 == 0 else -1} {i}:1 {50 + i}:1 {tail}" for i in range(count)]
         write(f"{folder}/frappe.{split}.libfm", "\n".join(lines) + "\n")

@@ -45,7 +45,8 @@ KEPT = {"fields": {"kept": {"bucketing": {"method": "keep"}}}}
 
 
 def built(write: Write, store: Path, **vocabulary: Any) -> Path:
-    files = {s: [write(f"{s}.csv", t)] for s, t in (("train", TRAIN), ("valid", VALID), ("test", VALID))}
+    texts = {"train": TRAIN, "valid": VALID, "test": VALID + "\n"}  # ingest rejects a copy
+    files = {split: [write(f"{split}.csv", text)] for split, text in texts.items()}
     manifest = ingest(data_config(files, COLUMNS), store)
     return build_vocabulary(manifest, VocabularyConfig.parse({**KEPT, **vocabulary}, "test"), store)
 

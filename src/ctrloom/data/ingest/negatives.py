@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ctrloom.config import SPLITS, DataConfig, Ignored, Label, SourceConfig, Split
-from ctrloom.data.ingest.source_files import Input
+from ctrloom.data.ingest.source_input import Input
 from ctrloom.progress import progress
 
 

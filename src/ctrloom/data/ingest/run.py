@@ -20,7 +20,8 @@ from ctrloom.data.ingest.cast import check_rules, typed_schema
 from ctrloom.data.ingest.negatives import Thinning, shares_kept
 from ctrloom.data.ingest.profile import profile
 from ctrloom.data.ingest.quarantine import Quarantine
-from ctrloom.data.ingest.source_files import Input, gathered
+from ctrloom.data.ingest.source_files import gathered
+from ctrloom.data.ingest.source_input import Input
 from ctrloom.data.ingest.split_writer import Batches, Tally, WrittenSplits, write_splits
 from ctrloom.data.manifest import IngestedManifest, fingerprint
 from ctrloom.data.parquet.reader import PartReader

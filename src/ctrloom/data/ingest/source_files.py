@@ -1,42 +1,22 @@
 """The source files of a data set, with their checksums."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ctrloom import storage
 from ctrloom.config import SPLITS, Files, SourceConfig, Split
-from ctrloom.data.errors import DataError
-from ctrloom.data.ingest.cast import TypedBatch, read_rows
+from ctrloom.data.ingest.cast import read_rows
+from ctrloom.data.ingest.duplicates import require_distinct_contents, require_distinct_files
+from ctrloom.data.ingest.source_input import Input
 from ctrloom.data.manifest import SourceFile
 from ctrloom.data.sources.files import is_remote, open_bytes, resolve
 from ctrloom.data.threads import Ahead
 from ctrloom.progress import Advance, progress
 
 _CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Input:
-    """A source file, and its local path."""
-
-    record: SourceFile
-    local: str
-    begun: Iterable[TypedBatch] | None = None  # its rows, if reading has already started
-
-    def rows(self, source: SourceConfig) -> Iterator[TypedBatch]:
-        """Typed rows of the file.
-
-        Raises:
-            DataError: it is empty, cannot be read, or lacks a column.
-        """
-        try:
-            yield from read_rows(source, [self.local])
-        except DataError as error:
-            raise DataError(str(error).replace(self.local, self.record.path)) from error
 
 
 @contextmanager
@@ -46,18 +26,17 @@ def gathered(files: Files, source: SourceConfig, folder: Path) -> Iterator[list[
     Hashing uses one thread; meanwhile others start to read the rows of the first file.
 
     Raises:
-        DataError: no file matches, a file cannot be read, or a file is listed twice.
+        DataError: no file matches, a file cannot be read, or two have the same rows.
     """
     found: list[tuple[Split, str]] = [(s, path) for s in SPLITS for path in resolve(getattr(files, s))]
-    for path, times in Counter(path for _, path in found).items():
-        if times > 1:
-            raise DataError(f"{path}: is listed twice in `files`; its rows would be counted twice")
+    require_distinct_files(found)
     with ExitStack() as stack:
         copies = stack.enter_context(storage.scratch_directory("inputs", folder))
         first = found[0][1]
         begun = None if is_remote(first) else stack.enter_context(Ahead(read_rows(source, [first])))
         with progress("checksums", _local_bytes(path for _, path in found), "bytes") as advance:
             inputs = [_gather(split, path, copies / str(i), advance) for i, (split, path) in enumerate(found)]
+        require_distinct_contents(inputs, source)
         yield [replace(inputs[0], begun=begun), *inputs[1:]]
 
 
