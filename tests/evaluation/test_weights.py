@@ -11,7 +11,7 @@ from ctrloom.data.row_values import RowValues
 from ctrloom.evaluation.bootstrap import bootstrap_logloss
 from ctrloom.evaluation.compare import Labels, compare_models
 from ctrloom.evaluation.paired_tests import PairedTests
-from ctrloom.evaluation.promotion_gate import Scores, decide
+from ctrloom.evaluation.promotion_gate import Scores, beyond_chance, decide
 from ctrloom.evaluation.segments import coverage, segment_table
 from ctrloom.evaluation.significance import delong
 from ctrloom.methods.statistics.mutual_information import mutual_information
@@ -107,6 +107,21 @@ def test_promotion() -> None:
     long = verdict(LONG_LABEL, LONG_WEIGHT, LONG_LOGIT)
     assert long == verdict(LABEL, WEIGHT, LOGIT)
     assert (long.rows, long.clicks) == (ROWS, LABEL.sum())
+
+
+@pytest.mark.parametrize("scale", [2.0**-39, 2.0**39])
+def test_only_ratios_of_weights_matter(scale: float) -> None:
+    plain, scaled = (measure(LOGIT[0], LABEL, weight) for weight in (WEIGHT, WEIGHT * scale))
+    shared = {"exclude": {"reliability"}}
+    assert scaled.model_dump(**shared) == plain.model_dump(**shared)
+    assert beyond_chance(scaled) == pytest.approx(beyond_chance(plain), rel=1e-12)
+    assert delong(LOGIT[:2], LOGIT[2:], LABEL, WEIGHT * scale) == delong(LOGIT[:2], LOGIT[2:], LABEL, WEIGHT)
+
+
+def test_a_label_with_hardly_any_weight_is_an_error() -> None:
+    for weight in (np.where(LABEL == 1, 1e12, 1e-12), np.where(LABEL == 1, 1e-12, 1e12), LABEL * 0):
+        with pytest.raises(EvaluationError, match="rows with weight must have both labels"):
+            measure(LOGIT[0], LABEL, weight)
 
 
 def test_segments_and_groups() -> None:

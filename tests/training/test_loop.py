@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from small import Planting, categorical_schema, planting, rows_of, schema_of
 from torch import nn
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters, ModelName
+from ctrloom.config import MODELS, Hyperparameters, ModelName
 from ctrloom.data.batches.batch import Batch
+from ctrloom.metrics.measure import EvaluationError
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training import loop
@@ -29,6 +31,7 @@ from ctrloom.training.loop import (
     steps_in_pass,
 )
 from ctrloom.training.step import Step, loss_of
+from ctrloom.training.trees import fit_trees
 
 HYPER = Hyperparameters(
     embedding_size=4, hidden=(8,), dropout=0, batch_size=500, learning_rate=0.01, epochs=5, decays=0
@@ -195,6 +198,26 @@ def test_diverged_training_raises(planted: Planting) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", ["fm", "gbdt"])
+@pytest.mark.parametrize("label", [0.0, 1.0, None])
+def test_validation_rows_without_weight_are_an_error(name: ModelName, label: float | None) -> None:
+    rows = rows_of(categorical_schema(2), 400)
+    without_weight = torch.zeros(400) if label is None else (rows.label_N != label).float()
+    valid, hyper = replace(rows, weight_N=without_weight), MODELS[name].settings(epochs=1, batch_size=100)
+    train = fit_trees if name == "gbdt" else fit
+    with pytest.raises(EvaluationError, match="rows with weight must have both labels"):
+        train(model_of(categorical_schema(2), name, hyper=hyper), rows, valid, hyper, 0, "test")
+
+
+@pytest.mark.parametrize("scale", [2.0**-39, 2.0**39])
+def test_the_loss_depends_on_ratios_of_weights(scale: float) -> None:
+    rows = rows_of(categorical_schema(2), 256)
+    model, weight_N = model_of(categorical_schema(2)), torch.arange(1.0, 257.0)
+    losses = [loss_of(model, replace(rows, weight_N=each)) for each in (weight_N, weight_N * scale)]
+    assert losses[0].item() == losses[1].item() > 0
+    assert loss_of(model, replace(rows, weight_N=weight_N * 0)).item() == 0
+
+
 def test_missing_gpu_is_an_error() -> None:
     with pytest.raises(ValueError, match="torch sees no GPU; use device: cpu or auto"):
         pick_device("cuda")

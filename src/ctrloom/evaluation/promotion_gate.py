@@ -137,13 +137,15 @@ def load_verdict(path: Path) -> PromotionVerdict:
 def beyond_chance(metrics: Metrics) -> float:
     """Calibration error minus its expectation for a perfectly calibrated model, at least 0.
 
-    In a bin of n rows, the observed rate is off by sqrt(2 p (1 - p) / (pi n)) on average by chance.
+    In a bin of n rows, the observed rate is off by sqrt(2 p (1 - p) / (pi n)) on average by chance; a weight
+    counts relative to the mean weight.
     """
-    total = sum(b.weight for b in metrics.reliability)
+    rows = metrics.rows / sum(b.weight for b in metrics.reliability)  # per unit of weight
     chance = sum(
-        math.sqrt(2 / math.pi * b.weight * b.predicted * (1 - b.predicted)) for b in metrics.reliability
+        math.sqrt(2 / math.pi * b.weight * rows * b.predicted * (1 - b.predicted))
+        for b in metrics.reliability
     )
-    return max(0.0, metrics.calibration_error - chance / total)
+    return max(0.0, metrics.calibration_error - chance / metrics.rows)
 
 
 def _contestant(scores: Scores, metrics: Metrics) -> Contestant:

@@ -13,7 +13,7 @@ from scipy.special import expit
 from ctrloom.config.base import StrictModel
 from ctrloom.data.row_values import DAY, RowValues
 from ctrloom.metrics.grouped import gauc
-from ctrloom.metrics.measure import auc, row_logloss, with_weight
+from ctrloom.metrics.measure import auc, has_both_labels, row_logloss, with_weight
 
 REST = "(all others)"
 
@@ -101,7 +101,7 @@ def _metrics(logit_SN: NDArray, label_N: NDArray, weight_N: NDArray) -> SegmentM
     def mean(figure: Callable[[NDArray], float]) -> float:
         return float(np.mean([figure(logit_N) for logit_N in logit_SN]))
 
-    both = 0 < clicks < weight_N.sum()
+    both = has_both_labels(label_N, weight_N)
     return SegmentMetrics(
         auc=mean(lambda logit_N: auc(logit_N, label_N, weight_N)) if both else None,
         logloss=mean(lambda logit_N: float(np.average(row_logloss(logit_N, label_N), weights=weight_N))),

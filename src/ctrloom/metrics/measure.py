@@ -12,6 +12,7 @@ from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
 
 Floats = NDArray[np.float64]
+EPSILON = float(np.finfo(np.float64).eps)
 
 
 class EvaluationError(UserError):
@@ -189,6 +190,23 @@ def with_weight(weight_N: ArrayLike | None) -> slice | NDArray[np.bool_]:
     return counted_N
 
 
+def has_both_labels(label_N: Floats, weight_N: Floats) -> bool:
+    """True if both labels have a measurable share of the weight."""
+    rarer = min(label_N @ weight_N, (1 - label_N) @ weight_N)
+    return bool(rarer > EPSILON * weight_N.sum())
+
+
+def require_both_labels(label_N: ArrayLike, weight_N: ArrayLike | None = None) -> None:
+    """Raise EvaluationError unless both labels have a measurable share of the weight."""
+    label_N = np.asarray(label_N, np.float64)
+    weight_N = np.ones_like(label_N) if weight_N is None else np.asarray(weight_N, np.float64)
+    if not has_both_labels(label_N, weight_N):
+        rows = np.count_nonzero(weight_N)
+        raise EvaluationError(
+            f"the {rows:,} rows with weight must have both labels, 0 and 1, each with some of it"
+        )
+
+
 def _checked(
     score_N: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None
 ) -> tuple[Floats, Floats, Floats]:
@@ -202,6 +220,5 @@ def _checked(
     if not np.isfinite(score_N).all():
         bad = int((~np.isfinite(score_N)).sum())
         raise EvaluationError(f"{bad} of {len(score_N)} scores are not finite: the model diverged")
-    if not (label_N @ weight_N > 0 and (1 - label_N) @ weight_N > 0):
-        raise EvaluationError(f"the {len(label_N)} rows must have both labels, 0 and 1, with positive weight")
+    require_both_labels(label_N, weight_N)
     return score_N, label_N, weight_N

@@ -255,15 +255,17 @@ def validate_epoch(model: nn.Module, valid: BatchSource, number: int, train_loss
     """Metrics of an epoch on the validation rows of all processes.
 
     Raises:
-        DivergedError: a logit is not finite.
+        DivergedError: a logit or the loss is not finite.
+        EvaluationError: the validation rows have a single label, or no weight.
     """
     logit_N, label_N, weight_N = _whole(score(model, valid), valid)
-    if not np.isfinite(logit_N).all():
+    if not (np.isfinite(logit_N).all() and math.isfinite(train_loss)):
         raise DivergedError(
-            f"training diverged in epoch {number}: logits are not finite; lower the learning rate"
+            f"training diverged in epoch {number}: logits or their loss are not finite; lower the learning "
+            "rate, and scale numbers that are kept as they are (`scaling: none`)"
         )
-    valid_logloss = float(np.average(row_logloss(logit_N, label_N), weights=weight_N))
     valid_auc = auc(logit_N, label_N, weight_N)
+    valid_logloss = float(np.average(row_logloss(logit_N, label_N), weights=weight_N))
     train_loss, valid_auc, valid_logloss = distributed.broadcast_floats(
         [train_loss, valid_auc, valid_logloss]
     )

@@ -37,7 +37,7 @@ def loss_of(model: nn.Module, batch: Batch) -> Tensor:
     total = binary_cross_entropy_with_logits(logit_B, batch.label_N, batch.weight_N, reduction="sum")
     if batch.weight_N is None:
         return total / batch.total
-    return total / distributed.all_reduce(batch.weight_N.sum()).clamp_min(1e-12)
+    return total / distributed.all_reduce(batch.weight_N.sum()).clamp_min(1e-30)
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ctrloom.config import GBDTSettings, Hyperparameters
 from ctrloom.data.batches.batch import Batch
+from ctrloom.metrics.measure import require_both_labels
 from ctrloom.models.trees import GBDT, GBDTLR, GBDTPoly2, categorical, lightgbm, matrix
 from ctrloom.progress import progress
 from ctrloom.training.history import TREES_PER_EPOCH, AfterEpoch, Epoch, History, limit_of, nothing
@@ -90,6 +91,7 @@ def _boosted(
     title: str,
     after_epoch: AfterEpoch,
 ) -> History:
+    require_both_labels(valid.label_N, valid.weight_N)
     booster = _booster(model, train, valid, settings, seed)
     epochs: list[Epoch] = []
     best, best_score, seconds, ended = 0, -np.inf, 0.0, False

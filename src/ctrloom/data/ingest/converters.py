@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from ctrloom.data.ingest.tokens import is_text, numbers_in, text
 
 LAST_SECOND = 253_402_300_799  # end of the year 9999; larger numbers are not in seconds
+LEAST_WEIGHT, MOST_WEIGHT = 1e-12, 1e12
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[nN][aA][nN])$"
 
 TimestampPart = Literal["hour", "weekday", "day", "month"]
@@ -83,8 +84,9 @@ def part_of(instants: pa.Array, part: TimestampPart) -> pa.Array:
 
 
 def weights(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, list[Fault]]:
-    """A weight column: float32, none negative."""
+    """A weight column: float32, none negative, and none so small or large that float32 sums are inexact."""
     plain = numbers(column, values, missing)[0].fill_null(-1).to_numpy()
-    bad = (plain < 0) | (plain > np.finfo(np.float32).max)
+    bad = (plain != 0) & ((plain < LEAST_WEIGHT) | (plain > MOST_WEIGHT))
     usable = pa.array(np.where(bad, 0, plain).astype(np.float32))
-    return usable, fault_of(column, bad, "is not a weight (a number >= 0)")
+    limits = f"0, or a number from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}"
+    return usable, fault_of(column, bad, f"is not a weight ({limits})")

@@ -25,6 +25,7 @@ from ctrloom.storage import Place
 
 TOP = 10
 _BY_COUNT = [("count", "descending"), ("value", "ascending")]
+_LARGE = 1e250  # the sum of more than 1e50 of them could overflow
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -51,8 +52,8 @@ def profile(
             report["fields"][field.name] = known
             advance(1)
     if manifest.source.named("weight"):
-        low, high, total = _summed(counts["weight"])
-        report["weight"] = {"min": low, "max": high, "sum": total}
+        low, high = _range(counts["weight"])
+        report["weight"] = {"min": low, "max": high, "sum": _sum(counts["weight"])}
     if manifest.source.named("timestamp"):
         with opened(config, base) as engine:
             instants = engine.rows(files).timestamp
@@ -77,13 +78,24 @@ def _split(rows: int, positives: int) -> dict[str, Any]:
     return {"rows": rows, "positives": positives, "label_rate": positives / rows if rows else None}
 
 
-def _summed(counts: FieldCounts) -> tuple[float | None, float | None, float]:
-    """Minimum and maximum of the numbers (None if there are none), and their sum."""
+def _range(counts: FieldCounts) -> tuple[float | None, float | None]:
+    """Minimum and maximum of the numbers; None if there are none."""
     low = high = None
     for values, _ in counts.chunks("count"):
         low, high = float(values[0]) if low is None else low, float(values[-1])
-    products = (values * numbers for values, numbers in counts.chunks("count"))
-    return low, high, math.fsum(chain.from_iterable(products))
+    return low, high
+
+
+def _sum(counts: FieldCounts, scale: float = 1.0) -> float:
+    """Sum of the numbers, each times `scale`."""
+    products = (values * scale * numbers for values, numbers in counts.chunks("count"))
+    return math.fsum(chain.from_iterable(products))
+
+
+def _mean(counts: FieldCounts, total: int, low: float, high: float) -> float:
+    """Mean of `total` numbers; a sum of large ones is scaled by a power of two, so that it is finite."""
+    scale = 1.0 if max(-low, high) < _LARGE else 2.0**-500
+    return min(max(_sum(counts, scale) / total / scale, low), high)
 
 
 def _field(counts: FieldCounts, lists: Lists | None, every: int, field: RawField) -> dict[str, Any]:
@@ -91,9 +103,10 @@ def _field(counts: FieldCounts, lists: Lists | None, every: int, field: RawField
     top, distinct, total = _top(counts)
     found: dict[str, Any] = {}
     if field.kind == "numeric":
-        low, high, sum_of_all = _summed(counts)
+        low, high = _range(counts)
         values = quantiles(counts, "count", total, QUANTILES)
-        found = {"min": low, "max": high, "mean": sum_of_all / total if total else None}
+        mean = None if low is None or high is None else _mean(counts, total, low, high)
+        found = {"min": low, "max": high, "mean": mean}
         found["quantiles"] = dict(zip(map(str, QUANTILES), values, strict=False))
     missing = {"missing": lists.empty, "most_values": lists.longest} if lists else {"missing": every - total}
     return {

@@ -26,7 +26,7 @@ from ctrloom.data.ingest.split_writer import Batches, Tally, WrittenSplits, writ
 from ctrloom.data.manifest import IngestedManifest, fingerprint
 from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.parquet.writer import PartWriter
-from ctrloom.progress import progress
+from ctrloom.progress import progress, warn
 from ctrloom.storage import Place
 
 LAYOUT = 5  # version of the written files; part of the fingerprint, so that an old layout is not reused
@@ -41,7 +41,7 @@ def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDD
     Raises:
         ConfigError: invalid label rules, names or split, or the engine is not available.
         DataError: files are missing, empty or lack a column; too many rows are malformed; a split is empty
-            or has a single class.
+            or has a single class, or no weight.
     """
     check_rules(config.source)
     splits.shares(config)
@@ -167,7 +167,7 @@ def _write_by_shares(
 
 
 def _check_classes(config: DataConfig, tally: Tally) -> None:
-    """Raise DataError for a split that is empty or has a single class."""
+    """Raise DataError for a split that is empty or has a single class, also by weight."""
     valid, test = splits.shares(config)
     wanted = {"train": True, "valid": valid or config.files.valid, "test": test or config.files.test}
     for split in SPLITS:
@@ -182,3 +182,7 @@ def _check_classes(config: DataConfig, tally: Tally) -> None:
                 f"all {rows:,} rows of the {split} split have the label {int(positives > 0)}; "
                 "check the label column and its `positive` rule, or how rows are split"
             )
+        for column in config.named("weight"):
+            tally.weights[split].check(split, column)
+            for warning in tally.weights[split].warnings(split, column):
+                warn(warning)

@@ -14,6 +14,7 @@ from ctrloom.data.arrow.dictionary import rows_at
 from ctrloom.data.ingest.cast import counted_fields, typed_schema
 from ctrloom.data.ingest.negatives import Thinning
 from ctrloom.data.ingest.splits import Assign
+from ctrloom.data.ingest.weight_check import SplitWeight
 from ctrloom.data.manifest import CountedKind, PartFile
 from ctrloom.data.parquet.writer import PartWriter, packed
 from ctrloom.data.threads import BackgroundThread, map_in_threads
@@ -34,6 +35,9 @@ class Tally:
     thinned: int = 0
     rows: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     positives: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    weights: dict[Split, SplitWeight] = field(
+        default_factory=lambda: {split: SplitWeight() for split in SPLITS}
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ def _assigned(
     """Rows with the indices of their splits in SPLITS."""
     for given, batch in clean:
         labels = batch["label"].to_numpy()
+        weights = batch["weight"].to_numpy() if config.named("weight") else None
         times = batch["timestamp"].to_numpy() if config.named("timestamp") else None
         chosen = assign(labels, times) if given == "train" else np.full(len(labels), SPLITS.index(given))
         if thin:
@@ -105,6 +110,8 @@ def _assigned(
             mine = chosen == number
             tally.rows[split] += int(mine.sum())
             tally.positives[split] += int(labels[mine].sum())
+            if weights is not None:
+                tally.weights[split].add(labels[mine], weights[mine])
         yield batch, chosen
 
 

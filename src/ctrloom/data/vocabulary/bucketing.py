@@ -30,7 +30,8 @@ def fit(method: Bucketing, counts: Counts, total: int) -> tuple[float, ...]:
         return _equal_frequency(method.buckets, counts, total)
     if isinstance(method, EqualWidth) and total:
         low, high = _range(counts)
-        inner = np.linspace(low, high, method.buckets + 1)[1:-1]
+        half = 0.5 if np.isinf(high - low) else 1.0  # of a range that is beyond the largest number
+        inner = np.linspace(low * half, high * half, method.buckets + 1)[1:-1] / half
         return tuple(float(b) for b in np.unique(inner) if low < b <= high)
     if isinstance(method, Keep) and method.scaling == "min_max":
         return _range(counts)
@@ -65,8 +66,11 @@ def scaled(method: Keep, boundaries: tuple[float, ...], values: np.ndarray) -> n
     if method.scaling == "none":
         return np.clip(values, -_FLOAT32, _FLOAT32).astype(np.float32)
     low, high = boundaries
+    half = 0.5 if np.isinf(high - low) else 1.0  # of a range that is beyond the largest number
+    low, high = low * half, high * half
     width = high - low if high > low else 1.0
-    return np.clip((values - low) / width, 0, 1).astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond the range: clipped below
+        return np.clip((values * half - low) / width, 0, 1).astype(np.float32)
 
 
 def _range(counts: Counts) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from ctrloom.data.vocabulary import bucketing
 from ctrloom.data.vocabulary.crosses import build_crosses, crossed_pairs
 from ctrloom.data.vocabulary.drift_baseline import REFERENCE, DriftBaseline, FieldReference, binned
 from ctrloom.data.vocabulary.encode import Encoder, Vocabulary, encode_parts
+from ctrloom.data.vocabulary.extremes import extreme_warnings
 from ctrloom.data.vocabulary.field_counts import COUNTS_SCHEMA, FieldCounts, field_counts
 from ctrloom.data.vocabulary.multivalued import Lists, lists_in
 from ctrloom.data.vocabulary.spelling import spelling_warnings
@@ -128,11 +129,12 @@ def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
 
 
 class Fitted(NamedTuple):
-    """A field, its vocabulary if it has one, and its drift baseline."""
+    """A field, its vocabulary if it has one, its drift baseline, and warnings about its values."""
 
     field: Field
     vocabulary: Vocabulary | None
     reference: FieldReference
+    warnings: tuple[str, ...] = ()
 
 
 def _fit(
@@ -146,21 +148,12 @@ def _fit(
 def fitted(
     ingested: IngestedManifest, fit: Callable[[Item], Fitted], items: Sequence[Item]
 ) -> tuple[Encoder, DriftBaseline]:
-    """Fit each field on ingested rows; returns the encoder and the drift baseline.
-
-    Warns about tokens that look like other spellings of one value.
-    """
+    """Fit each field on ingested rows; returns the encoder and the drift baseline."""
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
-
-    def checked(item: Item) -> tuple[Fitted, list[str]]:
-        found = fit(item)
-        tokens = None if found.vocabulary is None or found.field.bucketing else found.vocabulary.tokens
-        return found, [] if tokens is None else list(spelling_warnings(found.field, tokens))
-
     with progress("vocabulary", len(items), "fields") as advance:
-        for (field, vocabulary, reference), warnings in map_in_threads(checked, items):
+        for field, vocabulary, reference, warnings in map_in_threads(fit, items):
             for warning in warnings:
                 warn(warning)
             fields.append(field)
@@ -181,14 +174,19 @@ def _fit_field(
     missing = lists.empty if lists else rows - total
     if raw.kind == "numeric":
         field, tokens = _fit_numeric(counts, total, raw, config)
+        assert field.bucketing
+        warnings = tuple(extreme_warnings(field.name, field.bucketing, field.boundaries, counts))
         if field.kind == "numeric":
             edges, bins = binned(counts, total, None)
-            return Fitted(field, None, FieldReference(missing=missing, edges=edges, counts=bins))
+            reference = FieldReference(missing=missing, edges=edges, counts=bins)
+            return Fitted(field, None, reference, warnings)
+        vocabulary = frequent(tokens)
     else:
         field, tokens = _fit_tokens(counts, lists, raw, config)
-    vocabulary = frequent(tokens)
+        vocabulary = frequent(tokens)
+        warnings = tuple(spelling_warnings(field, vocabulary.tokens))
     reference = FieldReference(missing=missing, unseen=total - vocabulary.total)
-    return Fitted(with_vocabulary(field, vocabulary), vocabulary, reference)
+    return Fitted(with_vocabulary(field, vocabulary), vocabulary, reference, warnings)
 
 
 def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
