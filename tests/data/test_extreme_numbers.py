@@ -113,9 +113,11 @@ def weighted(write: Write, tmp_path: Path, weights: dict[str, list[str]], labels
         split: write(
             f"{split}.csv",
             "click,user,w\n"
-            + "".join(f"{labels[i % len(labels)]},u{i % 5},{weight}\n" for i, weight in enumerate(column)),
+            + "".join(
+                f"{labels[i % len(labels)]},{split}{i % 5},{weight}\n" for i, weight in enumerate(each)
+            ),
         )
-        for split, column in weights.items()
+        for split, each in weights.items()
     }
     config = data_config(files, {"click": "label", "user": "categorical", "w": "weight"}, max_malformed=0.5)
     return Path(ingest(config, tmp_path / "store")).parent
