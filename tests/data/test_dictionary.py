@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ctrloom.data.arrow import dictionary, factorize
 from ctrloom.data.sources.blocks import pieces
+from ctrloom.data.sources.dialect import Dialect
 
 VALUES = st.one_of(
     st.lists(st.one_of(st.none(), st.text("ab", max_size=2)), max_size=9, unique=True).map(
@@ -64,7 +65,7 @@ def test_dictionaries_of_texts_are_unique(chunks: list[list[str | None]], binary
 )
 def test_pieces_are_whole_lines_of_all_the_data(lines: list[bytes], size: int) -> None:
     for data in (b"\n".join(lines), b"".join(line + b"\n" for line in lines)):
-        found = [bytes(piece) for piece in pieces(data, size)]
+        found = [bytes(piece) for piece in pieces(data, Dialect(",", quoting=False), size)]
         assert b"".join(found) == data
         assert all(piece.endswith(b"\n") for piece in found[:-1])
         longest = max(map(len, lines), default=0) + 1

@@ -14,6 +14,7 @@ from ctrloom.config import SourceConfig
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.cast import read_rows
 from ctrloom.data.sources import blocks, files
+from ctrloom.data.sources.dialect import Dialect
 from ctrloom.data.sources.files import resolve
 
 COLUMNS = {"label": "label", "name": "categorical", "size": "numeric"}
@@ -167,12 +168,12 @@ def test_a_malformed_row_is_named_by_its_line(
     lines.insert(place, bad)
     lines = [b"label,name,size"] * header + lines
     path = write(f"a.{suffix}", end.join(lines) + end)
-    (batch,) = read_rows(source(header=header), [path])
-    (malformed,) = batch.malformed
+    batches = list(read_rows(source(header=header), [path]))
+    (malformed,) = (row for batch in batches for row in batch.malformed)
     assert (malformed.file, malformed.line, malformed.reason) == (path, lines.index(bad) + 1, reason)
     assert malformed.text == bad.decode(errors="backslashreplace")
-    assert batch.table["name"].to_pylist() == ["ann", "cy", "dee"]
-    assert sorted([malformed.position, *batch.positions]) == [0, 1, 2, 3]
+    assert [name for b in batches for name in b.table["name"].to_pylist()] == ["ann", "cy", "dee"]
+    assert sorted([malformed.position, *(at for b in batches for at in b.positions)]) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("quote", [b"", b'"'])
@@ -256,7 +257,7 @@ def test_blocks_of_short_lines_end_where_a_row_group_does(
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 10)
     text = "ab\n" * 100
-    found = list(blocks.read_blocks(write("a.csv", text), 90))
+    found = list(blocks.read_blocks(write("a.csv", text), Dialect(","), 90))
     assert [block.line_count for block in found] == [30, *[10] * 7]  # the line length is known by then
     assert b"".join(block.data for block in found) == text.encode()
     assert [block.first_line_number for block in found] == [1, *range(31, 101, 10)]
@@ -280,3 +281,103 @@ def test_rows_to_score_need_no_label(write: Write) -> None:
         rows(source(format="libsvm"), write("d.svm", "ann:1 7:1\nbob:1 7:2\ncy:1 7:3\n"), with_label=False)
         == expected
     )
+
+
+WEIGHTED = {"y": "label", "u": "categorical", "v": "categorical", "w": "weight"}
+SESSIONS = {"u": "categorical", "s": "context", "v": "categorical", "y": "label"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "line", "expected"),
+    [
+        (WEIGHTED, "1,a,b,2", {"u": ["a"], "v": ["b"]}),
+        (WEIGHTED, "?,a,b,", {"u": ["a"], "v": ["b"]}),
+        (WEIGHTED, "a,b", {"u": ["a"], "v": ["b"]}),
+        (SESSIONS, "a,x,b,1", {"u": ["a"], "v": ["b"]}),
+        (SESSIONS, "a,b", {"u": ["a"], "v": ["b"]}),
+    ],
+)
+def test_columns_to_score_without_header_are_those_of_the_only_fitting_order(
+    write: Write, columns: dict[str, str], line: str, expected: dict[str, list[str]]
+) -> None:
+    config = SourceConfig.parse({"columns": columns, "header": False}, "test")
+    assert rows(config, write("a.csv", f"{line}\n"), with_label=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "line", "message"),
+    [
+        (WEIGHTED, "1,a,b", "can be the columns without y or without w; write all of them, y, u, v, w,"),
+        (SESSIONS, "a,x,b", "can be the columns without y or without s"),
+        (WEIGHTED, "a", "has 1 columns and no header, but the training data has 4: y, u, v, w"),
+        (WEIGHTED, "1,a,b,1,x", "has 5 columns and no header, but the training data has 4"),
+        (WEIGHTED, "1;a;b;1", 'are separated by ";"; separate them by ","'),
+        (WEIGHTED, "y,u,v,w\n1,a,b,1", "first line has the names of the columns; remove it"),
+        (WEIGHTED, "u,v\na,b", "first line has the names of the columns; remove it"),
+    ],
+)
+def test_an_ambiguous_order_of_columns_to_score_is_rejected(
+    write: Write, columns: dict[str, str], line: str, message: str
+) -> None:
+    config = SourceConfig.parse({"columns": columns, "header": False}, "test")
+    with pytest.raises(DataError, match=message):
+        rows(config, write("a.csv", f"{line}\n"), with_label=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "keys", "message"),
+    [
+        ("1,a,1,x\n" * 3, {}, "has 4 columns and no header, but `columns` lists 3; list every column"),
+        ("1,a\n0,b\n1,c,1\n", {}, "has 2 columns and no header, but `columns` lists 3"),
+        ("1,a\n" * 2, {"other_columns": "ignore"}, "has 2 columns and no header"),
+        ("1;a;1\n", {}, 'separated by ";", not ","; set `delimiter: ";"`'),
+        ("1\ta\t1\n", {}, r'set `delimiter: "\\t"`'),
+        ("label,name,size\n1,a,1\n", {}, "first line has the names of the columns; set `header: true`"),
+        ("1 3:1\n0 4:1\n", {"format": "libsvm"}, "has 2 columns and no header, but `columns` lists 3"),
+    ],
+)
+def test_a_file_without_header_has_the_declared_number_of_columns(
+    write: Write, content: str, keys: dict[str, str], message: str
+) -> None:
+    with pytest.raises(DataError, match=f"a.csv: .*{message}"):
+        rows(source(header=False, **keys), write("a.csv", content))
+
+
+def test_a_damaged_first_line_does_not_change_the_order_of_columns(write: Write) -> None:
+    config = SourceConfig.parse({"columns": WEIGHTED, "header": False}, "test")
+    path = write("a.csv", "1,a\n" + "1,a,b,2\n" * 3)
+    (batch,) = read_rows(config, [path], with_label=False)
+    assert [row.line for row in batch.malformed] == [1]
+    assert batch.table.to_pydict() == {"u": ["a"] * 3, "v": ["b"] * 3}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("label;name;size", 'separated by ";", not ","; set `delimiter: ";"`'),
+        ("label\tname\tsize", r'set `delimiter: "\\t"`'),
+        ("label|name|size", 'set `delimiter: "|"`'),
+        ('"label";"name";"more"', 'set `delimiter: ";"`'),
+    ],
+)
+def test_another_delimiter_is_suggested(write: Write, header: str, message: str) -> None:
+    with pytest.raises(DataError, match=message.replace("|", r"\|")):
+        rows(source(), write("a.csv", f"{header}\n1;a;1\n"))
+
+
+def test_each_file_has_its_own_order_of_columns(write: Write) -> None:
+    first = write("a.csv", "label,name,size\n1,ann,1\n0,bob,2\n")
+    second = write("b.csv", "size,label,name\n3,1,cy\n")
+    assert rows(source(), first, second) == EXPECTED
+
+
+@pytest.mark.parametrize("content", ["\n", "\r\n\n", "\ufeff\n"])
+def test_a_file_of_empty_lines_is_empty(write: Write, content: str) -> None:
+    with pytest.raises(DataError, match=r"a\.csv: the file has only empty lines"):
+        rows(source(), write("a.csv", content))
+
+
+def test_a_file_with_a_header_alone_has_no_rows(write: Write) -> None:
+    header = write("a.csv", "label,name,size")
+    assert list(read_rows(source(), [header])) == []
+    assert rows(source(), header, write("b.csv", GOOD)) == EXPECTED

@@ -57,6 +57,8 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     ):
         with progress("predict", None) as advance:
             for batch in read_rows(loaded.schema.source, resolve(files), with_label=False):
+                for note in batch.notes:
+                    warn(f"{batch.file}: {note}")
                 encoded = encoder.encode(batch.dictionary_rows)
                 writer.write_table(_scored(loaded, encoded, batch))
                 for counter in counters:

@@ -48,6 +48,8 @@ class TypedBatch:
     rows: int
     dropped: int
     stored_bytes: int
+    file: str
+    notes: tuple[str, ...]  # about the file, for the user
 
     @cached_property
     def table(self) -> pa.RecordBatch:
@@ -113,17 +115,20 @@ def check_rules(source: SourceConfig) -> None:
 def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = True) -> Generator[TypedBatch]:
     """Typed rows of files and URLs in order, streamed in batches.
 
-    Without `with_label`, label and weight may be absent and no row is dropped.
+    Without `with_label`, label and weight may be absent and no row is dropped. Notes that apply to several
+    files are given once.
 
     Raises:
         DataError: a file is empty, cannot be read, or lacks a column.
     """
     check_rules(source)
-    schema, first = typed_schema(source, with_label), 0
+    schema, first, noted = typed_schema(source, with_label), 0, set[str]()
     for path in files:
         pieces = read_raw(path, source, with_label)
         for batch in map_in_threads(lambda piece: _typed(piece(), source, schema), pieces):
-            yield batch.after(first)
+            notes = tuple(note for note in batch.notes if note not in noted)
+            noted.update(notes)
+            yield replace(batch.after(first), notes=notes)
             first += batch.rows
 
 
@@ -155,6 +160,8 @@ def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch
         rows=len(raw.lines),
         dropped=int(dropped.sum()),
         stored_bytes=raw.stored_bytes,
+        file=raw.file,
+        notes=tuple(raw.notes),
     )
 
 

@@ -118,6 +118,8 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
                 tally.dropped += batch.dropped
                 done += batch.stored_bytes
                 advance(batch.stored_bytes)
+                for note in batch.notes:
+                    warn(f"{each.record.path}: {note}")
                 quarantine.check(tally.read, min(done / total, 0.999))
                 yield each.record.split, batch.dictionary_rows
     quarantine.check(tally.read, 1)

@@ -1,14 +1,16 @@
-"""Splits a text file into blocks of whole lines with their line numbers."""
+"""Splits a text file into blocks of whole records with their line numbers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from ctrloom.data.errors import DataError
 from ctrloom.data.parquet.writer import GROUP_ROWS
+from ctrloom.data.sources.dialect import Dialect
 from ctrloom.data.sources.files import open_text
+from ctrloom.data.sources.records import whole_records
 
 BLOCK_BYTES = 20 << 20  # bounds the memory of all later steps
 # The usual training share, four fifths of a block, then fills one row group, the largest that is written.
@@ -17,12 +19,12 @@ PIECE_BYTES = 4 << 20  # parsed at once: fits into the CPU cache
 COUNTED_BYTES = 256 << 10  # scanned at once, likewise
 MAX_LINE_BYTES = 16 << 20
 _FEED = ord("\n")
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
 class TextBlock:
-    """Whole lines of one file."""
+    """Whole records, and so whole lines, of one file."""
 
     file: str
     first_line_number: int  # counted from 1
@@ -36,36 +38,37 @@ class TextBlock:
         lines = [line.rstrip(b"\r") for line in self.data.split(b"\n")]
         return lines[:-1] if self.data.endswith(b"\n") else lines
 
-    @property
-    def first_line(self) -> bytes:
-        """The first line without its line end."""
-        end = self.data.find(b"\n")
-        return self.data[: end if end >= 0 else None].rstrip(b"\r")
-
     @cached_property
     def line_count(self) -> int:
         """Number of lines, including empty ones."""
         return self.feeds + (not self.data.endswith(b"\n"))
 
-    def without_first(self) -> "TextBlock":
-        """The block without its first line."""
-        rest = self.data[self.data.find(b"\n") + 1 :] if b"\n" in self.data else b""
-        return TextBlock(
-            self.file, self.first_line_number + 1, rest, self.stored_bytes, max(self.feeds - 1, 0)
+    def after(self, size: int) -> "TextBlock":
+        """The block without its first `size` bytes, which are whole lines."""
+        feeds = self.data.count(b"\n", 0, size)
+        return replace(
+            self,
+            first_line_number=self.first_line_number + feeds,
+            data=self.data[size:],
+            feeds=self.feeds - feeds,
         )
 
 
-def pieces(data: bytes, size: int = PIECE_BYTES) -> Iterator[memoryview]:
-    """Pieces of whole lines of about `size` bytes each."""
+def pieces(data: bytes, dialect: Dialect, size: int = PIECE_BYTES) -> Iterator[memoryview]:
+    """Pieces of whole records of about `size` bytes each."""
     view, start = memoryview(data), 0
     while start < len(data):
-        cut = data.rfind(b"\n", start, start + size) + 1 or data.find(b"\n", start + size) + 1
-        stop = len(data) if start + size >= len(data) or not cut else cut
+        stop, reach = start, size
+        while stop == start:
+            cut = data.rfind(b"\n", start, start + reach) + 1 or data.find(b"\n", start + reach) + 1
+            stop = len(data) if start + reach >= len(data) or not cut else cut
+            if stop < len(data):
+                stop, reach = whole_records(data, dialect, start, stop), 2 * reach
         yield view[start:stop]
         start = stop
 
 
-def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[TextBlock]:
+def read_blocks(path: str, dialect: Dialect, size: int = BLOCK_BYTES) -> Iterator[TextBlock]:
     """Blocks of about `size` decompressed bytes, or of BLOCK_ROWS lines if that is less.
 
     Raises:
@@ -79,18 +82,25 @@ def read_blocks(path: str, size: int = BLOCK_BYTES) -> Iterator[TextBlock]:
 
     with open_text(path, count) as stream:
         while chunk := stream.read(wanted):  # adapts to the line length after the first block
+            if not parts and not rest:
+                chunk = _text(path, chunk)
             cut = chunk.rfind(b"\n") + 1
             if not cut:
                 rest += chunk
                 _check_line(path, line, rest)
                 continue
             data, rest = b"".join([rest, memoryview(chunk)[:cut]]), chunk[cut:]
+            whole = whole_records(data, dialect)
+            if len(data) - whole <= MAX_LINE_BYTES:  # otherwise a quote is missing
+                data, rest = data[:whole], data[whole:] + rest
+            if not data:
+                continue
             feeds = _feeds(data)
-            yield TextBlock(path, line, data if parts else _text(path, data), stored, feeds)
+            yield TextBlock(path, line, data, stored, feeds)
             line, stored, parts = line + feeds, 0, parts + 1
             wanted = min(size, BLOCK_ROWS * len(data) // feeds)
     if rest:
-        yield TextBlock(path, line, rest if parts else _text(path, rest), stored, feeds=0)
+        yield TextBlock(path, line, rest, stored, _feeds(rest))
     elif not parts:
         raise DataError(f"{path}: the file is empty; remove it from `files` or create it again")
 
@@ -109,11 +119,12 @@ def _text(path: str, data: bytes) -> bytes:
         raise DataError(f"{path}: is UTF-16; convert it, for example with iconv -f UTF-16 -t UTF-8")
     if data.startswith(b"PAR1"):
         raise DataError(f"{path}: is a Parquet file; set `format: parquet`")
-    return data.removeprefix(_BOM)
+    return data.removeprefix(BOM)
 
 
 def _check_line(path: str, line: int, rest: bytes) -> None:
-    if len(rest) > MAX_LINE_BYTES:
+    if len(rest) > MAX_LINE_BYTES and len(rest) - rest.rfind(b"\n") > MAX_LINE_BYTES:
+        line += rest.count(b"\n")
         raise DataError(
             f"{path}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; "
             "check `format`, and that the file is text with line feeds"

@@ -14,7 +14,7 @@ from ctrloom.data.arrow.dictionary import is_dictionary
 from ctrloom.data.errors import DataError
 from ctrloom.data.parquet.reader import read_groups
 from ctrloom.data.sources.files import open_seekable
-from ctrloom.data.sources.layout import check_names, wanted_columns
+from ctrloom.data.sources.header import check_names, wanted_columns
 from ctrloom.data.sources.raw import RawBatch
 
 BATCH_ROWS = 32_768
@@ -44,7 +44,7 @@ def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int) -> RawBa
         columns={name: _plain(path, batch.column(name)) for name in batch.schema.names},
         positions=np.arange(len(batch)),
         stored_bytes=stored_bytes,
-        text_of=lambda line: json.dumps(batch.slice(line - row, 1).to_pylist()[0], default=str),
+        text_of=lambda position: json.dumps(batch.slice(position, 1).to_pylist()[0], default=str),
     )
 
 

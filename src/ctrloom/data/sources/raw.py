@@ -1,11 +1,13 @@
 """Raw rows of a file, before they are cast."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
+Fault = tuple[str, str | None]  # the reason, and the invalid value
 TEXT_LIMIT = 500  # stored characters of a malformed row
 VALUE_LIMIT = 100  # and of the invalid value
 
@@ -40,11 +42,23 @@ class RawBatch:
     columns: dict[str, pa.Array]
     positions: np.ndarray  # int64
     stored_bytes: int  # read from storage for this batch
-    text_of: Callable[[int], str]  # line -> its text
+    text_of: Callable[[int], str]  # position in the batch -> text of the row
     malformed: list[Malformed] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # about the file, for the user
 
     def reject(self, position: int, fault: str, value: str | None = None) -> Malformed:
         """Describe the row at `position` of the batch as malformed."""
         line = int(self.lines[position])
         shown = value if value is None or len(value) <= VALUE_LIMIT else value[:VALUE_LIMIT] + "..."
-        return Malformed(position, self.file, line, fault, shown, self.text_of(line)[:TEXT_LIMIT])
+        return Malformed(position, self.file, line, fault, shown, self.text_of(position)[:TEXT_LIMIT])
+
+    def without(self, columns: dict[str, pa.Array], faults: dict[int, Fault]) -> Self:
+        """The batch with new columns, without the faulty rows, which are indices into `columns`."""
+        keep = np.ones(len(self.positions), dtype=bool)
+        keep[list(faults)] = False
+        if faults:
+            columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
+        malformed = [self.reject(int(self.positions[i]), *faults[i]) for i in sorted(faults)]
+        return replace(
+            self, columns=columns, positions=self.positions[keep], malformed=self.malformed + malformed
+        )
