@@ -546,7 +546,7 @@ def test_invalid_cron_is_rejected(cron):
         (["--pipeline", "search"], "there is no 'search'; choose from compare, "),
         (["--parameter", "revison=3"], "did you mean 'revision'?"),
         (["--parameter", "revision"], "write NAME=VALUE"),
-        (["--set", "data.files=https://me:pass@host/x.csv"], "has a password in a URL"),
+        (["--set", "data.files=https://me:pass@host/x.csv"], "has a password or signature in a URL"),
     ],
 )
 def test_invalid_request_is_rejected_before_it_is_sent(arguments, message, server, folder):

@@ -2,8 +2,10 @@
 
 import os
 import sys
+import traceback
 from importlib.metadata import version
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Literal
 
 import typer
@@ -16,6 +18,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.config.environment import make_fast, positive_int
 from ctrloom.config.errors import UserError
 from ctrloom.config.files import load_compare_config, load_run_config
+from ctrloom.config.url_secrets import redacted
 from ctrloom.progress import follows
 
 app = typer.Typer(
@@ -169,6 +172,11 @@ def compare(
     console.print(f"Table: {output / 'comparison' / 'comparison.html'}", soft_wrap=True)
 
 
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback without the secrets of URLs in it."""
+    print(redacted("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
 def main() -> None:
     """Entry point: an error that users can fix is one message and exit status 2.
 
@@ -182,10 +190,11 @@ def main() -> None:
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         with interruption.stoppable(AGAIN, silent):
             app()
-    except (UserError, OSError) as error:
-        if os.environ.get("CTRLOOM_DEBUG") == "1":
+    except Exception as error:
+        sys.excepthook = _print_traceback
+        if os.environ.get("CTRLOOM_DEBUG") == "1" or not isinstance(error, UserError | OSError):
             raise
         notes = getattr(error, "__notes__", [])
         if notes or not silent:
-            print(f"ctrloom: {error}", *(f"({note})" for note in notes), file=sys.stderr)
+            print(f"ctrloom: {redacted(str(error))}", *(f"({note})" for note in notes), file=sys.stderr)
         sys.exit(2)

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, SerializationInfo, field_serializer, 
 
 from ctrloom.config.base import StrictModel
 from ctrloom.config.types import SPLITS, Fraction, Seed, Split
+from ctrloom.config.url_secrets import hidden
 
 MOST_COLUMNS = 10_000
 
@@ -131,7 +132,10 @@ class SourceConfig(StrictModel):
 
 
 class Files(StrictModel):
-    """Paths, globs or URLs per split; a split without files is taken from `train` according to `split`."""
+    """Paths, globs or URLs per split; a split without files is taken from `train` according to `split`.
+
+    Passwords and signatures in URLs are hidden, see `config.url_secrets`.
+    """
 
     train: tuple[str, ...]
     valid: tuple[str, ...] = ()
@@ -142,7 +146,13 @@ class Files(StrictModel):
     def _one_name(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping):
             return raw
-        return {split: [names] if isinstance(names, str) else names for split, names in raw.items()}
+        listed = {split: [names] if isinstance(names, str) else names for split, names in raw.items()}
+        return {
+            split: [hidden(name) if isinstance(name, str) else name for name in names]
+            if isinstance(names, list | tuple)
+            else names
+            for split, names in listed.items()
+        }
 
 
 class RandomSplit(StrictModel):

@@ -1,11 +1,15 @@
 """The engine that counts crosses and encodes rows: DuckDB in this process, or Spark."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from ctrloom.config.base import StrictModel
+from ctrloom.config.url_secrets import has_secret
+
+SECRET = re.compile(r"(password|passwd|token|secret|secret\.?key|access\.?key)$|account\.key\.", re.I)
 
 
 class EngineConfig(StrictModel):
@@ -30,5 +34,10 @@ def _flat(options: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield from _flat(value, f"{name}.")
         elif not isinstance(value, str | int | float):
             raise ValueError(f"{name}: must be text, a number, true or false")
+        elif SECRET.search(name) or has_secret(str(value)):
+            raise ValueError(
+                f"{name}: is a secret, and the configuration is copied into what is made with it; set it in "
+                "spark-defaults.conf, or in the environment"
+            )
         else:
             yield name, str(value).lower() if isinstance(value, bool) else str(value)

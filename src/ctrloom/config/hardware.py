@@ -1,17 +1,21 @@
 """Where pipeline steps run: node profiles, and the profile of each step."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.config.types import Few
+from ctrloom.config.url_secrets import has_secret
 
 Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
 Bytes = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$")]
 Seconds = Annotated[int, Field(ge=1, le=10 * 365 * 86_400)]
 Label = Annotated[str, Field(pattern=r"^[\w./-]+$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+SECRET = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|SECRET_KEY|ACCESS_KEY|API_KEY)$", re.I)
 
 
 class Span(StrictModel):
@@ -135,6 +139,16 @@ class Environment(StrictModel):
 
     variables: dict[Variable, str] = Field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
+
+    @model_validator(mode="after")
+    def _secrets_are_not_variables(self) -> Self:
+        for name, value in self.variables.items():
+            if SECRET.search(name) or has_secret(value):
+                raise ValueError(
+                    f"variables.{name}: everyone with access to a run can read its pipeline; name a "
+                    "Kubernetes secret in `secrets` instead"
+                )
+        return self
 
 
 class Hardware(StrictModel):

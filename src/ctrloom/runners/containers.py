@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ctrloom.config.errors import UserError
+from ctrloom.config.url_secrets import REMEMBERED
 from ctrloom.interruption import PARENT
 from ctrloom.runners.step_process import run_step
 
@@ -80,6 +81,7 @@ class Containers:
         mounts += [f"--mount=type=bind,src={each},dst={each}" for each in self.writable]
         known = {**environment, PARENT: "0"}  # with --interactive, the engine's input is the step's
         variables = [f"--env={key}={value}" for key, value in known.items()]
+        variables.append(f"--env={REMEMBERED}")  # with the value of this process, which `ps` does not show
         start = [
             self.engine,
             "run",

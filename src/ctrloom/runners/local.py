@@ -18,6 +18,7 @@ from ctrloom.config import METHODS, CompareConfig, Files, RunConfig
 from ctrloom.config.environment import fast_children
 from ctrloom.config.errors import UserError
 from ctrloom.config.extras import install
+from ctrloom.config.url_secrets import redacted
 from ctrloom.data.sources.files import is_stored
 from ctrloom.progress import MARK, WARNING
 from ctrloom.runners import compiled, resume
@@ -250,7 +251,7 @@ class _Console(io.TextIOBase):
         self.step = self.error = ""  # the running step, and the last error message that a step printed
 
     def write(self, text: str) -> int:
-        self.log.write(text)
+        self.log.write(redacted(text))
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
             self._line(ANSI.sub("", line).strip())
@@ -263,7 +264,7 @@ class _Console(io.TextIOBase):
         if match := STEP.search(line):
             self.step = match[1]
         if match := ERROR.match(line):
-            self.error = match[1]
+            self.error = redacted(match[1])
         if not line.startswith(MARK):
             return
         title = line.partition(":")[0]

@@ -16,6 +16,7 @@ import yaml
 from ctrloom.config import Files
 from ctrloom.config.errors import UserError
 from ctrloom.config.hardware import Hardware
+from ctrloom.config.url_secrets import has_secret, revealed
 from ctrloom.config.yaml_text import parse_yaml
 from ctrloom.data.sources.files import is_stored, stored
 from ctrloom.runners import compiled
@@ -28,7 +29,6 @@ KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {  # types of KFP, and t
     "LIST": (list, "a list, such as [0, 1]"),
     "STRUCT": (dict, "a mapping, such as {key: value}"),
 }
-PASSWORD = re.compile(r"\w+://[^/\s:@]*:[^/\s@]+@")
 
 
 class RequestError(UserError):
@@ -81,10 +81,10 @@ class PipelineRequest:
                 f"{pipeline} needs {', '.join(missing)}: give it with --parameter {missing[0]}=..."
             )
         for name, value in values.items():
-            if PASSWORD.search(json.dumps(value)):
+            if has_secret(json.dumps(value)):
                 raise RequestError(
-                    f"{name}: has a password in a URL, which everyone with access to the run can read; "
-                    "grant access to the service account of the run instead"
+                    f"{name}: has a password or signature in a URL, which everyone with access to the run "
+                    "can read; grant access to the service account of the run instead"
                 )
         compiled.remove_idle(spec, values)
         if hardware:
@@ -155,7 +155,7 @@ def revision(files: Files) -> str:
             if is_stored(pattern):
                 found += [(str(each.at), each.bytes, each.generation) for each in stored(pattern)]
                 continue
-            system, path = fsspec.url_to_fs(pattern)
+            system, path = fsspec.url_to_fs(revealed(pattern))
             for name in sorted(system.glob(path) if "*" in path else [path]):
                 its = system.info(name)
                 state = next((its[k] for k in ("generation", "etag", "ETag", "mtime") if its.get(k)), None)

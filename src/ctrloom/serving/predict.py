@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from scipy.special import expit
 
 from ctrloom import storage
+from ctrloom.config.url_secrets import hidden
 from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.ingest.cast import TypedBatch, read_rows
 from ctrloom.data.sources.files import resolve
@@ -47,6 +48,7 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
         StorageError: the bundle is incomplete, or the output cannot be written.
         DataError: a file is missing, empty or has other columns.
     """
+    files = [hidden(file) for file in files]
     device = pick_device("auto")
     loaded, encoder = load_bundle(bundle, device), Encoder.load(bundle)
     counters = [ValueCounter(field) for field in loaded.schema.fields]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from ctrloom.config.url_secrets import has_secret
 from ctrloom.storage.errors import StorageError
 
 Scheme = Literal["gs", "s3"]
@@ -78,10 +79,15 @@ def place(where: str | Place) -> Place:
     """Parse a path or a URL.
 
     Raises:
-        StorageError: the scheme is not file://, gs:// or s3://, or there is no bucket.
+        StorageError: the scheme is not file://, gs:// or s3://, there is no bucket, or there is a password.
     """
     if not isinstance(where, str):
         return where
+    if has_secret(where):
+        raise StorageError(
+            f"{where}: keys, passwords and signatures do not belong in this URL; give the process "
+            "credentials of the store"
+        )
     scheme, found, path = where.partition("://")
     if not found:
         return Path(where)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ctrloom import storage
+from ctrloom.config.url_secrets import revealed
 from ctrloom.data.errors import DataError
 from ctrloom.storage import Listed, Location
 
@@ -69,8 +70,9 @@ def _resolve(pattern: str) -> list[str]:
 
 def _matches(pattern: str) -> list[str]:
     scheme = pattern.split("://")[0]
-    folder = _folder(pattern)
     with _explained(pattern):
+        pattern = revealed(pattern)
+        folder = _folder(pattern)
         system, base = fs.FileSystem.from_uri(folder)
         paths = [f.path for f in system.get_file_info(fs.FileSelector(base, recursive=True)) if f.is_file]
     wanted = base + pattern[len(folder) :]
@@ -109,7 +111,7 @@ def open_bytes(path: str) -> Iterator[BinaryIO]:
         elif is_stored(path):
             yield stack.enter_context(_fetched(path))
         elif is_remote(path):
-            system, inner = fs.FileSystem.from_uri(path)
+            system, inner = fs.FileSystem.from_uri(revealed(path))
             yield stack.enter_context(system.open_input_stream(inner, compression=None))
         else:
             yield stack.enter_context(open(path, "rb"))
@@ -128,7 +130,7 @@ def open_seekable(path: str) -> Iterator[Any]:
         elif is_stored(path):
             yield stack.enter_context(_fetched(path))
         elif is_remote(path):
-            system, inner = fs.FileSystem.from_uri(path)
+            system, inner = fs.FileSystem.from_uri(revealed(path))
             yield stack.enter_context(system.open_input_file(inner))
         else:
             yield stack.enter_context(open(path, "rb"))
@@ -154,7 +156,7 @@ def _http(path: str, **options: Any) -> Iterator[Any]:
     # The default limits the total transfer time, which is too short for large files.
     patience = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
     try:
-        with fsspec.open(path, "rb", client_kwargs={"timeout": patience}, **options) as stream:
+        with fsspec.open(revealed(path), "rb", client_kwargs={"timeout": patience}, **options) as stream:
             yield stream
     except aiohttp.ClientError as error:
         raise OSError(str(error)) from error
