@@ -75,6 +75,31 @@ def test_libsvm_takes_the_index_as_token_and_the_value_as_number(write: Write) -
     ]
 
 
+def test_libffm_takes_index_and_value_of_each_field(write: Write) -> None:
+    path = write("a.ffm", "1 0:ann:1 1:7:1\n-1 0:bob:1 1:7:2 \n1 0:cy:1 1:7:3\n")
+    assert rows(source(format="libffm"), path) == EXPECTED
+    more = "1 0:ann:1 1:7:1\n" * 3 + "0 bob:1 7:2\n1 1:7:3 0:cy:1\n0 0:a:1 1:8:4\n0 0:a:1:9 1:7:4\n"
+    order = "every line must contain all columns, in the same order"
+    assert bad_lines(source(format="libffm"), write("b.ffm", more)) == [
+        (4, "name is not field:index:value: 'bob:1'"),
+        (5, f"name has another field than 0; {order}: 1"),
+        (6, f"size has another index than 7; {order.replace('all', 'all numeric')}: 8"),
+        (7, "name is not field:index:value: '0:a:1:9'"),
+    ]
+
+
+def test_libffm_is_not_read_as_libsvm(write: Write) -> None:
+    path = write("a.txt", "1 0:3:1 1:11:1\n0 0:4:1 1:11:2\n")
+    with pytest.raises(DataError, match=r"a.txt: is libffm \(field:index:value\).*set `format: libffm`"):
+        rows(source(format="libsvm"), path)
+    with pytest.raises(DataError, match=r"is libffm.*write index:value, as in the training data"):
+        rows(source(format="libsvm"), path, with_label=False)
+    with pytest.raises(DataError, match=r"is libsvm \(index:value\), not libffm; set `format: libsvm`"):
+        rows(source(format="libffm"), write("b.txt", "1 3:1 11:1\n0 4:1 11:2\n"))
+    stray = write("c.txt", "1 3:1 11:1\n" * 3 + "0 0:4:1 11:2\n")
+    assert bad_lines(source(format="libsvm"), stray) == [(4, "name is not index:value: '0:4:1'")]
+
+
 def test_parquet_takes_columns_by_name_and_converts_types(tmp_path: Path) -> None:
     table = pa.table(
         {"size": [1, 2, 3], "label": [True, False, True], "name": [7, None, 9], "more": [0, 0, 0]}

@@ -79,7 +79,7 @@ Column = Annotated[
 class SourceConfig(StrictModel):
     """How a file is parsed into typed columns; all that is needed to read rows at prediction time."""
 
-    format: Literal["csv", "tsv", "libsvm", "parquet"] = "csv"
+    format: Literal["csv", "tsv", "libsvm", "libffm", "parquet"] = "csv"
     header: bool = True  # csv and tsv: the first line has the names; if false, `columns` is in file order
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # csv: default is a comma
     missing_values: tuple[str, ...] = ("",)  # tokens that mean "no value"
@@ -125,6 +125,11 @@ class SourceConfig(StrictModel):
                 "no column is a field: name at least one categorical, numeric or multivalued one"
             )
         return self
+
+    @property
+    def has_indices(self) -> bool:
+        """True for formats of `index:value` or `field:index:value`, which have no header."""
+        return self.format in ("libsvm", "libffm")
 
     def named(self, kind: str) -> list[str]:
         """Names of the columns of one kind, in file order."""

@@ -8,6 +8,7 @@ from ctrloom.config import SourceConfig
 from ctrloom.data.errors import DataError
 from ctrloom.data.sources.dialect import cells, delimiter_advice, dialect_of
 from ctrloom.data.sources.header import OPTIONAL
+from ctrloom.data.sources.libsvm import check_format
 
 
 def names_in_order(file: str, source: SourceConfig, sample: Sequence[bytes], with_label: bool) -> list[str]:
@@ -20,7 +21,11 @@ def names_in_order(file: str, source: SourceConfig, sample: Sequence[bytes], wit
     """
     dialect = dialect_of(source)
     rows = [cells(record, dialect) for record in sample]
-    possible = _indexed(source, rows, with_label) if source.format == "libsvm" else _plain(source, with_label)
+    if source.has_indices:
+        check_format(file, source, rows, with_label)
+        possible = _indexed(source, rows, with_label)
+    else:
+        possible = _plain(source, with_label)
     full = possible[0]
     if rows[0] in possible:
         advice = "set `header: true`" if with_label else "remove it, as the training data had no header"
@@ -46,7 +51,7 @@ def _plain(source: SourceConfig, with_label: bool) -> list[list[str]]:
 
 
 def _indexed(source: SourceConfig, rows: Sequence[Sequence[str]], with_label: bool) -> list[list[str]]:
-    """The columns of a libsvm file: the label, which rows to score may lack, then one `index:value` each."""
+    """The label, which rows to score may lack, then the columns that have indices."""
     label = source.named("label")
     names = [name for name in source.columns if name not in label]
     labelled = sum(":" not in row[0] for row in rows) * 2 >= len(rows)

@@ -21,7 +21,7 @@ class Dialect(NamedTuple):
 
 def dialect_of(source: SourceConfig) -> Dialect:
     """The dialect of a text format."""
-    if source.format == "libsvm":
+    if source.has_indices:
         return Dialect(" ", quoting=False)
     return Dialect(source.delimiter or ("\t" if source.format == "tsv" else ","))
 

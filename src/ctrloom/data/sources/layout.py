@@ -25,7 +25,7 @@ def layout_of(file: str, source: SourceConfig, sample: Sequence[bytes], with_lab
     Raises:
         DataError: the names or the number of columns are not those of the configuration.
     """
-    if source.header and source.format != "libsvm":
+    if source.header and not source.has_indices:
         names, header = names_in_header(file, source, sample[0], with_label), sample[0]
     else:
         names, header = names_in_order(file, source, sample, with_label), b""

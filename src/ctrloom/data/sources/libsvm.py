@@ -1,6 +1,7 @@
-"""Tokens of libsvm and libfm files: `index:value`."""
+"""Tokens of libsvm and libfm files, `index:value`, and of libffm files, `field:index:value`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctrloom.config import SourceConfig
+from ctrloom.data.errors import DataError
 from ctrloom.data.sources.blocks import TextBlock
 from ctrloom.data.sources.raw import Fault, RawBatch
+
+_SHAPES = {"libsvm": "index:value", "libffm": "field:index:value"}
+_PATTERNS = {
+    "libsvm": r"^(?P<index>[^:]+):(?P<value>[^:]+)$",
+    "libffm": r"^(?P<field>[^:]+):(?P<index>[^:]+):(?P<value>[^:]+)$",
+}
+
+
+def check_format(file: str, source: SourceConfig, rows: Sequence[Sequence[str]], with_label: bool) -> None:
+    """Raise DataError if most tokens of `rows` have the shape of the other format."""
+    tokens = [token for row in rows for token in row[1:]]
+    (other,) = _SHAPES.keys() - {source.format}
+    if sum(token.count(":") == _SHAPES[other].count(":") for token in tokens) * 2 > len(tokens):
+        advice = (
+            f"set `format: {other}`"
+            if with_label
+            else f"write {_SHAPES[source.format]}, as in the training data"
+        )
+        raise DataError(f"{file}: is {other} ({_SHAPES[other]}), not {source.format}; {advice}")
 
 
 def trimmed(block: TextBlock) -> TextBlock:
@@ -18,7 +39,7 @@ def trimmed(block: TextBlock) -> TextBlock:
 
 
 def indices_or_values(batch: RawBatch, source: SourceConfig) -> RawBatch:
-    """The batch with the index of each `index:value` token, or the value in numeric columns."""
+    """The batch with the index of each token, or the value in numeric columns."""
     columns = dict(batch.columns)
     faults: dict[int, Fault] = {}
     for name, column in batch.columns.items():
@@ -26,21 +47,23 @@ def indices_or_values(batch: RawBatch, source: SourceConfig) -> RawBatch:
         if kind == "label":
             continue
         column = column.dictionary_decode()
-        pair = pc.extract_regex(column, r"^(?P<index>[^:]+):(?P<value>[^:]+)$")
-        columns[name] = pc.struct_field(pair, "index" if kind in ("categorical", "multivalued") else "value")
-        for i in np.flatnonzero(pair.is_null().to_numpy(zero_copy_only=False)):
-            faults[int(i)] = (f"{name} is not index:value", repr(column[int(i)].as_py()))
+        parts = pc.extract_regex(column, _PATTERNS[source.format])
+        columns[name] = pc.struct_field(parts, "index" if kind in ("categorical", "multivalued") else "value")
+        for i in np.flatnonzero(parts.is_null().to_numpy(zero_copy_only=False)).tolist():
+            faults.setdefault(i, (f"{name} is not {_SHAPES[source.format]}", repr(column[i].as_py())))
+        if source.format == "libffm":
+            faults = _unusual(name, "field", pc.struct_field(parts, "field"), "all columns") | faults
         if kind == "numeric":
-            faults |= _moved(name, pc.struct_field(pair, "index"))
+            faults = _unusual(name, "index", pc.struct_field(parts, "index"), "all numeric columns") | faults
     return batch.without(columns, faults)
 
 
-def _moved(name: str, index: pa.Array) -> dict[int, Fault]:
-    """Rows in which a number has an unusual index, because zeros were omitted."""
-    counts = pc.value_counts(index.drop_null())
+def _unusual(name: str, part: str, numbers: pa.Array, every: str) -> dict[int, Fault]:
+    """Rows in which a column has an unusual index or field, because columns before it were omitted."""
+    counts = pc.value_counts(numbers.drop_null())
     if len(counts) < 2:
         return {}
     usual = counts.field("values")[int(np.argmax(counts.field("counts").to_numpy()))]
-    others = np.flatnonzero(pc.fill_null(pc.not_equal(index, usual), False).to_numpy(zero_copy_only=False))
-    fault = f"{name} has another index than {usual}; every line must contain all numeric columns"
-    return {int(i): (fault, index[int(i)].as_py()) for i in others}
+    others = np.flatnonzero(pc.fill_null(pc.not_equal(numbers, usual), False).to_numpy(zero_copy_only=False))
+    fault = f"{name} has another {part} than {usual}; every line must contain {every}, in the same order"
+    return {int(i): (fault, numbers[int(i)].as_py()) for i in others}

@@ -1,4 +1,4 @@
-"""CSV, TSV, libsvm and libfm files as batches of raw columns."""
+"""CSV, TSV, libsvm, libfm and libffm files as batches of raw columns."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Cal
     A record is a line, or several where a quoted field contains line ends. Empty lines are skipped.
     """
     blocks = read_blocks(path, dialect_of(source))
-    if source.format == "libsvm":
+    if source.has_indices:
         blocks = (libsvm.trimmed(block) for block in blocks)
     first = _first_with_text(path, blocks)
     sample = _sampled(first, source)
@@ -62,7 +62,7 @@ def _sampled(block: TextBlock, source: SourceConfig) -> Records:
 
 def _parsed(block: TextBlock, layout: Layout, source: SourceConfig) -> RawBatch:
     batch = _decoded(split_columns(block, layout))
-    return libsvm.indices_or_values(batch, source) if source.format == "libsvm" else batch
+    return libsvm.indices_or_values(batch, source) if source.has_indices else batch
 
 
 def _decoded(batch: RawBatch) -> RawBatch:
