@@ -140,6 +140,27 @@ def test_too_many_malformed_rows_stop_ingest_and_leave_only_the_list(write: Writ
     assert pq.read_table(left)["line"].to_pylist() == [102, 103, 104, 105, 106]
 
 
+@pytest.mark.parametrize("rate", [0.04, 0.05])  # 5 of 105 rows: 4.8 %
+def test_data_of_a_more_tolerant_ingest_are_checked_before_reuse(
+    write: Write, tmp_path: Path, rate: float
+) -> None:
+    path = write("a.csv", HEADER + clicks(60) + "1,u1,old\n" * 5 + "2,u1,3\n" * 10 + clicks(30))
+    columns = {**CLICKS, "click": {"kind": "label", "positive": "== 1", "drop": "== 2"}}
+    how = {"negatives": {"keep": 0.5}, "split": {"by": "random", "valid": 0, "test": 0}}
+
+    def outcome(store: Path, share: float) -> str:
+        try:
+            return ingest(data_config(path, columns, max_malformed=share, **how), store).parent.name
+        except DataError as error:
+            return str(error).partition(" rows are malformed")[0]
+
+    tolerant = outcome(tmp_path / "store", 0.5)
+    assert outcome(tmp_path / "store", rate) == outcome(tmp_path / "fresh", rate)
+    assert outcome(tmp_path / "store", 0.5) == tolerant
+    with pytest.raises(DataError, match=f"{tolerant}/quarantine.parquet.*raise max_malformed"):
+        ingest(data_config(path, columns, max_malformed=0.01, **how), tmp_path / "store")
+
+
 def test_malformed_input_stops_early(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks.read_blocks, "__defaults__", (20_000,))
     path = write("a.csv", HEADER + "1,u1,old\n" * 100_000)

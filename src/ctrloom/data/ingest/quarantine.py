@@ -1,6 +1,7 @@
 """Quarantine of malformed rows with file, line and reason; too many of them stop ingest."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +12,7 @@ from ctrloom.data.errors import DataError
 from ctrloom.data.sources.raw import Malformed
 
 SCHEMA = pa.schema({"file": pa.string(), "line": pa.int64(), "reason": pa.string(), "text": pa.string()})
+QUARANTINE = "quarantine.parquet"
 _BUFFER = 10_000
 _SHOWN = 3
 _ENOUGH = 1000  # minimum number of rows for a meaningful share of malformed rows
@@ -56,15 +58,24 @@ class Quarantine:
         expected = rows / share_read if share_read else float("inf")
         if not self.rows or self.rows <= self.max_share * expected or (rows < _ENOUGH and share_read < 1):
             return
-        shown = "; ".join(f"{row.file}, line {row.line}: {row.reason}" for row in self.first)
-        raise DataError(
-            f"{self.rows:,} of {rows:,} rows are malformed, more than max_malformed allows "
-            f"({self.max_share:.2%}): {shown}{'; ...' if self.rows > _SHOWN else ''}. "
-            f"The full list is in {self.kept_at}. Fix `columns` or the files, or raise max_malformed"
-        )
+        require_few(self.rows, rows, self.max_share, self.kept_at, self.first)
 
     def _flush(self) -> None:
         if self.waiting:
             values = [[getattr(row, name) for row in self.waiting] for name in SCHEMA.names]
             self.writer.write_table(pa.table(values, schema=SCHEMA))
             self.waiting = []
+
+
+def require_few(
+    malformed: int, rows: int, max_share: float, kept_at: str, first: Sequence[Malformed] = ()
+) -> None:
+    """Raise DataError if more than the allowed share of rows is malformed; `first` are examples."""
+    if malformed <= max_share * rows:
+        return
+    shown = "; ".join(f"{row.file}, line {row.line}: {row.reason}" for row in first)
+    raise DataError(
+        f"{malformed:,} of {rows:,} rows are malformed, more than max_malformed allows ({max_share:.2%})"
+        f"{f': {shown}' if shown else ''}{'; ...' if shown and malformed > len(first) else ''}. "
+        f"The full list is in {kept_at}. Fix `columns` or the files, or raise max_malformed"
+    )

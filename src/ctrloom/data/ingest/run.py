@@ -19,7 +19,7 @@ from ctrloom.data.ingest import splits
 from ctrloom.data.ingest.cast import check_rules, typed_schema
 from ctrloom.data.ingest.negatives import Thinning, shares_kept
 from ctrloom.data.ingest.profile import profile
-from ctrloom.data.ingest.quarantine import Quarantine
+from ctrloom.data.ingest.quarantine import QUARANTINE, Quarantine, require_few
 from ctrloom.data.ingest.source_files import gathered
 from ctrloom.data.ingest.source_input import Input
 from ctrloom.data.ingest.split_writer import Batches, Tally, WrittenSplits, write_splits
@@ -50,6 +50,7 @@ def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDD
         digest = _fingerprint(config, inputs)
         target = store / f"ingested-{digest[:16]}"
         if storage.exists(target / "manifest.json"):
+            _check_reused(config, target)
             return target / "manifest.json"
         require(engine, store)
         with storage.new_directory(target, "*") as folder:
@@ -69,6 +70,17 @@ def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
     )
 
 
+def _check_reused(config: DataConfig, target: Place) -> None:
+    """Check what the fingerprint does not cover: the ingest that wrote it may have allowed more.
+
+    Raises:
+        DataError: too many rows were malformed.
+    """
+    made, _ = IngestedManifest.load(target / "manifest.json")
+    read = sum(made.rows.values()) + made.dropped + made.thinned + made.quarantined
+    require_few(made.quarantined, read, config.max_malformed, str(target / QUARANTINE))
+
+
 def _write(
     config: DataConfig, inputs: list[Input], digest: str, folder: Place, target: Place, engine: EngineConfig
 ) -> None:
@@ -76,7 +88,7 @@ def _write(
     kept = shares_kept(config, inputs)
     thin = Thinning(kept, config.negatives.seed) if config.negatives else None
     with storage.scratch_directory("aside", storage.scratch(folder)) as aside:
-        malformed = aside / "quarantine.parquet"
+        malformed = aside / QUARANTINE
         try:
             with Quarantine(malformed, config.max_malformed, str(kept_at)) as quarantine:
                 clean = _clean(config, inputs, quarantine, tally)
