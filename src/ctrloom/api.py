@@ -240,13 +240,15 @@ def load_bundle(bundle: str | Path, cache: str | Path = CACHE) -> Bundle:
 def predict(
     bundle: str | Path, files: Sequence[str], output: str | Path, cache: str | Path = CACHE
 ) -> Predicted:
-    """Score raw rows: write a Parquet file with a row number and a probability per input row, in input order.
+    """Score raw rows: write a row number and a probability per input row, in input order.
 
     `files` are paths, globs or URLs in the layout of the training data; label and weight may be absent. A
-    malformed row has a reason instead of a probability.
+    malformed row has a reason instead of a probability. The name of `output` ends with .parquet, .csv or
+    .csv.gz; a device, a FIFO or an open file such as /dev/stdout gets CSV.
 
     Raises:
-        StorageError: the bundle is incomplete, or the output cannot be written.
+        ConfigError: the name of the output has another ending.
+        StorageError: the bundle is incomplete, or the output cannot be written or is one of the inputs.
         DataError: a file is missing, empty or has other columns.
     """
     folder = storage.cached(storage.place(bundle), Path(cache).expanduser())

@@ -221,7 +221,9 @@ def predict(
     input: Annotated[
         list[str], typer.Option(help="Raw rows: path, glob or URL; repeatable.", show_default=False)
     ],
-    output: Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option(help="File to write: .parquet, .csv or .csv.gz.", show_default=False)
+    ],
     cache: Annotated[
         Path, typer.Option(help="Cache of bundles from an object store; changed bundles are fetched again.")
     ] = Path("~/.cache/ctrloom"),
@@ -235,7 +237,10 @@ def predict(
     """Score raw rows with a bundle."""
     from ctrloom import api, storage
 
+    if report:
+        storage.require_apart(report, [bundle, *input, output])
     done = api.predict(bundle, input, output, cache)
     if report:
         storage.write_json(report, asdict(done))
-    print(f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}")
+    said = f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}"
+    print(said, file=sys.stderr if storage.is_stream(output) else sys.stdout)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy.special import expit
 
 from ctrloom import storage
@@ -20,11 +19,10 @@ from ctrloom.data.vocabulary.drift_baseline import REFERENCE, DriftBaseline
 from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.models.bundle import Bundle, load_bundle
 from ctrloom.progress import progress, warn
+from ctrloom.serving.prediction_file import COLUMNS, require_format, writing
 from ctrloom.serving.value_shares import ValueCounter, ValueShares
 from ctrloom.training.loop import pick_device, score
 from ctrloom.training.torch_state import restored_torch_state
-
-COLUMNS = pa.schema([("row", pa.int64()), ("probability", pa.float32()), ("malformed", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -38,36 +36,35 @@ class Predicted:
 
 @restored_torch_state()
 def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
-    """Write a Parquet file with one row per input row, in input order.
+    """Write one row per input row, in input order, as Parquet or CSV by the name of `output`.
 
     `row` counts from 0 over all files; a malformed row has no probability, and a reason in `malformed`. The
     files have the layout of the training data; label and weight may be absent. Warns of fields with many more
     missing or unseen values than the training rows.
 
     Raises:
-        StorageError: the bundle is incomplete, or the output cannot be written.
+        ConfigError: the name of the output has no known ending.
+        StorageError: the bundle is incomplete, or the output cannot be written or is one of the inputs.
         DataError: a file is missing, empty or has other columns.
     """
-    files = [hidden(file) for file in files]
+    require_format(output)
+    found = resolve([hidden(file) for file in files])
+    storage.require_apart(output, [bundle, *found])
     device = pick_device("auto")
     loaded, encoder = load_bundle(bundle, device), Encoder.load(bundle)
     counters = [ValueCounter(field) for field in loaded.schema.fields]
     rows = malformed = 0
-    with (
-        storage.atomic_file(output) as temporary,
-        pq.ParquetWriter(temporary, COLUMNS, compression="zstd") as writer,
-    ):
-        with progress("predict", None) as advance:
-            for batch in read_rows(loaded.schema.source, resolve(files), with_label=False):
-                for note in batch.notes:
-                    warn(f"{batch.file}: {note}")
-                encoded = encoder.encode(batch.dictionary_rows)
-                writer.write_table(_scored(loaded, encoded, batch))
-                for counter in counters:
-                    name = counter.field.name
-                    counter.add(batch.dictionary_rows.column(name), encoded.column(name))
-                rows, malformed = rows + batch.rows, malformed + len(batch.malformed)
-                advance(batch.rows)
+    with writing(output) as write, progress("predict", None) as advance:
+        for batch in read_rows(loaded.schema.source, found, with_label=False):
+            for note in batch.notes:
+                warn(f"{batch.file}: {note}")
+            encoded = encoder.encode(batch.dictionary_rows)
+            write(_scored(loaded, encoded, batch))
+            for counter in counters:
+                name = counter.field.name
+                counter.add(batch.dictionary_rows.column(name), encoded.column(name))
+            rows, malformed = rows + batch.rows, malformed + len(batch.malformed)
+            advance(batch.rows)
     training = DriftBaseline.load(bundle) if storage.exists(bundle / REFERENCE) else None
     fields = tuple(
         counter.shares(encoder.vocabularies.get(counter.field.name), training) for counter in counters

@@ -21,8 +21,10 @@ def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: P
     Raises:
         SchemaMismatchError: the data set did not grow from that bundle.
         ConfigError: `config.settings` does not fit the model, or a warm start is not possible.
+        StorageError: `output` is the older bundle.
     """
     storage.require_own(output, *FILES)
+    storage.require_apart(output, [bundle])
     dataset, old = Dataset.open(manifest), load_bundle(bundle)
     require_grown(old.schema, dataset.schema)
     name = old.card.model

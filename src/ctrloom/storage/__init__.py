@@ -9,6 +9,7 @@ from ctrloom.storage.errors import ConflictError, StorageError, explained
 from ctrloom.storage.json_files import as_json, exists, parse_json, read_json, write_json, write_text
 from ctrloom.storage.local import atomic_directory, atomic_file, require_own, scratch_directory, sha256
 from ctrloom.storage.location import Location, Place, place, relative
+from ctrloom.storage.outputs import is_stream, require_apart
 from ctrloom.storage.records import (
     DamagedError,
     FolderRecord,
@@ -48,6 +49,7 @@ __all__ = [
     "folders",
     "get",
     "holds",
+    "is_stream",
     "new_directory",
     "objects_in",
     "parse_json",
@@ -59,6 +61,7 @@ __all__ = [
     "read_record",
     "record_of",
     "relative",
+    "require_apart",
     "require_own",
     "scratch",
     "scratch_directory",

@@ -14,14 +14,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ctrloom.storage.errors import StorageError
+from ctrloom.storage.outputs import is_stream
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; it is renamed to `path` on success, deleted on failure."""
+    """Yield a temporary path next to `path`; it is renamed to `path` on success, deleted on failure.
+
+    A symbolic link is followed. A device, a FIFO or an open file such as /dev/stdout is yielded itself.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if is_stream(path):
+        with _explained(Path(path), ""):
+            yield Path(path)
+        return
     path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     with _explained(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.touch()
@@ -138,7 +153,7 @@ def sha256(path: str | Path) -> str:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path, left: str = "; no partial file was left") -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -147,7 +162,7 @@ def _explained(path: Path) -> Iterator[None]:
         ):
             raise
         reason = error.strerror or error
-        raise StorageError(f"{path}: cannot be written: {reason}; no partial file was left") from error
+        raise StorageError(f"{path}: cannot be written: {reason}{left}") from error
 
 
 def _concerns(place: Path, path: Path) -> bool:

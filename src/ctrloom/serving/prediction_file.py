@@ -1,0 +1,74 @@
+"""The file of predictions: Parquet or CSV, by its name."""
+
+import gzip
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from ctrloom import storage
+from ctrloom.config.base import ConfigError
+
+COLUMNS = pa.schema([("row", pa.int64()), ("probability", pa.float32()), ("malformed", pa.string())])
+
+
+@contextmanager
+def _parquet(sink: Any) -> Iterator[pq.ParquetWriter]:
+    with pq.ParquetWriter(sink, COLUMNS, compression="zstd") as writer:
+        yield writer
+
+
+@contextmanager
+def _csv(sink: Any) -> Iterator[csv.CSVWriter]:
+    with csv.CSVWriter(sink, COLUMNS) as writer:
+        yield writer
+
+
+@contextmanager
+def _zipped_csv(sink: Any) -> Iterator[csv.CSVWriter]:
+    with gzip.open(sink, "wb", compresslevel=6) as zipped, _csv(zipped) as writer:
+        yield writer
+
+
+FORMATS = {".parquet": _parquet, ".csv": _csv, ".csv.gz": _zipped_csv}
+
+
+def require_format(output: Path) -> None:
+    """Check that the name of a file of predictions says what its format is.
+
+    Raises:
+        ConfigError: it ends differently, and is not a device, a FIFO or an open file.
+    """
+    _format(output)
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Yield a function that writes rows of `COLUMNS`; the file is written atomically.
+
+    A device, a FIFO or an open file such as /dev/stdout gets CSV, unless its name is that of another format.
+
+    Raises:
+        ConfigError: the name has no known ending.
+        StorageError: it cannot be written.
+    """
+    kind = _format(output)
+    with (
+        storage.atomic_file(output) as temporary,
+        storage.writing(temporary) as file,
+        kind(file.sink) as writer,
+    ):
+        yield writer.write_table
+
+
+def _format(output: Path) -> Callable[[Any], Any]:
+    name = output.name.lower()
+    if found := next((kind for ending, kind in FORMATS.items() if name.endswith(ending)), None):
+        return found
+    if storage.is_stream(output):
+        return _csv
+    raise ConfigError(f"--output {output}: the name must end with {', '.join(FORMATS)}")
