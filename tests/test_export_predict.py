@@ -98,6 +98,31 @@ def test_label_and_weight_may_be_absent(bundle: Path, mixed_folder: Path, tmp_pa
     )
 
 
+def test_more_columns_than_in_training_are_ignored_with_one_line(
+    bundle: Path, tmp_path: Path, capsys: Any
+) -> None:
+    rows = ["u1,30,9.5,t1|t2", "u2,41,3,t1"]
+    (tmp_path / "a.csv").write_text("\n".join(["user,age,price,tags", *rows]))
+    (tmp_path / "b.csv").write_text("\n".join(["user,age,price,tags,day,shop", *(f"{r},1,x" for r in rows)]))
+    shutil.copy(tmp_path / "b.csv", tmp_path / "c.csv")
+    expected = predicted(bundle, tmp_path / "p.parquet", tmp_path / "a.csv")["probability"]
+    capsys.readouterr()
+    got = predicted(bundle, tmp_path / "p.parquet", tmp_path / "b.csv", tmp_path / "c.csv")["probability"]
+    assert got == expected * 2
+    ignored = [line for line in capsys.readouterr().err.splitlines() if "ignoring" in line]
+    assert len(ignored) == 1
+    assert f"{tmp_path / 'b.csv'}: ignoring the column 'day' and 1 more" in ignored[0]
+
+
+def test_a_row_of_several_lines_is_one_prediction(bundle: Path, tmp_path: Path) -> None:
+    lines = ["u1,30,9.5,t1", '"a\nu2,41,3",30,9.5,t1', "u1,old,9.5,t1", "u1,30,9.5,t1"]
+    (tmp_path / "a.csv").write_text("\n".join(["user,age,price,tags", *lines]))
+    got = predicted(bundle, tmp_path / "p.parquet", tmp_path / "a.csv")
+    assert got["row"] == [0, 1, 2, 3]
+    assert got["malformed"] == [None, None, f"{tmp_path / 'a.csv'}:5: age is not a number: 'old'", None]
+    assert got["probability"][0] == got["probability"][3] != got["probability"][1]
+
+
 def test_batch_and_single_rows_have_the_same_probabilities(bundle: Path, tmp_path: Path) -> None:
     lines = mixed_csv(np.random.default_rng(5), 60, unseen=True).splitlines()
     (tmp_path / "all.csv").write_text("\n".join(lines) + "\n")

@@ -259,6 +259,25 @@ def test_other_columns_may_be_ignored(write: Write) -> None:
     assert rows(source(other_columns="ignore", header=False), bare) == EXPECTED
 
 
+def test_other_columns_of_rows_to_score_are_ignored_with_a_note(write: Write, tmp_path: Path) -> None:
+    expected = {name: EXPECTED[name] for name in ("name", "size")}
+    note = "ignoring the column 'day' and 1 more, which the training data did not have"
+    wide = write("a.csv", "day,name,size,shop\n1,ann,1,x\n1,bob,2,x\n1,cy,3,x\n")
+    pq.write_table(pa.table({"day": [1, 1, 1], **expected, "shop": ["x"] * 3}), tmp_path / "a.parquet")
+    for config, path in ((source(), wide), (source(format="parquet"), str(tmp_path / "a.parquet"))):
+        assert rows(config, path, with_label=False) == expected
+        batches = read_rows(config, [path, path], with_label=False)
+        assert [given for batch in batches for given in batch.notes] == [note]
+    ignored = read_rows(source(other_columns="ignore"), [wide], with_label=False)
+    assert [given for batch in ignored for given in batch.notes] == []
+
+
+@pytest.mark.parametrize("header", [",label,name,size", "label,name,size,"])
+def test_a_column_without_a_name_is_described(write: Write, header: str) -> None:
+    with pytest.raises(DataError, match="does not list the column without a name; add it"):
+        rows(source(), write("a.csv", f"{header}\n0,1,ann,1\n"))
+
+
 def test_a_damaged_archive_is_an_error_that_names_it(write: Write, tmp_path: Path) -> None:
     whole = gzip.compress(GOOD.encode() * 1000)
     (tmp_path / "cut.csv.gz").write_bytes(whole[:-20])

@@ -48,6 +48,7 @@ def _batch(
         stored_bytes=block.stored_bytes,
         text_of=lambda position: bytes_at(position).decode(errors="backslashreplace"),
     )
+    batch.notes.extend(layout.notes)
     batch.malformed.extend(batch.reject(position, reason) for position, reason in sorted(reasons.items()))
     return batch
 

@@ -23,8 +23,10 @@ def wanted_columns(source: SourceConfig, with_label: bool) -> list[str]:
     return [name for name in source.columns if wanted(name)]
 
 
-def names_in_header(file: str, source: SourceConfig, header: bytes, with_label: bool) -> list[str]:
-    """Column names of a text file.
+def names_in_header(
+    file: str, source: SourceConfig, header: bytes, with_label: bool
+) -> tuple[list[str], list[str]]:
+    """Column names of a text file, and notes.
 
     Raises:
         DataError: see `check_names`.
@@ -38,15 +40,14 @@ def names_in_header(file: str, source: SourceConfig, header: bytes, with_label: 
         advice := delimiter_advice(header, source, lambda found: len(wanted & {*found}), with_label)
     ):
         raise DataError(f"{file}: {advice}")
-    check_names(file, source, names, with_label)
-    return names
+    return names, check_names(file, source, names, with_label)
 
 
-def check_names(file: str, source: SourceConfig, found: Sequence[str], with_label: bool) -> None:
-    """Compare the column names of a file with the configuration.
+def check_names(file: str, source: SourceConfig, found: Sequence[str], with_label: bool) -> list[str]:
+    """Compare the column names of a file with the configuration; notes which are not read.
 
     Raises:
-        DataError: a required column is missing or duplicate, or a column is not in the configuration.
+        DataError: a required column is missing or duplicate, or (`with_label`) the configuration lacks one.
     """
     for name in wanted_columns(source, with_label):
         if name not in found:
@@ -62,9 +63,17 @@ def check_names(file: str, source: SourceConfig, found: Sequence[str], with_labe
         if found.count(name) > 1:
             raise DataError(f"{file}: has {found.count(name)} columns named {name!r}; rename them")
     unnamed = [name for name in found if name not in source.columns]
-    if unnamed and source.other_columns == "refuse":
-        raise DataError(
-            f"{file}: the configuration does not list the column {unnamed[0]!r}"
-            f"{f' and {len(unnamed) - 1} more' if len(unnamed) > 1 else ''}; "
-            "add it to `columns` (kind `ignored` skips it), or set `other_columns: ignore`"
-        )
+    if not unnamed or source.other_columns == "ignore":
+        return []
+    columns = _columns(unnamed)
+    if not with_label:
+        return [f"ignoring the {columns}, which the training data did not have"]
+    raise DataError(
+        f"{file}: the configuration does not list the {columns}; "
+        "add it to `columns` (kind `ignored` skips it), or set `other_columns: ignore`"
+    )
+
+
+def _columns(names: Sequence[str]) -> str:
+    first = f"column {names[0]!r}" if names[0] else "column without a name"
+    return f"{first} and {len(names) - 1} more" if len(names) > 1 else first

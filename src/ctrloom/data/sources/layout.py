@@ -17,6 +17,7 @@ class Layout:
     column_index: dict[str, int]
     dialect: Dialect
     header: bytes = b""  # the record with the names; empty if there is none
+    notes: tuple[str, ...] = ()  # about the file, for the user
 
 
 def layout_of(file: str, source: SourceConfig, sample: Sequence[bytes], with_label: bool) -> Layout:
@@ -25,9 +26,11 @@ def layout_of(file: str, source: SourceConfig, sample: Sequence[bytes], with_lab
     Raises:
         DataError: the names or the number of columns are not those of the configuration.
     """
+    header, notes = b"", list[str]()
     if source.header and not source.has_indices:
-        names, header = names_in_header(file, source, sample[0], with_label), sample[0]
+        header = sample[0]
+        names, notes = names_in_header(file, source, header, with_label)
     else:
-        names, header = names_in_order(file, source, sample, with_label), b""
+        names = names_in_order(file, source, sample, with_label)
     place = {name: names.index(name) for name in wanted_columns(source, with_label)}
-    return Layout(len(names), place, dialect_of(source), header)
+    return Layout(len(names), place, dialect_of(source), header, tuple(notes))

@@ -29,15 +29,15 @@ def read_parquet(path: str, source: SourceConfig, with_label: bool) -> Iterator[
             file = pq.ParquetFile(stream, buffer_size=1 << 20)  # reads large row groups in pieces
         except pa.ArrowInvalid as error:
             raise DataError(f"{path}: is not Parquet: {error}") from None
-        check_names(path, source, file.schema_arrow.names, with_label)
+        notes = check_names(path, source, file.schema_arrow.names, with_label)
         row, told = 1, 0
         for batch in read_groups(file, BATCH_ROWS, wanted):
             read = size * (row - 1 + len(batch)) // max(file.metadata.num_rows, 1)
-            yield partial(_raw, path, batch, row, read - told)
+            yield partial(_raw, path, batch, row, read - told, notes)
             row, told = row + len(batch), read
 
 
-def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int) -> RawBatch:
+def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int, notes: list[str]) -> RawBatch:
     return RawBatch(
         file=path,
         lines=np.arange(row, row + len(batch)),
@@ -45,6 +45,7 @@ def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int) -> RawBa
         positions=np.arange(len(batch)),
         stored_bytes=stored_bytes,
         text_of=lambda position: json.dumps(batch.slice(position, 1).to_pylist()[0], default=str),
+        notes=notes,
     )
 
 
