@@ -26,7 +26,9 @@ from ctrloom.config import Hyperparameters
 from ctrloom.data.batches.batch import BatchSource
 from ctrloom.data.dataset import Dataset
 from ctrloom.models import build
-from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything, shuffled
+from ctrloom.training.checkpoints import Loop
+from ctrloom.training.loop import adam, pick_device, seed_everything
+from ctrloom.training.passes import Passes, run_epoch
 from ctrloom.training.step import Step
 
 TURNS = 5
@@ -70,12 +72,12 @@ def main() -> None:
                 step, generator = step_of(dataset, device), seed_everything(0)
                 began = wait(device)
                 rows = feed()
-                batches = shuffled(rows, given.batch, generator)
+                batches = Passes(rows, given.batch, generator).batches()
                 step(next(batches))
                 first[name].append(wait(device) - began)
                 del batches
                 began, busy = time.perf_counter(), time.process_time()
-                run_epoch(step, rows, given.batch, generator, lambda *_: None)
+                run_epoch(step, Passes(rows, given.batch, generator), Loop(name), lambda *_: None)
                 rates[name].append(rows.total / (time.perf_counter() - began))
                 work[name].append(1e6 * (time.process_time() - busy) / rows.total)
     total = dataset.rows_in("train")

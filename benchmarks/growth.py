@@ -23,7 +23,8 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
 from ctrloom.data.batches.batch import Batch
 from ctrloom.models import build
-from ctrloom.training.loop import adam, pick_device, seed_everything, shuffled
+from ctrloom.training.loop import adam, pick_device, seed_everything
+from ctrloom.training.passes import Passes
 from ctrloom.training.step import Step
 
 BATCH, DIFFERENT, PARTS = 10_000, 10**6, 5
@@ -44,22 +45,16 @@ class Pass:
         model = build("fm", Architecture.complete(schema.names), schema, hyper).to(device).train()
         optimizer = adam(model, 1e-3, tables="lazy_adam")
         self.step = Step(model, optimizer.step, [optimizer])
-        self.batches = shuffled(self.rows, BATCH, self.generator)
+        self.batches = Passes(self.rows, BATCH, self.generator).endless()
         self.part()  # the first allocates
 
     def part(self) -> float:
         """Rows a second over the next steps."""
         began, loss = time.perf_counter(), torch.zeros(())
         for _ in range(self.steps):
-            loss = self.step(self._next())
+            loss = self.step(next(self.batches))
         float(loss)  # waits for the GPU
         return self.steps * BATCH / (time.perf_counter() - began)
-
-    def _next(self) -> Batch:
-        if (batch := next(self.batches, None)) is None:
-            self.batches = shuffled(self.rows, BATCH, self.generator)
-            batch = next(self.batches)
-        return batch
 
 
 def table(title: str, unit: str, passes: dict[int, Pass]) -> list[str]:

@@ -17,8 +17,7 @@ from small import QUICK
 import ctrloom
 from ctrloom.config import METHODS, MODELS, catalog
 from ctrloom.config.errors import UserError
-from ctrloom.config.version import code_version
-from ctrloom.runners import resume
+from ctrloom.config.version import code_digest, code_version
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = """
@@ -199,9 +198,9 @@ def test_a_plugin_that_cannot_be_used_is_named(
 
 
 def test_artifacts_and_resumed_runs_know_the_plugins(plugins: Path) -> None:
-    plain, code = code_version.__wrapped__(), resume.code.__wrapped__()
+    plain, code = code_version.__wrapped__(), code_digest.__wrapped__()
     write_plugin(plugins, PLUGIN)
     assert code_version.__wrapped__() == f"{plain}, first-pairs 1.0"
-    with_plugin = resume.code.__wrapped__()
+    with_plugin = code_digest.__wrapped__()
     (plugins / "first_pairs.py").write_text(textwrap.dedent(PLUGIN) + "\n# changed\n")
-    assert len({code, with_plugin, resume.code.__wrapped__()}) == 3
+    assert len({code, with_plugin, code_digest.__wrapped__()}) == 3

@@ -20,7 +20,9 @@ from ctrloom.methods.gates import GateSearch, GateVector, Schedule
 from ctrloom.methods.interface import SearchData
 from ctrloom.models import build
 from ctrloom.schema import CrossKeys, Schema
-from ctrloom.training.loop import adam, pick_device, run_epoch, seed_everything
+from ctrloom.training.checkpoints import Loop
+from ctrloom.training.loop import adam, pick_device, seed_everything
+from ctrloom.training.passes import Passes, run_epoch
 from ctrloom.training.step import Step, matmul_precision
 
 VALID = 1000  # validation rows of a search, not counted
@@ -80,6 +82,7 @@ def train(case: dict[str, Any]) -> Prepared:
     model.to(device)
     optimizer = adam(model, hyper.learning_rate, tables=hyper.embedding_optimizer)
     step = Step(model, optimizer.step, [optimizer])
+    passes = Passes(rows, case["batch"], generator)
 
     def batches() -> list[Batch]:
         # new ones each time: a batch caches what is derived from it
@@ -94,7 +97,7 @@ def train(case: dict[str, Any]) -> Prepared:
 
     def loop() -> None:
         with matmul_precision(hyper.precision, device):
-            run_epoch(step, rows, case["batch"], generator, lambda *_: None)
+            run_epoch(step, passes, Loop("benchmark"), lambda *_: None)
 
     @torch.no_grad()
     def forward() -> None:
@@ -123,7 +126,7 @@ def search(case: dict[str, Any]) -> Prepared:
         count = sum(p.numel() for p in course.model.parameters())
 
         def one_pass() -> None:
-            course.one_pass(course.searching, lambda *_: None)
+            course.one_pass(course.searching, Loop("benchmark"), lambda *_: None)
 
         return {"loop": case["rows"]}, {"loop": one_pass}, count
     schema, rows = encoded(case["sizes"], case["rows"])

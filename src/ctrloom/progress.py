@@ -36,22 +36,25 @@ def follows() -> bool:
 
 def warn(text: str) -> None:
     """Print one line on standard error about something that does not stop the work, but may be a mistake."""
-    if follows():
-        return
-    if _open:  # above the bars
-        _open[0].console.print(WARNING + text, markup=False, highlight=False, soft_wrap=True)
-    else:
-        print(WARNING + text, file=sys.stderr, flush=True)
+    _print(WARNING + text)
+
+
+def note(text: str) -> None:
+    """Print one line on standard error about what happens."""
+    _print(MARK + text)
 
 
 @contextmanager
-def progress(title: str, total: int | None, unit: str = "rows") -> Iterator[Advance]:
-    """Show the progress of `total` units of work (None if unknown) on standard error."""
+def progress(title: str, total: int | None, unit: str = "rows", done: int = 0) -> Iterator[Advance]:
+    """Show the progress of `total` units of work (None if unknown) on standard error.
+
+    `done` units were done before, and do not count for the rate.
+    """
     if follows():
         yield lambda amount, note="": None
     elif sys.stderr.isatty():
         with _bars() as bars:
-            task = bars.add_task(title, total=total, unit=unit, note="")
+            task = bars.add_task(title, total=total, completed=done, unit=unit, note="")
             try:
                 yield lambda amount, note="": bars.update(
                     task, advance=amount, **({"note": note} if note else {})
@@ -60,7 +63,16 @@ def progress(title: str, total: int | None, unit: str = "rows") -> Iterator[Adva
                 if len(bars.task_ids) > 1:  # inside another one, which stays
                     bars.remove_task(task)
     else:
-        yield _Lines(title, total, unit)
+        yield _Lines(title, total, unit, done)
+
+
+def _print(line: str) -> None:
+    if follows():
+        return
+    if _open:  # above the bars
+        _open[0].console.print(line, markup=False, highlight=False, soft_wrap=True)
+    else:
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -83,9 +95,9 @@ def _bars() -> Iterator[Progress]:
 
 
 class _Lines:
-    def __init__(self, title: str, total: int | None, unit: str) -> None:
-        self.title, self.total, self.unit = title, total, unit
-        self.done, self.began, self.said = 0, time.monotonic(), time.monotonic()
+    def __init__(self, title: str, total: int | None, unit: str, done: int) -> None:
+        self.title, self.total, self.unit, self.before = title, total, unit, done
+        self.done, self.began, self.said = done, time.monotonic(), time.monotonic()
 
     def __call__(self, amount: int, note: str = "") -> None:
         self.done += amount
@@ -93,7 +105,7 @@ class _Lines:
         if now - self.said < PLAIN_SECONDS and self.done != self.total:
             return
         self.said = now
-        rate = self.done / max(now - self.began, 1e-9)
+        rate = (self.done - self.before) / max(now - self.began, 1e-9)
         parts = [f"{self.done:,} {self.unit}", _rate(rate, self.unit)]
         if self.total:
             left = (self.total - self.done) / max(rate, 1e-9)

@@ -125,9 +125,9 @@ def test_weights_and_strengths_are_trained_on_disjoint_rows(
 
     loss, epoch = autopi.loss_of, autopi.run_epoch
 
-    def epoch_noting(step, rows, *rest):  # type: ignore[no-untyped-def]
-        seen["weights"] |= set(rows.weight_N.tolist())
-        return epoch(step, rows, *rest)
+    def epoch_noting(step, passes, *rest):  # type: ignore[no-untyped-def]
+        seen["weights"] |= set(passes.rows.weight_N.tolist())
+        return epoch(step, passes, *rest)
 
     monkeypatch.setattr(autopi, "loss_of", noting)
     monkeypatch.setattr(autopi, "run_epoch", epoch_noting)

@@ -48,7 +48,7 @@ def calls(engine, verb):
 
 def prepared(tmp_path, inputs=()):
     return Containers.prepare(
-        ContainerOptions("here:1"), tmp_path / "out", inputs, [tmp_path / "out" / "steps"]
+        ContainerOptions("here:1"), tmp_path / "out", inputs, [tmp_path / "out" / "steps"], {"KEPT": "there"}
     )
 
 

@@ -117,6 +117,7 @@ def test_placement_matches_kfps_own_helpers(tmp_path):
 
     def with_helpers(task, cached):
         kubernetes.use_secret_as_env(task, "keys", {"accesskey": "AWS_ACCESS_KEY_ID", "token": "TOKEN"})
+        task.set_env_variable("CTRLOOM_CHECKPOINTS", "store")
         task.set_env_variable("AWS_ENDPOINT_URL", "http://seaweedfs.kubeflow:9000")
         return task.set_caching_options(cached)
 

@@ -212,7 +212,7 @@ from pathlib import Path
 import torch
 from small import categorical_schema
 from ctrloom.data.batches import stream
-from ctrloom.training.loop import shuffled
+from ctrloom.training.passes import Passes
 
 stream.WINDOW = 2
 path, rows = Path(sys.argv[1]), int(sys.argv[2])
@@ -221,7 +221,7 @@ row_groups = stream.row_groups_of(path, range(rows))
 kept = row_groups[:8]
 for part in (kept, row_groups):
     streamed, seen = stream.Stream(schema, ["label"], part), 0
-    for batch in shuffled(streamed, 2000, torch.Generator().manual_seed(0)):
+    for batch in Passes(streamed, 2000, torch.Generator().manual_seed(0)).batches():
         seen += int(batch.label_N.sum())
     peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
     print(seen, int(peak) // 1024)

@@ -18,6 +18,7 @@ from ctrloom.metrics.measure import EvaluationError
 from ctrloom.models import build
 from ctrloom.schema import Schema
 from ctrloom.training import loop
+from ctrloom.training.checkpoints import Loop
 from ctrloom.training.history import Epoch
 from ctrloom.training.loop import (
     History,
@@ -25,11 +26,10 @@ from ctrloom.training.loop import (
     batch_size_of,
     fit,
     pick_device,
-    run_epoch,
     score,
     seed_everything,
-    steps_in_pass,
 )
+from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, loss_of
 from ctrloom.training.trees import fit_trees
 
@@ -258,8 +258,8 @@ def test_a_pass_visits_every_row_once_in_random_order(rows: int, steps: int) -> 
     passes = []
     for _ in range(2):
         model.seen = []
-        step = Step(model, lambda: None, [])
-        run_epoch(step, numbered(rows), 10, generator, lambda amount, note="": advanced.append(amount))
+        step, advance = Step(model, lambda: None, []), lambda amount, note="": advanced.append(amount)
+        run_epoch(step, Passes(numbered(rows), 10, generator), Loop("test"), advance)
         passes.append(model.seen)
     for seen in passes:
         assert len(set(seen)) == len(seen) == rows

@@ -11,7 +11,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters
 from ctrloom.models import build
-from ctrloom.training.loop import seed_everything, shuffled
+from ctrloom.training.loop import seed_everything
+from ctrloom.training.passes import Passes
 from ctrloom.training.short_fit import fit_briefly
 
 HYPER = Hyperparameters(
@@ -30,7 +31,7 @@ def test_fit_briefly_is_adam_with_cosine_annealing() -> None:
     generator, step = seed_everything(5), 0
     optimizer = torch.optim.Adam(plain.parameters())
     for _ in range(3):
-        for batch in shuffled(rows, 300, generator):
+        for batch in Passes(rows, 300, generator).batches():
             optimizer.param_groups[0]["lr"] = 0.02 * (1 + math.cos(math.pi * step / 9)) / 2
             optimizer.zero_grad()
             binary_cross_entropy_with_logits(plain(batch.ids_NC), batch.label_N).backward()

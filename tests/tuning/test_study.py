@@ -208,7 +208,7 @@ def test_no_space_is_one_trial(tmp_path: Path) -> None:
 
 def test_the_budget_in_seconds_ends_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("ctrloom.tuning.study.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("ctrloom.training.checkpoints.stage.time.perf_counter", lambda: now[0])
 
     def loss(settings: Hyperparameters) -> float:
         now[0] += 1  # an epoch takes a second

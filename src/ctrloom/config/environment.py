@@ -6,12 +6,13 @@ An invalid value is an error that names the variable.
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from ctrloom.config.base import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda")
+CHECKPOINTS = "CTRLOOM_CHECKPOINTS"  # where: output (default), store, off, or a folder or URL
 
 # For the processes of commands and steps, before they load torch and pyarrow; the images set them, too.
 FAST = {
@@ -46,7 +47,14 @@ def make_fast() -> None:
 @contextmanager
 def fast_children() -> Iterator[None]:
     """Configure the processes that are started in this context, as `make_fast` does."""
-    chosen = _fast_variables()
+    with set_unless_given(_fast_variables()):
+        yield
+
+
+@contextmanager
+def set_unless_given(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set those of the variables in this context that the user has not set."""
+    chosen = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(chosen)
     try:
         yield

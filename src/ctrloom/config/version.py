@@ -1,18 +1,35 @@
 """The code version that is recorded in artifacts."""
 
+import hashlib
 import os
 import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from ctrloom.config.catalog import plugin_versions
+from ctrloom.config.catalog import plugin_files, plugin_versions
 
 
 @cache
 def code_version() -> str:
     """Version of ctrloom, and of each package with plugins."""
     return ", ".join([_own_version(), *plugin_versions()])
+
+
+@cache
+def code_digest() -> str:
+    """Hash of the code of ctrloom and of plugins, since versions do not change during development."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        digest.update(f"{path.relative_to(package)}\0{_sha256(path)}\0".encode())
+    for path in plugin_files():
+        digest.update(f"{path}\0{_sha256(path)}\0".encode())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _own_version() -> str:

@@ -8,7 +8,7 @@ for the one-shot search see `one_shot`.
 
 import math
 import time
-from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,16 +27,9 @@ from ctrloom.nn.cells import MixedCell
 from ctrloom.nn.operators import Skip
 from ctrloom.progress import progress
 from ctrloom.search_trace import CellName, OperatorStrength, SearchTrace
-from ctrloom.training.loop import (
-    adam,
-    batch_size_of,
-    fit,
-    pick_device,
-    run_epoch,
-    seed_everything,
-    steps_in_pass,
-    validate_epoch,
-)
+from ctrloom.training.checkpoints import Loop, Stopwatch, Variables
+from ctrloom.training.loop import adam, batch_size_of, fit, pick_device, seed_everything, validate_epoch
+from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, gradients, loss_of, matmul_precision
 
 BETAS = (0.5, 0.999)  # PC-DARTS' Adam for the strengths
@@ -108,15 +101,23 @@ class _BiLevel:
         rate = config.gate_learning_rate or PC_DARTS_RATE * max(1.0, PC_DARTS_STEPS / gate_steps)
         decay = config.gate_weight_decay
         self.adam = torch.optim.Adam(self.gates, rate, BETAS, weight_decay=decay, fused=fused)
-        self.batches = self._batches()
-        self.best_score, self.best = -math.inf, self._strengths()
+        self.row_passes = Passes(self.train, config.batch_size, self.generator)
+        size = -(-self.other.total // self.epoch_steps)
+        bounds = [*range(0, self.other.total, size), self.other.total]
+        self.gate_passes = Passes(self.other, bounds, self.generator)
+        self.batches = self.gate_passes.endless()
+        self.at = Variables(epochs=0, best_score=-math.inf, best=self._strengths())
         self.seconds = 0.0
 
     def run(self) -> None:
         """Search; keeps the strengths of the epoch with the best validation score."""
-        began, config = time.perf_counter(), self.config
-        with progress("search", config.epochs * self.train.total) as advance:
-            for epoch in range(1, config.epochs + 1):
+        stopwatch, config, at = Stopwatch(), self.config, self.at
+        saved: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "cosine": self.cosine}
+        saved |= {"adam": self.adam, "generator": self.generator, "at": at}
+        loop = Loop("search", **saved, rows=self.row_passes, gate_rows=self.gate_passes)
+        rows_done = at.epochs * self.train.total + self.row_passes.rows_done
+        with progress("search", config.epochs * self.train.total, done=rows_done) as advance:
+            for epoch in range(at.epochs + 1, config.epochs + 1):
                 for cell in self.cells.values():
                     cell.temperature = temperature(epoch, config.epochs) if config.anneal else 1.0
                 if epoch <= self.frozen:
@@ -125,14 +126,16 @@ class _BiLevel:
                     both = [self.optimizer, self.adam]
                     step = Step(self.model, self._weights_and_gates, both, extra_batches=self.batches)
                 with matmul_precision(self.settings.precision, self.device):
-                    loss = run_epoch(step, self.train, config.batch_size, self.generator, advance)
+                    loss = run_epoch(step, self.row_passes, loop, advance)
                 self.cosine.step()
                 reached = validate_epoch(self.model, self.valid, epoch, loss)
                 advance(0, f"epoch {epoch}, valid AUC {reached.valid_auc:.5f}")
                 score = reached.score(self.settings.monitor)
-                if epoch > self.frozen and score > self.best_score:
-                    self.best_score, self.best = score, self._strengths()
-        self.seconds = time.perf_counter() - began
+                if epoch > self.frozen and score > at.best_score:
+                    at.best_score, at.best = score, self._strengths()
+                at.epochs = epoch
+        loop.finish("model", "at")
+        self.seconds = stopwatch.seconds
 
     def _strengths(self) -> dict[CellName, list[list[float]]]:
         return {name: cell.strengths().tolist() for name, cell in self.cells.items()}
@@ -150,17 +153,10 @@ class _BiLevel:
             gate.grad = gradient
         self.adam.step()
 
-    def _batches(self) -> Iterator[Batch]:
-        """Shuffled batches of the other half, without end."""
-        while True:
-            size = -(-self.other.total // self.epoch_steps)
-            bounds = [*range(0, self.other.total, size), self.other.total]
-            yield from self.other.shuffled(bounds, self.generator)
-
     def choose(self) -> CellGraph:
         """The graph of the strongest operators, or of those whose removal increases the loss most."""
         if self.config.choose_by == "strength":
-            edges = {name: strongest(cell.edges, self.best[name]) for name, cell in self.cells.items()}
+            edges = {name: strongest(cell.edges, self.at.best[name]) for name, cell in self.cells.items()}
             return CellGraph(nodes=self.config.nodes, **edges)
         began, drawing = time.perf_counter(), torch.Generator().manual_seed(self.config.seed)
         order_N = torch.randperm(self.other.total, generator=drawing)[: self.config.choosing_rows]
@@ -184,7 +180,7 @@ class _BiLevel:
                 kept=(name, source, target, operator) in kept,
             )
             for name, cell in self.cells.items()
-            for (source, target), strength_O in zip(cell.edges, self.best[name], strict=True)
+            for (source, target), strength_O in zip(cell.edges, self.at.best[name], strict=True)
             for operator, strength in zip(OPERATORS, strength_O, strict=True)
         )
         halves = 2 * self.config.epochs - self.frozen
@@ -205,10 +201,10 @@ def temperature(epoch: int, epochs: int) -> float:
 
 def _best_of_random(data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> SearchResult:
     """AutoPI-R (section 5.1): train random graphs from scratch with the same seed, and keep the best."""
-    began = time.perf_counter()
+    stopwatch = Stopwatch()
     graphs = [random_graph(config.nodes, config.seed + number) for number in range(config.samples)]
     tried = trials(graphs, fit, data, config, settings)
-    best, seconds = best_of(tried), time.perf_counter() - began
+    best, seconds = best_of(tried), stopwatch.seconds
     epochs = sum(len(trial.history.epochs) for trial in tried)
     trace = trace_of(
         config,

@@ -8,7 +8,6 @@ B batch, C columns of the id matrix, P gates of one vector, N rows.
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import median
@@ -28,7 +27,9 @@ from ctrloom.methods.permuted import above_noise
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.optim.rates import set_rate
 from ctrloom.progress import progress
-from ctrloom.training.loop import adam, endless, run_epoch, steps_in_pass
+from ctrloom.training.checkpoints import Loop, Stopwatch, Variables
+from ctrloom.training.loop import adam
+from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, gradients, loss_of, matmul_precision
 
 PARTS = 5  # the learning rates decay after each part of a search
@@ -127,18 +128,17 @@ class GateSearch:
         device = self.gates[0].device
         self.rows = rows.to(device)
         self.batch_size = schedule.batch_size or batch_size(rows.total)
-        gate_batches = None
+        self.row_passes = Passes(self.rows, self.batch_size, generator)
+        self.gate_passes: Passes | None = None
         if gate_rows is not None:
-            gate_batches = endless(gate_rows.to(device), self.batch_size, generator)
+            self.gate_passes = Passes(gate_rows.to(device), self.batch_size, generator)
         self.steps = schedule.epochs * steps_in_pass(rows.total, self.batch_size)
         self.passes = schedule.warm_up + schedule.gate_warm_up + schedule.epochs
         gate_total = 0 if gate_rows is None else gate_rows.total
         self.rows_seen = self.passes * rows.total + schedule.epochs * gate_total
         self.seconds = 0.0
         self.trajectory: list[tuple[int, list[float], float]] = []  # step, gates, soft threshold
-        self.device_trajectory: list[
-            tuple[int, Tensor, float]
-        ] = []  # the same on the device, during the search
+        self.at = Variables(passes=0, trajectory=[])  # finished passes; the trajectory on the device
         self.part = -1  # part of the search whose learning rates are set
         self.points = max(1, min(POINTS, RECORDED // sum(gate_P.numel() for gate_P in self.gates)))
 
@@ -153,6 +153,7 @@ class GateSearch:
         c = schedule.c or threshold_scale(schedule.threshold * schedule.gate_init, rates, schedule.mu)
         self.grda = GRDA(self.gates, schedule.gate_learning_rate, c, schedule.mu)
         both = [self.adam, self.grda]
+        gate_batches = None if self.gate_passes is None else self.gate_passes.endless()
         self.step = Step(model, self._update, both, before=self._before, extra_batches=gate_batches)
 
     def run(self, title: str) -> None:
@@ -161,29 +162,34 @@ class GateSearch:
         Raises:
             UserError: a final gate is not finite.
         """
-        began, schedule = time.perf_counter(), self.schedule
+        stopwatch, schedule = Stopwatch(), self.schedule
         distributed.prepare_process(self.model)
-        phases = [
-            (schedule.gate_warm_up, Step(self.model, self.adam.step, [self.adam])),
-            (schedule.epochs, self.step),
-        ]
+        saved: dict[str, Any] = {"model": self.model, "adam": self.adam, "grda": self.grda}
+        saved |= {"generator": self.generator, "rows": self.row_passes, "at": self.at}
+        if self.gate_passes:
+            saved["gate_rows"] = self.gate_passes
+        phases: list[Step] = []
         if schedule.warm_up:
             linear_part = _LinearPart(self.model)
             linear_adam = adam(linear_part, schedule.learning_rate, tables=schedule.embedding_optimizer)
-            phases.insert(0, (schedule.warm_up, Step(linear_part, linear_adam.step, [linear_adam])))
+            phases += [Step(linear_part, linear_adam.step, [linear_adam])] * schedule.warm_up
+            saved["linear_adam"] = linear_adam
+        phases += [Step(self.model, self.adam.step, [self.adam])] * schedule.gate_warm_up
+        phases += [self.step] * schedule.epochs
+        loop = Loop(title, **saved)
         precision = matmul_precision(schedule.precision, self.rows.device)
-        with progress(title, self.passes * self.rows.total) as advance, precision:
-            for count, step in phases:
-                for _ in range(count):
-                    run_epoch(step, self.rows, self.batch_size, self.generator, advance)
-        self.seconds = time.perf_counter() - began
+        rows_done = self.at.passes * self.rows.total + self.row_passes.rows_done
+        with progress(title, self.passes * self.rows.total, done=rows_done) as advance, precision:
+            for step in phases[self.at.passes :]:
+                run_epoch(step, self.row_passes, loop, advance)
+                self.at.passes += 1
+        loop.finish("model", "grda", "at")
+        self.seconds = stopwatch.seconds
         distributed.broadcast_weights(self.model)  # all processes must keep the same
         if not all(math.isfinite(gate) for gate in self.final_gates):
             raise UserError("the search diverged: a gate is not finite; lower search.learning_rate")
         self._record()
-        self.trajectory = [
-            (step, gates.tolist(), threshold) for step, gates, threshold in self.device_trajectory
-        ]
+        self.trajectory = [(step, gates.tolist(), threshold) for step, gates, threshold in self.at.trajectory]
 
     @property
     def scored_interactions(self) -> list[Interaction]:
@@ -232,7 +238,7 @@ class GateSearch:
 
     def _record(self) -> None:
         """Record the gates without a host sync."""
-        self.device_trajectory.append((self.grda.steps, _joined(self.gates), self.grda.threshold))
+        self.at.trajectory.append((self.grda.steps, _joined(self.gates), self.grda.threshold))
 
 
 class _LinearPart(nn.Module):

@@ -6,7 +6,6 @@ with those weights (Guo et al., Single path one-shot neural architecture search 
 selects among restarts.
 """
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +21,9 @@ from ctrloom.methods.random_search import architecture, best_of, mean_loss, rand
 from ctrloom.models.autopi import ENSEMBLE_INPUTS, INTERACTION_INPUTS, TwoCells, shape_of
 from ctrloom.nn.cells import SharedCell
 from ctrloom.search_trace import CellName, OperatorStrength
-from ctrloom.training.loop import batch_size_of, pick_device, seed_everything, steps_in_pass
+from ctrloom.training.checkpoints import Stopwatch
+from ctrloom.training.loop import batch_size_of, pick_device, seed_everything
+from ctrloom.training.passes import steps_in_pass
 from ctrloom.training.short_fit import annealed_epochs, fit_briefly
 from ctrloom.training.step import matmul_precision
 
@@ -31,7 +32,7 @@ BEST = 10  # operator frequencies are those of the best tenth of the candidates
 
 def search(data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> SearchResult:
     """Select the best finalist; trains with `settings`, except for batch sizes and epochs."""
-    began = time.perf_counter()
+    stopwatch = Stopwatch()
     rng = np.random.default_rng(config.seed)
     shared = _Shared(data, config, settings)
     shared.learn(rng)
@@ -40,7 +41,7 @@ def search(data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> 
     ranked = list(dict.fromkeys(candidates[c] for c in np.argsort(loss_C, kind="stable")))
     brief = shared.settings.model_copy(update={"epochs": config.finalist_epochs})
     tried = trials(ranked[: config.finalists], fit_briefly, data, config, brief)
-    graph, seconds = best_of(tried), time.perf_counter() - began
+    graph, seconds = best_of(tried), stopwatch.seconds
     trace = trace_of(
         config,
         operators=frequencies(shared.cells, ranked[: -(-len(ranked) // BEST)], graph),
@@ -75,8 +76,9 @@ class _Shared:
     def learn(self, rng: np.random.Generator) -> None:
         """Train the shared weights, with a new random graph at every step."""
         another = lambda: self.become(drawn_graph(self.config.nodes, rng))  # noqa: E731
+        seed = self.config.seed
         for _ in annealed_epochs(
-            self.model, self.data.train, self.settings, self.config.seed, "search", another
+            self.model, self.data.train, self.settings, seed, "search", another, rng=rng
         ):
             pass
 

@@ -6,8 +6,9 @@ softmax of the logits with decreasing temperature; at the end the most probable 
 B batch, C columns of the id matrix, F fields, P pairs, D embedding size, N rows.
 """
 
-import time
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,16 +31,9 @@ from ctrloom.nn.slots import HadamardProducts, slot_std
 from ctrloom.progress import Advance, progress
 from ctrloom.schema import Schema
 from ctrloom.search_trace import Candidate, SearchTrace
-from ctrloom.training.loop import (
-    SCORING_BATCH,
-    adam,
-    endless,
-    pick_device,
-    run_epoch,
-    seed_everything,
-    steps_in_pass,
-    validate_epoch,
-)
+from ctrloom.training.checkpoints import Loop, Stopwatch, Variables
+from ctrloom.training.loop import SCORING_BATCH, adam, pick_device, seed_everything, validate_epoch
+from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, gradients, loss_of, matmul_precision
 
 CHOICES: tuple[Function | None, ...] = ("memorize", "hadamard", None)  # columns of the logits
@@ -153,11 +147,12 @@ class OptInterSearch:
         self.pass_steps = steps_in_pass(self.train.total, self.batch_size)
         decay = config.temperature_decay
         self.decay = (1 - config.temperature_floor) / self.pass_steps if decay is None else decay
-        self.steps, self.best_score, self.best_P3 = 0, -np.inf, np.empty((0, 3))
-        self.path: list[tuple[int, Tensor]] = []
-        gate_batches = None
+        self.row_passes = Passes(self.train, self.batch_size, self.generator)
+        self.gate_passes: Passes | None = None
         if self.gate_rows is not None:
-            gate_batches = endless(self.gate_rows, self.batch_size, self.generator)
+            self.gate_passes = Passes(self.gate_rows, self.batch_size, self.generator)
+        best_P3 = torch.empty(0, 3, dtype=torch.float64)
+        self.at = Variables(passes=0, steps=0, waited=0, best_score=-math.inf, best_P3=best_P3, path=[])
         self.warming = Step(self.model, self.adam.step, [self.adam])
         self.searching = Step(
             self.model,
@@ -165,21 +160,30 @@ class OptInterSearch:
             [self.adam, self.gate_adam],
             before=self._before,
             after=self._after,
-            extra_batches=gate_batches,
+            extra_batches=None if self.gate_passes is None else self.gate_passes.endless(),
         )
 
     def run(self) -> SearchTrace:
         """Search with early stopping on the validation AUC."""
-        began, config, waited, epochs = time.perf_counter(), self.config, 0, 0
-        with progress("search", (config.warm_up + config.epochs) * self.train.total) as advance:
-            for _ in range(config.warm_up):
-                self.one_pass(self.warming, advance)
-            while epochs < config.epochs and waited < config.patience:
-                epochs += 1
-                waited = 0 if self._epoch(advance) else waited + 1
-        seconds = time.perf_counter() - began
+        stopwatch, config, at = Stopwatch(), self.config, self.at
+        saved: dict[str, Any] = {"model": self.model, "adam": self.adam, "gate_adam": self.gate_adam}
+        saved |= {"generator": self.generator, "rows": self.row_passes, "at": at}
+        if self.gate_passes:
+            saved["gate_rows"] = self.gate_passes
+        loop, passes = Loop("search", **saved), config.warm_up + config.epochs
+        self._set_temperature()
+        rows_done = at.passes * self.train.total + self.row_passes.rows_done
+        with progress("search", passes * self.train.total, done=rows_done) as advance:
+            while at.passes < passes and at.waited < config.patience:
+                if at.passes < config.warm_up:
+                    self.one_pass(self.warming, loop, advance)
+                else:
+                    at.waited = 0 if self._epoch(loop, advance) else at.waited + 1
+                at.passes += 1
+        loop.finish("at")
+        seconds, epochs = stopwatch.seconds, at.passes - config.warm_up
         rows = self.train.total + (0 if self.gate_rows is None else self.gate_rows.total)
-        path = self.path[:: -len(self.path) // POINTS][::-1]  # thinned, including the last point
+        path = at.path[:: -len(at.path) // POINTS][::-1]  # thinned, including the last point
         return SearchTrace(
             method="optinter",
             base=config.base,
@@ -188,31 +192,31 @@ class OptInterSearch:
             path_steps=tuple(step for step, _ in path),
             path_scores=tuple(tuple(p_P3.flatten().tolist()) for _, p_P3 in path),
             path_threshold=(0.0,) * len(path),
-            steps=self.steps,
+            steps=at.steps,
             epochs=config.warm_up + epochs,
             seconds=seconds,
             rows_per_second=(config.warm_up * self.train.total + epochs * rows) / seconds,
             hyperparameters=config.model_dump(mode="json"),
         )
 
-    def _epoch(self, advance: Advance) -> bool:
+    def _epoch(self, loop: Loop, advance: Advance) -> bool:
         """One pass; returns whether the validation AUC improved."""
-        loss = self.one_pass(self.searching, advance)
-        epoch = validate_epoch(self.model, self.valid, self.steps // self.pass_steps, loss)
+        loss, at = self.one_pass(self.searching, loop, advance), self.at
+        epoch = validate_epoch(self.model, self.valid, at.steps // self.pass_steps, loss)
         advance(0, f"valid AUC {epoch.valid_auc:.5f}")
-        self.path.append((self.steps, self._probabilities()))
-        if better := epoch.valid_auc > self.best_score:
-            self.best_score, self.best_P3 = epoch.valid_auc, self._probabilities().cpu().numpy()
+        at.path.append((at.steps, self._probabilities()))
+        if better := epoch.valid_auc > at.best_score:
+            at.best_score, at.best_P3 = epoch.valid_auc, self._probabilities().cpu()
         return better
 
-    def one_pass(self, step: Step, advance: Advance) -> float:
+    def one_pass(self, step: Step, loop: Loop, advance: Advance) -> float:
         """Run one pass; returns the mean loss."""
         with matmul_precision(self.precision, self.train.device):
-            return run_epoch(step, self.train, self.batch_size, self.generator, advance)
+            return run_epoch(step, self.row_passes, loop, advance)
 
     def _before(self) -> None:
-        if self.steps % max(1, self.pass_steps // POINTS) == 0:
-            self.path.append((self.steps, self._probabilities()))
+        if self.at.steps % max(1, self.pass_steps // POINTS) == 0:
+            self.at.path.append((self.at.steps, self._probabilities()))
 
     def _update(self, gate_batch: Batch | None = None) -> None:
         self.adam.step()
@@ -221,8 +225,17 @@ class OptInterSearch:
         self.gate_adam.step()
 
     def _after(self) -> None:
-        self.steps += 1
-        self.model.temperature.fill_(max(self.config.temperature_floor, 1 - self.decay * self.steps))
+        self.at.steps += 1
+        self._set_temperature()
+
+    def _set_temperature(self) -> None:
+        self.model.temperature.fill_(max(self.config.temperature_floor, 1 - self.decay * self.at.steps))
+
+    @property
+    def best_P3(self) -> np.ndarray:  # noqa: N802
+        """The probabilities of the best epoch."""
+        best_P3: np.ndarray = self.at.best_P3.numpy()
+        return best_P3
 
     @torch.no_grad()
     def _probabilities(self) -> Tensor:

@@ -1,5 +1,7 @@
 """Learning rates in tensors, so that a captured step reads their current values at each replay."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -27,3 +29,17 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load a state; values that are held in tensors stay in the same ones."""
+    held = [
+        {name: value for name, value in group.items() if isinstance(value, Tensor)}
+        for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # or schedulers warn that no step was taken
+    for group, tensors in zip(optimizer.param_groups, held, strict=True):
+        for name, tensor in tensors.items():
+            tensor.copy_(torch.as_tensor(group[name]))
+            group[name] = tensor

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +48,16 @@ class Containers:
     readable: tuple[Path, ...]
     writable: tuple[Path, ...]
     options: tuple[str, ...]
+    variables: Mapping[str, str]
 
     @classmethod
     def prepare(
-        cls, request: ContainerOptions, run: Path, inputs: Sequence[Path], writable: Sequence[Path]
+        cls,
+        request: ContainerOptions,
+        run: Path,
+        inputs: Sequence[Path],
+        writable: Sequence[Path],
+        variables: Mapping[str, str],
     ) -> "Containers":
         """Find engine and image, and remove containers of a killed run.
 
@@ -61,7 +67,7 @@ class Containers:
         engine = find_engine()
         image = image_id(engine, request.image)
         readable = sorted({folder for path in inputs for folder in (path.parent, path.resolve().parent)})
-        prepared = cls(engine, image, str(run), tuple(readable), tuple(writable), request.options)
+        prepared = cls(engine, image, str(run), tuple(readable), tuple(writable), request.options, variables)
         prepared._end_orphans()
         return prepared
 
@@ -79,7 +85,11 @@ class Containers:
             user.append("--userns=keep-id")
         mounts = [f"--mount=type=bind,src={each},dst={each},readonly" for each in self.readable]
         mounts += [f"--mount=type=bind,src={each},dst={each}" for each in self.writable]
-        known = {**environment, PARENT: "0"}  # with --interactive, the engine's input is the step's
+        known = {
+            **self.variables,
+            **environment,
+            PARENT: "0",
+        }  # with --interactive, the engine's input is the step's
         variables = [f"--env={key}={value}" for key, value in known.items()]
         variables.append(f"--env={REMEMBERED}")  # with the value of this process, which `ps` does not show
         start = [

@@ -15,10 +15,11 @@ from typing import TextIO
 
 from ctrloom import storage
 from ctrloom.config import METHODS, CompareConfig, Files, RunConfig
-from ctrloom.config.environment import fast_children
+from ctrloom.config.environment import CHECKPOINTS, fast_children, set_unless_given
 from ctrloom.config.errors import UserError
 from ctrloom.config.extras import install
 from ctrloom.config.url_secrets import redacted
+from ctrloom.config.version import code_digest
 from ctrloom.data.sources.files import is_stored
 from ctrloom.progress import MARK, WARNING
 from ctrloom.runners import compiled, resume
@@ -161,9 +162,10 @@ def run_pipeline(
     steps = output / STEPS
     store = str(parameters["store"])
     writable = [steps, *([Path(store)] if "://" not in store else [])]
-    prepared = Containers.prepare(containers, output, inputs, writable) if containers else None
+    kept = {CHECKPOINTS: str(steps / "checkpoints")}  # a stopped step has another folder when it starts again
+    prepared = Containers.prepare(containers, output, inputs, writable, kept) if containers else None
     text = compiled.for_one_machine(pipeline, parameters)
-    code = prepared.image if prepared else resume.code()
+    code = prepared.image if prepared else code_digest()
     resuming = resume.begin(output, [text, parameters, code, resume.states(inputs)])
     for place in (*results, *([] if resuming else [STEPS])):  # remove the results of other runs
         shutil.rmtree(output / place, ignore_errors=True)
@@ -181,6 +183,7 @@ def run_pipeline(
         _print_as_before(),
         steps_in(prepared) if prepared else fast_children(),
         stoppable_steps(),
+        set_unless_given(kept),
     ):
         try:
             loaded(**parameters)

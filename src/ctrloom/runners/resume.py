@@ -3,11 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 from ctrloom import storage
-from ctrloom.config.catalog import plugin_files
 
 BEGUN = ".begun"  # in the run directory from the start of a run until it succeeds
 
@@ -30,15 +28,3 @@ def states(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Name, size and modification time of every file, to detect changes without reading."""
     found = [(path, path.stat()) for path in sorted(paths) if path.is_file()]
     return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found]
-
-
-@cache
-def code() -> str:
-    """Hash of the code of ctrloom and of plugins, since versions do not change during development."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"):
-        digest.update(f"{path.relative_to(package)}\0{storage.sha256(path)}\0".encode())
-    for path in plugin_files():
-        digest.update(f"{path}\0{storage.sha256(path)}\0".encode())
-    return digest.hexdigest()

@@ -10,6 +10,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.methods import aim
 from ctrloom.stages.search_stage import FILES, read_result, search_data, write_result
 from ctrloom.storage import Place
+from ctrloom.training.checkpoints import stage_checkpoints
 from ctrloom.training.processes import data_parallel
 
 
@@ -20,8 +21,10 @@ def aim_search_interactions(
     """Search interactions and their functions; writes the same files as `search` into the folder `output`."""
     storage.require_own(output, *FILES)
     dataset, settings = Dataset.open(manifest), _aim_settings(models)
-    found = aim.search_interactions(search_data(dataset, settings), config, settings)
-    return write_result(found, dataset, config, settings, output)
+    work = "interactions", config.model_dump(mode="json"), settings.model_dump(mode="json")
+    with stage_checkpoints(dataset, output, *work):
+        found = aim.search_interactions(search_data(dataset, settings), config, settings)
+        return write_result(found, dataset, config, settings, output)
 
 
 @data_parallel
@@ -47,8 +50,11 @@ def aim_search_embeddings(
             f"{search_folder}: this stage needs the output of AIM's first stage (aim_search_interactions, "
             "or search with search.search_embeddings: false)"
         )
-    found = aim.add_embeddings(first, search_data(dataset, settings), config, settings)
-    return write_result(found, dataset, config, settings, output)
+    given = first.architecture.fingerprint
+    work = "embeddings", given, config.model_dump(mode="json"), settings.model_dump(mode="json")
+    with stage_checkpoints(dataset, output, *work):
+        found = aim.add_embeddings(first, search_data(dataset, settings), config, settings)
+        return write_result(found, dataset, config, settings, output)
 
 
 def _aim_settings(models: ModelsConfig) -> AIMSettings:

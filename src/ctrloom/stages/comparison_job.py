@@ -17,6 +17,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.stages.search_stage import search
 from ctrloom.stages.training import baselines, retrain, transfer
 from ctrloom.storage import Place
+from ctrloom.training.checkpoints import stage_checkpoints
 from ctrloom.tuning.record import Tuning
 
 JOB = "job.json"
@@ -32,8 +33,8 @@ def run_job(
 ) -> bool:
     """Search and train one entry with one seed; False if `folder` already has it.
 
-    The folder is written atomically, so that a stopped job starts over. `tuned` is the folder that tune
-    wrote: models are trained with the settings in it, after a search with the configured ones.
+    The folder is written atomically; a stopped job continues from its checkpoints. `tuned` is the folder that
+    tune wrote: models are trained with the settings in it, after a search with the configured ones.
     """
     dataset, tuning = Dataset.open(manifest), Tuning.load(tuned)
     job = _job(dataset, entry, seed, models, tuning)
@@ -41,7 +42,10 @@ def run_job(
         return False
     configured = entry.models(models)
     settings = tuning.applied(configured, {entry.trained: entry.name})
-    with storage.atomic_directory(folder, JOB, "search", "runs", "transfer") as temporary:
+    with (
+        stage_checkpoints(dataset, folder, "job", job["fingerprint"]),
+        storage.atomic_directory(folder, JOB, "search", "runs", "transfer") as temporary,
+    ):
         runs = temporary / "runs"
         if entry.model:
             baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)

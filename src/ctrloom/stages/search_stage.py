@@ -16,6 +16,7 @@ from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.search_trace import SearchTrace
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
+from ctrloom.training.checkpoints import stage_checkpoints
 from ctrloom.training.processes import data_parallel, require_single_process
 
 STATISTICS_ROWS = 1_000_000  # maximum streamed rows of a split for the statistics of candidates
@@ -36,8 +37,10 @@ def search(manifest: str | Place, config: MethodConfig, models: ModelsConfig, ou
         require_rows_in_memory(settings, f"search.method: {config.method}")
         settings = settings.model_copy(update={"rows": "memory"})
     dataset = Dataset.open(manifest)
-    found: SearchResult = method.find(search_data(dataset, settings), config, settings)
-    return write_result(found, dataset, config, settings, output)
+    work = "search", config.model_dump(mode="json"), settings.model_dump(mode="json")
+    with stage_checkpoints(dataset, output, *work):
+        found: SearchResult = method.find(search_data(dataset, settings), config, settings)
+        return write_result(found, dataset, config, settings, output)
 
 
 def search_once(manifest: str | Place, config: MethodConfig, models: ModelsConfig, output: Path) -> None:

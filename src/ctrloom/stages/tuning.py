@@ -12,13 +12,14 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.stages.search_stage import found_architecture, search_once
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
+from ctrloom.training.checkpoints import stage_checkpoints
 from ctrloom.training.history import AfterEpoch, History
 from ctrloom.training.processes import require_single_process
 from ctrloom.training.runs import require_trainable, train_model
 from ctrloom.training.torch_state import restored_torch_state
 from ctrloom.tuning.record import Budget, TunedModel, Tuning, merged
-from ctrloom.tuning.sampling import draw
-from ctrloom.tuning.study import Subject, judged
+from ctrloom.tuning.sampling import draw, optuna
+from ctrloom.tuning.study import FAILURES, Subject, judged
 from ctrloom.tuning.study import tune as run_study
 
 SEARCH = "search"
@@ -54,7 +55,7 @@ def tune(
     sources = BatchSources(dataset, "train", "valid")
     tuned = []
     for target in job.targets:
-        subject = subject_of(target, job.models, job.seed, config, sources, search_folder)
+        subject = subject_of(target, job.models, job.seed, config, sources, search_folder, output)
         tuned.append(model := run_study(subject, budget, studies))
         model.best(budget.metric)
     result = Tuning(budget=budget, models=tuple(tuned))
@@ -98,7 +99,7 @@ def tune_trial(
     """
     require_single_process("tune-trial")
     sources, budget = BatchSources(Dataset.open(manifest), "train", "valid"), Budget.of(config.in_parallel)
-    subject = subject_of(planned.target, models, planned.seed, config, sources, search_folder)
+    subject = subject_of(planned.target, models, planned.seed, config, sources, search_folder, output)
     trial = judged(subject, budget, planned.number, planned.settings)
     model = TunedModel(name=planned.target.name, model=planned.target.model, trials=(trial,))
     result = Tuning(budget=budget, models=(model,))
@@ -125,8 +126,9 @@ def subject_of(
     config: TuningConfig,
     sources: BatchSources,
     search_folder: Path | None,
+    output: Path = Path(),
 ) -> Subject:
-    """A target with its architecture, space and training.
+    """A target with its architecture, space and training, whose checkpoints are those of `output`.
 
     Raises:
         ConfigError: it needs the result of a search.
@@ -142,7 +144,10 @@ def subject_of(
         raise ConfigError(f"tune: {target.name} is tuned over what a search found; give its folder")
 
     def train(settings: Hyperparameters, after_epoch: AfterEpoch, title: str) -> History:
-        return train_model(name, architecture, settings, seed, sources, title, after_epoch=after_epoch)[1]
+        work = "trial", name, architecture.fingerprint, settings.model_dump(mode="json"), seed
+        outcomes = (optuna().TrialPruned, *FAILURES)
+        with stage_checkpoints(dataset, output, *work, outcomes=outcomes):
+            return train_model(name, architecture, settings, seed, sources, title, after_epoch=after_epoch)[1]
 
     return Subject(
         name=target.name,

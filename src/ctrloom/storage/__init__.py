@@ -24,7 +24,19 @@ from ctrloom.storage.records import (
 )
 from ctrloom.storage.remote import Listed
 from ctrloom.storage.stream import Written, find, patiently, read_range, writing
-from ctrloom.storage.transfer import cached, download, folders, get, holds, objects_in, put, upload
+from ctrloom.storage.transfer import (
+    cached,
+    download,
+    files,
+    folders,
+    get,
+    holds,
+    last_change,
+    objects_in,
+    put,
+    remove,
+    upload,
+)
 
 __all__ = [
     "ConflictError",
@@ -45,11 +57,13 @@ __all__ = [
     "download",
     "exists",
     "explained",
+    "files",
     "find",
     "folders",
     "get",
     "holds",
     "is_stream",
+    "last_change",
     "new_directory",
     "objects_in",
     "parse_json",
@@ -61,6 +75,7 @@ __all__ = [
     "read_record",
     "record_of",
     "relative",
+    "remove",
     "require_apart",
     "require_own",
     "scratch",

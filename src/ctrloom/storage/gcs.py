@@ -3,6 +3,7 @@
 import base64
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,12 @@ class GoogleStorage:
             _, pages = self._pages(under)
             base = Location("gs", under.bucket)
             return [
-                Listed(base / blob.name, blob.size or 0, str(blob.generation))
+                Listed(
+                    base / blob.name,
+                    blob.size or 0,
+                    str(blob.generation),
+                    blob.updated.timestamp() if blob.updated else 0.0,
+                )
                 for page in pages
                 for blob in page
             ]
@@ -119,6 +125,19 @@ class GoogleStorage:
             return sorted(found.rstrip("/").rpartition("/")[2] for found in blobs.prefixes)
 
         return self._persistent(attempt, under, "read")
+
+    def delete(self, objects: Sequence[Location]) -> None:
+        """See Remote."""
+
+        def attempt(at: Location) -> None:
+            try:
+                self._blob(at).delete(retry=self.retry)
+            except Exception as error:
+                if status(error) != 404:
+                    raise
+
+        for at in objects:
+            self._persistent(partial(attempt, at), at, "deleted")
 
     def checksum(self) -> Any:
         """See Remote."""

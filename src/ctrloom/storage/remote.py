@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -35,6 +35,7 @@ class Listed:
     at: Location
     bytes: int
     generation: str
+    written: float = field(default=0.0, compare=False)  # seconds since 1970
 
 
 class Remote(Protocol):
@@ -64,6 +65,9 @@ class Remote(Protocol):
 
     def folders(self, under: Location) -> list[str]:
         """Names of the prefixes directly under a prefix."""
+
+    def delete(self, objects: Sequence[Location]) -> None:
+        """Delete objects; those that do not exist are deleted already."""
 
     def checksum(self) -> Any:
         """A checksum object (with `update`) of the store's algorithm; see `holds`."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -107,7 +107,7 @@ class S3:
         def attempt() -> list[Listed]:
             base = Location("s3", under.bucket)
             return [
-                Listed(base / each["Key"], each["Size"], each["ETag"])
+                Listed(base / each["Key"], each["Size"], each["ETag"], each["LastModified"].timestamp())
                 for page in self._pages(under)
                 for each in page.get("Contents", [])
             ]
@@ -123,6 +123,12 @@ class S3:
             return sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in found)
 
         return self._persistent(attempt, under, "read")
+
+    def delete(self, objects: Sequence[Location]) -> None:
+        """See Remote."""
+        for at in objects:
+            delete = partial(self.client.delete_object, Bucket=at.bucket, Key=at.key)
+            self._persistent(delete, at, "deleted")
 
     def checksum(self) -> Any:
         """See Remote: each part of an upload has its own checksum, which the store verifies."""

@@ -98,6 +98,49 @@ def objects_in(folder: Location) -> list[Listed]:
     return [each for each in client(folder).listed(folder) if each.at.name]
 
 
+def files(folder: Place) -> list[str]:
+    """Names of the files directly in a folder; empty if it does not exist.
+
+    Raises:
+        StorageError: the store cannot be queried.
+    """
+    if isinstance(folder, Location):
+        return sorted(each.at.name for each in objects_in(folder) if each.at.parent == folder)
+    return sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+
+
+def remove(place: Place) -> None:
+    """Delete a file, or a folder with all its files; what does not exist is deleted already.
+
+    Raises:
+        StorageError: it cannot be deleted.
+    """
+    if isinstance(place, Location):
+        client(place).delete([place, *(each.at for each in client(place).listed(place))])
+        return
+    try:
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+    except FileNotFoundError:  # deleted by another process meanwhile
+        pass
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be deleted: {error.strerror}") from None
+
+
+def last_change(folder: Place) -> float:
+    """When a file below a folder was last written, in seconds since 1970; 0 if there is none.
+
+    Raises:
+        StorageError: the store cannot be queried.
+    """
+    if isinstance(folder, Location):
+        return max((each.written for each in objects_in(folder)), default=0.0)
+    found = [path.stat(follow_symlinks=False).st_mtime for path in folder.rglob("*") if path.is_file()]
+    return max(found, default=0.0)
+
+
 def folders(place: Place) -> list[str]:
     """Names of the folders in a place; empty if the place does not exist."""
     if isinstance(place, Location):

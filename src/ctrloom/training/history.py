@@ -49,6 +49,15 @@ def nothing(number: int, best: Epoch) -> None:
     """What training does after an epoch by default."""
 
 
+def replay(epochs: Sequence[Epoch], settings: Hyperparameters, after_epoch: AfterEpoch) -> None:
+    """Call `after_epoch` for finished epochs."""
+    best = None
+    for epoch in epochs:
+        if best is None or epoch.score(settings.monitor) > best.score(settings.monitor):
+            best = epoch
+        after_epoch(epoch.epoch, best)
+
+
 def limit_of(epochs: Sequence[Epoch], settings: Hyperparameters, trees: bool = False) -> Limit | None:
     """The setting that ended a training while it was still improving; None if early stopping ended it.
 

@@ -6,8 +6,7 @@ B batch, N rows.
 import copy
 import math
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,15 @@ from ctrloom.config import EmbeddingOptimizer, Hyperparameters
 from ctrloom.config.base import ConfigError
 from ctrloom.config.environment import device_name
 from ctrloom.config.errors import UserError
-from ctrloom.data.batches.batch import Batch, BatchSource
+from ctrloom.data.batches.batch import BatchSource
 from ctrloom.metrics.measure import auc, row_logloss
 from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.optim.row_wise import RowWise
-from ctrloom.progress import Advance, progress
-from ctrloom.training.history import AfterEpoch, Epoch, History, limit_of, nothing
+from ctrloom.progress import progress
+from ctrloom.training.checkpoints import Loop, Variables
+from ctrloom.training.history import AfterEpoch, Epoch, History, limit_of, nothing, replay
+from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, matmul_precision
 
 SCORING_BATCH = 65_536
@@ -72,38 +73,6 @@ def batch_size_of(settings: Hyperparameters, rows: int) -> int:
 def embedding_l2_of(settings: Hyperparameters, rows: int) -> float:
     """The configured L2 on embeddings; without one, less for more rows: the loss is a mean."""
     return PRIOR_ROWS / rows if settings.embedding_l2 is None else settings.embedding_l2
-
-
-def steps_in_pass(rows: int, batch_size: int) -> int:
-    """Steps per pass; a single leftover row joins the last batch, as it has no batch statistics."""
-    return max(1, -(-(rows - 1) // batch_size))
-
-
-def shuffled(rows: BatchSource, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """Shuffled batches of one pass that covers every row once."""
-    starts = range(0, steps_in_pass(rows.total, batch_size) * batch_size, batch_size)
-    return rows.shuffled([*starts, rows.total], generator)
-
-
-def endless(rows: BatchSource, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """Shuffled batches, pass after pass, without end."""
-    while True:
-        yield from shuffled(rows, batch_size, generator)
-
-
-def run_epoch(
-    step: Step, rows: BatchSource, batch_size: int, generator: torch.Generator, advance: Advance
-) -> float:
-    """One shuffled pass; returns the mean loss.
-
-    The loss is accumulated on the device and read once at the end, so no step synchronizes with the host.
-    """
-    step.model.train()
-    total = torch.zeros((), device=rows.device)
-    for batch in shuffled(rows, batch_size, generator):
-        total += step(batch) * batch.total
-        advance(batch.total)
-    return float(distributed.all_reduce(total)) / rows.total
 
 
 def adam(
@@ -209,7 +178,8 @@ def fit(
     """Train with early stopping on the validation score, then restore the weights of the best epoch.
 
     After `patience` epochs without improvement the learning rate is divided by 10, up to `decays` times;
-    then training ends.
+    then training ends. A training that continues from a checkpoint first calls `after_epoch` for the epochs
+    that were finished.
 
     Raises:
         DivergedError: a logit is not finite.
@@ -219,36 +189,47 @@ def fit(
     distributed.prepare_process(model.to(device))
     train, valid = train.to(device), valid.to(device)
     optimizer, batch_size = adam_of(model, settings, train.total), batch_size_of(settings, train.total)
-    warming = None
+    passes = Passes(train, batch_size, generator)
+    warming = {}
     if settings.base_batch_size:
-        warming = warm_up(optimizer, steps_in_pass(train.total, batch_size)).step
-    step = Step(model, optimizer.step, [optimizer], after=warming)
-    epochs: list[Epoch] = []
-    best, best_score, best_state, waited, decays, seconds = 0, -np.inf, {}, 0, settings.decays, 0.0
-    with progress(title, settings.epochs * train.total) as advance:
-        for number in range(1, settings.epochs + 1):
-            began = time.perf_counter()
+        warming["warm_up"] = warm_up(optimizer, steps_in_pass(train.total, batch_size))
+    step = Step(model, optimizer.step, [optimizer])
+    at = Variables(epochs=[], best_score=-math.inf, best=0, best_weights={}, waited=0, ended=False)
+    at.decays = settings.decays
+    saved = {"model": model, "optimizer": optimizer, "generator": generator, "passes": passes, "at": at}
+    loop = Loop(title, **saved, **warming)
+    replay(at.epochs, settings, after_epoch)
+    rows_done = len(at.epochs) * train.total + passes.rows_done
+    with progress(title, settings.epochs * train.total, done=rows_done) as advance:
+        while len(at.epochs) < settings.epochs and not at.ended:
+            number = len(at.epochs) + 1
+            step.after = warming["warm_up"].step if warming and number == 1 else None
             with matmul_precision(settings.precision, device):
-                train_loss = run_epoch(step, train, batch_size, generator, advance)
-            seconds += time.perf_counter() - began
-            step.after = None  # warm-up lasts one epoch
-            epochs.append(epoch := validate_epoch(model, valid, number, train_loss))
+                train_loss = run_epoch(step, passes, loop, advance)
+            at.epochs.append(epoch := validate_epoch(model, valid, number, train_loss))
             advance(0, f"epoch {number}, valid AUC {epoch.valid_auc:.5f}, logloss {epoch.valid_logloss:.5f}")
-            if (gained := epoch.score(settings.monitor)) > best_score:
-                best, best_score, best_state, waited = number, gained, copy.deepcopy(model.state_dict()), 0
+            if (gained := epoch.score(settings.monitor)) > at.best_score:
+                at.best, at.best_score, at.waited = number, gained, 0
+                at.best_weights = copy.deepcopy(model.state_dict())
             else:
-                waited += 1
-            after_epoch(number, epochs[best - 1])
-            if waited >= settings.patience:
-                if not decays:
-                    break
-                decays, waited = decays - 1, 0
+                at.waited += 1
+            after_epoch(number, at.epochs[at.best - 1])
+            at.ended = at.waited >= settings.patience and not at.decays
+            if at.waited >= settings.patience and at.decays:
+                at.decays, at.waited = at.decays - 1, 0
                 for group in optimizer.param_groups:
                     group["lr"] *= 0.1
-    model.load_state_dict(best_state)
-    rate = train.total * len(epochs) / seconds
-    limit = limit_of(epochs, settings)
-    return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate, limited_by=limit)
+    if not loop.finished:
+        model.load_state_dict(at.best_weights)
+        at.best_weights, at.seconds = {}, passes.seconds
+        loop.finish("model", "at")
+    return History(
+        epochs=tuple(at.epochs),
+        best=at.best,
+        seconds=at.seconds,
+        rows_per_second=train.total * len(at.epochs) / at.seconds,
+        limited_by=limit_of(at.epochs, settings),
+    )
 
 
 def validate_epoch(model: nn.Module, valid: BatchSource, number: int, train_loss: float) -> Epoch:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -25,6 +26,7 @@ from ctrloom.models.bundle import WEIGHTS, Bundle, ModelCard, load_weights, save
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import Schema
 from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
+from ctrloom.training.checkpoints import stage_checkpoints
 from ctrloom.training.history import AfterEpoch, History, Kind, limit_of, nothing
 from ctrloom.training.loop import fit, pick_device, seed_everything
 from ctrloom.training.processes import require_single_process
@@ -43,6 +45,11 @@ class Plan:
     architectures: Sequence[Architecture]
     counterpart: str | None = None  # name of the model that this one is compared with
     begin: Callable[[nn.Module], None] | None = None  # initializes weights before training
+
+    def described(self, settings: Hyperparameters) -> list[Any]:
+        """JSON of what is trained, except the initial weights."""
+        architectures = [architecture.fingerprint for architecture in self.architectures]
+        return [self.name, self.title, self.model, architectures, settings.model_dump(mode="json")]
 
 
 class SeedRecord(StrictModel):
@@ -104,7 +111,7 @@ def train_runs(
     """Train every plan with every seed; `output` is written atomically.
 
     Reads the train and valid splits only, never the test split. With several processes, each model is
-    trained data-parallel and rank 0 writes.
+    trained data-parallel and rank 0 writes. Checkpoints are kept until the output is there.
 
     Raises:
         UserError: a tree model was requested with several processes or with streamed rows.
@@ -112,8 +119,12 @@ def train_runs(
     for plan in plans:
         require_trainable(plan.model, models.of(plan.model))
     sources = BatchSources(dataset, "train", "valid")
+    work = "train", [plan.described(models.of(plan.model)) for plan in plans], list(seeds)
     writing = storage.atomic_directory(output, INDEX, f"*/{RECORD}")
-    with writing if distributed.is_rank_zero() else nullcontext() as temporary:
+    with (
+        stage_checkpoints(dataset, output, *work),
+        writing if distributed.is_rank_zero() else nullcontext() as temporary,
+    ):
         for plan in plans:
             _train(plan, models.of(plan.model), seeds, sources, temporary and temporary / plan.name)
         if temporary:

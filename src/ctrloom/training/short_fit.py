@@ -1,8 +1,8 @@
 """Short training runs of fixed length, to compare many models cheaply."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,16 +11,10 @@ from ctrloom import distributed
 from ctrloom.config import Hyperparameters
 from ctrloom.data.batches.batch import BatchSource
 from ctrloom.progress import progress
-from ctrloom.training.history import Epoch, History
-from ctrloom.training.loop import (
-    adam_of,
-    batch_size_of,
-    pick_device,
-    run_epoch,
-    seed_everything,
-    steps_in_pass,
-    validate_epoch,
-)
+from ctrloom.training.checkpoints import Loop, Variables
+from ctrloom.training.history import History
+from ctrloom.training.loop import adam_of, batch_size_of, pick_device, seed_everything, validate_epoch
+from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, matmul_precision
 
 
@@ -32,14 +26,12 @@ def fit_briefly(
     The learning rate is annealed to zero, as most of the improvement comes at the end of the decay.
     """
     valid = valid.to(pick_device(settings.device))
-    epochs: list[Epoch] = []
-    seconds, began = 0.0, time.perf_counter()
-    for number, loss in enumerate(annealed_epochs(model, train, settings, seed, title), 1):
-        seconds += time.perf_counter() - began
-        epochs.append(validate_epoch(model, valid, number, loss))
-        began = time.perf_counter()
-    rate = train.total * len(epochs) / seconds
-    return History(epochs=tuple(epochs), best=len(epochs), seconds=seconds, rows_per_second=rate)
+    at = Variables(epochs=[], seconds=0.0)
+    for number, loss, seconds in annealed_epochs(model, train, settings, seed, title, at=at):
+        at.epochs.append(validate_epoch(model, valid, number, loss))
+        at.seconds = seconds
+    rate = train.total * len(at.epochs) / at.seconds
+    return History(epochs=tuple(at.epochs), best=len(at.epochs), seconds=at.seconds, rows_per_second=rate)
 
 
 def annealed_epochs(
@@ -49,10 +41,12 @@ def annealed_epochs(
     seed: int,
     title: str,
     before: Callable[[], object] | None = None,
-) -> Iterator[float]:
-    """Train with cosine annealing to zero and yield the mean loss of each epoch.
+    **parts: Any,
+) -> Iterator[tuple[int, float, float]]:
+    """Train with cosine annealing to zero; yields number, mean loss and seconds so far after each epoch.
 
-    `before` is called before each step.
+    `before` is called before each step. `parts` are what else changes, for checkpoints; a training that
+    continues from one leaves out the epochs that were finished.
     """
     generator = seed_everything(seed)
     device = pick_device(settings.device)
@@ -62,9 +56,15 @@ def annealed_epochs(
     steps = settings.epochs * steps_in_pass(train.total, batch_size)
     cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: (1 + math.cos(math.pi * n / steps)) / 2)
     step = Step(model, optimizer.step, [optimizer], before=before, after=cosine.step)
-    with progress(title, settings.epochs * train.total) as advance:
-        for number in range(1, settings.epochs + 1):
+    passes, done = Passes(train, batch_size, generator), Variables(epochs=0)
+    saved = {"model": model, "optimizer": optimizer, "cosine": cosine, "generator": generator}
+    loop = Loop(title, **saved, passes=passes, done=done, **parts)
+    rows_done = done.epochs * train.total + passes.rows_done
+    with progress(title, settings.epochs * train.total, done=rows_done) as advance:
+        for number in range(done.epochs + 1, settings.epochs + 1):
             with matmul_precision(settings.precision, device):
-                loss = run_epoch(step, train, batch_size, generator, advance)
+                loss = run_epoch(step, passes, loop, advance)
             advance(0, f"epoch {number}, loss {loss:.5f}")
-            yield loss
+            yield number, loss, passes.seconds
+            done.epochs = number
+    loop.finish("model", "done", *parts)

@@ -124,6 +124,7 @@ class Step:
             capture = as_graph
         self.capture, self.warm = capture, 0
         self.sizes: tuple[int, ...] = ()
+        self.batches = 0  # up to 2
         self.held: tuple[Batch, ...] = ()
         self.replay: Work | None = None
         if capture:
@@ -142,7 +143,8 @@ class Step:
     def _step(self, batch: Batch) -> Tensor:
         batches = (batch,) if self.extra_batches is None else (batch, next(self.extra_batches))
         sizes = tuple(map(len, batches))
-        self.sizes = self.sizes or sizes  # of the first batch; only the last one of a pass differs
+        if self.batches < 2:  # only the last batch of a pass differs, which may be the first one here
+            self.sizes, self.batches = sizes, self.batches + 1
         if not self.capture or sizes != self.sizes:
             return self._work(*batches)
         if self.warm < WARM:

@@ -14,7 +14,8 @@ from ctrloom.data.batches.batch import Batch
 from ctrloom.metrics.measure import require_both_labels
 from ctrloom.models.trees import GBDT, GBDTLR, GBDTPoly2, categorical, lightgbm, matrix
 from ctrloom.progress import progress
-from ctrloom.training.history import TREES_PER_EPOCH, AfterEpoch, Epoch, History, limit_of, nothing
+from ctrloom.training.checkpoints import Loop, Variables
+from ctrloom.training.history import TREES_PER_EPOCH, AfterEpoch, Epoch, History, limit_of, nothing, replay
 from ctrloom.training.loop import SCORING_BATCH, fit, seed_everything
 
 
@@ -28,6 +29,8 @@ def fit_trees(
     after_epoch: AfterEpoch = nothing,
 ) -> History:
     """Boost trees with early stopping on the validation score, and keep those up to the best one.
+
+    Boosting that was stopped starts again: LightGBM cannot continue to the same trees.
 
     GBDT+LR then trains a regression on the leaves, and GBDT+Poly2 one on values and pairs with the trees'
     logit as an offset. The history is that of the regression, with the seconds of both; only its epochs are
@@ -92,6 +95,12 @@ def _boosted(
     after_epoch: AfterEpoch,
 ) -> History:
     require_both_labels(valid.label_N, valid.weight_N)
+    at = Variables(history={})
+    loop = Loop(title, model=model, at=at)
+    if loop.finished:
+        history = History.model_validate(at.history)
+        replay(history.epochs, settings, after_epoch)
+        return history
     booster = _booster(model, train, valid, settings, seed)
     epochs: list[Epoch] = []
     best, best_score, seconds, ended = 0, -np.inf, 0.0, False
@@ -114,7 +123,12 @@ def _boosted(
     model.plant(booster.model_to_string(num_iteration=best * TREES_PER_EPOCH))
     rate = len(train) * booster.current_iteration() / seconds  # each tree is one pass over the rows
     limit = None if ended else limit_of(epochs, settings, trees=True)
-    return History(epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate, limited_by=limit)
+    history = History(
+        epochs=tuple(epochs), best=best, seconds=seconds, rows_per_second=rate, limited_by=limit
+    )
+    at.history = history.model_dump()
+    loop.finish("model", "at")
+    return history
 
 
 def _booster(model: GBDT, train: Batch, valid: Batch, settings: GBDTSettings, seed: int) -> Any:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,13 @@ from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.config.tuning import Space
 from ctrloom.progress import progress
 from ctrloom.storage import Place
+from ctrloom.training.checkpoints import Stopwatch
 from ctrloom.training.history import AfterEpoch, Epoch, History
 from ctrloom.training.loop import DivergedError
 from ctrloom.tuning.record import Budget, Trial, TunedModel
 from ctrloom.tuning.sampling import ask, optuna
 
+FAILURES = (ConfigError, DivergedError, torch.OutOfMemoryError)  # of a trial, not of the study
 Train = Callable[[Hyperparameters, AfterEpoch, str], History]  # settings, hook and title
 
 
@@ -91,11 +92,11 @@ def judged(
 ) -> Trial:
     """Train with some settings; `ends` gets epoch, score and seconds, and returns why training ends."""
     subject.prepare()
-    began, scores = time.perf_counter(), list[float]()
+    stopwatch, scores = Stopwatch(), list[float]()
 
     def after_epoch(epoch: int, best: Epoch) -> None:
         scores.append(best.valid_logloss if budget.metric == "logloss" else best.valid_auc)
-        if reason := ends(epoch, scores[-1], time.perf_counter() - began):
+        if reason := ends(epoch, scores[-1], stopwatch.seconds):
             raise optuna().TrialPruned(reason)
 
     state, reason = "complete", ""
@@ -106,7 +107,7 @@ def judged(
         subject.train(whole, after_epoch, title)
     except optuna().TrialPruned as error:
         state, reason = "pruned", str(error)
-    except (ConfigError, DivergedError, torch.OutOfMemoryError) as error:
+    except FAILURES as error:
         if number == 0 and isinstance(error, ConfigError):
             raise
         state, reason = "failed", str(error)
@@ -116,7 +117,7 @@ def judged(
             "state": state,
             "settings": settings,
             "scores": scores,
-            "seconds": time.perf_counter() - began,
+            "seconds": stopwatch.seconds,
             "reason": reason,
         }
     )

@@ -77,7 +77,7 @@ class Batch:
     def shuffled(self, bounds: Sequence[int], generator: torch.Generator) -> Iterator["Batch"]:
         """Batches of all rows in random order; `bounds` are the batch boundaries.
 
-        The order is drawn on the device.
+        The order is drawn on the device. Rows before the first boundary are left out.
         """
         if self.device.type != "cpu":
             seed = int(torch.randint(2**62, (), generator=generator))

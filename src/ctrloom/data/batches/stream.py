@@ -101,7 +101,10 @@ class Stream:
         return self._cut(self.row_groups, [*range(0, self.total, size), self.total], None)
 
     def shuffled(self, bounds: Sequence[int], generator: torch.Generator) -> Iterator[Batch]:
-        """Batches of all rows in random order; `bounds` are the batch boundaries."""
+        """Batches of all rows in random order; `bounds` are the batch boundaries.
+
+        Rows before the first boundary are left out, and their row groups are not read.
+        """
         seed = int(torch.randint(2**62, (), generator=generator))
         own = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.row_groups), generator=own).tolist()
@@ -145,9 +148,12 @@ class Stream:
         """Batches of the rows of row groups; they may span windows."""
         sizes = iter([stop - start for start, stop in pairwise(bounds)])
         pieces: list[Batch] = []
-        missing = next(sizes, 0)
+        missing, start = next(sizes, 0), bounds[0]
+        while shuffling is not None and start >= (size := sum(map(len, row_groups[:WINDOW]))) > 0:
+            torch.randperm(size, generator=shuffling)
+            row_groups, start = row_groups[WINDOW:], start - size
         for window in Stream(self.schema, self.extra, row_groups, self.device)._windows():
-            start, order_N = 0, None
+            order_N = None
             if shuffling is not None:
                 order_N = torch.randperm(len(window), generator=shuffling).to(self.device)
             while start < len(window):
@@ -158,6 +164,7 @@ class Stream:
                 if not missing:
                     yield concatenated(pieces).widened()
                     pieces, missing = [], next(sizes, 0)
+            start = 0
 
     def _windows(self) -> Iterator[Batch]:
         """Windows of rows on the device; the next one is read in the background."""
