@@ -1,5 +1,9 @@
+import bz2
 import gzip
 import json
+import lzma
+import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -278,11 +282,90 @@ def test_a_column_without_a_name_is_described(write: Write, header: str) -> None
         rows(source(), write("a.csv", f"{header}\n0,1,ann,1\n"))
 
 
-def test_a_damaged_archive_is_an_error_that_names_it(write: Write, tmp_path: Path) -> None:
-    whole = gzip.compress(GOOD.encode() * 1000)
-    (tmp_path / "cut.csv.gz").write_bytes(whole[:-20])
-    with pytest.raises(DataError, match=r"cut.csv.gz: cannot be read"):
-        list(read_rows(source(), [str(tmp_path / "cut.csv.gz")]))
+COMPRESSED = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
+    "lz4": lambda data: pa.compress(data, codec="lz4", asbytes=True),
+}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_compression_is_recognized_by_content(write: Write, suffix: str) -> None:
+    head, rest = GOOD[:20].encode(), GOOD[20:].encode()
+    joined = COMPRESSED[suffix](head) + COMPRESSED[suffix](rest)
+    assert rows(source(), write("a.csv", joined)) == EXPECTED
+
+
+def test_text_that_begins_like_bzip2(write: Write) -> None:
+    columns = {"BZh9": "label", "name": "categorical"}
+    config = SourceConfig.parse({"columns": columns}, "test")
+    assert rows(config, write("a.csv", "BZh9,name\n1,ann\n")) == {"name": ["ann"], "label": [1]}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        *((suffix, damage) for suffix in COMPRESSED for damage in ("cut", "more")),
+        ("gz", "flip"),
+        ("bz2", "flip"),
+    ],
+)
+def test_a_damaged_archive_is_an_error_that_names_it(write: Write, suffix: str, damage: str) -> None:
+    whole = COMPRESSED[suffix](GOOD.encode() * 1000)
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    path = write("a.csv", {"cut": whole[:-5], "more": whole + b"more", "flip": flipped}[damage])
+    with pytest.raises(DataError, match=r"a\.csv: cannot be read as .*: create or copy it again"):
+        list(read_rows(source(), [path]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lzma.compress(GOOD.encode()), "is compressed with xz; compress it with gzip"),
+        (b"PK\x03\x04\x14\0", "is a zip archive or a workbook; unpack it"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "is a workbook; save its sheet as CSV"),
+        (b"a/b.csv".ljust(257, b"\0") + b"ustar\x0000", "is a tar archive; unpack it"),
+        (gzip.compress(gzip.compress(GOOD.encode())), "is compressed twice"),
+        (b"\x1f\x9d\x90", "is compressed with compress"),
+        (b"PAR1\x15\x04", "is a Parquet file; set `format: parquet`"),
+        (b"ARROW1\0\0", "is an Arrow file"),
+        (b"Obj\x01\x04", "is an Avro file"),
+        (b"\x89HDF\r\n", "is an HDF5 file"),
+        (b"SQLite format 3\0", "is a SQLite database"),
+        (b"<!DOCTYPE html>\n<html>", "is a page of HTML"),
+        (b'{"label": 1, "name": "ann"}\n', "is JSON; write its rows as Parquet or CSV"),
+        (b'[\n {"label": 1}]\n', "has no column 'label'"),
+        (GOOD.encode("utf-16"), "is UTF-16; set `encoding: utf-16`"),
+        (GOOD.encode("utf-16-le"), "contain NUL bytes; it is damaged, not text, or UTF-16"),
+        (b"\0" * 10_000, "contain NUL bytes"),
+        (GOOD.replace("\n", "\r").encode(), "has carriage returns instead of line feeds; convert it"),
+    ],
+)
+def test_a_file_that_is_not_text_says_what_it_is(write: Write, content: bytes, message: str) -> None:
+    path = write("a.csv", content)
+    with pytest.raises(DataError) as raised:
+        list(read_rows(source(), [path]))
+    assert str(raised.value).startswith(f"{path}: ")
+    assert message in str(raised.value)
+
+
+def test_what_is_not_a_regular_file_is_rejected(write: Write, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "link.csv").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.csv"))
+    for name, what in {
+        "pipe.csv": "is a FIFO, not a regular file; write its content to a file",
+        "folder.csv": "is a directory; use its files",
+        "link.csv": "is a device",
+        "socket.csv": "is a socket",
+    }.items():
+        for pattern in (tmp_path / name, tmp_path / name.replace(".csv", ".c*")):
+            with pytest.raises(DataError, match=f"{name}: {what}"):
+                resolve([str(pattern)])
 
 
 def test_missing_files(tmp_path: Path, served: str) -> None:

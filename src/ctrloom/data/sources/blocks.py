@@ -11,6 +11,7 @@ from ctrloom.data.parquet.writer import GROUP_ROWS
 from ctrloom.data.sources.dialect import Dialect
 from ctrloom.data.sources.files import open_text
 from ctrloom.data.sources.records import whole_records
+from ctrloom.data.sources.signatures import require_text
 
 BLOCK_BYTES = 20 << 20  # bounds the memory of all later steps
 # The usual training share, four fifths of a block, then fills one row group, the largest that is written.
@@ -83,7 +84,8 @@ def read_blocks(path: str, dialect: Dialect, size: int = BLOCK_BYTES) -> Iterato
     with open_text(path, count) as stream:
         while chunk := stream.read(wanted):  # adapts to the line length after the first block
             if not parts and not rest:
-                chunk = _text(path, chunk)
+                require_text(path, chunk)
+                chunk = chunk.removeprefix(BOM)
             cut = chunk.rfind(b"\n") + 1
             if not cut:
                 rest += chunk
@@ -114,18 +116,10 @@ def _feeds(data: bytes) -> int:
     )
 
 
-def _text(path: str, data: bytes) -> bytes:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path}: is UTF-16; convert it, for example with iconv -f UTF-16 -t UTF-8")
-    if data.startswith(b"PAR1"):
-        raise DataError(f"{path}: is a Parquet file; set `format: parquet`")
-    return data.removeprefix(BOM)
-
-
 def _check_line(path: str, line: int, rest: bytes) -> None:
     if len(rest) > MAX_LINE_BYTES and len(rest) - rest.rfind(b"\n") > MAX_LINE_BYTES:
         line += rest.count(b"\n")
         raise DataError(
             f"{path}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; "
-            "check `format`, and that the file is text with line feeds"
+            "check `format` and `encoding`, and that the file is text"
         )

@@ -1,8 +1,9 @@
-"""Finding and opening input files: local paths, globs and URLs; plain, gzip or zstd."""
+"""Finding and opening input files: local paths, globs and URLs; plain or compressed."""
 
 import fnmatch
 import glob
 import io
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,9 +17,15 @@ from pyarrow import fs
 from ctrloom import storage
 from ctrloom.config.url_secrets import revealed
 from ctrloom.data.errors import DataError
+from ctrloom.data.sources.signatures import HEAD_BYTES, codec_of
 from ctrloom.storage import Listed, Location
 
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 def is_remote(path: str) -> bool:
@@ -47,7 +54,7 @@ def resolve(patterns: Sequence[str]) -> list[str]:
     """Files and URLs that match `patterns`, in the given order; matches of one glob are sorted.
 
     Raises:
-        DataError: no file matches a pattern, or it is a directory.
+        DataError: no file matches a pattern, or a match is not a regular file.
     """
     return [path for pattern in patterns for path in _resolve(pattern.removeprefix("file://"))]
 
@@ -59,13 +66,22 @@ def _resolve(pattern: str) -> list[str]:
         found = [str(each.at) for each in stored(pattern)]
     elif "://" in pattern:
         found = _matches(pattern) if glob.has_magic(pattern) else [pattern]
-    elif Path(pattern).is_dir():
-        raise DataError(f"{pattern}: is a directory; use its files, for example {pattern}/*.csv")
     else:
         found = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+        for path in found:
+            _require_regular(path)
     if not found:
         raise DataError(f"{pattern}: no file matches; check `files` and the folder it is relative to")
     return found
+
+
+def _require_regular(path: str) -> None:
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{path}: is a directory; use its files, for example {path}/*.csv")
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "of a special kind")
+        raise DataError(f"{path}: is {kind}, not a regular file; write its content to a file, and use that")
 
 
 def _matches(pattern: str) -> list[str]:
@@ -141,12 +157,23 @@ def open_text(path: str, on_read: Callable[[int], None] = lambda size: None) -> 
     """Open a file or URL decompressed; the compression is detected from the first bytes, not the name.
 
     `on_read` is called with the number of stored bytes of each read.
+
+    Raises:
+        DataError: it cannot be opened or read, or is damaged.
     """
     with open_bytes(path) as raw:
         stored = _Reporting(raw, on_read)
-        head = stored.peek()
-        codec = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
-        yield pa.CompressedInputStream(pa.PythonFile(stored, "r"), codec) if codec else stored
+        codec = codec_of(stored.peek())
+        if not codec:
+            yield stored
+            return
+        try:
+            yield pa.CompressedInputStream(pa.PythonFile(stored, "r"), codec)
+        except (OSError, pa.ArrowInvalid) as error:
+            if getattr(error, "errno", None):  # of the disk or network
+                raise
+            reason = f"{path}: cannot be read as {codec} ({str(error).splitlines()[0]})"
+            raise DataError(f"{reason}; it is incomplete or damaged: create or copy it again") from error
 
 
 @contextmanager
@@ -169,7 +196,7 @@ class _Reporting(io.RawIOBase):
         self.raw, self.on_read, self.head = raw, on_read, b""
 
     def peek(self) -> bytes:
-        while len(self.head) < 4 and (more := self.raw.read(4 - len(self.head))):
+        while len(self.head) < HEAD_BYTES and (more := self.raw.read(HEAD_BYTES - len(self.head))):
             self.head += more
         return self.head
 

@@ -1,6 +1,7 @@
 """Column names of a file compared with those of the configuration."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
 from ctrloom.config import SourceConfig, Timestamp
@@ -36,10 +37,11 @@ def names_in_header(
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: the header (line 1) cannot be read: {error}") from None
     names, wanted = cells(header, dialect_of(source)), {*wanted_columns(source, with_label)}
-    if not wanted <= {*names} and (
-        advice := delimiter_advice(header, source, lambda found: len(wanted & {*found}), with_label)
-    ):
-        raise DataError(f"{file}: {advice}")
+    if not wanted <= {*names}:
+        if re.match(rb'\s*(\{\s*"|\[\s*[\[{])', header):
+            raise DataError(f"{file}: is JSON; write its rows as Parquet or CSV")
+        if advice := delimiter_advice(header, source, lambda found: len(wanted & {*found}), with_label):
+            raise DataError(f"{file}: {advice}")
     return names, check_names(file, source, names, with_label)
 
 

@@ -33,6 +33,10 @@ def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Cal
         blocks = (libsvm.trimmed(block) for block in blocks)
     first = _first_with_text(path, blocks)
     sample = _sampled(first, source)
+    if sum(b"\0" in record for record in sample.texts) * 2 > len(sample.texts):
+        raise DataError(
+            f"{path}: most lines contain NUL bytes; it is damaged, not text, or UTF-16 (`encoding`)"
+        )
     layout = layout_of(path, source, sample.texts[:_SAMPLED_RECORDS], with_label)
     if layout.header:
         first = first.after(int(sample.stops[0]))
