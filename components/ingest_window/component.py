@@ -21,7 +21,7 @@ def ingest_window(
         ingested: Manifest of the clean rows; the rows themselves stay in the store.
         data: Files with a date in their names, columns, label rule and split (section `data`).
         store: Directory in which data sets are kept, one folder per fingerprint.
-        until: Last day of the window (2026-11-30, today or yesterday, in UTC).
+        until: Last day of the window (2026-11-30, today or yesterday, in the time zone of `data`).
         days: Days in the window.
         engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
@@ -32,6 +32,7 @@ def ingest_window(
     from ctrloom.data.ingest.date_window import last_day, windowed
     from ctrloom.runners import component
 
-    config = windowed(DataConfig.parse(data, "data"), last_day(until), days)
+    config = DataConfig.parse(data, "data")
+    config = windowed(config, last_day(until, config.timezone), days)
     chosen = EngineConfig.parse({"engine": engine, "spark": spark}, "parameters")
     component.publish(stages.ingest(config, component.folder(store), chosen), ingested)

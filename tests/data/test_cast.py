@@ -116,7 +116,7 @@ def test_timestamps_and_what_is_derived_from_them(write: Write, format: str | No
 
 def test_timestamps_in_milliseconds_are_malformed(write: Write) -> None:
     batch = read(write, {"t": "timestamp", "y": "label"}, "c,t,y\na,1413849600000,1\na,0,1\n")
-    assert "in seconds" in batch.malformed[0].reason
+    assert "as seconds since 1970 (see `unit`)" in batch.malformed[0].reason
     assert batch.table["timestamp"].to_pylist() == [0]
 
 

@@ -10,7 +10,9 @@ from ctrloom.config.files import load_compare_config, load_retraining_config
 
 app = typer.Typer()
 Config = Annotated[Path, typer.Argument(help="Retraining configuration (YAML).", show_default=False)]
-Until = Annotated[str, typer.Option(help="Last day of the window: 2026-11-30, today or yesterday (UTC).")]
+Until = Annotated[
+    str, typer.Option(help="Last day of the window: 2026-11-30, today or yesterday, by `timezone`.")
+]
 Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
 Ingested = Annotated[
     str, typer.Option(help="Manifest that ingest or ingest-window wrote.", show_default=False)
@@ -36,7 +38,7 @@ def scheduled_retrain(
     from ctrloom.runners.retraining import retrain_local
 
     loaded = load_retraining_config(config, pairs(settings))
-    folder = output or Path("retraining") / loaded.name / last_day(until).isoformat()
+    folder = output or Path("retraining") / loaded.name / last_day(until, loaded.data.timezone).isoformat()
     verdict = retrain_local(loaded, until, folder)
     print(verdict.reason)
     print(f"Report: {folder / 'report.html'}")
@@ -55,7 +57,8 @@ def ingest_window(
     from ctrloom.data.ingest.date_window import last_day, windowed
 
     loaded = load_retraining_config(config, pairs(settings, engine))
-    print(stages.ingest(windowed(loaded.data, last_day(until), loaded.days), storage.place(store), loaded))
+    window = windowed(loaded.data, last_day(until, loaded.data.timezone), loaded.days)
+    print(stages.ingest(window, storage.place(store), loaded))
 
 
 @app.command(rich_help_panel=RETRAINING)

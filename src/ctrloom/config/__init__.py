@@ -20,7 +20,6 @@ from ctrloom.config.data import (
     RandomSplit,
     SourceConfig,
     TimeSplit,
-    Timestamp,
     Weight,
 )
 from ctrloom.config.models import (
@@ -61,6 +60,7 @@ from ctrloom.config.search import (
     SelectionConfig,
     search_config,
 )
+from ctrloom.config.timestamp import Timestamp
 from ctrloom.config.types import SPLITS, Split
 from ctrloom.config.vocabulary import (
     Boundaries,

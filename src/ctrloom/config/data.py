@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, SerializationInfo, field_serializer, model_validator
 
 from ctrloom.config.base import StrictModel
+from ctrloom.config.timestamp import Timestamp
 from ctrloom.config.types import SPLITS, Fraction, Seed, Split
 from ctrloom.config.url_secrets import hidden
 
@@ -30,14 +31,6 @@ class Multivalued(StrictModel):
 
     kind: Literal["multivalued"] = "multivalued"
     separator: Annotated[str, Field(min_length=1)] = "|"
-
-
-class Timestamp(StrictModel):
-    """A timestamp: seconds since 1970 (UTC), or text in the strptime `format`."""
-
-    kind: Literal["timestamp"] = "timestamp"
-    format: str | None = None
-    derive: tuple[Literal["hour", "weekday", "day", "month"], ...] = ()  # added as fields <column>_hour, ...
 
 
 class Label(StrictModel):
@@ -135,6 +128,11 @@ class SourceConfig(StrictModel):
         """Names of the columns of one kind, in file order."""
         return [name for name, column in self.columns.items() if column.kind == kind]
 
+    @property
+    def timezone(self) -> str:
+        """The time zone of hours and days."""
+        return next((c.timezone for c in self.columns.values() if isinstance(c, Timestamp)), "UTC")
+
 
 class Files(StrictModel):
     """Paths, globs or URLs per split; a split without files is taken from `train` according to `split`.
@@ -173,7 +171,8 @@ class RandomSplit(StrictModel):
 class TimeSplit(StrictModel):
     """The newest rows are the test split, the rows before them the validation split.
 
-    Set either shares of the rows (`valid`, `test`) or timestamps (`valid_from`, `test_from`, ISO 8601, UTC).
+    Set either shares of the rows (`valid`, `test`) or timestamps (`valid_from`, `test_from`, ISO 8601), in
+    the `timezone` of the timestamp column unless they have an offset.
     """
 
     by: Literal["time"] = "time"

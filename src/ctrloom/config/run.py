@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ctrloom.config.base import ConfigError, SectionError, StrictModel, not_among, parse_section
-from ctrloom.config.data import DataConfig, Timestamp
+from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.models import MODELS
 from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.search import DEFAULT_METHOD, METHODS, AutoFISConfig, SearchConfig
+from ctrloom.config.timestamp import Timestamp
 from ctrloom.config.tuning import Target, TuningConfig, TuningJob
 from ctrloom.config.types import SPLITS, Bootstrap, Count, Few, FewOrZero, RowCount, Seed, Seeds, Split
 from ctrloom.config.vocabulary import Keep, VocabularyConfig

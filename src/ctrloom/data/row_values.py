@@ -14,6 +14,7 @@ from ctrloom.config import Split
 from ctrloom.config.base import ConfigError
 from ctrloom.data.arrow.dictionary import encode_chunks
 from ctrloom.data.dataset import Dataset
+from ctrloom.data.ingest.timestamps import local
 from ctrloom.data.parquet.reader import read_parts
 from ctrloom.data.vocabulary.encode import Vocabulary, load_vocabulary
 from ctrloom.schema import FIRST_TOKEN_ID, Schema
@@ -72,7 +73,8 @@ def row_values(dataset: Dataset, split: Split, name: str) -> RowValues:
     if name in dataset.schema.source.named("context"):
         encoded = encode_chunks(pa.chunked_array(_stored(dataset, split, name), pa.string()))
     else:
-        days = [_days(instants).cast(pa.string()) for instants in _stored(dataset, split, TIMESTAMP)]
+        zone = dataset.schema.source.timezone
+        days = [_days(instants, zone).cast(pa.string()) for instants in _stored(dataset, split, TIMESTAMP)]
         encoded = encode_chunks(pa.chunked_array(days, pa.string()))
     known = len(encoded.dictionary)
     text_K = pa.concat_arrays([encoded.dictionary, pa.array([MISSING])])
@@ -100,7 +102,7 @@ def texts(dataset: Dataset, split: Split, names: Sequence[str]) -> Iterator[list
             values = batch.column(stored)
             if name in vocabularies:
                 values = vocabularies[name].decode(values)
-            columns.append(_days(values) if name != stored else values)
+            columns.append(_days(values, schema.source.timezone) if name != stored else values)
         yield columns
 
 
@@ -117,6 +119,6 @@ def _vocabulary(dataset: Dataset, name: str) -> Vocabulary:
     return load_vocabulary(dataset.base, field)
 
 
-def _days(instants: pa.Array) -> pa.Array:
-    """The day (UTC) of instants in seconds since 1970."""
-    return instants.cast(pa.timestamp("s")).cast(pa.date32(), safe=False)
+def _days(instants: pa.Array, zone: str) -> pa.Array:
+    """The day, in a time zone, of instants in seconds since 1970."""
+    return local(instants, zone).cast(pa.date32(), safe=False)

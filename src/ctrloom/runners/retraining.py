@@ -43,7 +43,7 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Promoti
     }
     if config.registry is None:
         raise ConfigError(f"{config.name}: registry: set the folder or URL that holds the champion")
-    output, day = output.resolve(), last_day(until)
+    output, day = output.resolve(), last_day(until, config.data.timezone)
     inputs = local_files(windowed(config.data, day, config.days).files)
     storage.write_json(output / "config.json", config.model_dump(mode="json"))
     parameters = {**retraining_arguments(config, output.parent / "data"), "until": day.isoformat()}

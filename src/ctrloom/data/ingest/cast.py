@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from ctrloom.config import Column, Label, Multivalued, Numeric, SourceConfig, Timestamp, Weight
 from ctrloom.config.base import ConfigError
+from ctrloom.config.timestamp import TimestampPart
 from ctrloom.data.arrow.dictionary import dictionary_encode, plain_rows, take_encoded
 from ctrloom.data.errors import DataError
-from ctrloom.data.ingest import converters
-from ctrloom.data.ingest.converters import Fault, TimestampPart
+from ctrloom.data.ingest import converters, timestamps
+from ctrloom.data.ingest.converters import Fault
 from ctrloom.data.ingest.label_rules import Rule, label_of
 from ctrloom.data.ingest.tokens import token_lists, tokens
 from ctrloom.data.manifest import CountedKind
@@ -102,8 +103,10 @@ def typed_schema(source: SourceConfig, with_label: bool = True) -> pa.Schema:
 
 
 def check_rules(source: SourceConfig) -> None:
-    """Raise ConfigError for an invalid label rule or field name, before any file is read."""
+    """Raise ConfigError for an invalid label rule, field name or time zone, before any file is read."""
     raw_fields(source)
+    for name in source.named("timestamp"):
+        timestamps.require_zone(f"data.columns.{name}.timezone", source.timezone)
     (name,) = source.named("label")
     label = source.columns[name]
     assert isinstance(label, Label)
@@ -190,9 +193,10 @@ def _converted_values(
         labels, faults, dropped = label_of(name, column, values, missing)
         return {"label": labels}, faults, dropped
     if isinstance(column, Timestamp):
-        instants, faults = converters.seconds(name, values, column.format, missing)
+        instants, faults = timestamps.seconds(name, values, column, missing)
         parts = {
-            f"{name}_{part}": dictionary_encode(converters.part_of(instants, part)) for part in column.derive
+            f"{name}_{part}": dictionary_encode(timestamps.part_of(instants, part, column.timezone))
+            for part in column.derive
         }
         return {"timestamp": instants, **parts}, faults, None
     if isinstance(column, Weight):

@@ -1,19 +1,15 @@
 """Vectorised conversion of raw columns to typed columns."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ctrloom.data.ingest.tokens import is_text, numbers_in, text
+from ctrloom.data.ingest.tokens import is_text, numbers_in
 
-LAST_SECOND = 253_402_300_799  # end of the year 9999; larger numbers are not in seconds
 LEAST_WEIGHT, MOST_WEIGHT = 1e-12, 1e12
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[nN][aA][nN])$"
-
-TimestampPart = Literal["hour", "weekday", "day", "month"]
-_PARTS = {"hour": pc.hour, "weekday": pc.day_of_week, "day": pc.day, "month": pc.month}
 
 
 class Fault(NamedTuple):
@@ -58,29 +54,6 @@ def _finite(
         numeric = pc.if_else(finite, numeric, None)
     bad = bad if unreadable is None else bad | unreadable
     return numeric, fault_of(column, bad, "is not a number")
-
-
-def seconds(
-    column: str, values: pa.Array, format: str | None, missing: pa.Array
-) -> tuple[pa.Array, list[Fault]]:
-    """A timestamp column: whole seconds since 1970 (UTC), int64."""
-    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
-        instants = values.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-        return instants, fault_of(column, instants.is_null(), "is not a timestamp")
-    if format is not None:
-        parsed = pc.strptime(text(values), format=format, unit="s", error_is_null=True).cast(pa.int64())
-        return parsed, fault_of(column, parsed.is_null(), f"does not fit the format {format}")
-    numeric, faults = numbers(column, values, missing)
-    whole = np.floor(numeric.fill_null(0).to_numpy())
-    beyond = np.abs(whole) > LAST_SECOND
-    faults += fault_of(column, numeric.is_null(), "is not a timestamp")
-    faults += fault_of(column, beyond, "is beyond the year 9999 (timestamps are in seconds)")
-    return pa.array(np.where(beyond, 0, whole).astype(np.int64)), faults
-
-
-def part_of(instants: pa.Array, part: TimestampPart) -> pa.Array:
-    """Hour, weekday (0 is Monday), day of the month or month of timestamps in seconds, as text."""
-    return _PARTS[part](instants.cast(pa.timestamp("s"))).cast(pa.string())
 
 
 def weights(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, list[Fault]]:

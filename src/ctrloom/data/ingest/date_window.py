@@ -1,7 +1,8 @@
 """Date windows: files with a date in their names."""
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from ctrloom.config import DataConfig, Files
 from ctrloom.config.base import ConfigError
@@ -9,13 +10,13 @@ from ctrloom.config.base import ConfigError
 _DATE = re.compile(r"\{date(?::([^{}]+))?\}")
 
 
-def last_day(text: str) -> date:
-    """Parse an ISO 8601 date, `today` or `yesterday` (UTC).
+def last_day(text: str, zone: str = "UTC") -> date:
+    """Parse an ISO 8601 date, `today` or `yesterday` in a time zone.
 
     Raises:
         ConfigError: it is none of these.
     """
-    today = datetime.now(UTC).date()
+    today = datetime.now(ZoneInfo(zone)).date()
     if text in ("today", "yesterday"):
         return today - timedelta(days=text == "yesterday")
     try:

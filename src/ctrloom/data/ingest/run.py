@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom import storage
-from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split
+from ctrloom.config import SPLITS, DataConfig, RandomSplit, Split, Timestamp
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.version import code_version
 from ctrloom.data.arrow.dictionary import dictionary_encode_rows
@@ -23,6 +23,7 @@ from ctrloom.data.ingest.quarantine import QUARANTINE, Quarantine, require_few
 from ctrloom.data.ingest.source_files import gathered
 from ctrloom.data.ingest.source_input import Input
 from ctrloom.data.ingest.split_writer import Batches, Tally, WrittenSplits, write_splits
+from ctrloom.data.ingest.timestamps import unit_warning
 from ctrloom.data.manifest import IngestedManifest, fingerprint
 from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.parquet.writer import PartWriter
@@ -115,7 +116,13 @@ def _write(
         thinned=tally.thinned,
         negatives_kept=kept,
     )
-    storage.write_json(folder / "profile.json", profile(manifest, folder, quarantine.faults, engine))
+    known = profile(manifest, folder, quarantine.faults, engine)
+    for name in config.named("timestamp"):
+        column, ends = config.columns[name], known["timestamp"]
+        assert isinstance(column, Timestamp)
+        if warning := unit_warning(column, ends["first"], ends["last"]):
+            warn(f"{name}: {warning}")
+    storage.write_json(folder / "profile.json", known)
     storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
 
 

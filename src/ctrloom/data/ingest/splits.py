@@ -1,6 +1,7 @@
 """Assignment of rows to splits: random, stratified by label, or by time."""
 
 import datetime
+import zoneinfo
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -43,14 +44,15 @@ def instants(config: DataConfig) -> tuple[int, int] | None:
     if not isinstance(split, TimeSplit) or (split.valid_from is None and split.test_from is None):
         return None
     never = np.iinfo(np.int64).max
-    test = never if config.files.test else _second("test_from", split.test_from)
-    valid = test if config.files.valid else _second("valid_from", split.valid_from)
+    zone = config.timezone
+    test = never if config.files.test else _second("test_from", split.test_from, zone)
+    valid = test if config.files.valid else _second("valid_from", split.valid_from, zone)
     if valid > test:
         raise ConfigError("data.split: valid_from must be before test_from")
     return valid, test
 
 
-def _second(key: str, text: str | None) -> int:
+def _second(key: str, text: str | None, zone: str) -> int:
     if text is None:
         raise ConfigError(f"data.split: {key} is missing; set both instants, or shares")
     try:
@@ -60,7 +62,7 @@ def _second(key: str, text: str | None) -> int:
             f"data.split.{key}: {text!r} is not ISO 8601, such as 2014-10-30T00:00:00"
         ) from None
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
+        moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(zone))
     return int(moment.timestamp())
 
 
