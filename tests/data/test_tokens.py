@@ -13,9 +13,10 @@ from data_helpers import Write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctrloom.config import SourceConfig
+from ctrloom.config import Multivalued, SourceConfig
 from ctrloom.data.ingest.cast import read_rows
-from ctrloom.data.ingest.tokens import text, token_lists, tokens
+from ctrloom.data.ingest.token_lists import token_lists
+from ctrloom.data.ingest.tokens import text, tokens
 from ctrloom.data.vocabulary.spelling import spelling_warnings
 from ctrloom.schema import Field
 
@@ -73,7 +74,7 @@ def test_nan_is_missing_and_zero_has_no_sign(type: pa.DataType) -> None:
     values = pa.array(np.array([np.nan, -0.0, 1.0], type.to_pandas_dtype()), type)
     assert tokens(values, pa.array([""])).to_pylist() == [None, "0", "1"]
     lists = pa.ListArray.from_arrays([0, 2, 3], values)
-    assert token_lists(lists, "|", pa.array([""])).to_pylist() == [["0"], ["1"]]
+    assert token_lists("c", lists, Multivalued(), pa.array([""]))[0].to_pylist() == [["0"], ["1"]]
 
 
 def test_missing_values_in_any_type() -> None:

@@ -27,10 +27,22 @@ class Numeric(StrictModel):
 
 
 class Multivalued(StrictModel):
-    """A column that holds any number of tokens, joined by `separator`."""
+    """A column that holds any number of tokens: joined by `separator`, or as a JSON list.
+
+    A list column of Parquet needs neither.
+    """
 
     kind: Literal["multivalued"] = "multivalued"
+    format: Literal["separated", "json"] = "separated"
     separator: Annotated[str, Field(min_length=1)] = "|"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.format == "json" and self.separator != "|":
+            raise ValueError(
+                "separator: has no meaning in JSON lists; leave it out, or set format: separated"
+            )
+        return self
 
 
 class Label(StrictModel):

@@ -16,7 +16,8 @@ from ctrloom.data.errors import DataError
 from ctrloom.data.ingest import converters, timestamps
 from ctrloom.data.ingest.converters import Fault
 from ctrloom.data.ingest.label_rules import Rule, label_of
-from ctrloom.data.ingest.tokens import token_lists, tokens
+from ctrloom.data.ingest.token_lists import token_lists
+from ctrloom.data.ingest.tokens import tokens
 from ctrloom.data.manifest import CountedKind
 from ctrloom.data.sources import read_raw
 from ctrloom.data.sources.raw import Malformed, RawBatch
@@ -206,7 +207,8 @@ def _converted_values(
         numbers, faults = converters.numbers(name, values, missing)
         return {name: numbers}, faults, None
     if isinstance(column, Multivalued):
-        return {name: token_lists(values, column.separator, missing)}, [], None
+        lists, faults = token_lists(name, values, column, missing)
+        return {name: lists}, faults, None
     return {name: tokens(values, missing)}, [], None
 
 

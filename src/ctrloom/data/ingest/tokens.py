@@ -1,8 +1,7 @@
-"""Tokens of categorical and multi-valued columns: text, the same for equal values of any type."""
+"""Tokens of a column: text, the same for equal values of any type."""
 
 from contextlib import suppress
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -71,27 +70,8 @@ def _without_fraction(times: pa.Array) -> pa.Array:
 
 
 def tokens(values: pa.Array, missing: pa.Array) -> pa.Array:
-    """A categorical column: text, null if missing."""
+    """Text, null if missing."""
     if not is_text(values.type):
         missing = pa.concat_arrays([missing, text(numbers_in(missing))])
     values = text(values)
     return pc.if_else(pc.is_in(values, missing), None, values)
-
-
-def _is_list(type: pa.DataType) -> bool:
-    kinds = pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list
-    return any(kind(type) for kind in kinds)
-
-
-def token_lists(values: pa.Array, separator: str, missing: pa.Array) -> pa.Array:
-    """A multi-valued column: a list of tokens per row, empty if missing."""
-    if not _is_list(values.type):
-        given = tokens(values, missing)
-        values = pc.split_pattern(pc.fill_null(given, ""), separator)
-    flat = text(pc.list_flatten(values))
-    parents = pc.list_parent_indices(values).to_numpy()
-    keep = pc.and_not(pc.is_valid(flat), pc.or_(pc.is_in(flat, missing), pc.equal(flat, "")))
-    kept = pc.fill_null(keep, False).to_numpy(zero_copy_only=False)
-    sizes = np.bincount(parents[kept], minlength=len(values))
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), flat.filter(pa.array(kept)))

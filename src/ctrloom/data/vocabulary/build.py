@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctrloom import storage
-from ctrloom.config import SPLITS, Bucketing, FieldVocabulary, Keep, Split, VocabularyConfig
+from ctrloom.config import SPLITS, Bucketing, Column, FieldVocabulary, Keep, Split, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.version import code_version
@@ -25,7 +25,7 @@ from ctrloom.data.vocabulary.encode import Encoder, Vocabulary, encode_parts
 from ctrloom.data.vocabulary.extremes import extreme_warnings
 from ctrloom.data.vocabulary.field_counts import COUNTS_SCHEMA, FieldCounts, field_counts
 from ctrloom.data.vocabulary.multivalued import Lists, lists_in
-from ctrloom.data.vocabulary.spelling import spelling_warnings
+from ctrloom.data.vocabulary.spelling import list_warnings, spelling_warnings
 from ctrloom.data.vocabulary.stored_crosses import keys_digest
 from ctrloom.progress import progress, warn
 from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
@@ -142,7 +142,12 @@ def _fit(
 ) -> tuple[Encoder, DriftBaseline]:
     raw, counts, rows = raw_fields(ingested.source), field_counts(ingested, base), ingested.rows["train"]
     lists = lists_in(ingested.paths(base, "train"), raw, engine, store)
-    return fitted(ingested, lambda f: _fit_field(counts[f.name], lists.get(f.name), rows, f, config), raw)
+    columns = ingested.source.columns
+    return fitted(
+        ingested,
+        lambda f: _fit_field(counts[f.name], lists.get(f.name), rows, f, config, columns[f.column]),
+        raw,
+    )
 
 
 def fitted(
@@ -168,7 +173,12 @@ def fitted(
 
 
 def _fit_field(
-    counts: FieldCounts, lists: Lists | None, rows: int, raw: RawField, config: VocabularyConfig
+    counts: FieldCounts,
+    lists: Lists | None,
+    rows: int,
+    raw: RawField,
+    config: VocabularyConfig,
+    column: Column,
 ) -> Fitted:
     total = counts.total("train")
     missing = lists.empty if lists else rows - total
@@ -184,7 +194,11 @@ def _fit_field(
     else:
         field, tokens = _fit_tokens(counts, lists, raw, config)
         vocabulary = frequent(tokens)
-        warnings = tuple(spelling_warnings(field, vocabulary.tokens))
+        longest = lists.longest if lists else None
+        warnings = (
+            *spelling_warnings(field, vocabulary.tokens),
+            *list_warnings(field, vocabulary.tokens, column, longest),
+        )
     reference = FieldReference(missing=missing, unseen=total - vocabulary.total)
     return Fitted(with_vocabulary(field, vocabulary), vocabulary, reference, warnings)
 

@@ -1,13 +1,18 @@
-"""Warnings about tokens that look like other spellings of one value, checked on the vocabulary of a field."""
+"""Warnings about tokens that look like other spellings of one value, or like lists.
+
+They are checked on the vocabulary of a field, not on rows.
+"""
 
 from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ctrloom.config import Column, Multivalued
 from ctrloom.schema import Field
 
 _ABSENT = ("nan", "NaN", "NAN", "NaT", "null", "NULL", "None", "none", "N/A", "n/a", "#N/A", "<NA>", "\\N")
+_SEPARATORS = (",", ";", "|", "\t", " ")
 _TRUTH = (("true", "True", "TRUE"), ("false", "False", "FALSE"))
 
 
@@ -59,3 +64,30 @@ def _those_in(tokens: pa.StringArray, spellings: tuple[str, ...]) -> list[str]:
 def _listed(spellings: list[str]) -> str:
     *others, last = map(repr, spellings)
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def list_warnings(field: Field, tokens: pa.StringArray, column: Column, longest: int | None) -> Iterator[str]:
+    """At most one sentence on cells that look like lists, but are not divided as such.
+
+    `longest` is the length of the longest list of a multi-valued field.
+    """
+    separated = isinstance(column, Multivalued) and column.format == "separated"
+    begin, end = (
+        pc.fill_null(pc.match_substring_regex(tokens, each), False) for each in (r"^\s*\[", r"\]\s*$")
+    )
+    brackets = min(pc.sum(begin).as_py() or 0, pc.sum(end).as_py() or 0)
+    if brackets and (separated or brackets > len(tokens) / 2):
+        example = tokens.filter(begin)[0].as_py()
+        yield (
+            f"{field.name}: values such as {example!r} look like JSON lists; set {{kind: multivalued, "
+            "format: json}, and write the values in double quotes"
+        )
+    elif isinstance(column, Multivalued) and separated and longest == 1:
+        for other in _SEPARATORS:
+            share = pc.mean(pc.match_substring(tokens, other)).as_py() or 0
+            if share > 0.5:
+                yield (
+                    f"{field.name}: no cell has the separator {column.separator!r}, but most have {other!r}; "
+                    "set the separator of the column"
+                )
+                return
