@@ -1,7 +1,10 @@
 """Small schemas, rows and clicks shared by several tests."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,6 +124,20 @@ def mixed_csv(rng: np.random.Generator, rows: int, unseen: bool = False, label: 
         }
         lines.append(",".join(v for k, v in values.items() if label or k not in ("click", "share")))
     return "\n".join(lines) + "\n"
+
+
+def edit_json(path: Path, change: Callable[[Any], object]) -> None:
+    """Change what a JSON file holds, its checksum included."""
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def made_older(folder: Path) -> Path:
+    """A folder without checksums, as older versions wrote it."""
+    for path in folder.rglob("*.json"):
+        edit_json(path, lambda value: [value.pop(key, None) for key in ("checksum", "files")])
+    return folder
 
 
 # Settings of a run that takes seconds

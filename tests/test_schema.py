@@ -1,3 +1,4 @@
+import hashlib
 import json
 from typing import Any
 
@@ -7,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import categorical_schema, schema_of
 
-from ctrloom.config import SourceConfig
-from ctrloom.schema import Field, Schema, SchemaMismatchError
+from ctrloom.config import Numeric, SourceConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.schema import Cross, Field, Schema, SchemaMismatchError
 
 BASE = schema_of(("categorical", 5), ("multivalued", 6, 3), ("numeric", 2), ("categorical", 4))
 
@@ -75,7 +77,61 @@ def test_the_same_fields_have_the_same_fingerprint() -> None:
     source = SourceConfig.parse(
         {"columns": {"click": "label", "x": "numeric"}, "missing_values": ["?"]}, "test"
     )
-    BASE.require_same(BASE.model_copy(update={"source": source}), "it")  # the source does not matter
+    with pytest.raises(
+        SchemaMismatchError, match=r"read differently: missing_values is \('\?',\) instead of"
+    ):
+        BASE.require_same(BASE.model_copy(update={"source": source}), "it")
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"negatives_kept": 0.5},
+        {"source": BASE.source.model_copy(update={"missing_values": ("", "?")})},
+        {"source": BASE.source.model_copy(update={"header": False})},
+        {"source": BASE.source.model_copy(update={"columns": dict(reversed(BASE.source.columns.items()))})},
+        {"source": BASE.source.model_copy(update={"columns": {**BASE.source.columns, "a": Numeric()}})},
+        {"crosses": (Cross(fields=("a", "d"), size=3, digest=""),)},
+    ],
+)
+def test_the_fingerprint_covers_the_whole_file(update: dict[str, Any]) -> None:
+    assert BASE.model_copy(update=update).fingerprint != BASE.fingerprint
+
+
+def test_the_fingerprint_of_an_older_file_stays() -> None:
+    older = BASE.model_copy(update={"version": 1})
+    parts = json.dumps(
+        [field.model_dump(mode="json") for field in BASE.fields], sort_keys=True, separators=(",", ":")
+    )
+    assert older.fingerprint == hashlib.sha256(parts.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("negatives_kept",), 0),
+        (("negatives_kept",), 1.5),
+        (("negatives_kept",), -0.1),
+        (("fields", 0, "size"), 0),
+        (("fields", 0, "size"), 2**31),
+        (("fields", 1, "width"), 0),
+        (("fields", 2, "boundaries"), [1e999]),
+        (("fields", 0, "name"), "b"),
+        (("fields", 3, "size"), 2**31 - 10),
+        (("crosses",), [{"fields": ["a", "z"], "size": 2, "digest": ""}]),
+        (("crosses",), [{"fields": ["a", "d"], "size": 0, "digest": ""}]),
+        (("version",), 3),
+    ],
+)
+def test_values_are_bounded(path: tuple[Any, ...], value: Any) -> None:
+    raw = BASE.model_dump(mode="json")
+    *inside, key = path
+    at: Any = raw
+    for part in inside:
+        at = at[part]
+    at[key] = value
+    with pytest.raises(ConfigError, match=str(path[0])):
+        Schema.parse(raw, "schema.json")
 
 
 def test_an_unknown_field_is_named() -> None:

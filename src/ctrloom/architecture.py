@@ -198,8 +198,8 @@ class Architecture(StrictModel):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read and validate `architecture.json`."""
-        return cls.parse(storage.read_json(path), str(path))
+        return storage.read_record(path, cls)
 
     def save(self, path: str | Path) -> None:
         """Write `architecture.json` atomically."""
-        storage.write_json(path, self.model_dump(mode="json", exclude_none=True))
+        storage.write_record(path, self, exclude_none=True)

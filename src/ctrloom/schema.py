@@ -4,10 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
+from pydantic import BaseModel, model_validator
 
 from ctrloom.config import Bucketing, SourceConfig
 from ctrloom.config.base import StrictModel
@@ -17,7 +19,11 @@ MISSING_ID = 0
 UNSEEN_ID = 1
 PRESENT_ID = 1  # of a field that is kept as a number, which has no unseen values
 FIRST_TOKEN_ID = 2
+MOST_IDS = 2**31 - 1  # ids are int32
 UNSEEN_CROSS_ID = 0  # rare and unseen cross values; a missing value of a field counts as a value
+
+
+Ids = Annotated[int, pydantic.Field(ge=1, le=MOST_IDS)]
 
 
 class CountedKeys(NamedTuple):
@@ -43,12 +49,14 @@ class Field(StrictModel):
 
     name: str
     kind: Literal["categorical", "numeric", "multivalued"]
-    size: int  # number of ids, including the reserved ones
-    width: int = 1  # columns of the field in the id matrix
+    size: Ids  # number of ids, including the reserved ones
+    width: Ids = 1  # columns of the field in the id matrix
     column: str  # source column
     derived: Literal["hour", "weekday", "day", "month"] | None = None  # part of a timestamp column
     bucketing: Bucketing | None = None  # numeric columns; fitted boundaries are in `boundaries`
-    boundaries: tuple[float, ...] = ()  # of the buckets; for min-max scaling: minimum and maximum
+    boundaries: tuple[
+        pydantic.FiniteFloat, ...
+    ] = ()  # of the buckets; for min-max scaling: minimum and maximum
     vocabulary_digest: str = ""  # SHA-256 over the tokens in id order
 
 
@@ -60,18 +68,29 @@ class Cross(StrictModel):
     """
 
     fields: tuple[str, str]
-    size: int  # number of ids, including the unseen one
+    size: Ids  # number of ids, including the unseen one
     digest: str  # SHA-256 over the keys in id order
 
 
 class Schema(StrictModel):
     """The fields of a data set in order, and how they are made from raw rows."""
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2  # the fingerprint of version 1 covers fields and crosses only
     fields: tuple[Field, ...]
     source: SourceConfig
-    negatives_kept: float = 1.0  # share of the negative training rows; probabilities are corrected for it
+    # Share of the negative training rows; probabilities are corrected for it.
+    negatives_kept: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     crosses: tuple[Cross, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if twice := [name for name in self.names if self.names.count(name) > 1]:
+            raise ValueError(f"fields: duplicate {twice[0]!r}")
+        if self.table_size > MOST_IDS:
+            raise ValueError(f"fields: have {self.table_size} ids together; at most {MOST_IDS} are possible")
+        if unknown := {name for cross in self.crosses for name in cross.fields} - set(self.names):
+            raise ValueError(f"crosses: unknown field {min(unknown)!r}")
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,8 +119,10 @@ class Schema(StrictModel):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over fields, boundaries, vocabularies and crosses."""
-        return _digest([part.model_dump(mode="json") for part in (*self.fields, *self.crosses)])
+        """SHA-256 over everything: how rows are read, fields, boundaries, vocabularies and crosses."""
+        if self.version == 1:
+            return _digest([part.model_dump(mode="json") for part in (*self.fields, *self.crosses)])
+        return _digest(_essence(self))
 
     def indices(self, names: Sequence[str]) -> tuple[int, ...]:
         """Positions of fields given by name.
@@ -133,10 +154,40 @@ class Schema(StrictModel):
                         f"({_short(found)} instead of {_short(value)}); train and score on one data set"
                     )
         pairs = sorted({cross.fields for cross in {*self.crosses} ^ {*other.crosses}})
+        if not pairs:
+            raise SchemaMismatchError(
+                f"{what} was made from data that is read differently: {_difference(self, other)}; "
+                "train and score on one data set"
+            )
         raise SchemaMismatchError(
             f"{what} was made with other crosses ({len(pairs)} pairs differ, such as {pairs[0]}); "
             "use one setting of vocabulary.crosses"
         )
+
+
+def _difference(mine: Schema, theirs: Schema) -> str:
+    """The first key outside of fields and crosses that differs."""
+    one, other = (
+        {"version": each.version, "negatives_kept": each.negatives_kept, **each.source.model_dump()}
+        for each in (mine, theirs)
+    )
+    key = next(key for key in one if one[key] != other[key])
+    return f"{key} is {_short(other[key])} instead of {_short(one[key])}"
+
+
+def _essence(value: Any) -> Any:
+    """JSON of a value without keys that have their default, so that keys added later do not change it."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {name: _essence(each) for name, each in value if _matters(fields[name], each)}
+    if isinstance(value, Mapping):
+        return [[key, _essence(each)] for key, each in value.items()]
+    return [_essence(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _matters(field: pydantic.fields.FieldInfo, value: Any) -> bool:
+    tag = get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
+    return tag or value != field.get_default(call_default_factory=True)
 
 
 def _digest(value: object) -> str:

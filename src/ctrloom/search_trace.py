@@ -156,7 +156,7 @@ class SearchTrace(StrictModel):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read and validate `search.json`."""
-        return cls.parse(storage.read_json(path), str(path))
+        return storage.read_record(path, cls)
 
     def save(self, path: str | Path) -> None:
         """Write `search.json` atomically."""

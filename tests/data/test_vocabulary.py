@@ -218,7 +218,8 @@ def test_a_moved_data_set_still_opens(write: Write, tmp_path: Path) -> None:
     before = Dataset.open(manifest).rows("train").ids_NC
     moved = manifest.parent.rename(tmp_path / "moved")
     assert torch.equal(Dataset.open(moved / "manifest.json").rows("train").ids_NC, before)
-    storage.write_json(moved / "schema.json", {**storage.read_json(moved / "schema.json"), "fields": []})
+    schema = storage.read_record(moved / "schema.json", Schema)
+    storage.write_record(moved / "schema.json", schema.model_copy(update={"fields": ()}))
     with pytest.raises(DataError, match="is not the schema"):
         Dataset.open(moved)
 

@@ -95,7 +95,7 @@ def test_json_of_another_type_names_the_file(tmp_path: Path, value: Any) -> None
 
 def test_a_newer_version_is_named(tmp_path: Path) -> None:
     storage.write_json(tmp_path / "card.json", {**CARD.model_dump(mode="json"), "version": 7})
-    with pytest.raises(StorageError, match=r"card\.json: has version 7, .*reads version 1: upgrade ctrloom"):
+    with pytest.raises(ConfigError, match=r"card\.json: has version 7, .*reads version 1: upgrade ctrloom"):
         storage.read_record(tmp_path / "card.json", Card)
 
 

@@ -1,11 +1,11 @@
 """Whether a training was long enough, as recorded and as derived for stored histories."""
 
-import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small import LITTLE
+from small import LITTLE, edit_json, made_older
 
 from ctrloom import stages
 from ctrloom.config import GBDTSettings, Hyperparameters, ModelsConfig
@@ -77,22 +77,18 @@ def test_the_limit_is_recorded_and_in_the_bundle(mixed: Dataset, trained: Path) 
         assert load_card(trained / run.record.name).limited_by == expected[run.record.name]
 
 
-def test_histories_without_the_limit_derive_it(trained: Path) -> None:
+def test_histories_without_the_limit_derive_it(trained: Path, tmp_path: Path) -> None:
     for name, expected in (("lr", "models.lr.epochs"), ("gbdt", "models.gbdt.trees")):
-        path = trained / "runs" / name / "run.json"
-        record = json.loads(path.read_text())
-        del record["seeds"][0]["history"]["limited_by"]
-        path.write_text(json.dumps(record))
-        (run,) = (run for run in open_runs(trained / "runs") if run.record.name == name)
+        older = made_older(Path(shutil.copytree(trained / "runs", tmp_path / name)))
+        edit_json(older / name / "run.json", lambda record: record["seeds"][0]["history"].pop("limited_by"))
+        (run,) = (run for run in open_runs(older) if run.record.name == name)
         assert run.record.limited_by == expected
 
 
 def test_bundles_without_the_limit_load(mixed: Dataset, trained: Path, tmp_path: Path) -> None:
     open_runs(trained / "runs")[0].export(mixed, tmp_path / "bundle")
-    path = tmp_path / "bundle" / "model.json"
-    card = json.loads(path.read_text())
-    del card["limited_by"]
-    path.write_text(json.dumps(card))
+    made_older(tmp_path / "bundle")
+    edit_json(tmp_path / "bundle" / "model.json", lambda card: card.pop("limited_by"))
     assert load_card(tmp_path / "bundle").limited_by is None
 
 

@@ -186,5 +186,5 @@ def regression(
     tolerance = load_baseline(baseline).tolerance if baseline.exists() else Tolerance()
     compare_local(loaded, output)
     stored = accepted(Results.load(output / "comparison" / "metrics.json"), tolerance)
-    storage.write_json(baseline, stored.model_dump(mode="json"))
+    storage.write_record(baseline, stored)
     print(f"{len(stored.models)} models in {baseline}")

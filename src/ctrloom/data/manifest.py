@@ -25,13 +25,10 @@ class SourceFile(StrictModel):
     sha256: str
 
 
-class PartFile(StrictModel):
+class PartFile(storage.StoredFile):
     """One file of a data set; the path is relative to its directory."""
 
-    path: str
-    rows: int
-    bytes: int
-    sha256: str
+    rows: int = Field(ge=0)
 
     @classmethod
     def of(cls, base: Place, written: Written, rows: int) -> Self:
@@ -64,7 +61,7 @@ class Manifest(StrictModel):
         if path.suffix != ".json" and (not isinstance(path, Path) or path.is_dir()):
             path = path / "manifest.json"
         try:
-            manifest = cls.parse(storage.read_json(path), str(path))
+            manifest = storage.read_record(path, cls)
         except ValueError as error:
             if isinstance(error, storage.StorageError):
                 raise
@@ -120,7 +117,7 @@ class EncodedManifest(Manifest):
 
 def write_section(base: Place, name: str, section: StrictModel) -> PartFile:
     """Write a JSON file of a data set; returns its description."""
-    text = storage.as_json(section.model_dump(mode="json"))
+    text = storage.as_record(section)
     with storage.writing(base / name) as written:
         written.sink.write(text.encode())
     return PartFile.of(base, written, rows=0)

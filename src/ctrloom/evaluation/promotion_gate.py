@@ -131,7 +131,7 @@ def load_verdict(path: Path) -> PromotionVerdict:
         StorageError: no such file, or no JSON.
         ConfigError: it holds no verdict.
     """
-    return PromotionVerdict.parse(storage.read_json(path), str(path))
+    return storage.read_record(path, PromotionVerdict)
 
 
 def beyond_chance(metrics: Metrics) -> float:

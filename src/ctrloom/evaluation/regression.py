@@ -129,7 +129,7 @@ def load_baseline(path: Path) -> Baseline:
         StorageError: no such file, or no JSON.
         ConfigError: it holds no baseline.
     """
-    return Baseline.parse(storage.read_json(path), str(path))
+    return storage.read_record(path, Baseline)
 
 
 def load_regression(path: Path) -> RegressionVerdict:
@@ -139,7 +139,7 @@ def load_regression(path: Path) -> RegressionVerdict:
         StorageError: no such file, or no JSON.
         ConfigError: it holds no verdict.
     """
-    return RegressionVerdict.parse(storage.read_json(path), str(path))
+    return storage.read_record(path, RegressionVerdict)
 
 
 def regression_markdown(verdict: RegressionVerdict) -> str:

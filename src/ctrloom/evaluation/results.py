@@ -181,8 +181,8 @@ class Results(StrictModel):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read and validate `metrics.json`."""
-        return cls.parse(storage.read_json(path), str(path))
+        return storage.read_record(path, cls)
 
     def save(self, path: str | Path) -> None:
         """Write `metrics.json` atomically."""
-        storage.write_json(path, self.model_dump(mode="json"))
+        storage.write_record(path, self)

@@ -5,7 +5,6 @@ the promoted version, and is replaced by compare-and-swap.
 """
 
 import hashlib
-import json
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +15,7 @@ from typing import Any
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
-from ctrloom.storage import ConflictError, Place, StorageError, objects
+from ctrloom.storage import ConflictError, Place, objects
 
 FILES = "bundle"
 
@@ -29,20 +28,12 @@ class PromotionConflictError(RegistryError):
     """Another promotion came first; the message names its version."""
 
 
-class BundleFile(StrictModel):
-    """One file of a bundle."""
-
-    path: str
-    bytes: int
-    sha256: str
-
-
 class Version(StrictModel):
     """`version.json`: a model bundle with its metrics and provenance."""
 
     version: str  # hash of its content: equal bundles have one version
     created: datetime
-    files: tuple[BundleFile, ...]
+    files: tuple[storage.StoredFile, ...]
     metrics: dict[str, Any]
     provenance: dict[str, Any]
 
@@ -69,10 +60,9 @@ class Registry:
             RegistryError: `bundle` is no folder of files.
             StorageError: the registry cannot be written.
         """
-        paths = sorted(path for path in bundle.rglob("*") if path.is_file())
-        if not paths:
+        files = storage.described(bundle)
+        if not files:
             raise RegistryError(f"{bundle}: has no files; give the folder of a model bundle")
-        files = tuple(_described(path, bundle) for path in paths)
         name = hashlib.sha256("\n".join(f"{f.sha256} {f.path}" for f in files).encode()).hexdigest()[:12]
         record = self._record(name)
         if objects.read(record):
@@ -86,7 +76,7 @@ class Registry:
             provenance=dict(provenance),
         )
         with suppress(ConflictError):  # another process added the same bundle
-            objects.replace(record, _json(version), expected=None)
+            objects.replace(record, storage.as_record(version).encode(), expected=None)
         return name
 
     def versions(self) -> list[Version]:
@@ -134,7 +124,7 @@ class Registry:
             version=name, previous=previous, promoted=datetime.now(UTC), promotion=uuid.uuid4().hex
         )
         try:
-            return objects.replace(self._place, _json(champion), expected)
+            return objects.replace(self._place, storage.as_record(champion).encode(), expected)
         except ConflictError:
             raise self._lost(name) from None
 
@@ -172,13 +162,13 @@ class Registry:
         stored = objects.read(self._record(name))
         if stored is None:
             return None
-        return Version.parse(_parsed(stored.content, self._record(name)), str(self._record(name)))
+        return storage.record_of(stored.content, self._record(name), Version)
 
     def _champion(self) -> tuple[Champion, str] | None:
         stored = objects.read(self._place)
         if stored is None:
             return None
-        return Champion.parse(_parsed(stored.content, self._place), str(self._place)), stored.generation
+        return storage.record_of(stored.content, self._place, Champion), stored.generation
 
     def _lost(self, name: str) -> PromotionConflictError:
         won = self.record()
@@ -191,19 +181,3 @@ class Registry:
             f"{self.base}: {name} was not promoted: {who} meanwhile; "
             "compare with the current champion and promote again"
         )
-
-
-def _described(path: Path, base: Path) -> BundleFile:
-    relative = path.relative_to(base).as_posix()
-    return BundleFile(path=relative, bytes=path.stat().st_size, sha256=storage.sha256(path))
-
-
-def _json(section: StrictModel) -> bytes:
-    return storage.as_json(section.model_dump(mode="json")).encode()
-
-
-def _parsed(content: bytes, place: Place) -> Any:
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise StorageError(f"{place}: is not JSON: {error}") from None

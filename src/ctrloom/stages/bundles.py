@@ -62,7 +62,7 @@ def write_bundles(
         run.export(dataset, temporary / BEST, record.title)
         for name in names:
             best_run(trained[name]).export(dataset, temporary / name, titles.get(name))
-        storage.write_json(temporary / RECORD, record.model_dump(mode="json"))
+        storage.write_record(temporary / RECORD, record)
     return record
 
 

@@ -44,7 +44,7 @@ def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path
     from ctrloom.report.retraining import render_drift  # loads matplotlib
 
     with storage.atomic_directory(output, DRIFT, PAGE) as temporary:
-        storage.write_json(temporary / DRIFT, found.model_dump(mode="json"))
+        storage.write_record(temporary / DRIFT, found)
         render_drift(found, temporary / PAGE)
     return found
 
@@ -57,7 +57,7 @@ def report(drift: Path, verdict: Path, name: str, output: Path) -> PromotionVerd
     Raises:
         StorageError: one of them is not there.
     """
-    changed = Drift.parse(storage.read_json(drift / DRIFT), str(drift / DRIFT))
+    changed = storage.read_record(drift / DRIFT, Drift)
     decided = load_verdict(verdict / VERDICT)
     from ctrloom.report.retraining import render_retraining  # loads matplotlib
 

@@ -37,7 +37,7 @@ def champion(registry: str, output: Path) -> ChampionRecord:
     record = ChampionRecord(registry=registry, name=found[0], generation=found[1])
     with storage.atomic_directory(output, CHAMPION, BUNDLE) as temporary:
         Registry(registry).fetch(record.name, temporary / BUNDLE)
-        storage.write_json(temporary / CHAMPION, record.model_dump(mode="json"))
+        storage.write_record(temporary / CHAMPION, record)
     return record
 
 
@@ -47,7 +47,7 @@ def read_champion(folder: Path) -> ChampionRecord:
     Raises:
         StorageError: no such folder.
     """
-    return ChampionRecord.parse(storage.read_json(folder / CHAMPION), str(folder / CHAMPION))
+    return storage.read_record(folder / CHAMPION, ChampionRecord)
 
 
 def promote(registry: str, bundle: Path, verdict: Path | None = None) -> str:
@@ -60,9 +60,10 @@ def promote(registry: str, bundle: Path, verdict: Path | None = None) -> str:
         StorageError: the registry cannot be written.
     """
     card, stored = load_card(bundle), Registry(registry)
+    provenance = card.model_dump(mode="json", exclude={"files"})  # a version lists them itself
     if verdict is None:
         seen = stored.champion()
-        name = stored.add(bundle, {}, card.model_dump(mode="json"))
+        name = stored.add(bundle, {}, provenance)
         stored.promote(name, seen and seen[1])
         return name
     decided = load_verdict(verdict)
@@ -70,9 +71,7 @@ def promote(registry: str, bundle: Path, verdict: Path | None = None) -> str:
         raise RegistryError(f"{verdict}: rejects the promotion: {decided.reason}")
     if decided.challenger.trained_on != card.data_fingerprint:
         raise RegistryError(f"{verdict}: is of another model than {bundle}; run the gate with this bundle")
-    name = stored.add(
-        bundle, decided.challenger.metrics.model_dump(mode="json"), card.model_dump(mode="json")
-    )
+    name = stored.add(bundle, decided.challenger.metrics.model_dump(mode="json"), provenance)
     current = stored.champion()
     if current is None or current[0] != name:  # a retried step has promoted it already
         stored.promote(name, decided.champion.generation if decided.champion else None)

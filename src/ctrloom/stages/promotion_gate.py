@@ -72,7 +72,7 @@ def gate(
         code_version(),
     )
     with storage.atomic_directory(output, *FILES) as temporary:
-        storage.write_json(temporary / VERDICT, verdict.model_dump(mode="json"))
+        storage.write_record(temporary / VERDICT, verdict)
         storage.write_text(temporary / SUMMARY, promotion_markdown(verdict))
     return verdict
 

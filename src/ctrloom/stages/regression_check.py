@@ -27,7 +27,7 @@ def regression(metrics: Path, baseline: Baseline, output: Path) -> RegressionVer
     """
     verdict = judge(Results.load(metrics), baseline)
     with storage.atomic_directory(output, *FILES) as temporary:
-        storage.write_json(temporary / VERDICT, verdict.model_dump(mode="json"))
+        storage.write_record(temporary / VERDICT, verdict)
         storage.write_text(temporary / SUMMARY, regression_markdown(verdict))
     return verdict
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import Field
 
-from ctrloom.config.base import StrictModel
+from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.storage.errors import StorageError
 from ctrloom.storage.json_files import as_json, parse_json, read_json, write_text
 from ctrloom.storage.local import sha256
@@ -65,7 +65,7 @@ def read_record(path: str | Place, cls: type[Model]) -> Model:
     Raises:
         DamagedError: its content is not what was written.
         StorageError: the file is missing or not JSON.
-        ConfigError: it does not have the keys and types of such a record.
+        ConfigError: it does not have the keys and types of such a record, or is of a newer version.
     """
     return _verified(read_json(path), path, cls)
 
@@ -124,7 +124,7 @@ def _require_known_version(value: Any, where: object, cls: type[StrictModel]) ->
     given = value.get("version") if isinstance(value, dict) else None
     known = get_args(cls.model_fields["version"].annotation) if "version" in cls.model_fields else ()
     if known and isinstance(given, int) and given > max(known):
-        raise StorageError(
+        raise ConfigError(
             f"{where}: has version {given}, written by a newer ctrloom; this one reads version {max(known)}: "
             "upgrade ctrloom"
         )

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from ctrloom.config import GBDTSettings, Hyperparameters
 from ctrloom.config.base import StrictModel
@@ -35,6 +37,12 @@ class History(StrictModel):
     seconds: float  # in training passes only, without validation
     rows_per_second: float
     limited_by: Limit | None = None  # the setting that ended the training while it was still improving
+
+    @model_validator(mode="after")
+    def _best_is_one(self) -> Self:
+        if not 1 <= self.best <= len(self.epochs):
+            raise ValueError(f"best: must be one of the {len(self.epochs)} epochs, not {self.best}")
+        return self
 
     @property
     def best_epoch(self) -> Epoch:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
 from torch import nn
 
 from ctrloom import distributed, storage
@@ -59,10 +60,17 @@ class SeedRecord(StrictModel):
     history: History
 
 
-class RunRecord(ConfiguredModel):
-    """`run.json`: model, settings, data fingerprints and training history."""
+class RunsIndex(StrictModel):
+    """`runs.json`: the runs of a folder."""
 
-    version: int = 1
+    version: Literal[1] = 1
+    runs: tuple[str, ...]
+
+
+class RunRecord(ConfiguredModel, storage.FolderRecord):
+    """`run.json`: model, settings, data fingerprints, training history, and checksums of the seeds' files."""
+
+    version: Literal[1] = 1
     name: str
     title: str
     kind: Kind
@@ -73,7 +81,7 @@ class RunRecord(ConfiguredModel):
     code_version: str
     processes: int = 1  # world size of the training
     deterministic: bool = False  # all seeds give the model of the one that was trained
-    seeds: tuple[SeedRecord, ...]
+    seeds: tuple[SeedRecord, ...] = Field(min_length=1)
 
     @property
     def best(self) -> SeedRecord:
@@ -128,7 +136,8 @@ def train_runs(
         for plan in plans:
             _train(plan, models.of(plan.model), seeds, sources, temporary and temporary / plan.name)
         if temporary:
-            storage.write_json(temporary / INDEX, {"version": 1, "runs": sorted(plan.name for plan in plans)})
+            index = RunsIndex(runs=tuple(sorted(plan.name for plan in plans)))
+            storage.write_record(temporary / INDEX, index)
 
 
 def require_trainable(model: ModelName, settings: Hyperparameters) -> None:
@@ -203,7 +212,7 @@ def _train(
         deterministic=deterministic,
         seeds=tuple(records),
     )
-    storage.write_json(output / RECORD, record.model_dump(mode="json"))
+    storage.write_folder_record(output / RECORD, record)
 
 
 @dataclass(frozen=True)
@@ -228,6 +237,7 @@ class Run:
 
         Raises:
             SchemaMismatchError: trained on a different data set.
+            StorageError: a file is missing, additional or damaged.
         """
         record = self.record
         dataset.require_same(record.data_fingerprint, record.schema_fingerprint, str(self.folder))
@@ -236,6 +246,7 @@ class Run:
 
     def _load(self, entry: SeedRecord, schema: Schema) -> TrainedSeed:
         folder = self.folder / f"seed-{entry.seed}"
+        storage.verify_files(self.folder, self.record.files, RECORD, folder.name)
         architecture = Architecture.load(folder / "architecture.json")
         model = build(self.record.model, architecture, schema, self.record.hyperparameters)
         load_weights(model, folder / WEIGHTS)
@@ -257,22 +268,27 @@ class Run:
             limited_by=self.record.limit_of_seed(self.record.best),
         )
         bundle = Bundle(card, trained.architecture, dataset.schema, trained.model)
-        save_bundle(bundle, dataset.directory, output)
+        save_bundle(bundle, dataset.directory, output, dataset.manifest.encoder)
 
 
 def open_runs(folder: Path) -> list[Run]:
     """All runs in a folder, sorted by name; empty if the stage had nothing to train.
 
     Raises:
-        StorageError: the folder does not exist, or a run listed in its index is missing.
+        StorageError: the folder does not exist, or does not have the runs that its index lists.
     """
     if not folder.is_dir():
         raise storage.StorageError(f"{folder}: no such folder; expected the output of a training stage")
     paths = sorted(folder.glob(f"*/{RECORD}"))
-    wanted = storage.read_json(folder / INDEX)["runs"] if (folder / INDEX).is_file() else []
-    if missing := set(wanted) - {path.parent.name for path in paths}:
+    runs = [Run(path.parent, storage.read_record(path, RunRecord)) for path in paths]
+    if not (folder / INDEX).is_file() and runs and all(run.record.files is None for run in runs):
+        return runs  # of an older version
+    wanted, found = storage.read_record(folder / INDEX, RunsIndex).runs, {path.parent.name for path in paths}
+    if missing := set(wanted) - found:
         raise storage.StorageError(f"{folder / min(missing) / RECORD}: missing; train it again")
-    return [Run(path.parent, RunRecord.parse(storage.read_json(path), str(path))) for path in paths]
+    if others := found - set(wanted):
+        raise storage.StorageError(f"{folder / min(others)}: is not a run that {INDEX} lists; remove it")
+    return runs
 
 
 def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:

@@ -169,11 +169,11 @@ class Tuning(StrictModel):
         """Read `tuning.json` in a folder; without a folder, nothing was tuned."""
         if folder is None:
             return cls()
-        return cls.parse(storage.read_json(folder / TUNING), str(folder / TUNING))
+        return storage.read_record(folder / TUNING, cls)
 
     def save(self, folder: Place) -> None:
         """Write `tuning.json` into a folder."""
-        storage.write_json(folder / TUNING, self.model_dump(mode="json"))
+        storage.write_record(folder / TUNING, self)
 
 
 def _summary(model: TunedModel, metric: Metric) -> TunedSummary:

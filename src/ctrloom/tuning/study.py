@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -40,7 +40,7 @@ class Subject:
 class StoredTrials(StrictModel):
     """`<fingerprint>.json`: the trials so far of one study."""
 
-    version: int = 1
+    version: Literal[1] = 1
     fingerprint: str
     trials: tuple[Trial, ...]
 
@@ -61,7 +61,7 @@ def tune(subject: Subject, budget: Budget, studies: Place) -> TunedModel:
         while not budget.ended(trials):
             trials.append(trial := run_trial(subject, budget, trials))
             stored = StoredTrials(fingerprint=fingerprint, trials=tuple(trials))
-            storage.write_json(file, stored.model_dump(mode="json"))
+            storage.write_record(file, stored)
             advance(1, _note(trial, budget))
     return TunedModel(name=subject.name, model=subject.model, trials=tuple(trials))
 
@@ -139,7 +139,7 @@ def fingerprint_of(subject: Subject, budget: Budget) -> str:
 def _stored(file: Place) -> tuple[Trial, ...]:
     if not storage.exists(file):
         return ()
-    return StoredTrials.parse(storage.read_json(file), str(file)).trials
+    return storage.read_record(file, StoredTrials).trials
 
 
 def _note(trial: Trial, budget: Budget) -> str:

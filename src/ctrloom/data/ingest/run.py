@@ -123,7 +123,7 @@ def _write(
         if warning := unit_warning(column, ends["first"], ends["last"]):
             warn(f"{name}: {warning}")
     storage.write_json(folder / "profile.json", known)
-    storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+    storage.write_record(folder / "manifest.json", manifest)
 
 
 def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tally: Tally) -> Batches:

@@ -107,7 +107,7 @@ def write_encoded(
             vocabulary=config,
             encoder=(*encoder.save(folder), write_section(folder, REFERENCE, reference), *crossed),
         )
-        storage.write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+        storage.write_record(folder / "manifest.json", manifest)
     return target / "manifest.json"
 
 

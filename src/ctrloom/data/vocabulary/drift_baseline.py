@@ -44,7 +44,7 @@ class DriftBaseline(StrictModel):
                 f"{path}: no such file, so drift cannot be measured; the data set was encoded by an older "
                 "ctrloom: remove it from the store and train again"
             )
-        return cls.parse(storage.read_json(path), str(path))
+        return storage.read_record(path, cls)
 
 
 def binned(

@@ -81,7 +81,7 @@ def load_schema(directory: Place) -> Schema:
     Raises:
         StorageError: the file is missing.
     """
-    return Schema.parse(storage.read_json(directory / "schema.json"), str(directory / "schema.json"))
+    return storage.read_record(directory / "schema.json", Schema)
 
 
 class _Slab(NamedTuple):
