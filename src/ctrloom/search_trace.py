@@ -65,7 +65,7 @@ class EmbeddingGates(StrictModel):
     gates: tuple[float, ...]
 
 
-class SearchTrace(StrictModel):
+class SearchTrace(storage.FolderRecord):
     """Candidates, the path of their scores during the search, and its cost.
 
     `path_scores[s][c]` is the score of `candidates[c]` after `path_steps[s]` steps, or None while its order
@@ -160,4 +160,4 @@ class SearchTrace(StrictModel):
 
     def save(self, path: str | Path) -> None:
         """Write `search.json` atomically."""
-        storage.write_json(path, self.model_dump(mode="json"))
+        storage.write_record(path, self)

@@ -92,7 +92,7 @@ class Cluster:
 
 def figures(metrics: str | Path) -> Figures:
     """AUC and logloss of every model and seed, on both splits."""
-    results = Results.model_validate(storage.read_json(storage.place(str(metrics))))
+    results = storage.read_record(str(metrics), Results)
     return {
         (model.name, seed.seed): {
             f"{split} {metric}": getattr(getattr(seed, split), metric)

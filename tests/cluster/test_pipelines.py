@@ -96,7 +96,7 @@ def test_tuning_matches_a_local_run(base, cluster: Cluster):
         assert done.returncode == 0, done.stderr
         there = f"{cluster.artifact(started, 'collect-tuning', 'tuned')}/tuning.json"
         mine, theirs = (
-            Tuning.model_validate(storage.read_json(place))
+            storage.read_record(place, Tuning)
             for place in (cluster.folder / command[-1] / "tuning.json", storage.place(there))
         )
         assert [model.name for model in theirs.models] == ["fm", "autofm", "ipnn-transfer"]

@@ -1,6 +1,5 @@
 """A search that keeps nothing: every stage after it still works, and the report draws the conclusion."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctrloom import stages
+from ctrloom import stages, storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import (
     METHODS,
@@ -100,7 +99,7 @@ def test_nothing_is_transferred(run: Path) -> None:
     assert open_runs(run / "transferred") == []
     assert list((run / "others").iterdir()) == []
     assert load_bundle(run / "best").architecture.is_empty
-    assert Best.parse(json.loads((run / "bundles" / "best.json").read_text()), "best.json").bundles == ("fm",)
+    assert storage.read_record(run / "bundles" / "best.json", Best).bundles == ("fm",)
     assert {path.name for path in (run / "bundles").iterdir()} == {"best", "best.json", "fm"}
 
 

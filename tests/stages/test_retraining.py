@@ -1,6 +1,5 @@
 """Three days: values come and go, and the champion is replaced only if the gate passes."""
 
-import json
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ctrloom import stages
+from ctrloom import stages, storage
 from ctrloom.config import DataConfig, ModelsConfig, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.files import load_retraining_config
@@ -166,7 +165,7 @@ def test_the_drift_is_that_of_the_files(days: Days) -> None:
     assert "A new champion" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "## Gate: promote" in (folder / "day-0" / "report" / "report.md").read_text()
-    assert Drift.parse(json.loads((folder / "day-0" / "drift" / "drift.json").read_text()), "x") == drift
+    assert storage.read_record(folder / "day-0" / "drift" / "drift.json", Drift) == drift
 
 
 def test_champion_stays_after_a_day_of_broken_labels(days: Days) -> None:

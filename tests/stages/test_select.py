@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from kfp.dsl import Artifact, Metrics
+from small import made_older
 
 from ctrloom import stages
 from ctrloom.architecture import Architecture
@@ -68,6 +69,7 @@ def test_a_control_of_an_unknown_name_has_a_readable_title(
 ) -> None:
     every = Architecture.complete(mixed.schema.names)
     every.save(selected / "controls" / "my-own-choice" / "0.json")
+    made_older(selected)  # a new search lists its controls
     controls = ["my-own-choice"]
     stages.retrain(mixed.base / "manifest.json", selected, MODELS, [0], tmp_path / "runs", controls=controls)
     titles = {run.record.title for run in open_runs(tmp_path / "runs")}

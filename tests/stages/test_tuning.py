@@ -16,6 +16,7 @@ from ctrloom.config import CompareConfig, Hyperparameters, RunConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.tuning import Target, TuningConfig, TuningJob
 from ctrloom.data.dataset import Dataset
+from ctrloom.data.manifest import EncodedManifest
 from ctrloom.evaluation.results import Results
 from ctrloom.runners import compare
 from ctrloom.stages.tuning import subject_of
@@ -51,8 +52,8 @@ def without_test(mixed: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pa
     shutil.copytree(str(mixed.directory), folder)
     for part in (folder / "test").rglob("*.parquet"):
         part.write_bytes(b"these are not rows")
-    manifest = storage.read_json(folder / "manifest.json")
-    storage.write_json(folder / "manifest.json", {**manifest, "base": str(folder)})
+    manifest = storage.read_record(folder / "manifest.json", EncodedManifest)
+    storage.write_record(folder / "manifest.json", manifest.model_copy(update={"base": str(folder)}))
     with pytest.raises(Exception, match="parquet"):
         Dataset.open(folder).rows("test")
     return folder / "manifest.json"
@@ -318,6 +319,6 @@ def test_a_comparison_tunes_each_entry_before_its_seeds(
 
 def test_results_without_tuning_still_load(run: Path) -> None:
     old = storage.read_json(run / "out" / "metrics.json")
-    del old["tuning"]
+    del old["tuning"], old["checksum"]
     assert Results.parse(old, "metrics.json").tuning is None
     assert Hyperparameters().learning_rate == 3e-3

@@ -17,7 +17,7 @@ from ctrloom.progress import progress
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.bundles import FILES as BUNDLES
 from ctrloom.stages.bundles import write_bundles
-from ctrloom.stages.comparison_job import JOB
+from ctrloom.stages.comparison_job import read_job
 from ctrloom.stages.details import require_columns, with_groups, with_segments, write_predictions
 from ctrloom.stages.evaluation import (
     METRICS,
@@ -66,8 +66,8 @@ def tabulate(
     require_columns(dataset, config.evaluation)
     folders: dict[tuple[str, int], Path] = {}
     for folder in jobs:
-        done = storage.read_json(folder / JOB)
-        key = done["entry"]["name"], done["seed"]
+        done = read_job(folder)
+        key = str(done.entry.get("name")), done.seed
         if key in folders:
             raise storage.StorageError(
                 f"entry {key[0]!r}, seed {key[1]}: duplicate jobs: {folders[key]} and {folder}"

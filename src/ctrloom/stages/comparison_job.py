@@ -8,12 +8,14 @@ Files of a job: job.json    what was done; a job that has it is skipped
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ctrloom import storage
 from ctrloom.config import Entry, ModelsConfig
+from ctrloom.config.errors import UserError
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
+from ctrloom.progress import warn
 from ctrloom.stages.search_stage import search
 from ctrloom.stages.training import baselines, retrain, transfer
 from ctrloom.storage import Place
@@ -21,6 +23,20 @@ from ctrloom.training.checkpoints import stage_checkpoints
 from ctrloom.tuning.record import Tuning
 
 JOB = "job.json"
+
+
+class JobRecord(storage.FolderRecord):
+    """`job.json`: everything that the result of a job depends on."""
+
+    entry: dict[str, Any]
+    seed: int
+    models: dict[str, Any]
+    tuned: dict[str, Any] | None = None  # settings, if there was tuning
+    data_fingerprint: str
+    schema_fingerprint: str
+    seeds: Literal["any"] | None = None  # a previous version trained one per seed, so its jobs do not count
+    fingerprint: str  # covers all above, but not the code
+    code_version: str
 
 
 def run_job(
@@ -38,12 +54,12 @@ def run_job(
     """
     dataset, tuning = Dataset.open(manifest), Tuning.load(tuned)
     job = _job(dataset, entry, seed, models, tuning)
-    if (folder / JOB).is_file() and storage.read_json(folder / JOB)["fingerprint"] == job["fingerprint"]:
+    if _is_done(folder, job.fingerprint):
         return False
     configured = entry.models(models)
     settings = tuning.applied(configured, {entry.trained: entry.name})
     with (
-        stage_checkpoints(dataset, folder, "job", job["fingerprint"]),
+        stage_checkpoints(dataset, folder, "job", job.fingerprint),
         storage.atomic_directory(folder, JOB, "search", "runs", "transfer") as temporary,
     ):
         runs = temporary / "runs"
@@ -59,11 +75,33 @@ def run_job(
                 names = {name: f"{entry.name}-{name}" for name in entry.transfer}
                 settings = tuning.applied(configured, names)
                 transfer(manifest, found, entry.transfer, settings, [seed], temporary / "transfer")
-        storage.write_json(temporary / JOB, job)
+        storage.write_folder_record(temporary / JOB, job, exclude_none=True)
     return True
 
 
-def _job(dataset: Dataset, entry: Entry, seed: int, models: ModelsConfig, tuning: Tuning) -> dict[str, Any]:
+def read_job(folder: Path) -> JobRecord:
+    """Read the record of a job.
+
+    Raises:
+        StorageError: the job has not finished, or a file is missing, additional or damaged.
+    """
+    job = storage.read_record(folder / JOB, JobRecord)
+    storage.verify_files(folder, job.files, JOB)
+    return job
+
+
+def _is_done(folder: Path, fingerprint: str) -> bool:
+    """Whether the same job has finished; damaged files count as not finished."""
+    if not (folder / JOB).is_file():
+        return False
+    try:
+        return read_job(folder).fingerprint == fingerprint
+    except UserError as error:
+        warn(f"{error}; this job runs again")
+        return False
+
+
+def _job(dataset: Dataset, entry: Entry, seed: int, models: ModelsConfig, tuning: Tuning) -> JobRecord:
     """Describe a job; its fingerprint covers everything that its result depends on except the code."""
     used = {name: entry.models(models).raw(name) for name in ("default", entry.trained, *entry.transfer)}
     tuned = {target.name: tuning.settings(target.name) for target in entry.targets()}
@@ -76,6 +114,6 @@ def _job(dataset: Dataset, entry: Entry, seed: int, models: ModelsConfig, tuning
         "schema_fingerprint": dataset.schema.fingerprint,
     }
     if entry.same_for_every_seed(tuning.applied(entry.models(models), {entry.trained: entry.name})):
-        job["seeds"] = "any"  # a previous version trained one per seed, so its jobs do not count
+        job["seeds"] = "any"
     fingerprint = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
-    return {**job, "fingerprint": fingerprint, "code_version": code_version()}
+    return JobRecord.model_validate({**job, "fingerprint": fingerprint, "code_version": code_version()})

@@ -98,11 +98,12 @@ def planted(evaluation: EvaluationConfig) -> tuple[tuple[str, ...], ...] | None:
     if evaluation.truth is None:
         return None
     truth = storage.read_json(evaluation.truth)
-    if not isinstance(truth, dict) or not isinstance(truth.get("interactions"), list):
+    found = truth.get("interactions") if isinstance(truth, dict) else None
+    if not isinstance(found, list) or not all(isinstance(names, list) for names in found):
         raise storage.StorageError(
             f"{evaluation.truth}: has no interactions; expected the truth.json that `synth` writes"
         )
-    return tuple(tuple(names) for names in truth["interactions"])
+    return tuple(tuple(map(str, names)) for names in found)
 
 
 def scored(

@@ -45,8 +45,8 @@ def search(manifest: str | Place, config: MethodConfig, models: ModelsConfig, ou
 
 def search_once(manifest: str | Place, config: MethodConfig, models: ModelsConfig, output: Path) -> None:
     """Search, unless the folder `output` has the result of the same search."""
-    if (output / ARCHITECTURE).is_file():
-        made = Architecture.load(output / ARCHITECTURE).provenance
+    if (output / TRACE).is_file():
+        made = read_result(output).architecture.provenance
         settings = models.of(config.base).model_dump(mode="json")
         wanted = {"search": config.model_dump(mode="json"), "model": settings}
         same = made and made.data_fingerprint == Dataset.open(manifest).data_fingerprint
@@ -99,25 +99,31 @@ def write_result(
         return architecture
     with storage.atomic_directory(output, *FILES) as temporary:
         architecture.save(temporary / ARCHITECTURE)
-        found.trace.save(temporary / TRACE)
         for name, selections in found.controls.items():
             for number, selection in enumerate(each for each in selections if not each.is_empty):
                 selection.save(temporary / CONTROLS / name / f"{number}.json")
+        storage.write_folder_record(temporary / TRACE, found.trace)
     return architecture
 
 
 def read_result(folder: Path) -> SearchResult:
-    """Read the output of a search."""
-    return SearchResult(
-        Architecture.load(folder / ARCHITECTURE), SearchTrace.load(folder / TRACE), read_controls(folder)
-    )
+    """Read the output of a search.
+
+    Raises:
+        StorageError: a file is missing, additional or damaged.
+    """
+    trace = SearchTrace.load(folder / TRACE)
+    storage.verify_files(folder, trace.files, TRACE, CONTROLS)
+    return SearchResult(Architecture.load(folder / ARCHITECTURE), trace, _read_controls(folder))
 
 
-def read_controls(folder: Path) -> dict[str, list[Architecture]]:
-    """Read the control selections of a search, by name."""
-    names = sorted(path.name for path in (folder / CONTROLS).glob("*"))
-    numbered = {n: sorted((folder / CONTROLS / n).glob("*.json"), key=lambda p: int(p.stem)) for n in names}
-    return {name: [Architecture.load(path) for path in paths] for name, paths in numbered.items()}
+def _read_controls(folder: Path) -> dict[str, list[Architecture]]:
+    """The control selections of a search, by name."""
+    controls: dict[str, list[Architecture]] = {}
+    paths = (folder / CONTROLS).glob("*/*.json")
+    for path in sorted(paths, key=lambda path: (path.parent.name, len(path.stem), path.stem)):
+        controls.setdefault(path.parent.name, []).append(Architecture.load(path))
+    return controls
 
 
 def found_architecture(search_folder: Path, dataset: Dataset) -> Architecture:
@@ -126,7 +132,11 @@ def found_architecture(search_folder: Path, dataset: Dataset) -> Architecture:
     Raises:
         SchemaMismatchError: it searched another data set.
     """
-    found = Architecture.load(search_folder / ARCHITECTURE)
+    return require_searched(Architecture.load(search_folder / ARCHITECTURE), search_folder, dataset)
+
+
+def require_searched(found: Architecture, search_folder: Path, dataset: Dataset) -> Architecture:
+    """The architecture; raises SchemaMismatchError if it searched another data set."""
     if origin := found.provenance:
         dataset.require_same(origin.data_fingerprint, origin.schema_fingerprint, str(search_folder))
     return found

@@ -11,9 +11,8 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models.bundle import FILES, MODEL
 from ctrloom.models.trees import lightgbm
-from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.bundles import best_run, write_bundles
-from ctrloom.stages.search_stage import ARCHITECTURE, TRACE, found_architecture, read_controls
+from ctrloom.stages.search_stage import ARCHITECTURE, found_architecture, read_result, require_searched
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
 from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
@@ -54,13 +53,13 @@ def retrain(
     if bundle:
         storage.require_own(bundle, *FILES)
     dataset = Dataset.open(manifest)
-    trace = SearchTrace.load(search_folder / TRACE)
-    base = trace.base
+    searched = read_result(search_folder)
+    trace, base = searched.trace, searched.trace.base
     models = Tuning.load(tuned).applied(models, {base: base})
     title = _title(trace.method.replace("_", "-"), base) if trace.by_statistic else MODELS[base].title
-    found = found_architecture(search_folder, dataset)
+    found = require_searched(searched.architecture, search_folder, dataset)
     plans = [Plan(base, title, "retrained", base, (found,))]
-    found_controls = read_controls(search_folder)
+    found_controls = searched.controls
     if (missing := set(controls or ()) - set(found_controls)) and not found.is_empty:
         raise ConfigError(
             f"controls: {min(missing)!r} is not a control of this search: "
