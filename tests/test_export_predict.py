@@ -187,8 +187,10 @@ def test_shares_of_missing_and_unseen_values(bundle: Path, tmp_path: Path, capsy
     assert 0 < found["user"].missing_in_training < 0.2  # a tenth of the rows
     assert found["user"].unseen_in_training == 0
     warnings = capsys.readouterr().err.splitlines()
+    place = f"{tmp_path / 'a.csv'}, line 6: age is not a number: 'old'"
+    assert f"- warning: 1 of 5 rows are malformed, the first in {place}" in warnings
     assert "- warning: user: 33.3% of 3 values are unseen (0.0% in training), such as 'x'" in warnings
-    assert len([line for line in warnings if "warning" in line]) == 5
+    assert len([line for line in warnings if "warning" in line]) == 6
 
 
 def test_values_of_another_type_are_loud_and_usual_ones_silent(

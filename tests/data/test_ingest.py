@@ -112,7 +112,7 @@ def test_csv_to_parquet_equals_what_pandas_reads(
     pd.testing.assert_frame_equal(found, expected)
 
 
-def test_malformed_rows_go_to_quarantine(write: Write, tmp_path: Path, served: str) -> None:
+def test_malformed_rows_go_to_quarantine(write: Write, tmp_path: Path, served: str, capsys: Any) -> None:
     lines = (HEADER + clicks(500)).splitlines()
     lines[7], lines[300], lines[400] = "1,u1,old", "0,u2", "1,u3,old"
     write("a.csv", "\n".join(lines))
@@ -124,6 +124,8 @@ def test_malformed_rows_go_to_quarantine(write: Write, tmp_path: Path, served: s
         {"file": f"{served}/a.csv", "line": 401, "reason": "age is not a number: 'old'", "text": "1,u3,old"},
     ]
     assert IngestedManifest.load(manifest)[0].quarantined == 3
+    assert "- warning: 3 of " in (reported := capsys.readouterr().err)
+    assert f"all are in {manifest.parent / 'quarantine.parquet'}" in reported
     profile = json.loads((manifest.parent / "profile.json").read_text())
     assert profile["quarantined"] == {"age is not a number": 2, "has 2 columns instead of 3": 1}
     assert sum(rows(manifest).values()) == 497

@@ -17,7 +17,7 @@ from ctrloom.config import Multivalued, SourceConfig
 from ctrloom.data.ingest.cast import read_rows
 from ctrloom.data.ingest.token_lists import token_lists
 from ctrloom.data.ingest.tokens import text, tokens
-from ctrloom.data.vocabulary.spelling import spelling_warnings
+from ctrloom.data.vocabulary.token_warnings import spelling_warnings
 from ctrloom.schema import Field
 
 WHOLE = [0, 1, 7, 100, 127]

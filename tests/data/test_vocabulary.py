@@ -274,3 +274,23 @@ def test_lists_keep_their_first_values(lists: list[list[str]], width: int) -> No
     rows = to_batch(encoder.schema, batch)
     assert rows.factors_NC is not None
     np.testing.assert_allclose(rows.factors_NC.sum(1), np.ones(len(lists)), rtol=1e-6)
+
+
+def test_held_out_values_that_training_does_not_have_are_reported(
+    write: Write, tmp_path: Path, capsys: Any
+) -> None:
+    def rows(prefix: str, count: int) -> str:
+        return HEADER + "".join(f"{i % 2},{prefix}{i % 5}{'.0' * (prefix == '')},{i}\n" for i in range(count))
+
+    files = {"train": write("train.csv", HEADER + clicks(60, 1)), "test": write("test.csv", rows("u", 20))}
+    config = data_config(files, CLICKS, split={"valid": 0.2})
+    build_vocabulary(ingest(config, tmp_path / "store"), VocabularyConfig(), tmp_path / "store")
+    assert "warning" not in capsys.readouterr().err
+    files["test"] = write("other.csv", rows("", 30))
+    config = data_config(files, CLICKS, split={"valid": 0.2})
+    build_vocabulary(ingest(config, tmp_path / "store"), VocabularyConfig(), tmp_path / "store")
+    valid = Dataset.open(next((tmp_path / "store").glob("encoded-*"))).rows_in("valid")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert (
+        f"user: {30 / (30 + valid):.1%} of the values of validation and test rows are unseen (0.0% in" in line
+    )

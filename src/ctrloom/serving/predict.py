@@ -15,6 +15,7 @@ from ctrloom.config.url_secrets import hidden
 from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.ingest.cast import TypedBatch, read_rows
 from ctrloom.data.sources.files import resolve
+from ctrloom.data.sources.raw import Malformed
 from ctrloom.data.vocabulary.drift_baseline import REFERENCE, DriftBaseline
 from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.models.bundle import Bundle, load_bundle
@@ -40,7 +41,7 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
 
     `row` counts from 0 over all files; a malformed row has no probability, and a reason in `malformed`. The
     files have the layout of the training data; label and weight may be absent. Warns of fields with many more
-    missing or unseen values than the training rows.
+    missing or unseen values than the training rows, and of malformed rows.
 
     Raises:
         ConfigError: the name of the output has no known ending.
@@ -53,7 +54,7 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     device = pick_device("auto")
     loaded, encoder = load_bundle(bundle, device), Encoder.load(bundle)
     counters = [ValueCounter(field) for field in loaded.schema.fields]
-    rows = malformed = 0
+    rows, malformed, first = 0, 0, list[Malformed]()
     with writing(output) as write, progress("predict", None) as advance:
         for batch in read_rows(loaded.schema.source, found, with_label=False):
             for note in batch.notes:
@@ -64,7 +65,10 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
                 name = counter.field.name
                 counter.add(batch.dictionary_rows.column(name), encoded.column(name))
             rows, malformed = rows + batch.rows, malformed + len(batch.malformed)
+            first = first or batch.malformed[:1]
             advance(batch.rows)
+    for row in first:
+        warn(f"{malformed:,} of {rows:,} rows are malformed, the first in {row.described}")
     training = DriftBaseline.load(bundle) if storage.exists(bundle / REFERENCE) else None
     fields = tuple(
         counter.shares(encoder.vocabularies.get(counter.field.name), training) for counter in counters

@@ -73,7 +73,7 @@ def require_few(
     """Raise DataError if more than the allowed share of rows is malformed; `first` are examples."""
     if malformed <= max_share * rows:
         return
-    shown = "; ".join(f"{row.file}, line {row.line}: {row.reason}" for row in first)
+    shown = "; ".join(row.described for row in first)
     raise DataError(
         f"{malformed:,} of {rows:,} rows are malformed, more than max_malformed allows ({max_share:.2%})"
         f"{f': {shown}' if shown else ''}{'; ...' if shown and malformed > len(first) else ''}. "

@@ -99,6 +99,11 @@ def _write(
                 storage.put(malformed, kept_at)
             raise
         storage.put(malformed, folder / malformed.name)
+    if quarantine.rows:
+        warn(
+            f"{quarantine.rows:,} of {tally.read:,} rows are malformed and left out, the first in "
+            f"{quarantine.first[0].described}; all are in {target / QUARANTINE}"
+        )
     _check_classes(config, tally)
     manifest = IngestedManifest(
         base=str(target),

@@ -28,6 +28,11 @@ class Malformed:
         """The fault with the invalid value."""
         return self.fault if self.value is None else f"{self.fault}: {self.value}"
 
+    @property
+    def described(self) -> str:
+        """The place of the row with the reason."""
+        return f"{self.file}, line {self.line}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class RawBatch:

@@ -25,8 +25,8 @@ from ctrloom.data.vocabulary.encode import Encoder, Vocabulary, encode_parts
 from ctrloom.data.vocabulary.extremes import extreme_warnings
 from ctrloom.data.vocabulary.field_counts import COUNTS_SCHEMA, FieldCounts, field_counts
 from ctrloom.data.vocabulary.multivalued import Lists, lists_in
-from ctrloom.data.vocabulary.spelling import list_warnings, spelling_warnings
 from ctrloom.data.vocabulary.stored_crosses import keys_digest
+from ctrloom.data.vocabulary.token_warnings import list_warnings, spelling_warnings, unseen_warnings
 from ctrloom.progress import progress, warn
 from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
 from ctrloom.storage import Place
@@ -192,12 +192,13 @@ def _fit_field(
             return Fitted(field, None, reference, warnings)
         vocabulary = frequent(tokens)
     else:
-        field, tokens = _fit_tokens(counts, lists, raw, config)
+        least = config.fields.get(raw.name, FieldVocabulary()).min_count or config.min_count
+        field, tokens = _fit_tokens(counts, least, lists, raw, config)
         vocabulary = frequent(tokens)
-        longest = lists.longest if lists else None
         warnings = (
             *spelling_warnings(field, vocabulary.tokens),
-            *list_warnings(field, vocabulary.tokens, column, longest),
+            *list_warnings(field, vocabulary.tokens, column, lists.longest if lists else None),
+            *unseen_warnings(field, vocabulary.total / max(total, 1), *counts.held_out(least)),
         )
     reference = FieldReference(missing=missing, unseen=total - vocabulary.total)
     return Fitted(with_vocabulary(field, vocabulary), vocabulary, reference, warnings)
@@ -210,16 +211,15 @@ def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
 
 
 def _fit_tokens(
-    counts: FieldCounts, lists: Lists | None, raw: RawField, config: VocabularyConfig
+    counts: FieldCounts, least: int, lists: Lists | None, raw: RawField, config: VocabularyConfig
 ) -> tuple[Field, pa.Table]:
-    """The field and its frequent tokens with counts."""
+    """The field and its frequent tokens, in at least `least` training rows, with counts."""
     special = config.fields.get(raw.name, FieldVocabulary())
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
     if lists:
         width = max(1, min(special.max_values or config.max_values, lists.longest))
         field = field.model_copy(update={"width": width})
-    common = counts.training(special.min_count or config.min_count)
-    return field, pa.Table.from_batches(common, schema=COUNTS_SCHEMA)
+    return field, pa.Table.from_batches(counts.training(least), schema=COUNTS_SCHEMA)
 
 
 def _fit_numeric(

@@ -38,6 +38,15 @@ class FieldCounts:
         """Sum of one of the counts."""
         return sum(int(numbers.sum()) for numbers in self.numbers(count))
 
+    def held_out(self, least: int) -> tuple[int, int]:
+        """Values of rows outside training: all, and those of tokens with at least `least` training rows."""
+        every = self.total("count") - self.total("train")
+        known = sum(
+            int(batch.column("count").to_numpy().sum() - batch.column("train").to_numpy().sum())
+            for batch in self.where("train", least, ["count", "train"])
+        )
+        return every, known
+
     def where(self, count: str, least: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Rows with a count of at least `least`; `columns` are `value` and some of COUNTS."""
         for span in self._spans(count, least):

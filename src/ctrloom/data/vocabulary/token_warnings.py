@@ -1,4 +1,4 @@
-"""Warnings about tokens that look like other spellings of one value, or like lists.
+"""Warnings about tokens that look like other spellings of one value, like lists, or unlike held-out ones.
 
 They are checked on the vocabulary of a field, not on rows.
 """
@@ -12,6 +12,7 @@ from ctrloom.config import Column, Multivalued
 from ctrloom.schema import Field
 
 _ABSENT = ("nan", "NaN", "NAN", "NaT", "null", "NULL", "None", "none", "N/A", "n/a", "#N/A", "<NA>", "\\N")
+MOST = 0.5  # more unseen values in held-out rows than in training
 _SEPARATORS = (",", ";", "|", "\t", " ")
 _TRUTH = (("true", "True", "TRUE"), ("false", "False", "FALSE"))
 
@@ -91,3 +92,13 @@ def list_warnings(field: Field, tokens: pa.StringArray, column: Column, longest:
                     "set the separator of the column"
                 )
                 return
+
+
+def unseen_warnings(field: Field, known_in_training: float, held_out: int, known: int) -> Iterator[str]:
+    """A sentence if most of the `held_out` values of validation and test rows are not among the `known`."""
+    unseen, before = 1 - known / max(held_out, 1), 1 - known_in_training
+    if held_out and unseen - before > MOST:
+        yield (
+            f"{field.name}: {unseen:.1%} of the values of validation and test rows are unseen ({before:.1%} "
+            "in training); compare type and spelling in their files, or leave out a field of ever new values"
+        )
