@@ -246,7 +246,11 @@ def test_long_text_of_a_malformed_row_is_cut(write: Write) -> None:
         ("label,name,name,size\n1,a,b,1\n", {}, "2 columns named 'name'"),
         ("label,name,size,b,c\n", {}, "does not list the column 'b' and 1 more"),
         (b"\xff\xfel\x00", {}, "is UTF-16"),
-        (b"l\xe9bel,name,size\n", {}, "header .* cannot be read"),
+        (
+            b"l\xe9bel,name,size\n",
+            {},
+            "header cannot be read as UTF-8 .*; set `encoding`, for example latin-1",
+        ),
         (b"PAR1\x00", {}, "set `format: parquet`"),
         ("not parquet", {"format": "parquet"}, "is not Parquet"),
     ],
@@ -384,7 +388,7 @@ def test_blocks_of_short_lines_end_where_a_row_group_does(
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 10)
     text = "ab\n" * 100
-    found = list(blocks.read_blocks(write("a.csv", text), Dialect(","), 90))
+    found = list(blocks.read_blocks(write("a.csv", text), Dialect(","), "utf-8", 90))
     assert [block.line_count for block in found] == [30, *[10] * 7]  # the line length is known by then
     assert b"".join(block.data for block in found) == text.encode()
     assert [block.first_line_number for block in found] == [1, *range(31, 101, 10)]

@@ -1,10 +1,18 @@
 """Input data: files, columns, label rule and split."""
 
+import codecs
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, SerializationInfo, field_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    SerializationInfo,
+    field_serializer,
+    model_validator,
+)
 
 from ctrloom.config.base import StrictModel
 from ctrloom.config.timestamp import Timestamp
@@ -12,6 +20,7 @@ from ctrloom.config.types import SPLITS, Fraction, Seed, Split
 from ctrloom.config.url_secrets import hidden
 
 MOST_COLUMNS = 10_000
+_TEXT_KEYS = ("delimiter", "quoting", "trim", "encoding")
 
 
 class Categorical(StrictModel):
@@ -21,9 +30,23 @@ class Categorical(StrictModel):
 
 
 class Numeric(StrictModel):
-    """A column of numbers; `vocabulary` defines how they are mapped to ids."""
+    """A column of numbers; `vocabulary` defines how they are mapped to ids.
+
+    Text has numbers such as `1234.5` unless other marks are set; a `symbol` may precede or follow them.
+    """
 
     kind: Literal["numeric"] = "numeric"
+    decimal: Literal[".", ","] = "."
+    thousands: Annotated[str, Field(pattern=r"^[^0-9A-Za-z+-]$")] | None = (
+        None  # between groups of three digits
+    )
+    symbol: Annotated[str, Field(pattern=r"^[^0-9+-]+$")] | None = None  # such as $ or %; removed
+
+    @model_validator(mode="after")
+    def _distinct_marks(self) -> Self:
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}; set the other one, too")
+        return self
 
 
 class Multivalued(StrictModel):
@@ -81,12 +104,31 @@ Column = Annotated[
 ]
 
 
+def _delimiter(given: str) -> str:
+    if len(given) != 1 or not given.isascii() or given in '"\r\n\0':
+        tab = '; write "\\t" in double quotes for a tab' if given == "\\t" else ""
+        raise ValueError(f"must be one ASCII character other than a quote or line end, not {given!r}{tab}")
+    return given
+
+
+def _encoding(given: str) -> str:
+    try:
+        "a".encode(given).decode(given)
+        codecs.getincrementaldecoder(given)
+    except (LookupError, UnicodeError, ValueError):
+        raise ValueError(f"{given!r} is not an encoding of text, such as utf-8, latin-1 or utf-16") from None
+    return given
+
+
 class SourceConfig(StrictModel):
     """How a file is parsed into typed columns; all that is needed to read rows at prediction time."""
 
     format: Literal["csv", "tsv", "libsvm", "libffm", "parquet"] = "csv"
     header: bool = True  # csv and tsv: the first line has the names; if false, `columns` is in file order
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # csv: default is a comma
+    delimiter: Annotated[str, AfterValidator(_delimiter)] | None = None  # csv: default is a comma
+    quoting: bool = True  # csv and tsv: a field in quotes may contain the delimiter and line ends
+    trim: bool = False  # csv and tsv: spaces around names and values are removed
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"  # text formats; any that Python knows
     missing_values: tuple[str, ...] = ("",)  # tokens that mean "no value"
     other_columns: Literal["refuse", "ignore"] = "refuse"  # for columns of the file that are not in `columns`
     columns: Annotated[dict[str, Column], Field(max_length=MOST_COLUMNS)]
@@ -225,6 +267,21 @@ class DataConfig(SourceConfig):
         if isinstance(split, Mapping):
             raw = {**raw, "split": {"by": "random", **split}}
         return raw
+
+    @model_validator(mode="after")
+    def _keys_apply(self) -> Self:
+        fit = {"csv": _TEXT_KEYS, "tsv": _TEXT_KEYS, "libsvm": ("encoding",), "libffm": ("encoding",)}
+        for key in _TEXT_KEYS:
+            if (
+                key not in fit.get(self.format, ())
+                and getattr(self, key) != SourceConfig.model_fields[key].default
+            ):
+                raise ValueError(f"{key}: does not apply to `format: {self.format}`; remove it")
+        if self.trim and self.delimiter == " ":
+            raise ValueError(
+                "trim: spaces cannot be removed where they are the delimiter; remove one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _time_is_known(self) -> Self:

@@ -16,6 +16,7 @@ from ctrloom.data.errors import DataError
 from ctrloom.data.ingest import converters, timestamps
 from ctrloom.data.ingest.converters import Fault
 from ctrloom.data.ingest.label_rules import Rule, label_of
+from ctrloom.data.ingest.number_format import plain_numbers
 from ctrloom.data.ingest.token_lists import token_lists
 from ctrloom.data.ingest.tokens import tokens
 from ctrloom.data.manifest import CountedKind
@@ -204,7 +205,7 @@ def _converted_values(
         weights, faults = converters.weights(name, values, missing)
         return {"weight": weights}, faults, None
     if isinstance(column, Numeric):
-        numbers, faults = converters.numbers(name, values, missing)
+        numbers, faults = converters.numbers(name, plain_numbers(values, column, missing), missing)
         return {name: numbers}, faults, None
     if isinstance(column, Multivalued):
         lists, faults = token_lists(name, values, column, missing)

@@ -1,5 +1,6 @@
 """Quarantine of malformed rows with file, line and reason; too many of them stop ingest."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,12 @@ from ctrloom.data.sources.raw import Malformed
 
 SCHEMA = pa.schema({"file": pa.string(), "line": pa.int64(), "reason": pa.string(), "text": pa.string()})
 QUARANTINE = "quarantine.parquet"
+_ADVICE = {  # by what is in a reason: the keys that may be wrong
+    "UTF-8": "`encoding` (for example latin-1)",
+    "columns instead of": "`delimiter`, `quoting`",
+    "quote": "`quoting` (false if quotes are parts of values)",
+    "is not a number: .*[0-9]": "`decimal`, `thousands` and `symbol` of numeric columns",
+}
 _BUFFER = 10_000
 _SHOWN = 3
 _ENOUGH = 1000  # minimum number of rows for a meaningful share of malformed rows
@@ -77,5 +84,10 @@ def require_few(
     raise DataError(
         f"{malformed:,} of {rows:,} rows are malformed, more than max_malformed allows ({max_share:.2%})"
         f"{f': {shown}' if shown else ''}{'; ...' if shown and malformed > len(first) else ''}. "
-        f"The full list is in {kept_at}. Fix `columns` or the files, or raise max_malformed"
+        f"The full list is in {kept_at}. {_advice(first)} the files, or raise max_malformed"
     )
+
+
+def _advice(first: Sequence[Malformed]) -> str:
+    advice = [keys for what, keys in _ADVICE.items() if any(re.search(what, row.reason) for row in first)]
+    return f"Check {', '.join(advice)} or" if advice else "Fix `columns` or"

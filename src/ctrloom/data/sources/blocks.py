@@ -69,7 +69,7 @@ def pieces(data: bytes, dialect: Dialect, size: int = PIECE_BYTES) -> Iterator[m
         start = stop
 
 
-def read_blocks(path: str, dialect: Dialect, size: int = BLOCK_BYTES) -> Iterator[TextBlock]:
+def read_blocks(path: str, dialect: Dialect, encoding: str, size: int = BLOCK_BYTES) -> Iterator[TextBlock]:
     """Blocks of about `size` decompressed bytes, or of BLOCK_ROWS lines if that is less.
 
     Raises:
@@ -81,7 +81,7 @@ def read_blocks(path: str, dialect: Dialect, size: int = BLOCK_BYTES) -> Iterato
         nonlocal stored
         stored += taken
 
-    with open_text(path, count) as stream:
+    with open_text(path, encoding, count) as stream:
         while chunk := stream.read(wanted):  # adapts to the line length after the first block
             if not parts and not rest:
                 require_text(path, chunk)

@@ -1,6 +1,7 @@
 """Splits blocks of text into raw columns; records that cannot be split are malformed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +12,15 @@ from ctrloom.data.sources.blocks import BOM, TextBlock, pieces
 from ctrloom.data.sources.dialect import cells
 from ctrloom.data.sources.layout import Layout
 from ctrloom.data.sources.raw import RawBatch
-from ctrloom.data.sources.records import Records, split_records, whole_records
+from ctrloom.data.sources.records import Records, split_records, whole_records, without_outer_spaces
 
 LONG_RECORD = 100  # lines; a longer one is probably due to a missing quote
 
 
 def split_columns(block: TextBlock, layout: Layout) -> RawBatch:
     """The columns of a block as bytes."""
+    if layout.dialect.trim and layout.dialect.quoting and b'"' in block.data:
+        block = replace(block, data=without_outer_spaces(block.data, layout.dialect))
     exceptions = _has_exceptions(block.data, layout)
     if not exceptions and whole_records(block.data, layout.dialect) == len(block.data):
         table, reasons = _parse(block.data, layout)

@@ -17,13 +17,15 @@ class Dialect(NamedTuple):
 
     delimiter: str
     quoting: bool = True
+    trim: bool = False  # spaces around fields do not belong to them
 
 
 def dialect_of(source: SourceConfig) -> Dialect:
     """The dialect of a text format."""
     if source.has_indices:
         return Dialect(" ", quoting=False)
-    return Dialect(source.delimiter or ("\t" if source.format == "tsv" else ","))
+    delimiter = source.delimiter or ("\t" if source.format == "tsv" else ",")
+    return Dialect(delimiter, source.quoting, source.trim)
 
 
 def cells(record: bytes, dialect: Dialect) -> list[str]:
@@ -33,8 +35,10 @@ def cells(record: bytes, dialect: Dialect) -> list[str]:
         text,
         delimiter=dialect.delimiter,
         quoting=csv.QUOTE_MINIMAL if dialect.quoting else csv.QUOTE_NONE,
+        skipinitialspace=dialect.trim,
     )
-    return next(reader, [])
+    found = next(reader, [])
+    return [cell.strip(" ") for cell in found] if dialect.trim else found
 
 
 def delimiter_advice(

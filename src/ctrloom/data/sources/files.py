@@ -1,5 +1,6 @@
 """Finding and opening input files: local paths, globs and URLs; plain or compressed."""
 
+import codecs
 import fnmatch
 import glob
 import io
@@ -153,24 +154,31 @@ def open_seekable(path: str) -> Iterator[Any]:
 
 
 @contextmanager
-def open_text(path: str, on_read: Callable[[int], None] = lambda size: None) -> Iterator[Any]:
-    """Open a file or URL decompressed; the compression is detected from the first bytes, not the name.
+def open_text(
+    path: str, encoding: str = "utf-8", on_read: Callable[[int], None] = lambda size: None
+) -> Iterator[Any]:
+    """Open a file or URL decompressed and as UTF-8.
 
-    `on_read` is called with the number of stored bytes of each read.
+    The compression is detected from the first bytes, not the name. `on_read` is called with the number of
+    stored bytes of each read.
 
     Raises:
-        DataError: it cannot be opened or read, or is damaged.
+        DataError: it cannot be opened or read, or is damaged or of another encoding.
     """
     with open_bytes(path) as raw:
         stored = _Reporting(raw, on_read)
         codec = codec_of(stored.peek())
-        if not codec:
-            yield stored
-            return
+        stream: Any = pa.CompressedInputStream(pa.PythonFile(stored, "r"), codec) if codec else stored
+        if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig", "ascii"):
+            stream = stream if codec else pa.PythonFile(stored, "r")
+            stream = pa.transcoding_input_stream(stream, encoding, "utf-8")
         try:
-            yield pa.CompressedInputStream(pa.PythonFile(stored, "r"), codec)
+            yield stream
+        except UnicodeError as error:
+            reason = getattr(error, "reason", str(error))
+            raise DataError(f"{path}: is not {encoding} ({reason}); correct `encoding`") from None
         except (OSError, pa.ArrowInvalid) as error:
-            if getattr(error, "errno", None):  # of the disk or network
+            if not codec or getattr(error, "errno", None):  # of the disk or network
                 raise
             reason = f"{path}: cannot be read as {codec} ({str(error).splitlines()[0]})"
             raise DataError(f"{reason}; it is incomplete or damaged: create or copy it again") from error

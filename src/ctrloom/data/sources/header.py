@@ -35,11 +35,15 @@ def names_in_header(
     try:
         header.decode()
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: the header (line 1) cannot be read: {error}") from None
+        advice = "set `encoding`, for example latin-1" if with_label else "write it in UTF-8"
+        raise DataError(f"{file}: the header cannot be read as UTF-8 ({error.reason}); {advice}") from None
     names, wanted = cells(header, dialect_of(source)), {*wanted_columns(source, with_label)}
     if not wanted <= {*names}:
         if re.match(rb'\s*(\{\s*"|\[\s*[\[{])', header):
             raise DataError(f"{file}: is JSON; write its rows as Parquet or CSV")
+        if wanted <= {name.strip() for name in names}:
+            advice = "set `trim: true`" if with_label else "remove them, also around values"
+            raise DataError(f"{file}: the names of columns have spaces around them; {advice}")
         if advice := delimiter_advice(header, source, lambda found: len(wanted & {*found}), with_label):
             raise DataError(f"{file}: {advice}")
     return names, check_names(file, source, names, with_label)

@@ -19,7 +19,7 @@ from ctrloom.data.sources.dialect import Dialect
 NOT_CLOSED = "has a quoted field that does not end on its line"
 NOT_DOUBLED = "has a quote within a quoted field that is not doubled"
 _LOOKED_AT = 1000  # quotes
-_FEED, _RETURN, _QUOTE = b"\n", b"\r", b'"'
+_FEED, _RETURN, _QUOTE, _SPACE = b"\n", b"\r", b'"', b" "
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,7 @@ def _quoted_lines(
     data: bytes, starts: NDArray[np.int64], dialect: Dialect
 ) -> Iterator[tuple[int, int, str | None]]:
     """First and last line of each quoted field that contains line ends, or is faulty, and the fault."""
-    delimiter = dialect.delimiter.encode()
-    begins = re.escape(delimiter) + rb"\n"
-    field = re.compile(rb"(?:\A|(?<=[" + begins + rb']))"([^"]*+(?:""[^"]*+)*+)("|\Z)')
-    ends = (delimiter, _RETURN, _FEED, b"")
+    field = re.compile(_begins_field(dialect) + rb'"([^"]*+(?:""[^"]*+)*+)("|\Z)')
     line_starts = starts.tolist()
 
     def line_at(position: int) -> int:
@@ -86,13 +83,13 @@ def _quoted_lines(
     while match := field.search(data, position):
         position = match.end()
         closing = match.start(2)
-        closed = match[2] and data[closing + 1 : closing + 2] in ends
+        closed = match[2] and _ends_before(data, closing + 1, dialect)
         if match[2] and data.find(_FEED, match.start(), closing) < 0:
             continue
         first, last = line_at(match.start()), line_at(closing)
         if closed:
             yield first, last, None
-        elif match[2] and data[closing - 1 : closing] not in (delimiter, _FEED):
+        elif match[2] and not _begins_at(data, closing, dialect):
             yield first, last, NOT_DOUBLED
             position = (*line_starts[last + 1 : last + 2], len(data))[0]
         else:
@@ -106,12 +103,12 @@ def whole_records(data: bytes, dialect: Dialect, start: int = 0, stop: int | Non
     Looks at the last quotes only, as these nearly always decide whether a quoted field is still open.
     """
     stop = len(data) if stop is None else stop
-    while dialect.quoting and (quote := _open_quote(data, dialect.delimiter.encode(), start, stop)) >= 0:
+    while dialect.quoting and (quote := _open_quote(data, dialect, start, stop)) >= 0:
         stop = data.rfind(_FEED, start, quote) + 1 or start
     return stop
 
 
-def _open_quote(data: bytes, delimiter: bytes, start: int, stop: int) -> int:
+def _open_quote(data: bytes, dialect: Dialect, start: int, stop: int) -> int:
     """Position of the quote that opens a field which is not closed before `stop`; -1 if there is none."""
     toggles, nearest, looked_at = 0, -1, 0
     while (last := data.rfind(_QUOTE, start, stop)) >= 0:
@@ -119,8 +116,8 @@ def _open_quote(data: bytes, delimiter: bytes, start: int, stop: int) -> int:
         while first > start and data[first - 1 : first] == _QUOTE:
             first -= 1
         odd = (last - first) % 2 == 0  # doubled quotes change nothing
-        begins_field = first == start or data[first - 1 : first] in (delimiter, _FEED)
-        ends_field = data[last + 1 : last + 2] in (delimiter, _RETURN, _FEED, b"")
+        begins_field = _begins_at(data, first, dialect, start)
+        ends_field = _ends_before(data, last + 1, dialect)
         if odd and not begins_field:  # closes a field, or is in one that has no quotes
             return nearest if toggles % 2 else -1
         if odd and not ends_field:  # opens a field
@@ -132,3 +129,29 @@ def _open_quote(data: bytes, delimiter: bytes, start: int, stop: int) -> int:
         if looked_at == _LOOKED_AT and data.count(_QUOTE, start, stop) % 2 == 0:
             break
     return nearest if toggles % 2 else -1
+
+
+def _begins_field(dialect: Dialect) -> bytes:
+    """Expression for the beginning of a field."""
+    spaces = rb" *+" if dialect.trim else b""
+    return rb"(?:\A|(?<=[" + re.escape(dialect.delimiter.encode()) + rb"\n]))" + spaces
+
+
+def _begins_at(data: bytes, position: int, dialect: Dialect, start: int = 0) -> bool:
+    """True if a field of `data[start:]` begins at `position`."""
+    while dialect.trim and position > start and data[position - 1 : position] == _SPACE:
+        position -= 1
+    return position == start or data[position - 1 : position] in (dialect.delimiter.encode(), _FEED)
+
+
+def _ends_before(data: bytes, position: int, dialect: Dialect) -> bool:
+    """True if a field ends before `position`."""
+    while dialect.trim and data[position : position + 1] == _SPACE:
+        position += 1
+    return data[position : position + 1] in (dialect.delimiter.encode(), _RETURN, _FEED, b"")
+
+
+def without_outer_spaces(data: bytes, dialect: Dialect) -> bytes:
+    """The data without spaces around quoted fields."""
+    field = _begins_field(dialect) + rb'("[^"]*+(?:""[^"]*+)*+") *+'
+    return re.sub(field, rb"\1", data)

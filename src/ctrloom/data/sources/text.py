@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ctrloom.config import SourceConfig
 from ctrloom.data.errors import DataError
@@ -28,7 +29,7 @@ def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Cal
 
     A record is a line, or several where a quoted field contains line ends. Empty lines are skipped.
     """
-    blocks = read_blocks(path, dialect_of(source))
+    blocks = read_blocks(path, dialect_of(source), source.encoding)
     if source.has_indices:
         blocks = (libsvm.trimmed(block) for block in blocks)
     first = _first_with_text(path, blocks)
@@ -65,11 +66,11 @@ def _sampled(block: TextBlock, source: SourceConfig) -> Records:
 
 
 def _parsed(block: TextBlock, layout: Layout, source: SourceConfig) -> RawBatch:
-    batch = _decoded(split_columns(block, layout))
+    batch = _decoded(split_columns(block, layout), source.trim)
     return libsvm.indices_or_values(batch, source) if source.has_indices else batch
 
 
-def _decoded(batch: RawBatch) -> RawBatch:
+def _decoded(batch: RawBatch, trim: bool) -> RawBatch:
     """The batch decoded to text; rows that are not UTF-8 are malformed."""
     columns: dict[str, pa.Array] = {}
     faults: dict[int, Fault] = {}
@@ -84,7 +85,11 @@ def _decoded(batch: RawBatch) -> RawBatch:
                 int(i): (f"{name} is not UTF-8", None)
                 for i in np.flatnonzero(np.array(bad)[column.indices.to_numpy()])
             }
-        columns[name] = pa.DictionaryArray.from_arrays(column.indices, texts, safe=False)
+        indices = column.indices
+        if trim and not (trimmed := pc.utf8_trim(texts, " ")).equals(texts):
+            merged = trimmed.dictionary_encode()
+            texts, indices = merged.dictionary, merged.indices.take(indices)
+        columns[name] = pa.DictionaryArray.from_arrays(indices, texts, safe=False)
     return batch.without(columns, faults)
 
 
