@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "ctrloom"
 MODULES = sorted(SOURCE.rglob("*.py"))
 WIRING = sorted(path for folder in ("components", "pipelines") for path in (ROOT / folder).rglob("*.py"))
 
-BOTTOM = {"config", "storage", "progress", "interruption"}
+BOTTOM = {"config", "storage", "progress", "interruption", "memory"}
 BASE = BOTTOM | {"schema", "architecture", "search_trace", "distributed"}
 TRAINING = BASE | {"kernels", "data", "nn", "optim", "models", "metrics", "training"}
 EVALUATION = TRAINING | {"methods", "tuning", "evaluation"}
@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": BOTTOM,
     "storage": BOTTOM,
     "interruption": set(),
+    "memory": {"config.errors"},
     "schema": BOTTOM,
     "architecture": BOTTOM | {"schema"},
     "search_trace": BOTTOM | {"schema", "architecture"},

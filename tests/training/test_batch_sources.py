@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from ctrloom import stages
+from ctrloom import memory, stages
 from ctrloom.architecture import Architecture
 from ctrloom.config import METHODS, DataConfig, Hyperparameters, ModelsConfig, VocabularyConfig, search_config
 from ctrloom.data.batches import stream
@@ -21,11 +21,12 @@ from ctrloom.data.parquet import writer
 from ctrloom.data.synthetic import Planted, SynthConfig, synthesize
 from ctrloom.data.vocabulary import encode
 from ctrloom.data.vocabulary.build import build_vocabulary
+from ctrloom.memory import LowMemoryError
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
 from ctrloom.stages.evaluation import described, labels_of, scored
 from ctrloom.stages.search_stage import search_data
-from ctrloom.training import batch_sources, memory
+from ctrloom.training import batch_sources
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.loop import fit, score
 from ctrloom.training.runs import open_runs
@@ -170,14 +171,13 @@ def test_rows_are_streamed_if_they_need_over_half_of_memory(
     assert sources.of(HYPER) is sources.of(HYPER)  # read once
 
 
-def test_memory_is_capped_by_the_container_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "LIMITS", (limit, tmp_path / "none"))
-    machine = memory.memory_of(CPU)
-    assert machine > 2**29
-    for text, expected in (("max\n", machine), ("1048576\n", 1048576), (str(2**62), machine)):
-        limit.write_text(text)
-        assert memory.memory_of(CPU) == expected
+def test_rows_that_must_be_in_memory_but_do_not_fit_are_an_error(
+    clicks: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "available", lambda: 1)
+    with pytest.raises(LowMemoryError, match=r"for the encoded rows: .*; set rows: stream"):
+        BatchSources(clicks, "train").of(HYPER.model_copy(update={"rows": "memory"}))
 
 
 @pytest.fixture

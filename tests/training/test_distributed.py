@@ -212,7 +212,7 @@ def test_read_error_in_one_process_ends_the_stage_with_its_message(
     ("how", "raised", "message"),
     [
         ("killed", ValueError, "another process of this training died without an error message"),
-        ("wrong", ChildProcessError, r"one of 2 processes failed \(status 1\); see its error above"),
+        ("wrong", ChildProcessError, r"one of 2 processes failed: see its error above \(status 1\)"),
     ],
 )
 def test_dead_process_ends_all(

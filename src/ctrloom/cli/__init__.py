@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from ctrloom import interruption
+from ctrloom import interruption, memory
 from ctrloom.cli import cluster, data, doctor, registry, retraining, stages
 from ctrloom.cli.options import PIPELINES, REGISTRY, Engine, Settings, pairs
 from ctrloom.config.base import ConfigError
@@ -188,7 +188,7 @@ def main() -> None:
     try:
         if silent := follows():
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        with interruption.stoppable(AGAIN, silent):
+        with interruption.stoppable(AGAIN, silent), memory.explained():
             app()
     except Exception as error:
         sys.excepthook = _print_traceback

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctrloom import distributed, kernels
+from ctrloom import distributed, kernels, memory
 from ctrloom.config import MemorizingSettings
 from ctrloom.nn.sparse_rows import lookup_sparse_gradient
 from ctrloom.schema import CrossKeys, Schema, SchemaMismatchError
@@ -136,7 +136,14 @@ class CrossEmbedding(nn.Module):
             settings.cross_l2,
             settings.cross_learning_rate,
         )  # for `training.loop.adam`
-        self.keys = KeyTable(sum(kept[pair] for pair in self.pairs))
+        count = sum(kept[pair] for pair in self.pairs)
+        memory.require(
+            (4 * size + 16) * count,  # with its keys
+            f"the table of {count:,} cross features of {size:,} numbers",
+            "raise vocabulary.crosses.min_count, name fewer vocabulary.crosses.pairs, or lower "
+            "cross_embedding_size",
+        )
+        self.keys = KeyTable(count)
         self.weight = nn.Parameter(torch.empty(len(pairs) + self.keys.count, size).normal_(0.0, std))
         self.register_buffer("single_R", torch.zeros(len(self.weight), dtype=torch.bool), persistent=False)
         self.register_buffer("absent_R", None, persistent=False)

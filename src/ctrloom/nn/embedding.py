@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ctrloom import memory
 from ctrloom.nn.sparse_rows import lookup_dense_gradient, lookup_sparse_gradient
 from ctrloom.schema import Schema
 
@@ -35,6 +36,11 @@ class FieldEmbedding(nn.Module):
         self.sparse_gradients = False  # whether gradients are sparse; set with the optimizer
         self.keep_duplicates = False  # whether sparse gradients repeat a row for each lookup
         self.row_widths = [size] * self.fields  # weights of one id, by field
+        memory.require(
+            4 * schema.table_size * size,
+            f"the embedding table of {schema.table_size:,} ids of {size:,} numbers",
+            "lower embedding_size, or raise vocabulary.min_count, so that there are fewer ids",
+        )
         self.weight = nn.Parameter(torch.empty(schema.table_size, size))
         self.register_buffer("field_of_column_C", torch.tensor(schema.field_of_column), persistent=False)
         if std is None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ctrloom import kernels
+from ctrloom import kernels, memory
 from ctrloom.config import Hyperparameters
 from ctrloom.nn.norm import BatchNorm
 from ctrloom.nn.precision import matmul_dtype
@@ -44,6 +44,7 @@ def _by_kernel(modules: Iterable[nn.Module], x: Tensor) -> Tensor | None:
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     """A linear layer with Xavier uniform initialisation."""
+    memory.require(4 * inputs * outputs, f"a layer of {inputs:,} x {outputs:,} weights", "lower hidden")
     layer = Linear(inputs, outputs, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     return layer

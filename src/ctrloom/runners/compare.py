@@ -3,11 +3,12 @@
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr
 from multiprocessing import get_context
 from pathlib import Path
 
-from ctrloom import stages
+from ctrloom import memory, stages
 from ctrloom.config import CompareConfig, Entry
 from ctrloom.config.errors import UserError
 from ctrloom.config.tuning import TuningJob
@@ -58,6 +59,10 @@ def _await(pool: ProcessPoolExecutor, called: Mapping[Future[bool], str], title:
                 done = future.result()
             except BaseException as error:
                 pool.shutdown(cancel_futures=True)
+                if isinstance(error, BrokenProcessPool):
+                    raise UserError(
+                        f"{title}: a worker ended early; {memory.KILLED}, or lower --workers"
+                    ) from None
                 if isinstance(error, UserError | OSError):
                     raise UserError(f"{called[future]}: {error}") from error
                 raise

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from subprocess import Popen
 
-from ctrloom import interruption
+from ctrloom import interruption, memory
 
 
 def run_step(
@@ -23,7 +23,10 @@ def run_step(
         except interruption.Stopped:
             _print_output(process)  # how the step ends, which is asked to stop, too
             raise
-        return process.wait()
+        status = process.wait()
+    if died := memory.of_killed(status):
+        print(f"LowMemoryError: {died}")  # an error of the step in the log, from which the message is taken
+    return status
 
 
 @contextmanager

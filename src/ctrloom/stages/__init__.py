@@ -6,6 +6,8 @@ A stage is loaded when it is first used, so that a pipeline step does not load w
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ctrloom import memory
+
 if TYPE_CHECKING:
     from ctrloom.data.ingest.run import ingest
     from ctrloom.data.vocabulary.build import build_vocabulary as vocabulary
@@ -71,9 +73,32 @@ _PLACES["ingest"] = "ctrloom.data.ingest.run", "ingest"
 _PLACES["vocabulary"] = "ctrloom.data.vocabulary.build", "build_vocabulary"
 
 
+# What to reduce if a stage has too little memory.
+_SMALLER_MODEL = (
+    "lower batch_size, embedding_size or hidden of the models, raise vocabulary.min_count, or set "
+    "rows: stream"
+)
+_WAYS_OUT = {
+    **dict.fromkeys(
+        ("ingest", "vocabulary", "grow"),
+        "use fewer processors (taskset --cpu-list 0-1 ...), each of which holds rows, or a machine with more",
+    ),
+    **dict.fromkeys(
+        ("search", "search_once", "aim_search_interactions", "aim_search_embeddings"),
+        "lower search.batch_size, search.permuted or embedding_size, set search.candidates: pool, or raise "
+        "vocabulary.min_count",
+    ),
+    **dict.fromkeys(
+        ("evaluate", "tabulate"),
+        "lower evaluation.permutation_rows, evaluation.bootstrap, or the number of seeds",
+    ),
+}
+
+
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'ctrloom.stages' has no attribute {name!r}")
     module, attribute = _PLACES[name]
-    stage = globals()[name] = getattr(import_module(module), attribute)
-    return stage
+    stage = getattr(import_module(module), attribute)
+    explained = globals()[name] = memory.explained(_WAYS_OUT.get(name, _SMALLER_MODEL), memory.LEAST)(stage)
+    return explained

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ctrloom import memory
 from ctrloom.architecture import Architecture
 from ctrloom.config import Hyperparameters, ModelsConfig
 from ctrloom.config.base import ConfigError
@@ -146,7 +147,7 @@ def subject_of(
     def train(settings: Hyperparameters, after_epoch: AfterEpoch, title: str) -> History:
         work = "trial", name, architecture.fingerprint, settings.model_dump(mode="json"), seed
         outcomes = (optuna().TrialPruned, *FAILURES)
-        with stage_checkpoints(dataset, output, *work, outcomes=outcomes):
+        with stage_checkpoints(dataset, output, *work, outcomes=outcomes), memory.explained():
             return train_model(name, architecture, settings, seed, sources, title, after_epoch=after_epoch)[1]
 
     return Subject(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ctrloom import distributed
+from ctrloom import distributed, memory
 from ctrloom.config import Hyperparameters, Split
 from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch, BatchSource
@@ -38,6 +38,12 @@ class BatchSources:
     def held(self) -> Sequence[Batch]:
         """The rows of each split in memory."""
         if not self._held:
+            ranks = distributed.rank_and_world_size()[1]
+            memory.require(
+                self.dataset.row_bytes() * sum(map(self.dataset.rows_in, self.splits)) // ranks,
+                "the encoded rows",
+                "set rows: stream, which reads them from disk",
+            )
             self._held = [
                 self.dataset.rows(split, *distributed.rank_and_world_size()) for split in self.splits
             ]

@@ -27,6 +27,7 @@ from ctrloom.optim.row_wise import RowWise
 from ctrloom.progress import progress
 from ctrloom.training.checkpoints import Loop, Variables
 from ctrloom.training.history import AfterEpoch, Epoch, History, limit_of, nothing, replay
+from ctrloom.training.memory import require_training
 from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, matmul_precision
 
@@ -95,6 +96,7 @@ def adam(
     (`optim.cowclip`), multiplies L2 by `times`, keeps the learning rates of tables, and scales the others
     by sqrt(times).
     """
+    require_training(model, rowwise=tables != "adam")
     fields = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
     for table in fields:
         table.sparse_gradients, table.keep_duplicates = tables != "adam", times is not None

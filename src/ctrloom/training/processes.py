@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from ctrloom import distributed
+from ctrloom import distributed, memory
 from ctrloom.config.base import ConfigError
 from ctrloom.config.environment import device_name, positive_int, process_number
 from ctrloom.config.errors import UserError
@@ -154,9 +154,8 @@ def _launch(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> An
             if reason.is_file():
                 raise UserError(reason.read_text(encoding="utf-8")) from None
             _, failure = error.get_first_failure()
-            raise ChildProcessError(
-                f"one of {count} processes failed (status {failure.exitcode}); see its error above"
-            ) from None
+            died = memory.of_killed(failure.exitcode) or f"see its error above (status {failure.exitcode})"
+            raise ChildProcessError(f"one of {count} processes failed: {died}") from None
         except SignalException:
             raise KeyboardInterrupt from None
         finally:
@@ -170,7 +169,8 @@ def _worker(stage: Callable[..., Any], args: Any, kwargs: Any, reason: Path, thr
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(int(threads))
     try:
-        result = stage(*args, **kwargs)
+        with memory.explained():
+            result = stage(*args, **kwargs)
     except (UserError, OSError) as error:
         reason.write_text("\n".join([str(error), *getattr(error, "__notes__", [])]), encoding="utf-8")
         raise SystemExit(1) from None

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-
 from ctrloom import storage
 from ctrloom.config import Hyperparameters
 from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.config.tuning import Space
+from ctrloom.memory import LowMemoryError
 from ctrloom.progress import progress
 from ctrloom.storage import Place
 from ctrloom.training.checkpoints import Stopwatch
@@ -20,7 +19,7 @@ from ctrloom.training.loop import DivergedError
 from ctrloom.tuning.record import Budget, Trial, TunedModel
 from ctrloom.tuning.sampling import ask, optuna
 
-FAILURES = (ConfigError, DivergedError, torch.OutOfMemoryError)  # of a trial, not of the study
+FAILURES = (ConfigError, DivergedError, LowMemoryError)  # of a trial, not of the study
 Train = Callable[[Hyperparameters, AfterEpoch, str], History]  # settings, hook and title
 
 

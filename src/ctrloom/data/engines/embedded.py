@@ -75,7 +75,8 @@ def embedded(folder: Place) -> Iterator[Embedded]:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             if isinstance(folder, Location):
                 raise storage.explained(error, folder, "read") from error
-            if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):  # usually a full disk
+            full = isinstance(error, duckdb.OutOfMemoryException) and "temp" in str(error)
+            if isinstance(error, duckdb.IOException) or full:  # usually a full disk
                 said = str(error).splitlines()[0][:300]
                 raise DataError(f"{folder}: DuckDB failed: {said}; check the free disk space") from error
             raise
