@@ -23,7 +23,7 @@ from ctrloom.data.ingest.run import ingest
 from ctrloom.data.parquet import writer
 from ctrloom.data.vocabulary import encode
 from ctrloom.data.vocabulary.build import build_vocabulary
-from ctrloom.training.loop import shuffled, steps_in_pass
+from ctrloom.training.passes import Passes, steps_in_pass
 
 ROWS = 730
 SPLITS = ("train", "valid", "test")
@@ -60,7 +60,7 @@ def row_tuples(batches: Iterator[Batch]) -> list[list[tuple[float, ...]]]:
 
 
 def one_pass(rows: BatchSource, size: int, seed: int) -> list[list[tuple[float, ...]]]:
-    return row_tuples(shuffled(rows, size, torch.Generator().manual_seed(seed)))
+    return row_tuples(Passes(rows, size, torch.Generator().manual_seed(seed)).batches())
 
 
 def flat(batches: list[list[tuple[float, ...]]]) -> list[tuple[float, ...]]:
@@ -91,7 +91,7 @@ def test_the_seed_alone_decides_the_order(dataset: Dataset, monkeypatch: pytest.
     )
     assert one_pass(dataset.stream("train"), 64, 1) == first  # independent of timing
     generator = torch.Generator().manual_seed(1)
-    one, two = (row_tuples(shuffled(dataset.stream("train"), 64, generator)) for _ in range(2))
+    one, two = (row_tuples(Passes(dataset.stream("train"), 64, generator).batches()) for _ in range(2))
     assert one == first != two
 
 
@@ -212,7 +212,7 @@ def test_a_gpu_gets_the_batches_that_a_cpu_gets(dataset: Dataset) -> None:
     """Asynchronous copies are complete before use, and their memory is kept until then."""
     device, busy = torch.device("cuda"), torch.randn(4096, 4096, device="cuda")
     streamed, found = dataset.stream("train").to(device), []
-    for batch in shuffled(streamed, 40, torch.Generator().manual_seed(5)):
+    for batch in Passes(streamed, 40, torch.Generator().manual_seed(5)).batches():
         busy = busy @ busy / 4096
         found.append(batch)
     assert {batch.ids_NC.device.type for batch in found} == {"cuda"}
