@@ -78,7 +78,8 @@ def search(config: RunConfig, dataset: Dataset | str | Place, output: str | Path
     Raises:
         ConfigError: the settings do not fit the data.
     """
-    return stages.search(_manifest(dataset), config.search, config.models, Path(output))
+    with storage.locked_output(output):
+        return stages.search(_manifest(dataset), config.search, config.models, Path(output))
 
 
 def tune(
@@ -102,16 +103,17 @@ def tune(
     if found and model is None and isinstance(config, CompareConfig):
         raise ConfigError("tune: the result of one search is that of one entry: name the entry as the model")
     jobs = config.tuning_jobs() if model is None else config.tuning_jobs_of(model, found is not None)
-    if isinstance(config, RunConfig) and model is None and found is None:
-        found = at / "search"
-        stages.search_once(_manifest(dataset), config.search, config.models, found)
-    budget, parts = config.with_tuning().tuning, []
-    assert budget, "it has a section `tuning` now"
-    for job in jobs:
-        folder = at / job.targets[0].name
-        parts.append(stages.tune(_manifest(dataset), job, budget, at / "studies", folder, found))
-    (tuned := merged(parts)).save(at)
-    return tuned
+    with storage.locked(output):
+        if isinstance(config, RunConfig) and model is None and found is None:
+            found = at / "search"
+            stages.search_once(_manifest(dataset), config.search, config.models, found)
+        budget, parts = config.with_tuning().tuning, []
+        assert budget, "it has a section `tuning` now"
+        for job in jobs:
+            folder = at / job.targets[0].name
+            parts.append(stages.tune(_manifest(dataset), job, budget, at / "studies", folder, found))
+        (tuned := merged(parts)).save(at)
+        return tuned
 
 
 def retrain(
@@ -130,15 +132,16 @@ def retrain(
         SchemaMismatchError: the search was on another data set.
     """
     runs, bundle = Path(output) / "runs", Path(output) / "bundle"
-    stages.retrain(
-        _manifest(dataset),
-        Path(search_folder),
-        config.models,
-        config.seeds,
-        runs,
-        bundle,
-        tuned=_path(tuned),
-    )
+    with storage.locked(output):
+        stages.retrain(
+            _manifest(dataset),
+            Path(search_folder),
+            config.models,
+            config.seeds,
+            runs,
+            bundle,
+            tuned=_path(tuned),
+        )
     return bundle
 
 
@@ -158,16 +161,17 @@ def transfer(
         SchemaMismatchError: the search was on another data set.
     """
     runs, bundles = Path(output) / "runs", Path(output) / "bundles"
-    stages.transfer(
-        _manifest(dataset),
-        Path(search_folder),
-        config.transfer,
-        config.models,
-        config.seeds,
-        runs,
-        bundles,
-        _path(tuned),
-    )
+    with storage.locked(output):
+        stages.transfer(
+            _manifest(dataset),
+            Path(search_folder),
+            config.transfer,
+            config.models,
+            config.seeds,
+            runs,
+            bundles,
+            _path(tuned),
+        )
     return {name: bundles / name for name in config.transfer if (bundles / name).is_dir()}
 
 
@@ -182,7 +186,8 @@ def baselines(
     Returns `output`/runs, the folder that `evaluate` reads. `tuned` is the folder that `tune` wrote.
     """
     runs, names, seeds = Path(output) / "runs", config.baselines, config.seeds
-    stages.baselines(_manifest(dataset), names, config.models, seeds, runs, tuned=_path(tuned))
+    with storage.locked(output):
+        stages.baselines(_manifest(dataset), names, config.models, seeds, runs, tuned=_path(tuned))
     return runs
 
 
@@ -203,17 +208,18 @@ def evaluate(
         EvaluationError: models were trained with different seeds.
     """
     folders, whole = [Path(folder) for folder in run_folders], config.model_dump(mode="json")
-    return stages.evaluate(
-        _manifest(dataset),
-        Path(search_folder),
-        folders,
-        config.seeds,
-        config.evaluation,
-        config.name,
-        whole,
-        Path(output),
-        _path(tuned),
-    )
+    with storage.locked_output(output):
+        return stages.evaluate(
+            _manifest(dataset),
+            Path(search_folder),
+            folders,
+            config.seeds,
+            config.evaluation,
+            config.name,
+            whole,
+            Path(output),
+            _path(tuned),
+        )
 
 
 def compare(config: CompareConfig, output: str | Path, workers: int = 1) -> Results:

@@ -120,6 +120,7 @@ def run(
     A stopped run resumes after its finished steps, unless something they depend on changed. With
     --runner cluster, it is the same as `submit --wait`.
     """
+    from ctrloom import storage
     from ctrloom.cli.results import summarise
     from ctrloom.runners.containers import ContainerOptions
     from ctrloom.runners.local import run_local
@@ -133,8 +134,9 @@ def run(
     output = output or Path("runs") / loaded.name
     image = image or f"ctrloom-python:{version('ctrloom')}"
     containers = ContainerOptions(image, tuple(container_options or ())) if runner == "container" else None
-    run_local(loaded, output, containers, store)
-    summarise(output, planted(loaded.evaluation), loaded.expected, Console())
+    with storage.locked(output):  # the summary is that of this run
+        run_local(loaded, output, containers, store)
+        summarise(output, planted(loaded.evaluation), loaded.expected, Console())
 
 
 @app.command(rich_help_panel=PIPELINES)
@@ -150,6 +152,7 @@ def compare(
     settings: Settings = None,
 ) -> None:
     """Train many methods and models over seeds and write one table; resumes a stopped comparison."""
+    from ctrloom import api, storage
     from ctrloom.cli.results import models_table, print_verdict
     from ctrloom.evaluation.results import Results
     from ctrloom.report.table_verdict import table_verdict
@@ -160,12 +163,12 @@ def compare(
     if pipeline:
         from ctrloom.runners.local import compare_local
 
-        compare_local(loaded, output)
+        with storage.locked(output):
+            compare_local(loaded, output)
+            results = Results.load(output / "comparison" / "metrics.json")
     else:
-        from ctrloom import api
-
-        api.compare(loaded, output, workers)
-    console, results = Console(), Results.load(output / "comparison" / "metrics.json")
+        results = api.compare(loaded, output, workers)
+    console = Console()
     console.print(models_table(results))
     print_verdict(table_verdict(results), console)
     console.print(sentence(results.tuning), highlight=False)

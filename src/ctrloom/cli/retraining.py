@@ -102,10 +102,11 @@ def refresh(
     config: Config, dataset: DatasetManifest, champion: Champion, output: Output, settings: Settings = None
 ) -> None:
     """Train the champion's architecture on a window; writes runs/ and bundle/."""
-    from ctrloom import stages
+    from ctrloom import stages, storage
 
     loaded = load_retraining_config(config, pairs(settings))
-    stages.refresh(dataset, champion / "bundle", loaded.training, output / "runs", output / "bundle")
+    with storage.locked(output):
+        stages.refresh(dataset, champion / "bundle", loaded.training, output / "runs", output / "bundle")
     print(output / "bundle")
 
 
@@ -172,7 +173,7 @@ def regression(
 ) -> None:
     """Run a comparison and check it against stored figures; exit status 1 if they got worse."""
     from ctrloom import storage
-    from ctrloom.evaluation.regression import Tolerance, accepted, load_baseline
+    from ctrloom.evaluation.regression import Tolerance, accepted, load_baseline, regression_markdown
     from ctrloom.evaluation.results import Results
     from ctrloom.runners.local import compare_local
     from ctrloom.runners.retraining import regression_local
@@ -181,10 +182,11 @@ def regression(
     output = output or Path("regression") / loaded.name
     if not accept:
         verdict = regression_local(loaded, load_baseline(baseline), output)
-        print((output / "verdict.md").read_text(encoding="utf-8"), end="")
+        print(regression_markdown(verdict), end="")
         raise typer.Exit(0 if verdict.passed else 1)
     tolerance = load_baseline(baseline).tolerance if baseline.exists() else Tolerance()
-    compare_local(loaded, output)
-    stored = accepted(Results.load(output / "comparison" / "metrics.json"), tolerance)
+    with storage.locked(output):
+        compare_local(loaded, output)
+        stored = accepted(Results.load(output / "comparison" / "metrics.json"), tolerance)
     storage.write_record(baseline, stored)
     print(f"{len(stored.models)} models in {baseline}")

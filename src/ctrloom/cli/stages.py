@@ -84,10 +84,11 @@ def search(config: Config, dataset: Manifest, output: Output, settings: Settings
 @app.command(rich_help_panel=STAGES)
 def search_interactions(config: Config, dataset: Manifest, output: Output, settings: Settings = None) -> None:
     """Search interactions and their functions (AIM's first stage); writes the same files as search."""
-    from ctrloom import stages
+    from ctrloom import stages, storage
 
     loaded = _load(config, settings)
-    stages.aim_search_interactions(dataset, _aim(loaded), loaded.models, output)
+    with storage.locked_output(output):
+        stages.aim_search_interactions(dataset, _aim(loaded), loaded.models, output)
     print(output / "architecture.json")
 
 
@@ -96,10 +97,11 @@ def search_embeddings(
     config: Config, dataset: Manifest, search: Search, output: Output, settings: Settings = None
 ) -> None:
     """Search embedding sizes (AIM's second stage); writes the same files as search."""
-    from ctrloom import stages
+    from ctrloom import stages, storage
 
     loaded = _load(config, settings)
-    stages.aim_search_embeddings(dataset, search, _aim(loaded), loaded.models, output)
+    with storage.locked_output(output):
+        stages.aim_search_embeddings(dataset, search, _aim(loaded), loaded.models, output)
     print(output / "architecture.json")
 
 
@@ -130,6 +132,7 @@ def tune(
     settings: Settings = None,
 ) -> None:
     """Tune hyper-parameters on validation rows, with the same budget for every model; writes tuning.json."""
+    from ctrloom import api, storage
     from ctrloom.report.tuning import lines
     from ctrloom.tuning.record import Tuning
 
@@ -138,15 +141,15 @@ def tune(
     if pipeline:
         from ctrloom.runners.local import tune_local
 
-        tune_local(load_run_config(config, given), output)
+        with storage.locked(output):
+            tune_local(load_run_config(config, given), output)
+            tuned = Tuning.load(output)
     elif dataset is None:
         raise ConfigError("--dataset: give the manifest of the encoded data set, or --pipeline")
     else:
-        from ctrloom import api
-
         loaded = load_compare_config(config, given) if compares else load_run_config(config, given)
-        api.tune(loaded, dataset, output, model, search)
-    print(*lines(Tuning.load(output).summary()), output / "tuning.json", sep="\n")
+        tuned = api.tune(loaded, dataset, output, model, search)
+    print(*lines(tuned.summary()), output / "tuning.json", sep="\n")
 
 
 @app.command(rich_help_panel=STAGES)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr
 from multiprocessing import get_context
 from pathlib import Path
 
-from ctrloom import memory, stages
+from ctrloom import memory, stages, storage
 from ctrloom.config import CompareConfig, Entry
 from ctrloom.config.errors import UserError
 from ctrloom.config.tuning import TuningJob
@@ -23,6 +23,11 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
 
     The first failed job ends the comparison; finished jobs are kept.
     """
+    with storage.locked(output):
+        return _run_comparison(config, output, workers)
+
+
+def _run_comparison(config: CompareConfig, output: Path, workers: int) -> Results:
     clean = stages.ingest(config.data, output / "data", engine=config)
     manifest = stages.vocabulary(clean, config.vocabulary, output / "data", engine=config)
     jobs, work = output / "jobs", config.jobs

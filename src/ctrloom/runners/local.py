@@ -6,7 +6,6 @@ import io
 import itertools
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -26,6 +25,7 @@ from ctrloom.runners import compiled, resume
 from ctrloom.runners.compiled import declared
 from ctrloom.runners.containers import ContainerOptions, Containers, steps_in
 from ctrloom.runners.request import revision
+from ctrloom.runners.run_folder import copy_results, remove_results
 from ctrloom.runners.step_process import stoppable_steps
 from ctrloom.storage import Place
 
@@ -103,14 +103,15 @@ def run_local(
     plain = ("deterministic-baselines", "baselines")
     expected = ("ingest", "vocabulary", *searches, *tuning, *plain, *trained, "bundle", "evaluate")
     output = output.resolve()
-    storage.write_json(output / "config.json", config.model_dump(mode="json"))
-    parameters = arguments(config, _absolute(store) if store else output / "data")
-    if any(map(is_stored, (*config.data.files.train, *config.data.files.valid, *config.data.files.test))):
-        parameters["revision"] = revision(config.data.files)
-    truth = [config.evaluation.truth] if config.evaluation.truth else []
-    inputs = local_files(config.data.files, *truth)
-    given = {name: value for name, value in parameters.items() if name in declared(pipeline)}
-    run_pipeline(pipeline, given, output, expected, results, inputs, containers)
+    with storage.locked(output):
+        storage.write_json(output / "config.json", config.model_dump(mode="json"))
+        parameters = arguments(config, _absolute(store) if store else output / "data")
+        if any(map(is_stored, (*config.data.files.train, *config.data.files.valid, *config.data.files.test))):
+            parameters["revision"] = revision(config.data.files)
+        truth = [config.evaluation.truth] if config.evaluation.truth else []
+        inputs = local_files(config.data.files, *truth)
+        given = {name: value for name, value in parameters.items() if name in declared(pipeline)}
+        run_pipeline(pipeline, given, output, expected, results, inputs, containers)
 
 
 def compare_local(config: CompareConfig, output: Path) -> None:
@@ -153,11 +154,31 @@ def run_pipeline(
     inputs: Sequence[Path],
     containers: ContainerOptions | None = None,
 ) -> None:
-    """Run a compiled pipeline and copy its outputs to `results`; `expected` are its steps in order."""
+    """Run a compiled pipeline and copy its outputs to `results`; `expected` are its steps in order.
+
+    Raises:
+        LockedError: another process writes to `output`.
+        RunError: a step failed, or KFP is not installed.
+    """
     try:
-        from kfp import components, local
+        import kfp.local  # noqa: F401
     except ImportError:
         raise RunError(f"running the pipeline needs KFP: {install('pipelines')}") from None
+
+    with storage.locked(output):
+        _run_pipeline(pipeline, parameters, output, expected, results, inputs, containers)
+
+
+def _run_pipeline(
+    pipeline: str,
+    parameters: Mapping[str, object],
+    output: Path,
+    expected: Sequence[str],
+    results: Mapping[str, tuple[str, str]],
+    inputs: Sequence[Path],
+    containers: ContainerOptions | None,
+) -> None:
+    from kfp import components, local
 
     steps = output / STEPS
     store = str(parameters["store"])
@@ -167,10 +188,7 @@ def run_pipeline(
     text = compiled.for_one_machine(pipeline, parameters)
     code = prepared.image if prepared else code_digest()
     resuming = resume.begin(output, [text, parameters, code, resume.states(inputs)])
-    for place in (*results, *([] if resuming else [STEPS])):  # remove the results of other runs
-        shutil.rmtree(output / place, ignore_errors=True)
-        if (output / place).is_file():
-            (output / place).unlink()
+    remove_results(output, (*results, *([] if resuming else [STEPS])), inputs)
     steps.mkdir(parents=True, exist_ok=True)
     if prepared:
         prepared.let_write()
@@ -194,9 +212,7 @@ def run_pipeline(
     if missing := [step for step in expected if step not in folders]:
         # SUCCESS in KFP does not prove that a step ran
         raise RunError(f"step {missing[0]!r} failed; see the end of {log_file}")
-    for place, (step, artifact) in results.items():
-        source, target = folders[step] / artifact, output / place
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    copy_results(output, {place: folders[step] / artifact for place, (step, artifact) in results.items()})
     if "://" in store:
         publish(output, results, storage.place(store) / "runs" / output.name)
     resume.finish(output)

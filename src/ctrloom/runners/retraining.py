@@ -45,13 +45,14 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Promoti
         raise ConfigError(f"{config.name}: registry: set the folder or URL that holds the champion")
     output, day = output.resolve(), last_day(until, config.data.timezone)
     inputs = local_files(windowed(config.data, day, config.days).files)
-    storage.write_json(output / "config.json", config.model_dump(mode="json"))
-    parameters = {**retraining_arguments(config, output.parent / "data"), "until": day.isoformat()}
-    run_pipeline("scheduled_retrain", parameters, output, EXPECTED, results, inputs)
-    verdict = load_verdict(output / "verdict.json")
-    if verdict.promote and "promote" not in finished_steps(output / STEPS):
-        raise RunError(f"step promote did not run; see the end of {output / 'log.txt'}")
-    return verdict
+    with storage.locked(output):
+        storage.write_json(output / "config.json", config.model_dump(mode="json"))
+        parameters = {**retraining_arguments(config, output.parent / "data"), "until": day.isoformat()}
+        run_pipeline("scheduled_retrain", parameters, output, EXPECTED, results, inputs)
+        verdict = load_verdict(output / "verdict.json")
+        if verdict.promote and "promote" not in finished_steps(output / STEPS):
+            raise RunError(f"step promote did not run; see the end of {output / 'log.txt'}")
+        return verdict
 
 
 def regression_local(config: CompareConfig, baseline: Baseline, output: Path) -> RegressionVerdict:
@@ -70,5 +71,6 @@ def regression_local(config: CompareConfig, baseline: Baseline, output: Path) ->
     # Not strict: the verdict is read here, and a failed step would leave no results.
     extra = {"baseline": baseline.model_dump(mode="json"), "strict": False}
     parameters = {**comparison_arguments(config, output / "data"), **extra}
-    run_pipeline("regression_eval", parameters, output, expected, results, local_files(config.data.files))
-    return load_regression(output / "verdict.json")
+    with storage.locked(output):
+        run_pipeline("regression_eval", parameters, output, expected, results, local_files(config.data.files))
+        return load_regression(output / "verdict.json")

@@ -55,7 +55,7 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     loaded, encoder = load_bundle(bundle, device), Encoder.load(bundle)
     counters = [ValueCounter(field) for field in loaded.schema.fields]
     rows, malformed, first = 0, 0, list[Malformed]()
-    with writing(output) as write, progress("predict", None) as advance:
+    with storage.locked_output(output), writing(output) as write, progress("predict", None) as advance:
         for batch in read_rows(loaded.schema.source, found, with_label=False):
             for note in batch.notes:
                 warn(f"{batch.file}: {note}")

@@ -39,8 +39,10 @@ def aim_search_embeddings(
     Raises:
         SchemaMismatchError: the first stage searched another data set.
         ConfigError: the folder is of another method, or already has embedding sizes.
+        StorageError: `output` is that folder.
     """
     storage.require_own(output, *FILES)
+    storage.require_apart(output, [search_folder])
     dataset, settings = Dataset.open(manifest), _aim_settings(models)
     first = read_result(search_folder)
     if origin := first.architecture.provenance:

@@ -9,6 +9,7 @@ from ctrloom.storage.errors import ConflictError, StorageError, explained
 from ctrloom.storage.json_files import as_json, exists, parse_json, read_json, write_json, write_text
 from ctrloom.storage.local import atomic_directory, atomic_file, require_own, scratch_directory, sha256
 from ctrloom.storage.location import Location, Place, place, relative
+from ctrloom.storage.lock import LockedError, locked, locked_output, turn
 from ctrloom.storage.outputs import is_stream, require_apart
 from ctrloom.storage.records import (
     DamagedError,
@@ -44,6 +45,7 @@ __all__ = [
     "FolderRecord",
     "Listed",
     "Location",
+    "LockedError",
     "Place",
     "StorageError",
     "StoredFile",
@@ -64,6 +66,8 @@ __all__ = [
     "holds",
     "is_stream",
     "last_change",
+    "locked",
+    "locked_output",
     "new_directory",
     "objects_in",
     "parse_json",
@@ -81,6 +85,7 @@ __all__ = [
     "scratch",
     "scratch_directory",
     "sha256",
+    "turn",
     "upload",
     "verify_files",
     "write_folder_record",

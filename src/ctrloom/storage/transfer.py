@@ -9,6 +9,7 @@ from ctrloom.storage.clients import client
 from ctrloom.storage.errors import StorageError
 from ctrloom.storage.local import atomic_directory, atomic_file
 from ctrloom.storage.location import Location, Place, relative
+from ctrloom.storage.lock import turn
 from ctrloom.storage.remote import Listed
 
 
@@ -51,8 +52,10 @@ def cached(folder: Place, cache: Path) -> Path:
     key = "\n".join(sorted(f"{each.at} {each.generation}" for each in found))
     copy = cache / f"{folder.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if not copy.is_dir():
-        with atomic_directory(copy) as temporary:
-            _fetch(folder, found, temporary)
+        with turn(copy):
+            if not copy.is_dir():
+                with atomic_directory(copy) as temporary:
+                    _fetch(folder, found, temporary)
     return copy
 
 

@@ -50,13 +50,15 @@ def ingest(config: DataConfig, store: str | Place, engine: EngineConfig = EMBEDD
     with gathered(config.files, config.source, storage.scratch(store)) as inputs:
         digest = _fingerprint(config, inputs)
         target = store / f"ingested-{digest[:16]}"
-        if storage.exists(target / "manifest.json"):
-            _check_reused(config, target)
-            return target / "manifest.json"
-        require(engine, store)
-        with storage.new_directory(target, "*") as folder:
-            _write(config, inputs, digest, folder, target, engine)
-    return target / "manifest.json"
+        if not storage.exists(manifest := target / "manifest.json"):
+            require(engine, store)
+            with storage.turn(target, warn):
+                if not storage.exists(manifest):
+                    with storage.new_directory(target, "*") as folder:
+                        _write(config, inputs, digest, folder, target, engine)
+                    return manifest
+        _check_reused(config, manifest)
+    return manifest
 
 
 def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
@@ -71,15 +73,15 @@ def _fingerprint(config: DataConfig, inputs: list[Input]) -> str:
     )
 
 
-def _check_reused(config: DataConfig, target: Place) -> None:
+def _check_reused(config: DataConfig, manifest: Place) -> None:
     """Check what the fingerprint does not cover: the ingest that wrote it may have allowed more.
 
     Raises:
         DataError: too many rows were malformed.
     """
-    made, _ = IngestedManifest.load(target / "manifest.json")
+    made, base = IngestedManifest.load(manifest)
     read = sum(made.rows.values()) + made.dropped + made.thinned + made.quarantined
-    require_few(made.quarantined, read, config.max_malformed, str(target / QUARANTINE))
+    require_few(made.quarantined, read, config.max_malformed, str(base / QUARANTINE))
 
 
 def _write(

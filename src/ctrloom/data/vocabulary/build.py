@@ -85,29 +85,32 @@ def write_encoded(
     target = store / f"encoded-{digest[:16]}"
     if storage.exists(target / "manifest.json"):
         return target / "manifest.json"
-    with storage.new_directory(target, "*") as folder:
-        files = _encode(ingested, base, encoder, folder, engine)
-        crossed: list[PartFile] = []
-        if config.crosses:
-            train = [folder / part.path for part in files["train"]]
-            crosses, crossed = build_crosses(
-                config.crosses, encoder.schema, train, folder, engine, known or {}
+    with storage.turn(target, warn):
+        if storage.exists(target / "manifest.json"):
+            return target / "manifest.json"
+        with storage.new_directory(target, "*") as folder:
+            files = _encode(ingested, base, encoder, folder, engine)
+            crossed: list[PartFile] = []
+            if config.crosses:
+                train = [folder / part.path for part in files["train"]]
+                crosses, crossed = build_crosses(
+                    config.crosses, encoder.schema, train, folder, engine, known or {}
+                )
+                encoder.schema = encoder.schema.model_copy(update={"crosses": crosses})
+            manifest = EncodedManifest(
+                base=str(target),
+                data_fingerprint=digest,
+                code_version=code_version(),
+                split=ingested.split,
+                sources=ingested.sources,
+                rows=ingested.rows,
+                files=files,
+                schema_fingerprint=encoder.schema.fingerprint,
+                ingested_fingerprint=ingested.data_fingerprint,
+                vocabulary=config,
+                encoder=(*encoder.save(folder), write_section(folder, REFERENCE, reference), *crossed),
             )
-            encoder.schema = encoder.schema.model_copy(update={"crosses": crosses})
-        manifest = EncodedManifest(
-            base=str(target),
-            data_fingerprint=digest,
-            code_version=code_version(),
-            split=ingested.split,
-            sources=ingested.sources,
-            rows=ingested.rows,
-            files=files,
-            schema_fingerprint=encoder.schema.fingerprint,
-            ingested_fingerprint=ingested.data_fingerprint,
-            vocabulary=config,
-            encoder=(*encoder.save(folder), write_section(folder, REFERENCE, reference), *crossed),
-        )
-        storage.write_record(folder / "manifest.json", manifest)
+            storage.write_record(folder / "manifest.json", manifest)
     return target / "manifest.json"
 
 
