@@ -117,6 +117,11 @@ def test_numbers_in_every_unit(unit: str, per_second: int) -> None:
     instants = [1413849600, 0, -1, 951782399]
     numbers = [instant * per_second + per_second // 2 for instant in instants]
     assert read(pa.array(numbers, pa.int64()), unit=unit) == instants
+    last = datetime(2554, 7, 21, 23, 34, 33, tzinfo=UTC) if unit == "nanoseconds" else None
+    assert read(pa.array([numbers[0], 2**64 - 1], pa.uint64()), unit=unit) == [
+        instants[0],
+        last and whole_seconds(last),
+    ]
     assert read(pa.array([float(number) for number in numbers]), unit=unit) == instants
     assert read([str(number) for number in numbers], unit=unit) == instants
     assert read(

@@ -57,7 +57,10 @@ def seconds(
         what = f"does not fit the format {config.format}"
     else:
         numeric, faults = numbers(column, values, missing)
-        exact = values.cast(pa.int64(), safe=False) if pa.types.is_integer(values.type) else numeric
+        faults = [fault._replace(what=f"{fault.what} (set the `format` of text)") for fault in faults]
+        exact = numeric
+        if pa.types.is_integer(values.type):
+            exact = values if pa.types.is_uint64(values.type) else values.cast(pa.int64())
         time_N = np.floor_divide(_plain(exact), _PER_SECOND[config.unit])
         valid_N, zone, limit = (
             _plain(numeric.is_valid()),
