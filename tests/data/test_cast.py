@@ -74,6 +74,28 @@ def test_duplicate_field_names_are_a_configuration_error(columns: dict[str, Any]
         check_rules(config)
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"a" * 300: "categorical"},
+        {"日" * 30: "numeric"},
+        {"t" * 198: {"kind": "timestamp", "derive": ["hour"]}},
+    ],
+)
+def test_a_name_that_no_file_can_have_is_a_configuration_error(columns: dict[str, Any]) -> None:
+    (name,) = columns
+    config = SourceConfig.parse({"columns": {"c": "categorical", "y": "label", **columns}}, "test")
+    with pytest.raises(
+        ConfigError, match=f"the name '{name[:30]}.* is too long for a file; rename the column"
+    ):
+        check_rules(config)
+
+
+def test_long_names_that_are_not_names_of_files_are_allowed() -> None:
+    columns = {"c" * 200: "categorical", "y" * 300: "label", "s" * 300: "context", "i" * 300: "ignored"}
+    check_rules(SourceConfig.parse({"columns": columns}, "test"))
+
+
 def test_missing_values(write: Write) -> None:
     columns = {"n": "numeric", "m": "multivalued", "y": "label"}
     batch = read(write, columns, "c,n,m,y\n-,-,-,1\n,,,0\nx,1,a||-|b,1\n", missing_values=["", "-"])

@@ -150,3 +150,17 @@ def test_every_pair_has_a_file_of_its_own(pairs: list[tuple[str, str]]) -> None:
     assert first != second
     assert first.count("/") == 1
     assert first.isascii()
+
+
+def test_pairs_of_the_longest_names_have_files(tmp_path: Path) -> None:
+    columns = {"click": "label", "u" * 200: "categorical", "i" * 200: "categorical"}
+    lines = [f"{i % 2},u{i % 7},i{i % 5}" for i in range(500)]
+    (tmp_path / "a.csv").write_text("\n".join([",".join(columns), *lines]))
+    data = DataConfig.parse({"files": str(tmp_path / "a.csv"), "columns": columns}, "test")
+    config = VocabularyConfig.parse(
+        {"min_count": 2, "crosses": {"pairs": "all", "min_count": 2}}, "vocabulary"
+    )
+    dataset = Dataset.open(build_vocabulary(ingest(data, tmp_path / "store"), config, tmp_path / "store"))
+    (pair,) = dataset.crosses()
+    assert len(dataset.crosses()[pair].key_K) == 35
+    assert cross_file(pair) != cross_file((pair[1], pair[0]))

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, Self
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from ctrloom.data.sources import read_raw
 from ctrloom.data.sources.raw import Malformed, RawBatch
 from ctrloom.data.threads import map_in_threads
 
+LONGEST_NAME = 200  # of a field in a URL; it is part of the names of files
 _ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multivalued": pa.list_(pa.string())}
 
 
@@ -69,7 +71,7 @@ def raw_fields(source: SourceConfig) -> list[RawField]:
     """Fields of a source in column order.
 
     Raises:
-        ConfigError: duplicate names, or a column is named like a stored label, weight or timestamp.
+        ConfigError: duplicate or long names, or a column is named like a stored label, weight or timestamp.
     """
     fields: list[RawField] = []
     for name, column in source.columns.items():
@@ -82,6 +84,12 @@ def raw_fields(source: SourceConfig) -> list[RawField]:
         if name in taken:
             raise ConfigError(f"data.columns: duplicate or reserved field {name!r}; rename the column")
         taken.add(name)
+    for name in (field.name for field in fields):
+        if len(quote(name, safe="")) > LONGEST_NAME:
+            raise ConfigError(
+                f"data.columns: the name {name[:40]!r}... is too long for a file; rename the column. "
+                f"{LONGEST_NAME} ASCII letters are allowed; other characters count three times per byte"
+            )
     return fields
 
 

@@ -13,6 +13,7 @@ from ctrloom.data.parquet.reader import read_parts
 from ctrloom.schema import UNSEEN_CROSS_ID, CountedKeys, Cross, CrossKeys
 from ctrloom.storage import Place
 
+_LONGEST = 200  # file systems allow 255 bytes, with ending and while it is written
 FIRST_KEPT_ID = UNSEEN_CROSS_ID + 1
 
 
@@ -20,7 +21,10 @@ def cross_file(pair: tuple[str, ...]) -> str:
     """Path of a pair's vocabulary in a data set; safe and unique for any two field names."""
     # Underscores that could be taken for the separator are escaped.
     a, b = (re.sub("^_|__+|_$", lambda m: "%5F" * len(m[0]), quote(name, safe="")) for name in pair)
-    return f"crosses/{a}__{b}.parquet"
+    name = f"{a}__{b}"
+    if len(name) > _LONGEST:
+        name = hashlib.sha256(name.encode()).hexdigest()
+    return f"crosses/{name}.parquet"
 
 
 class StoredCrosses(CrossKeys):
