@@ -13,7 +13,7 @@ COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 IMAGE_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-gpu bench test-spark test-containers test-cluster lint format compile images image-cpu image-gpu image-spark manifests clean
+.PHONY: help setup demo test test-long test-gpu bench test-spark test-containers test-cluster audit lint format compile images image-cpu image-gpu image-spark manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-cluster: setup  ## every pipeline on Kubeflow Pipelines; needs kubectl, CTR
 
 bench: setup  ## speed of training and searching; BENCH='--fuxictr CLONE --peer-python PYTHON' measures peers too
 	$(BIN)/python benchmarks/training $(BENCH)
+
+audit:  ## known vulnerabilities of the pinned packages, by pip-audit; AUDIT=--strict fails without its database
+	$(PYTHON) .ci/audit constraints.txt $(AUDIT)
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

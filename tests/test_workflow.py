@@ -62,7 +62,7 @@ def test_called_make_targets_and_scripts_exist():
     targets = {name for line in targets for name in line.split()}
     called = {name.replace("$KIND", "cpu") for name in re.findall(r'make "?([a-z$A-Z-]+)', RUN)}
     tests = {"test", "test-cluster", "test-containers", "test-spark"}
-    assert called == {"setup", "compile", "manifests", "image-cpu", *tests}
+    assert called == {"audit", "setup", "compile", "manifests", "image-cpu", *tests}
     assert called <= targets
     for script in re.findall(r"(?:^|\s)(\.ci/\w+)", RUN):
         assert (ROOT / script).stat().st_mode & 0o111, script

@@ -75,6 +75,11 @@ def relative(at: Place, base: Place) -> str:
     return at.relative_to(base).as_posix()
 
 
+def stays_inside(name: str) -> bool:
+    """True if a relative path, from a record or a store, leads to something in its folder."""
+    return bool(name) and not name.startswith("/") and not {"", ".", ".."} & set(name.split("/"))
+
+
 def place(where: str | Place) -> Place:
     """Parse a path or a URL.
 

@@ -10,19 +10,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ctrloom.config.base import ConfigError, StrictModel
 from ctrloom.storage.errors import StorageError
 from ctrloom.storage.json_files import as_json, parse_json, read_json, write_text
 from ctrloom.storage.local import sha256
-from ctrloom.storage.location import Place
+from ctrloom.storage.location import Place, stays_inside
 
 CHECKSUM = "checksum"
 AGAIN = "restore a copy of it, or write it again with the command that made it"
 
 Model = TypeVar("Model", bound=StrictModel)
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def _inside(path: str) -> str:
+    if not stays_inside(path):
+        raise ValueError("must be a path within the folder")
+    return path
 
 
 class DamagedError(StorageError):
@@ -32,7 +38,7 @@ class DamagedError(StorageError):
 class StoredFile(StrictModel):
     """One file of a folder."""
 
-    path: str  # relative to the folder, with slashes
+    path: Annotated[str, AfterValidator(_inside)]  # relative to the folder, with slashes
     bytes: int = Field(ge=0)
     sha256: Digest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ctrloom.storage.clients import client
 from ctrloom.storage.errors import StorageError
 from ctrloom.storage.local import atomic_directory, atomic_file
-from ctrloom.storage.location import Location, Place, relative
+from ctrloom.storage.location import Location, Place, relative, stays_inside
 from ctrloom.storage.lock import turn
 from ctrloom.storage.remote import Listed
 
@@ -158,7 +158,10 @@ def _listed(folder: Location) -> list[Listed]:
 
 
 def _fetch(folder: Location, found: list[Listed], to: Path) -> None:
-    files = [(each, to / each.at.relative_to(folder)) for each in found]
+    names = [each.at.relative_to(folder) for each in found]
+    if outside := [name for name in names if not stays_inside(name)]:
+        raise StorageError(f"{folder}: the object {outside[0]!r} would be written outside of {to}; rename it")
+    files = [(each, to / name) for each, name in zip(found, names, strict=True)]
     for _, path in files:
         path.parent.mkdir(parents=True, exist_ok=True)
     client(folder).download(files)
