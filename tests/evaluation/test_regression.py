@@ -1,13 +1,17 @@
 """Regression checks pass, fail, or cannot be compared."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 from invented_results import made_up
+from typer.testing import CliRunner
 
 import ctrloom
+from ctrloom.cli import app
+from ctrloom.config.base import ConfigError
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.regression import (
     Figures,
@@ -106,3 +110,20 @@ def test_the_stored_baseline_is_of_the_data_that_ci_makes(tmp_path: Path) -> Non
     )
     dataset = ctrloom.encode(config, store=tmp_path / "store")
     assert dataset.data_fingerprint == load_baseline(folder / "planted.json").data_fingerprint
+
+
+def test_the_first_regression_names_the_option_that_stores_figures(tmp_path: Path) -> None:
+    data = {"files": "clicks.csv", "columns": {"click": "label", "user": "categorical"}}
+    config = {
+        "name": "a",
+        "data": data,
+        "entries": [{"name": "lr", "model": "lr"}],
+        "evaluation": {"base": "lr"},
+    }
+    (tmp_path / "a.yaml").write_text(json.dumps(config))
+    where = ["--baseline", str(tmp_path / "new.json"), "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["regression", str(tmp_path / "a.yaml"), *where])
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception).startswith(f"{tmp_path}/new.json: no figures are stored yet; ")
+    assert "--accept" in str(done.exception)
+    assert not (tmp_path / "out").exists()

@@ -9,8 +9,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 from ctrloom import stages, storage
+from ctrloom.cli import app
 from ctrloom.config import DataConfig, ModelsConfig, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.files import load_retraining_config
@@ -22,7 +24,7 @@ from ctrloom.data.ingest.date_window import last_day, windowed
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.drift import Drift, stability_index
 from ctrloom.evaluation.promotion_gate import load_verdict
-from ctrloom.models.bundle import load_bundle
+from ctrloom.models.bundle import load_bundle, load_card
 from ctrloom.serving.predict import predict
 from ctrloom.serving.registry import Registry, RegistryError
 
@@ -135,6 +137,19 @@ def test_new_values_are_learned_and_the_champion_is_replaced(days: Days, tmp_pat
         after = auc_of_rows_with_new_values(days.folder / f"day-{number}" / "bundle", file, known, tmp_path)
         assert after > before + 0.05
     assert days.verdicts[1].champion.version == days.champions[1]
+
+
+def test_the_registry_lists_model_auc_and_days(days: Days) -> None:
+    done = CliRunner().invoke(app, ["registry", "list", days.registry], catch_exceptions=False)
+    lines = [line.split("  ") for line in done.stdout.splitlines()[1:]]
+    listed = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert [line[0] for line in listed] == days.champions
+    assert {line[1] for line in listed} == {"FM"}
+    first = load_card(days.folder / "first")
+    figures = [f"{verdict.challenger.metrics.auc:.4f} (test)" for verdict in days.verdicts]
+    assert [line[2] for line in listed] == [f"{first.valid_auc:.4f} (valid)", *figures]
+    assert [line[3] for line in listed] == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    assert [line[-1] == "champion" for line in listed] == [False, False, True]
 
 
 def test_the_architecture_is_the_first_one(days: Days) -> None:

@@ -1,13 +1,15 @@
 """`ctrloom registry`: versions of models, and which of them is the champion."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ctrloom.serving.registry import Registry
+    from ctrloom.serving.registry import Registry, Version
 
 app = typer.Typer(help="Versions of trained models, and which one is the champion.", no_args_is_help=True)
 
@@ -17,16 +19,16 @@ Name = Annotated[str, typer.Argument(help="Version.", show_default=False)]
 
 @app.command("list")
 def list_(url: Url) -> None:
-    """List the versions, the newest last; the champion is marked."""
+    """List the versions with model, AUC and days of the data, the newest last; the champion is marked."""
     registry = _registry(url)
     champion = registry.record()
-    table = Table("version", "created (UTC)", "files", "MB", "", box=None)
+    table = Table("version", "model", "AUC", "data (UTC)", "created (UTC)", "MB", "", box=None)
     for each in registry.versions():
         mark = "champion" if champion and champion.version == each.version else ""
         size = sum(file.bytes for file in each.files) / 1e6
         when = f"{each.created:%Y-%m-%d %H:%M:%S}"
-        table.add_row(each.version, when, str(len(each.files)), f"{size:.1f}", mark)
-    Console().print(table)
+        table.add_row(each.version, *map(escape, _described(each)), when, f"{size:.1f}", mark)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 @app.command()
@@ -63,6 +65,15 @@ def rollback(
         raise RegistryError(f"{url}: {champion} has no previous champion; name the version to promote")
     registry.promote(to, generation)
     print(f"{to} is the champion (previous: {champion})")
+
+
+def _described(version: "Version") -> tuple[str, str, str]:
+    """Title, AUC on the rows of the gate, or else on validation rows, and days of the data."""
+    origin, measured = version.provenance, version.metrics.get("auc")
+    auc, rows = (measured, "test") if measured is not None else (origin.get("valid_auc"), "valid")
+    first, last = origin.get("days") or ("", "")
+    days = "-" if not first else first if first == last else f"{first} to {last}"
+    return str(origin.get("title") or "-"), "-" if auc is None else f"{auc:.4f} ({rows})", days
 
 
 def _registry(url: str) -> "Registry":

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ctrloom.cli.options import PIPELINES, RETRAINING, Engine, Settings, Store, pairs
+from ctrloom.config.base import ConfigError
 from ctrloom.config.files import load_compare_config, load_retraining_config
 
 app = typer.Typer()
@@ -181,6 +182,10 @@ def regression(
     loaded = load_compare_config(config, pairs(settings))
     output = output or Path("regression") / loaded.name
     if not accept:
+        if not baseline.exists():
+            raise ConfigError(
+                f"{baseline}: no figures are stored yet; store those of this version with --accept"
+            )
         verdict = regression_local(loaded, load_baseline(baseline), output)
         print(regression_markdown(verdict), end="")
         raise typer.Exit(0 if verdict.passed else 1)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -47,6 +48,7 @@ class Manifest(StrictModel):
     split: RandomSplit | TimeSplit
     sources: tuple[SourceFile, ...]
     rows: dict[Split, int]
+    days: tuple[date, date] | None = None  # the first and the last, UTC, of rows with a timestamp
     files: dict[Split, tuple[PartFile, ...]]
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,8 @@ class ModelCard(ConfiguredModel, storage.FolderRecord):
     schema_fingerprint: str
     architecture_fingerprint: str
     code_version: str
+    days: tuple[date, date] | None = None  # the first and the last of the data, if they have timestamps
+    valid_auc: float | None = None
     limited_by: str | None = None  # setting that ended its training while it was still improving
 
 

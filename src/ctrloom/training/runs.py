@@ -265,6 +265,8 @@ class Run:
             schema_fingerprint=self.record.schema_fingerprint,
             architecture_fingerprint=trained.architecture.fingerprint,
             code_version=self.record.code_version,
+            days=dataset.manifest.days,
+            valid_auc=self.record.best.history.best_epoch.valid_auc,
             limited_by=self.record.limit_of_seed(self.record.best),
         )
         bundle = Bundle(card, trained.architecture, dataset.schema, trained.model)

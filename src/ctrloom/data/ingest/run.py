@@ -114,6 +114,7 @@ def _write(
         split=config.split,
         sources=tuple(each.record for each in inputs),
         rows=tally.rows,
+        days=tally.days,
         files=written.files,
         counts=written.counts,
         source=config.source,

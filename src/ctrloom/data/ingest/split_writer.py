@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -33,11 +34,27 @@ class Tally:
     read: int = 0
     dropped: int = 0
     thinned: int = 0
+    first: int | None = None  # timestamps
+    last: int | None = None
     rows: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     positives: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     weights: dict[Split, SplitWeight] = field(
         default_factory=lambda: {split: SplitWeight() for split in SPLITS}
     )
+
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """First and last day of the rows, UTC; None without timestamps."""
+        if self.first is None or self.last is None:
+            return None
+        return _day(self.first), _day(self.last)
+
+    def add_times(self, times: np.ndarray) -> None:
+        """Add the timestamps of rows."""
+        if len(times):
+            first, last = int(times.min()), int(times.max())
+            self.first = first if self.first is None else min(self.first, first)
+            self.last = last if self.last is None else max(self.last, last)
 
 
 @dataclass(frozen=True)
@@ -106,6 +123,8 @@ def _assigned(
             stays = thin(labels, chosen)
             tally.thinned += int(np.sum(~stays))
             chosen = np.where(stays, chosen, _OUT)
+        if times is not None:
+            tally.add_times(times[chosen != _OUT])
         for number, split in enumerate(SPLITS):
             mine = chosen == number
             tally.rows[split] += int(mine.sum())
@@ -113,6 +132,10 @@ def _assigned(
             if weights is not None:
                 tally.weights[split].add(labels[mine], weights[mine])
         yield batch, chosen
+
+
+def _day(instant: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=instant // 86_400)
 
 
 def _divided(fields: Sequence[tuple[str, CountedKind]], given: tuple[pa.RecordBatch, np.ndarray]) -> _Divided:

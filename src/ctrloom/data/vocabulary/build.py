@@ -104,6 +104,7 @@ def write_encoded(
                 split=ingested.split,
                 sources=ingested.sources,
                 rows=ingested.rows,
+                days=ingested.days,
                 files=files,
                 schema_fingerprint=encoder.schema.fingerprint,
                 ingested_fingerprint=ingested.data_fingerprint,
