@@ -8,8 +8,10 @@ import pytest
 from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 
+from ctrloom.architecture import Architecture
 from ctrloom.config import METHODS, MODELS, ClusterConfig, CompareConfig, RunConfig, SourceConfig
 from ctrloom.config.base import ConfigError, StrictModel
+from ctrloom.config.combinations import combinations_of
 from ctrloom.config.hardware import Hardware
 from ctrloom.config.retraining import RetrainingConfig
 from ctrloom.config.tuning import PlannedTrial, TuningJob
@@ -135,6 +137,18 @@ def test_excessive_number_is_rejected_at_once_by_its_key(sections: dict[str, Any
     assert time.perf_counter() - begun < 1
     assert str(error.value).startswith(f"run.yaml: {key}")
     assert len(str(error.value)) < 1000
+
+
+def test_combinations_that_cannot_be_listed_are_rejected_at_once() -> None:
+    names = [f"f{i}" for i in range(500)]
+    assert len(Architecture.complete(names[:5], (2, 3)).interactions) == 10 + 10
+    begun = time.perf_counter()
+    for orders in ((4,), (2, 3)):
+        with pytest.raises(ConfigError, match=r"500 fields have [0-9,]+ combinations of [34], but at most"):
+            Architecture.complete(names, orders)
+    with pytest.raises(ConfigError, match="10,000 fields have 49,995,000 combinations of 2"):
+        combinations_of(range(10_000), 2)
+    assert time.perf_counter() - begun < 5
 
 
 def test_list_of_too_many_columns_is_rejected() -> None:

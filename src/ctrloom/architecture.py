@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -11,6 +10,7 @@ from pydantic import model_validator
 
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
+from ctrloom.config.combinations import combinations_of
 from ctrloom.schema import Schema
 
 Function = Literal["inner", "vector_kernel", "scalar_kernel", "outer", "hadamard", "memorize"]
@@ -146,7 +146,7 @@ class Architecture(StrictModel):
         functions: Sequence[Function] = ("inner",),
     ) -> Self:
         """All interactions of the given orders, for models without a search."""
-        tuples = [t for order in orders for t in combinations(fields, order)]
+        tuples = [t for order in orders for t in combinations_of(fields, order)]
         every = (Interaction(fields=t, function=f) for f in functions for t in tuples)
         return cls(method=method, fields=tuple(fields), interactions=tuple(every))
 

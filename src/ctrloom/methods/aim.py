@@ -5,11 +5,11 @@ searches the embedding positions that they need. Both omit the MLP of the final 
 """
 
 from collections.abc import Sequence
-from itertools import combinations
 
 from ctrloom.architecture import FUNCTIONS, Architecture, Interaction
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.config.base import ConfigError
+from ctrloom.config.combinations import combinations_of
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.controls import random_like
@@ -102,7 +102,7 @@ def _joined(first: SearchResult, second: SearchResult) -> SearchResult:
 def _candidates(kept: Architecture, order: int, config: AIMConfig) -> list[Interaction]:
     every = []
     for function in config.functions:
-        chosen: Sequence[tuple[str, ...]] = list(combinations(kept.fields, order))
+        chosen: Sequence[tuple[str, ...]] = combinations_of(kept.fields, order)
         if order > 2:
             below = [i for i in kept.interactions if (i.order, i.function) == (order - 1, function)]
             chosen = extend({i.fields: i.score or 0.0 for i in below}, kept.fields, config.pool)
@@ -129,7 +129,7 @@ def _gate_search(
 
 def _every_pair(empty: Architecture, config: AIMConfig, settings_json: dict[str, object]) -> SearchResult:
     """All pairs with the inner product, without a search: the ablation without IFS."""
-    pairs = [Interaction(fields=names) for names in combinations(empty.fields, 2)]
+    pairs = [Interaction(fields=names) for names in combinations_of(empty.fields, 2)]
     trace = SearchTrace(
         method="aim",
         base=config.base,

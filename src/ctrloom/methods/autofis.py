@@ -6,11 +6,11 @@ gates that are trained as weights; in a joint search a triple would absorb the p
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import AutoFISConfig, Hyperparameters
 from ctrloom.config.base import ConfigError
+from ctrloom.config.combinations import combinations_of
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.controls import selection_controls
@@ -46,7 +46,7 @@ def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -
             scores = {i.fields: i.score or 0.0 for i in kept.interactions if i.order == order - 1}
             candidates: Iterable[tuple[str, ...]] = extend(scores, names, config.pool)
         else:
-            candidates = combinations(names, order)
+            candidates = combinations_of(names, order)
         new_candidates = tuple(Interaction(fields=fields) for fields in candidates)
         if not new_candidates:  # no interaction left to extend
             break

@@ -11,11 +11,11 @@ KDD 2013).
 
 import time
 from collections.abc import Collection, Mapping
-from itertools import combinations
 from math import comb
 
 from ctrloom.config import Hyperparameters, ResidualConfig
 from ctrloom.config.base import ConfigError
+from ctrloom.config.combinations import combinations_of
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.scored import scored_result
@@ -107,7 +107,7 @@ def _predictive_ones(
 def _candidates(order: int, fields: int, scores: Mapping[Fields, float], pool: int | None) -> list[Fields]:
     """All interactions of an order, or extensions of the strongest ones of the order below."""
     if order == 2 or (pool is None and comb(fields, order) <= EVERY):
-        return list(combinations(range(fields), order))
+        return combinations_of(range(fields), order)
     below = {each: max(t, 0.0) for each, t in scores.items() if len(each) == order - 1}
     return extend(below, range(fields), pool)
 

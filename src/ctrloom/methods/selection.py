@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 
 from ctrloom.config import Hyperparameters, SelectionConfig
 from ctrloom.config.base import ConfigError
+from ctrloom.config.combinations import combinations_of
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.scored import scored_result
 from ctrloom.methods.statistics.candidates import information, statistics_aucs
@@ -24,7 +24,7 @@ def search(data: SearchData, config: SelectionConfig, settings: Hyperparameters)
     """
     names = data.schema.names
     orders = tuple(sorted(config.keep))
-    every = {order: list(combinations(names, order)) for order in orders}
+    every = {order: combinations_of(names, order) for order in orders}
     for order in orders:
         if (wanted := config.keep[order]) > (there := len(every[order])):
             raise ConfigError(

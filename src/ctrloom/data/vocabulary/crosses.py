@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ctrloom.config import Crosses
 from ctrloom.config.base import ConfigError
+from ctrloom.config.combinations import combinations_of
 from ctrloom.config.engine import EngineConfig
 from ctrloom.data.engines import opened
 from ctrloom.data.manifest import PartFile
@@ -36,7 +36,7 @@ def crossed_pairs(config: Crosses, fields: Sequence[Field]) -> tuple[tuple[str, 
     place = {field.name: i for i, field in enumerate(fields)}
     categorical = [field.name for field in fields if field.kind == "categorical"]
     if config.pairs == "all":
-        return tuple(combinations(categorical, 2))
+        return tuple((a, b) for a, b in combinations_of(categorical, 2))
     chosen: list[tuple[str, str]] = []
     for pair in config.pairs:
         where = f"vocabulary.crosses.pairs: [{', '.join(pair)}]"
