@@ -32,7 +32,7 @@ settings.load_profile("ctrloom")
 @pytest.fixture(autouse=True)
 def signal_handlers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that tests call in this process do not take its signals."""
-    monkeypatch.setattr(interruption, "install", lambda: None)
+    monkeypatch.setattr(interruption.handlers, "install", lambda: None)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     **{name: BOTTOM - {name} for name in BOTTOM},
     "config": BOTTOM,
     "storage": BOTTOM,
-    "interruption": set(),
+    "interruption": {"interruption"},
     "memory": {"config.errors"},
     "schema": BOTTOM,
     "architecture": BOTTOM | {"schema"},
@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli.doctor": BOTTOM | {"cli.options", "doctor"},
     "cli.cluster": BOTTOM | {"cli.options", "runners"},
     "cli.registry": BOTTOM | {"serving.registry"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "interruption"},
 }
 KNOWS_KFP = {"runners.containers", "runners.local", "runners.cluster", "runners.step_process"}
 METHOD_MODULES = {  # every other module of methods/ may be shared

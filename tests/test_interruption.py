@@ -30,7 +30,7 @@ finally:
 """
 NATIVE = """
 import hashlib
-interruption.GRACE = 0.3
+interruption.handlers.GRACE = 0.3
 with interruption.deferred():
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
@@ -95,9 +95,10 @@ def test_native_code_cannot_prevent_the_end(number: int) -> None:
 
 def test_second_interrupt_ends_at_once_and_second_sigterm_does_not() -> None:
     process = started(IGNORING)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     await_line(process, "still busy")
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
     process.send_signal(signal.SIGINT)
@@ -169,7 +170,7 @@ with interruption.stoppable("again"), interruption.deferred() as stop:
 PARENT = """
 import sys
 from ctrloom.runners.step_process import run_step
-interruption.GRACE, interruption.FOR_CHILDREN = 0.3, 0.3
+interruption.handlers.GRACE = interruption.handlers.FOR_CHILDREN = 0.3
 with interruption.stoppable("again"):
     run_step([sys.executable, "-c", {middle!r}])
 """

@@ -1,5 +1,15 @@
 """`python -m ctrloom` is the command `ctrloom`."""
 
-from ctrloom.cli import main
+from ctrloom import interruption
 
-main()
+
+def main() -> None:
+    """Entry point; signals count from here on, while the command line is being loaded, too."""
+    interruption.install()
+    from ctrloom.cli import main as command_line
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

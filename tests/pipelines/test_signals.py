@@ -1,56 +1,106 @@
-"""A run that is asked to stop: its status and message, that no process remains, and that it resumes."""
+"""Commands that are asked to stop: status and message, that no process remains, and that a run resumes."""
 
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from interrupted_run import figures, prepare
+import yaml
+from interrupted_run import RUN, figures, prepare
 from processes import family, left_after
 
-COMMAND = (sys.executable, "-m", "ctrloom", "run", "run.yaml", "--output")
+CTRLOOM = (sys.executable, "-m", "ctrloom")
+AGAIN = "run the same command again"
+RESUMES = f"{AGAIN} to resume after its finished "
+LONG = {"default": {"epochs": 10_000, "patience": 10_000, "batch_size": 50}}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("signals")
     prepare(folder)
+    comparison = {
+        "name": "long",
+        "data": RUN["data"],
+        "models": LONG,
+        "entries": [{"name": "fm", "model": "fm"}],
+        "seeds": [0, 1],
+    }
+    (folder / "compare.yaml").write_text(yaml.safe_dump(comparison))
     return folder
 
 
-def stopped(folder: Path, output: str, step: str, number: int) -> None:
-    """Start a run and stop it within a step, by a signal to its first process."""
-    environment, log = family(), folder / output / "log.txt"
-    with subprocess.Popen(
-        [*COMMAND, output], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
-    ) as running:
-        while not (log.exists() and f"component `{step}`" in log.read_text()):
-            assert running.poll() is None
+def stop(
+    folder: Path, command: Sequence[str], log: str, text: str, number: int, advice: str, **settings: str
+) -> None:
+    """Start a command and stop it after a file has a text, by a signal to its first process.
+
+    SIGINT is sent to all its processes, as a terminal does.
+    """
+    environment, at, output = family() | settings, folder / log, folder / "output"
+    with (
+        open(output, "w") as written,
+        subprocess.Popen(
+            [*CTRLOOM, *command],
+            cwd=folder,
+            env=environment,
+            stdout=written,
+            stderr=written,
+            start_new_session=True,
+        ) as running,
+    ):
+        while not (at.exists() and text in at.read_text()):
+            assert running.poll() is None, output.read_text()
             time.sleep(0.05)
         time.sleep(random.random())
-        running.send_signal(number)
-        began = time.monotonic()
-        _, errors = running.communicate()
-        assert time.monotonic() - began < 20
+        (os.killpg if number == signal.SIGINT else os.kill)(running.pid, number)
+        running.wait(20)
     assert left_after(environment) == {}
     if number == signal.SIGKILL:
         return
     assert running.returncode == 128 + number
-    name = signal.Signals(number).name
-    line = f"ctrloom: stopped by {name}; run the same command again to resume after its finished steps"
-    assert [each for each in errors.splitlines() if not each.startswith("- ")] == [line]
+    line = f"ctrloom: stopped by {signal.Signals(number).name}; {advice}"
+    assert [each for each in output.read_text().splitlines() if not each.startswith("- ")] == [line]
+
+
+def stop_run(folder: Path, output: str, step: str, number: int) -> None:
+    command = ("run", "run.yaml", "--output", output)
+    stop(folder, command, f"{output}/log.txt", f"component `{step}`", number, f"{RESUMES}steps")
 
 
 def test_run_stops_and_no_process_remains(folder: Path) -> None:
-    stopped(folder, "once", "ingest", signal.SIGTERM)
+    stop_run(folder, "once", "ingest", signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+def test_comparison_stops_its_workers(folder: Path, number: int) -> None:
+    output = f"compared-{number}"
+    command = ("compare", "compare.yaml", "--output", output, "--workers", "2")
+    stop(folder, command, f"{output}/jobs/fm/seed-0.log", "FM, seed 0", number, f"{RESUMES}jobs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_data_parallel_training_stops(folder: Path, number: int) -> None:
+    (folder / "long.yaml").write_text(yaml.safe_dump(RUN | {"models": LONG}))
+    for stage in ("ingest", "vocabulary"):
+        command = [*CTRLOOM, stage, "long.yaml", "--store", "store"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    [manifest] = (folder / "store").glob("encoded-*/manifest.json")
+    command = ["baselines", "long.yaml", "--dataset", str(manifest), "--output", "out"]
+    stop(folder, command, "output", "LR, seed 0", number, AGAIN, CTRLOOM_PROCESSES="2")
+    assert not (folder / "out" / "runs").exists()
 
 
 @pytest.mark.slow
 def test_run_that_is_stopped_again_and_again_gives_the_same_metrics(folder: Path) -> None:
-    subprocess.run([*COMMAND, "whole"], cwd=folder, check=True, capture_output=True)
+    command = (*CTRLOOM, "run", "run.yaml", "--output")
+    subprocess.run([*command, "whole"], cwd=folder, check=True, capture_output=True)
     moments = (
         ("vocabulary", signal.SIGINT),
         ("search_autofis", signal.SIGTERM),
@@ -59,6 +109,6 @@ def test_run_that_is_stopped_again_and_again_gives_the_same_metrics(folder: Path
         ("evaluate", signal.SIGTERM),
     )
     for step, number in moments:
-        stopped(folder, "stopped", step, number)
-    subprocess.run([*COMMAND, "stopped"], cwd=folder, check=True, capture_output=True)
+        stop_run(folder, "stopped", step, number)
+    subprocess.run([*command, "stopped"], cwd=folder, check=True, capture_output=True)
     assert figures(folder / "stopped") == figures(folder / "whole")

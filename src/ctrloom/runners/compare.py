@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr
 from multiprocessing import get_context
 from pathlib import Path
 
-from ctrloom import memory, stages, storage
+from ctrloom import interruption, memory, stages, storage
 from ctrloom.config import CompareConfig, Entry
 from ctrloom.config.errors import UserError
 from ctrloom.config.tuning import TuningJob
@@ -33,9 +33,10 @@ def _run_comparison(config: CompareConfig, output: Path, workers: int) -> Result
     jobs, work = output / "jobs", config.jobs
     with _pool(workers) as pool:
         tuned = _tuned(manifest, config, output, pool) if config.tuning else None
-        called = {
-            pool.submit(_job, manifest, e, s, config, jobs, tuned): f"{e.name}, seed {s}" for e, s in work
-        }
+        with interruption.starting():
+            called = {
+                pool.submit(_job, manifest, e, s, config, jobs, tuned): f"{e.name}, seed {s}" for e, s in work
+            }
         _await(pool, called, "compare", "jobs")
     folders = [job_folder(jobs, entry, seed) for entry, seed in work]
     return stages.tabulate(
@@ -46,7 +47,8 @@ def _run_comparison(config: CompareConfig, output: Path, workers: int) -> Result
 def _tuned(manifest: str | Place, config: CompareConfig, output: Path, pool: ProcessPoolExecutor) -> Path:
     """Tune every entry once, before its seeds; returns the folder of `tuning.json`."""
     work = list(zip(config.entries, config.tuning_jobs(), strict=True))
-    called = {pool.submit(_tune, manifest, job, config, output, entry): entry.name for entry, job in work}
+    with interruption.starting():
+        called = {pool.submit(_tune, manifest, job, config, output, entry): entry.name for entry, job in work}
     _await(pool, called, "tune", "entries")
     merged(Tuning.load(tuning_folder(output, entry)) for entry in config.entries).save(output)
     return output
@@ -104,6 +106,7 @@ def _tune(manifest: str | Place, job: TuningJob, config: CompareConfig, output: 
 @contextmanager
 def _log(folder: Path) -> Iterator[None]:
     """Log to a file next to `folder`, because jobs run in parallel."""
+    interruption.check()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{folder}.log", "a", encoding="utf-8") as log, redirect_stderr(log):
         yield
@@ -116,8 +119,12 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = threads  # read by the children when they load torch
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield pool
+        with ProcessPoolExecutor(workers, get_context("spawn"), interruption.install) as pool:
+            try:
+                yield pool
+            except interruption.Stopped:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     finally:
         if before is None:
             del os.environ["OMP_NUM_THREADS"]

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from ctrloom import distributed, memory
+from ctrloom import distributed, interruption, memory
 from ctrloom.config.base import ConfigError
 from ctrloom.config.environment import device_name, positive_int, process_number
 from ctrloom.config.errors import UserError
@@ -71,13 +71,19 @@ def _process_group() -> Iterator[None]:
     Only the first process to fail reports its error; the others, which then lose a peer, exit silently.
     """
     store, number, count = next(rendezvous("env://"))
-    before = signal.signal(signal.SIGTERM, _ended)
+    before = signal.getsignal(signal.SIGTERM)
+    if before == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _ended)
     try:
         backend = _backend()
         dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
         distributed.all_reduce(torch.zeros(()))  # connect now, while all processes are alive
         yield
         distributed.all_reduce(torch.zeros(()))  # wait until rank 0 has written
+    except interruption.Stopped:
+        if _another_failed(store):  # torchrun stops the others, which are not to report a signal
+            raise SystemExit(1) from None
+        raise
     except Exception as error:
         if not _is_first(store, number):
             raise SystemExit(1) from None
@@ -120,6 +126,13 @@ def _is_first(store: Any, number: int) -> bool:
         return False
 
 
+def _another_failed(store: Any) -> bool:
+    try:
+        return bool(store.check([FAILED]))
+    except RuntimeError:
+        return False
+
+
 def _launch(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> Any:
     """Launch local processes for a stage, as torchrun does; returns the result of rank 0.
 
@@ -127,7 +140,6 @@ def _launch(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> An
         UserError: a process raised one or an OSError, whose message this one carries.
         ChildProcessError: a process failed for another reason.
     """
-    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -141,6 +153,7 @@ def _launch(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> An
         local_addr="localhost",
         max_restarts=0,
         start_method="spawn",
+        signals_to_handle="none",  # this process keeps its handlers
     )
     threads = str(max(1, torch.get_num_threads() // count))
     before = {logger: logging.getLogger(logger).level for logger in NOISY}
@@ -149,15 +162,14 @@ def _launch(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> An
     with tempfile.TemporaryDirectory() as folder:
         reason = Path(folder) / "reason"
         try:
-            results = elastic_launch(plan, _worker)(stage, args, kwargs, reason, threads)
+            with interruption.starting():
+                results = elastic_launch(plan, _worker)(stage, args, kwargs, reason, threads)
         except ChildFailedError as error:
             if reason.is_file():
                 raise UserError(reason.read_text(encoding="utf-8")) from None
             _, failure = error.get_first_failure()
             died = memory.of_killed(failure.exitcode) or f"see its error above (status {failure.exitcode})"
             raise ChildProcessError(f"one of {count} processes failed: {died}") from None
-        except SignalException:
-            raise KeyboardInterrupt from None
         finally:
             for logger, level in before.items():
                 logging.getLogger(logger).setLevel(level)
@@ -169,12 +181,14 @@ def _worker(stage: Callable[..., Any], args: Any, kwargs: Any, reason: Path, thr
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(int(threads))
     try:
+        interruption.install()
         with memory.explained():
             result = stage(*args, **kwargs)
     except (UserError, OSError) as error:
         reason.write_text("\n".join([str(error), *getattr(error, "__notes__", [])]), encoding="utf-8")
         raise SystemExit(1) from None
     except Exception:
+        interruption.check()  # native code that is interrupted raises errors of its own
         traceback.print_exc()
         raise SystemExit(1) from None
     return result if os.environ["RANK"] == "0" else None
