@@ -103,7 +103,9 @@ def _explain(cls: type[BaseModel], problem: Any) -> Iterator[tuple[str, str]]:
         hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(sorted(valid))}"
         yield path, f"unknown key {key!r}; {hint}"
     else:
-        yield path, wrong_type(problem) or problem["msg"].removeprefix("Value error, ")
+        bounded = problem["type"].startswith(("greater_than", "less_than"))
+        given = f", not {problem['input']!r}" if bounded else ""
+        yield path, wrong_type(problem) or problem["msg"].removeprefix("Value error, ") + given
 
 
 def _joined(*parts: str) -> str:

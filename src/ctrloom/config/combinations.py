@@ -19,7 +19,7 @@ def combinations_of(fields: Sequence[Item], order: int) -> list[tuple[Item, ...]
     """
     if (count := math.comb(len(fields), order)) > MOST:
         raise ConfigError(
-            f"{len(fields):,} fields have {count:,} combinations of {order}, but at most {MOST:,} can be listed: "
-            "give fewer columns (kind ignored), or a lower order"
+            f"{len(fields):,} fields have {count:,} combinations of {order}, but at most {MOST:,} can be "
+            "listed: give fewer columns (kind ignored), or a lower order"
         )
     return list(combinations(fields, order))
