@@ -1,11 +1,16 @@
 """Stages that are stopped at any step and started again give bit-identical results."""
 
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -286,3 +291,69 @@ def test_training_may_be_stopped_at_every_step(name: str, clicks: Dataset, tmp_p
 @pytest.mark.parametrize("name", SEARCHES)
 def test_search_may_be_stopped_at_every_step(name: str, clicks: Dataset, tmp_path: Path) -> None:
     check(lambda output: search(clicks, name, output), tmp_path, every)
+
+
+def test_several_processes_continue_bit_for_bit(clicks: Dataset, python: str, tmp_path: Path) -> None:
+    script = str(Path(__file__).with_name("stopped_cases.py"))
+    command = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
+    tests = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(tests.parent / "src"), str(tests)])
+    done = subprocess.run(
+        [*command, str(clicks.path), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for case in ("training", "search"):
+        assert results(tmp_path / case / "stopped") == results(tmp_path / case / "whole")
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_commands_that_are_killed_and_stopped_continue(
+    processes: int, clicks: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when there is a checkpoint; then stopped by SIGTERM; then left alone."""
+    settings = {**SETTINGS, "epochs": 12, "patience": 12, "batch_size": 16}
+    run = {
+        "name": "resumed",
+        "data": {"files": "none.csv", "columns": {"click": "label", "field_00..field_03": "categorical"}},
+        "search": {"epochs": 1, "threshold": 0.3, "confirm": False, "random_draws": 0},
+        "models": {"default": settings},
+        "seeds": [0],
+    }
+    (tmp_path / "run.yaml").write_text(json.dumps(run))
+    search(clicks, "autofis", tmp_path / "found")
+    environment = {**os.environ, "CTRLOOM_PROCESSES": str(processes), "OMP_NUM_THREADS": "1"}
+
+    def started(output: str) -> Popen[str]:
+        command = [sys.executable, "-m", "ctrloom", "retrain", "run.yaml", "--dataset", str(clicks.path)]
+        command += ["--search", "found", "--output", output]
+        return Popen(command, cwd=tmp_path, env=environment, stderr=PIPE, text=True, start_new_session=True)
+
+    def until(text: str, running: Popen[str]) -> str:
+        assert running.stderr
+        return next(line for line in running.stderr if text in line)
+
+    with started("stopped") as running:
+        while not list(tmp_path.glob("stopped/.runs.checkpoints/*/*/*.json")):
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGKILL)
+    with started("stopped") as running:
+        until("seed 0: ", running)  # it is done, or continues
+        time.sleep(0.3)
+        running.send_signal(signal.SIGTERM)
+        assert "run the same command again" in until("stopped by SIGTERM", running)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert not (tmp_path / "stopped" / "runs").exists()
+    with started("stopped") as running:
+        until("continues from a checkpoint", running)
+        running.communicate()
+    assert running.returncode == 0
+    monkeypatch.setenv("CTRLOOM_PROCESSES", str(processes))
+    stages.retrain(
+        clicks.path, tmp_path / "found", ModelsConfig({"default": settings}), [0], tmp_path / "whole" / "runs"
+    )
+    assert results(tmp_path / "stopped" / "runs") == results(tmp_path / "whole" / "runs")

@@ -42,7 +42,7 @@ class Passes:
         self.seconds = 0.0  # of `run_epoch`
 
     def batches(self) -> Iterator[Batch]:
-        """The rest of the current pass, or those of a new one."""
+        """The rest of the current pass; call `end` after it."""
         generator = self.generator
         if self.began is None:
             self.began = generator.get_state()
@@ -52,12 +52,16 @@ class Passes:
         for batch in self.rows.shuffled(self.bounds[self.done :], generator):
             self.done += 1
             yield batch
-        self.began, self.done = None, 0
+
+    def end(self) -> None:
+        """End the pass; the next batches are those of a new one."""
+        self.began, self.done, self.loss = None, 0, torch.zeros_like(self.loss)
 
     def endless(self) -> Iterator[Batch]:
         """Batches without end."""
         while True:
             yield from self.batches()
+            self.end()
 
     @property
     def rows_done(self) -> int:
@@ -93,5 +97,5 @@ def run_epoch(step: Step, passes: Passes, loop: Loop, advance: Advance) -> float
             began = time.perf_counter()
     loss = float(distributed.all_reduce(passes.loss)) / passes.rows.total
     passes.seconds += time.perf_counter() - began
-    passes.loss = torch.zeros_like(passes.loss)
+    passes.end()
     return loss

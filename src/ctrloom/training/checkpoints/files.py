@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ctrloom import distributed, storage
 from ctrloom.config.base import StrictModel
+from ctrloom.config.environment import CHECKPOINTS
 from ctrloom.config.errors import UserError
 from ctrloom.progress import warn
 from ctrloom.storage import Location, Place, StorageError
@@ -88,6 +89,8 @@ class Checkpoints:
             if _all_processes(state is not None):
                 self.last = number
                 return state
+            if state is not None:
+                warn(f"{self.place}: other processes cannot read it; set {CHECKPOINTS} to a place for all")
         return None
 
     def finish(self) -> None:

@@ -63,6 +63,7 @@ class Loop:
                 self._restore(saved)
         now = time.perf_counter()
         self.save_at, self.asked, self.steps, self.steps_left = now + SPACING, now, 1, 1
+        self.pass_ended, self.pause = now, 0.0  # seconds between the last two passes, such as of validation
 
     @contextmanager
     def steps_of_pass(self) -> Iterator[None]:
@@ -70,10 +71,14 @@ class Loop:
         if self.files is None:
             yield
             return
+        self.pause = time.perf_counter() - self.pass_ended
         with deferred() as self.stop:
             yield
             if not distributed.is_single_process():
-                self._save_if_all_agree()
+                self._save_if_all_agree(self.pause)
+            elif self._due(self.pause):
+                self._save()
+        self.pass_ended = time.perf_counter()
 
     def after_step(self) -> None:
         """Save a checkpoint if it is time.
@@ -103,25 +108,25 @@ class Loop:
             self._save(*names)
         self.finished = True
 
-    def _due(self) -> bool:
-        """Whether it is time for a checkpoint, and there is time; otherwise it is checked again later."""
+    def _due(self, ahead: float = 0.0) -> bool:
+        """Whether it is time for a checkpoint, now or in some seconds; if it costs too much, not yet."""
         assert self.stage
         assert self.files
-        if time.perf_counter() < self.save_at:
+        if time.perf_counter() + ahead < self.save_at:
             return False
         if not self.files.busy and self.stage.affords(self.cost):
             return True
         self.save_at = time.perf_counter() + AGAIN
         return False
 
-    def _save_if_all_agree(self) -> None:
+    def _save_if_all_agree(self, ahead: float = 0.0) -> None:
         """The first process decides, and after how many steps it is asked again; any may have to stop."""
         now = time.perf_counter()
         rate = self.steps / max(now - self.asked, 1e-6)
         steps = max(1, min(10 * self.steps, round(rate * AGAIN)))
         first = float(distributed.is_rank_zero())
         asked = torch.tensor(
-            [float(self.stop.requested), first * self._due(), first * steps], dtype=torch.float64
+            [float(self.stop.requested), first * self._due(ahead), first * steps], dtype=torch.float64
         )
         stops, due, count = distributed.all_reduce(asked).tolist()
         if stops or due:

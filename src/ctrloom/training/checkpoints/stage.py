@@ -100,6 +100,7 @@ def stage_checkpoints(
     """
     outer = os.environ.get(_OUTER)
     base = storage.place(outer) if outer else _base(dataset, output)
+    alone = base == _next_to(output)
     if base is None:
         yield
         return
@@ -110,15 +111,15 @@ def stage_checkpoints(
         try:
             yield
         except outcomes:
-            _end(stage, base, outer)
+            _end(stage, base, outer is None, alone)
             raise
         except BaseException:
             stage.finish()
             raise
-        _end(stage, base, outer)
+        _end(stage, base, outer is None, alone)
     finally:
         _current.reset(token)
-        os.environ.pop(_OUTER)
+        os.environ.pop(_OUTER, None)
         if outer:
             os.environ[_OUTER] = outer
 
@@ -152,17 +153,20 @@ def _key(dataset: Dataset, work: Any) -> str:
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _end(stage: StageCheckpoints, base: Place, outer: str | None) -> None:
-    """Delete the checkpoints of a stage that succeeded, and old ones of others."""
+def _end(stage: StageCheckpoints, base: Place, outermost: bool, alone: bool) -> None:
+    """Delete the checkpoints of a stage that succeeded; of others in the same place, those that are old.
+
+    If the place is for this output `alone`, others were made with other settings, and are deleted, too.
+    """
     stage.finish()
-    if outer or not distributed.is_rank_zero() or (isinstance(base, Path) and not base.is_dir()):
+    if not outermost or not distributed.is_rank_zero() or (isinstance(base, Path) and not base.is_dir()):
         return
     try:
+        if alone:
+            return storage.remove(base)
         storage.remove(stage.place)
         for name in storage.folders(base):
             if 0 < storage.last_change(base / name) < time.time() - OLD:
                 storage.remove(base / name)
-        if isinstance(base, Path) and not any(base.iterdir()):
-            base.rmdir()
     except (OSError, StorageError) as error:
         warn(f"checkpoints were not deleted: {error}")
