@@ -97,6 +97,14 @@ def test_a_damaged_record_is_one_malformed_row(
     assert sorted(at) == list(range(2 + len(names) + len(faults)))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n"])
+def test_line_ends_may_have_any_number_of_carriage_returns(write: Write, end: str) -> None:
+    lines = ["", "1,ann,1", "", '0,"a,b",2', "1,cy,3", "", ""]
+    batches = list(read_rows(SOURCE, [write("a.csv", end.join(lines) + "\r")]))
+    assert [row for b in batches for row in b.malformed] == []
+    assert [name for b in batches for name in b.table["name"].to_pylist()] == ["ann", "a,b", "cy"]
+
+
 def test_text_of_a_malformed_record_has_all_its_lines(write: Write) -> None:
     (batch,) = read_rows(SOURCE, [write("a.csv", GOOD + '0,"a\nb",old\n' + GOOD)])
     assert [row.text for row in batch.malformed] == ['0,"a\nb",old']

@@ -502,7 +502,7 @@ def test_each_file_has_its_own_order_of_columns(write: Write) -> None:
     assert rows(source(), first, second) == EXPECTED
 
 
-@pytest.mark.parametrize("content", ["\n", "\r\n\n", "\ufeff\n"])
+@pytest.mark.parametrize("content", ["\n", "\r\n\n", "\ufeff\n", "\n\r", "\r\r\n"])
 def test_a_file_of_empty_lines_is_empty(write: Write, content: str) -> None:
     with pytest.raises(DataError, match=r"a\.csv: the file has only empty lines"):
         rows(source(), write("a.csv", content))

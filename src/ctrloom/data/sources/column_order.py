@@ -54,7 +54,7 @@ def _indexed(source: SourceConfig, rows: Sequence[Sequence[str]], with_label: bo
     """The label, which rows to score may lack, then the columns that have indices."""
     label = source.named("label")
     names = [name for name in source.columns if name not in label]
-    labelled = sum(":" not in row[0] for row in rows) * 2 >= len(rows)
+    labelled = sum(":" not in "".join(row[:1]) for row in rows) * 2 >= len(rows)
     return [[*label, *names] if with_label or labelled else names]
 
 

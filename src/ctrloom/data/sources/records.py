@@ -55,10 +55,9 @@ def split_records(data: bytes, dialect: Dialect) -> Records:
                 faults[first] = fault
     lines = np.flatnonzero(~continues)
     starts, stops = starts[lines], np.append(starts[lines[1:]], len(data))[: len(lines)]
-    sizes = stops - starts
-    first_codes, last_codes = codes[starts], codes[stops - 1]
-    empty = (sizes == 1) & (first_codes == _FEED[0])
-    empty |= (sizes == 2) & (first_codes == _RETURN[0]) & (last_codes == _FEED[0])
+    empty = (stops - starts == 1) & (codes[starts] == _FEED[0])
+    for at in np.flatnonzero(codes[starts] == _RETURN[0]):
+        empty[at] = not data[starts[at] : stops[at]].strip(b"\r\n")
     spans = np.diff(np.append(lines, len(ends)))
     kept = np.flatnonzero(~empty)
     place = {int(line): at for at, line in enumerate(lines[kept])} if faults else {}

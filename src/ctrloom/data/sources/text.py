@@ -21,7 +21,7 @@ from ctrloom.data.sources.records import Records, split_records
 
 _SAMPLED_BYTES = 64 << 10
 _SAMPLED_RECORDS = 100
-_EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
+_EMPTY_LINES = re.compile(rb"(?:\r*\n)*(?:\r*\Z)?")
 
 
 def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Callable[[], RawBatch]]:
