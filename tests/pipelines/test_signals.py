@@ -84,6 +84,16 @@ def test_comparison_stops_its_workers(folder: Path, number: int) -> None:
     stop(folder, command, f"{output}/jobs/fm/seed-0.log", "FM, seed 0", number, f"{RESUMES}jobs")
 
 
+def test_output_that_nobody_reads_is_no_error() -> None:
+    with subprocess.Popen(
+        [*CTRLOOM, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout
+        running.stdout.close()
+        assert running.stderr
+        assert (running.stderr.read(), running.wait(20)) == ("", 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_data_parallel_training_stops(folder: Path, number: int) -> None:
@@ -93,7 +103,8 @@ def test_data_parallel_training_stops(folder: Path, number: int) -> None:
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     [manifest] = (folder / "store").glob("encoded-*/manifest.json")
     command = ["baselines", "long.yaml", "--dataset", str(manifest), "--output", "out"]
-    stop(folder, command, "output", "LR, seed 0", number, AGAIN, CTRLOOM_PROCESSES="2")
+    advice = f"{AGAIN} to continue from its checkpoints"
+    stop(folder, command, "output", "LR, seed 0", number, advice, CTRLOOM_PROCESSES="2")
     assert not (folder / "out" / "runs").exists()
 
 

@@ -35,18 +35,6 @@ app.add_typer(retraining.app)
 
 Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
 
-# What a user whose command was stopped can do next
-AGAIN = "run the same command again"
-RESUMES = {
-    "run": f"{AGAIN} to resume after its finished steps",
-    "compare": f"{AGAIN} to resume after its finished jobs",
-    "tune": f"{AGAIN} to resume after its finished trials",
-    "scheduled-retrain": f"{AGAIN} to resume after its finished steps",
-    "regression": f"{AGAIN} to resume after its finished steps",
-    "submit": "a submitted run continues on the cluster",
-    "wait": f"the run continues on the cluster: {AGAIN} to wait for it",
-}
-
 # Commands that torchrun may start with several processes.
 BY_SEVERAL = (
     "search",
@@ -57,6 +45,19 @@ BY_SEVERAL = (
     "baselines",
     "refresh",
 )
+
+
+# What a user can do after a command was stopped
+AGAIN = "run the same command again"
+PIPELINE_COMMANDS = "run", "scheduled-retrain", "regression"
+RESUMES = {
+    **dict.fromkeys(
+        ("run", "scheduled-retrain", "regression"), f"{AGAIN} to resume after its finished steps"
+    ),
+    "compare": f"{AGAIN} to resume after its finished jobs",
+    "tune": f"{AGAIN} to resume after its finished trials",
+    **dict.fromkeys(BY_SEVERAL, f"{AGAIN} to continue from its checkpoints"),
+}
 
 
 def _print_version(wanted: bool) -> None:

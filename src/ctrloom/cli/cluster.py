@@ -18,6 +18,7 @@ from ctrloom.config.files import (
     load_run_config,
 )
 from ctrloom.config.retraining import RetrainingConfig
+from ctrloom.interruption import advise
 
 if TYPE_CHECKING:
     from ctrloom.runners.cluster import Cluster
@@ -195,6 +196,7 @@ def _search_pipeline(method: str, named: str | None) -> str:
 
 
 def _await(cluster: "Cluster", run: str, timeout: float) -> None:
+    advise(f"the run continues on the cluster; wait for it again with: ctrloom wait {run}")
     outcome = cluster.wait(run, timeout, say=lambda text: print(text, file=sys.stderr))
     if outcome is None:
         print(f"{run}: still running after {timeout:,.0f} seconds", file=sys.stderr)

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from typing import NoReturn
 
@@ -48,8 +48,9 @@ def stoppable(advice: str = "run the same command again", silent: bool = False) 
         number = error.signal if isinstance(error, Stopped) else state.signal
         if not number:
             raise
-        sys.stderr.write(_report.line(number))
-        sys.stderr.flush()
+        with suppress(OSError):  # the terminal may be closed
+            sys.stderr.write(_report.line(number))
+            sys.stderr.flush()
         raise Stopped(number) from None
 
 
@@ -107,5 +108,6 @@ def _end(number: int) -> NoReturn:
     """End at once. Whatever is being written is incomplete, and not used by the next attempt."""
     kill_children()
     show_cursor = "\x1b[?25h\n" if os.isatty(2) else ""
-    os.write(2, f"{show_cursor}{_report.line(number)}".encode())
+    with suppress(OSError):
+        os.write(2, f"{show_cursor}{_report.line(number)}".encode())
     os._exit(128 + number)

@@ -9,6 +9,6 @@ import sys
 from ctrloom import interruption
 
 if __name__ == "__main__":
-    with interruption.stoppable("the next attempt of this step resumes"):
+    with interruption.stoppable("a retry of this step continues from its checkpoints, if it has any"):
         del sys.argv[0]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

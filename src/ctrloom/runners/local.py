@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -290,6 +290,7 @@ class _Console(io.TextIOBase):
         same = title == self.shown and not line.startswith(WARNING)
         over = "\r\033[K" if same and self.terminal.isatty() else "\n" if self.shown else ""
         end = "" if self.terminal.isatty() else "\n"
-        self.terminal.write((over if not end else "") + line + end)
-        self.terminal.flush()
+        with suppress(OSError):  # the terminal may be closed
+            self.terminal.write((over if not end else "") + line + end)
+            self.terminal.flush()
         self.shown = title

@@ -21,7 +21,7 @@ def run_step(
         try:
             _print_output(process)
         except interruption.Stopped:
-            _print_output(process)  # how the step ends, which is asked to stop, too
+            _print_output(process)  # the step is asked to stop, too; it must not wait for a reader
             raise
         status = process.wait()
     if died := memory.of_killed(status):

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -123,8 +124,11 @@ def _session(options: dict[str, str]) -> Any:
         )
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     given = {**NEEDED, **({} if submitted else OWN), **options}
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         session = SparkSession.builder.config(conf=SparkConf().setAll(given.items())).getOrCreate()
+        if interrupt is not signal.default_int_handler and signal.getsignal(signal.SIGINT) is not interrupt:
+            signal.signal(signal.SIGINT, interrupt)  # Spark has replaced the command's handler
         context = session.sparkContext
         if context.master.startswith("local") and PARTITIONS not in options:  # 200 by default
             session.conf.set(PARTITIONS, str(2 * context.defaultParallelism))
