@@ -118,6 +118,12 @@ def test_t_value_is_that_of_a_loop_over_rows():
         variance += float(effect**2 @ residual_N[block] ** 2)
     found = t_value(rows, Residuals(logit_N, residual_N, curvature_N, blocks), (0, 1))
     assert found == pytest.approx(total / variance**0.5, rel=0.02)
+    certain_N = curvature_N.clone()
+    certain_N[blocks[3]] = 0  # a block in which every logit is certain adds nothing
+    without = Residuals(logit_N, residual_N, certain_N, blocks[:3])
+    assert t_value(rows, Residuals(logit_N, residual_N, certain_N, blocks), (0, 1)) == t_value(
+        rows, without, (0, 1)
+    )
 
 
 @pytest.mark.parametrize("size", [3, 30, 300])

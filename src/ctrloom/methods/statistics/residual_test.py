@@ -61,7 +61,7 @@ def t_value(
     for number, here in enumerate(left.blocks):
         residual_N, curvature_N = left.residual_N[here], left.curvature_N[here]
         cell, unit = cells.rows(here), units.rows(here)
-        if number:
+        if number and curvature_N.any():  # nothing is left to learn where every logit is certain
             curvature_U = unit.sums(curvature_N)
             live = curvature_U.nonzero().squeeze(1)
             logit_U = unit.sums(curvature_N * left.logit_N[here])[live] / curvature_U[live]
