@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 from ctrloom import storage
 from ctrloom.cli import app
-from ctrloom.config import Files
+from ctrloom.config import ClusterConfig, DataConfig, Files, RunConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.errors import UserError
@@ -93,8 +94,6 @@ def test_secret_is_given_back_only_to_its_own_host() -> None:
 def test_dates_may_replace_a_placeholder(monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import date
 
-    from ctrloom.config import DataConfig
-
     columns = {"y": "label", "a": "categorical", "t": "timestamp"}
     files = "https://me:pw@host/{date:%Y/%m}/x-{date}.csv?sig=abc"
     config = windowed(DataConfig.parse({"files": files, "columns": columns}, "data"), date(2026, 1, 2), 1)
@@ -147,6 +146,33 @@ def test_secret_among_options_of_spark_is_rejected(option: str) -> None:
 def test_secret_among_variables_of_steps_is_rejected(variable: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="name a Kubernetes secret") as error:
         Environment.parse({"variables": variable}, "hardware.yaml")
+    assert "hunter22" not in str(error.value)
+
+
+SECRET_URL = "https://me:hunter22@host/x?token=hunter22"
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"evaluation": {"truth": SECRET_URL}}, "evaluation.truth"),
+        ({"expected": {"fields": 1, "source": SECRET_URL}}, "expected.source"),
+        ({"spark": {"driver": {"proxy": SECRET_URL}}}, "spark.driver.proxy"),
+        ({"bundles": ["fm", SECRET_URL]}, "bundles.1"),
+    ],
+)
+def test_secret_in_any_other_section_is_rejected(sections: dict[str, Any], key: str) -> None:
+    data = {"files": SECRET_URL, "columns": {"y": "label", "a": "categorical"}}
+    RunConfig.parse({"name": "a", "data": data}, "run.yaml")
+    with pytest.raises(ConfigError, match=f"run.yaml: {key}: has a password or signature in a URL") as error:
+        RunConfig.parse({"name": "a", "data": data, **sections}, "run.yaml")
+    assert "hunter22" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["endpoint", "store", "pipeline_root", "image"])
+def test_secret_in_the_cluster_file_is_rejected(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"cluster.yaml: {key}: has a password or signature") as error:
+        ClusterConfig.parse({key: SECRET_URL}, "cluster.yaml")
     assert "hunter22" not in str(error.value)
 
 

@@ -1,11 +1,13 @@
 """A Kubeflow Pipelines installation and the settings of the runs started on it."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ctrloom.config.base import StrictModel
+from ctrloom.config.url_secrets import reject_secrets
 
 
 class ClusterConfig(StrictModel):
@@ -25,3 +27,10 @@ class ClusterConfig(StrictModel):
     hardware: Path | None = None  # overrides of the hardware that pipelines are compiled with
     token_file: Path | None = None
     ca_certificate: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping):
+            reject_secrets(raw)
+        return raw

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ctrloom.config.base import StrictModel
-from ctrloom.config.url_secrets import has_secret
+from ctrloom.config.url_secrets import reject_secrets
 
 SECRET = re.compile(r"(password|passwd|token|secret|secret\.?key|access\.?key)$|account\.key\.", re.I)
 
@@ -20,6 +20,14 @@ class EngineConfig(StrictModel):
 
     engine: Literal["duckdb", "spark"] = "duckdb"
     spark: dict[str, str] = Field(default_factory=dict)  # {master: "local[4]", driver: {memory: 4g}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, raw: Any) -> Any:
+        """Of any section but the raw files, in whose URLs they are hidden."""
+        if isinstance(raw, Mapping):
+            reject_secrets(raw, "data.files")
+        return raw
 
     @field_validator("spark", mode="before")
     @classmethod
@@ -34,7 +42,7 @@ def _flat(options: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield from _flat(value, f"{name}.")
         elif not isinstance(value, str | int | float):
             raise ValueError(f"{name}: must be text, a number, true or false")
-        elif SECRET.search(name) or has_secret(str(value)):
+        elif SECRET.search(name):
             raise ValueError(
                 f"{name}: is a secret, and the configuration is copied into what is made with it; set it in "
                 "spark-defaults.conf, or in the environment"

@@ -7,7 +7,9 @@ back where a file is opened. All in between (configurations, manifests, messages
 import json
 import os
 import re
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 MARK = "***"
 REMEMBERED = "CTRLOOM_URL_SECRETS"  # environment variable: JSON with the secrets of each hidden URL, in order
@@ -35,6 +37,22 @@ def redacted(text: str) -> str:
 def has_secret(text: str) -> bool:
     """True if a URL in a text has a secret, hidden or not."""
     return _SECRET.search(text) is not None
+
+
+def reject_secrets(values: Mapping[Any, Any], excluded: str = "", path: str = "") -> None:
+    """Raise ValueError for a URL with a secret in a value, but not in those of the key `excluded`."""
+    for key, value in values.items():
+        where = f"{path}{key}"
+        inner = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+        if excluded and where.startswith(excluded):
+            continue
+        if isinstance(inner, Mapping):
+            reject_secrets(inner, excluded, f"{where}.")
+        elif isinstance(value, str) and has_secret(value):
+            raise ValueError(
+                f"{where}: has a password or signature in a URL, which is copied into what is made with the "
+                "configuration; give the process or the service account access instead"
+            )
 
 
 def hidden(location: str) -> str:
