@@ -1,15 +1,21 @@
-"""Corrupted reads of Parquet files in a store never give wrong rows."""
+"""Corrupted reads and damaged Parquet files never give wrong rows."""
 
 import random
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from damage import undetected
 
 from ctrloom import storage
-from ctrloom.data.parquet import checksums, reader, writer
+from ctrloom.config.errors import UserError
+from ctrloom.data.errors import DataError
+from ctrloom.data.parquet import checksums, reader, verified, writer
 from ctrloom.storage import Location, StorageError
 from ctrloom.storage.remote import Listed
 
@@ -35,7 +41,7 @@ def rows() -> pa.Table:
 def content(rows: pa.Table, tmp_path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """The rows as a file with two row groups and many blocks."""
     monkeypatch.setattr(checksums, "BLOCK", 256)
-    monkeypatch.setattr(checksums, "TAIL", 512)
+    monkeypatch.setattr(verified, "TAIL", 512)
     with writer.table_writer(tmp_path / "rows.parquet", rows.schema) as (file, _):
         file.write_table(rows, row_group_size=ROWS)
     return (tmp_path / "rows.parquet").read_bytes()
@@ -91,7 +97,7 @@ def test_a_byte_that_stays_wrong_is_an_error(rows: pa.Table, content: bytes, ser
 
 def test_any_part_of_the_file_can_be_read(content: bytes, serve: Serve) -> None:
     serve(lambda _, content: content)
-    file, rng = checksums.Verified(AT).opened(), random.Random(3)
+    file, rng = verified.Verified(AT).opened(), random.Random(3)
     for _ in range(200):
         start, size = rng.randrange(len(content) + 10), rng.randrange(2000)
         file.seek(start)
@@ -127,7 +133,7 @@ def test_queries_verify_checksums_too(rows: pa.Table, content: bytes, serve: Ser
     for place in range(5, len(content), len(content) // 20):
         serve(flipped(place, 0x55, times=1))
         with duckdb.connect() as connection:
-            connection.register("objects", checksums.dataset([AT]))
+            connection.register("objects", verified.dataset([AT]))
             assert connection.sql(query).fetchall() == truth
 
 
@@ -138,3 +144,59 @@ def test_a_file_without_checksums_is_refused(
     serve(lambda _, content: content)
     with pytest.raises(StorageError, match="has no block checksums; rebuild the data set"):
         read()
+
+
+@pytest.fixture
+def local(content: bytes, tmp_path: Path) -> Path:
+    """The same file on this machine."""
+    return tmp_path / "rows.parquet"
+
+
+def test_rows_of_a_local_file_are_verified(local: Path, rows: pa.Table) -> None:
+    def all_rows() -> object:
+        return pa.Table.from_batches(reader.read_parts([local])).to_pylist()
+
+    def by_query() -> object:
+        with duckdb.connect() as connection:
+            connection.register("files", verified.dataset([local]))
+            return connection.sql(
+                "SELECT sum(user), count(age), sum(len(tags)), count(*) FROM files"
+            ).fetchall()
+
+    assert all_rows() == rows.to_pylist()
+    for read in (all_rows, by_query, lambda: reader.read_table(local, ["user", "age"]).to_pylist()):
+        assert undetected(read, local.parent, 150) <= 10  # the first four bytes, and those of other columns
+
+
+def test_every_byte_of_the_footer_is_verified(local: Path, content: bytes, rows: pa.Table) -> None:
+    """Names, types and counts of the columns are there."""
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for place in range(start, len(content)):
+        local.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises((StorageError, DataError), match="^" + re.escape(str(local))) as error:
+            reader.PartReader(local)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 11, 12, 60, 300, -1, -9])
+def test_a_truncated_local_file_is_an_error(local: Path, content: bytes, size: int) -> None:
+    local.write_bytes(content[:size])
+    with pytest.raises(UserError, match=f"^{re.escape(str(local))}: is not Parquet, or is damaged; delete"):
+        reader.PartReader(local)
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(local: Path, content: bytes) -> None:
+    part = reader.PartReader(local)
+    assert len(list(part.rows())) == 2
+    local.write_bytes(content[:-1] + b"1")
+    with pytest.raises(DataError, match=r"rows\.parquet: was changed while it was being read"):
+        list(part.rows())
+
+
+def test_files_of_others_are_read_without_verification(tmp_path: Path, rows: pa.Table) -> None:
+    pq.write_table(rows, tmp_path / "other.parquet")
+    assert pa.Table.from_batches(reader.read_parts([tmp_path / "other.parquet"])).equals(rows)
+    with pytest.raises(DataError, match=r"other\.parquet: cannot be read: .*absent"):
+        reader.read_table(tmp_path / "other.parquet", ["absent"])
+    with pytest.raises(DataError, match=r"none\.parquet: cannot be read: .*No such file"):
+        reader.PartReader(tmp_path / "none.parquet")

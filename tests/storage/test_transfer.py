@@ -38,8 +38,8 @@ def test_a_folder_is_the_same_after_a_round_trip(store: str, folder: Path, tmp_p
     assert contents(tmp_path / "back") == contents(folder)
     assert storage.folders(storage.place(store)) == ["folder"]
     assert storage.folders(there) == ["deep"]
-    assert storage.holds(there, SIZES)
-    assert not storage.holds(there, ["small", "other"])
+    assert storage.sizes(there, SIZES) == SIZES
+    assert storage.sizes(there, ["small", "other"]) == {"small": SIZES["small"]}
 
 
 def test_a_cached_copy_is_used_until_the_source_changes(

@@ -65,7 +65,9 @@ def test_size_and_checksums_are_those_of_the_bytes(rows: int, store: Store, tmp_
     assert here.sha256 == there.sha256 == hashlib.sha256(store.content).hexdigest()
     blocks = checksums.Blocks()
     footer = 8 + int.from_bytes(store.content[-8:-4], "little")
-    blocks.update(store.content[:-footer])
+    seal = checksums.seal_of(store.content[-footer:])
+    assert store.content[:-footer].endswith(seal)
+    blocks.update(store.content[: -footer - len(seal)])
     assert (
         pq.read_metadata(tmp_path / "rows.parquet").metadata[checksums.KEY.encode()] == blocks.text().encode()
     )

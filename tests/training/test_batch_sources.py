@@ -217,7 +217,7 @@ from ctrloom.training.passes import Passes
 stream.WINDOW = 2
 path, rows = Path(sys.argv[1]), int(sys.argv[2])
 schema = categorical_schema(39, 2000)
-row_groups = stream.row_groups_of(path, range(rows))
+row_groups = stream.row_groups_of(path, rows, range(rows))
 kept = row_groups[:8]
 for part in (kept, row_groups):
     streamed, seen = stream.Stream(schema, ["label"], part), 0

@@ -137,6 +137,6 @@ class Dataset:
         found, start = [], 0
         for part, path in zip(self.manifest.files[split], self.manifest.paths(self.base, split), strict=True):
             if here := range(max(span.start - start, 0), min(span.stop - start, part.rows)):
-                found += row_groups_of(path, here)
+                found += row_groups_of(path, part.rows, here)
             start += part.rows
         return found

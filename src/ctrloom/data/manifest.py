@@ -69,9 +69,16 @@ class Manifest(StrictModel):
                 raise
             raise DataError(f"{path}: is not a manifest of {cls._what()}: {error}") from None
         bases = (storage.place(manifest.base), path.resolve().parent)
+        listed = {part.path: part.bytes for parts in manifest.files.values() for part in parts}
         for base in bases:
-            if storage.holds(base, [part.path for parts in manifest.files.values() for part in parts]):
+            found = storage.sizes(base, listed)
+            if found == listed:
                 return manifest, base
+            if other := next((name for name in found if found[name] != listed[name]), None):
+                raise DataError(
+                    f"{base / other}: was changed after it was written: {found[other]} bytes instead of "
+                    f"{listed[other]}; delete the folder of this data set and create it again"
+                )
         raise DataError(
             f"{path}: the files it lists are neither in {bases[0]} nor next to it; "
             f"move the whole directory, or create {cls._what()} again"

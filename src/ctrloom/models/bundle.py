@@ -73,9 +73,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     except FileNotFoundError:
         raise storage.StorageError(f"{path}: no such file; is this the directory of a model?") from None
     except Exception as error:
-        said = " ".join(str(error).split())
         raise storage.StorageError(
-            f"{path}: does not contain the weights of this model: {said[:500]}"
+            f"{path}: does not contain the weights of this model: {storage.one_line(error)}"
         ) from None
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ctrloom.storage.errors import ConflictError, StorageError, explained
+from ctrloom.storage.errors import ConflictError, StorageError, explained, one_line
 from ctrloom.storage.json_files import as_json, exists, parse_json, read_json, write_json, write_text
 from ctrloom.storage.local import atomic_directory, atomic_file, require_own, scratch_directory, sha256
 from ctrloom.storage.location import Location, Place, place, relative
@@ -24,22 +24,23 @@ from ctrloom.storage.records import (
     write_record,
 )
 from ctrloom.storage.remote import Listed
-from ctrloom.storage.stream import Written, find, patiently, read_range, writing
+from ctrloom.storage.stream import BUFFER, Written, find, patiently, read_range, writing
 from ctrloom.storage.transfer import (
     cached,
     download,
     files,
     folders,
     get,
-    holds,
     last_change,
     objects_in,
     put,
     remove,
+    sizes,
     upload,
 )
 
 __all__ = [
+    "BUFFER",
     "ConflictError",
     "DamagedError",
     "FolderRecord",
@@ -63,13 +64,13 @@ __all__ = [
     "find",
     "folders",
     "get",
-    "holds",
     "is_stream",
     "last_change",
     "locked",
     "locked_output",
     "new_directory",
     "objects_in",
+    "one_line",
     "parse_json",
     "patiently",
     "place",
@@ -85,6 +86,7 @@ __all__ = [
     "scratch",
     "scratch_directory",
     "sha256",
+    "sizes",
     "turn",
     "upload",
     "verify_files",

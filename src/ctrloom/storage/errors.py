@@ -48,6 +48,11 @@ def status(error: BaseException) -> int:
     return 0
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an error of another library, without line breaks and not endless."""
+    return " ".join(str(error).split())[:500] or type(error).__name__
+
+
 def explained(error: BaseException, place: object, task: str) -> StorageError:
     """A one-line StorageError; `task` is what failed: read, written."""
     scheme = str(place).partition("://")[0]

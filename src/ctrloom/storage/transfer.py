@@ -81,15 +81,16 @@ def get(found: Listed, to: Path) -> None:
     client(found.at).download([(found, to)])
 
 
-def holds(base: Place, files: Iterable[str]) -> bool:
-    """True if all these files are in a place.
+def sizes(base: Place, files: Iterable[str]) -> dict[str, int]:
+    """Bytes of those of these files that are in a place.
 
     Raises:
         StorageError: the store cannot be queried.
     """
     if isinstance(base, Location):
-        return {*files} <= {relative(each.at, base) for each in client(base).listed(base)}
-    return all((base / file).is_file() for file in files)
+        found = {relative(each.at, base): each.bytes for each in client(base).listed(base)}
+        return {file: found[file] for file in files if file in found}
+    return {file: (base / file).stat().st_size for file in files if (base / file).is_file()}
 
 
 def objects_in(folder: Location) -> list[Listed]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ctrloom.data.batches.batch import Batch, concatenated
 from ctrloom.data.batches.tensors import BatchFiller
+from ctrloom.data.errors import DataError
 from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.threads import map_in_threads
 from ctrloom.schema import Schema
@@ -46,14 +47,19 @@ class RowGroup:
         return [batch.filter(pa.array(mask.numpy())) for batch, mask in zip(batches, masks, strict=True)]
 
 
-def row_groups_of(path: Place, span: range) -> list[RowGroup]:
-    """The row groups of a file that overlap a span of rows, cut to the span.
+def row_groups_of(path: Place, rows: int, span: range) -> list[RowGroup]:
+    """The row groups of a file of `rows` rows that overlap a span of rows, cut to the span.
 
     Raises:
-        StorageError: an object cannot be read, or fails its checksum.
-        DataError: a file cannot be read, or is corrupt.
+        StorageError: a file cannot be read, or fails its checksum.
+        DataError: a file cannot be read, is corrupt, or has another number of rows.
     """
     part = PartReader(path)
+    if part.footer.num_rows != rows:
+        raise DataError(
+            f"{path}: was changed after it was written: {part.footer.num_rows} rows instead of {rows}; "
+            "delete the folder of this data set and create it again"
+        )
     within = (range(max(span.start, rows.start), min(span.stop, rows.stop)) for rows in part.spans)
     return [RowGroup(part, here) for here in within if here]
 

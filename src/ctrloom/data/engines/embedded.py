@@ -1,6 +1,5 @@
 """DuckDB in this process with bounded memory, spilling to disk."""
 
-import glob
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from ctrloom import storage
 from ctrloom.data import threads
 from ctrloom.data.engines.engine import Kept
 from ctrloom.data.errors import DataError
-from ctrloom.data.parquet import checksums
+from ctrloom.data.parquet import verified
 from ctrloom.data.parquet.reader import read_parts
 from ctrloom.storage import Location, Place
 
@@ -32,18 +31,9 @@ class Embedded:
         self.backend, self.spill = backend, spill
 
     def rows(self, files: Iterable[Place]) -> Table:
-        """Parquet files as one table; names are literal, not globs or partitions.
-
-        Objects in a store are read in place, and only the columns that an expression uses.
-        """
-        files = list(files)
-        remote = [file for file in files if isinstance(file, Location)]
-        if not remote:
-            return self.backend.read_parquet(
-                [glob.escape(str(file)) for file in files], hive_partitioning=False
-            )
-        name = f"objects_{uuid4().hex}"
-        self.backend.con.register(name, checksums.dataset(remote))
+        """Parquet files as one table; only the columns that an expression uses are read, and verified."""
+        name = f"files_{uuid4().hex}"
+        self.backend.con.register(name, verified.dataset(list(files)))
         return self.backend.table(name)
 
     @contextmanager

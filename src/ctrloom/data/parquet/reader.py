@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ctrloom.config.errors import UserError
 from ctrloom.data.errors import DataError
 from ctrloom.data.parquet import writer
-from ctrloom.data.parquet.checksums import Verified
-from ctrloom.storage import Location, Place
+from ctrloom.data.parquet.verified import Verified
+from ctrloom.storage import Location, Place, one_line
 
 
 class PartReader:
@@ -25,8 +26,8 @@ class PartReader:
     def __init__(self, path: Place) -> None:
         self.path = path
         with _explained(path):
-            self.known = Verified(path) if isinstance(path, Location) else None
-            self.footer = pq.read_metadata(self._source())
+            self.known = Verified(path)
+        self.footer = self.known.footer
 
     @property
     def spans(self) -> list[range]:
@@ -47,13 +48,15 @@ class PartReader:
             StorageError: an object cannot be read, or fails its checksum.
             DataError: a file cannot be read, or is corrupt.
         """
-        ahead: dict[str, Any] = {"pre_buffer": True} if self.known else {"buffer_size": 1 << 20}
+        remote = isinstance(self.path, Location)
+        ahead: dict[str, Any] = {"pre_buffer": True} if remote else {"buffer_size": 1 << 20}
+        ahead |= {"page_checksum_verification": not self.known.sums}
         ahead |= {"read_dictionary": self._by_dictionary.intersection(dictionaries), "metadata": self.footer}
         # A row group that `PartWriter` wrote is shorter than twice that.
         rows = (2 if dictionaries else 1) * writer.GROUP_ROWS
         with (
             _explained(self.path),
-            pq.ParquetFile(self._source(), page_checksum_verification=True, **ahead) as file,
+            pq.ParquetFile(self.known.opened(), **ahead) as file,
         ):
             for batch in read_groups(file, rows, columns, span):
                 yield batch.replace_schema_metadata()  # checksums
@@ -66,9 +69,6 @@ class PartReader:
         group = self.footer.row_group(0)
         columns = map(group.column, range(group.num_columns))
         return frozenset(column.path_in_schema for column in columns if column.has_dictionary_page)
-
-    def _source(self) -> Any:
-        return self.known.opened() if self.known else self.path
 
 
 def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -86,10 +86,12 @@ def read_table(path: Place, columns: list[str]) -> pa.Table:
     """Some columns of one Parquet file.
 
     Raises:
-        StorageError: an object cannot be read, or fails its checksum.
+        StorageError: the file cannot be read, or fails its checksum.
+        DataError: the file cannot be read, or is corrupt.
     """
-    source: Any = Verified(path).opened() if isinstance(path, Location) else path
-    return pq.read_table(source, columns=columns, page_checksum_verification=True)
+    with _explained(path):
+        known = Verified(path)
+        return pq.read_table(known.opened(), columns=columns, page_checksum_verification=not known.sums)
 
 
 def read_groups(
@@ -133,5 +135,7 @@ def _within(batches: Iterable[pa.RecordBatch], span: range) -> Iterator[pa.Recor
 def _explained(path: Place) -> Iterator[None]:
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {error}; rebuild the data set") from error
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read: {one_line(error)}; rebuild the data set") from error

@@ -46,13 +46,17 @@ def table_writer(
         "write_statistics": list(ranges),
     }
     blocks = checksums.Blocks()
-    with (
-        storage.writing(at, blocks) as written,
-        pq.ParquetWriter(written.sink, schema, write_page_checksum=True, **options) as writer,
-    ):
-        yield writer, written
-        written.sink.flush()  # so that the checksums cover all data
-        writer.add_key_value_metadata({checksums.KEY: blocks.text()})
+    with storage.writing(at, blocks) as written:
+        sealed = checksums.SealedFooter(written.sink)
+        sink = pa.BufferedOutputStream(pa.PythonFile(sealed, "w"), storage.BUFFER)
+        with pq.ParquetWriter(sink, schema, write_page_checksum=True, **options) as writer:
+            yield writer, written
+            sink.flush()
+            written.sink.flush()  # so that the checksums cover all data
+            writer.add_key_value_metadata({checksums.KEY: blocks.text()})
+            sealed.is_footer = True
+        sink.flush()
+        sealed.finish()
 
 
 def in_groups(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

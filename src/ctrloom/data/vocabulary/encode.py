@@ -28,6 +28,7 @@ from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
 from ctrloom.storage import Place
 
 SLAB_GROUPS = 4  # row groups encoded together, with one hash table per vocabulary
+_VOCABULARY = pa.schema([("token", pa.string()), ("count", pa.int64())])
 _COLUMN = {"categorical": pa.int32(), "numeric": pa.float32(), "multivalued": pa.list_(pa.int32())}
 
 
@@ -256,16 +257,18 @@ def load_vocabulary(directory: Place, field: Field) -> Vocabulary:
     """Read the vocabulary of one field.
 
     Raises:
+        StorageError: it fails its checksum.
         DataError: it is missing or does not match the schema.
     """
     path = directory / vocabulary_file(field.name)
     try:
-        table = read_table(path, ["token", "count"]).combine_chunks()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: the vocabulary of field {field.name!r} cannot be read: {error}") from None
-    tokens, counts = (_one_array(table[name]) for name in ("token", "count"))
-    vocabulary = Vocabulary(tokens, counts)
-    if vocabulary.digest != field.vocabulary_digest:
+        table = read_table(path, _VOCABULARY.names).combine_chunks()
+    except DataError as error:
+        reason = error.__cause__ or error
+        raise DataError(f"{path}: the vocabulary of field {field.name!r} cannot be read: {reason}") from None
+    fits = table.schema.equals(_VOCABULARY) and not any(column.null_count for column in table.columns)
+    vocabulary = Vocabulary(*map(_one_array, table.columns)) if fits else None
+    if vocabulary is None or vocabulary.digest != field.vocabulary_digest:
         raise DataError(
             f"{path}: the vocabulary of field {field.name!r} is not the one in schema.json; "
             "copy both from one data set"
