@@ -54,7 +54,13 @@ ALLOWED: dict[str, set[str]] = {
     "cli.registry": BOTTOM | {"serving.registry"},
     "__main__": {"cli", "interruption"},
 }
-KNOWS_KFP = {"runners.containers", "runners.local", "runners.cluster", "runners.step_process"}
+KNOWS_KFP = {
+    "runners.containers",
+    "runners.local",
+    "runners.cluster",
+    "runners.step_process",
+    "runners.step_cache",
+}
 METHOD_MODULES = {  # every other module of methods/ may be shared
     str(config.METHODS[name].search).partition(":")[0].rpartition(".")[2] for name in config.METHODS
 }

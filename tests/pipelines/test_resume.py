@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from damage import flips
 from interrupted_run import RUN, figures, kill, prepare, times_done
 
 from ctrloom.config import RunConfig
-from ctrloom.runners import local, resume
+from ctrloom.runners import local, resume, step_cache
 
 
 def test_only_a_stopped_run_of_the_same_request_resumes(tmp_path):
@@ -18,6 +19,59 @@ def test_only_a_stopped_run_of_the_same_request_resumes(tmp_path):
     assert not resume.begin(tmp_path, {"seeds": [2]})
     resume.finish(tmp_path)
     assert not resume.begin(tmp_path, {"seeds": [2]})
+
+
+def test_what_changed_since_a_run_was_stopped_is_named(tmp_path, capsys):
+    before = {"a.csv": (1, 2), "b.csv": (3, 4)}
+    assert not resume.begin(tmp_path, {}, before)
+    assert resume.begin(tmp_path, {}, before)
+    assert capsys.readouterr().err == ""
+    assert not resume.begin(tmp_path, {}, before | {"b.csv": (3, 5)})
+    assert (
+        f"{tmp_path}: since this run was stopped, b.csv changed; all steps run again"
+        in capsys.readouterr().err
+    )
+    assert not resume.begin(tmp_path, {}, {})
+    assert "a.csv changed and 1 others" in capsys.readouterr().err
+    assert not resume.begin(tmp_path, {"seeds": [1]}, {})
+    assert "its configuration or the code changed" in capsys.readouterr().err
+    (tmp_path / resume.BEGUN).write_text("x")
+    assert not resume.begin(tmp_path, {"seeds": [1]}, {})
+    assert ".begun was changed or damaged" in capsys.readouterr().err
+
+
+def test_a_finished_step_is_reused_only_if_its_files_are_intact(tmp_path, capsys):
+    from kfp import dsl
+    from kfp.local import cache
+
+    original = cache.LocalCache
+    for name in ("runs", "table"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(bytes(range(100)))
+    outputs = {
+        "runs": dsl.Artifact(name="runs", uri=str(tmp_path / "runs")),
+        "parts": [dsl.Artifact(name="part", uri=str(tmp_path / "table"))],
+        "trials": [{"learning_rate": 0.25}],
+    }
+    with step_cache.verified_steps(tmp_path):
+        steps = cache.LocalCache(str(tmp_path / ".kfp_cache"))
+        steps.put("key", outputs)
+
+        def reused():
+            found = cache.LocalCache(str(tmp_path / ".kfp_cache")).get("key")
+            return found and (found["runs"].uri, found["parts"][0].uri, found["trials"])
+
+        truth = (str(tmp_path / "runs"), str(tmp_path / "table"), outputs["trials"])
+        assert reused() == truth
+        assert steps.get("other") is None
+        for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+            for what in flips(path, 50):
+                assert reused() in (None, truth), what
+        assert "runs/weights: was changed or damaged" in capsys.readouterr().err
+        (tmp_path / "table" / "weights").unlink()
+        assert reused() is None
+        assert "table/weights: is missing" in capsys.readouterr().err
+    assert cache.LocalCache is original
 
 
 def test_a_changed_file_is_another_request(tmp_path):

@@ -26,6 +26,7 @@ from ctrloom.runners.compiled import declared
 from ctrloom.runners.containers import ContainerOptions, Containers, steps_in
 from ctrloom.runners.request import revision
 from ctrloom.runners.run_folder import copy_results, remove_results
+from ctrloom.runners.step_cache import verified_steps
 from ctrloom.runners.step_process import stoppable_steps
 from ctrloom.storage import Place
 
@@ -187,7 +188,7 @@ def _run_pipeline(
     prepared = Containers.prepare(containers, output, inputs, writable, kept) if containers else None
     text = compiled.for_one_machine(pipeline, parameters)
     code = prepared.image if prepared else code_digest()
-    resuming = resume.begin(output, [text, parameters, code, resume.states(inputs)])
+    resuming = resume.begin(output, [text, parameters, code], resume.states(inputs))
     remove_results(output, (*results, *([] if resuming else [STEPS])), inputs)
     steps.mkdir(parents=True, exist_ok=True)
     if prepared:
@@ -200,6 +201,7 @@ def _run_pipeline(
         redirect_stdout(_Console(log)) as console,
         _print_as_before(),
         steps_in(prepared) if prepared else fast_children(),
+        verified_steps(steps),
         stoppable_steps(),
         set_unless_given(kept),
     ):

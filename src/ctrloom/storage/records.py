@@ -108,9 +108,28 @@ def verify_files(folder: Path, files: Iterable[StoredFile] | None, record: str, 
     found.pop(record, None)
     for file in files:
         if file.path.startswith(inside):
-            _verify(folder, file, found.pop(file.path, None), record)
+            found.pop(file.path, None)
+            verify_file(folder, file, record)
     if others := sorted(name for name in found if not any(part.startswith(".") for part in name.split("/"))):
         raise DamagedError(f"{folder / others[0]}: is not one of the files that {record} lists; remove it")
+
+
+def verify_file(folder: Path, file: StoredFile, record: str) -> None:
+    """Check one file of a folder.
+
+    Raises:
+        DamagedError: it is missing, or not as it was written.
+    """
+    path = folder / file.path
+    if not path.is_file():
+        raise DamagedError(f"{path}: is missing, but {record} lists it; {AGAIN}")
+    differs = ""
+    if (size := path.stat().st_size) != file.bytes:
+        differs = f"it has {size} bytes instead of {file.bytes}"
+    elif sha256(path) != file.sha256:
+        differs = f"its checksum differs from that in {record}"
+    if differs:
+        raise DamagedError(f"{path}: was changed or damaged after it was written: {differs}; {AGAIN}")
 
 
 def _verified(value: Any, where: object, cls: type[Model]) -> Model:
@@ -134,19 +153,6 @@ def _require_known_version(value: Any, where: object, cls: type[StrictModel]) ->
             f"{where}: has version {given}, written by a newer ctrloom; this one reads version {max(known)}: "
             "upgrade ctrloom"
         )
-
-
-def _verify(folder: Path, file: StoredFile, path: Path | None, record: str) -> None:
-    what = f"{folder / file.path}: "
-    if path is None:
-        raise DamagedError(f"{what}is missing, but {record} lists it; {AGAIN}")
-    differs = ""
-    if (size := path.stat().st_size) != file.bytes:
-        differs = f"it has {size} bytes instead of {file.bytes}"
-    elif sha256(path) != file.sha256:
-        differs = f"its checksum differs from that in {record}"
-    if differs:
-        raise DamagedError(f"{what}was changed or damaged after it was written: {differs}; {AGAIN}")
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -1,0 +1,69 @@
+"""KFP's cache of the finished steps of a run, which reuses a step only if all its files are intact."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from ctrloom import storage
+from ctrloom.config.base import StrictModel
+from ctrloom.config.errors import UserError
+from ctrloom.progress import warn
+from ctrloom.storage import StoredFile
+
+
+class FinishedStep(StrictModel):
+    """Checksums of what KFP knows of a step, and of the files that the step wrote."""
+
+    version: Literal[1] = 1
+    files: tuple[StoredFile, ...]
+
+
+@contextmanager
+def verified_steps(steps: Path) -> Iterator[None]:
+    """Verify finished steps before they are reused; `steps` is the folder of all of them.
+
+    A step with a damaged file runs again, and so do those that depend on it.
+    """
+    from kfp.local import cache
+
+    class VerifiedCache(cache.LocalCache):
+        def put(self, key: str, outputs: dict[str, Any]) -> None:
+            super().put(key, outputs)
+            entry = Path(self.cache_root, f"{key}.json")
+            files = [entry, *_files(outputs, steps)]
+            step = FinishedStep(files=tuple(StoredFile.at(path, steps) for path in files))
+            storage.write_record(entry.with_suffix(".sums"), step)
+
+        def get(self, key: str) -> dict[str, Any] | None:
+            return super().get(key) if _is_intact(Path(self.cache_root, f"{key}.sums"), steps) else None
+
+    before = cache.LocalCache
+    cache.LocalCache = VerifiedCache
+    cache.reset_local_cache_singleton()
+    try:
+        yield
+    finally:
+        cache.LocalCache = before
+        cache.reset_local_cache_singleton()
+
+
+def _files(outputs: Mapping[str, Any], steps: Path) -> Iterator[Path]:
+    """The files of all artifacts."""
+    for output in outputs.values():
+        for artifact in output if isinstance(output, list) else [output]:
+            path = Path(str(getattr(artifact, "uri", "")))
+            if path.is_relative_to(steps):
+                yield from sorted(each for each in (path, *path.rglob("*")) if each.is_file())
+
+
+def _is_intact(record: Path, steps: Path) -> bool:
+    if not record.is_file():
+        return False
+    try:
+        for file in storage.read_record(record, FinishedStep).files:
+            storage.verify_file(steps, file, record.name)
+    except UserError as error:
+        warn(f"{error}; this step runs again")
+        return False
+    return True
