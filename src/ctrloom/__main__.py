@@ -5,8 +5,8 @@ from ctrloom import interruption
 
 def main() -> None:
     """Entry point; signals count from here on, while the command line is being loaded, too."""
-    interruption.install()
-    from ctrloom.cli import main as command_line
+    with interruption.stoppable():
+        from ctrloom.cli import main as command_line
 
     command_line()
 
