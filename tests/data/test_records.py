@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from data_helpers import Write
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ctrloom.config import SourceConfig
@@ -151,3 +151,42 @@ def test_a_repeated_header_is_malformed(
     batches = list(read_rows(config, [path], with_label=False))
     assert [(row.line, row.reason) for b in batches for row in b.malformed] == [(3, "repeats the header")]
     assert [name for b in batches for name in b.table["name"].to_pylist()] == ["ann", "bob"]
+
+
+PARTS = [
+    b'"',
+    b'""',
+    b",",
+    b"\n",
+    b"\r\n",
+    b"\r",
+    b" ",
+    b"\0",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"a",
+    b'0,"x\ny",3\n',
+]
+KEYS = st.fixed_dictionaries({"quoting": st.booleans(), "trim": st.booleans()})
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(PARTS), max_size=14), KEYS, st.integers(1, 20), st.integers(1, 20))
+@example([b"\r\r\n", b'"'], {"quoting": True, "trim": True}, 3, 3)
+def test_every_row_of_any_bytes_is_read_or_malformed(
+    write: Write, parts: list[bytes], keys: dict[str, bool], size: int, piece: int
+) -> None:
+    columns = {"label": "label", "name": "categorical", "size": "numeric"}
+    config = SourceConfig.parse({"columns": columns, **keys}, "test")
+    path = write("a.csv", b"label,name,size\n1,ann,1\n" + b"".join(parts) + b"\n0,bob,2\n")
+    found = []
+    for block, part in ((10**6, 10**6), (size, piece)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blocks.read_blocks, "__defaults__", (block,))
+            patch.setattr(blocks.pieces, "__defaults__", (part,))
+            batches = list(read_rows(config, [path]))
+        bad = [(row.position, row.line, row.reason, row.text) for b in batches for row in b.malformed]
+        good = [int(at) for b in batches for at in b.positions]
+        assert sorted([*good, *(at for at, *_ in bad)]) == list(range(sum(b.rows for b in batches)))
+        found.append((bad, good, [row for b in batches for row in b.table.to_pylist()]))
+    assert found[0] == found[1]
