@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"*"},
     "cli.options": {"config.base"},
     "cli.doctor": BOTTOM | {"cli.options", "doctor"},
-    "cli.cluster": BOTTOM | {"cli.options", "runners"},
+    "cli.cluster": BOTTOM | {"cli.options", "runners", "stages"},
     "cli.registry": BOTTOM | {"serving.registry"},
     "__main__": {"cli", "interruption"},
 }

@@ -18,7 +18,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.results import Results
 from ctrloom.models import bundle as bundles
 from ctrloom.models.bundle import Bundle
-from ctrloom.runners.compare import run_comparison
+from ctrloom.runners.compare import require_complete, run_comparison
 from ctrloom.serving.predict import Predicted
 from ctrloom.serving.predict import predict as score_files
 from ctrloom.storage import Place
@@ -226,9 +226,12 @@ def compare(config: CompareConfig, output: str | Path, workers: int = 1) -> Resu
     """Train many methods and models over seeds and write one table; resumes a stopped comparison.
 
     Raises:
-        UserError: a job failed; the message names it.
+        ConfigError: an entry cannot be trained; nothing was.
+        UserError: entries failed; the table of the others is written, and the message names each.
     """
-    return run_comparison(config, Path(output), workers)
+    results = run_comparison(config, Path(output), workers)
+    require_complete(results)
+    return results
 
 
 @restored_torch_state()

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
+import re
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.results import Results
 from ctrloom.models.bundle import load_card
 from ctrloom.runners import compare
-from ctrloom.runners.compare import run_comparison
+from ctrloom.runners.compare import EntriesFailedError, _called, require_complete, run_comparison
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages import tabulate
 from ctrloom.stages.comparison import titles_of
@@ -279,13 +282,39 @@ def test_the_base_must_be_an_entry() -> None:
         CompareConfig.parse({**SECTIONS, "evaluation": {}}, "compare.yaml")
 
 
-def test_a_control_that_the_search_does_not_have_is_named(
-    folder: Path, config: CompareConfig, done: Path
-) -> None:
-    found = config.entries[3].model_copy(update={"controls": ("rnadom",), "name": "typo"})
-    entries = (*config.entries, found)
-    with pytest.raises(ValueError, match=r"typo, seed .: controls: 'rnadom' is not a control of this search"):
-        run_comparison(config.model_copy(update={"entries": entries}), done, workers=1)
+def test_a_failed_entry_does_not_lose_the_table(config: CompareConfig, tmp_path: Path) -> None:
+    search = {"method": "mutual_information", "keep": {"2": 1}}
+    entries = [{"name": "bad", "search": search, "title": "Bad"}, {"name": "plain", "model": "lr"}]
+    evaluation = {"base": "bad", "bootstrap": 20}
+    given = {**SECTIONS, "entries": entries, "bundles": ["bad"], "evaluation": evaluation}
+    parsed = CompareConfig.parse(given, "compare.yaml").model_copy(update={"data": config.data})
+    bad = parsed.entries[0].model_copy(update={"controls": ("rnadom",)})  # fails after the search
+    broken = parsed.model_copy(update={"entries": (bad, parsed.entries[1])})
+    results = run_comparison(broken, tmp_path, workers=2)
+    assert [*results.failed] == ["bad"]
+    reason = r"seed [35]: controls: 'rnadom' is not a control of this search"
+    assert re.match(reason, results.failed["bad"])
+    assert [model.name for model in results.models] == ["plain"]
+    assert results.base == "plain"
+    assert "All are compared with LR instead of Bad." in results.notes
+    page = (tmp_path / "comparison" / "comparison.html").read_text()
+    assert "Bad failed and is left out: seed " in page
+    assert {path.name for path in (tmp_path / "bundles").iterdir()} == {"best", "best.json"}
+    with pytest.raises(EntriesFailedError, match=rf"1 of the entries failed[^\n]*:\n  bad: {reason}"):
+        require_complete(results)
+    jobs = sorted(tmp_path.glob("jobs/*/*/job.json"))
+    assert {path.parts[-3] for path in jobs} == {"plain"}
+    times = [path.stat().st_mtime_ns for path in jobs]
+    whole = run_comparison(parsed, tmp_path, workers=1)
+    assert ([model.name for model in whole.models], whole.failed) == (["bad", "plain"], {})
+    assert [path.stat().st_mtime_ns for path in jobs] == times
+
+
+def test_the_call_that_kills_its_process_is_found() -> None:
+    calls = {("dies", 1): partial(os._exit, 1), ("lives", 1): partial(bool, 1), ("also", 2): partial(bool, 1)}
+    failed = _called(calls, 2, "compare", "jobs")  # type: ignore[arg-type]
+    assert [*failed] == [("dies", 1)]
+    assert failed["dies", 1].startswith("its process died; ")
 
 
 def test_a_search_that_finds_nothing_has_no_controls_of_its_size(

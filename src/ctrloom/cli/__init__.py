@@ -153,11 +153,12 @@ def compare(
     settings: Settings = None,
 ) -> None:
     """Train many methods and models over seeds and write one table; resumes a stopped comparison."""
-    from ctrloom import api, storage
+    from ctrloom import storage
     from ctrloom.cli.results import models_table, print_verdict
     from ctrloom.evaluation.results import Results
     from ctrloom.report.table_verdict import table_verdict
     from ctrloom.report.tuning import sentence
+    from ctrloom.runners.compare import require_complete, run_comparison
 
     loaded = load_compare_config(config, pairs(settings))
     output = output or Path("comparisons") / loaded.name
@@ -168,12 +169,13 @@ def compare(
             compare_local(loaded, output)
             results = Results.load(output / "comparison" / "metrics.json")
     else:
-        results = api.compare(loaded, output, workers)
+        results = run_comparison(loaded, output, workers)
     console = Console()
     console.print(models_table(results))
     print_verdict(table_verdict(results), console)
     console.print(sentence(results.tuning), highlight=False)
     console.print(f"Table: {output / 'comparison' / 'comparison.html'}", soft_wrap=True)
+    require_complete(results)
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

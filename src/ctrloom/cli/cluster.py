@@ -149,6 +149,7 @@ def _asked(
     cached: bool,
 ) -> tuple[str, "PipelineRequest"]:
     """The configuration's name, and the request for its pipeline."""
+    from ctrloom import stages
     from ctrloom.runners.local import arguments, comparison_arguments
     from ctrloom.runners.placement import load_hardware
     from ctrloom.runners.request import PipelineRequest, revision, texts
@@ -160,6 +161,7 @@ def _asked(
     loaded: RunConfig | CompareConfig | RetrainingConfig
     if kind is CompareConfig:
         loaded = load_compare_config(config, chosen)
+        stages.require_feasible(loaded, here=False)
         offered = comparison_arguments(loaded, store)
     elif kind is RetrainingConfig:
         loaded = load_retraining_config(config, chosen)
@@ -167,6 +169,7 @@ def _asked(
     else:
         loaded = load_run_config(config, chosen)
         loaded = loaded.with_tuning() if pipeline == "tune" else loaded
+        stages.require_feasible(loaded, here=False)
         offered = arguments(loaded, store)
         pipeline = _search_pipeline(loaded.search.method, pipeline)
     assert pipeline, "only a run configuration has a default pipeline"

@@ -131,6 +131,7 @@ class Results(StrictModel):
     counterparts: tuple[Versus, ...] = ()  # transferred with plain model, control with found one; likewise
     against_best: tuple[Versus, ...] = ()  # the best model on validation rows with each other; likewise
     notes: tuple[str, ...] = ()  # sentences about what the comparison leaves out, and its base
+    failed: dict[str, str] = Field(default_factory=dict)  # entries that a comparison leaves out, and why
     grouping: Grouping | None = None
     segments: tuple[SegmentTable, ...] = ()  # of the retrained model (or the best by validation) and the base
     stability: tuple[Stability, ...] = ()  # of searches that were repeated for each seed

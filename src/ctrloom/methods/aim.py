@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from ctrloom.architecture import FUNCTIONS, Architecture, Interaction
 from ctrloom.config import AIMConfig, AIMSettings
-from ctrloom.config.base import ConfigError
 from ctrloom.config.combinations import combinations_of
 from ctrloom.methods.candidate_pool import extend
 from ctrloom.methods.confirmation import Confirmation
@@ -16,10 +15,11 @@ from ctrloom.methods.controls import random_like
 from ctrloom.methods.embedding_sizes import require_separate_embeddings, search_embeddings
 from ctrloom.methods.gate_trace import trace_of
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule
-from ctrloom.methods.interface import SearchData, SearchResult
+from ctrloom.methods.interface import SearchData, SearchResult, require_fields
 from ctrloom.methods.permuted import sizes_of, with_copies
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
+from ctrloom.schema import Schema
 from ctrloom.search_trace import Candidate, SearchTrace
 from ctrloom.training.loop import pick_device, seed_everything
 
@@ -42,6 +42,13 @@ def add_embeddings(
     return _joined(found, search_embeddings(data, found.architecture, config, settings))
 
 
+def require(schema: Schema, config: AIMConfig, settings: AIMSettings) -> None:
+    """Raise ConfigError if there are fewer fields than the order, or embeddings are shared by functions."""
+    require_fields(schema, config.order)
+    if config.search_embeddings:
+        require_separate_embeddings(settings)
+
+
 def search_interactions(data: SearchData, config: AIMConfig, settings: AIMSettings) -> SearchResult:
     """Stage 1: interactions and functions with a nonzero gate at the end.
 
@@ -49,10 +56,7 @@ def search_interactions(data: SearchData, config: AIMConfig, settings: AIMSettin
     Candidates of the next order extend the strongest interactions of each function (AIM, Algorithm 1).
     """
     names = data.schema.names
-    if len(names) < config.order:
-        raise ConfigError(
-            f"search.order: needs at least {config.order} fields, but the data has {len(names)}"
-        )
+    require_fields(data.schema, config.order)
     settings_json = config.model_dump(mode="json")
     kept = Architecture(method="aim", fields=names, interactions=())
     if not config.search_functions:

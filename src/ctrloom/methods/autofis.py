@@ -16,10 +16,11 @@ from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.controls import selection_controls
 from ctrloom.methods.gate_trace import trace_of
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves
-from ctrloom.methods.interface import SearchData, SearchResult
+from ctrloom.methods.interface import SearchData, SearchResult, require_fields
 from ctrloom.methods.permuted import sizes_of, with_copies
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.models import build
+from ctrloom.schema import Schema
 from ctrloom.training.loop import pick_device, seed_everything
 from ctrloom.training.memory import memory_of
 
@@ -32,10 +33,7 @@ def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -
     Gates and weights are trained on training rows only. The trace has all candidates of all searched orders.
     """
     names = data.schema.names
-    if len(names) < config.order:
-        raise ConfigError(
-            f"search.order: needs at least {config.order} fields, but the data has {len(names)}"
-        )
+    require(data.schema, config, settings)
     if config.candidates == "all":
         _require_memory(data, config, settings)
     gate_searches: dict[int, GateSearch] = {}
@@ -85,6 +83,11 @@ def _gate_search(
     rows, gate_rows = halves(train, generator) if config.bi_level else (train, None)
     schedule = Schedule.of(config, settings, data, order)
     return GateSearch(model, groups, rows, schedule, generator, gate_rows, sizes_of(searched_data.schema))
+
+
+def require(schema: Schema, config: AutoFISConfig, settings: Hyperparameters) -> None:
+    """Raise ConfigError if there are fewer fields than the order."""
+    require_fields(schema, config.order)
 
 
 def _require_memory(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -> None:

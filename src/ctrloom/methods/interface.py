@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ctrloom.architecture import Architecture
+from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.batches.stream import Stream
 from ctrloom.schema import CrossKeys, Schema
@@ -48,3 +49,13 @@ class SearchResult:
     architecture: Architecture
     trace: SearchTrace
     controls: Mapping[str, Sequence[Architecture]] = field(default_factory=dict)
+
+
+def require_fields(schema: Schema, order: int) -> None:
+    """Check that there are interactions of an order.
+
+    Raises:
+        ConfigError: there are fewer fields.
+    """
+    if (fields := len(schema.fields)) < order:
+        raise ConfigError(f"search.order: needs at least {order} fields, but the data has {fields}")

@@ -83,6 +83,15 @@ class Supernet(nn.Module):
         return logit_B
 
 
+def require(schema: Schema, config: OptInterConfig, settings: OptInterSettings) -> None:
+    """Raise ConfigError if there are no cross features."""
+    if not schema.crosses:
+        raise ConfigError(
+            "search.method: optinter selects pairs to memorize, but the data set has no cross features; "
+            "set vocabulary.crosses and encode it again"
+        )
+
+
 def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings) -> SearchResult:
     """Select the most probable choice of each pair with cross features; also returns the controls.
 
@@ -93,11 +102,7 @@ def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings)
         ConfigError: the data set has no cross features.
         UserError: the search diverged.
     """
-    if not data.schema.crosses:
-        raise ConfigError(
-            "search.method: optinter selects pairs to memorize, but the data set has no cross features; "
-            "set vocabulary.crosses and encode it again"
-        )
+    require(data.schema, config, settings)
     course = OptInterSearch(data, config, settings)
     trace = course.run()
     found = _architecture(course.names, data.schema, course.best_P3, "optinter")

@@ -14,19 +14,24 @@ from collections.abc import Collection, Mapping
 from math import comb
 
 from ctrloom.config import Hyperparameters, ResidualConfig
-from ctrloom.config.base import ConfigError
 from ctrloom.config.combinations import combinations_of
 from ctrloom.methods.candidate_pool import extend
-from ctrloom.methods.interface import SearchData, SearchResult
+from ctrloom.methods.interface import SearchData, SearchResult, require_fields
 from ctrloom.methods.scored import scored_result
 from ctrloom.methods.statistics.evidence import Evidence, Fields, discoveries, p_values, random_blocks
 from ctrloom.methods.statistics.field_codes import CodedRows, Coder
 from ctrloom.methods.statistics.forward_selection import select
 from ctrloom.methods.statistics.number_to_keep import best_number
+from ctrloom.schema import Schema
 from ctrloom.training.loop import pick_device
 
 BLOCKS = 8  # of rows; see `statistics.residual_test`
 EVERY = 5_000  # candidates of an order that are all tested, without a pool
+
+
+def require(schema: Schema, config: ResidualConfig, settings: Hyperparameters) -> None:
+    """Raise ConfigError if there are fewer fields than the order."""
+    require_fields(schema, config.order)
 
 
 def search(data: SearchData, config: ResidualConfig, settings: Hyperparameters) -> SearchResult:
@@ -38,10 +43,7 @@ def search(data: SearchData, config: ResidualConfig, settings: Hyperparameters) 
         ConfigError: fewer fields than the order.
     """
     names = data.schema.names
-    if len(names) < config.order:
-        raise ConfigError(
-            f"search.order: needs at least {config.order} fields, but the data has {len(names)}"
-        )
+    require(data.schema, config, settings)
     began = time.perf_counter()
     train, valid = data.every()
     coder, device = Coder.fit(data.schema, train), pick_device(settings.device)

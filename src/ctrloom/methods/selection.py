@@ -1,5 +1,6 @@
 """Selection without training: the best interactions by a statistic, or random ones."""
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -11,6 +12,18 @@ from ctrloom.config.combinations import combinations_of
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.scored import scored_result
 from ctrloom.methods.statistics.candidates import information, statistics_aucs
+from ctrloom.schema import Schema
+
+
+def require(schema: Schema, config: SelectionConfig, settings: Hyperparameters) -> None:
+    """Raise ConfigError if `keep` exceeds the number of candidates."""
+    fields = len(schema.fields)
+    for order, wanted in sorted(config.keep.items()):
+        if wanted > (there := math.comb(fields, order)):
+            raise ConfigError(
+                f"search.keep: {wanted:,} interactions of order {order} were requested, "
+                f"but {fields} fields have only {there:,}; use {order}: {there} or less"
+            )
 
 
 def search(data: SearchData, config: SelectionConfig, settings: Hyperparameters) -> SearchResult:
@@ -22,15 +35,9 @@ def search(data: SearchData, config: SelectionConfig, settings: Hyperparameters)
     Raises:
         ConfigError: `keep` exceeds the number of candidates.
     """
-    names = data.schema.names
+    require(data.schema, config, settings)
     orders = tuple(sorted(config.keep))
-    every = {order: combinations_of(names, order) for order in orders}
-    for order in orders:
-        if (wanted := config.keep[order]) > (there := len(every[order])):
-            raise ConfigError(
-                f"search.keep: {wanted:,} interactions of order {order} were requested, "
-                f"but {len(names)} fields have only {there:,}; use {order}: {there} or less"
-            )
+    every = {order: combinations_of(data.schema.names, order) for order in orders}
     began = time.perf_counter()
     scores = _scores([fields for order in orders for fields in every[order]], data, config)
     best = {

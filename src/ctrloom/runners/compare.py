@@ -1,79 +1,136 @@
 """Run a comparison on this machine: data, jobs in several processes, then the table."""
 
 import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from ctrloom import interruption, memory, stages, storage
 from ctrloom.config import CompareConfig, Entry
 from ctrloom.config.errors import UserError
 from ctrloom.config.tuning import TuningJob
+from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.results import Results
-from ctrloom.progress import progress
+from ctrloom.progress import Advance, progress
 from ctrloom.storage import Place
 from ctrloom.tuning.record import Tuning, merged
+
+Calls = Mapping[tuple[Any, ...], Callable[[], bool]]  # by entry, or entry and seed
+
+
+class EntriesFailedError(UserError):
+    """Entries of a comparison failed; the message names each with its reason."""
 
 
 def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results:
     """Run the unfinished jobs in `output`, and write the table and the bundles there.
 
-    The first failed job ends the comparison; finished jobs are kept.
+    Everything is checked before the first job. An entry that fails nevertheless is left out of the table, and
+    in `failed` of the results; all others are finished.
+
+    Raises:
+        ConfigError: an entry cannot be trained.
+        EntriesFailedError: all entries failed.
     """
+    stages.require_feasible(config)
     with storage.locked(output):
         return _run_comparison(config, output, workers)
+
+
+def require_complete(results: Results) -> None:
+    """Check that no entry failed.
+
+    Raises:
+        EntriesFailedError: some did.
+    """
+    if failed := results.failed:
+        lines = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())
+        raise EntriesFailedError(
+            f"{len(failed)} of the entries failed, and the table is without them; fix what is said and run "
+            f"the same command again, which keeps what is finished:\n{lines}"
+        )
 
 
 def _run_comparison(config: CompareConfig, output: Path, workers: int) -> Results:
     clean = stages.ingest(config.data, output / "data", engine=config)
     manifest = stages.vocabulary(clean, config.vocabulary, output / "data", engine=config)
-    jobs, work = output / "jobs", config.jobs
-    with _pool(workers) as pool:
-        tuned = _tuned(manifest, config, output, pool) if config.tuning else None
-        with interruption.starting():
-            called = {
-                pool.submit(_job, manifest, e, s, config, jobs, tuned): f"{e.name}, seed {s}" for e, s in work
-            }
-        _await(pool, called, "compare", "jobs")
-    folders = [job_folder(jobs, entry, seed) for entry, seed in work]
-    return stages.tabulate(
-        manifest, config, folders, output / "comparison", bundles=output / "bundles", tuned=tuned
-    )
+    stages.require_feasible(config, Dataset.open(manifest).schema)
+    jobs, failed, tuned = output / "jobs", dict[str, str](), None
+    if config.tuning:
+        tuned, failed = _tuned(manifest, config, output, workers)
+    work = [(entry, seed) for entry, seed in config.jobs if entry.name not in failed]
+    calls = {(e.name, s): partial(_job, manifest, e, s, config, jobs, tuned) for e, s in work}
+    for (name, seed), reason in _called(calls, workers, "compare", "jobs").items():
+        failed.setdefault(name, f"seed {seed}: {reason}")
+    whole = [(entry, seed) for entry, seed in work if entry.name not in failed]
+    if not whole:
+        raise EntriesFailedError("\n".join(f"{name}: {reason}" for name, reason in failed.items()))
+    folders = [job_folder(jobs, entry, seed) for entry, seed in whole]
+    table, bundles = output / "comparison", output / "bundles"
+    return stages.tabulate(manifest, config, folders, table, bundles=bundles, tuned=tuned, failed=failed)
 
 
-def _tuned(manifest: str | Place, config: CompareConfig, output: Path, pool: ProcessPoolExecutor) -> Path:
-    """Tune every entry once, before its seeds; returns the folder of `tuning.json`."""
-    work = list(zip(config.entries, config.tuning_jobs(), strict=True))
-    with interruption.starting():
-        called = {pool.submit(_tune, manifest, job, config, output, entry): entry.name for entry, job in work}
-    _await(pool, called, "tune", "entries")
-    merged(Tuning.load(tuning_folder(output, entry)) for entry in config.entries).save(output)
-    return output
+def _tuned(
+    manifest: str | Place, config: CompareConfig, output: Path, workers: int
+) -> tuple[Path, dict[str, str]]:
+    """Tune every entry once, before its seeds; returns the folder of `tuning.json`, and what failed."""
+    work = zip(config.entries, config.tuning_jobs(), strict=True)
+    calls = {(entry.name,): partial(_tune, manifest, job, config, output, entry) for entry, job in work}
+    failed = {name: reason for (name,), reason in _called(calls, workers, "tune", "entries").items()}
+    tuned = [entry for entry in config.entries if entry.name not in failed]
+    if not tuned:
+        raise EntriesFailedError("\n".join(f"{name}: {reason}" for name, reason in failed.items()))
+    merged(Tuning.load(tuning_folder(output, entry)) for entry in tuned).save(output)
+    return output, failed
 
 
-def _await(pool: ProcessPoolExecutor, called: Mapping[Future[bool], str], title: str, unit: str) -> None:
-    """Wait for all calls, whose results are False if there was nothing to do; the first error ends them.
+def _called(calls: Calls, workers: int, title: str, unit: str) -> dict[tuple[Any, ...], str]:
+    """Make all calls in processes; returns why calls failed.
 
-    Raises:
-        UserError: a call failed; the message names it.
+    A call returns False if there was nothing to do. When a process dies, all calls in progress are lost: they
+    are made again one by one, to find the one that it dies of.
     """
-    with progress(title, len(called), unit) as advance:
-        for future in as_completed(called):
-            try:
-                done = future.result()
-            except BaseException as error:
-                pool.shutdown(cancel_futures=True)
-                if isinstance(error, BrokenProcessPool):
-                    raise UserError(
-                        f"{title}: a worker ended early; {memory.KILLED}, or lower --workers"
-                    ) from None
-                if isinstance(error, UserError | OSError):
-                    raise UserError(f"{called[future]}: {error}") from error
-                raise
-            advance(1, called[future] if done else f"{called[future]}: already done")
+    with progress(title, len(calls), unit) as advance:
+        failed, lost = _attempted(calls, workers, advance)
+        for key in lost:
+            interruption.check()
+            alone, died = _attempted({key: calls[key]}, 1, advance)
+            failed |= alone | dict.fromkeys(died, f"its process died; {memory.KILLED}")
+    return failed
+
+
+def _attempted(
+    calls: Calls, workers: int, advance: Advance
+) -> tuple[dict[tuple[Any, ...], str], list[tuple[Any, ...]]]:
+    """Why calls failed, and which calls a dying process took along."""
+    failed, lost = dict[tuple[Any, ...], str](), list[tuple[Any, ...]]()
+    with _pool(workers) as pool:
+        with interruption.starting():
+            keys = {pool.submit(call): key for key, call in calls.items()}
+        try:
+            for future in as_completed(keys):
+                key = keys[future]
+                said = ", seed ".join(map(str, key))
+                try:
+                    done = future.result()
+                except BrokenProcessPool:
+                    lost.append(key)
+                    continue
+                except Exception as error:
+                    failed[key] = str(error) if isinstance(error, UserError | OSError) else repr(error)
+                    advance(1, f"{said}: failed, {failed[key]}")
+                    continue
+                advance(1, said if done else f"{said}: already done")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failed, lost
 
 
 def job_folder(jobs: Path, entry: Entry, seed: int) -> Path:
@@ -109,7 +166,18 @@ def _log(folder: Path) -> Iterator[None]:
     interruption.check()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{folder}.log", "a", encoding="utf-8") as log, redirect_stderr(log):
-        yield
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception:
+            traceback.print_exc()  # the process that waits prints only the message
+            raise
+
+
+def _begin() -> None:
+    """What a worker process does first."""
+    interruption.install()
 
 
 @contextmanager
@@ -119,7 +187,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = threads  # read by the children when they load torch
     try:
-        with ProcessPoolExecutor(workers, get_context("spawn"), interruption.install) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
             try:
                 yield pool
             except interruption.Stopped:

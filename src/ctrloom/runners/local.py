@@ -12,7 +12,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TextIO
 
-from ctrloom import storage
+from ctrloom import stages, storage
 from ctrloom.config import METHODS, CompareConfig, Files, RunConfig
 from ctrloom.config.environment import CHECKPOINTS, fast_children, set_unless_given
 from ctrloom.config.errors import UserError
@@ -86,6 +86,7 @@ def run_local(
         EngineError: containers cannot be started.
         StorageError: the store cannot be written.
     """
+    stages.require_feasible(config, here=containers is None)
     method = METHODS[config.search.method]
     pipeline, searches = method.pipeline, method.steps
     results = {  # place in the run directory -> step and artifact that it comes from
@@ -121,6 +122,7 @@ def compare_local(config: CompareConfig, output: Path) -> None:
     Raises:
         RunError: a step failed, or KFP is not installed.
     """
+    stages.require_feasible(config)
     parameters = comparison_arguments(config, output.resolve() / "data")
     tuning = ("tune", "collect-tuning") if config.tuning else ()
     expected = ("ingest", "vocabulary", *tuning, "compare-job", "compare-table")
@@ -139,6 +141,7 @@ def tune_local(config: RunConfig, output: Path) -> None:
     Raises:
         RunError: a step failed, or KFP is not installed.
     """
+    stages.require_feasible(config.with_tuning())
     parameters = arguments(config.with_tuning(), output.resolve() / "data")
     given = {name: value for name, value in parameters.items() if name in declared("tune")}
     expected = ("ingest", "vocabulary", "search-plugin", "plan-trials", "tune-trial", "collect-tuning")

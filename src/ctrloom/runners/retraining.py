@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ctrloom import storage
+from ctrloom import stages, storage
 from ctrloom.config import CompareConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.retraining import RetrainingConfig
@@ -66,6 +66,7 @@ def regression_local(config: CompareConfig, baseline: Baseline, output: Path) ->
         "verdict.md": ("regression", "verdict/verdict.md"),
         "comparison": ("compare-table", "table"),
     }
+    stages.require_feasible(config)
     expected = ("ingest", "vocabulary", "compare-job", "compare-table", "regression", "require")
     output = output.resolve()
     # Not strict: the verdict is read here, and a failed step would leave no results.

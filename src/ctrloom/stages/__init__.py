@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ctrloom.stages.comparison_job import run_job
     from ctrloom.stages.drift_report import drift, report
     from ctrloom.stages.evaluation import evaluate
+    from ctrloom.stages.feasibility import require_feasible
     from ctrloom.stages.growth import grow
     from ctrloom.stages.promotion import champion, promote
     from ctrloom.stages.promotion_gate import gate
@@ -43,6 +44,7 @@ __all__ = [
     "regression",
     "report",
     "require",
+    "require_feasible",
     "retrain",
     "run_job",
     "search",
@@ -59,6 +61,7 @@ _MODULES = {
     "comparison_job": ("run_job",),
     "drift_report": ("drift", "report"),
     "evaluation": ("evaluate",),
+    "feasibility": ("require_feasible",),
     "growth": ("grow",),
     "promotion": ("champion", "promote"),
     "promotion_gate": ("gate",),

@@ -48,13 +48,15 @@ def tabulate(
     *,
     bundles: Path | None = None,
     tuned: Path | None = None,
+    failed: Mapping[str, str] | None = None,
 ) -> Results:
     """Test all that the jobs trained on the same rows.
 
     Writes `metrics.json`, `table.csv`, `predictions.parquet` and `comparison.html`. `jobs` are the folders
     that `run_job` wrote, `tuned` is the one that tune wrote. The folder `bundles` receives the best model on
     the validation split, and the models in `config.bundles` that are in the table. Only this stage of a
-    comparison reads the test split, and nothing is chosen on it.
+    comparison reads the test split, and nothing is chosen on it. Entries in `failed` are left out with these
+    reasons; if `evaluation.base` is one of them, all are compared with the first entry that is left.
 
     Raises:
         StorageError: a job is missing, or given twice.
@@ -77,10 +79,16 @@ def tabulate(
     scores: list[ModelScores] = []
     runs: dict[str, list[_Named]] = {}  # of every seed, by the name of the row
     agreements: list[Stability | None] = []
-    notes: list[str] = []
-    titles = titles_of(config.entries)
-    with progress("compare", len(config.entries), "entries") as advance:
-        for entry in config.entries:
+    failed, titles = dict(failed or {}), titles_of(config.entries)
+    entries = [entry for entry in config.entries if entry.name not in failed]
+    notes = [f"{titles[name]} failed and is left out: {reason}" for name, reason in failed.items()]
+    evaluation = config.evaluation
+    if evaluation.base in failed:
+        evaluation = evaluation.model_copy(update={"base": entries[0].name})
+        base, instead = titles[config.evaluation.base], titles[evaluation.base]
+        notes.append(f"All are compared with {instead} instead of {base}.")
+    with progress("compare", len(entries), "entries") as advance:
+        for entry in entries:
             title, seeds = titles[entry.name], config.seeds_of(entry)
             own = [_done(folders, entry, seed) for seed in seeds]
             per_seed = [_runs_of(folder, entry, title) for folder in own]
@@ -101,13 +109,14 @@ def tabulate(
         valid,
         test,
         described(dataset, config.name),
-        config.evaluation,
+        evaluation,
         code_version(),
         config.model_dump(mode="json"),
     )
     results = results.model_copy(
         update={
             "notes": tuple(notes),
+            "failed": failed,
             "stability": tuple(filter(None, agreements)),
             "tuning": tuning.summary([model.name for model in scores]),
         }

@@ -13,6 +13,7 @@ from ctrloom.data.batches.batch import Batch
 from ctrloom.data.batches.stream import Stream
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods.interface import SearchData, SearchResult
+from ctrloom.schema import Schema
 from ctrloom.search_trace import SearchTrace
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
@@ -32,15 +33,27 @@ def search(manifest: str | Place, config: MethodConfig, models: ModelsConfig, ou
     """
     storage.require_own(output, *FILES)
     settings, method = models.of(config.base), METHODS[config.method]
-    if not (method.trains or method.streams):
-        require_single_process(f"search.method: {config.method}")
-        require_rows_in_memory(settings, f"search.method: {config.method}")
-        settings = settings.model_copy(update={"rows": "memory"})
     dataset = Dataset.open(manifest)
+    require_searchable(dataset.schema, config, settings)
+    if not (method.trains or method.streams):
+        settings = settings.model_copy(update={"rows": "memory"})
     work = "search", config.model_dump(mode="json"), settings.model_dump(mode="json")
     with stage_checkpoints(dataset, output, *work):
         found: SearchResult = method.find(search_data(dataset, settings), config, settings)
         return write_result(found, dataset, config, settings, output)
+
+
+def require_searchable(schema: Schema, config: MethodConfig, settings: Hyperparameters) -> None:
+    """Check that a search can run on data of this schema.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    method = METHODS[config.method]
+    if not (method.trains or method.streams):
+        require_single_process(f"search.method: {config.method}")
+        require_rows_in_memory(settings, f"search.method: {config.method}")
+    method.require(schema, config, settings)
 
 
 def search_once(manifest: str | Place, config: MethodConfig, models: ModelsConfig, output: Path) -> None:

@@ -36,10 +36,22 @@ class Method:
     trains: bool = True
     streams: bool = False  # without training: takes streamed rows and several processes nevertheless
     transfers: bool = True  # other models can use what it finds
+    # "module:name" or a callable: (Schema, config, settings of the model), raises what the search would raise
+    # for this schema, before any other work
+    check: str | Callable[..., None] | None = None
 
     def find(self, data: Any, config: MethodConfig, settings: Any) -> Any:
         """Search in a `SearchData`; `settings` are the hyper-parameters of the model `config.base`."""
         return resolve(self.search)(data, config, settings)
+
+    def require(self, schema: Any, config: MethodConfig, settings: Any) -> None:
+        """Check that it can search data of this schema.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if self.check:
+            resolve(self.check)(schema, config, settings)
 
 
 def _selection(title: str, measure: str) -> Method:
@@ -51,6 +63,7 @@ def _selection(title: str, measure: str) -> Method:
         steps=("select-interactions",),
         measure=measure,
         trains=False,
+        check="ctrloom.methods.selection:require",
     )
 
 
@@ -63,6 +76,7 @@ METHODS = Catalog(
             "ctrloom.methods.autofis:search",
             pipeline="search_and_retrain_autofis",
             steps=("search-autofis",),
+            check="ctrloom.methods.autofis:require",
         ),
         "aim": Method(
             "AIM",
@@ -70,6 +84,7 @@ METHODS = Catalog(
             "ctrloom.methods.aim:search",
             pipeline="search_and_retrain_aim",
             steps=("aim-search-interactions", "aim-search-embeddings"),
+            check="ctrloom.methods.aim:require",
         ),
         "optinter": Method(
             "OptInter",
@@ -78,6 +93,7 @@ METHODS = Catalog(
             pipeline="search_and_retrain_optinter",
             steps=("search-optinter",),
             measure="probability",
+            check="ctrloom.methods.optinter:require",
         ),
         "autopi": Method(
             "AutoPI",
@@ -96,6 +112,7 @@ METHODS = Catalog(
             measure="t value",
             trains=False,
             streams=True,
+            check="ctrloom.methods.residual:require",
         ),
         "random": _selection("Random selection", "random number"),
         "statistics_auc": _selection("Statistics AUC", "statistics AUC"),

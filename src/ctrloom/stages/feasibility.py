@@ -1,0 +1,115 @@
+"""Whether all that is configured can be trained: models are built without weights, before any training."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+
+from ctrloom.architecture import Architecture, Interaction
+from ctrloom.config import MODELS, CompareConfig, Keep, MethodConfig, ModelsConfig, RunConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.config.errors import UserError
+from ctrloom.data.ingest.cast import raw_fields
+from ctrloom.data.vocabulary.crosses import crossed_pairs
+from ctrloom.models import build
+from ctrloom.models.trees import lightgbm
+from ctrloom.schema import FIRST_TOKEN_ID, Cross, Field, Schema
+from ctrloom.stages.search_stage import require_searchable
+from ctrloom.training.loop import pick_device
+from ctrloom.training.runs import require_trainable
+from ctrloom.tuning.sampling import optuna
+
+Check = tuple[str, Callable[[], object]]  # what a message begins with, and what raises it
+
+
+def require_feasible(
+    config: RunConfig | CompareConfig, schema: Schema | None = None, *, here: bool = True
+) -> None:
+    """Check every search, model and transfer of a run or comparison; the message has all problems.
+
+    Without the schema of the encoded data, fields and crosses are those that the configuration leads to. With
+    `here`, devices and libraries of this machine are checked, too.
+
+    Raises:
+        ConfigError: one of them cannot be trained.
+    """
+    schema = schema or planned_schema(config)
+    checks = _of_comparison if isinstance(config, CompareConfig) else _of_run
+    every = [*checks(config, schema, here)]  # type: ignore[arg-type]
+    if config.tuning and here:
+        every.append(("tuning", optuna))
+    problems = []
+    for where, check in every:
+        try:
+            check()
+        except UserError as error:
+            problems.append(f"{where}: {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def planned_schema(config: RunConfig | CompareConfig) -> Schema:
+    """The fields and crosses that data of this configuration will have, with the smallest sizes.
+
+    Raises:
+        ConfigError: fields or crosses are not possible.
+    """
+    vocabulary, fields = config.vocabulary, []
+    for raw in raw_fields(config.data.source):
+        own = vocabulary.fields.get(raw.name)
+        kept = isinstance((own and own.bucketing) or vocabulary.bucketing, Keep)
+        kind = "categorical" if raw.kind == "numeric" and not kept else raw.kind
+        fields.append(Field(name=raw.name, kind=kind, size=FIRST_TOKEN_ID + 1, column=raw.column))
+    pairs = crossed_pairs(vocabulary.crosses, fields) if vocabulary.crosses else ()
+    crosses = tuple(Cross(fields=pair, size=2, digest="") for pair in pairs)
+    return Schema(fields=tuple(fields), source=config.data.source, crosses=crosses)
+
+
+def _of_run(config: RunConfig, schema: Schema, here: bool) -> Iterator[Check]:
+    models = config.models
+    yield "search", partial(_require_search, config.search, schema, models, here)
+    for name in config.baselines:
+        yield f"baselines: {name}", partial(_require_model, name, (2,), schema, models, here)
+    for name in config.transfer:
+        yield f"transfer: {name}", partial(_require_model, name, None, schema, models, here)
+
+
+def _of_comparison(config: CompareConfig, schema: Schema, here: bool) -> Iterator[Check]:
+    for entry in config.entries:
+        where, models = f"entries: {entry.name}", entry.models(config.models)
+        if entry.search:
+            yield where, partial(_require_search, entry.search, schema, models, here)
+        else:
+            yield where, partial(_require_model, entry.trained, entry.orders, schema, models, here)
+        for name in entry.transfer:
+            yield f"{where}, transfer: {name}", partial(_require_model, name, None, schema, models, here)
+
+
+def _require_search(config: MethodConfig, schema: Schema, models: ModelsConfig, here: bool) -> None:
+    require_searchable(schema, config, models.of(config.base))
+    _require_model(config.base, None, schema, models, here)
+
+
+def _require_model(
+    name: str, orders: tuple[int, ...] | None, schema: Schema, models: ModelsConfig, here: bool
+) -> None:
+    """Build a model over all interactions of some orders, or (None) over some that a search may find."""
+    settings, entry = models.of(name), MODELS[name]
+    require_trainable(name, settings)
+    if here:
+        pick_device(settings.device)
+        if entry.trees:
+            lightgbm()
+    if (not entry.selects and not entry.baseline) or (entry.trees and not here):
+        return  # needs a graph that a search finds, or a library
+    architecture = Architecture.complete(schema.names, orders or (2,))
+    if orders is None and schema.crosses:
+        some = tuple(Interaction(fields=cross.fields) for cross in schema.crosses)
+        architecture = architecture.model_copy(update={"interactions": some})
+    try:
+        with torch.device("meta"):
+            build(name, architecture, schema, settings)
+    except UserError:
+        raise
+    except Exception:  # a model that reads its initial weights cannot be built without any
+        pass
