@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ctrloom import storage
 from ctrloom.config import VocabularyConfig
 from ctrloom.data.errors import DataError
+from ctrloom.data.ingest import run
 from ctrloom.data.ingest.run import ingest
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest
 from ctrloom.data.parquet import writer
@@ -310,3 +311,23 @@ def test_progress_bars_follow_one_another(
     config = data_config(write("a.csv", content), columns, split={"by": "time"})
     manifest = build_vocabulary(ingest(config, tmp_path / "store"), VocabularyConfig(), tmp_path / "store")
     assert manifest.is_file()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "b.csv"])
+def test_a_file_that_changes_while_it_is_read_is_named(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its rows would not be those of the recorded checksum."""
+    write("a.csv", HEADER + clicks(50))
+    write("b.csv", HEADER + clicks(60))
+    shares = run.shares_kept
+
+    def append(*given: Any) -> Any:
+        with open(tmp_path / name, "a") as file:
+            file.write(clicks(1))
+        return shares(*given)
+
+    monkeypatch.setattr(run, "shares_kept", append)
+    with pytest.raises(DataError, match=rf"{name}: was changed while it was being read"):
+        ingest(data_config(str(tmp_path / "*.csv"), CLICKS), tmp_path / "store")
+    assert not list((tmp_path / "store").glob("ingested-*"))

@@ -1,7 +1,9 @@
 """Storage errors and their messages."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ssl import SSLError
 from typing import Any
 
 import pyarrow as pa
@@ -48,6 +50,18 @@ def status(error: BaseException) -> int:
     return 0
 
 
+# Faults of this machine: its disk, permissions, open files.
+_LOCAL = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
+    errno.ENFILE, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
+
+
+def is_local(error: BaseException) -> bool:
+    """True for errors of this machine, which no retry fixes."""
+    return isinstance(error, OSError) and not isinstance(error, SSLError) and error.errno in _LOCAL
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error of another library, without line breaks and not endless."""
     return " ".join(str(error).split())[:500] or type(error).__name__
@@ -62,6 +76,8 @@ def explained(error: BaseException, place: object, task: str) -> StorageError:
         case 401 | 403:
             return StorageError(f"{place}: cannot be {task}: access denied; {LOGIN.get(scheme, '')}")
     said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    if is_local(error):
+        return StorageError(f"{place}: cannot be {task}: {said[:300]}; check the disk of this machine")
     return StorageError(
         f"{place}: cannot be {task}: {said[:300]}; all retries failed: check the store and the network"
     )

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from ctrloom.config.extras import install
 from ctrloom.storage import remote
-from ctrloom.storage.errors import ConflictError, StorageError, status
+from ctrloom.storage.errors import ConflictError, StorageError, is_local, status
 from ctrloom.storage.local import sha256
 from ctrloom.storage.location import Location
 from ctrloom.storage.remote import TRIES, WORKERS, Done, Listed, Stored, persistent, until_last
@@ -241,4 +241,5 @@ def _damaged(error: Exception) -> bool:
     known = ("FlexibleChecksumError", "ResponseStreamingError", "IncompleteReadError", "ResponseParserError")
     # The code is an HTTP status if the response itself was corrupted and could not be parsed.
     unread = ("BadDigest", "400", "404")
-    return type(error).__name__ in known or isinstance(error, OSError) or _said(error) in unread
+    lost = isinstance(error, OSError) and not is_local(error)
+    return type(error).__name__ in known or lost or _said(error) in unread

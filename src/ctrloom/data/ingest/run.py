@@ -149,6 +149,7 @@ def _clean(config: DataConfig, inputs: list[Input], quarantine: Quarantine, tall
                     warn(f"{each.record.path}: {note}")
                 quarantine.check(tally.read, min(done / total, 0.999))
                 yield each.record.split, batch.dictionary_rows
+            each.require_unchanged()
     quarantine.check(tally.read, 1)
 
 

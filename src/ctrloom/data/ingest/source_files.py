@@ -10,7 +10,7 @@ from ctrloom import storage
 from ctrloom.config import SPLITS, Files, SourceConfig, Split
 from ctrloom.data.ingest.cast import read_rows
 from ctrloom.data.ingest.duplicates import require_distinct_contents, require_distinct_files
-from ctrloom.data.ingest.source_input import Input
+from ctrloom.data.ingest.source_input import Input, state_of
 from ctrloom.data.manifest import SourceFile
 from ctrloom.data.sources.files import is_remote, open_bytes, resolve
 from ctrloom.data.threads import Ahead
@@ -47,6 +47,7 @@ def _local_bytes(paths: Iterable[str]) -> int | None:
 
 def _gather(split: Split, path: str, copy: Path, advance: Advance) -> Input:
     digest, size, remote = hashlib.sha256(), 0, is_remote(path)
+    state = None if remote else state_of(path)
     with ExitStack() as stack:
         stream = stack.enter_context(open_bytes(path))
         copied = stack.enter_context(open(copy, "wb")) if remote else None
@@ -57,4 +58,5 @@ def _gather(split: Split, path: str, copy: Path, advance: Advance) -> Input:
                 copied.write(chunk)
             advance(len(chunk))
     record = SourceFile(split=split, path=path, bytes=size, sha256=digest.hexdigest())
-    return Input(record, str(copy) if remote else path)
+    local = str(copy) if remote else path
+    return Input(record, local, state or state_of(local))
