@@ -280,8 +280,12 @@ def test_training_runs_distributed_commands(training, tmp_path):
     assert load_run_config(tmp_path / "run.yaml", []).name == "train"
     known = typer.main.get_command(app).commands
     written = []
-    for line in trainer["args"][0].splitlines():
-        run, module, package, command, *arguments = shlex.split(line)
+    passes_signals, *lines = trainer["args"][0].splitlines()
+    assert passes_signals.startswith("trap 'kill -TERM $process; wait $process' TERM")
+    assert set(lines[1::2]) == {"process=$!; wait $process"}
+    for line in lines[::2]:
+        run, module, package, command, *arguments, background = shlex.split(line)
+        assert background == "&"
         assert (run, module, package) == ("torchrun", "-m", "ctrloom")
         assert command in BY_SEVERAL
         given = known[command].make_context(command, arguments).params
