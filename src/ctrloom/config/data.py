@@ -10,7 +10,9 @@ from pydantic import (
     Discriminator,
     Field,
     SerializationInfo,
+    ValidationInfo,
     field_serializer,
+    field_validator,
     model_validator,
 )
 
@@ -59,13 +61,12 @@ class Multivalued(StrictModel):
     format: Literal["separated", "json"] = "separated"
     separator: Annotated[str, Field(min_length=1)] = "|"
 
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if self.format == "json" and self.separator != "|":
-            raise ValueError(
-                "separator: has no meaning in JSON lists; leave it out, or set format: separated"
-            )
-        return self
+    @field_validator("separator")
+    @classmethod
+    def _one_way(cls, separator: str, info: ValidationInfo) -> str:
+        if info.data.get("format") == "json" and separator != "|":
+            raise ValueError("has no meaning in JSON lists; leave it out, or set format: separated")
+        return separator
 
 
 class Label(StrictModel):

@@ -2,9 +2,9 @@
 
 import re
 import zoneinfo
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import ValidationInfo, field_validator
 
 from ctrloom.config.base import StrictModel
 
@@ -68,11 +68,12 @@ class Timestamp(StrictModel):
             raise ValueError(f"{name!r} is not a time zone; use a name such as UTC or Asia/Tokyo") from None
         return name
 
-    @model_validator(mode="after")
-    def _unit_of_numbers(self) -> Self:
-        if self.format is not None and self.unit != "seconds":
-            raise ValueError("unit: applies to numbers since 1970; leave it out, or leave `format` out")
-        return self
+    @field_validator("unit")
+    @classmethod
+    def _unit_of_numbers(cls, unit: TimeUnit, info: ValidationInfo) -> TimeUnit:
+        if info.data.get("format") is not None and unit != "seconds":
+            raise ValueError("applies to numbers since 1970; leave it out, or leave `format` out")
+        return unit
 
 
 def expanded(format: str) -> str:
