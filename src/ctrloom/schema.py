@@ -86,8 +86,6 @@ class Schema(StrictModel):
     def _consistent(self) -> Self:
         if twice := [name for name in self.names if self.names.count(name) > 1]:
             raise ValueError(f"fields: duplicate {twice[0]!r}")
-        if self.table_size > MOST_IDS:
-            raise ValueError(f"fields: have {self.table_size} ids together; at most {MOST_IDS} are possible")
         if unknown := {name for cross in self.crosses for name in cross.fields} - set(self.names):
             raise ValueError(f"crosses: unknown field {min(unknown)!r}")
         return self
