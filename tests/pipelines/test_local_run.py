@@ -160,7 +160,8 @@ def test_bundle_scores_raw_rows(run, bundle):
 
 def test_failing_step_fails_the_run_with_its_message(run, ctrloom):
     folder, _ = run
-    broken = {**RUN, "data": {**RUN["data"], "columns": {"clack": "label", "field_00": "categorical"}}}
+    columns = {"clack": "label", "field_00..field_01": "categorical"}
+    broken = {**RUN, "data": {**RUN["data"], "columns": columns}}
     (folder / "broken.yaml").write_text(yaml.safe_dump(broken))
     done = ctrloom("run", "broken.yaml", "--output", "broken", cwd=folder)
     assert done.returncode == 2
