@@ -496,6 +496,11 @@ def test_another_delimiter_is_suggested(write: Write, header: str, message: str)
         rows(source(), write("a.csv", f"{header}\n1;a;1\n"))
 
 
+def test_a_delimiter_that_fits_one_name_is_not_suggested(write: Write) -> None:
+    with pytest.raises(DataError, match="has no column 'label'; similar names are 'label:y'"):
+        rows(source(), write("a.csv", "label:y,nam,big\n1,a,1\n"))
+
+
 def test_each_file_has_its_own_order_of_columns(write: Write) -> None:
     first = write("a.csv", "label,name,size\n1,ann,1\n0,bob,2\n")
     second = write("b.csv", "size,label,name\n3,1,cy\n")

@@ -129,6 +129,13 @@ def test_spaces_around_names_and_values_are_removed(
     assert faults(found) == []
 
 
+def test_a_repeated_header_with_spaces_is_malformed(write: Write) -> None:
+    text = '"label", "name", "size"\n1, "a", 1\n"label", "name", "size"\n'
+    assert faults(read(source(trim=True), write("a.csv", text), with_label=False)) == [
+        (3, "repeats the header")
+    ]
+
+
 def test_values_that_differ_by_spaces_alone_are_one(write: Write) -> None:
     (found,) = read(source(trim=True), write("a.csv", "label,name,size\n1,a,1\n0, a,1\n1,a ,1\n"))
     assert found.dictionary_rows["name"].dictionary.to_pylist() == ["a"]

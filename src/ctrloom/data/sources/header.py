@@ -44,7 +44,12 @@ def names_in_header(
         if wanted <= {name.strip() for name in names}:
             advice = "set `trim: true`" if with_label else "remove them, also around values"
             raise DataError(f"{file}: the names of columns have spaces around them; {advice}")
-        if advice := delimiter_advice(header, source, lambda found: len(wanted & {*found}), with_label):
+
+        def fitting(found: list[str]) -> int:
+            count = len(wanted & {*found})
+            return count if count >= min(2, len(wanted)) else 0
+
+        if advice := delimiter_advice(header, source, fitting, with_label):
             raise DataError(f"{file}: {advice}")
     return names, check_names(file, source, names, with_label)
 

@@ -7,6 +7,7 @@ from ctrloom.config import SourceConfig
 from ctrloom.data.sources.column_order import names_in_order
 from ctrloom.data.sources.dialect import Dialect, dialect_of
 from ctrloom.data.sources.header import names_in_header, wanted_columns
+from ctrloom.data.sources.records import without_outer_spaces
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def layout_of(file: str, source: SourceConfig, sample: Sequence[bytes], with_lab
     if source.header and not source.has_indices:
         header = sample[0]
         names, notes = names_in_header(file, source, header, with_label)
+        header = without_outer_spaces(header, dialect_of(source)) if source.trim else header
     else:
         names = names_in_order(file, source, sample, with_label)
     place = {name: names.index(name) for name in wanted_columns(source, with_label)}

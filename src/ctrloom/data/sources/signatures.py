@@ -45,7 +45,7 @@ def require_text(path: str, head: bytes) -> None:
         raise DataError(f"{path}: is compressed twice; undo the outer compression ({codec} is within)")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}: is UTF-16; set `encoding: utf-16`, or convert it to UTF-8 (iconv)")
-    if b"\r" in head and b"\n" not in head:
+    if b"\r" in head[:-1] and b"\n" not in head:  # the last one may precede a line feed
         raise DataError(
             f"{path}: has carriage returns instead of line feeds; convert it, "
             "for example with tr '\\r' '\\n' < old > new"
