@@ -195,7 +195,7 @@ class Files(StrictModel):
     Passwords and signatures in URLs are hidden, see `config.url_secrets`.
     """
 
-    train: tuple[str, ...]
+    train: Annotated[tuple[str, ...], Field(min_length=1)]
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 

@@ -124,7 +124,7 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     def anchor(value: Any) -> Any:
         if isinstance(value, str):
-            return value if re.match(r"^(\w+://|/)", value) else str((folder / value).resolve())
+            return value if re.match(r"^(\w+://|/)", value) else _resolved(folder, value)
         if isinstance(value, list):
             return [anchor(v) for v in value]
         return {k: anchor(v) for k, v in value.items()} if isinstance(value, dict) else value
@@ -133,3 +133,10 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
         if isinstance(raw.get(section), dict) and raw[section].get(key):
             raw = {**raw, section: {**raw[section], key: anchor(raw[section][key])}}
     return {**raw, "registry": anchor(raw["registry"])} if raw.get("registry") else raw
+
+
+def _resolved(folder: Path, name: str) -> str:
+    try:
+        return str((folder / name).resolve())
+    except (RuntimeError, ValueError) as error:  # a loop of symbolic links, or a NUL
+        raise ConfigError(f"{name!r} is not a path: {error}") from None

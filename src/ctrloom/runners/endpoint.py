@@ -78,7 +78,7 @@ class Endpoint:
             ) from None
         except ClusterError:  # the token cannot be read
             raise
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
             if isinstance(error.__context__, self.models.ApiException):
                 raise self._refused(error.__context__) from None  # KFP's client fails on an empty body
             answer = None

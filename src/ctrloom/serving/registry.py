@@ -6,7 +6,7 @@ the promoted version, and is replaced by compare-and-swap.
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -63,7 +63,7 @@ class Registry:
         files = storage.described(bundle)
         if not files:
             raise RegistryError(f"{bundle}: has no files; give the folder of a model bundle")
-        name = hashlib.sha256("\n".join(f"{f.sha256} {f.path}" for f in files).encode()).hexdigest()[:12]
+        name = _name(files)
         record = self._record(name)
         if objects.read(record):
             return name
@@ -162,7 +162,12 @@ class Registry:
         stored = objects.read(self._record(name))
         if stored is None:
             return None
-        return storage.record_of(stored.content, self._record(name), Version)
+        version = storage.record_of(stored.content, self._record(name), Version)
+        if not version.version == name == _name(version.files):
+            raise storage.DamagedError(
+                f"{self._record(name)}: does not have the files of version {name}; promote another version"
+            )
+        return version
 
     def _champion(self) -> tuple[Champion, str] | None:
         stored = objects.read(self._place)
@@ -181,3 +186,7 @@ class Registry:
             f"{self.base}: {name} was not promoted: {who} meanwhile; "
             "compare with the current champion and promote again"
         )
+
+
+def _name(files: Iterable[storage.StoredFile]) -> str:
+    return hashlib.sha256("\n".join(f"{f.sha256} {f.path}" for f in files).encode()).hexdigest()[:12]

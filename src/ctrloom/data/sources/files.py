@@ -122,7 +122,7 @@ def open_bytes(path: str) -> Iterator[BinaryIO]:
     Raises:
         DataError: it cannot be opened or read.
     """
-    with ExitStack() as stack, _explained(path):
+    with _explained(path), ExitStack() as stack:  # errors while it is read become OSError first
         if path.startswith(("http://", "https://")):
             yield stack.enter_context(_http(path, block_size=0))  # 0: one request, no seeking
         elif is_stored(path):
@@ -141,7 +141,7 @@ def open_seekable(path: str) -> Iterator[Any]:
     Raises:
         DataError: it cannot be opened or read.
     """
-    with ExitStack() as stack, _explained(path):
+    with _explained(path), ExitStack() as stack:  # errors while it is read become OSError first
         if path.startswith(("http://", "https://")):
             yield stack.enter_context(_http(path))
         elif is_stored(path):
@@ -193,8 +193,24 @@ def _http(path: str, **options: Any) -> Iterator[Any]:
     try:
         with fsspec.open(revealed(path), "rb", client_kwargs={"timeout": patience}, **options) as stream:
             yield stream
-    except aiohttp.ClientError as error:
-        raise OSError(str(error)) from error
+    except (aiohttp.ClientError, FileNotFoundError) as error:  # fsspec raises the latter for all answers
+        raise OSError(_answer(error.__cause__ or error)) from error
+
+
+def _answer(error: BaseException) -> str:
+    """What a server answered; errors of aiohttp have the URL with its secrets."""
+    import aiohttp
+
+    match error:
+        case aiohttp.TooManyRedirects():
+            return "it redirects without end; check the URL"
+        case aiohttp.ClientResponseError():
+            return f"the server answers {error.status} {error.message}; check the URL and who may read it"
+        case aiohttp.InvalidURL() | FileNotFoundError():
+            return "no such file; check the URL"
+        case aiohttp.ClientPayloadError():
+            return "the server ended the transfer too early; try again"
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class _Reporting(io.RawIOBase):
