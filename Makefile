@@ -13,7 +13,7 @@ COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 IMAGE_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-gpu bench test-spark test-containers test-cluster audit lint format compile images image-cpu image-gpu image-spark manifests clean
+.PHONY: help setup demo test test-long test-gpu bench faults fuzz test-spark test-containers test-cluster audit lint format compile images image-cpu image-gpu image-spark manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -55,6 +55,14 @@ bench: setup  ## speed of training and searching; BENCH='--fuxictr CLONE --peer-
 
 audit:  ## known vulnerabilities of the pinned packages, by pip-audit; AUDIT=--strict fails without its database
 	$(PYTHON) .ci/audit constraints.txt $(AUDIT)
+
+faults: setup  ## kills, flipped bytes, scarce resources, hostile input and short fuzzing, in one dated table; half an hour
+	$(BIN)/python benchmarks/faults --fuzz-seconds 20 $(FAULTS)
+
+fuzz: setup  ## fuzz every parser of untrusted bytes, FUZZ_SECONDS (300) each; needs atheris
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python benchmarks/faults --only fuzz --fuzz-seconds $(or $(FUZZ_SECONDS),300) \
+	  --output benchmarks/results/fuzzing-$$(date +%F).md $(FAULTS)
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

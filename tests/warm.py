@@ -4,7 +4,7 @@ Starting Python and importing both takes seconds, which is most of the time of a
 program takes the place of `python` in `python -m <module> ...` and `python <file> ...`: it hands its
 arguments, folder, environment, input and outputs to a server, which forks. Apart from the imports, the fork
 is a process like any other, and has the program as its `sys.executable`, so that the processes it starts
-are forks too.
+are forks too. It joins the process group of the program, and is killed when the program is.
 
 `python warm.py <folder>` is the server; it writes the program to the folder and prints its path.
 """
@@ -12,13 +12,15 @@ are forks too.
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAM = """#!{python} -IS
@@ -26,6 +28,7 @@ import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     asked = {{"argv": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}}
+    asked["group"] = os.getpgrp()
     socket.send_fds(server, [b"x"], [0, 1, 2])
     server.sendall(json.dumps(asked).encode())
     server.shutdown(socket.SHUT_WR)
@@ -95,6 +98,9 @@ def _run(connection: socket.socket, program: str) -> None:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    with suppress(PermissionError):  # the program is in another session
+        os.setpgid(0, asked["group"])
+    threading.Thread(target=_die_with, args=[connection], daemon=True).start()
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["environment"])
@@ -118,6 +124,13 @@ def _run(connection: socket.socket, program: str) -> None:
     sys.stderr.flush()
     connection.sendall(str(status).encode())
     os._exit(status)
+
+
+def _die_with(connection: socket.socket) -> None:
+    waiting = select.poll()
+    waiting.register(connection, 0)  # POLLHUP: both ends are closed
+    waiting.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""Kills, flipped bytes, scarce resources, hostile input and fuzzing, against the commands of ctrloom.
+
+    python benchmarks/faults [--only kills flips resources hostile fuzz] [--kills 120] [--flips 5000]
+                             [--fuzz-seconds 300] [--seed 0] [--output benchmarks/results/faults-<date>.md]
+
+Everything runs on the smallest data, on one core. Commands are forks of a process that has imported ctrloom;
+a fault is chosen at random, from `--seed`. The exit status is 1 if anything was silently wrong or lost, ended
+in a traceback, or did not end.
+"""
+
+import argparse
+import datetime
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from flips import flips
+from fuzzing import fuzzing
+from hostile import assets, corpus
+from kills import kills
+from machine import describe
+from outcome import Tally
+from program import Program, program
+from report import failed, report
+from resources import resources
+from scenarios import Workspace
+from warm import IMPORTED
+
+KINDS = ("hostile", "flips", "kills", "resources", "fuzz")
+
+
+def tallies(chosen: argparse.Namespace, folder: Path, commands: Program) -> Iterator[Tally]:
+    """What was tried, kind by kind."""
+    rng = random.Random(chosen.seed)
+    if "hostile" in chosen.only:
+        assets.make(folder / "assets")
+        yield from corpus(commands, folder, folder / "assets")
+    if {"flips", "kills", "resources"} & {*chosen.only}:
+        workspace = Workspace(folder / "work", commands)
+        workspace.prepare()
+        if "kills" in chosen.only:
+            yield from kills(workspace, chosen.kills, rng)
+        if "flips" in chosen.only:
+            yield from flips(workspace, chosen.flips, rng)
+        if "resources" in chosen.only:
+            yield from resources(workspace, rng)
+    if "fuzz" in chosen.only:
+        yield from fuzzing(folder / "fuzz", chosen.fuzz_seconds, chosen.targets)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--kills", type=int, default=120)
+    parser.add_argument("--flips", type=int, default=5_000)
+    parser.add_argument("--fuzz-seconds", type=float, default=300)
+    parser.add_argument("--targets", nargs="+", help="parsers to fuzz; all by default")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path)
+    chosen = parser.parse_args()
+    os.environ.update(CTRLOOM_DEVICE="cpu", OMP_NUM_THREADS="1")
+    for name in IMPORTED:  # workers are forks of this process
+        __import__(name)
+    began, found = time.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="ctrloom-faults-") as name:
+        with program(Path(name) / "warm") as commands:
+            for tally in tallies(chosen, Path(name), commands):
+                found.append(tally)
+                counts = ", ".join(f"{count} {outcome}" for outcome, count in tally.counts.items())
+                print(f"{tally.kind}, {tally.what}: {counts or 'not run: ' + tally.not_run}", flush=True)
+    command = f"python benchmarks/faults {' '.join(sys.argv[1:])}".strip()
+    text = report(found, describe("torch", "pyarrow"), command, (time.monotonic() - began) / 60)
+    day = datetime.date.today().isoformat()
+    output = chosen.output or Path(__file__).parents[1] / "results" / f"faults-{day}.md"
+    output.write_text(text, encoding="utf-8")
+    print(f"{sum(each.tried for each in found)} faults, {failed(found)} failures: {output}")
+    sys.exit(1 if failed(found) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Fuzz targets: one per parser of bytes that others may have written."""

@@ -1,0 +1,94 @@
+"""SIGKILL at random moments; after a restart the results are those of an uninterrupted command."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from digest import digest
+from outcome import Outcome, Tally
+from program import Done, kill_group, members
+from scenarios import SCENARIOS, Scenario, Workspace
+
+PATIENCE = 20.0  # seconds in which the processes that a command started end after it
+SHARE_OF_WHOLE = 0.4  # of the kills hit whole pipelines, which take ten times as long as a stage
+
+
+def kills(workspace: Workspace, count: int, rng: random.Random) -> Iterator[Tally]:
+    """Kill every scenario, `count` times in all or a little more."""
+    killed_ones = [each for each in SCENARIOS if not each.again]
+    whole = [each for each in killed_ones if each.whole]
+    stages = [each for each in killed_ones if not each.whole]
+    for scenario in killed_ones:
+        share = SHARE_OF_WHOLE / len(whole) if scenario.whole else (1 - SHARE_OF_WHOLE) / len(stages)
+        tally = Tally("kill", scenario.name)
+        for number in range(max(1, round(count * share + rng.random() - 0.4))):
+            out = workspace.folder / "killed" / f"{scenario.name.replace(' ', '-')}-{number}"
+            tally.add(*killed(workspace, scenario, out, rng))
+            shutil.rmtree(out, ignore_errors=True)
+        yield tally
+    yield containers()
+
+
+def killed(workspace: Workspace, scenario: Scenario, out: Path, rng: random.Random) -> tuple[Outcome, str]:
+    """Kill a scenario, its first process or all of them, and run it again.
+
+    A stage has many checkpoints meanwhile; a pipeline's steps are too short for any.
+    """
+    after, every = rng.random() * workspace.seconds[scenario.name], rng.random() < 0.5
+    told = f"{' '.join(command := workspace.command(scenario, out))} killed after {after:.2f} s"
+    limits = [] if scenario.whole else ["SPACING=0.01"]
+    running = workspace.program.start(command, workspace.folder, limits, subprocess.DEVNULL)
+    time.sleep(after)
+    (os.killpg if every else os.kill)(running.pid, signal.SIGKILL)
+    running.wait()
+    left = _left(running.pid)
+    kill_group(running.pid)
+    if left:
+        return Outcome.LOST, f"{told}: still running after {PATIENCE:.0f} s: {left[0]}"
+    if scenario.ended and scenario.ended(out):
+        others = differences(workspace.digests[scenario.name], digest(out))
+        return (Outcome.SILENT if others else Outcome.HARMLESS), f"{told}, after its end: {others}"
+    return restarted(workspace, scenario, workspace.program.run(command, workspace.folder), out, told)
+
+
+def restarted(
+    workspace: Workspace, scenario: Scenario, done: Done, out: Path, told: str
+) -> tuple[Outcome, str]:
+    """The outcome of a command that ran again after a fault."""
+    if done.failure:
+        return done.failure, f"{told}, then started again: {done.message}"
+    if done.status != 0:
+        return Outcome.LOST, f"{told}, then started again: {done.message}"
+    if others := differences(workspace.digests[scenario.name], digest(out)):
+        return Outcome.SILENT, f"{told}, then started again: {others} differ"
+    return Outcome.HARMLESS, told
+
+
+def differences(expected: dict[str, str], found: dict[str, str]) -> str:
+    """The names of files that differ, are missing, or are too many."""
+    return ", ".join(sorted(name for name, _ in expected.items() ^ found.items()))[:300]
+
+
+def containers() -> Tally:
+    """Kills of steps in containers need an engine and the image of the project."""
+    tally = Tally("kill", "run in containers")
+    engine = shutil.which("podman") or shutil.which("docker")
+    tally.not_run = "neither podman nor docker is on the PATH" if engine is None else ""
+    if engine and not tally.not_run:
+        image = os.environ.get("CTRLOOM_IMAGE", "ctrloom-python")
+        asked = subprocess.run([engine, "image", "inspect", image], capture_output=True, check=False)
+        missing = "run `make image-cpu`, then `make test-containers`, which kills and resumes a run"
+        tally.not_run = missing if asked.returncode == 0 else f"no image {image}: {missing}"
+    return tally
+
+
+def _left(group: int) -> list[str]:
+    end = time.monotonic() + PATIENCE
+    while (found := members(group)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
