@@ -19,7 +19,7 @@ MISSING_ID = 0
 UNSEEN_ID = 1
 PRESENT_ID = 1  # of a field that is kept as a number, which has no unseen values
 FIRST_TOKEN_ID = 2
-MOST_IDS = 2**31 - 1  # ids are int32
+MOST_IDS = 2**31 - 1  # the largest int32, also in the fused table
 UNSEEN_CROSS_ID = 0  # rare and unseen cross values; a missing value of a field counts as a value
 
 
@@ -86,6 +86,10 @@ class Schema(StrictModel):
     def _consistent(self) -> Self:
         if twice := [name for name in self.names if self.names.count(name) > 1]:
             raise ValueError(f"fields: duplicate {twice[0]!r}")
+        if self.table_size > MOST_IDS + 1:
+            raise ValueError(
+                f"fields: have {self.table_size} ids together; at most {MOST_IDS + 1} are possible"
+            )
         if unknown := {name for cross in self.crosses for name in cross.fields} - set(self.names):
             raise ValueError(f"crosses: unknown field {min(unknown)!r}")
         return self

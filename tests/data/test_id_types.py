@@ -1,6 +1,7 @@
 """Ids are stored in the smallest type, which does not change training results."""
 
 from dataclasses import replace
+from typing import cast
 
 import pyarrow as pa
 import pytest
@@ -11,8 +12,11 @@ from ctrloom.architecture import Architecture
 from ctrloom.data.batches.batch import Batch, Shard
 from ctrloom.data.batches.tensors import BatchFiller, to_batch
 from ctrloom.data.errors import DataError
+from ctrloom.data.manifest import IngestedManifest
+from ctrloom.data.vocabulary.build import Fitted, fitted
+from ctrloom.data.vocabulary.drift_baseline import FieldReference
 from ctrloom.models import build
-from ctrloom.schema import Schema
+from ctrloom.schema import Field, Schema
 from ctrloom.training.loop import fit, score
 
 SCHEMA = schema_of(("categorical", 30), ("numeric", 2), ("multivalued", 12, 3))
@@ -38,8 +42,10 @@ def test_the_last_id_that_fits(sizes: tuple[int, int], stored: torch.dtype) -> N
 
 def test_a_table_too_large_for_int32_is_an_error() -> None:
     BatchFiller(schema_of(("categorical", 2**31 - 7), ("categorical", 7)), 0)
+    sizes, ingested = {"a": 2**31 - 7, "b": 8}, cast(IngestedManifest, None)
+    fields = [Field(name=name, kind="categorical", size=size, column=name) for name, size in sizes.items()]
     with pytest.raises(DataError, match=r"2,147,483,649 values in total.*raise vocabulary.min_count"):
-        BatchFiller(schema_of(("categorical", 2**31 - 7), ("categorical", 8)), 0)
+        fitted(ingested, lambda field: Fitted(field, None, FieldReference(missing=0)), fields)
 
 
 def narrow(rows: Batch) -> Batch:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import torch
 
 from ctrloom.data.batches.batch import Batch
-from ctrloom.data.errors import DataError
+from ctrloom.data.errors import too_many_values
 from ctrloom.schema import MISSING_ID, PRESENT_ID, Field, Schema
 
 
@@ -32,10 +32,7 @@ def id_type(schema: Schema) -> torch.dtype:
     for smallest in (torch.int16, torch.int32):
         if schema.table_size <= torch.iinfo(smallest).max + 1:
             return smallest
-    raise DataError(
-        f"the vocabularies have {schema.table_size:,} values in total, but at most {2**31:,} are supported; "
-        "raise vocabulary.min_count, or leave out the largest field"
-    )
+    raise too_many_values(schema.table_size)
 
 
 def row_bytes(schema: Schema, extra: Sequence[str] = ()) -> int:

@@ -15,6 +15,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.version import code_version
 from ctrloom.data.engines import EMBEDDED, map_items, require
+from ctrloom.data.errors import too_many_values
 from ctrloom.data.ingest.cast import RawField, raw_fields
 from ctrloom.data.manifest import EncodedManifest, IngestedManifest, PartFile, fingerprint, write_section
 from ctrloom.data.threads import map_in_threads
@@ -28,7 +29,7 @@ from ctrloom.data.vocabulary.multivalued import Lists, lists_in
 from ctrloom.data.vocabulary.stored_crosses import keys_digest
 from ctrloom.data.vocabulary.token_warnings import list_warnings, spelling_warnings, unseen_warnings
 from ctrloom.progress import progress, warn
-from ctrloom.schema import FIRST_TOKEN_ID, CrossKeys, Field, Schema
+from ctrloom.schema import FIRST_TOKEN_ID, MOST_IDS, CrossKeys, Field, Schema
 from ctrloom.storage import Place
 
 Item = TypeVar("Item")
@@ -157,7 +158,11 @@ def _fit(
 def fitted(
     ingested: IngestedManifest, fit: Callable[[Item], Fitted], items: Sequence[Item]
 ) -> tuple[Encoder, DriftBaseline]:
-    """Fit each field on ingested rows; returns the encoder and the drift baseline."""
+    """Fit each field on ingested rows; returns the encoder and the drift baseline.
+
+    Raises:
+        DataError: the fields have too many values together.
+    """
     fields: list[Field] = []
     vocabularies: dict[str, Vocabulary] = {}
     references: dict[str, FieldReference] = {}
@@ -170,6 +175,8 @@ def fitted(
             if vocabulary is not None:
                 vocabularies[field.name] = vocabulary
             advance(1)
+    if (total := sum(field.size for field in fields)) > MOST_IDS + 1:
+        raise too_many_values(total)
     negatives = ingested.negatives_kept.get("train", 1.0)
     schema = Schema(fields=tuple(fields), source=ingested.source, negatives_kept=negatives)
     rows, positives = ingested.rows["train"], ingested.positives["train"]
