@@ -175,7 +175,15 @@ def test_memory_of_a_gpu_is_named() -> None:
             out_of_cuda()
 
 
-@pytest.mark.parametrize("error", [UserError("out of memory"), RuntimeError("shapes differ"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserError("out of memory"),
+        OSError("may be out of memory"),
+        RuntimeError("shapes differ"),
+        KeyError("x"),
+    ],
+)
 def test_other_errors_stay(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, memory.explained():
         raise error

@@ -56,8 +56,8 @@ def is_low_memory(error: BaseException) -> bool:
     """True for the errors of Python, NumPy, torch, Arrow, DuckDB and the system about too little memory."""
     if isinstance(error, MemoryError) or type(error).__name__ in _TYPES:
         return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return not isinstance(error, UserError) and bool(_TEXTS.search(str(error)[:2000]))
 
 
