@@ -12,7 +12,7 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 OURS = {"cases", "limits", "ours", "result", "shapes", "worker"}
-OURS |= {"machine", "memory", "growth", "whole", "feeding", "cross_lookup", "plain"}
+OURS |= {"machine", "memory", "growth", "whole", "feeding", "cross_lookup", "plain", "checkpoints"}
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +101,20 @@ def test_suite_in_separate_processes(tmp_path: Path, python: str, monkeypatch: p
     (line,) = (line for line in written["lines"] if line["case"]["model"] == "fm")
     loop = line["calls"]["loop"]
     assert loop["of_limit"] == pytest.approx(loop["ours"] / line["limit"]["rows_per_second"])  # of one round
+
+
+def test_cost_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = module("checkpoints")
+    for name, value in {"VALUES": (100, 1000), "TRAINED": 100, "ROWS": 5000, "TURNS": 1}.items():
+        monkeypatch.setattr(checkpoints, name, value)
+    monkeypatch.setattr(sys, "argv", ["checkpoints", "--seconds", "0.2", "--output", str(tmp_path)])
+    monkeypatch.setattr(checkpoints.loop, "SPACING", 0.05)
+    monkeypatch.setattr(checkpoints.stage, "SHARE", 0.9)
+    checkpoints.main()
+    (page,) = (path.read_text() for path in tmp_path.glob("checkpoints-cpu-*.md"))
+    assert page.count("\n| 1") == 2
+    assert "A training over 100 values saved " in page
+    assert "saved 0 " not in page
 
 
 def test_feeding_from_memory_and_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

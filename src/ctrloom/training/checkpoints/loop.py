@@ -56,7 +56,7 @@ class Loop:
         if self.stage is None:
             return
         with self.stage.counted():
-            tree, tensors = encoded(self._state(self.parts))
+            tree, tensors = encoded(self.state())
             self.cost = LATENCY + GROWTH * sum(tensor.nbytes for tensor in tensors.values()) / SPEED
             self.files = self.stage.of_next_loop(_digest(title, tree, tensors))
             if saved := self.files.load():
@@ -108,6 +108,10 @@ class Loop:
             self._save(*names)
         self.finished = True
 
+    def state(self, *names: str) -> dict[str, Any]:
+        """The state of the named parts, or of all; tensors are not copied."""
+        return {name: _state_of(self.parts[name]) for name in names or self.parts}
+
     def _due(self, ahead: float = 0.0) -> bool:
         """Whether it is time for a checkpoint, now or in some seconds; if it costs too much, not yet."""
         assert self.stage
@@ -146,16 +150,12 @@ class Loop:
         assert self.files
         began, finished = time.perf_counter(), bool(names)
         with self.stage.counted():
-            names = (*names, "random") if finished else tuple(self.parts)
-            parts = self._state({name: self.parts[name] for name in names})
+            parts = self.state(*names, "random") if finished else self.state()
             saved = {"finished": finished, "seconds": self.stopwatch.seconds, "parts": parts}
             if distributed.is_rank_zero() and not self.stage.failed:
                 self.files.save(saved, 1 if finished else KEPT)
         now = time.perf_counter()
         self.cost, self.save_at = now - began, now + SPACING
-
-    def _state(self, parts: dict[str, Any]) -> dict[str, Any]:
-        return {name: _state_of(part) for name, part in parts.items()}
 
     def _restore(self, saved: dict[str, Any]) -> None:
         for name, state in saved["parts"].items():

@@ -89,6 +89,16 @@ def current() -> StageCheckpoints | None:
 
 
 @contextmanager
+def kept_by(stage: StageCheckpoints) -> Iterator[None]:
+    """Loops of this block belong to a stage."""
+    token = _current.set(stage)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
 def stage_checkpoints(
     dataset: Dataset, output: Path, *work: Any, outcomes: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
@@ -105,11 +115,11 @@ def stage_checkpoints(
         yield
         return
     stage = StageCheckpoints(base / _key(dataset, work))
-    token = _current.set(stage)
     os.environ[_OUTER] = str(stage.place)
     try:
         try:
-            yield
+            with kept_by(stage):
+                yield
         except outcomes:
             _end(stage, base, outer is None, alone)
             raise
@@ -118,7 +128,6 @@ def stage_checkpoints(
             raise
         _end(stage, base, outer is None, alone)
     finally:
-        _current.reset(token)
         os.environ.pop(_OUTER, None)
         if outer:
             os.environ[_OUTER] = outer
