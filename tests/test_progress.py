@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from ctrloom import progress as module
-from ctrloom.progress import MARK, progress
+from ctrloom.progress import MARK, WARNING, progress, warn
 
 
 class Clock:
@@ -79,3 +79,20 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     shown = capsys.readouterr().err
     assert "encode" in shown
     assert MARK + "encode" not in shown
+
+
+def test_a_warning_is_one_line_also_above_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "price: " + "[x] " * 50
+    warn(long)
+    assert lines(capsys) == [WARNING + long]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("encode", 100) as advance:
+        warn(long)
+        advance(100)
+    assert WARNING + long in capsys.readouterr().err
+    monkeypatch.setenv("RANK", "1")
+    warn(long)
+    assert capsys.readouterr().err == ""
