@@ -12,8 +12,9 @@ import torch
 from typer.testing import CliRunner
 
 from ctrloom.cli import app
-from ctrloom.config import METHODS, MODELS, CompareConfig, RunConfig, SelectionConfig
+from ctrloom.config import METHODS, MODELS, CompareConfig, Entry, ModelsConfig, RunConfig, SelectionConfig
 from ctrloom.config.base import ConfigError
+from ctrloom.config.errors import UserError
 from ctrloom.data.dataset import Dataset
 from ctrloom.runners.compare import run_comparison
 from ctrloom.stages import require_feasible
@@ -124,3 +125,20 @@ def test_the_planned_schema_has_the_fields_of_the_encoded_data(mixed: Dataset) -
     planned = planned_schema(run(data={"files": "none.csv", "columns": columns}, vocabulary=vocabulary))
     found = [(field.name, field.kind, field.column) for field in planned.fields]
     assert found == [(field.name, field.kind, field.column) for field in mixed.schema.fields]
+
+
+def test_a_step_checks_all_that_it_trains_before_it_begins(
+    mixed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster, each job and stage checks its own part on the encoded data."""
+    from ctrloom import stages
+    from ctrloom.stages import comparison_job, training
+
+    for module, name in ((comparison_job, "search"), (training, "train_runs")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it began"))
+    given = {"name": "late", "search": {"method": "residual"}, "transfer": ["fm", "gbdtpoly2"]}
+    with pytest.raises(ConfigError, match=r"entries: late, transfer: gbdtpoly2: .*cross features"):
+        stages.run_job(mixed.path, Entry.parse(given, "entry"), 0, ModelsConfig(), tmp_path / "job")
+    with pytest.raises(UserError, match="cross features"):
+        stages.baselines(mixed.path, ["fm", "poly2"], ModelsConfig(), [0], tmp_path / "runs")
+    assert os.listdir(tmp_path) == []

@@ -16,6 +16,7 @@ from ctrloom.config.errors import UserError
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.progress import warn
+from ctrloom.stages.feasibility import require_entry
 from ctrloom.stages.search_stage import search
 from ctrloom.stages.training import baselines, retrain, transfer
 from ctrloom.storage import Place
@@ -56,6 +57,7 @@ def run_job(
     job = _job(dataset, entry, seed, models, tuning)
     if _is_done(folder, job.fingerprint):
         return False
+    require_entry(entry, dataset.schema, models)
     configured = entry.models(models)
     settings = tuning.applied(configured, {entry.trained: entry.name})
     with (

@@ -1,12 +1,12 @@
 """Whether all that is configured can be trained: models are built without weights, before any training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
 
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.config import MODELS, CompareConfig, Keep, MethodConfig, ModelsConfig, RunConfig
+from ctrloom.config import MODELS, CompareConfig, Entry, Keep, MethodConfig, ModelsConfig, RunConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.errors import UserError
 from ctrloom.data.ingest.cast import raw_fields
@@ -38,8 +38,21 @@ def require_feasible(
     every = [*checks(config, schema, here)]  # type: ignore[arg-type]
     if config.tuning and here:
         every.append(("tuning", optuna))
+    _require(every)
+
+
+def require_entry(entry: Entry, schema: Schema, models: ModelsConfig) -> None:
+    """Check the search, model and transfers of an entry of a comparison where it is trained.
+
+    Raises:
+        ConfigError: one of them cannot be trained.
+    """
+    _require(_of_entry(entry, schema, models, here=True))
+
+
+def _require(checks: Iterable[Check]) -> None:
     problems = []
-    for where, check in every:
+    for where, check in checks:
         try:
             check()
         except UserError as error:
@@ -69,31 +82,39 @@ def _of_run(config: RunConfig, schema: Schema, here: bool) -> Iterator[Check]:
     models = config.models
     yield "search", partial(_require_search, config.search, schema, models, here)
     for name in config.baselines:
-        yield f"baselines: {name}", partial(_require_model, name, (2,), schema, models, here)
+        yield f"baselines: {name}", partial(require_model, name, (2,), schema, models, here)
     for name in config.transfer:
-        yield f"transfer: {name}", partial(_require_model, name, None, schema, models, here)
+        yield f"transfer: {name}", partial(require_model, name, None, schema, models, here)
 
 
 def _of_comparison(config: CompareConfig, schema: Schema, here: bool) -> Iterator[Check]:
     for entry in config.entries:
-        where, models = f"entries: {entry.name}", entry.models(config.models)
-        if entry.search:
-            yield where, partial(_require_search, entry.search, schema, models, here)
-        else:
-            yield where, partial(_require_model, entry.trained, entry.orders, schema, models, here)
-        for name in entry.transfer:
-            yield f"{where}, transfer: {name}", partial(_require_model, name, None, schema, models, here)
+        yield from _of_entry(entry, schema, config.models, here)
+
+
+def _of_entry(entry: Entry, schema: Schema, models: ModelsConfig, here: bool) -> Iterator[Check]:
+    where, models = f"entries: {entry.name}", entry.models(models)
+    if entry.search:
+        yield where, partial(_require_search, entry.search, schema, models, here)
+    else:
+        yield where, partial(require_model, entry.trained, entry.orders, schema, models, here)
+    for name in entry.transfer:
+        yield f"{where}, transfer: {name}", partial(require_model, name, None, schema, models, here)
 
 
 def _require_search(config: MethodConfig, schema: Schema, models: ModelsConfig, here: bool) -> None:
     require_searchable(schema, config, models.of(config.base))
-    _require_model(config.base, None, schema, models, here)
+    require_model(config.base, None, schema, models, here)
 
 
-def _require_model(
-    name: str, orders: tuple[int, ...] | None, schema: Schema, models: ModelsConfig, here: bool
+def require_model(
+    name: str, orders: Sequence[int] | None, schema: Schema, models: ModelsConfig, here: bool = True
 ) -> None:
-    """Build a model over all interactions of some orders, or (None) over some that a search may find."""
+    """Check that a model can be built over all interactions of some orders, or (None) over some of them.
+
+    Raises:
+        UserError: it cannot, or with `here`, its device or a library is missing.
+    """
     settings, entry = models.of(name), MODELS[name]
     require_trainable(name, settings)
     if here:

@@ -10,8 +10,8 @@ from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models.bundle import FILES, MODEL
-from ctrloom.models.trees import lightgbm
 from ctrloom.stages.bundles import best_run, write_bundles
+from ctrloom.stages.feasibility import require_model
 from ctrloom.stages.search_stage import ARCHITECTURE, found_architecture, read_result, require_searched
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
@@ -135,9 +135,9 @@ def baselines(
     models = Tuning.load(tuned).applied(models, {name: name for name in names})
     if deterministic is not None:
         names = [name for name in names if MODELS[name].same_for_every_seed(models.of(name)) == deterministic]
-    if any(MODELS[name].trees for name in names):
-        lightgbm()  # fail early if it is not installed
     dataset = Dataset.open(manifest)
+    for name in names:
+        require_model(name, orders, dataset.schema, models)  # before the first of them is trained
     complete = Architecture.complete(dataset.schema.names, orders)
     plans = [Plan(name, MODELS[name].title, "baseline", name, (complete,)) for name in names]
     train_runs(dataset, plans, models, seeds, output)
