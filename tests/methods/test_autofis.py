@@ -285,6 +285,7 @@ def test_columns_of_every_kind_can_be_searched() -> None:
 
 def test_diverged_search_raises() -> None:
     schema = categorical_schema(3)
-    config = AutoFISConfig(batch_size=100, epochs=1, learning_rate=1e30)
+    # beyond the bounds of a configuration, so that weights overflow at once
+    config = AutoFISConfig(batch_size=100, epochs=1).model_copy(update={"learning_rate": 1e30})
     with pytest.raises(ValueError, match="diverged"):
         search(rows_of(schema, 2000), schema, config, HYPER)

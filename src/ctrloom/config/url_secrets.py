@@ -13,6 +13,7 @@ from typing import Any
 
 MARK = "***"
 REMEMBERED = "CTRLOOM_URL_SECRETS"  # environment variable: JSON with the secrets of each hidden URL, in order
+SHORTEST = 8  # characters of what is hidden anywhere in a text; shorter ones would hide words
 MOST = 100_000  # characters; Linux takes 131,071 in one variable
 CREDENTIALS = ("CTRLOOM_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _NAMES = (  # of parameters, in lower or upper case
@@ -28,7 +29,7 @@ _DATE = re.compile(r"\\{date[^}]*\\?}")  # in an escaped pattern: what a date wi
 def redacted(text: str) -> str:
     """A text without the secrets of the URLs in it, and without remembered ones and credentials."""
     text = _SECRET.sub(lambda match: f"{match['name'] or ''}{MARK}", text)
-    credentials = [os.environ[name] for name in CREDENTIALS if len(os.environ.get(name, "")) > 5]
+    credentials = [os.environ[name] for name in CREDENTIALS if len(os.environ.get(name, "")) >= SHORTEST]
     for secret in (*_remembered_values(os.environ.get(REMEMBERED, "")), *credentials):
         text = text.replace(secret, MARK)
     return text
@@ -90,7 +91,8 @@ def _remembered(variable: str) -> dict[str, list[str]]:
 
 @lru_cache(8)
 def _remembered_values(variable: str) -> tuple[str, ...]:
-    """The secrets, and passwords alone, the longest first; short ones would hide parts of words."""
+    """The secrets, and passwords alone, the longest first."""
     secrets = [secret for each in _remembered(variable).values() for secret in each]
-    every = {part for secret in secrets for part in (secret, secret.partition(":")[2]) if len(part) > 5}
+    parts = {part for secret in secrets for part in (secret, secret.partition(":")[2])}
+    every = {part for part in parts if len(part) >= SHORTEST}
     return tuple(sorted(every, key=len, reverse=True))
