@@ -136,7 +136,9 @@ def edit_json(path: Path, change: Callable[[Any], object]) -> None:
 def made_older(folder: Path) -> Path:
     """A folder without checksums, as older versions wrote it."""
     for path in folder.rglob("*.json"):
-        edit_json(path, lambda value: [value.pop(key, None) for key in ("checksum", "files")])
+        listing = path.name in ("model.json", "run.json", "search.json", "job.json")
+        keys = ("checksum", "files") if listing else ("checksum",)
+        edit_json(path, lambda value, keys=keys: [value.pop(key, None) for key in keys])
     return folder
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
 from ctrloom.config.combinations import combinations_of
+from ctrloom.config.types import Width
 from ctrloom.schema import Schema
 
 Function = Literal["inner", "vector_kernel", "scalar_kernel", "outer", "hadamard", "memorize"]
@@ -61,7 +62,7 @@ class CellGraph(StrictModel):
     follow in each cell.
     """
 
-    nodes: int
+    nodes: int = Field(ge=1, le=64)
     interaction: tuple[Edge, ...]
     ensemble: tuple[Edge, ...]
 
@@ -101,7 +102,7 @@ class Architecture(StrictModel):
     method: str
     fields: tuple[str, ...]
     interactions: tuple[Interaction, ...]
-    embedding_size: int | None = None
+    embedding_size: Width | None = None
     positions: tuple[KeptPositions, ...] = ()
     cells: CellGraph | None = None
     provenance: Provenance | None = None

@@ -67,7 +67,8 @@ class Manifest(StrictModel):
         except ValueError as error:
             if isinstance(error, storage.StorageError):
                 raise
-            raise DataError(f"{path}: is not a manifest of {cls._what()}: {error}") from None
+            said = str(error).removeprefix(f"{path}: ")
+            raise DataError(f"{path}: is not a manifest of {cls._what()}: {said}") from None
         bases = (storage.place(manifest.base), path.resolve().parent)
         listed = {part.path: part.bytes for parts in manifest.files.values() for part in parts}
         for base in bases:

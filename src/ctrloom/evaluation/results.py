@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ctrloom import storage
 from ctrloom.config import EvaluationConfig, Split
@@ -99,6 +99,13 @@ class ModelResult(StrictModel):
     size: ModelSize | None = None  # of the first seed
     importance: Importance | None = None  # of the model that the search found
 
+    @model_validator(mode="after")
+    def _is_summarised(self) -> Self:
+        for split in ("valid", "test"):
+            if missing := {"auc", "logloss"} - set(self.summary.get(split, ())):
+                raise ValueError(f"summary.{split}: {min(missing)} is missing")
+        return self
+
 
 class Versus(StrictModel):
     """One model against another on the same test rows; a positive delta is a larger value."""
@@ -126,7 +133,7 @@ class Results(StrictModel):
     data: DataSummary
     base: str
     evaluation: EvaluationConfig
-    models: tuple[ModelResult, ...]
+    models: tuple[ModelResult, ...] = Field(min_length=1)
     comparisons: tuple[Versus, ...]  # with the base; p-values and intervals adjusted over these, per metric
     counterparts: tuple[Versus, ...] = ()  # transferred with plain model, control with found one; likewise
     against_best: tuple[Versus, ...] = ()  # the best model on validation rows with each other; likewise

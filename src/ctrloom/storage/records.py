@@ -142,7 +142,12 @@ def _verified(value: Any, where: object, cls: type[Model]) -> Model:
             )
         value = content
     _require_known_version(value, where, cls)
-    return cls.parse(value, str(where))
+    try:
+        return cls.parse(value, str(where))
+    except ConfigError as error:
+        problems = [line.removeprefix(f"{where}: ") for line in str(error).splitlines()]
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise ConfigError(f"{where}: {'; '.join(problems[:3])}{more}") from None
 
 
 def _require_known_version(value: Any, where: object, cls: type[StrictModel]) -> None:
