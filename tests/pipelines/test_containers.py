@@ -105,6 +105,7 @@ def test_step_can_write_only_to_its_mounts(engine, tmp_path):
         f"--mount=type=bind,src={steps},dst={steps}",
     ]
     assert {"--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--env=A=b"} <= set(command)
+    assert "--env=KEPT=there" in command, "what the run sets for all steps"
     user = next(each for each in command if each.startswith("--user="))
     assert not user.startswith("--user=0")
     assert command[-4:] == ["--entrypoint=sh", "sha256:abc", "-c", "true"]

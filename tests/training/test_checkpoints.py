@@ -18,6 +18,9 @@ from torch import Tensor
 from ctrloom import storage
 from ctrloom.config.environment import CHECKPOINTS
 from ctrloom.data.dataset import Dataset
+from ctrloom.optim.grda import GRDA
+from ctrloom.optim.rates import hold_rates, restore, set_rate
+from ctrloom.optim.row_wise import RowWise
 from ctrloom.training.checkpoints import Loop, Stopwatch, Variables, loop, stage, stage_checkpoints
 from ctrloom.training.checkpoints.files import Checkpoints
 from ctrloom.training.checkpoints.stage import StageCheckpoints, current
@@ -325,3 +328,58 @@ def test_stopwatch_counts_what_a_stopped_loop_took(
         Loop("long", at=Variables(step=0))
     clock[0] += 5
     assert stopwatch.seconds == 75
+
+
+def test_a_loop_with_another_state_at_its_beginning_starts_over(mixed: Dataset, tmp_path: Path) -> None:
+    """Such as weights of another bundle, with the same settings."""
+
+    def begin(weight: float, stop: bool) -> int:
+        with stage_checkpoints(mixed, tmp_path / "out"):
+            at = Variables(step=0)
+            running, first = Loop("warm", model=Variables(weight=torch.tensor(weight)), at=at), at.step
+            at.step += 1
+            running.after_step()
+            if stop:
+                raise KeyboardInterrupt
+        return int(first)
+
+    with pytest.raises(KeyboardInterrupt):
+        begin(0.5, stop=True)
+    with pytest.raises(KeyboardInterrupt):
+        begin(0.25, stop=True)
+    assert begin(0.125, stop=False) == 0
+    with pytest.raises(KeyboardInterrupt):
+        begin(0.5, stop=True)
+    assert begin(0.5, stop=False) == 1
+
+
+def test_restored_optimizers_keep_the_tensors_of_captured_steps() -> None:
+    def made() -> tuple[list[torch.nn.Parameter], RowWise, GRDA]:
+        weights = [torch.nn.Parameter(torch.arange(4.0)), torch.nn.Parameter(torch.ones(3))]
+        adam, grda = RowWise([weights[0]], lr=0.1, fused=True), GRDA([weights[1]], lr=0.1, c=0.5, mu=0.8)
+        hold_rates(adam)
+        hold_rates(grda)
+        return weights, adam, grda
+
+    def step(weights: list[torch.nn.Parameter], adam: RowWise, grda: GRDA) -> None:
+        for weight in weights:
+            weight.grad = weight.detach() + 1
+        adam.step()
+        grda.step()
+
+    first, second = made(), made()
+    step(*first)
+    set_rate(first[1], 0.05)
+    for one, other in zip(first[1:], second[1:], strict=True):
+        held = [value for value in other.param_groups[0].values() if isinstance(value, Tensor)]
+        tree, tensors = encoded(one.state_dict())
+        restore(other, decoded(tree, {name: tensor.clone() for name, tensor in tensors.items()}))
+        now = [value for value in other.param_groups[0].values() if isinstance(value, Tensor)]
+        assert len(now) == 1
+        assert held[0] is now[0]
+    with torch.no_grad():
+        for mine, theirs in zip(second[0], first[0], strict=True):
+            mine.copy_(theirs)
+    step(*first)
+    step(*second)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(first[0], second[0], strict=True))

@@ -293,3 +293,20 @@ def test_precision_is_restored_on_exit(precision: str) -> None:
             assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")  # of convolutions
     assert torch.get_float32_matmul_precision() == before
     assert not torch.backends.cudnn.allow_tf32
+
+
+def test_first_batch_may_be_the_last_of_a_pass() -> None:
+    """As when a training continues there: the whole batches after it are captured."""
+    captured: list[int] = []
+
+    def capture(work: step.Work) -> step.Work:
+        captured.append(len(run.held[0]))
+        return work
+
+    hyper = hyper_of("fm", embedding_size=4)
+    model = build("fm", Architecture.complete(MADE.schema.names), MADE.schema, hyper)
+    optimizer = adam(model, 0.01)
+    run = Step(model, optimizer.step, [optimizer], capture=capture)
+    for size in (3, *(5,) * (WARM + 2)):
+        run(MADE.rows[:size].widened())
+    assert captured == [5]
