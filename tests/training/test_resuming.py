@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ctrloom import interruption, stages
+from ctrloom import stages
 from ctrloom.architecture import Architecture
 from ctrloom.config import MODELS, DataConfig, Entry, ModelsConfig, VocabularyConfig, search_config
 from ctrloom.config.environment import CHECKPOINTS
@@ -27,6 +27,7 @@ from ctrloom.data.parquet import writer
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.data.vocabulary import encode
 from ctrloom.data.vocabulary.build import build_vocabulary
+from ctrloom.interruption.stop import Stopped, state
 from ctrloom.methods.cell_graphs import random_graph
 from ctrloom.training import trees
 from ctrloom.training.checkpoints import Loop, loop, stage
@@ -265,14 +266,14 @@ def test_signal_saves_a_checkpoint_and_stops(
     def signalled(self: Loop) -> None:
         taken.append(self.title)
         if len(taken) == 7:
-            interruption._handle(signal.SIGTERM, None)
+            state.receive(signal.SIGTERM)
         after_step(self)
 
-    monkeypatch.setattr(interruption, "_stop", interruption.Stop())
+    monkeypatch.setattr(state, "signal", 0)
     monkeypatch.setattr(Loop, "after_step", signalled)
-    with pytest.raises(interruption.Stopped):
+    with pytest.raises(Stopped):
         train(clicks, ["fm"], tmp_path / "stopped")
-    monkeypatch.setattr(interruption, "_stop", interruption.Stop())
+    monkeypatch.setattr(state, "signal", 0)
     train(clicks, ["fm"], tmp_path / "stopped")
     monkeypatch.undo()
     with steps() as every:
