@@ -135,9 +135,10 @@ def run(
     output = output or Path("runs") / loaded.name
     image = image or f"ctrloom-python:{version('ctrloom')}"
     containers = ContainerOptions(image, tuple(container_options or ())) if runner == "container" else None
+    truth = planted(loaded.evaluation)
     with storage.locked(output):  # the summary is that of this run
         run_local(loaded, output, containers, store)
-        summarise(output, planted(loaded.evaluation), loaded.expected, Console())
+        summarise(output, truth, loaded.expected, Console())
 
 
 @app.command(rich_help_panel=PIPELINES)

@@ -22,8 +22,10 @@ def list_(url: Url) -> None:
     """List the versions with model, AUC and days of the data, the newest last; the champion is marked."""
     registry = _registry(url)
     champion = registry.record()
+    if not (versions := registry.versions()):
+        print(f"{registry.base}: has no versions; check the name, or promote a bundle", file=sys.stderr)
     table = Table("version", "model", "AUC", "data (UTC)", "created (UTC)", "MB", "", box=None)
-    for each in registry.versions():
+    for each in versions:
         mark = "champion" if champion and champion.version == each.version else ""
         size = sum(file.bytes for file in each.files) / 1e6
         when = f"{each.created:%Y-%m-%d %H:%M:%S}"

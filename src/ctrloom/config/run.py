@@ -166,6 +166,8 @@ class RunConfig(ExperimentConfig):
                 "leave it out of baselines"
             )
         names = [*self.baselines, self.search.base, *(f"{name}-transfer" for name in self.transfer)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"baselines and transfer: duplicate {twice[0].removesuffix('-transfer')!r}")
         if self.evaluation.base not in names:
             raise ValueError(
                 f"evaluation.base: {self.evaluation.base!r} is not trained; choose from {', '.join(names)}"

@@ -22,7 +22,7 @@ from ctrloom.data.ingest.token_lists import token_lists
 from ctrloom.data.ingest.tokens import tokens
 from ctrloom.data.manifest import CountedKind
 from ctrloom.data.sources import read_raw
-from ctrloom.data.sources.raw import Malformed, RawBatch
+from ctrloom.data.sources.raw import Malformed, RawBatch, python_value
 from ctrloom.data.threads import map_in_threads
 
 LONGEST_NAME = 200  # of a field in a URL; it is part of the names of files
@@ -228,5 +228,5 @@ def _rows_with(faults: list[Fault], dropped: np.ndarray) -> np.ndarray:
 
 def _reject(raw: RawBatch, faults: list[Fault], row: int) -> Malformed:
     first = next(fault for fault in faults if fault.rows[row])
-    value = repr(raw.columns[first.column][row].as_py())
+    value = repr(python_value(raw.columns[first.column][row]))
     return raw.reject(int(raw.positions[row]), f"{first.column} {first.what}", value)

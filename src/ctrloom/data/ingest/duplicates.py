@@ -70,17 +70,17 @@ def _require_distinct(
 
 
 def _start(each: Input) -> bytes:
-    with open_text(each.local) as stream:
+    with each.named(), open_text(each.local) as stream:
         return bytes(stream.read(_START))
 
 
 def _raw_start(each: Input) -> bytes:
-    with open_bytes(each.local) as stream:
+    with each.named(), open_bytes(each.local) as stream:
         return stream.read(_START)
 
 
 def _equal_texts(first: Input, second: Input) -> bool:
-    with open_text(first.local) as one, open_text(second.local) as other:
+    with first.named(), second.named(), open_text(first.local) as one, open_text(second.local) as other:
         chunks = (iter(partial(stream.read, _CHUNK), b"") for stream in (one, other))
         return all(mine == its for mine, its in zip_longest(*chunks))
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ctrloom.config import SourceConfig
@@ -27,8 +28,14 @@ class Input:
         Raises:
             DataError: it is empty, cannot be read, or lacks a column.
         """
-        try:
+        with self.named():
             yield from read_rows(source, [self.local])
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors in the block name the file, not its local copy."""
+        try:
+            yield
         except DataError as error:
             raise DataError(str(error).replace(self.local, self.record.path)) from error
 

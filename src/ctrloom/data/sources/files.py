@@ -66,7 +66,7 @@ def _resolve(pattern: str) -> list[str]:
     if is_stored(pattern) and glob.has_magic(pattern):
         found = [str(each.at) for each in stored(pattern)]
     elif "://" in pattern:
-        found = _matches(pattern) if glob.has_magic(pattern) else [pattern]
+        found = _matches(pattern) if glob.has_magic(revealed(pattern)) else [pattern]
     else:
         found = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
         for path in found:

@@ -15,7 +15,7 @@ from ctrloom.data.errors import DataError
 from ctrloom.data.parquet.reader import read_groups
 from ctrloom.data.sources.files import open_seekable
 from ctrloom.data.sources.header import check_names, wanted_columns
-from ctrloom.data.sources.raw import RawBatch
+from ctrloom.data.sources.raw import RawBatch, python_value
 
 BATCH_ROWS = 32_768
 
@@ -27,7 +27,7 @@ def read_parquet(path: str, source: SourceConfig, with_label: bool) -> Iterator[
         size = stream.seek(0, os.SEEK_END) or stream.tell()
         try:
             file = pq.ParquetFile(stream, buffer_size=1 << 20)  # reads large row groups in pieces
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             raise DataError(f"{path}: is not Parquet: {error}") from None
         notes = check_names(path, source, file.schema_arrow.names, with_label)
         row, told = 1, 0
@@ -44,7 +44,9 @@ def _raw(path: str, batch: pa.RecordBatch, row: int, stored_bytes: int, notes: l
         columns={name: _plain(path, batch.column(name)) for name in batch.schema.names},
         positions=np.arange(len(batch)),
         stored_bytes=stored_bytes,
-        text_of=lambda position: json.dumps(batch.slice(position, 1).to_pylist()[0], default=str),
+        text_of=lambda position: json.dumps(
+            {name: python_value(batch[name][position]) for name in batch.schema.names}, default=str
+        ),
         notes=notes,
     )
 

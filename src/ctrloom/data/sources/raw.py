@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -67,3 +67,11 @@ class RawBatch:
         return replace(
             self, columns=columns, positions=self.positions[keep], malformed=self.malformed + malformed
         )
+
+
+def python_value(scalar: pa.Scalar) -> Any:
+    """The value of a cell; of a time that Python does not have, its number."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return scalar.cast(pa.int64()).as_py()
