@@ -94,7 +94,10 @@ def serve(folder: Path) -> None:
 
 def _run(connection: socket.socket, program: str) -> None:
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
-    asked = json.loads(b"".join(iter(lambda: connection.recv(1 << 16), b"")))
+    try:
+        asked = json.loads(b"".join(iter(lambda: connection.recv(1 << 16), b"")))
+    except ValueError:  # the program was killed before it had asked
+        os._exit(1)
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)

@@ -2,10 +2,12 @@
 
     python benchmarks/faults [--only kills flips resources hostile fuzz] [--kills 120] [--flips 5000]
                              [--fuzz-seconds 300] [--seed 0] [--output benchmarks/results/faults-<date>.md]
+                             [--join part.jsonl ...]
 
 Everything runs on the smallest data, on one core. Commands are forks of a process that has imported ctrloom;
-a fault is chosen at random, from `--seed`. The exit status is 1 if anything was silently wrong or lost, ended
-in a traceback, or did not end.
+a fault is chosen at random, from `--seed`. Next to the table, a file `.jsonl` has the counts, one by one;
+`--join` makes one table of several of them, without trying anything. The exit status is 1 if anything was
+silently wrong or lost, ended in a traceback, or did not end.
 """
 
 import argparse
@@ -14,7 +16,6 @@ import os
 import random
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from fuzzing import fuzzing
 from hostile import assets, corpus
 from kills import kills
 from machine import describe
-from outcome import Tally
+from outcome import Tally, read_tally
 from program import Program, program
 from report import failed, report
 from resources import resources
@@ -65,24 +66,35 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", help="parsers to fuzz; all by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--join", nargs="+", type=Path, metavar="PART", help="files .jsonl of runs")
     chosen = parser.parse_args()
+    day = datetime.date.today().isoformat()
+    output = chosen.output or Path(__file__).parents[1] / "results" / f"faults-{day}.md"
+    if chosen.join:
+        found = [read_tally(line) for part in chosen.join for line in part.read_text().splitlines()]
+    else:
+        found = run(chosen, output.with_suffix(".jsonl"))
+    command = f"python benchmarks/faults {' '.join(sys.argv[1:])}".strip()
+    output.write_text(report(found, describe("torch", "pyarrow"), command), encoding="utf-8")
+    print(f"{sum(each.tried for each in found)} faults, {failed(found)} failures: {output}")
+    sys.exit(1 if failed(found) else 0)
+
+
+def run(chosen: argparse.Namespace, record: Path) -> list[Tally]:
+    """Try everything; `record` receives each count at once."""
     os.environ.update(CTRLOOM_DEVICE="cpu", OMP_NUM_THREADS="1")
     for name in IMPORTED:  # workers are forks of this process
         __import__(name)
-    began, found = time.monotonic(), []
-    with tempfile.TemporaryDirectory(prefix="ctrloom-faults-") as name:
+    found = []
+    with tempfile.TemporaryDirectory(prefix="ctrloom-faults-") as name, open(record, "w") as lines:
         with program(Path(name) / "warm") as commands:
             for tally in tallies(chosen, Path(name), commands):
                 found.append(tally)
+                lines.write(tally.as_json() + "\n")
+                lines.flush()
                 counts = ", ".join(f"{count} {outcome}" for outcome, count in tally.counts.items())
                 print(f"{tally.kind}, {tally.what}: {counts or 'not run: ' + tally.not_run}", flush=True)
-    command = f"python benchmarks/faults {' '.join(sys.argv[1:])}".strip()
-    text = report(found, describe("torch", "pyarrow"), command, (time.monotonic() - began) / 60)
-    day = datetime.date.today().isoformat()
-    output = chosen.output or Path(__file__).parents[1] / "results" / f"faults-{day}.md"
-    output.write_text(text, encoding="utf-8")
-    print(f"{sum(each.tried for each in found)} faults, {failed(found)} failures: {output}")
-    sys.exit(1 if failed(found) else 0)
+    return found
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 CLOCKS = ("seconds", "rows_per_second", "created", "promoted", "promotion", "generation")
-FILES_WITH_TIMES = {".html", ".md", ".txt", ".svg", ".csv"}
+FILES_WITH_TIMES = {".html", ".md", ".txt", ".svg", ".csv", ".log"}
 CHECKSUMS = ("sha256", "checksum", "bytes")  # of files that have times
 
 

@@ -1,5 +1,6 @@
 """What came of a fault, and the counts of a kind of fault."""
 
+import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -39,7 +40,21 @@ class Tally:
         if outcome in FAILURES:
             self.failures.append((outcome, example))
 
+    def as_json(self) -> str:
+        """One line, which `read_tally` reads."""
+        return json.dumps(vars(self))
+
     @property
     def tried(self) -> int:
         """Number of faults."""
         return self.counts.total()
+
+
+def read_tally(line: str) -> Tally:
+    """A tally from its line of JSON."""
+    raw = json.loads(line)
+    tally = Tally(raw["kind"], raw["what"], not_run=raw["not_run"])
+    tally.counts.update({Outcome(name): count for name, count in raw["counts"].items()})
+    tally.failures = [(Outcome(name), example) for name, example in raw["failures"]]
+    tally.notes.update(raw["notes"])
+    return tally

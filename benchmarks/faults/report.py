@@ -19,14 +19,14 @@ KINDS = {
 }
 
 
-def report(tallies: Sequence[Tally], machine: str, command: str, minutes: float) -> str:
+def report(tallies: Sequence[Tally], machine: str, command: str) -> str:
     """Markdown: counts per kind, per command or file, and every failure."""
     lines = [
         f"# Faults, {datetime.date.today().isoformat()}",
         "",
         machine,
         "",
-        f"`{command}`, {minutes:.0f} minutes.",
+        f"`{command}`",
         "",
         *_table("kind", [(kind, [each for each in tallies if each.kind == kind]) for kind in KINDS]),
         "",

@@ -138,7 +138,7 @@ CASES = [
     column("booleans", pa.array([True, False]), read={"true", "false"}),
     column("dates", pa.array([date(2026, 1, 1)])),
     column("times", pa.array([1, 2], pa.time32("s"))),
-    column("durations", pa.array([1, 2], pa.duration("s")), FILE + r"v holds duration"),
+    column("durations", pa.array([1, 2], pa.duration("s"))),
     column("structs", pa.array([{"x": 1}]), FILE + r"v holds struct"),
     column("maps", pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), FILE + r"v holds map"),
     column("lists as ids", pa.array([["x"], ["y"]]), FILE + r"v holds list"),

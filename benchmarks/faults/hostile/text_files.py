@@ -101,7 +101,7 @@ CASES = [
     line("trailing comma", "1,x,y,", "has 4 columns instead of 3"),
     line("spaces only", "   ", "has 1 columns instead of 3"),
     line("comment", "# exported 2026-11-30", "has 1 columns instead of 3"),
-    line("repeated header", "click,a,b", "not a label"),
+    line("repeated header", "click,a,b", "repeats the header"),
     line("total at the end", "TOTAL,2,2", "not a label"),
     text("quoted comma", HEAD + '1,"x,1",y\n0,x,z\n' + GOOD, "", *READ, ("x,1", "y", 1), ("x", "z", 0)),
     text(
@@ -145,7 +145,7 @@ CASES = [
     text("no header, one column less", "1,x\n0,x\n" * 60, r"(2 columns|instead of 3)", header=False),
     text("web page", "<!DOCTYPE html>\n<html><body>404</body></html>\n", r"clicks\.csv.*(no column|HTML)"),
     text("JSON lines", '{"click": 1, "a": "x", "b": "y"}\n' * 4, r"clicks\.csv: is JSON"),
-    text("NUL within a cell", HEAD + "1,a\0b,y\n0,x,z\n" + GOOD, "", *READ, ("a\0b", "y", 1), ("x", "z", 0)),
+    line("NUL within a cell", "1,a\0b,y", "NUL"),
     text("emoji", HEAD + "1,\U0001f600,y\n0,x,z\n" + GOOD, "", *READ, ("\U0001f600", "y", 1), ("x", "z", 0)),
     text(
         "an accent in two spellings",
@@ -174,7 +174,7 @@ CASES = [
     text("zstd", _zstd(HEAD + GOOD), "", *READ),
     text("zstd, truncated", _zstd(MANY)[:-4], r"clicks\.csv: "),
     text("zstd, damaged", _zstd(MANY)[:12] + b"\xff\xff" + _zstd(MANY)[14:], r"clicks\.csv: "),
-    text("bz2", bz2.compress((HEAD + GOOD).encode()), r"clicks\.csv.*bz(ip)?2"),
+    text("bz2", bz2.compress((HEAD + GOOD).encode()), "", *READ),
     text("xz", lzma.compress((HEAD + GOOD).encode()), r"clicks\.csv.*\bxz\b"),
     text("zip", _zip, r"clicks\.csv.*zip"),
     text("Parquet named .csv", _parquet_magic, r"Parquet.*format: parquet"),

@@ -43,7 +43,7 @@ CASES = [
     url("file:// to nowhere", "file:///gone/clicks.csv", r"gone/clicks\.csv"),
     url("file:// with a host", "file://server/clicks.csv", r"clicks\.csv"),
     url("data:", "data:text/csv,click", r"data:text"),
-    store("a store over HTTP", f"http://user:{SECRET}@127.0.0.1:9/x", r"gs://"),
+    store("a store over HTTP", f"http://user:{SECRET}@127.0.0.1:9/x", r"do not belong in this URL"),
     store("a store without a bucket", "gs://", r"bucket"),
     store("a store of an unknown scheme", "hdfs2://x/y", r"hdfs2|gs://"),
 ]
