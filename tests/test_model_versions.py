@@ -211,3 +211,15 @@ def test_commands(registry: Registry, two: tuple[str, str]) -> None:
     assert json.loads(said("show", url, first))["provenance"] == {"run": "monday"}
     assert said("rollback", url) == f"{first} is the champion (previous: {second})\n"
     assert said("rollback", url, second) == f"{second} is the champion (previous: {first})\n"
+
+
+def test_a_promotion_that_is_repeated_keeps_the_previous_champion(tmp_path):
+    registry = Registry(str(tmp_path / "registry"))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.json").write_text(name)
+    first, second = (registry.add(tmp_path / name, {}, {}) for name in ("a", "b"))
+    generation = registry.promote(first, None)
+    generation = registry.promote(second, generation)
+    registry.promote(second, generation)  # as a step does that was killed after its promotion
+    assert registry.record().previous == first

@@ -56,8 +56,8 @@ def is_low_memory(error: BaseException) -> bool:
     """True for the errors of Python, NumPy, torch, Arrow, DuckDB and the system about too little memory."""
     if isinstance(error, MemoryError) or type(error).__name__ in _TYPES:
         return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
+    if isinstance(error, OSError):  # the loader of shared libraries gives no number
+        return error.errno == errno.ENOMEM or "failed to map segment" in str(error)
     return not isinstance(error, UserError) and bool(_TEXTS.search(str(error)[:2000]))
 
 

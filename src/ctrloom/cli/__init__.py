@@ -195,7 +195,7 @@ def main() -> None:
     try:
         if silent := follows():
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        with interruption.stoppable(AGAIN, silent), memory.explained():
+        with memory.explained(), interruption.stoppable(AGAIN, silent):
             app()
     except Exception as error:
         sys.excepthook = _print_traceback

@@ -18,7 +18,7 @@ COLUMNS = pa.schema([("row", pa.int64()), ("probability", pa.float32()), ("malfo
 
 @contextmanager
 def _parquet(sink: Any) -> Iterator[pq.ParquetWriter]:
-    with pq.ParquetWriter(sink, COLUMNS, compression="zstd") as writer:
+    with pq.ParquetWriter(sink, COLUMNS, compression="zstd", write_page_checksum=True) as writer:
         yield writer
 
 

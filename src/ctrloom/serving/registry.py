@@ -120,6 +120,8 @@ class Registry:
         if (found and found[1]) != expected:
             raise self._lost(name)
         previous = found and found[0].version
+        if found and previous == name:  # a step that was killed after it had promoted runs again
+            previous = found[0].previous
         champion = Champion(
             version=name, previous=previous, promoted=datetime.now(UTC), promotion=uuid.uuid4().hex
         )

@@ -66,7 +66,8 @@ def write_predictions(
     Each model has one column per seed, `<model>_seed_<seed>`; one without seeds has a column `<model>`.
     """
     kinds = ["label", *(["weight"] if dataset.schema.source.named("weight") else [])]
-    with pq.ParquetWriter(output, _schema(dataset, models, columns, kinds), compression="zstd") as writer:
+    schema = _schema(dataset, models, columns, kinds)
+    with pq.ParquetWriter(output, schema, compression="zstd", write_page_checksum=True) as writer:
         start = 0
         for values in texts(dataset, "test", columns):
             here = slice(start, start + len(values[0]))
