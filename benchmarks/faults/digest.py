@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-CLOCKS = ("seconds", "rows_per_second", "created", "promoted", "promotion", "generation")
+CLOCKS = ("seconds", "rows_per_second", "created", "promoted", "promotion", "generation", "code_version")
 FILES_WITH_TIMES = {".html", ".md", ".txt", ".svg", ".csv", ".log"}
 CHECKSUMS = ("sha256", "checksum", "bytes")  # of files that have times
 

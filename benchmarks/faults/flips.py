@@ -46,7 +46,11 @@ def flips(workspace: Workspace, count: int, rng: random.Random) -> Iterator[Tall
         ]
         for flip, outcome in zip(chosen, flipped(workspace, reader, chosen), strict=True):
             tally.add(outcome[0], f"{flip}: {outcome[1]}")
-            if outcome[0] == Outcome.DETECTED and not _names(outcome[1], flip.file):
+            if (
+                outcome[0] == Outcome.DETECTED
+                and not reader.by_function
+                and not _names(outcome[1], flip.file)
+            ):
                 tally.notes["the message does not name the file"].append(f"{flip}: {outcome[1]}")
         yield tally
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from program import Done
 
@@ -34,7 +35,7 @@ def _reading(read: Callable[[Path], Any]) -> Callable[[Path], tuple[Done, Any]]:
     def called(reference: Path) -> tuple[Done, Any]:
         try:
             return Done(0, "", "", 0.0), read(reference)
-        except (UserError, OSError) as error:
+        except (UserError, OSError, pa.ArrowException) as error:
             return Done(2, "", f"ctrloom: {error}", 0.0), None
         except BaseException:
             return Done(1, "", traceback.format_exc(), 0.0), None
