@@ -180,7 +180,9 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
     assert isinstance(manifest, Path)
     *_, last = Dataset.open(manifest).manifest.paths(manifest.parent, "train")
     assert isinstance(last, Path)
-    last.write_bytes(last.read_bytes()[:-100])
+    content = bytearray(last.read_bytes())
+    content[-100:] = bytes(100)  # of the same size: the first process notices another one
+    last.write_bytes(content)
     return manifest, last
 
 

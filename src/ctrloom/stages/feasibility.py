@@ -17,6 +17,7 @@ from ctrloom.schema import FIRST_TOKEN_ID, Cross, Field, Schema
 from ctrloom.stages.search_stage import require_searchable
 from ctrloom.training.loop import pick_device
 from ctrloom.training.runs import require_trainable
+from ctrloom.training.torch_state import restored_torch_state
 from ctrloom.tuning.sampling import optuna
 
 Check = tuple[str, Callable[[], object]]  # what a message begins with, and what raises it
@@ -50,6 +51,7 @@ def require_entry(entry: Entry, schema: Schema, models: ModelsConfig) -> None:
     _require(_of_entry(entry, schema, models, here=True))
 
 
+@restored_torch_state()
 def _require(checks: Iterable[Check]) -> None:
     problems = []
     for where, check in checks:
