@@ -35,7 +35,7 @@ def _reading(read: Callable[[Path], Any]) -> Callable[[Path], tuple[Done, Any]]:
     def called(reference: Path) -> tuple[Done, Any]:
         try:
             return Done(0, "", "", 0.0), read(reference)
-        except (UserError, OSError, pa.ArrowException) as error:
+        except (UserError, OSError) as error:
             return Done(2, "", f"ctrloom: {error}", 0.0), None
         except BaseException:
             return Done(1, "", traceback.format_exc(), 0.0), None
@@ -53,8 +53,11 @@ def _baseline(reference: Path) -> Any:
 
 def _table(file: str) -> Callable[[Path], Any]:
     def read(reference: Path) -> Any:
-        with pq.ParquetFile(reference / file, page_checksum_verification=True) as parquet:
-            return str(parquet.read().to_pydict())
+        try:
+            with pq.ParquetFile(reference / file, page_checksum_verification=True) as parquet:
+                return str(parquet.read().to_pydict())
+        except (pa.ArrowException, UnicodeDecodeError) as error:  # PyArrow's own, of a damaged file
+            raise OSError(f"{file}: {error}") from None
 
     return read
 

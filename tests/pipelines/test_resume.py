@@ -128,3 +128,16 @@ def test_store_may_be_outside_the_run_directory(tmp_path, monkeypatch, store, ke
     monkeypatch.setattr(local, "run_pipeline", lambda _, parameters, *__: asked.append(parameters["store"]))
     local.run_local(RunConfig.parse(RUN, "run"), tmp_path / "out", store=store)
     assert asked == [kept.format(cwd=tmp_path, out=tmp_path / "out")]
+
+
+def test_a_log_on_a_full_disk_is_reported_once_and_stops_nothing(capsys):
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("no /dev/full")
+    with open("/dev/full", "wb", buffering=0) as log:
+        console = local._Console(log)
+        console.write("- ingest: 100%\nValueError: a message\n")
+        console.write("more\n")
+    assert console.error == "a message"
+    told = capsys.readouterr().err
+    assert told.count("/dev/full: is incomplete: No space left on device") == 1
+    assert "ingest: 100%" in told

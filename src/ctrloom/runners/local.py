@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import TextIO
 
 from ctrloom import stages, storage
 from ctrloom.config import METHODS, CompareConfig, Files, RunConfig
@@ -200,7 +199,7 @@ def _run_pipeline(
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps), enable_caching=True)
     log_file = output / "log.txt"
     with (
-        open(log_file, "a" if resuming else "w", encoding="utf-8", buffering=1) as log,
+        open(log_file, "ab" if resuming else "wb", buffering=0) as log,
         redirect_stdout(_Console(log)) as console,
         _print_as_before(),
         steps_in(prepared) if prepared else fast_children(),
@@ -267,22 +266,29 @@ def _print_as_before() -> Iterator[None]:
 class _Console(io.TextIOBase):
     """Standard output while KFP runs: everything goes to the log, progress lines also to the terminal.
 
-    On a terminal, the lines of one task overwrite each other.
+    On a terminal, the lines of one task overwrite each other. A log that cannot be written, as on a full
+    disk, is reported once, and does not stop the run.
     """
 
-    def __init__(self, log: TextIO) -> None:
+    def __init__(self, log: io.FileIO) -> None:
+        self.incomplete = False
         self.log, self.terminal, self.rest, self.shown = log, sys.stderr, "", ""
         self.step = self.error = ""  # the running step, and the last error message that a step printed
 
     def write(self, text: str) -> int:
-        self.log.write(redacted(text))
+        self._record(redacted(text))
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
             self._line(ANSI.sub("", line).strip())
         return len(text)
 
-    def flush(self) -> None:
-        self.log.flush()
+    def _record(self, text: str) -> None:
+        try:
+            self.log.write(text.encode(errors="backslashreplace"))
+        except OSError as error:
+            if not self.incomplete:
+                self.incomplete = True
+                self._show(f"{WARNING}{self.log.name}: is incomplete: {error.strerror}\n")
 
     def _line(self, line: str) -> None:
         if match := STEP.search(line):
@@ -295,7 +301,10 @@ class _Console(io.TextIOBase):
         same = title == self.shown and not line.startswith(WARNING)
         over = "\r\033[K" if same and self.terminal.isatty() else "\n" if self.shown else ""
         end = "" if self.terminal.isatty() else "\n"
-        with suppress(OSError):  # the terminal may be closed
-            self.terminal.write((over if not end else "") + line + end)
-            self.terminal.flush()
+        self._show((over if not end else "") + line + end)
         self.shown = title
+
+    def _show(self, text: str) -> None:
+        with suppress(OSError):  # the terminal may be closed
+            self.terminal.write(text)
+            self.terminal.flush()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import expit
 
-from ctrloom import storage
+from ctrloom import memory, storage
 from ctrloom.config.url_secrets import hidden
 from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.ingest.cast import TypedBatch, read_rows
@@ -35,6 +35,7 @@ class Predicted:
     fields: tuple[ValueShares, ...] = ()
 
 
+@memory.explained(least=memory.LEAST)
 @restored_torch_state()
 def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
     """Write one row per input row, in input order, as Parquet or CSV by the name of `output`.
