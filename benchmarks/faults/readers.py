@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from program import Done
 
+import ctrloom
 from ctrloom.config.errors import UserError
 from ctrloom.evaluation.regression import load_baseline
 from ctrloom.evaluation.results import Results
@@ -53,11 +52,7 @@ def _baseline(reference: Path) -> Any:
 
 def _table(file: str) -> Callable[[Path], Any]:
     def read(reference: Path) -> Any:
-        try:
-            with pq.ParquetFile(reference / file, page_checksum_verification=True) as parquet:
-                return str(parquet.read().to_pydict())
-        except (pa.ArrowException, UnicodeDecodeError) as error:  # PyArrow's own, of a damaged file
-            raise OSError(f"{file}: {error}") from None
+        return str(ctrloom.read_predictions(reference / file).to_pydict())
 
     return read
 
@@ -99,11 +94,15 @@ READERS = (
     Reader(
         "predictions",
         ("evaluate/predictions.parquet",),
-        "PyArrow",
+        "read_predictions",
         1,
         _reading(_table("evaluate/predictions.parquet")),
     ),
     Reader(
-        "scored rows", ("predict/scored.parquet",), "PyArrow", 1, _reading(_table("predict/scored.parquet"))
+        "scored rows",
+        ("predict/scored.parquet",),
+        "read_predictions",
+        1,
+        _reading(_table("predict/scored.parquet")),
     ),
 )

@@ -6,7 +6,7 @@ a command or another process can read it there. `import ctrloom` offers these na
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ctrloom import stages, storage
 from ctrloom.architecture import Architecture
@@ -24,6 +24,9 @@ from ctrloom.serving.predict import predict as score_files
 from ctrloom.storage import Place
 from ctrloom.training.torch_state import restored_torch_state
 from ctrloom.tuning.record import Tuning, merged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CACHE = Path("~/.cache/ctrloom")
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -262,6 +265,18 @@ def predict(
     """
     folder = storage.cached(storage.place(bundle), Path(cache).expanduser())
     return score_files(folder, files, Path(output))
+
+
+def read_predictions(file: str | Path) -> "pa.Table":
+    """Read the Parquet file of an evaluation, a comparison or `predict`, with every byte verified.
+
+    Raises:
+        StorageError: it is missing or damaged.
+        DataError: it is not Parquet.
+    """
+    from ctrloom.data.parquet.reader import read_table
+
+    return read_table(Path(file))
 
 
 def register_model(

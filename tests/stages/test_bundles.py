@@ -9,9 +9,11 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+import ctrloom
 from ctrloom import stages
 from ctrloom.config import EvaluationConfig, ModelsConfig, SelectionConfig
 from ctrloom.config.base import ConfigError
+from ctrloom.config.errors import UserError
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.row_values import row_values
 from ctrloom.evaluation.results import Results
@@ -143,7 +145,14 @@ def test_report_and_bundles_name_the_same_best_model(results: Results, bundles: 
 def test_predictions_have_all_models_and_reproduce_the_figures(
     mixed: Dataset, results: Results, folder: Path
 ) -> None:
-    table = pq.read_table(folder / "evaluation" / "predictions.parquet")
+    predictions = folder / "evaluation" / "predictions.parquet"
+    table = pq.read_table(predictions)
+    assert ctrloom.read_predictions(predictions).equals(table)
+    content = predictions.read_bytes()
+    predictions.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])  # in the footer
+    with pytest.raises(UserError, match=r"predictions\.parquet: was changed or damaged after it was written"):
+        ctrloom.read_predictions(predictions)
+    predictions.write_bytes(content)
     seeded = [f"{model}_seed_{s}" for model in ("autofm", "ipnn-transfer", "fm") for s in SEEDS]
     assert set(table.column_names) == {"row", "user", "age", "label", "weight", "gbdt", *seeded}
     assert table.column_names[:5] == ["row", "user", "age", "label", "weight"]

@@ -92,7 +92,7 @@ TARGETS: dict[str, Target] = {
     "hardware.yaml": File(
         load_hardware, lambda: [(ROOT / "src/ctrloom/config/hardware.yaml").read_bytes()], "hardware.yaml"
     ),
-    "--set": Setting(),
+    "overrides": Setting(),
     "csv": Rows("csv", CSV, CSV.replace(b"x", b'"x ""1"""')),
     "csv without header": Rows("csv", CSV.partition(b"\n")[2], header=False),
     "libsvm": Rows("libsvm", b"1 3:1 7:0.5\n0 4:1 7:2\n"),

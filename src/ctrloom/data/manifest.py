@@ -3,6 +3,7 @@
 import hashlib
 import json
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,6 +13,7 @@ from ctrloom import storage
 from ctrloom.config import RandomSplit, SourceConfig, Split, TimeSplit, VocabularyConfig
 from ctrloom.config.base import StrictModel
 from ctrloom.data.errors import DataError
+from ctrloom.data.parquet import verified
 from ctrloom.storage import Place, Written
 
 CountedKind = Literal["tokens", "numbers"]
@@ -30,12 +32,26 @@ class PartFile(storage.StoredFile):
     """One file of a data set; the path is relative to its directory."""
 
     rows: int = Field(ge=0)
+    seal: storage.Digest | None = None  # of Parquet: see `Written`; missing in old manifests
 
     @classmethod
     def of(cls, base: Place, written: Written, rows: int) -> Self:
         """Describe a file that was written."""
-        path = storage.relative(written.at, base)
-        return cls(path=path, rows=rows, bytes=written.bytes, sha256=written.sha256)
+        path, seal = storage.relative(written.at, base), written.seal or None
+        return cls(path=path, rows=rows, bytes=written.bytes, sha256=written.sha256, seal=seal)
+
+    def require_unchanged(self, base: Place) -> None:
+        """Check that the file is the one that was written, by its footer; its rows are checked when read.
+
+        Raises:
+            StorageError: it is damaged, or cannot be read.
+            DataError: it is another file.
+        """
+        if self.seal and verified.Verified(base / self.path).seal != self.seal:
+            raise DataError(
+                f"{base / self.path}: is not the file that was written with this data set, but another; "
+                "delete the folder of this data set and create it again"
+            )
 
 
 class Manifest(StrictModel):
@@ -74,6 +90,8 @@ class Manifest(StrictModel):
         for base in bases:
             found = storage.sizes(base, listed)
             if found == listed:
+                for part in chain.from_iterable(manifest.files.values()):
+                    part.require_unchanged(base)
                 return manifest, base
             if other := next((name for name in found if found[name] != listed[name]), None):
                 raise DataError(

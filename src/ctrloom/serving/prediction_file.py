@@ -12,25 +12,30 @@ from pyarrow import csv
 
 from ctrloom import storage
 from ctrloom.config.base import ConfigError
+from ctrloom.data.parquet.writer import sealed_writer
 
 COLUMNS = pa.schema([("row", pa.int64()), ("probability", pa.float32()), ("malformed", pa.string())])
 
 
 @contextmanager
-def _parquet(sink: Any) -> Iterator[pq.ParquetWriter]:
-    with pq.ParquetWriter(sink, COLUMNS, compression="zstd", write_page_checksum=True) as writer:
+def _parquet(output: Path) -> Iterator[pq.ParquetWriter]:
+    with sealed_writer(output, COLUMNS, compression="zstd") as (writer, _):
         yield writer
 
 
 @contextmanager
-def _csv(sink: Any) -> Iterator[csv.CSVWriter]:
-    with csv.CSVWriter(sink, COLUMNS) as writer:
+def _csv(output: Path) -> Iterator[csv.CSVWriter]:
+    with storage.writing(output) as file, csv.CSVWriter(file.sink, COLUMNS) as writer:
         yield writer
 
 
 @contextmanager
-def _zipped_csv(sink: Any) -> Iterator[csv.CSVWriter]:
-    with gzip.open(sink, "wb", compresslevel=6) as zipped, _csv(zipped) as writer:
+def _zipped_csv(output: Path) -> Iterator[csv.CSVWriter]:
+    with (
+        storage.writing(output) as file,
+        gzip.open(file.sink, "wb", compresslevel=6) as zipped,
+        csv.CSVWriter(zipped, COLUMNS) as writer,
+    ):
         yield writer
 
 
@@ -57,15 +62,11 @@ def writing(output: Path) -> Iterator[Callable[[pa.Table], None]]:
         StorageError: it cannot be written.
     """
     kind = _format(output)
-    with (
-        storage.atomic_file(output) as temporary,
-        storage.writing(temporary) as file,
-        kind(file.sink) as writer,
-    ):
+    with storage.atomic_file(output) as temporary, kind(temporary) as writer:
         yield writer.write_table
 
 
-def _format(output: Path) -> Callable[[Any], Any]:
+def _format(output: Path) -> Callable[[Path], Any]:
     name = output.name.lower()
     if found := next((kind for ending, kind in FORMATS.items() if name.endswith(ending)), None):
         return found

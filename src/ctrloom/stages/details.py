@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy.special import expit
 
 from ctrloom.config import EvaluationConfig
 from ctrloom.data.dataset import Dataset
+from ctrloom.data.parquet.writer import sealed_writer
 from ctrloom.data.row_values import require_readable, row_values, texts
 from ctrloom.evaluation.compare import Labels, ModelScores, spread
 from ctrloom.evaluation.results import Results
@@ -67,7 +67,7 @@ def write_predictions(
     """
     kinds = ["label", *(["weight"] if dataset.schema.source.named("weight") else [])]
     schema = _schema(dataset, models, columns, kinds)
-    with pq.ParquetWriter(output, schema, compression="zstd", write_page_checksum=True) as writer:
+    with sealed_writer(output, schema, compression="zstd") as (writer, _):
         start = 0
         for values in texts(dataset, "test", columns):
             here = slice(start, start + len(values[0]))

@@ -13,6 +13,7 @@ from ctrloom.storage.lock import LockedError, locked, locked_output, turn
 from ctrloom.storage.outputs import is_stream, require_apart
 from ctrloom.storage.records import (
     DamagedError,
+    Digest,
     FolderRecord,
     StoredFile,
     as_record,
@@ -44,6 +45,7 @@ __all__ = [
     "BUFFER",
     "ConflictError",
     "DamagedError",
+    "Digest",
     "FolderRecord",
     "Listed",
     "Location",

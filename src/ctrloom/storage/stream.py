@@ -31,6 +31,7 @@ class Written:
     sink: Any  # a file that pyarrow can write to
     bytes: int = 0
     sha256: str = ""
+    seal: str = ""  # SHA-256 of the footer of a Parquet file, which holds the checksums of all before it
 
 
 class _Counting:

@@ -67,9 +67,11 @@ class SealedFooter:
             self.to.write(content)
         return len(content)
 
-    def finish(self) -> None:
-        """Write the checksum and the footer."""
-        self.to.write(seal_of(bytes(self.footer)) + self.footer)
+    def finish(self) -> str:
+        """Write the checksum and the footer; returns the checksum."""
+        seal = seal_of(bytes(self.footer))
+        self.to.write(seal + self.footer)
+        return seal.removeprefix(SEAL).hex()
 
     def flush(self) -> None:
         """Nothing: `to` has a buffer of its own."""

@@ -82,8 +82,8 @@ def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iter
         yield from PartReader(path).rows(columns=columns)
 
 
-def read_table(path: Place, columns: list[str]) -> pa.Table:
-    """Some columns of one Parquet file.
+def read_table(path: Place, columns: list[str] | None = None) -> pa.Table:
+    """One Parquet file, or some of its columns.
 
     Raises:
         StorageError: the file cannot be read, or fails its checksum.

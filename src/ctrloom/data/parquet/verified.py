@@ -102,6 +102,12 @@ class Verified:
         if self.sums and len(self.sums) != -(-self.data // checksums.BLOCK):
             raise DamagedError(f"{at}: has not as many bytes as when it was written; {AGAIN}")
 
+    @property
+    def seal(self) -> str:
+        """SHA-256 of the footer as it was written; empty in a file of an older version or of others."""
+        start = self.tail[: checksums.SEAL_BYTES]
+        return start.removeprefix(checksums.SEAL).hex() if start.startswith(checksums.SEAL) else ""
+
     def opened(self) -> Any:
         """The file for pyarrow; columns are read with few requests."""
         return pa.PythonFile(_File(self), "r")

@@ -45,6 +45,16 @@ def table_writer(
         # Statistics of texts would double the time of a write; those of other columns are not used.
         "write_statistics": list(ranges),
     }
+    with sealed_writer(at, schema, **options) as (writer, written):
+        yield writer, written
+
+
+@contextmanager
+def sealed_writer(at: Place, schema: pa.Schema, **options: Any) -> Iterator[tuple[pq.ParquetWriter, Written]]:
+    """A writer of one Parquet file with checksums of every byte, and the description of the file.
+
+    Other programs read it too; they verify the checksums of pages at most.
+    """
     blocks = checksums.Blocks()
     with storage.writing(at, blocks) as written:
         sealed = checksums.SealedFooter(written.sink)
@@ -56,7 +66,7 @@ def table_writer(
             writer.add_key_value_metadata({checksums.KEY: blocks.text()})
             sealed.is_footer = True
         sink.flush()
-        sealed.finish()
+        written.seal = sealed.finish()
 
 
 def in_groups(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

@@ -93,6 +93,7 @@ def field_counts(manifest: IngestedManifest, base: Place) -> dict[str, FieldCoun
     found: dict[CountedKind, tuple[Read, dict[int, range]]] = {kind: (_nothing, {}) for kind in KINDS}
     for kind, parts in manifest.counts.items():
         for part in parts:
+            part.require_unchanged(base)
             reader = PartReader(base / part.path)
             found[kind] = partial(_read, reader), field_spans(reader.footer)
     counts: dict[str, FieldCounts] = {}
