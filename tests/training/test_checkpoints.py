@@ -22,7 +22,7 @@ from ctrloom.optim.grda import GRDA
 from ctrloom.optim.rates import hold_rates, restore, set_rate
 from ctrloom.optim.row_wise import RowWise
 from ctrloom.training.checkpoints import Loop, Stopwatch, Variables, loop, stage, stage_checkpoints
-from ctrloom.training.checkpoints.files import Checkpoints
+from ctrloom.training.checkpoints.files import CheckpointRecord, Checkpoints
 from ctrloom.training.checkpoints.stage import StageCheckpoints, current
 from ctrloom.training.checkpoints.state import TYPES, as_safetensors, decoded, encoded
 from ctrloom.training.history import Epoch
@@ -110,6 +110,12 @@ def flipped(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
+def edit(record: Path, state: Any) -> None:
+    """Write another state, with a right checksum."""
+    about = storage.read_record(record, CheckpointRecord)
+    storage.write_record(record, about.model_copy(update={"state": state}))
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     **{f"tensors {n}": lambda path, n=n: flipped(path / "2.safetensors", n) for n in (0, 9, 5000, -1)},  # type: ignore[misc]
     **{f"json {n}": lambda path, n=n: flipped(path / "2.json", n) for n in range(0, 3000, 250)},  # type: ignore[misc]
@@ -119,6 +125,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "incomplete": lambda path: (path / "2.json").unlink(),
     "without tensors": lambda path: (path / "2.safetensors").unlink(),
     "of another": lambda path: (path / "2.safetensors").write_bytes((path / "1.safetensors").read_bytes()),
+    "no state": lambda path: edit(path / "2.json", {"dict": [["number", {"tuple": None}]]}),
+    "no such tensor": lambda path: edit(path / "2.json", {"tensor": "99"}),
     "version": lambda path: storage.write_json(path / "2.json", {"version": 2, "state": {}, "sha256": ""}),
 }
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ class Rows(File):
             if format in ("csv", "tsv", "parquet")
             else {"click": "label", "a": "categorical", "n": "numeric"}
         )
-        source = SourceConfig.parse({"format": format, "columns": columns, **more}, "fuzz")
+        source = SourceConfig.parse({"format": format, "columns": columns} | more, "fuzz")
 
         def read(path: Path) -> None:
             for with_label in (True, False):
@@ -166,6 +167,8 @@ class Part(Target):
             value.pop("checksum", None)
             if "base" in value:  # the manifest of a data set, which needs the list of its files
                 value["base"] = str(self.copy)
+                for part in chain.from_iterable(value["files"].values()):
+                    part.pop("seal", None)
             else:
                 value.pop("files", None)
             path.write_text(json.dumps(value))

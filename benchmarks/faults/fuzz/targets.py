@@ -1,16 +1,20 @@
 """Every parser of bytes that others may have written."""
 
+import hashlib
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 from hostile import assets
 
+import ctrloom
 from ctrloom import storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import CompareConfig, SourceConfig
@@ -26,7 +30,10 @@ from ctrloom.evaluation.results import Results
 from ctrloom.models.bundle import load_bundle
 from ctrloom.runners.placement import load_hardware
 from ctrloom.search_trace import SearchTrace
+from ctrloom.serving import prediction_file
 from ctrloom.serving.registry import Registry
+from ctrloom.training.checkpoints.files import CheckpointRecord, Checkpoints
+from ctrloom.training.checkpoints.state import as_safetensors, encoded
 from ctrloom.training.runs import open_runs
 from ctrloom.tuning.record import Tuning
 from fuzz.kinds import Cluster, Configuration, Dates, File, Json, Labels, Part, Rows, Setting, Target
@@ -77,6 +84,24 @@ def _tuning() -> dict[str, Any]:
     return {"budget": None, "models": []}
 
 
+def _predictions() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "predictions.parquet"
+        with prediction_file.writing(file) as write:
+            write(pa.table([[0, 1], [0.5, None], [None, "x"]], schema=prediction_file.COLUMNS))
+        return file.read_bytes()
+
+
+def _checkpoint(path: Path) -> None:
+    path.with_suffix(".safetensors").write_bytes(_TENSORS)
+    if Checkpoints(path.parent).load() is None:
+        raise storage.DamagedError(f"{path}: not used")
+
+
+_TREE, _SAVED_TENSORS = encoded({"step": 3, "best": [0.5, None], "weights": {"a": torch.ones(2, 3)}})
+_TENSORS = b"".join(as_safetensors(_SAVED_TENSORS))
+_SAVED = CheckpointRecord(state=_TREE, sha256=hashlib.sha256(_TENSORS).hexdigest())
+LISTS = {"click": "label", "a": "categorical", "m": {"kind": "multivalued", "format": "json"}}
 CSV = b"click,a,n,m,t,w\n1,x,1.5,p|q,0,1\n0,y,,r,86400,2\n"
 REGRESSION = json.loads((ROOT / "configs/regression/planted.json").read_text())
 TARGETS: dict[str, Target] = {
@@ -96,6 +121,8 @@ TARGETS: dict[str, Target] = {
     "csv": Rows("csv", CSV, CSV.replace(b"x", b'"x ""1"""')),
     "csv without header": Rows("csv", CSV.partition(b"\n")[2], header=False),
     "libsvm": Rows("libsvm", b"1 3:1 7:0.5\n0 4:1 7:2\n"),
+    "libffm": Rows("libffm", b"1 0:3:1 1:7:0.5\n0 0:4:1 2:7:2\n"),
+    "csv with JSON lists": Rows("csv", b'click,a,m\n1,x,"[""p"", 1]"\n0,y,[]\n', columns=LISTS),
     "parquet rows": File(
         lambda path: [
             list(
@@ -108,6 +135,9 @@ TARGETS: dict[str, Target] = {
             )
         ],
         lambda: [_parquet()],
+    ),
+    "predictions": File(
+        ctrloom.read_predictions, lambda: [_parquet(), _predictions()], "predictions.parquet"
     ),
     "dates": Dates(),
     "label rules": Labels(),
@@ -128,6 +158,7 @@ TARGETS: dict[str, Target] = {
     "baseline.json": Json(load_baseline, lambda: REGRESSION, "baseline.json"),
     "verdict.json": Json(load_verdict, lambda: {"promote": True}, "verdict.json"),
     "tuning.json": Json(lambda path: Tuning.load(path.parent), _tuning, "tuning.json"),
+    "checkpoint": Json(_checkpoint, lambda: _SAVED.model_dump(mode="json"), "1.json"),
     "any JSON": Json(storage.read_json, lambda: {"a": [1, 2.5, None, "x"]}, "any.json"),
     "answers of KFP": Cluster(),
 }

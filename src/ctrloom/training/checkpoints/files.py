@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from ctrloom.config.base import StrictModel
 from ctrloom.config.environment import CHECKPOINTS
 from ctrloom.config.errors import UserError
 from ctrloom.progress import warn
-from ctrloom.storage import Location, Place, StorageError
+from ctrloom.storage import Location, Place, StorageError, one_line
 from ctrloom.training.checkpoints.state import as_safetensors, decoded, encoded
 
 KEPT = 2  # checkpoints of a loop: if the last one is damaged, the one before is used
@@ -137,7 +138,10 @@ class Checkpoints:
             with _local(self.place / f"{number}.safetensors") as tensors:
                 if storage.sha256(tensors) != about.sha256:
                     raise StorageError(f"{self.place / tensors.name}: does not match its checksum")
-                return decoded(about.state, load_file(tensors))
+                try:
+                    return decoded(about.state, load_file(tensors))
+                except (ValueError, SafetensorError) as error:
+                    raise StorageError(f"{record}: {one_line(error)}") from error
         except (OSError, UserError) as error:
             warn(f"a checkpoint is incomplete or damaged, and not used: {error}")
             return None

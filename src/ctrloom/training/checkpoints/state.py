@@ -38,9 +38,20 @@ def encoded(state: Any) -> tuple[Any, dict[str, Tensor]]:
 
 
 def decoded(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The state that `encoded` was given."""
+    """The state that `encoded` was given.
+
+    Raises:
+        ValueError: this is not what `encoded` returned.
+    """
+    try:
+        return _decoded(tree, tensors)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError("its state is not one of a training") from error
+
+
+def _decoded(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(tree, list):
-        return [decoded(each, tensors) for each in tree]
+        return [_decoded(each, tensors) for each in tree]
     if not isinstance(tree, dict):
         return tree
     ((kind, value),) = tree.items()
@@ -49,10 +60,10 @@ def decoded(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind == "float":
         return float(value)
     if kind == "epoch":
-        return Epoch(**decoded(value, tensors))
+        return Epoch(**_decoded(value, tensors))
     if kind == "tuple":
-        return tuple(decoded(value, tensors))
-    return {decoded(key, tensors): decoded(each, tensors) for key, each in value}
+        return tuple(_decoded(value, tensors))
+    return {_decoded(key, tensors): _decoded(each, tensors) for key, each in value}
 
 
 def as_safetensors(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
