@@ -4,6 +4,7 @@ from typing import List  # noqa: UP035  # KFP needs this name for typed lists
 
 from kfp import dsl
 
+from components.require_complete.component import require_complete
 from pipelines.comparison_steps import add_comparison
 
 
@@ -20,6 +21,7 @@ def compare(
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
     tunings: List[dict] = [{}],  # type: ignore[type-arg]  # noqa: B006, UP006
     tuning: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    strict: bool = True,
 ) -> None:
     """Compare methods and models on one data set.
 
@@ -35,10 +37,12 @@ def compare(
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
         tunings: Models to tune before all are trained, in one step per job.
         tuning: Budget, sampler, pruner and spaces; without them, runs have no tuning steps.
+        strict: Fail the run if an entry failed; otherwise only the table names it.
     """
-    add_comparison(
+    table = add_comparison(
         data, store, jobs, comparison, vocabulary, models, revision, engine, spark, tunings, tuning
     )
+    require_complete(table=table.outputs["table"], strict=strict)
 
 
 PIPELINES = {"compare": compare}

@@ -23,7 +23,10 @@ def add_comparison(
     tunings: List[dict],  # type: ignore[type-arg]  # noqa: UP006
     tuning: dict,  # type: ignore[type-arg]
 ) -> dsl.PipelineTask:
-    """Train every entry and seed in a separate step; returns the step that writes the table."""
+    """Train every entry and seed in a separate step; returns the step that writes the table.
+
+    The table is written without the entries that failed: the caller adds a step that then fails the run.
+    """
     dataset = add_encoding(data, store, vocabulary, revision, engine, spark)
     tuned = add_tuning(dataset, tunings, tuning, store)
     with dsl.ParallelFor(jobs) as job:

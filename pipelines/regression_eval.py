@@ -40,7 +40,7 @@ def regression_eval(
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
         tunings: Models to tune before all are trained, in one step per job.
         tuning: Budget, sampler, pruner and spaces; without them, runs have no tuning steps.
-        strict: Fail the run if figures got worse; otherwise only the verdict reports it.
+        strict: Fail the run if figures got worse or an entry failed; otherwise only the verdict reports it.
     """
     table = add_comparison(
         data, store, jobs, comparison, vocabulary, models, revision, engine, spark, tunings, tuning

@@ -15,9 +15,12 @@ def compare_job(
 ) -> None:
     """Search and train one entry of a comparison with one seed.
 
+    A failure that follows from the inputs is recorded for the table, and the step succeeds. After any other
+    failure, such as a lost connection, the step fails and is retried.
+
     Args:
         dataset: Manifest of an encoded data set.
-        done: What the search found, and the trained models.
+        done: What the search found, and the trained models; or failure.json.
         job: The entry of the comparison, and the seed.
         models: Hyper-parameters per model (section `models` of the comparison).
         tuned: Folder that tune wrote, whose best settings are used.
@@ -35,4 +38,5 @@ def compare_job(
         ModelsConfig.parse(models),
         Path(done.path),
         Path(tuned.path) if tuned else None,
+        record_failure=True,
     )

@@ -18,7 +18,7 @@ def compare_table(
     comparison: dict,  # type: ignore[type-arg]
     tuned: Input[Artifact] = None,  # type: ignore[assignment]
 ) -> None:
-    """Test all models of a comparison on the same rows.
+    """Test all models of a comparison on the same rows; entries that failed are left out and named.
 
     Args:
         dataset: Manifest of an encoded data set.
@@ -26,7 +26,7 @@ def compare_table(
         table: Folder with metrics.json, table.csv, predictions.parquet and comparison.html.
         bundles: The best model on the validation split, and those asked for, one folder each.
         page: The table and its plots as a page.
-        summary: Test AUC of every model.
+        summary: Test AUC of every model, and how many entries failed.
         comparison: The whole configuration of the comparison.
         tuned: Folder that tune wrote, for the page.
     """
@@ -45,4 +45,4 @@ def compare_table(
     )
     shutil.copy(Path(table.path) / "comparison.html", page.path)
     auc = {f"test_auc_{model.name}": model.summary["test"]["auc"].mean for model in results.models}
-    display.show_metrics(auc, summary)
+    display.show_metrics({**auc, "failed_entries": len(results.failed)}, summary)

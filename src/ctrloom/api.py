@@ -15,10 +15,11 @@ from ctrloom.config.base import ConfigError
 from ctrloom.config.files import read_config
 from ctrloom.config.run import ExperimentConfig
 from ctrloom.data.dataset import Dataset
+from ctrloom.evaluation.failed_entries import require_complete
 from ctrloom.evaluation.results import Results
 from ctrloom.models import bundle as bundles
 from ctrloom.models.bundle import Bundle
-from ctrloom.runners.compare import require_complete, run_comparison
+from ctrloom.runners.compare import run_comparison
 from ctrloom.serving.predict import Predicted
 from ctrloom.serving.predict import predict as score_files
 from ctrloom.storage import Place

@@ -39,6 +39,8 @@ CrossKeys = Mapping[tuple[str, ...], CountedKeys]  # per pair of fields; see `Cr
 class SchemaMismatchError(UserError):
     """Data and model were made from different schemas."""
 
+    from_inputs = True
+
 
 class Field(StrictModel):
     """One input of a model.

@@ -7,6 +7,7 @@ from on_cluster import Cluster, farthest, figures
 
 from ctrloom import storage
 from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.evaluation.results import Results
 from ctrloom.tuning.record import Tuning
 
 pytestmark = pytest.mark.cluster
@@ -118,6 +119,15 @@ def test_compare_and_regression_match_a_local_run(base, cluster: Cluster):
     assert done.returncode == 0, done.stderr
     there = figures(f"{cluster.artifact(run, 'compare-table', 'table')}/metrics.json")
     assert farthest(there, figures(cluster.folder / "here" / "comparison" / "metrics.json")) < ROUNDING
+
+    wild = {"name": "wild", "model": "ipnn", "settings": {"learning_rate": 1e9}}  # diverges
+    cluster.write("wild.yaml", {**sections, "entries": [*ENTRIES, wild]})
+    failing = cluster.submit("wild.yaml", "--pipeline", "compare")
+    failed = cluster.wait(failing)
+    assert failed.returncode == 1
+    assert "require-complete" in failed.stderr
+    table = storage.place(f"{cluster.artifact(failing, 'compare-table', 'table')}/metrics.json")
+    assert [*storage.read_record(table, Results).failed] == ["wild"]
 
     def regression(*settings: str) -> int:
         given = ("--pipeline", "regression_eval", "--parameter", "baseline=@baseline.json", *settings)

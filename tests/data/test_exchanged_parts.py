@@ -44,7 +44,7 @@ def exchange(path: Path, column: str) -> None:
             writer.write_table(other)
         if path.stat().st_size == size:
             break
-    assert path.stat().st_size == size, "another size is noticed by itself"
+    assert path.stat().st_size == size, "another size is noticed anyway"
     assert not pa.Table.from_batches(read_parts([path])).equals(table)
 
 

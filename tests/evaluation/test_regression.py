@@ -13,6 +13,7 @@ import ctrloom
 from ctrloom.cli import app
 from ctrloom.config.base import ConfigError
 from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.evaluation.failed_entries import EntriesFailedError
 from ctrloom.evaluation.regression import (
     Figures,
     Tolerance,
@@ -44,6 +45,17 @@ def test_the_same_figures_pass():
     assert len(verdict.checks) == 2 * len(NOW.models)
     assert all(check.worse == 0 for check in verdict.checks)
     assert "passed" in regression_markdown(verdict).splitlines()[0]
+
+
+def test_an_entry_that_failed_fails_although_the_baseline_is_without_it():
+    failed = NOW.model_copy(update={"failed": {"new": "seed 3: diverged\nat once"}})
+    verdict = judge(failed, BASELINE)
+    assert not verdict.passed
+    assert verdict.reason == "new failed: seed 3: diverged, at once."
+    assert all(check.passed for check in verdict.checks)
+    message = "1 of the entries failed, and the table is without them: new: seed 3: diverged, at once"
+    with pytest.raises(EntriesFailedError, match=f"^{message}$"):
+        accepted(failed, Tolerance())
 
 
 @pytest.mark.parametrize(

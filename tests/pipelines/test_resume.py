@@ -11,6 +11,7 @@ from interrupted_run import RUN, figures, kill, prepare, times_done
 
 from ctrloom.config import RunConfig
 from ctrloom.runners import local, resume, step_cache
+from ctrloom.runners.console import Console
 
 
 def test_only_a_stopped_run_of_the_same_request_resumes(tmp_path):
@@ -74,6 +75,22 @@ def test_a_finished_step_is_reused_only_if_its_files_are_intact(tmp_path, capsys
     assert cache.LocalCache is original
 
 
+def test_a_step_that_recorded_a_failure_is_not_reused(tmp_path):
+    from kfp import dsl
+    from kfp.local import cache
+
+    for name, file in (("bad", "failure.json"), ("good", "job.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}")
+    with step_cache.verified_steps(tmp_path) as failures:
+        steps = cache.LocalCache(str(tmp_path / ".kfp_cache"))
+        for name in ("bad", "good"):
+            steps.put(name, {"done": dsl.Artifact(name="done", uri=str(tmp_path / name))})
+        assert steps.get("bad") is None
+        assert steps.get("good")["done"].uri == str(tmp_path / "good")
+    assert failures == [tmp_path / "bad" / "failure.json"]
+
+
 def test_a_changed_file_is_another_request(tmp_path):
     file = tmp_path / "clicks.csv"
     file.write_text("a\n")
@@ -134,7 +151,7 @@ def test_a_log_on_a_full_disk_is_reported_once_and_stops_nothing(capsys):
     if not Path("/dev/full").is_char_device():
         pytest.skip("no /dev/full")
     with open("/dev/full", "wb", buffering=0) as log:
-        console = local._Console(log)
+        console = Console(log)
         console.write("- ingest: 100%\nValueError: a message\n")
         console.write("more\n")
     assert console.error == "a message"

@@ -26,6 +26,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.cli import BY_SEVERAL, app
 from ctrloom.config import SPLITS, ModelsConfig, SelectionConfig, VocabularyConfig
 from ctrloom.config.base import ConfigError
+from ctrloom.config.errors import UserError
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.run import ingest
 from ctrloom.data.parquet import writer
@@ -203,10 +204,21 @@ def test_read_error_in_one_process_ends_the_stage_with_its_message(
 ) -> None:
     monkeypatch.setenv(processes.PROCESSES, "2")
     manifest, _ = damaged
-    with pytest.raises(ValueError, match=r"Parquet.*\nprocess 1 of 2"):
+    with pytest.raises(UserError, match=r"Parquet.*\nprocess 1 of 2") as raised:
         stages.baselines(manifest, ["fm"], MODELS, [0], tmp_path / "out" / "runs")
+    assert not raised.value.from_inputs
     assert not list((tmp_path / "out").glob("*")), "no partial output"
     assert capfd.readouterr().err == "", "nothing but the error is reported"
+
+
+def test_an_error_of_a_process_keeps_whether_it_follows_from_the_inputs(
+    mixed: Dataset, processes_start_at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(processes.PROCESSES, "2")
+    diverging = ModelsConfig({"default": {**LITTLE.model_dump(), "device": "cpu", "learning_rate": 1e9}})
+    with pytest.raises(UserError, match="training diverged in epoch 1") as raised:
+        stages.baselines(mixed.path, ["ipnn"], diverging, [0], tmp_path / "runs")
+    assert raised.value.from_inputs
 
 
 @pytest.mark.slow

@@ -156,10 +156,11 @@ def compare(
     """Train many methods and models over seeds and write one table; resumes a stopped comparison."""
     from ctrloom import storage
     from ctrloom.cli.results import models_table, print_verdict
+    from ctrloom.evaluation.failed_entries import require_complete
     from ctrloom.evaluation.results import Results
     from ctrloom.report.table_verdict import table_verdict
     from ctrloom.report.tuning import sentence
-    from ctrloom.runners.compare import require_complete, run_comparison
+    from ctrloom.runners.compare import run_comparison
 
     loaded = load_compare_config(config, pairs(settings))
     output = output or Path("comparisons") / loaded.name

@@ -17,6 +17,14 @@ Model = TypeVar("Model", bound=BaseModel)
 class ConfigError(UserError):
     """An invalid configuration; the message names the key and how to fix it."""
 
+    from_inputs = True
+
+
+class MachineError(ConfigError):
+    """What is configured is not possible on this machine, or its environment is invalid."""
+
+    from_inputs = False
+
 
 class SectionError(UserError):
     """What is wrong in a section that is validated on its own: path in the section, and message."""

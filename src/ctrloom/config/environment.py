@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from ctrloom.config.base import ConfigError
+from ctrloom.config.base import MachineError
 
 DEVICES = ("auto", "cpu", "cuda")
 CHECKPOINTS = "CTRLOOM_CHECKPOINTS"  # where: output (default), store, off, or a folder or URL
@@ -78,11 +78,11 @@ def device_name() -> str:
     """The value of CTRLOOM_DEVICE; `auto` if it is not set.
 
     Raises:
-        ConfigError: it is not a device.
+        MachineError: it is not a device.
     """
     name = os.environ.get("CTRLOOM_DEVICE", "auto")
     if name not in DEVICES:
-        raise ConfigError(
+        raise MachineError(
             f"CTRLOOM_DEVICE: must be {', '.join(DEVICES)}, not {name!r}; CUDA_VISIBLE_DEVICES selects a GPU"
         )
     return name
@@ -92,7 +92,7 @@ def positive_int(variable: str) -> int:
     """A number of processes in the environment, such as WORLD_SIZE; 1 if it is not set.
 
     Raises:
-        ConfigError: it is not a positive whole number.
+        MachineError: it is not a positive whole number.
     """
     return _whole_number(variable, 1, "a positive number of processes")
 
@@ -101,7 +101,7 @@ def process_number(variable: str) -> int:
     """The number of this process in the environment, such as RANK; 0 if it is not set.
 
     Raises:
-        ConfigError: it is not a whole number.
+        MachineError: it is not a whole number.
     """
     return _whole_number(variable, 0, "the number of a process, from 0")
 
@@ -109,5 +109,5 @@ def process_number(variable: str) -> int:
 def _whole_number(variable: str, least: int, what: str) -> int:
     text = os.environ.get(variable, str(least))
     if not text.isdecimal() or int(text) < least:
-        raise ConfigError(f"{variable}: must be {what}, got {text!r}")
+        raise MachineError(f"{variable}: must be {what}, got {text!r}")
     return int(text)

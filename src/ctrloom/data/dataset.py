@@ -8,7 +8,7 @@ from ctrloom.config import Split
 from ctrloom.data.batches.batch import Batch, Shard
 from ctrloom.data.batches.stream import RowGroup, Stream, row_groups_of
 from ctrloom.data.batches.tensors import BatchFiller, row_bytes
-from ctrloom.data.errors import DataError
+from ctrloom.data.errors import DamagedDataError
 from ctrloom.data.manifest import EncodedManifest
 from ctrloom.data.parquet.reader import read_parts
 from ctrloom.data.threads import map_in_threads
@@ -38,12 +38,12 @@ class Dataset:
 
         Raises:
             StorageError: the manifest is missing.
-            DataError: it is not a manifest of encoded data, or its files are missing.
+            DamagedDataError: it is not a manifest of encoded data, or its files are missing.
         """
         loaded, base = EncodedManifest.load(manifest)
         schema = load_schema(base)
         if schema.fingerprint != loaded.schema_fingerprint:
-            raise DataError(f"{base / 'schema.json'}: is not the schema that {manifest} names")
+            raise DamagedDataError(f"{base / 'schema.json'}: is not the schema that {manifest} names")
         return cls(loaded, base, schema)
 
     @property
@@ -93,7 +93,7 @@ class Dataset:
 
         Raises:
             StorageError: an object cannot be read, or fails its checksum.
-            DataError: a file cannot be read, or is corrupt.
+            DamagedDataError: a file cannot be read, or is corrupt.
         """
         total = self.rows_in(split)
         span = range(total * number // of, total * (number + 1) // of)
@@ -108,7 +108,7 @@ class Dataset:
 
         Raises:
             StorageError: an object cannot be read, or fails its checksum.
-            DataError: a file cannot be read, or is corrupt.
+            DamagedDataError: a file cannot be read, or is corrupt.
         """
         return Stream(self.schema, self._extra, self._row_groups(split, range(self.rows_in(split))))
 

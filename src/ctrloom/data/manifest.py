@@ -12,7 +12,7 @@ from pydantic import Field
 from ctrloom import storage
 from ctrloom.config import RandomSplit, SourceConfig, Split, TimeSplit, VocabularyConfig
 from ctrloom.config.base import StrictModel
-from ctrloom.data.errors import DataError
+from ctrloom.data.errors import DamagedDataError
 from ctrloom.data.parquet import verified
 from ctrloom.storage import Place, Written
 
@@ -45,10 +45,10 @@ class PartFile(storage.StoredFile):
 
         Raises:
             StorageError: it is damaged, or cannot be read.
-            DataError: it is another file.
+            DamagedDataError: it is another file.
         """
         if self.seal and verified.Verified(base / self.path).seal != self.seal:
-            raise DataError(
+            raise DamagedDataError(
                 f"{base / self.path}: is not the file that was written with this data set, but another; "
                 "delete the folder of this data set and create it again"
             )
@@ -73,7 +73,7 @@ class Manifest(StrictModel):
 
         Raises:
             StorageError: the file is missing or not JSON.
-            DataError: the manifest is of another kind, or its files are neither at `base` nor next to it.
+            DamagedDataError: it is of another kind, or its files are neither at `base` nor next to it.
         """
         path = storage.place(path)
         if path.suffix != ".json" and (not isinstance(path, Path) or path.is_dir()):
@@ -84,7 +84,7 @@ class Manifest(StrictModel):
             if isinstance(error, storage.StorageError):
                 raise
             said = str(error).removeprefix(f"{path}: ")
-            raise DataError(f"{path}: is not a manifest of {cls._what()}: {said}") from None
+            raise DamagedDataError(f"{path}: is not a manifest of {cls._what()}: {said}") from None
         bases = (storage.place(manifest.base), path.resolve().parent)
         listed = {part.path: part.bytes for parts in manifest.files.values() for part in parts}
         for base in bases:
@@ -94,11 +94,11 @@ class Manifest(StrictModel):
                     part.require_unchanged(base)
                 return manifest, base
             if other := next((name for name in found if found[name] != listed[name]), None):
-                raise DataError(
+                raise DamagedDataError(
                     f"{base / other}: was changed after it was written: {found[other]} bytes instead of "
                     f"{listed[other]}; delete the folder of this data set and create it again"
                 )
-        raise DataError(
+        raise DamagedDataError(
             f"{path}: the files it lists are neither in {bases[0]} nor next to it; "
             f"move the whole directory, or create {cls._what()} again"
         )

@@ -8,6 +8,7 @@ from ctrloom import storage
 from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
 from ctrloom.config.types import NotNegative
+from ctrloom.evaluation.failed_entries import one_line, require_complete
 from ctrloom.evaluation.markdown import escaped, table
 from ctrloom.evaluation.results import Results
 
@@ -86,7 +87,7 @@ def baseline_of(results: Results, tolerance: Tolerance) -> Baseline:
 def judge(results: Results, baseline: Baseline) -> RegressionVerdict:
     """Compare every model of the baseline with its current figures; fails if they are not comparable."""
     now = baseline_of(results, baseline.tolerance)
-    problems = (*_problems(now, baseline), *_unfinished(results, baseline))
+    problems = (*_failed(results), *_problems(now, baseline), *_unfinished(results, baseline))
     titles = {model.name: model.title for model in results.models}
     checks = tuple(
         check
@@ -114,8 +115,10 @@ def accepted(results: Results, tolerance: Tolerance) -> Baseline:
     """The figures of a comparison as a new baseline.
 
     Raises:
+        EntriesFailedError: entries of the comparison failed.
         UnfinishedError: a model was still improving when its training ended.
     """
+    require_complete(results)
     baseline = baseline_of(results, tolerance)
     if found := tuple(_unfinished(results, baseline)):
         raise UnfinishedError(f"not accepted: {found[0]}")
@@ -165,6 +168,12 @@ def regression_markdown(verdict: RegressionVerdict) -> str:
 def _figures(results: Results, name: str) -> Figures:
     summary = results.model(name).summary["test"]
     return Figures(auc=summary["auc"].mean, logloss=summary["logloss"].mean)
+
+
+def _failed(results: Results) -> Iterator[str]:
+    """Every entry that failed, also one that the baseline does not have."""
+    for name, reason in results.failed.items():
+        yield f"{name} failed: {one_line(reason)}"
 
 
 def _problems(now: Baseline, before: Baseline) -> Iterator[str]:

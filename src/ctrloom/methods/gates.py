@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from ctrloom import distributed
 from ctrloom.architecture import Function, Interaction
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters, Precision
-from ctrloom.config.errors import UserError
 from ctrloom.config.search import GateSearchConfig
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.methods.interface import SearchData
@@ -28,7 +27,7 @@ from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.optim.rates import set_rate
 from ctrloom.progress import progress
 from ctrloom.training.checkpoints import Loop, Stopwatch, Variables
-from ctrloom.training.loop import adam
+from ctrloom.training.loop import DivergedError, adam
 from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, gradients, loss_of, matmul_precision
 
@@ -160,7 +159,7 @@ class GateSearch:
         """Warm up and search.
 
         Raises:
-            UserError: a final gate is not finite.
+            DivergedError: a final gate is not finite.
         """
         stopwatch, schedule = Stopwatch(), self.schedule
         distributed.prepare_process(self.model)
@@ -187,7 +186,7 @@ class GateSearch:
         self.seconds = stopwatch.seconds
         distributed.broadcast_weights(self.model)  # all processes must keep the same
         if not all(math.isfinite(gate) for gate in self.final_gates):
-            raise UserError("the search diverged: a gate is not finite; lower search.learning_rate")
+            raise DivergedError("the search diverged: a gate is not finite; lower search.learning_rate")
         self._record()
         self.trajectory = [(step, gates.tolist(), threshold) for step, gates, threshold in self.at.trajectory]
 

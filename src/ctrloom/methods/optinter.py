@@ -100,7 +100,7 @@ def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings)
 
     Raises:
         ConfigError: the data set has no cross features.
-        UserError: the search diverged.
+        DivergedError: the search diverged.
     """
     require(data.schema, config, settings)
     course = OptInterSearch(data, config, settings)

@@ -18,6 +18,8 @@ EPSILON = float(np.finfo(np.float64).eps)
 class EvaluationError(UserError):
     """Scores or labels that cannot be evaluated."""
 
+    from_inputs = True
+
 
 class Bin(StrictModel):
     """One row of a reliability table."""

@@ -16,16 +16,14 @@ from ctrloom.config import CompareConfig, Entry
 from ctrloom.config.errors import UserError
 from ctrloom.config.tuning import TuningJob
 from ctrloom.data.dataset import Dataset
+from ctrloom.evaluation.failed_entries import require_some
 from ctrloom.evaluation.results import Results
 from ctrloom.progress import Advance, progress
+from ctrloom.stages.job_records import reason_of
 from ctrloom.storage import Place
 from ctrloom.tuning.record import Tuning, merged
 
 Calls = Mapping[tuple[Any, ...], Callable[[], bool]]  # by entry, or entry and seed
-
-
-class EntriesFailedError(UserError):
-    """Entries of a comparison failed; the message names each with its reason."""
 
 
 def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results:
@@ -43,20 +41,6 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
         return _run_comparison(config, output, workers)
 
 
-def require_complete(results: Results) -> None:
-    """Check that no entry failed.
-
-    Raises:
-        EntriesFailedError: some did.
-    """
-    if failed := results.failed:
-        lines = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())
-        raise EntriesFailedError(
-            f"{len(failed)} of the entries failed, and the table is without them; fix what is said and run "
-            f"the same command again, which keeps what is finished:\n{lines}"
-        )
-
-
 def _run_comparison(config: CompareConfig, output: Path, workers: int) -> Results:
     clean = stages.ingest(config.data, output / "data", engine=config)
     manifest = stages.vocabulary(clean, config.vocabulary, output / "data", engine=config)
@@ -67,11 +51,8 @@ def _run_comparison(config: CompareConfig, output: Path, workers: int) -> Result
     work = [(entry, seed) for entry, seed in config.jobs if entry.name not in failed]
     calls = {(e.name, s): partial(_job, manifest, e, s, config, jobs, tuned) for e, s in work}
     for (name, seed), reason in _called(calls, workers, "compare", "jobs").items():
-        failed.setdefault(name, f"seed {seed}: {reason}")
-    whole = [(entry, seed) for entry, seed in work if entry.name not in failed]
-    if not whole:
-        raise EntriesFailedError("\n".join(f"{name}: {reason}" for name, reason in failed.items()))
-    folders = [job_folder(jobs, entry, seed) for entry, seed in whole]
+        failed.setdefault(name, reason_of(seed, reason))
+    folders = [job_folder(jobs, entry, seed) for entry, seed in work if entry.name not in failed]
     table, bundles = output / "comparison", output / "bundles"
     return stages.tabulate(manifest, config, folders, table, bundles=bundles, tuned=tuned, failed=failed)
 
@@ -84,8 +65,7 @@ def _tuned(
     calls = {(entry.name,): partial(_tune, manifest, job, config, output, entry) for entry, job in work}
     failed = {name: reason for (name,), reason in _called(calls, workers, "tune", "entries").items()}
     tuned = [entry for entry in config.entries if entry.name not in failed]
-    if not tuned:
-        raise EntriesFailedError("\n".join(f"{name}: {reason}" for name, reason in failed.items()))
+    require_some(tuned, failed)
     merged(Tuning.load(tuning_folder(output, entry)) for entry in tuned).save(output)
     return output, failed
 

@@ -2,13 +2,11 @@
 
 import builtins
 import glob
-import io
 import itertools
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from ctrloom import stages, storage
@@ -16,12 +14,11 @@ from ctrloom.config import METHODS, CompareConfig, Files, RunConfig
 from ctrloom.config.environment import CHECKPOINTS, fast_children, set_unless_given
 from ctrloom.config.errors import UserError
 from ctrloom.config.extras import install
-from ctrloom.config.url_secrets import redacted
 from ctrloom.config.version import code_digest
 from ctrloom.data.sources.files import is_stored
-from ctrloom.progress import MARK, WARNING
 from ctrloom.runners import compiled, resume
 from ctrloom.runners.compiled import declared
+from ctrloom.runners.console import Console
 from ctrloom.runners.containers import ContainerOptions, Containers, steps_in
 from ctrloom.runners.request import revision
 from ctrloom.runners.run_folder import copy_results, remove_results
@@ -31,9 +28,6 @@ from ctrloom.storage import Place
 
 TUNED = "collect-tuning", "tuned/tuning.json"  # step and artifact of the record of tuning
 STEPS, ENDED = "steps", "executor_output.json"
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
-ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)")
-STEP = re.compile(r"Executing task '?([\w-]+)'?")
 
 
 class RunError(UserError):
@@ -118,13 +112,16 @@ def run_local(
 def compare_local(config: CompareConfig, output: Path) -> None:
     """Run a comparison with every job as a step; the table is in `output`/comparison.
 
+    Entries that failed are left out of the table, and in `failed` of its results.
+
     Raises:
         RunError: a step failed, or KFP is not installed.
     """
     stages.require_feasible(config)
-    parameters = comparison_arguments(config, output.resolve() / "data")
+    # Not strict: the results name what failed, and a failed step would leave none.
+    parameters = {**comparison_arguments(config, output.resolve() / "data"), "strict": False}
     tuning = ("tune", "collect-tuning") if config.tuning else ()
-    expected = ("ingest", "vocabulary", *tuning, "compare-job", "compare-table")
+    expected = ("ingest", "vocabulary", *tuning, "compare-job", "compare-table", "require-complete")
     results = {
         "comparison": ("compare-table", "table"),
         "bundles": ("compare-table", "bundles"),
@@ -200,17 +197,18 @@ def _run_pipeline(
     log_file = output / "log.txt"
     with (
         open(log_file, "ab" if resuming else "wb", buffering=0) as log,
-        redirect_stdout(_Console(log)) as console,
+        redirect_stdout(Console(log)) as console,
         _print_as_before(),
         steps_in(prepared) if prepared else fast_children(),
-        verified_steps(steps),
+        verified_steps(steps) as failures,
         stoppable_steps(),
         set_unless_given(kept),
     ):
         try:
             loaded(**parameters)
         except RuntimeError as error:
-            step = next((each for each in expected if each not in finished_steps(steps)), expected[-1])
+            ended = finished_steps(steps)
+            step = console.failed or next((each for each in expected if each not in ended), expected[-1])
             raise RunError(f"step {step}: {console.error or error}\n(full log: {log_file})") from None
     folders = finished_steps(steps)
     if missing := [step for step in expected if step not in folders]:
@@ -219,7 +217,8 @@ def _run_pipeline(
     copy_results(output, {place: folders[step] / artifact for place, (step, artifact) in results.items()})
     if "://" in store:
         publish(output, results, storage.place(store) / "runs" / output.name)
-    resume.finish(output)
+    if not failures:  # otherwise the same command tries these jobs again, and keeps the others
+        resume.finish(output)
 
 
 def publish(output: Path, results: Iterable[str], to: Place) -> None:
@@ -261,50 +260,3 @@ def _print_as_before() -> Iterator[None]:
         yield
     finally:
         builtins.print = before
-
-
-class _Console(io.TextIOBase):
-    """Standard output while KFP runs: everything goes to the log, progress lines also to the terminal.
-
-    On a terminal, the lines of one task overwrite each other. A log that cannot be written, as on a full
-    disk, is reported once, and does not stop the run.
-    """
-
-    def __init__(self, log: io.FileIO) -> None:
-        self.incomplete = False
-        self.log, self.terminal, self.rest, self.shown = log, sys.stderr, "", ""
-        self.step = self.error = ""  # the running step, and the last error message that a step printed
-
-    def write(self, text: str) -> int:
-        self._record(redacted(text))
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            self._line(ANSI.sub("", line).strip())
-        return len(text)
-
-    def _record(self, text: str) -> None:
-        try:
-            self.log.write(text.encode(errors="backslashreplace"))
-        except OSError as error:
-            if not self.incomplete:
-                self.incomplete = True
-                self._show(f"{WARNING}{self.log.name}: is incomplete: {error.strerror}\n")
-
-    def _line(self, line: str) -> None:
-        if match := STEP.search(line):
-            self.step = match[1]
-        if match := ERROR.match(line):
-            self.error = redacted(match[1])
-        if not line.startswith(MARK):
-            return
-        title = line.partition(":")[0]
-        same = title == self.shown and not line.startswith(WARNING)
-        over = "\r\033[K" if same and self.terminal.isatty() else "\n" if self.shown else ""
-        end = "" if self.terminal.isatty() else "\n"
-        self._show((over if not end else "") + line + end)
-        self.shown = title
-
-    def _show(self, text: str) -> None:
-        with suppress(OSError):  # the terminal may be closed
-            self.terminal.write(text)
-            self.terminal.flush()

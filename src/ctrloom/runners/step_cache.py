@@ -9,6 +9,7 @@ from ctrloom import storage
 from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
 from ctrloom.progress import warn
+from ctrloom.stages.job_records import FAILURE
 from ctrloom.storage import StoredFile
 
 
@@ -20,18 +21,25 @@ class FinishedStep(StrictModel):
 
 
 @contextmanager
-def verified_steps(steps: Path) -> Iterator[None]:
+def verified_steps(steps: Path) -> Iterator[list[Path]]:
     """Verify finished steps before they are reused; `steps` is the folder of all of them.
 
-    A step with a damaged file runs again, and so do those that depend on it.
+    A step with a damaged file runs again, and so do those that depend on it. So does a job of a comparison
+    that recorded a failure, since something on this machine may have been fixed; yields these records.
     """
     from kfp.local import cache
 
+    failures: list[Path] = []
+
     class VerifiedCache(cache.LocalCache):
         def put(self, key: str, outputs: dict[str, Any]) -> None:
+            written = [*_files(outputs, steps)]
+            if recorded := [path for path in written if path.name == FAILURE]:
+                failures.extend(recorded)
+                return
             super().put(key, outputs)
             entry = Path(self.cache_root, f"{key}.json")
-            files = [entry, *_files(outputs, steps)]
+            files = [entry, *written]
             step = FinishedStep(files=tuple(StoredFile.at(path, steps) for path in files))
             storage.write_record(entry.with_suffix(".sums"), step)
 
@@ -42,7 +50,7 @@ def verified_steps(steps: Path) -> Iterator[None]:
     cache.LocalCache = VerifiedCache
     cache.reset_local_cache_singleton()
     try:
-        yield
+        yield failures
     finally:
         cache.LocalCache = before
         cache.reset_local_cache_singleton()

@@ -11,13 +11,13 @@ from ctrloom.config import METHODS, MODELS, SPLITS, CompareConfig, Entry
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare_models
+from ctrloom.evaluation.failed_entries import require_some
 from ctrloom.evaluation.results import Results
 from ctrloom.evaluation.stability import Stability, stability
 from ctrloom.progress import progress
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.bundles import FILES as BUNDLES
 from ctrloom.stages.bundles import write_bundles
-from ctrloom.stages.comparison_job import read_job
 from ctrloom.stages.details import require_columns, with_groups, with_segments, write_predictions
 from ctrloom.stages.evaluation import (
     METRICS,
@@ -28,6 +28,7 @@ from ctrloom.stages.evaluation import (
     scored,
     with_tuned_limits,
 )
+from ctrloom.stages.job_records import Jobs
 from ctrloom.stages.search_stage import TRACE
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
@@ -55,10 +56,12 @@ def tabulate(
     Writes `metrics.json`, `table.csv`, `predictions.parquet` and `comparison.html`. `jobs` are the folders
     that `run_job` wrote, `tuned` is the one that tune wrote. The folder `bundles` receives the best model on
     the validation split, and the models in `config.bundles` that are in the table. Only this stage of a
-    comparison reads the test split, and nothing is chosen on it. Entries in `failed` are left out with these
-    reasons; if `evaluation.base` is one of them, all are compared with the first entry that is left.
+    comparison reads the test split, and nothing is chosen on it. Entries in `failed`, and those with a job
+    that recorded a failure, are left out with the reason; if `evaluation.base` is one of them, all are
+    compared with the first entry that is left.
 
     Raises:
+        EntriesFailedError: all entries failed.
         StorageError: a job is missing, or given twice.
     """
     storage.require_own(output, *FILES)
@@ -66,21 +69,15 @@ def tabulate(
         storage.require_own(bundles, *BUNDLES)
     dataset = Dataset.open(manifest)
     require_columns(dataset, config.evaluation)
-    folders: dict[tuple[str, int], Path] = {}
-    for folder in jobs:
-        done = read_job(folder)
-        key = str(done.entry.get("name")), done.seed
-        if key in folders:
-            raise storage.StorageError(
-                f"entry {key[0]!r}, seed {key[1]}: duplicate jobs: {folders[key]} and {folder}"
-            )
-        folders[key] = folder
+    done = Jobs.read(jobs)
+    reasons, titles = {**(failed or {}), **done.failed}, titles_of(config.entries)
+    failed = {entry.name: reasons[entry.name] for entry in config.entries if entry.name in reasons}
+    entries = [entry for entry in config.entries if entry.name not in failed]
+    require_some(entries, failed)
     sources = BatchSources(dataset, *SPLITS[1:])
     scores: list[ModelScores] = []
     runs: dict[str, list[_Named]] = {}  # of every seed, by the name of the row
     agreements: list[Stability | None] = []
-    failed, titles = dict(failed or {}), titles_of(config.entries)
-    entries = [entry for entry in config.entries if entry.name not in failed]
     notes = [f"{titles[name]} failed and is left out: {reason}" for name, reason in failed.items()]
     evaluation = config.evaluation
     if evaluation.base in failed:
@@ -90,7 +87,7 @@ def tabulate(
     with progress("compare", len(entries), "entries") as advance:
         for entry in entries:
             title, seeds = titles[entry.name], config.seeds_of(entry)
-            own = [_done(folders, entry, seed) for seed in seeds]
+            own = [done.of(entry.name, seed) for seed in seeds]
             per_seed = [_runs_of(folder, entry, title) for folder in own]
             complete = _in_all_seeds(per_seed)
             runs |= complete
@@ -154,14 +151,6 @@ def _stability(entry: Entry, seeds: Sequence[int], folders: Sequence[Path]) -> S
     if not entry.search:
         return None
     return stability(entry.name, seeds, [SearchTrace.load(folder / "search" / TRACE) for folder in folders])
-
-
-def _done(folders: Mapping[tuple[str, int], Path], entry: Entry, seed: int) -> Path:
-    if (entry.name, seed) not in folders:
-        raise storage.StorageError(
-            f"entry {entry.name!r}, seed {seed}: this job has not finished; run the comparison again"
-        )
-    return folders[entry.name, seed]
 
 
 def titles_of(entries: Sequence[Entry]) -> dict[str, str]:

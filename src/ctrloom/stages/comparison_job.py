@@ -1,14 +1,14 @@
 """One job of a comparison: an entry, searched and trained with one seed.
 
-Files of a job: job.json    what was done; a job that has it is skipped
-                search/     what the search of this seed found
-                runs/       the trained models; those of a transfer are in transfer/
+Files of a job: job.json      what was done; a job that has it is skipped
+                search/       what the search of this seed found
+                runs/         the trained models; those of a transfer are in transfer/
+                failure.json  instead of all others: why it failed, and would fail again
 """
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
 
 from ctrloom import storage
 from ctrloom.config import Entry, ModelsConfig
@@ -17,27 +17,14 @@ from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.progress import warn
 from ctrloom.stages.feasibility import require_entry
+from ctrloom.stages.job_records import FAILURE, JOB, JobRecord, read_job, write_failure
 from ctrloom.stages.search_stage import search
 from ctrloom.stages.training import baselines, retrain, transfer
 from ctrloom.storage import Place
 from ctrloom.training.checkpoints import stage_checkpoints
 from ctrloom.tuning.record import Tuning
 
-JOB = "job.json"
-
-
-class JobRecord(storage.FolderRecord):
-    """`job.json`: everything that the result of a job depends on."""
-
-    entry: dict[str, Any]
-    seed: int
-    models: dict[str, Any]
-    tuned: dict[str, Any] | None = None  # settings, if there was tuning
-    data_fingerprint: str
-    schema_fingerprint: str
-    seeds: Literal["any"] | None = None  # a previous version trained one per seed, so its jobs do not count
-    fingerprint: str  # covers all above, but not the code
-    code_version: str
+FILES = JOB, "search", "runs", "transfer", FAILURE
 
 
 def run_job(
@@ -47,49 +34,53 @@ def run_job(
     models: ModelsConfig,
     folder: Path,
     tuned: Path | None = None,
+    *,
+    record_failure: bool = False,
 ) -> bool:
     """Search and train one entry with one seed; False if `folder` already has it.
 
     The folder is written atomically; a stopped job continues from its checkpoints. `tuned` is the folder that
     tune wrote: models are trained with the settings in it, after a search with the configured ones.
+
+    With `record_failure`, an error that follows from the configuration and the data (`from_inputs`) is
+    written to `failure.json` instead of being raised, for the table to name it. A job that has this file runs
+    again.
     """
     dataset, tuning = Dataset.open(manifest), Tuning.load(tuned)
     job = _job(dataset, entry, seed, models, tuning)
     if _is_done(folder, job.fingerprint):
         return False
-    require_entry(entry, dataset.schema, models)
-    configured = entry.models(models)
-    settings = tuning.applied(configured, {entry.trained: entry.name})
-    with (
-        stage_checkpoints(dataset, folder, "job", job.fingerprint),
-        storage.atomic_directory(folder, JOB, "search", "runs", "transfer") as temporary,
-    ):
-        runs = temporary / "runs"
-        if entry.model:
-            baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)
-        else:
-            own = entry.searched(seed)
-            assert own, "an entry has a model or a search"
-            found = temporary / "search"
-            search(manifest, own, configured, found)
-            retrain(manifest, found, settings, [seed], runs, controls=entry.controls)
-            if entry.transfer:
-                names = {name: f"{entry.name}-{name}" for name in entry.transfer}
-                settings = tuning.applied(configured, names)
-                transfer(manifest, found, entry.transfer, settings, [seed], temporary / "transfer")
-        storage.write_folder_record(temporary / JOB, job, exclude_none=True)
+    with stage_checkpoints(dataset, folder, "job", job.fingerprint):
+        try:
+            require_entry(entry, dataset.schema, models)
+            with storage.atomic_directory(folder, *FILES) as temporary:
+                _train(manifest, entry, seed, entry.models(models), tuning, temporary)
+                storage.write_folder_record(temporary / JOB, job, exclude_none=True)
+        except UserError as error:
+            if not (record_failure and error.from_inputs):
+                raise
+            with storage.atomic_directory(folder, *FILES) as temporary:
+                write_failure(temporary, entry.name, seed, error)
     return True
 
 
-def read_job(folder: Path) -> JobRecord:
-    """Read the record of a job.
-
-    Raises:
-        StorageError: the job has not finished, or a file is missing, additional or damaged.
-    """
-    job = storage.read_record(folder / JOB, JobRecord)
-    storage.verify_files(folder, job.files, JOB)
-    return job
+def _train(
+    manifest: str | Place, entry: Entry, seed: int, configured: ModelsConfig, tuning: Tuning, folder: Path
+) -> None:
+    runs, settings = folder / "runs", tuning.applied(configured, {entry.trained: entry.name})
+    if entry.model:
+        baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)
+        return
+    own = entry.searched(seed)
+    assert own, "an entry has a model or a search"
+    found = folder / "search"
+    search(manifest, own, configured, found)
+    retrain(manifest, found, settings, [seed], runs, controls=entry.controls)
+    if entry.transfer:
+        names = {name: f"{entry.name}-{name}" for name in entry.transfer}
+        transfer(
+            manifest, found, entry.transfer, tuning.applied(configured, names), [seed], folder / "transfer"
+        )
 
 
 def _is_done(folder: Path, fingerprint: str) -> bool:

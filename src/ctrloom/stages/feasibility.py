@@ -7,7 +7,7 @@ import torch
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import MODELS, CompareConfig, Entry, Keep, MethodConfig, ModelsConfig, RunConfig
-from ctrloom.config.base import ConfigError
+from ctrloom.config.base import ConfigError, MachineError
 from ctrloom.config.errors import UserError
 from ctrloom.data.ingest.cast import raw_fields
 from ctrloom.data.vocabulary.crosses import crossed_pairs
@@ -47,20 +47,22 @@ def require_entry(entry: Entry, schema: Schema, models: ModelsConfig) -> None:
 
     Raises:
         ConfigError: one of them cannot be trained.
+        MachineError: one of them cannot be trained on this machine.
     """
     _require(_of_entry(entry, schema, models, here=True))
 
 
 @restored_torch_state()
 def _require(checks: Iterable[Check]) -> None:
-    problems = []
+    problems: list[tuple[str, UserError]] = []
     for where, check in checks:
         try:
             check()
         except UserError as error:
-            problems.append(f"{where}: {error}")
+            problems.append((where, error))
     if problems:
-        raise ConfigError("\n".join(problems))
+        kind = ConfigError if all(error.from_inputs for _, error in problems) else MachineError
+        raise kind("\n".join(f"{where}: {error}" for where, error in problems))
 
 
 def planned_schema(config: RunConfig | CompareConfig) -> Schema:

@@ -6,7 +6,7 @@ import torch
 
 from ctrloom import distributed, memory
 from ctrloom.config import Hyperparameters, Split
-from ctrloom.config.base import ConfigError
+from ctrloom.config.base import ConfigError, MachineError
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.dataset import Dataset
 from ctrloom.training.loop import pick_device
@@ -29,7 +29,7 @@ class BatchSources:
         """One source per split, in memory or streamed as the model's `rows` setting requires.
 
         Raises:
-            ConfigError: streaming was requested with several processes.
+            MachineError: streaming was requested with several processes.
         """
         if self.streams(settings):
             return [self.dataset.stream(split) for split in self.splits]
@@ -53,11 +53,11 @@ class BatchSources:
         """Whether rows are streamed; `rows: auto` streams them if they would not fit in memory.
 
         Raises:
-            ConfigError: streaming was requested with several processes.
+            MachineError: streaming was requested with several processes.
         """
         if settings.rows != "auto":
             if settings.rows == "stream" and not distributed.is_single_process():
-                raise ConfigError(
+                raise MachineError(
                     "rows: stream supports one process only; with several, each holds a shard of the rows: "
                     "remove the setting"
                 )

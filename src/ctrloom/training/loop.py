@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ctrloom import distributed
 from ctrloom.config import EmbeddingOptimizer, Hyperparameters
-from ctrloom.config.base import ConfigError
+from ctrloom.config.base import MachineError
 from ctrloom.config.environment import device_name
 from ctrloom.config.errors import UserError
 from ctrloom.data.batches.batch import BatchSource
@@ -37,7 +37,9 @@ PRIOR_ROWS = 4.0  # rows that the automatic L2 on embeddings weighs as much as
 
 
 class DivergedError(UserError):
-    """Training diverged; the message names the epoch."""
+    """Training or a search diverged; the message names what to lower."""
+
+    from_inputs = True
 
 
 def pick_device(name: str) -> torch.device:
@@ -46,12 +48,11 @@ def pick_device(name: str) -> torch.device:
     Also disables TF32 in cuDNN convolutions, which PyTorch enables by default.
 
     Raises:
-        ConfigError: CTRLOOM_DEVICE is not a device.
-        ConfigError: `cuda` was requested, but no GPU is available.
+        MachineError: CTRLOOM_DEVICE is not a device, or `cuda` was requested, but no GPU is available.
     """
     name = device_name() if name == "auto" else name
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: cuda was requested, but torch sees no GPU; use device: cpu or auto")
+        raise MachineError("device: cuda was requested, but torch sees no GPU; use device: cpu or auto")
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 

@@ -21,8 +21,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from ctrloom import distributed, interruption, memory
-from ctrloom.config.base import ConfigError
+from ctrloom import distributed, interruption, memory, storage
+from ctrloom.config.base import MachineError
 from ctrloom.config.environment import device_name, positive_int, process_number
 from ctrloom.config.errors import UserError
 from ctrloom.training.torch_state import restored_torch_state
@@ -55,10 +55,10 @@ def data_parallel(stage: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def require_single_process(what: str) -> None:
-    """Raise ConfigError if there are several processes."""
+    """Raise MachineError if there are several processes."""
     if not distributed.is_single_process():
         _, count = distributed.rank_and_world_size()
-        raise ConfigError(
+        raise MachineError(
             f"{what} runs in one process only, but there are {count}: "
             f"run it without torchrun and unset {PROCESSES}"
         )
@@ -105,13 +105,13 @@ def _backend() -> str:
     """The process-group backend: gloo for CPU tensors, NCCL for GPU tensors, one GPU per process.
 
     Raises:
-        ConfigError: fewer GPUs than processes.
+        MachineError: fewer GPUs than processes.
     """
     if device_name() == "cpu" or not torch.cuda.is_available():
         return "gloo"
     place, there = process_number("LOCAL_RANK"), torch.cuda.device_count()
     if place >= there:
-        raise ConfigError(
+        raise MachineError(
             f"each process needs its own GPU, but torch sees only {there}: start at most {there} processes, "
             "or set CTRLOOM_DEVICE=cpu"
         )
@@ -166,7 +166,7 @@ def _launch(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> An
                 results = elastic_launch(plan, _worker)(stage, args, kwargs, reason, threads)
         except ChildFailedError as error:
             if reason.is_file():
-                raise UserError(reason.read_text(encoding="utf-8")) from None
+                raise _carried(reason) from None
             _, failure = error.get_first_failure()
             died = memory.of_killed(failure.exitcode) or f"see its error above (status {failure.exitcode})"
             raise ChildProcessError(f"one of {count} processes failed: {died}") from None
@@ -174,6 +174,14 @@ def _launch(stage: Callable[..., Any], count: int, args: Any, kwargs: Any) -> An
             for logger, level in before.items():
                 logging.getLogger(logger).setLevel(level)
     return results[0]
+
+
+def _carried(reason: Path) -> UserError:
+    """The error that a launched process wrote."""
+    said = storage.read_json(reason)
+    error = UserError(said["message"])
+    error.from_inputs = said["from_inputs"]
+    return error
 
 
 def _worker(stage: Callable[..., Any], args: Any, kwargs: Any, reason: Path, threads: str) -> Any:
@@ -185,7 +193,8 @@ def _worker(stage: Callable[..., Any], args: Any, kwargs: Any, reason: Path, thr
         with memory.explained():
             result = stage(*args, **kwargs)
     except (UserError, OSError) as error:
-        reason.write_text("\n".join([str(error), *getattr(error, "__notes__", [])]), encoding="utf-8")
+        message = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        storage.write_json(reason, {"message": message, "from_inputs": getattr(error, "from_inputs", False)})
         raise SystemExit(1) from None
     except Exception:
         interruption.check()  # native code that is interrupted raises errors of its own

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ctrloom.data.batches.batch import Batch, concatenated
 from ctrloom.data.batches.tensors import BatchFiller
-from ctrloom.data.errors import DataError
+from ctrloom.data.errors import DamagedDataError
 from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.threads import map_in_threads
 from ctrloom.schema import Schema
@@ -52,11 +52,11 @@ def row_groups_of(path: Place, rows: int, span: range) -> list[RowGroup]:
 
     Raises:
         StorageError: a file cannot be read, or fails its checksum.
-        DataError: a file cannot be read, is corrupt, or has another number of rows.
+        DamagedDataError: a file cannot be read, is corrupt, or has another number of rows.
     """
     part = PartReader(path)
     if part.footer.num_rows != rows:
-        raise DataError(
+        raise DamagedDataError(
             f"{path}: was changed after it was written: {part.footer.num_rows} rows instead of {rows}; "
             "delete the folder of this data set and create it again"
         )

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctrloom.config.errors import UserError
-from ctrloom.data.errors import DataError
+from ctrloom.data.errors import DamagedDataError
 from ctrloom.data.parquet import writer
 from ctrloom.data.parquet.verified import Verified
 from ctrloom.storage import Location, Place, one_line
@@ -20,7 +20,7 @@ class PartReader:
 
     Raises:
         StorageError: an object cannot be read, or fails its checksum.
-        DataError: a file cannot be read, or is corrupt.
+        DamagedDataError: a file cannot be read, or is corrupt.
     """
 
     def __init__(self, path: Place) -> None:
@@ -46,7 +46,7 @@ class PartReader:
 
         Raises:
             StorageError: an object cannot be read, or fails its checksum.
-            DataError: a file cannot be read, or is corrupt.
+            DamagedDataError: a file cannot be read, or is corrupt.
         """
         remote = isinstance(self.path, Location)
         ahead: dict[str, Any] = {"pre_buffer": True} if remote else {"buffer_size": 1 << 20}
@@ -76,7 +76,7 @@ def read_parts(paths: Iterable[Place], columns: list[str] | None = None) -> Iter
 
     Raises:
         StorageError: an object cannot be read, or fails its checksum.
-        DataError: a file cannot be read, or is corrupt.
+        DamagedDataError: a file cannot be read, or is corrupt.
     """
     for path in paths:
         yield from PartReader(path).rows(columns=columns)
@@ -87,7 +87,7 @@ def read_table(path: Place, columns: list[str] | None = None) -> pa.Table:
 
     Raises:
         StorageError: the file cannot be read, or fails its checksum.
-        DataError: the file cannot be read, or is corrupt.
+        DamagedDataError: the file cannot be read, or is corrupt.
     """
     with _explained(path):
         known = Verified(path)
@@ -138,4 +138,4 @@ def _explained(path: Place) -> Iterator[None]:
     except UserError:
         raise
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {one_line(error)}; rebuild the data set") from error
+        raise DamagedDataError(f"{path}: cannot be read: {one_line(error)}; rebuild the data set") from error

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from ctrloom import storage
-from ctrloom.data.errors import DataError
+from ctrloom.data.errors import DamagedDataError
 from ctrloom.data.parquet import checksums
 from ctrloom.storage import DamagedError, Location, Place, StorageError, one_line
 
@@ -62,7 +62,9 @@ class _LocalFile:
     def read(self, start: int, stop: int) -> bytes:
         with open(self.at, "rb", buffering=0) as file:
             if _state(os.fstat(file.fileno())) != self.state:
-                raise DataError(f"{self.at}: was changed while it was being read; run the command again")
+                raise DamagedDataError(
+                    f"{self.at}: was changed while it was being read; run the command again"
+                )
             content = os.pread(file.fileno(), stop - start, start)
             while len(content) < stop - start:
                 content += os.pread(file.fileno(), stop - start - len(content), start + len(content))

@@ -16,7 +16,7 @@ from ctrloom import storage
 from ctrloom.config import Keep
 from ctrloom.data.arrow.dictionary import dictionary_encode, is_dictionary, plain
 from ctrloom.data.arrow.take import filled, taken
-from ctrloom.data.errors import DataError
+from ctrloom.data.errors import DamagedDataError
 from ctrloom.data.ingest.cast import typed_schema
 from ctrloom.data.manifest import PartFile, write_section
 from ctrloom.data.parquet.reader import PartReader, read_table
@@ -105,7 +105,7 @@ class Encoder:
 
         Raises:
             StorageError: `schema.json` is missing.
-            DataError: a vocabulary is missing or does not match the schema.
+            DamagedDataError: a vocabulary is missing or does not match the schema.
         """
         directory = storage.place(directory)
         schema = load_schema(directory)
@@ -258,18 +258,20 @@ def load_vocabulary(directory: Place, field: Field) -> Vocabulary:
 
     Raises:
         StorageError: it fails its checksum.
-        DataError: it is missing or does not match the schema.
+        DamagedDataError: it is missing or does not match the schema.
     """
     path = directory / vocabulary_file(field.name)
     try:
         table = read_table(path, _VOCABULARY.names).combine_chunks()
-    except DataError as error:
+    except DamagedDataError as error:
         reason = error.__cause__ or error
-        raise DataError(f"{path}: the vocabulary of field {field.name!r} cannot be read: {reason}") from None
+        raise DamagedDataError(
+            f"{path}: the vocabulary of field {field.name!r} cannot be read: {reason}"
+        ) from None
     fits = table.schema.equals(_VOCABULARY) and not any(column.null_count for column in table.columns)
     vocabulary = Vocabulary(*map(_one_array, table.columns)) if fits else None
     if vocabulary is None or vocabulary.digest != field.vocabulary_digest:
-        raise DataError(
+        raise DamagedDataError(
             f"{path}: the vocabulary of field {field.name!r} is not the one in schema.json; "
             "copy both from one data set"
         )

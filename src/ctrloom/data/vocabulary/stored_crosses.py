@@ -8,7 +8,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrloom.data.errors import DataError
+from ctrloom.data.errors import DamagedDataError
 from ctrloom.data.parquet.reader import read_parts
 from ctrloom.schema import UNSEEN_CROSS_ID, CountedKeys, Cross, CrossKeys
 from ctrloom.storage import Place
@@ -38,7 +38,7 @@ class StoredCrosses(CrossKeys):
         """Keys of one pair.
 
         Raises:
-            DataError: the file is missing, or does not match the schema.
+            DamagedDataError: the file is missing, or does not match the schema.
         """
         return _load(self.folder / cross_file(pair), self.of_pair[pair])
 
@@ -64,13 +64,13 @@ def _load(path: Place, cross: Cross) -> CountedKeys:
             keys[filled : filled + len(batch)] = batch.column("key").to_numpy()
             counts[filled : filled + len(batch)] = batch.column("count").to_numpy()
             filled += len(batch)
-    except DataError as error:
-        raise DataError(
+    except DamagedDataError as error:
+        raise DamagedDataError(
             f"{path}: the cross of {cross.fields} cannot be read: {error.__cause__}; "
             "copy the data set or bundle again"
         ) from None
     if filled < len(keys) or keys_digest(keys) != cross.digest:
-        raise DataError(
+        raise DamagedDataError(
             f"{path}: the cross of {cross.fields} is not the one in schema.json; copy both from one data set"
         )
     return CountedKeys(keys, counts)
