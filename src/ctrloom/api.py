@@ -17,11 +17,10 @@ from ctrloom.config.run import ExperimentConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.failed_entries import require_complete
 from ctrloom.evaluation.results import Results
-from ctrloom.models import bundle as bundles
-from ctrloom.models.bundle import Bundle
 from ctrloom.runners.compare import run_comparison
 from ctrloom.serving.predict import Predicted
 from ctrloom.serving.predict import predict as score_files
+from ctrloom.serving.predictor import Predictor
 from ctrloom.storage import Place
 from ctrloom.training.torch_state import restored_torch_state
 from ctrloom.tuning.record import Tuning, merged
@@ -239,15 +238,15 @@ def compare(config: CompareConfig, output: str | Path, workers: int = 1) -> Resu
 
 
 @restored_torch_state()
-def load_bundle(bundle: str | Path, cache: str | Path = CACHE) -> Bundle:
-    """Load a trained model with its schema and vocabularies from a folder, gs:// or s3://.
+def load_bundle(bundle: str | Path, cache: str | Path = CACHE) -> Predictor:
+    """Load a trained model that scores raw rows from a folder, gs:// or s3://; see `serving.predictor`.
 
     `cache` keeps the files of an object store; changed bundles are fetched again.
 
     Raises:
         StorageError: a file is missing or damaged.
     """
-    return bundles.load_bundle(storage.cached(storage.place(bundle), Path(cache).expanduser()))
+    return Predictor.load(storage.cached(storage.place(bundle), Path(cache).expanduser()))
 
 
 def predict(

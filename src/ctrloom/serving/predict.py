@@ -1,6 +1,5 @@
 """Score raw rows with a bundle."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -8,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import expit
 
 from ctrloom import memory, storage
 from ctrloom.config.url_secrets import hidden
-from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.ingest.cast import TypedBatch, read_rows
 from ctrloom.data.sources.files import resolve
 from ctrloom.data.sources.raw import Malformed
@@ -21,8 +18,9 @@ from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.models.bundle import Bundle, load_bundle
 from ctrloom.progress import progress, warn
 from ctrloom.serving.prediction_file import COLUMNS, require_format, writing
+from ctrloom.serving.scoring import encoded_logits, probabilities
 from ctrloom.serving.value_shares import ValueCounter, ValueShares
-from ctrloom.training.loop import pick_device, score
+from ctrloom.training.loop import pick_device
 from ctrloom.training.torch_state import restored_torch_state
 
 
@@ -80,25 +78,14 @@ def predict(bundle: Path, files: Sequence[str], output: Path) -> Predicted:
 
 
 def logits(bundle: Bundle, encoder: Encoder, table: pa.RecordBatch) -> np.ndarray:
-    """Logit of a click for each typed row (N,), float64.
-
-    If training kept a share w of the negative rows, the model's odds are 1/w too high: the logit plus ln w
-    corrects them.
-    """
-    return _logits(bundle, encoder.encode(table))
-
-
-def _logits(bundle: Bundle, encoded: pa.RecordBatch) -> np.ndarray:
-    rows = to_batch(bundle.schema, encoded)
-    device = next(bundle.model.parameters()).device
-    logit_N = score(bundle.model, rows.to(device)).astype(np.float64)
-    return np.asarray(logit_N + math.log(bundle.schema.negatives_kept))
+    """Logit of a click for each typed row (N,), float64."""
+    return encoded_logits(bundle, encoder.encode(table))
 
 
 def _scored(bundle: Bundle, encoded: pa.RecordBatch, batch: TypedBatch) -> pa.Table:
     scored = {
         "row": batch.positions,
-        "probability": expit(_logits(bundle, encoded)).astype(np.float32),
+        "probability": probabilities(encoded_logits(bundle, encoded)),
         "malformed": pa.nulls(len(batch.positions), pa.string()),
     }
     rejected = {

@@ -1,6 +1,6 @@
 """Casts raw rows to typed rows, for ingest and for prediction."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, Self
@@ -12,7 +12,8 @@ import pyarrow as pa
 from ctrloom.config import Column, Label, Multivalued, Numeric, SourceConfig, Timestamp, Weight
 from ctrloom.config.base import ConfigError
 from ctrloom.config.timestamp import TimestampPart
-from ctrloom.data.arrow.dictionary import dictionary_encode, plain_rows, take_encoded
+from ctrloom.data.arrow.dictionary import dictionary_encode, plain, plain_rows, take_encoded
+from ctrloom.data.arrow.take import taken
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest import converters, timestamps
 from ctrloom.data.ingest.converters import Fault
@@ -22,10 +23,13 @@ from ctrloom.data.ingest.token_lists import token_lists
 from ctrloom.data.ingest.tokens import tokens
 from ctrloom.data.manifest import CountedKind
 from ctrloom.data.sources import read_raw
+from ctrloom.data.sources.mixed import MixedColumn
 from ctrloom.data.sources.raw import Malformed, RawBatch, python_value
 from ctrloom.data.threads import map_in_threads
 
 LONGEST_NAME = 200  # of a field in a URL; it is part of the names of files
+_Converted = tuple[dict[str, pa.Array], list[Fault]]
+_OF_ANOTHER_TYPE = pa.ArrowInvalid, pa.ArrowNotImplementedError
 _ARROW = {"categorical": pa.string(), "numeric": pa.float64(), "multivalued": pa.list_(pa.string())}
 
 
@@ -138,14 +142,19 @@ def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = Tru
     schema, first, noted = typed_schema(source, with_label), 0, set[str]()
     for path in files:
         pieces = read_raw(path, source, with_label)
-        for batch in map_in_threads(lambda piece: _typed(piece(), source, schema), pieces):
+        for batch in map_in_threads(lambda piece: typed(piece(), source, schema), pieces):
             notes = tuple(note for note in batch.notes if note not in noted)
             noted.update(notes)
             yield replace(batch.after(first), notes=notes)
             first += batch.rows
 
 
-def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch:
+def typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch:
+    """Raw rows as typed rows with the columns of `schema` (see `typed_schema`).
+
+    Raises:
+        DataError: a column has values of a type that cannot be its kind.
+    """
     missing = pa.array(source.missing_values, pa.string())
     columns: dict[str, pa.Array] = {}
     faults: list[Fault] = []
@@ -153,9 +162,8 @@ def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch
     for name, values in raw.columns.items():
         try:
             converted, found, drop = _converted(name, source.columns[name], values, missing)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            kind = source.columns[name].kind
-            raise DataError(f"{raw.file}: {name} holds {values.type}, which cannot be {kind}") from None
+        except _OF_ANOTHER_TYPE:
+            raise DataError(f"{raw.file}: {name} {_unfit(values, source.columns[name])}") from None
         columns |= converted
         dropped = dropped if drop is None else drop
         faults += found
@@ -179,9 +187,12 @@ def _typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch
 
 
 def _converted(
-    name: str, column: Column, values: pa.Array, missing: pa.Array
+    name: str, column: Column, values: pa.Array | MixedColumn, missing: pa.Array
 ) -> tuple[dict[str, pa.Array], list[Fault], np.ndarray | None]:
     """Typed columns of one raw column, its malformed rows, and the rows to drop."""
+    if isinstance(values, MixedColumn):
+        made, faults = _converted_mixed(name, column, values, missing)
+        return made, faults, None
     if not pa.types.is_dictionary(values.type):
         made, faults, dropped = _converted_values(name, column, values, missing)
         return {n: dictionary_encode(v) for n, v in made.items()}, faults, dropped
@@ -219,6 +230,49 @@ def _converted_values(
         lists, faults = token_lists(name, values, column, missing)
         return {name: lists}, faults, None
     return {name: tokens(values, missing)}, [], None
+
+
+def _converted_mixed(
+    name: str, column: Column, values: MixedColumn, missing: pa.Array
+) -> tuple[dict[str, pa.Array], list[Fault]]:
+    """Like `_converted`, type by type; a value of a type that cannot be this kind is malformed."""
+    made, faults = _joined([_tolerant(name, column, array, missing) for array in values.arrays])
+    at = values.place_N
+    return (
+        {n: dictionary_encode(taken(v, pa.array(at))) for n, v in made.items()},
+        [fault._replace(rows=fault.rows[at]) for fault in faults],
+    )
+
+
+def _tolerant(name: str, column: Column, values: pa.Array, missing: pa.Array) -> _Converted:
+    try:
+        made, faults, _ = _converted_values(name, column, values, missing)
+    except _OF_ANOTHER_TYPE:
+        if len(values) > 1:
+            return _joined(
+                [_tolerant(name, column, values[at : at + 1], missing) for at in range(len(values))]
+            )
+        made, _, _ = _converted_values(name, column, pa.nulls(1, pa.string()), missing)
+        faults = [Fault(name, np.ones(1, dtype=bool), _unfit(values, column))]
+    return {n: plain(v) for n, v in made.items()}, faults
+
+
+def _joined(parts: Sequence[_Converted]) -> _Converted:
+    """Consecutive pieces of a column as one."""
+    made = {n: pa.concat_arrays([columns[n] for columns, _ in parts]) for n in parts[0][0]}
+    sizes = [len(next(iter(columns.values()))) for columns, _ in parts]
+    faults, start = list[Fault](), 0
+    for (_, found), size in zip(parts, sizes, strict=True):
+        for fault in found:
+            rows = np.zeros(sum(sizes), dtype=bool)
+            rows[start : start + size] = fault.rows
+            faults.append(fault._replace(rows=rows))
+        start += size
+    return made, faults
+
+
+def _unfit(values: pa.Array, column: Column) -> str:
+    return f"holds {values.type}, which cannot be {column.kind}"
 
 
 def _rows_with(faults: list[Fault], dropped: np.ndarray) -> np.ndarray:
