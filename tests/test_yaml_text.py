@@ -203,6 +203,8 @@ def test_keys_with_a_common_beginning_are_different() -> None:
         ("search.epochs", "[1", "--set search.epochs: is not YAML"),
         ("search.epochs", "", "search.epochs: must be a whole number, not null"),
         ("name.first", "a", "name.first: 'name' is not a section"),
+        ("models.\udc9c.epochs", "3", r"--set models.\\udc9c.epochs: is not UTF-8; check the encoding"),
+        ("name", "\udc9c", "--set name: is not YAML: unacceptable character"),
     ],
 )
 def test_error_of_a_setting_names_its_key(tmp_path: Path, key: str, value: str, message: str) -> None:

@@ -110,8 +110,13 @@ def setting(key: str, value: str) -> Any:
     """The value of `--set key=value`, which is YAML.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not, or the key is not UTF-8.
     """
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # Python stands in for bytes of an argument that are not UTF-8
+        shown = key.encode(errors="backslashreplace").decode()
+        raise ConfigError(f"--set {shown}: is not UTF-8; check the encoding of the terminal") from None
     try:
         return parse_yaml(value, f"--set {key}")
     except ConfigError as error:
