@@ -73,6 +73,8 @@ def test_the_table_has_the_others_and_the_command_fails(
     last = first.stderr.splitlines()[-1]
     assert last.startswith("ctrloom: 1 of the entries failed, and the table is without them: wild: seed 0: ")
     assert REASON in last
+    for seed in (0, 1):
+        assert f"wild, seed {seed}: failed, {REASON}" in first.stderr
     assert "Wild failed and is left out: seed 0: " in " ".join(first.stdout.split())
 
     results = Results.load(folder / "out" / "comparison" / "metrics.json")

@@ -88,6 +88,7 @@ def test_damaged_rows_are_not_of_the_inputs(mixed: Dataset, tmp_path: Path) -> N
     [
         StorageError("s3://b/x: cannot be read: all retries failed"),
         DamagedError("x: was changed or damaged"),
+        DamagedDataError("x: cannot be read; rebuild the data set"),
         LowMemoryError("not enough memory"),
         OSError(28, "No space left on device"),
         MachineError("each process needs its own GPU"),

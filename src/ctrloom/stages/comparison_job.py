@@ -61,6 +61,7 @@ def run_job(
                 raise
             with storage.atomic_directory(folder, *FILES) as temporary:
                 write_failure(temporary, entry.name, seed, error)
+            warn(f"{entry.name}, seed {seed}: failed, {error}")
     return True
 
 
