@@ -250,21 +250,29 @@ def load_bundle(bundle: str | Path, cache: str | Path = CACHE) -> Predictor:
 
 
 def predict(
-    bundle: str | Path, files: Sequence[str], output: str | Path, cache: str | Path = CACHE
+    bundle: str | Path,
+    files: Sequence[str],
+    output: str | Place,
+    cache: str | Path = CACHE,
+    keep: Sequence[str] = (),
+    format: str | None = None,
 ) -> Predicted:
     """Score raw rows: write a row number and a probability per input row, in input order.
 
     `files` are paths, globs or URLs in the layout of the training data; label and weight may be absent. A
-    malformed row has a reason instead of a probability. The name of `output` ends with .parquet, .csv or
-    .csv.gz; a device, a FIFO or an open file such as /dev/stdout gets CSV.
+    malformed row has a reason instead of a probability. `keep` names columns of the files to write as they
+    are. `output` is a path, gs:// or s3://: a file (.parquet, .csv, .csv.gz), or with a slash at the end a
+    folder with one file per input in the `format` parquet (default), csv or csv.gz, which skips those that it
+    has already. `-` is standard output, which gets CSV, like a device, a FIFO or an open file.
 
     Raises:
-        ConfigError: the name of the output has another ending.
+        ConfigError: the name of the output has another ending, or a column to keep that of another one.
         StorageError: the bundle is incomplete, or the output cannot be written or is one of the inputs.
-        DataError: a file is missing, empty or has other columns.
+        DataError: a file is missing, empty or has other columns, or lacks one to keep.
     """
+    storage.require_apart(output, [bundle])  # which is read from a copy, if it is in a store
     folder = storage.cached(storage.place(bundle), Path(cache).expanduser())
-    return score_files(folder, files, Path(output))
+    return score_files(folder, files, output, keep, format)
 
 
 def read_predictions(file: str | Path) -> "pa.Table":

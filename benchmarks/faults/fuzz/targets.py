@@ -87,7 +87,7 @@ def _tuning() -> dict[str, Any]:
 def _predictions() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "predictions.parquet"
-        with prediction_file.writing(file) as write:
+        with prediction_file.writing(file, "parquet", prediction_file.COLUMNS) as write:
             write(pa.table([[0, 1], [0.5, None], [None, "x"]], schema=prediction_file.COLUMNS))
         return file.read_bytes()
 

@@ -1,9 +1,12 @@
 """One command per stage of the pipeline."""
 
+import csv
+import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -225,8 +228,23 @@ def predict(
         list[str], typer.Option(help="Raw rows: path, glob or URL; repeatable.", show_default=False)
     ],
     output: Annotated[
-        Path, typer.Option(help="File to write: .parquet, .csv or .csv.gz.", show_default=False)
+        str,
+        typer.Option(
+            help="File (.parquet, .csv, .csv.gz), FOLDER/ for one file per input, or - for standard output; "
+            "file and folder can be gs:// or s3://.",
+            show_default=False,
+        ),
     ],
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,NAME", help="Columns of the input to write with the scores.", show_default=False
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["parquet", "csv", "csv.gz"] | None,
+        typer.Option(help="Format of the files of a folder; parquet by default.", show_default=False),
+    ] = None,
     cache: Annotated[
         Path, typer.Option(help="Cache of bundles from an object store; changed bundles are fetched again.")
     ] = Path("~/.cache/ctrloom"),
@@ -242,8 +260,16 @@ def predict(
 
     if report:
         storage.require_apart(report, [bundle, *input, output])
-    done = api.predict(bundle, input, output, cache)
+    is_stream = output == "-" or storage.is_stream(output)
+    names = [name for names in csv.reader(keep or []) for name in names]
+    try:
+        done = api.predict(bundle, input, output, cache, names, format)
+    except BrokenPipeError:
+        if not is_stream:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at its end
+        raise typer.Exit(128 + signal.SIGPIPE) from None
     if report:
         storage.write_json(report, asdict(done))
     said = f"{done.rows:,} rows, {done.malformed:,} of them malformed, to {output}"
-    print(said, file=sys.stderr if storage.is_stream(output) else sys.stdout)
+    print(said, file=sys.stderr if is_stream else sys.stdout)

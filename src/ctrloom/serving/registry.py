@@ -63,7 +63,7 @@ class Registry:
         files = storage.described(bundle)
         if not files:
             raise RegistryError(f"{bundle}: has no files; give the folder of a model bundle")
-        name = _name(files)
+        name = version_name(files)
         record = self._record(name)
         if objects.read(record):
             return name
@@ -165,7 +165,7 @@ class Registry:
         if stored is None:
             return None
         version = storage.record_of(stored.content, self._record(name), Version)
-        if not version.version == name == _name(version.files):
+        if not version.version == name == version_name(version.files):
             raise storage.DamagedError(
                 f"{self._record(name)}: does not have the files of version {name}; promote another version"
             )
@@ -190,5 +190,6 @@ class Registry:
         )
 
 
-def _name(files: Iterable[storage.StoredFile]) -> str:
+def version_name(files: Iterable[storage.StoredFile]) -> str:
+    """The version of a bundle with these files: a hash of its content."""
     return hashlib.sha256("\n".join(f"{f.sha256} {f.path}" for f in files).encode()).hexdigest()[:12]

@@ -5,11 +5,14 @@ V values of a field.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field as Bounded
 
+from ctrloom.config.base import StrictModel
 from ctrloom.data.vocabulary.drift_baseline import DriftBaseline
 from ctrloom.data.vocabulary.encode import Vocabulary
 from ctrloom.schema import MISSING_ID, UNSEEN_ID, Field
@@ -55,6 +58,16 @@ def _before(share: float | None) -> str:
     return "" if share is None else f" ({share:.1%} in training)"
 
 
+class ValueCounts(StrictModel):
+    """What a `ValueCounter` has counted."""
+
+    rows: int = Bounded(0, ge=0)
+    missing: int = Bounded(0, ge=0)
+    values: int = Bounded(0, ge=0)
+    unseen: int = Bounded(0, ge=0)
+    unseen_value: str | None = None  # the first one
+
+
 class ValueCounter:
     """Counts the missing and unseen values of one field."""
 
@@ -62,6 +75,18 @@ class ValueCounter:
         self.field = field
         self.rows = self.missing = self.values = self.unseen = 0
         self.unseen_value: str | None = None
+
+    @property
+    def counts(self) -> ValueCounts:
+        """The counts so far."""
+        return ValueCounts(**{name: getattr(self, name) for name in ValueCounts.model_fields})
+
+    def merge(self, other: ValueCounts | Self) -> None:
+        """Add what was counted in later rows."""
+        self.rows, self.missing = self.rows + other.rows, self.missing + other.missing
+        self.values, self.unseen = self.values + other.values, self.unseen + other.unseen
+        if self.unseen_value is None:
+            self.unseen_value = other.unseen_value
 
     def add(self, typed: pa.Array, encoded: pa.Array) -> None:
         """Count the values of some rows, given as typed and as encoded column."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ctrloom.storage.errors import StorageError
+from ctrloom.storage.location import Location, Place
 
 _DESCRIPTORS = ("/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 
@@ -21,20 +22,40 @@ def is_stream(path: str | Path) -> bool:
     return not stat.S_ISDIR(mode)
 
 
-def require_apart(output: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Check that writing `output` replaces none of `inputs`, local files and folders; URLs are skipped.
+def require_apart(output: str | Place, inputs: Iterable[str | Place]) -> None:
+    """Check that writing `output` replaces none of `inputs`: files, folders, and URLs of object stores.
 
     Raises:
         StorageError: it is one of them, also through a link, contains one, or is in one.
     """
-    if is_stream(output):
+    own = _at(output)
+    if own is None or (isinstance(own, Path) and is_stream(own)):
         return
-    own = Path(output).resolve()
+    own = own.resolve()
     for each in inputs:
-        if isinstance(each, str) and "://" in each:
+        if (other := _at(each)) is None:
             continue
-        other = Path(each).resolve()
-        linked = own.is_file() and other.is_file() and own.samefile(other)
-        if linked or own.is_relative_to(other) or other.is_relative_to(own):
-            how = "is also the input" if linked or own == other else "would change the input"
+        other = other.resolve()
+        if _is_in(own, other) or _is_in(other, own):
+            how = (
+                "is also the input" if _is_in(own, other) and _is_in(other, own) else "would change the input"
+            )
             raise StorageError(f"{output}: {how} {each}; write to another place")
+
+
+def _at(where: str | Place) -> Place | None:
+    """A path, or an object; None for a URL of another kind, which nothing is written to."""
+    if not isinstance(where, str):
+        return where
+    scheme, found, path = where.removeprefix("file://").partition("://")
+    if not found:
+        return Path(scheme)
+    return Location("gs" if scheme == "gs" else "s3", path.strip("/")) if scheme in ("gs", "s3") else None
+
+
+def _is_in(inner: Place, outer: Place) -> bool:
+    """True if a place is another, also through a link, or in it."""
+    if isinstance(inner, Path) and isinstance(outer, Path):
+        is_linked = inner.is_file() and outer.is_file() and inner.samefile(outer)
+        return is_linked or inner.is_relative_to(outer)
+    return str(inner) == str(outer) or str(inner).startswith(f"{outer}/")

@@ -59,6 +59,7 @@ class TypedBatch:
     stored_bytes: int
     file: str
     notes: tuple[str, ...]  # about the file, for the user
+    kept: pa.RecordBatch | None = None  # columns to pass through, with all `rows`
 
     @cached_property
     def table(self) -> pa.RecordBatch:
@@ -129,11 +130,13 @@ def check_rules(source: SourceConfig) -> None:
             Rule.parse(rule, name)
 
 
-def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = True) -> Generator[TypedBatch]:
+def read_rows(
+    source: SourceConfig, files: Iterable[str], with_label: bool = True, keep: Sequence[str] = ()
+) -> Generator[TypedBatch]:
     """Typed rows of files and URLs in order, streamed in batches.
 
     Without `with_label`, label and weight may be absent and no row is dropped. Notes that apply to several
-    files are given once.
+    files are given once. `keep` are columns of the files to pass through as they are.
 
     Raises:
         DataError: a file is empty, cannot be read, or lacks a column.
@@ -141,7 +144,7 @@ def read_rows(source: SourceConfig, files: Iterable[str], with_label: bool = Tru
     check_rules(source)
     schema, first, noted = typed_schema(source, with_label), 0, set[str]()
     for path in files:
-        pieces = read_raw(path, source, with_label)
+        pieces = read_raw(path, source, with_label, keep)
         for batch in map_in_threads(lambda piece: typed(piece(), source, schema), pieces):
             notes = tuple(note for note in batch.notes if note not in noted)
             noted.update(notes)
@@ -183,6 +186,7 @@ def typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch:
         stored_bytes=raw.stored_bytes,
         file=raw.file,
         notes=tuple(raw.notes),
+        kept=raw.kept,
     )
 
 

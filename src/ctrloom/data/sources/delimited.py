@@ -10,6 +10,7 @@ from pyarrow import csv as arrow_csv
 from ctrloom.data.arrow.dictionary import encode_chunks
 from ctrloom.data.sources.blocks import BOM, TextBlock, pieces
 from ctrloom.data.sources.dialect import cells
+from ctrloom.data.sources.kept import as_text, spread
 from ctrloom.data.sources.layout import Layout
 from ctrloom.data.sources.raw import RawBatch
 from ctrloom.data.sources.records import Records, split_records, whole_records, without_outer_spaces
@@ -43,13 +44,16 @@ def _batch(
     reasons: dict[int, str],
     bytes_at: Callable[[int], bytes],
 ) -> RawBatch:
+    positions = np.delete(np.arange(len(lines)), sorted(reasons))
+    kept = {name: as_text(table[str(at)]) for name, at in layout.kept_index.items()}
     batch = RawBatch(
         file=block.file,
         lines=lines,
         columns={name: encode_chunks(table[str(at)]) for name, at in layout.column_index.items()},
-        positions=np.delete(np.arange(len(lines)), sorted(reasons)),
+        positions=positions,
         stored_bytes=block.stored_bytes,
         text_of=lambda position: bytes_at(position).decode(errors="backslashreplace"),
+        kept=spread(kept, positions, len(lines)) if kept else None,
     )
     batch.notes.extend(layout.notes)
     batch.malformed.extend(batch.reject(position, reason) for position, reason in sorted(reasons.items()))
@@ -123,7 +127,7 @@ def _parse(data: bytes, layout: Layout) -> tuple[pa.Table, dict[int, str]]:
     """Split rows at the delimiter; also the position (among all rows) and fault of rejected rows."""
     refused = dict[int, str]()
     every = [str(i) for i in range(layout.width)]
-    wanted = [str(i) for i in sorted({*layout.column_index.values()})]
+    wanted = [str(i) for i in sorted({*layout.column_index.values(), *layout.kept_index.values()})]
     tables, before = [pa.table({name: pa.array([], pa.binary()) for name in wanted})], 0
 
     def refuse(row: arrow_csv.InvalidRow) -> str:

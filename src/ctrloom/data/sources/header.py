@@ -25,7 +25,7 @@ def wanted_columns(source: SourceConfig, with_label: bool) -> list[str]:
 
 
 def names_in_header(
-    file: str, source: SourceConfig, header: bytes, with_label: bool
+    file: str, source: SourceConfig, header: bytes, with_label: bool, keep: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
     """Column names of a text file, and notes.
 
@@ -51,11 +51,13 @@ def names_in_header(
 
         if advice := delimiter_advice(header, source, fitting, with_label):
             raise DataError(f"{file}: {advice}")
-    return names, check_names(file, source, names, with_label)
+    return names, check_names(file, source, names, with_label, keep)
 
 
-def check_names(file: str, source: SourceConfig, found: Sequence[str], with_label: bool) -> list[str]:
-    """Compare the column names of a file with the configuration; notes which are not read.
+def check_names(
+    file: str, source: SourceConfig, found: Sequence[str], with_label: bool, keep: Sequence[str] = ()
+) -> list[str]:
+    """Compare the column names of a file with the configuration; notes which are neither read nor in `keep`.
 
     Raises:
         DataError: a required column is missing or duplicate, or (`with_label`) the configuration lacks one.
@@ -73,7 +75,7 @@ def check_names(file: str, source: SourceConfig, found: Sequence[str], with_labe
             )
         if found.count(name) > 1:
             raise DataError(f"{file}: has {found.count(name)} columns named {name!r}; rename them")
-    unnamed = [name for name in found if name not in source.columns]
+    unnamed = [name for name in found if name not in source.columns and name not in keep]
     if not unnamed or source.other_columns == "ignore":
         return []
     columns = _columns(unnamed)

@@ -40,6 +40,7 @@ class RawBatch:
 
     `columns` has only rows that could be split, dictionary-encoded for text files; `positions[i]` is the
     number of its row i in the batch, from 0. The other rows are in `malformed`, with their numbers there.
+    `kept` has the columns to pass through with all rows, null where a row could not be split.
     """
 
     file: str
@@ -50,6 +51,7 @@ class RawBatch:
     text_of: Callable[[int], str]  # position in the batch -> text of the row
     malformed: list[Malformed] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # about the file, for the user
+    kept: pa.RecordBatch | None = None
 
     def reject(self, position: int, fault: str, value: str | None = None) -> Malformed:
         """Describe the row at `position` of the batch as malformed."""

@@ -1,7 +1,7 @@
 """CSV, TSV, libsvm, libfm and libffm files as batches of raw columns."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 
@@ -24,7 +24,9 @@ _SAMPLED_RECORDS = 100
 _EMPTY_LINES = re.compile(rb"(?:\r*\n)*(?:\r*\Z)?")
 
 
-def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Callable[[], RawBatch]]:
+def read_text(
+    path: str, source: SourceConfig, with_label: bool, keep: Sequence[str] = ()
+) -> Iterator[Callable[[], RawBatch]]:
     """Batches of one text file, parsed when called; records with a wrong number of columns are `malformed`.
 
     A record is a line, or several where a quoted field contains line ends. Empty lines are skipped.
@@ -38,7 +40,7 @@ def read_text(path: str, source: SourceConfig, with_label: bool) -> Iterator[Cal
         raise DataError(
             f"{path}: most lines contain NUL bytes; it is damaged, not text, or UTF-16 (`encoding`)"
         )
-    layout = layout_of(path, source, sample.texts[:_SAMPLED_RECORDS], with_label)
+    layout = layout_of(path, source, sample.texts[:_SAMPLED_RECORDS], with_label, keep)
     if layout.header:
         first = first.after(int(sample.stops[0]))
     for block in chain([first], blocks):
