@@ -10,6 +10,7 @@ from ctrloom.config.base import ConfigError
 # Groups of commands in `ctrloom --help`.
 PIPELINES, STAGES, DATA = "Pipelines", "Stages, one at a time", "Data"
 RETRAINING, CLUSTER, REGISTRY = "Retraining", "Kubeflow Pipelines", "Registry"
+SERVING = "Serving"
 
 Settings = Annotated[
     list[str] | None,

@@ -1,0 +1,114 @@
+"""A request for probabilities and its answer, whatever the protocol."""
+
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ctrloom.serving.predictor import Scored
+from ctrloom.serving.server.errors import RequestError
+from ctrloom.serving.server.models import ServedModel
+from ctrloom.serving.server.tensors import Tensor, rows_of, shown
+
+PROBABILITY, MALFORMED = "probability", "malformed"
+LONGEST_ID = 200
+Input = tuple[Tensor, Callable[[int], pa.Array]]  # and its values, given the number of rows
+
+
+@dataclass(frozen=True)
+class Question:
+    """Raw rows to score, and the outputs that the answer has."""
+
+    id: str
+    rows: pa.RecordBatch
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Probabilities of the rows of a question, and the version of the model that gave them."""
+
+    question: Question
+    version: str
+    scored: Scored
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Float32; NaN for malformed rows."""
+        return self.scored.probability_N
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why each row is malformed; empty text for the others."""
+        return [self.scored.malformed.get(row, "") for row in range(len(self.probabilities))]
+
+
+def rows_from(inputs: Iterable[Input], model: ServedModel, most: int) -> pa.RecordBatch:
+    """The columns that the model reads; other inputs are ignored.
+
+    Raises:
+        RequestError: an input is invalid, missing or duplicate, or the numbers of rows differ.
+        TooLargeError: more than `most` rows.
+    """
+    columns, first, rows = dict[str, pa.Array](), "", 0
+    for tensor, values in inputs:
+        if tensor.name not in model.columns:
+            continue
+        if tensor.name in columns:
+            raise RequestError(f"input {tensor.name!r}: is given twice")
+        count = rows_of(tensor, most)
+        if not columns:
+            first, rows = tensor.name, count
+        elif count != rows:
+            raise RequestError(f"input {tensor.name!r}: has {count:,} rows, but input {first!r} has {rows:,}")
+        columns[tensor.name] = values(rows)
+    if missing := [name for name in model.columns if name not in columns]:
+        listed = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if missing[5:] else "")
+        raise RequestError(f"has no input {listed}; a missing value is null in an input that is there")
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+
+
+def outputs_of(names: Iterable[object]) -> tuple[str, ...]:
+    """The outputs that a request names; the probability by default.
+
+    Raises:
+        RequestError: there is no such output.
+    """
+    found = list(names)
+    for name in found:
+        if name not in (PROBABILITY, MALFORMED):
+            raise RequestError(f"outputs: must be {PROBABILITY!r} or {MALFORMED!r}, not {shown(name)}")
+    return tuple(dict.fromkeys(map(str, found))) or (PROBABILITY,)
+
+
+def answered(question: Question, model: ServedModel) -> Answer:
+    """Score the rows of a question.
+
+    Raises:
+        RequestError: a row is malformed, and the request does not ask for the output `malformed`.
+    """
+    scored = model.predictor.score(question.rows)
+    if scored.malformed and MALFORMED not in question.outputs:
+        row = min(scored.malformed)
+        more = f" ({len(scored.malformed):,} malformed rows)" if len(scored.malformed) > 1 else ""
+        raise RequestError(
+            f"row {row}: {scored.malformed[row]}{more}; request the output {MALFORMED!r} "
+            "to get a reason per row and the probabilities of the others"
+        )
+    return Answer(question, model.version, scored)
+
+
+def checked_id(given: Any) -> str:
+    """The id of a request; a new one if it has none.
+
+    Raises:
+        RequestError: it is not text, or long.
+    """
+    if given is None or given == "":
+        return uuid.uuid4().hex
+    if type(given) is not str or len(given) > LONGEST_ID:
+        raise RequestError(f"'id' must be text of up to {LONGEST_ID} characters, not {shown(given)}")
+    return given
