@@ -72,7 +72,7 @@ def from_values(tensor: Tensor, values: list[Any], rows: int) -> pa.Array:
 
 
 def from_bytes(tensor: Tensor, content: bytes | memoryview, rows: int) -> pa.Array:
-    """Values in the binary form of the protocol; NaN and empty text are missing if the model says so.
+    """Values in the binary form of the protocol; NaN is a missing value, and usually empty text.
 
     Raises:
         RequestError: another number of bytes, or text that is not UTF-8.
