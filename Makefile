@@ -56,7 +56,7 @@ bench: setup  ## speed of training and searching; BENCH='--fuxictr CLONE --peer-
 audit:  ## known vulnerabilities of the pinned packages, by pip-audit; AUDIT=--strict fails without its database
 	$(PYTHON) .ci/audit constraints.txt $(AUDIT)
 
-faults: setup  ## kills, flipped bytes, scarce resources, hostile input and short fuzzing, in one dated table; half an hour
+faults: setup  ## kills (of containers too, where there is the image), flipped bytes, scarce resources, hostile input and short fuzzing, in one dated table; half an hour
 	$(BIN)/python benchmarks/faults --fuzz-seconds 20 $(FAULTS)
 
 fuzz: setup  ## fuzz every parser of untrusted bytes, FUZZ_SECONDS (300) each; needs atheris

@@ -1,22 +1,27 @@
 """The harness of `make faults` can fail, and its fuzz targets take their own seeds."""
 
 import os
+import random
 import signal
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "faults"))
 
+from containers import SCENARIO, VICTIMS, container_kills, killed
 from digest import digest
 from flips import Flip
 from fuzz.json_edits import VALUES, edited
 from fuzz.targets import TARGETS
 from hostile.case import Case
 from outcome import FAILURES, Outcome, Tally, read_tally
-from program import Done
+from program import Done, Program
 from report import failed, report
+from scenarios import Workspace
 from workers import in_workers
 
 from ctrloom.config.errors import UserError
@@ -64,6 +69,69 @@ def test_digests_are_without_times(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_replaced() -> None:
     calls = [lambda: 1, lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: 3]
     assert list(in_workers(calls)) == [1, -signal.SIGKILL, 3]
+
+
+def test_kills_of_containers_need_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CTRLOOM_ENGINE", raising=False)
+    [tally] = container_kills(Workspace(tmp_path, Program("none")), 3, random.Random(0))
+    assert tally.tried == 0
+    assert "podman and docker are not on the PATH" in report([tally], "machine", "command")
+
+
+ENGINE = """#!/bin/sh
+case "$1" in
+ps) if [ -e "$0.left" ] || kill -0 "$(cat "$0.running")" 2>/dev/null; then echo 0123; fi;;
+kill) rm "$0.running";;
+esac
+"""
+COMMAND = """#!/bin/sh
+# -m ctrloom run contained.yaml --output OUT; it waits for its container, and finishes when it runs again
+if [ ! -e "$6/steps" ]; then
+  mkdir "$6/steps"
+  echo $$ > {engine}.new && mv {engine}.new {engine}.running
+  while [ -e {engine}.running ]; do sleep 0.02; done
+  echo 'ctrloom: step retrain: it was killed (SIGKILL)' >&2
+  exit 2
+fi
+echo same > "$6/result"
+"""
+
+
+@pytest.mark.parametrize(
+    ("victim", "expected", "left", "outcome"),
+    [
+        *((victim, "same", False, Outcome.HARMLESS) for victim in VICTIMS),
+        ("command", "other", False, Outcome.SILENT),
+        ("command and its client", "same", True, Outcome.LOST),
+        ("container", "same", True, Outcome.LOST),
+    ],
+)
+def test_outcome_of_a_killed_run_in_containers(
+    victim: str, expected: str, left: bool, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With scripts in the place of the engine and of the command."""
+    engine, command = tmp_path / "podman", tmp_path / "python"
+    running = tmp_path / "podman.running"
+    for script, content in ((engine, ENGINE), (command, COMMAND.replace("{engine}", str(engine)))):
+        script.write_text(content)
+        script.chmod(0o755)
+    if left:
+        (tmp_path / "podman.left").touch()
+
+    def sleep(seconds: float) -> None:
+        while not running.exists():
+            time.sleep(0.01)
+
+    monkeypatch.setenv("CTRLOOM_ENGINE", str(engine))
+    monkeypatch.setattr("kills.PATIENCE", 0.2)
+    monkeypatch.setattr("containers.time", SimpleNamespace(sleep=sleep, perf_counter=time.perf_counter))
+    workspace = Workspace(tmp_path, Program(str(command)))
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "result").write_text(f"{expected}\n")
+    workspace.seconds[SCENARIO.name] = 0.0
+    workspace.digests[SCENARIO.name] = digest(tmp_path / "reference")
+    assert killed(workspace, victim, tmp_path / "out", random.Random(0))[0] == outcome
 
 
 def test_the_table_counts_and_lists_failures() -> None:

@@ -1,8 +1,8 @@
 """Kills, flipped bytes, scarce resources, hostile input and fuzzing, against the commands of ctrloom.
 
-    python benchmarks/faults [--only kills flips resources hostile fuzz] [--kills 120] [--flips 5000]
-                             [--fuzz-seconds 300] [--seed 0] [--output benchmarks/results/faults-<date>.md]
-                             [--join part.jsonl ...]
+    python benchmarks/faults [--only kills containers flips resources hostile fuzz] [--kills 120]
+                             [--container-kills 10] [--flips 5000] [--fuzz-seconds 300] [--seed 0]
+                             [--output benchmarks/results/faults-<date>.md] [--join part.jsonl ...]
 
 Everything runs on the smallest data, on one core. Commands are forks of a process that has imported ctrloom;
 a fault is chosen at random, from `--seed`. Next to the table, a file `.jsonl` has the counts, one by one;
@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+from containers import container_kills
 from flips import flips
 from fuzzing import fuzzing
 from hostile import assets, corpus
@@ -33,7 +34,8 @@ from resources import resources
 from scenarios import Workspace
 from warm import IMPORTED
 
-KINDS = ("hostile", "flips", "kills", "resources", "fuzz")
+KINDS = ("hostile", "flips", "kills", "containers", "resources", "fuzz")
+IN_WORKSPACE = {"flips", "kills", "containers", "resources"}
 
 
 def tallies(chosen: argparse.Namespace, folder: Path, commands: Program) -> Iterator[Tally]:
@@ -42,9 +44,13 @@ def tallies(chosen: argparse.Namespace, folder: Path, commands: Program) -> Iter
     if "hostile" in chosen.only:
         assets.make(folder / "assets")
         yield from corpus(commands, folder, folder / "assets")
-    if {"flips", "kills", "resources"} & {*chosen.only}:
+    if IN_WORKSPACE & {*chosen.only}:
         workspace = Workspace(folder / "work", commands)
-        workspace.prepare()
+        workspace.make_files()
+        if "containers" in chosen.only:
+            yield from container_kills(workspace, chosen.container_kills, rng)
+        if IN_WORKSPACE - {"containers"} & {*chosen.only}:
+            workspace.prepare()
         if "kills" in chosen.only:
             yield from kills(workspace, chosen.kills, rng)
         if "flips" in chosen.only:
@@ -61,6 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--kills", type=int, default=120)
+    parser.add_argument("--container-kills", type=int, default=10, help="of a run in containers")
     parser.add_argument("--flips", type=int, default=5_000)
     parser.add_argument("--fuzz-seconds", type=float, default=300)
     parser.add_argument("--targets", nargs="+", help="parsers to fuzz; all by default")

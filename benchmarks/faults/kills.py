@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from digest import digest
@@ -31,7 +31,6 @@ def kills(workspace: Workspace, count: int, rng: random.Random) -> Iterator[Tall
             tally.add(*killed(workspace, scenario, out, rng))
             shutil.rmtree(out, ignore_errors=True)
         yield tally
-    yield containers()
 
 
 def killed(workspace: Workspace, scenario: Scenario, out: Path, rng: random.Random) -> tuple[Outcome, str]:
@@ -46,10 +45,10 @@ def killed(workspace: Workspace, scenario: Scenario, out: Path, rng: random.Rand
     time.sleep(after)
     (os.killpg if every else os.kill)(running.pid, signal.SIGKILL)
     running.wait()
-    left = _left(running.pid)
+    remaining = left(lambda: members(running.pid))
     kill_group(running.pid)
-    if left:
-        return Outcome.LOST, f"{told}: still running after {PATIENCE:.0f} s: {left[0]}"
+    if remaining:
+        return Outcome.LOST, f"{told}: still running after {PATIENCE:.0f} s: {remaining[0]}"
     if scenario.ended and scenario.ended(out):
         others = differences(workspace.digests[scenario.name], digest(out))
         return (Outcome.SILENT if others else Outcome.HARMLESS), f"{told}, after its end: {others}"
@@ -74,21 +73,9 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> str:
     return ", ".join(sorted(name for name, _ in expected.items() ^ found.items()))[:300]
 
 
-def containers() -> Tally:
-    """Kills of steps in containers need an engine and the image of the project."""
-    tally = Tally("kill", "run in containers")
-    engine = shutil.which("podman") or shutil.which("docker")
-    tally.not_run = "neither podman nor docker is on the PATH" if engine is None else ""
-    if engine and not tally.not_run:
-        image = os.environ.get("CTRLOOM_IMAGE", "ctrloom-python")
-        asked = subprocess.run([engine, "image", "inspect", image], capture_output=True, check=False)
-        missing = "run `make image-cpu`, then `make test-containers`, which kills and resumes a run"
-        tally.not_run = missing if asked.returncode == 0 else f"no image {image}: {missing}"
-    return tally
-
-
-def _left(group: int) -> list[str]:
+def left(found: Callable[[], list[str]]) -> list[str]:
+    """What is still found after `PATIENCE` seconds."""
     end = time.monotonic() + PATIENCE
-    while (found := members(group)) and time.monotonic() < end:
+    while (remaining := found()) and time.monotonic() < end:
         time.sleep(0.05)
-    return found
+    return remaining

@@ -8,8 +8,9 @@ from outcome import FAILURES, Outcome, Tally
 SHOWN = 3  # examples of one kind
 COLUMNS = ("tried", *Outcome)
 KINDS = {
-    "kill": "SIGKILL at a random moment, of the first process or of all; then the same command again. "
-    "Harmless: its results are bit-identical to those of an uninterrupted one, and no process was left.",
+    "kill": "SIGKILL at a random moment, of the first process, of all, or of a container; then the same "
+    "command again. Harmless: its results are bit-identical to those of an uninterrupted one, and no process "
+    "or container was left.",
     "byte flip": "One byte of one file, flipped before a command reads it. Harmless: its results are "
     "bit-identical.",
     "resources": "A command with too little of something, then the same command with enough.",

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 from digest import digest
-from program import Program
+from program import SECONDS, Program
 
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.runners.local import STEPS, finished_steps
@@ -209,8 +209,8 @@ class Workspace:
         self.seconds: dict[str, float] = {}
         self.digests: dict[str, dict[str, str]] = {}
 
-    def prepare(self) -> None:
-        """Make the files, and run every scenario once."""
+    def make_files(self) -> None:
+        """Make the data and the configurations."""
         sizes = {"fields": 4, "sizes": (8,), "pairs": 1, "seed": 3}
         synthesize(SynthConfig(rows=2_500, **sizes), self.folder)
         truth = (self.folder / "truth.json").read_bytes()
@@ -221,21 +221,28 @@ class Workspace:
         files["autopi"]["transfer"] = []  # it finds cells, which no other model has
         for name, content in files.items():
             (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def prepare(self) -> None:
+        """Run every scenario once."""
         done = self.program.run(ACCEPT.split(), self.folder)
         assert done.status == 0, done.err
         for scenario in SCENARIOS:
             out = self.folder / "reference" / scenario.name.replace(" ", "-")
             if scenario.again:  # a stopped run resumes where it was
                 out = self.folder / FLIPPED
-            done = self.program.run(self.command(scenario, out), self.folder)
-            if done.status != 0:
-                raise SystemExit(f"{scenario.name} fails without any fault: {done.out}{done.err}")
-            self.said[scenario.name], self.seconds[scenario.name] = done.last_line, done.seconds
-            self.digests[scenario.name] = digest(out)
+            self.try_once(scenario, out)
             if scenario.again:
                 shutil.rmtree(out)
             if scenario.name == "run":
                 self._stop()
+
+    def try_once(self, scenario: Scenario, out: Path, seconds: float = SECONDS) -> None:
+        """Run a scenario without any fault, and record what comes of it."""
+        done = self.program.run(self.command(scenario, out), self.folder, seconds=seconds)
+        if done.status != 0:
+            raise SystemExit(f"{scenario.name} fails without any fault: {done.out}{done.err}")
+        self.said[scenario.name], self.seconds[scenario.name] = done.last_line, done.seconds
+        self.digests[scenario.name] = digest(out)
 
     def _stop(self) -> None:
         """Make what is left of a retraining and of a run that are stopped, the latter at FLIPPED."""

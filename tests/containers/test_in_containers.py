@@ -10,20 +10,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from contained_run import COMMAND, IMAGE, containers_of
 from interrupted_run import RUN, figures, kill, prepare, times_done
 
 from ctrloom import storage
-from ctrloom.runners.containers import LABEL, find_engine, image_id
+from ctrloom.runners.containers import find_engine, image_id
 
 pytestmark = pytest.mark.containers
-IMAGE = os.environ.get("CTRLOOM_IMAGE", f"ctrloom-python:{version('ctrloom')}")
 TRAINED = ["deterministic-baselines", "baselines", "search-autofis", "retrain", "transfer"]
 STEPS = ["ingest", "vocabulary", *TRAINED, "bundle", "evaluate"]
 FIND = r"find / -xdev \( -path /proc -o -path /sys -o -path /usr/share \) -prune -o "
-COMMAND = (
-    *(sys.executable, "-m", "ctrloom", "run", "run.yaml", "--runner", "container", "--image", IMAGE),
-    "--container-option=--env=OMP_NUM_THREADS=1",  # sums over threads round differently
-)
 SERVER = Path(__file__).parents[1] / "storage" / "gcs_server.py"
 
 
@@ -95,8 +91,7 @@ def test_killed_run_with_a_store_resumes_with_the_same_metrics(engine, folder, r
     storage.download(kept / "runs" / "killed", folder / "back")
     assert figures(folder / "back") == figures(output)
     assert (folder / "back" / "report.html").read_text() == (output / "report.html").read_text()
-    left = [engine, "ps", "--all", "--quiet", f"--filter=label={LABEL}={output}"]
-    assert subprocess.run(left, capture_output=True, text=True, check=True).stdout == ""
+    assert containers_of(engine, output, "--all") == []
 
 
 def test_a_failing_step_fails_the_run_with_its_message(folder):

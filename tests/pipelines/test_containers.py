@@ -63,7 +63,7 @@ def test_exit_status_decides_whether_a_step_failed(engine, tmp_path):
         assert bad.run() == status.Status.FAILURE
     assert subprocess_task_handler.SubprocessTaskHandler is stock
     for line in calls(engine, "run"):  # a step ends with its command, whose pipe is the container's input
-        assert line.startswith("run --interactive ")
+        assert line.startswith("run --interactive --rm ")
         assert " --env=CTRLOOM_PARENT_PIPE=0 " in line
     started = [line.split("--name=")[1].split(" ")[0] for line in calls(engine, "run")]
     assert [line.split(" ")[-1] for line in calls(engine, "rm")] == started

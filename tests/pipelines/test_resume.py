@@ -158,3 +158,19 @@ def test_a_log_on_a_full_disk_is_reported_once_and_stops_nothing(capsys):
     told = capsys.readouterr().err
     assert told.count("/dev/full: is incomplete: No space left on device") == 1
     assert "ingest: 100%" in told
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("    ctrloom.config.errors.ConfigError: no column 'a'", "no column 'a'"),
+        ("Error: runc: operation not permitted", "Error: runc: operation not permitted"),
+        ("docker: Error response from daemon: no space", "docker: Error response from daemon: no space"),
+        ("An Error: in a sentence", ""),
+    ],
+)
+def test_the_message_of_a_run_is_that_of_its_step_or_of_the_engine(tmp_path, line, error):
+    with open(tmp_path / "log.txt", "wb", buffering=0) as log:
+        console = Console(log)
+        console.write(f"{line}\nfinished\n")
+    assert console.error == error

@@ -282,6 +282,51 @@ def test_signal_saves_a_checkpoint_and_stops(
     assert results(tmp_path / "stopped") == results(tmp_path / "whole")
 
 
+BETWEEN: dict[str, Callable[[Dataset, Path], None]] = {
+    "training": lambda dataset, output: train(dataset, ["fm"], output),
+    "short training": lambda dataset, output: search(dataset, "autopi, one shot", output),
+    "gates": lambda dataset, output: search(dataset, "autofis", output),
+    "optinter": lambda dataset, output: search(dataset, "optinter", output),
+    "autopi": lambda dataset, output: search(dataset, "autopi", output),
+}
+
+
+@pytest.mark.parametrize("work", BETWEEN.values(), ids=BETWEEN.keys())
+def test_signal_between_passes_saves_a_checkpoint(
+    work: Callable[[Dataset, Path], None], clicks: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with steps() as whole:
+        work(clicks, tmp_path / "whole")
+    monkeypatch.setattr(loop, "SPACING", 1e9)
+    monkeypatch.setattr(state, "signal", 0)
+    for epoch in (1, 2):
+        with steps() as before, signal_after_pass(epoch), pytest.raises(Stopped):
+            work(clicks, tmp_path / str(epoch))
+        monkeypatch.setattr(state, "signal", 0)
+        with steps() as after:
+            work(clicks, tmp_path / str(epoch))
+        assert len(before) + len(after) == len(whole), "no step is repeated"
+        assert results(tmp_path / str(epoch)) == results(tmp_path / "whole")
+
+
+@contextmanager
+def signal_after_pass(number: int) -> Iterator[None]:
+    """SIGTERM arrives when all steps of a pass are done, before its validation."""
+    after_pass, passes = Loop.steps_of_pass, list[str]()
+
+    @contextmanager
+    def signalled(self: Loop) -> Iterator[None]:
+        with after_pass(self):
+            yield
+        passes.append(self.title)
+        if len(passes) == number:
+            state.receive(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "steps_of_pass", signalled)
+        yield
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NEURAL)
 def test_training_may_be_stopped_at_every_step(name: str, clicks: Dataset, tmp_path: Path) -> None:

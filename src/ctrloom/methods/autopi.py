@@ -116,7 +116,8 @@ class _BiLevel:
         saved |= {"adam": self.adam, "generator": self.generator, "at": at}
         loop = Loop("search", **saved, rows=self.row_passes, gate_rows=self.gate_passes)
         rows_done = at.epochs * self.train.total + self.row_passes.rows_done
-        with progress("search", config.epochs * self.train.total, done=rows_done) as advance:
+        shown = progress("search", config.epochs * self.train.total, done=rows_done)
+        with loop.running(), shown as advance:
             for epoch in range(at.epochs + 1, config.epochs + 1):
                 for cell in self.cells.values():
                     cell.temperature = temperature(epoch, config.epochs) if config.anneal else 1.0
@@ -134,7 +135,7 @@ class _BiLevel:
                 if epoch > self.frozen and score > at.best_score:
                     at.best_score, at.best = score, self._strengths()
                 at.epochs = epoch
-        loop.finish("model", "at")
+            loop.finish("model", "at")
         self.seconds = stopwatch.seconds
 
     def _strengths(self) -> dict[CellName, list[list[float]]]:

@@ -178,11 +178,12 @@ class GateSearch:
         loop = Loop(title, **saved)
         precision = matmul_precision(schedule.precision, self.rows.device)
         rows_done = self.at.passes * self.rows.total + self.row_passes.rows_done
-        with progress(title, self.passes * self.rows.total, done=rows_done) as advance, precision:
+        shown = progress(title, self.passes * self.rows.total, done=rows_done)
+        with loop.running(), shown as advance, precision:
             for step in phases[self.at.passes :]:
                 run_epoch(step, self.row_passes, loop, advance)
                 self.at.passes += 1
-        loop.finish("model", "grda", "at")
+            loop.finish("model", "grda", "at")
         self.seconds = stopwatch.seconds
         distributed.broadcast_weights(self.model)  # all processes must keep the same
         if not all(math.isfinite(gate) for gate in self.final_gates):

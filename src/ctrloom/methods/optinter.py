@@ -178,14 +178,14 @@ class OptInterSearch:
         loop, passes = Loop("search", **saved), config.warm_up + config.epochs
         self._set_temperature()
         rows_done = at.passes * self.train.total + self.row_passes.rows_done
-        with progress("search", passes * self.train.total, done=rows_done) as advance:
+        with loop.running(), progress("search", passes * self.train.total, done=rows_done) as advance:
             while at.passes < passes and at.waited < config.patience:
                 if at.passes < config.warm_up:
                     self.one_pass(self.warming, loop, advance)
                 else:
                     at.waited = 0 if self._epoch(loop, advance) else at.waited + 1
                 at.passes += 1
-        loop.finish("at")
+            loop.finish("at")
         seconds, epochs = stopwatch.seconds, at.passes - config.warm_up
         rows = self.train.total + (0 if self.gate_rows is None else self.gate_rows.total)
         path = at.path[:: -len(at.path) // POINTS][::-1]  # thinned, including the last point

@@ -9,7 +9,8 @@ from ctrloom.config.url_secrets import redacted
 from ctrloom.progress import MARK, WARNING
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)")
+# Of a step, or of podman or docker
+ERROR = re.compile(r"(?:[\w.]+\.)?\w+Error: (.+)|((?:docker: )?Error(?: response from daemon)?: .+)")
 FAILED = re.compile(r"Task '([\w-]+?)(?:-\d+)*' finished with status FAILURE")  # a branch adds a number
 
 
@@ -45,7 +46,7 @@ class Console(io.TextIOBase):
         if match := FAILED.search(line):
             self.failed = self.failed or match[1]
         if match := ERROR.match(line):
-            self.error = redacted(match[1])
+            self.error = redacted(match[1] or match[2])
         if not line.startswith(MARK):
             return
         title = line.partition(":")[0]

@@ -96,6 +96,7 @@ class Containers:
             self.engine,
             "run",
             "--interactive",
+            "--rm",  # also if this process is killed
             f"--name={name}",
             f"--label={LABEL}={self.run}",
             *CONFINED,

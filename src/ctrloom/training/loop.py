@@ -203,7 +203,7 @@ def fit(
     loop = Loop(title, **saved, **warming)
     replay(at.epochs, settings, after_epoch)
     rows_done = len(at.epochs) * train.total + passes.rows_done
-    with progress(title, settings.epochs * train.total, done=rows_done) as advance:
+    with loop.running(), progress(title, settings.epochs * train.total, done=rows_done) as advance:
         while len(at.epochs) < settings.epochs and not at.ended:
             number = len(at.epochs) + 1
             step.after = warming["warm_up"].step if warming and number == 1 else None
@@ -222,10 +222,10 @@ def fit(
                 at.decays, at.waited = at.decays - 1, 0
                 for group in optimizer.param_groups:
                     group["lr"] *= 0.1
-    if not loop.finished:
-        model.load_state_dict(at.best_weights)
-        at.best_weights, at.seconds = {}, passes.seconds
-        loop.finish("model", "at")
+        if not loop.finished:
+            model.load_state_dict(at.best_weights)
+            at.best_weights, at.seconds = {}, passes.seconds
+            loop.finish("model", "at")
     return History(
         epochs=tuple(at.epochs),
         best=at.best,

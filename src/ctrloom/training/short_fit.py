@@ -60,11 +60,11 @@ def annealed_epochs(
     saved = {"model": model, "optimizer": optimizer, "cosine": cosine, "generator": generator}
     loop = Loop(title, **saved, passes=passes, done=done, **parts)
     rows_done = done.epochs * train.total + passes.rows_done
-    with progress(title, settings.epochs * train.total, done=rows_done) as advance:
+    with loop.running(), progress(title, settings.epochs * train.total, done=rows_done) as advance:
         for number in range(done.epochs + 1, settings.epochs + 1):
             with matmul_precision(settings.precision, device):
                 loss = run_epoch(step, passes, loop, advance)
             advance(0, f"epoch {number}, loss {loss:.5f}")
             yield number, loss, passes.seconds
             done.epochs = number
-    loop.finish("model", "done", *parts)
+        loop.finish("model", "done", *parts)

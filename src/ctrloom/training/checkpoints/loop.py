@@ -66,6 +66,16 @@ class Loop:
         self.pass_ended, self.pause = now, 0.0  # seconds between the last two passes, such as of validation
 
     @contextmanager
+    def running(self) -> Iterator[None]:
+        """The block of all passes and of `finish`: a signal between passes waits for a checkpoint, too."""
+        if self.files is None:
+            yield
+            return
+        with deferred() as self.stop:
+            yield
+            self._save_if_stopping()
+
+    @contextmanager
     def steps_of_pass(self) -> Iterator[None]:
         """A block that calls `after_step`: if a signal asks to stop, that saves a checkpoint and stops."""
         if self.files is None:
@@ -73,6 +83,7 @@ class Loop:
             return
         self.pause = time.perf_counter() - self.pass_ended
         with deferred() as self.stop:
+            self._save_if_stopping()
             yield
             if not distributed.is_single_process():
                 self._save_if_all_agree(self.pause)
@@ -102,7 +113,7 @@ class Loop:
         if self.files is None or self.finished:
             return
         assert self.stage
-        late = time.perf_counter() >= self.save_at
+        late = self.stop.requested or time.perf_counter() >= self.save_at
         (wanted,) = distributed.broadcast_floats([float(late or self.stage.affords(self.cost))])
         if wanted:
             self._save(*names)
@@ -122,6 +133,12 @@ class Loop:
             return True
         self.save_at = time.perf_counter() + AGAIN
         return False
+
+    def _save_if_stopping(self) -> None:
+        """Between passes; several processes agree after the next steps."""
+        if self.stop.requested and not self.finished and distributed.is_single_process():
+            self._save()
+            self._stop_if(True)
 
     def _save_if_all_agree(self, ahead: float = 0.0) -> None:
         """The first process decides, and after how many steps it is asked again; any may have to stop."""
