@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import small
+import torch
+
 from ctrloom import storage
+from ctrloom.architecture import Architecture
+from ctrloom.config import ModelsConfig
+from ctrloom.data.dataset import Dataset
+from ctrloom.models import build
+from ctrloom.models.bundle import Bundle, ModelCard, save_bundle
 from ctrloom.serving.registry import Registry, version_name
 from ctrloom.serving.server.models import Follower, Models, from_bundle
 from ctrloom.serving.server.options import Limits, ServerOptions
@@ -112,3 +120,23 @@ def request_of(rows: Sequence[Mapping[str, str]], **more: Any) -> dict[str, Any]
 def version_of(bundle: Path) -> str:
     """The version that registries give a bundle."""
     return version_name(storage.described(bundle))
+
+
+def write_bundle(data: Dataset, folder: Path, seed: int) -> Path:
+    """A bundle of DeepFM with initial weights."""
+    every = Architecture.complete(data.schema.names)
+    settings = ModelsConfig({"default": {**small.LITTLE.model_dump(), "embedding_std": 0.5}}).of("deepfm")
+    torch.manual_seed(seed)
+    card = ModelCard(
+        model="deepfm",
+        title="DeepFM",
+        hyperparameters=settings,
+        seed=seed,
+        data_fingerprint=data.data_fingerprint,
+        schema_fingerprint=data.schema.fingerprint,
+        architecture_fingerprint=every.fingerprint,
+        code_version="test",
+    )
+    made = Bundle(card, every, data.schema, build("deepfm", every, data.schema, settings))
+    save_bundle(made, data.directory, folder, data.manifest.encoder)
+    return folder

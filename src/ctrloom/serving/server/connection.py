@@ -40,6 +40,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self.reading_headers, self.received, self.unanswered = True, 0, 0
         self.deadline: asyncio.TimerHandle | None = None
+        self.unread: asyncio.TimerHandle | None = None
 
     @property
     def limits(self) -> Limits:
@@ -95,7 +96,20 @@ class Connection(HttpToolsProtocol):
         """No answer can be sent any more."""
         self._due(None)
         self._answered(self.unanswered)
+        if self.unread is not None:
+            self.unread.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read; it may for a while."""
+        self.unread = self.loop.call_later(self.limits.body_seconds, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        if self.unread is not None:
+            self.unread.cancel()
+        super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, also if the client does not read what it asked for."""
