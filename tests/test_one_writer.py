@@ -20,6 +20,7 @@ COMMANDS = {
     "tune --pipeline": (["tune", "run.yaml", "--pipeline"], FOLDER),
     "regression": (["regression", "compare.yaml", "--baseline", "new.json", "--accept"], FOLDER),
     "scheduled-retrain": (["scheduled-retrain", "retrain.yaml", "--until", "2026-01-03"], FOLDER),
+    "batch-predict": (["batch-predict", "batch.yaml"], FOLDER),
     "search": (["search", "run.yaml", "--dataset", "none"], OUTPUT),
     "retrain": (["retrain", "run.yaml", "--dataset", "none", "--search", "found"], FOLDER),
     "transfer": (["transfer", "run.yaml", "--dataset", "none", "--search", "found"], FOLDER),
@@ -38,6 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     texts = {
         "run": {"name": "a", "data": data},
         "compare": {"name": "a", "data": data, "entries": [one], "evaluation": {"base": "one"}},
+        "batch": {"name": "a", "files": "clicks-2026-01-03.csv", "bundle": "bundle"},
         "retrain": {"name": "a", "data": {**data, "split": {"by": "time"}}, "registry": "registry"},
     }
     for name, config in texts.items():

@@ -208,6 +208,51 @@ def test_schedule_sends_the_registry_of_a_retraining(server, folder):
         ctrloom("schedule", "run.yaml", "--pipeline", "scheduled_retrain", "--cron", "0 0 2 * * *")
 
 
+BATCH = {"name": "nightly", "files": "gs://bucket/raw/{date}/*.parquet", "keep": ["id"]}
+
+
+def test_a_batch_prediction_is_scheduled_with_the_champion(server, folder):
+    (folder / "run.yaml").write_text(yaml.safe_dump(BATCH))
+    given = ("--parameter", "registry=gs://bucket/registry", "--parameter", "until=yesterday")
+    scheduled("--pipeline", "batch_predict", *given, "--cron", "0 0 4 * * *")
+    (recurring,) = server.all("recurringruns")
+    assert recurring["runtime_config"]["parameters"] == {
+        "name": "nightly",
+        "files": ["gs://bucket/raw/{date}/*.parquet"],
+        "keep": ["id"],
+        "format": "parquet",
+        "days": 1,
+        "timezone": "UTC",
+        "registry": "gs://bucket/registry",
+        "until": "yesterday",
+        "store": "/mnt/store",
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameter", "told"),
+    [
+        ("format=json", "format: "),
+        ("keep=id", "keep: "),
+        ("days=0", "days: "),
+        ("bundle=gs://bucket/bundle", "registry: there is a bundle already"),
+        ("revision=3", "batch_predict has no 'revision'"),
+    ],
+)
+def test_a_parameter_of_a_batch_prediction_is_validated_before_it_is_sent(server, folder, parameter, told):
+    (folder / "run.yaml").write_text(yaml.safe_dump({**BATCH, "registry": "gs://bucket/registry"}))
+    with pytest.raises((ConfigError, RequestError), match=told):
+        ctrloom("submit", "run.yaml", "--pipeline", "batch_predict", "--parameter", parameter)
+    assert server.all("runs") == []
+
+
+def test_a_batch_prediction_of_local_files_says_where_they_must_be(server, folder):
+    (folder / "run.yaml").write_text(yaml.safe_dump({**BATCH, "files": "raw.csv", "bundle": "gs://b/bundle"}))
+    done = ctrloom("submit", "run.yaml", "--pipeline", "batch_predict")
+    assert done.exit_code == 0, done.output
+    assert f"files: {folder}/raw.csv: a local path, which must also exist in the pods" in done.stderr
+
+
 def test_changed_files_change_the_revision(server, folder):
     def sent():
         return submitted(server)["runtime_config"]["parameters"]["revision"]

@@ -299,3 +299,22 @@ def test_a_full_disk_behind_standard_output_is_one_line(fm_bundle: Path, days: P
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_predictions_of_another_file_are_not_replaced(fm_bundle: Path, days: Path, tmp_path: Path) -> None:
+    def one(day: int, mark: str = "") -> Predicted:
+        return predict(fm_bundle, [f"{days}{mark}/day={day}/*.csv"], f"{tmp_path}/out/")
+
+    one(1)
+    before = contents(tmp_path / "out")
+    with pytest.raises(
+        StorageError, match=r"out/part-0\.parquet: has the predictions of another file, .*day=1/"
+    ):
+        one(2)
+    assert contents(tmp_path / "out") == before
+    assert [Path(file.output).parent.name for day in (1, 2) for file in one(day, "/.").files] == [
+        "day=1",
+        "day=2",
+    ]
+    moved = copytree(days / "day=1", tmp_path / "moved")
+    assert written(predict(fm_bundle, [f"{moved}/*.csv"], f"{tmp_path}/out/")) == [False]  # the same content

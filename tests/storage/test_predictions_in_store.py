@@ -11,9 +11,10 @@ from faults import Spoil
 from small import LITTLE, mixed_csv
 
 import ctrloom
-from ctrloom import storage
+from ctrloom import stages, storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import ModelsConfig
+from ctrloom.config.batch import BatchConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.serving import predict as module
 from ctrloom.storage import StorageError
@@ -138,3 +139,23 @@ def test_faults_on_the_way_are_retried(
     for i in range(3):
         name = f"{i}.parquet"
         assert pq.read_table(tmp_path / "copy" / name).equals(pq.read_table(tmp_path / "here" / name))
+
+
+def test_the_stages_of_the_pipeline_in_a_store(bundle: Path, raw: Path, bucket: str, tmp_path: Path) -> None:
+    storage.upload(raw, storage.place(f"{bucket}/raw/2026-01-02"))
+    stages.promote(f"{bucket}/registry", bundle)
+    version = stages.fetch_bundle("", f"{bucket}/registry", tmp_path / "model")
+    storage.upload(bundle, storage.place(f"{bucket}/bundle"))
+    assert stages.fetch_bundle(f"{bucket}/bundle", "", tmp_path / "same") == version
+    config = BatchConfig.parse(
+        {"name": "nightly", "files": f"{bucket}/raw/{{date}}/*.csv", "until": "2026-01-02"}, "test"
+    )
+    found = stages.batch_predict(tmp_path / "model", config, bucket, tmp_path / "scores")
+    assert found.bundle == version
+    assert found.output == f"{bucket}/scores/nightly/"
+    assert sorted(objects(f"{bucket}/scores/nightly")) == [
+        *(f"2026-01-02/{i}.parquet" for i in range(3)),
+        *(f"_scores/2026-01-02/{i}.parquet.json" for i in range(3)),
+    ]
+    again = stages.batch_predict(tmp_path / "same", config, bucket, tmp_path / "scores")
+    assert [file.skipped for file in again.predicted.files] == [True] * 3

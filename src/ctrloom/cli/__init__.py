@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from ctrloom import interruption, memory
-from ctrloom.cli import cluster, data, doctor, registry, retraining, serve, stages
+from ctrloom.cli import batch, cluster, data, doctor, registry, retraining, serve, stages
 from ctrloom.cli.options import PIPELINES, REGISTRY, Engine, Settings, pairs
 from ctrloom.config.base import ConfigError
 from ctrloom.config.environment import make_fast, positive_int
@@ -32,6 +32,7 @@ app.add_typer(registry.app, name="registry", rich_help_panel=REGISTRY)
 app.add_typer(cluster.app)
 app.add_typer(doctor.app)
 app.add_typer(retraining.app)
+app.add_typer(batch.app)
 app.add_typer(serve.app)
 
 Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
@@ -50,12 +51,12 @@ BY_SEVERAL = (
 
 # What a user can do after a command was stopped
 AGAIN = "run the same command again"
-PIPELINE_COMMANDS = "run", "scheduled-retrain", "regression"
 RESUMES = {
     **dict.fromkeys(
         ("run", "scheduled-retrain", "regression"), f"{AGAIN} to resume after its finished steps"
     ),
     "compare": f"{AGAIN} to resume after its finished jobs",
+    "batch-predict": f"{AGAIN} to resume after its finished files",
     "tune": f"{AGAIN} to resume after its finished trials",
     "serve": "requests in flight were answered",
     **dict.fromkeys(BY_SEVERAL, f"{AGAIN} to continue from its checkpoints"),

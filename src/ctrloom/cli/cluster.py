@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctrloom.cli.options import CLUSTER, Settings, pairs
-from ctrloom.config import METHODS, ClusterConfig, CompareConfig, RunConfig
+from ctrloom.config import METHODS, ClusterConfig, CompareConfig, Files, RunConfig
 from ctrloom.config.base import ConfigError, StrictModel
+from ctrloom.config.batch import BatchConfig
 from ctrloom.config.files import (
+    load_batch_config,
     load_cluster_config,
     load_compare_config,
     load_retraining_config,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 # The configuration class of each pipeline; the others use RunConfig.
 KINDS: dict[str, type[StrictModel]] = {
+    "batch_predict": BatchConfig,
     "compare": CompareConfig,
     "regression_eval": CompareConfig,
     "scheduled_retrain": RetrainingConfig,
@@ -150,6 +153,7 @@ def _asked(
 ) -> tuple[str, "PipelineRequest"]:
     """The configuration's name, and the request for its pipeline."""
     from ctrloom import stages
+    from ctrloom.runners.batch import batch_arguments
     from ctrloom.runners.local import arguments, comparison_arguments
     from ctrloom.runners.placement import load_hardware
     from ctrloom.runners.request import PipelineRequest, revision, texts
@@ -158,11 +162,14 @@ def _asked(
     given = texts(parameter or [])
     sections = {key: given.pop(key) for key in given.keys() & kind.model_fields.keys()}
     chosen = pairs(settings, parameters=sections)
-    loaded: RunConfig | CompareConfig | RetrainingConfig
+    loaded: RunConfig | CompareConfig | RetrainingConfig | BatchConfig
     if kind is CompareConfig:
         loaded = load_compare_config(config, chosen)
         stages.require_feasible(loaded, here=False)
         offered = comparison_arguments(loaded, store)
+    elif kind is BatchConfig:
+        loaded = load_batch_config(config, chosen)
+        offered = batch_arguments(loaded, store)
     elif kind is RetrainingConfig:
         loaded = load_retraining_config(config, chosen)
         offered = {**loaded.model_dump(mode="json", exclude_none=True), "store": store}
@@ -175,12 +182,15 @@ def _asked(
     assert pipeline, "only a run configuration has a default pipeline"
     if not where.store:
         del offered["store"]
-    files = loaded.data.files
+    if isinstance(loaded, BatchConfig):
+        key, files = "files", Files(train=loaded.files)
+    else:
+        key, files = "data.files", loaded.data.files
     if cached:
         offered["revision"] = revision(files)
     if local := [name for name in (*files.train, *files.valid, *files.test) if "://" not in name]:
         print(
-            f"data.files: {local[0]}: a local path, which must also exist in the pods of the steps",
+            f"{key}: {local[0]}: a local path, which must also exist in the pods of the steps",
             file=sys.stderr,
         )
     hardware = load_hardware(where.hardware) if where.hardware else None

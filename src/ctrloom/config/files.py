@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 from ctrloom.config import ClusterConfig, CompareConfig, RunConfig
 from ctrloom.config.base import ConfigError, StrictModel
+from ctrloom.config.batch import BatchConfig
 from ctrloom.config.retraining import RetrainingConfig
 from ctrloom.config.yaml_text import parse_yaml, read_yaml_file
 
+_PLACES = "registry", "files", "bundle", "output"  # keys at the top
 Settings = Iterable[tuple[str, str]]
 Config = TypeVar("Config", bound=StrictModel)
 
@@ -42,6 +44,11 @@ def load_compare_config(path: str | Path, settings: Settings = ()) -> CompareCon
 def load_retraining_config(path: str | Path, settings: Settings = ()) -> RetrainingConfig:
     """The configuration of a scheduled retraining, see `read_config`."""
     return read_config(RetrainingConfig, path, _values(settings))
+
+
+def load_batch_config(path: str | Path, settings: Settings = ()) -> BatchConfig:
+    """The configuration of a batch prediction, see `read_config`."""
+    return read_config(BatchConfig, path, _values(settings))
 
 
 def load_cluster_config(path: str | Path | None, environment: Mapping[str, str]) -> ClusterConfig:
@@ -125,7 +132,7 @@ def setting(key: str, value: str) -> Any:
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the paths of `data.files`, `evaluation.truth` and `registry` absolute."""
+    """Make the paths of `data.files`, `evaluation.truth`, `registry`, and of a batch prediction absolute."""
 
     def anchor(value: Any) -> Any:
         if isinstance(value, str):
@@ -137,7 +144,7 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     for section, key in (("data", "files"), ("evaluation", "truth")):
         if isinstance(raw.get(section), dict) and raw[section].get(key):
             raw = {**raw, section: {**raw[section], key: anchor(raw[section][key])}}
-    return {**raw, "registry": anchor(raw["registry"])} if raw.get("registry") else raw
+    return {**raw, **{key: anchor(raw[key]) for key in _PLACES if raw.get(key)}}
 
 
 def _resolved(folder: Path, name: str) -> str:

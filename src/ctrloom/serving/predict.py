@@ -19,7 +19,7 @@ from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.models.bundle import Bundle
 from ctrloom.progress import Advance, note, progress, warn
 from ctrloom.serving.prediction_file import COLUMNS, Output, require_free, writing
-from ctrloom.serving.prediction_folder import Counts, PredictionFolder, named, state
+from ctrloom.serving.prediction_folder import Counts, PredictionFolder, named, state, without_marks
 from ctrloom.serving.predictor import Predictor
 from ctrloom.serving.scoring import encoded_logits, probabilities
 from ctrloom.serving.value_shares import ValueCounter, ValueShares
@@ -81,7 +81,7 @@ def predict(
     to, patterns = Output.parse(output, format), [hidden(file) for file in files]
     require_free(keep)
     names = named(patterns, to.format) if to.is_folder else {}
-    found = list(names) or resolve(patterns)
+    found = list(names) or resolve([without_marks(pattern) for pattern in patterns])
     if to.at is not None:
         storage.require_apart(to.at, [bundle, *found])
     scorer = _Scorer(bundle, keep)

@@ -59,19 +59,29 @@ class PredictionFolder:
         self.request = hashlib.sha256(asked.encode()).hexdigest()
 
     def finished(self, name: str, input: str) -> Counts | None:
-        """What was counted in the file `name`; None if it has to be written."""
+        """What was counted in the file `name`; None if it has to be written.
+
+        Raises:
+            StorageError: it has the predictions of another input.
+        """
         try:
             record = storage.read_record(self._record(name), ScoredFile)
         except UserError:  # absent, damaged, or of another version
             return None
-        if record.request != self.request or not record.input_state or record.input_state != state(input):
+        is_same = bool(record.input_state) and record.input_state == state(input)
+        if not is_same and record.input != _absolute(input):
+            raise StorageError(
+                f"{self.at / name}: has the predictions of another file, {record.input}; write others "
+                "to another folder, or put /./ before the part of the path that their name is to begin with"
+            )
+        if record.request != self.request or not is_same:
             return None
         return record.counts if record.output_state == state(self.at / name) else None
 
     def record(self, name: str, input: str, before: str, counts: Counts) -> None:
         """Record that the file `name` is complete; `before` is the state of its input when it was begun."""
         written = ScoredFile(
-            input=input,
+            input=_absolute(input),
             input_state=before,
             output_state=state(self.at / name),
             request=self.request,
@@ -81,6 +91,10 @@ class PredictionFolder:
 
     def _record(self, name: str) -> Place:
         return self.at / RECORDS / f"{name}.json"
+
+
+def _absolute(input: str) -> str:
+    return input if "://" in input else str(Path(input).resolve())
 
 
 def state(file: str | Place) -> str:
@@ -99,8 +113,8 @@ def state(file: str | Place) -> str:
 def named(patterns: Iterable[str], format: str) -> dict[str, str]:
     """The files that match the patterns, each with the name of its predictions, which is unique.
 
-    The name is that of the file, for a glob with the folders that the glob has chosen, so that it does not
-    depend on other files; equal ones get a hash of the whole path too.
+    The name is that of the file, for a glob with the folders that the glob has chosen, or, where a pattern
+    has `/./`, with all after that. So it does not depend on other files; equal ones get a hash of the path.
 
     Raises:
         DataError: no file matches a pattern.
@@ -108,11 +122,16 @@ def named(patterns: Iterable[str], format: str) -> dict[str, str]:
     """
     stems: dict[str, str] = {}
     for pattern in patterns:
-        for path in resolve([pattern]):
+        for path in resolve([without_marks(pattern)]):
             if path in stems:
                 raise ConfigError(f"--input {path}: is given twice; it would have two files of predictions")
             stems[path] = _stem(path, pattern.removeprefix("file://"))
     return {path: f"{stem}.{format}" for path, stem in _unique(stems).items()}
+
+
+def without_marks(pattern: str) -> str:
+    """The pattern without `/./`, which no name in an object store has."""
+    return pattern.replace("/./", "/")
 
 
 def _unique(stems: Mapping[str, str]) -> dict[str, str]:
@@ -127,8 +146,10 @@ def _stem(path: str, pattern: str) -> str:
     """The name of a file without its endings, and with its folders below the fixed part of the pattern."""
     if path.startswith(("http://", "https://")):
         path = pattern = urlparse(path).path
-    fixed = pattern if path == pattern else pattern[: _MAGIC.search(pattern).start()]  # type: ignore[union-attr]
-    base = fixed.rpartition("/")[0]
+    base, mark, _ = pattern.partition("/./")
+    if not mark:
+        fixed = pattern if path == pattern else pattern[: _MAGIC.search(pattern).start()]  # type: ignore[union-attr]
+        base = fixed.rpartition("/")[0]
     inside = path.removeprefix(f"{base}/") if base else path
     parts = [part for part in inside.split("/") if part not in ("", ".", "..")]
     whole = "/".join(parts) if path.startswith(base) else path.rpartition("/")[2]

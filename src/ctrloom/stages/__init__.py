@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ctrloom.data.ingest.run import ingest
     from ctrloom.data.vocabulary.build import build_vocabulary as vocabulary
     from ctrloom.stages.aim import aim_search_embeddings, aim_search_interactions
+    from ctrloom.stages.batch_scores import batch_predict, fetch_bundle
     from ctrloom.stages.comparison import tabulate
     from ctrloom.stages.comparison_job import run_job
     from ctrloom.stages.drift_report import drift, report
@@ -30,11 +31,13 @@ __all__ = [
     "aim_search_embeddings",
     "aim_search_interactions",
     "baselines",
+    "batch_predict",
     "bundle",
     "champion",
     "collect_tuning",
     "drift",
     "evaluate",
+    "fetch_bundle",
     "gate",
     "grow",
     "ingest",
@@ -57,6 +60,7 @@ __all__ = [
 ]
 _MODULES = {
     "aim": ("aim_search_embeddings", "aim_search_interactions"),
+    "batch_scores": ("batch_predict", "fetch_bundle"),
     "comparison": ("tabulate",),
     "comparison_job": ("run_job",),
     "drift_report": ("drift", "report"),

@@ -28,17 +28,27 @@ def champion(registry: str, output: Path) -> ChampionRecord:
         RegistryError: there is no champion yet.
         StorageError: the registry cannot be read.
     """
-    found = Registry(registry).champion()
-    if found is None:
-        raise RegistryError(
-            f"{registry}: has no champion yet; search and train one (`ctrloom run`), then promote it: "
-            "`ctrloom promote --registry URL --bundle runs/<name>/bundle`"
-        )
+    found = require_champion(registry)
     record = ChampionRecord(registry=registry, name=found[0], generation=found[1])
     with storage.atomic_directory(output, CHAMPION, BUNDLE) as temporary:
         Registry(registry).fetch(record.name, temporary / BUNDLE)
         storage.write_record(temporary / CHAMPION, record)
     return record
+
+
+def require_champion(registry: str) -> tuple[str, str]:
+    """Version and generation of the champion.
+
+    Raises:
+        RegistryError: there is none yet.
+        StorageError: the registry cannot be read.
+    """
+    if found := Registry(registry).champion():
+        return found
+    raise RegistryError(
+        f"{registry}: has no champion yet; search and train one (`ctrloom run`), then promote it: "
+        "`ctrloom promote --registry URL --bundle runs/<name>/bundle`"
+    )
 
 
 def read_champion(folder: Path) -> ChampionRecord:

@@ -1,6 +1,7 @@
 """Date windows: files with a date in their names."""
 
 import re
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -33,17 +34,37 @@ def windowed(config: DataConfig, until: date, days: int) -> DataConfig:
     Raises:
         ConfigError: no file name contains `{date}`.
     """
-    every = [until - timedelta(days=back) for back in reversed(range(days))]
-    named = {
-        split: tuple(name for pattern in patterns for name in _each(pattern, every))
-        for split, patterns in config.files.model_dump().items()
-    }
+    named = {split: _replaced(patterns, until, days) for split, patterns in config.files.model_dump().items()}
     if named == config.files.model_dump():
-        raise ConfigError(
-            "data.files: no file name contains {date}, which a date window requires; "
-            "use for example clicks-{date}.csv or dt={date:%Y%m%d}/*.parquet"
-        )
+        raise _without_date("data.files")
     return config.model_copy(update={"files": Files(**named)})
+
+
+def in_window(patterns: tuple[str, ...], until: date, days: int, key: str) -> tuple[str, ...]:
+    """The files of a window, as in `windowed`, with `/./` before the part that has the date.
+
+    So the names of what is made of them, which are relative to this place, have the date, too.
+
+    Raises:
+        ConfigError: no file name contains `{date}`; the message names `key`.
+    """
+    marked = tuple(re.sub(r"/(?=[^/]*\{date)", "/./", pattern, count=1) for pattern in patterns)
+    named = _replaced(marked, until, days)
+    if named == patterns:
+        raise _without_date(key)
+    return named
+
+
+def _without_date(key: str) -> ConfigError:
+    return ConfigError(
+        f"{key}: no file name contains {{date}}, which a date window requires; "
+        "use for example clicks-{date}.csv or dt={date:%Y%m%d}/*.parquet"
+    )
+
+
+def _replaced(patterns: Iterable[str], until: date, days: int) -> tuple[str, ...]:
+    every = [until - timedelta(days=back) for back in reversed(range(days))]
+    return tuple(name for pattern in patterns for name in _each(pattern, every))
 
 
 def _each(pattern: str, days: list[date]) -> list[str]:
