@@ -13,6 +13,7 @@ from ctrloom import stages, storage
 from ctrloom.config import DataConfig, ModelsConfig, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.batch import BatchConfig
+from ctrloom.config.files import load_batch_config, load_retraining_config
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.serving.predict import predict
@@ -168,3 +169,12 @@ def test_predictions_go_to_the_store_unless_told_otherwise(folder, tmp_path):
 def test_files_of_a_window_are_marked_where_the_date_begins(pattern, days, expected):
     config = BatchConfig.parse({"name": "n", "files": pattern, "until": "2026-01-02", "days": days}, "test")
     assert list(files_of(config)) == expected
+
+
+def test_the_example_scores_what_the_example_of_retraining_makes():
+    configs = Path(__file__).parents[2] / "configs"
+    example = load_batch_config(configs / "batch" / "daily.yaml")
+    retraining = load_retraining_config(configs / "retraining" / "daily.yaml")
+    assert example.files == retraining.data.files.train
+    assert example.registry == retraining.registry
+    assert "configs/batch/daily.yaml" in (configs / "batch" / "daily.yaml").read_text()
