@@ -16,6 +16,7 @@ from served import DATATYPES, INFER, LITTLE, Served, request_of, served
 from tritonclient.grpc import service_pb2
 
 from ctrloom.serving.predictor import Predictor, Scored
+from ctrloom.serving.server.options import Limits
 
 EMPTY = dict.fromkeys(DATATYPES, "")
 GOOD = json.dumps(request_of([EMPTY])).encode()
@@ -222,7 +223,7 @@ def test_too_many_connections_are_asked_to_come_again(bundle: Path) -> None:
 
 @pytest.mark.slow
 def test_two_thousand_connections(bundle: Path) -> None:
-    limits = replace(LITTLE, connections=1_500, header_seconds=60, idle_seconds=60)
+    limits = Limits(connections=1_500, concurrency=2_000)
     with served(bundle, limits) as running:
         clients = [running.open() for _ in range(2_000)]
         for client in clients:

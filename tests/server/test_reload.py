@@ -16,6 +16,7 @@ from served import DATATYPES, INFER, Served, lines, request_of, served, version_
 
 from ctrloom import load_bundle
 from ctrloom.serving.registry import Registry
+from ctrloom.serving.server.options import Limits
 
 QUICK = 0.05  # seconds between two polls
 
@@ -95,7 +96,7 @@ def no_answer_is_lost_or_mixed(
     found = {v: load_bundle(str(b)).predict(rows) for v, b in zip(versions, bundles, strict=True)}
     assert len({tuple(each) for each in found.values()}) == len(bundles)
     promote(registry, versions[0])
-    with served(registry, poll_seconds=QUICK) as running:
+    with served(registry, Limits(), poll_seconds=QUICK) as running:  # clients may pause
         load = Load(running, rows, found)
         clients = [
             threading.Thread(target=load.guarded, args=(w,)) for w in (load.http, load.http, load.grpc)

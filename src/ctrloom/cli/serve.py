@@ -1,5 +1,6 @@
 """`ctrloom serve`: probabilities over HTTP and gRPC."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from ctrloom.cli.options import SERVING
 from ctrloom.config.base import ConfigError
 from ctrloom.config.extras import install
+from ctrloom.progress import note
 
 app = typer.Typer()
 
@@ -38,8 +40,18 @@ def serve(
     ] = 128,
     max_connections: Annotated[int, typer.Option(min=1, max=1_000_000, help="HTTP connections.")] = 2048,
     drain: Annotated[
-        float, typer.Option(min=0, max=6, help="Seconds to answer as not ready before the ports close.")
-    ] = 5.0,
+        float, typer.Option(min=0, max=5, help="Seconds to answer as not ready before the ports close.")
+    ] = 4.0,
+    log_to: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder, gs:// or s3:// for sampled requests with their probabilities.", show_default=False
+        ),
+    ] = None,
+    log_share: Annotated[float, typer.Option(min=0, max=1, help="Share of requests to log.")] = 0.01,
+    log_seconds: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="Seconds until logged rows are written.")
+    ] = 60.0,
     cache: Annotated[
         Path, typer.Option(help="Cache of bundles from an object store; changed bundles are fetched again.")
     ] = Path("~/.cache/ctrloom"),
@@ -68,7 +80,55 @@ def serve(
         poll_seconds=poll,
         threads=threads,
         drain_seconds=drain,
+        log_to=storage.place(log_to) if log_to else None,
+        log_share=log_share,
+        log_seconds=log_seconds,
         limits=limits,
     )
     folder = storage.cached(storage.place(bundle), cache.expanduser()) if bundle else None
     serve(folder, Registry(registry) if registry else None, options)
+
+
+@app.command(rich_help_panel=SERVING)
+def join_labels(
+    log: Annotated[str, typer.Option(help="Folder that serve --log-to wrote.", show_default=False)],
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="CSV or Parquet with request_id, row (0 if it has none) and label columns: path or URL.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="File to write: .parquet or .csv.", show_default=False)],
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(help="Label of rows that have none, such as 0; by default they are left out."),
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="First day of the log (UTC): 2026-11-30.")] = None,
+    until: Annotated[str | None, typer.Option(help="Last day of the log (UTC).")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Column to add: request_id, row, time, model_version, probability; repeatable."),
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column to add with the time of the request, such as the timestamp's.")
+    ] = None,
+) -> None:
+    """Join logged requests with labels that came later; writes raw rows for drift, gate and training."""
+    from ctrloom import storage
+    from ctrloom.serving import traffic
+
+    storage.require_apart(output, [log, labels])
+    days = {name: _day(name, text) for name, text in (("since", since), ("until", until)) if text}
+    done = traffic.join_labels(
+        storage.place(log), labels, output, unlabelled=unlabelled, keep=keep or (), time=time, **days
+    )
+    note(f"{done.unused_labels:,} labels are of no logged row")
+    print(f"{done.written:,} of {done.logged:,} logged rows, to {output}")
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--{option} {text}: must be a day such as 2026-11-30") from None

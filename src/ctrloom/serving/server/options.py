@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from ctrloom.storage import Place
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -27,6 +29,11 @@ class ServerOptions:
     name: str = "champion"  # of the model in URLs
     poll_seconds: float = 10.0  # between two looks at the registry
     threads: int = 2  # that score large requests
-    drain_seconds: float = 5.0  # not ready, but serving: until load balancers have noticed
-    finish_seconds: float = 7.0  # then for requests in flight; both are below `interruption.handlers.GRACE`
+    # Together with the last part of the log, the next two are below `interruption.handlers.GRACE`.
+    drain_seconds: float = 4.0  # not ready, but serving: until load balancers have noticed
+    finish_seconds: float = 6.0  # then for requests in flight
+    log_to: Place | None = None  # folder of the traffic log
+    log_share: float = 0.01  # of requests
+    log_seconds: float = 60.0  # until rows are written
+    log_rows: int = 10_000  # that are written earlier
     limits: Limits = field(default_factory=Limits)

@@ -77,7 +77,7 @@ class Server:
         await serving
         if grpc_server is not None:
             await grpc_server.stop(self.options.finish_seconds)
-        self.service.pool.shutdown()
+        await asyncio.to_thread(self.service.close)
 
     async def _grpc(self, rpc: Rpc) -> grpc.aio.Server | None:
         if self.options.grpc_port is None:

@@ -11,6 +11,7 @@ from ctrloom.serving.server.metrics import Metrics
 from ctrloom.serving.server.models import Models, ServedModel
 from ctrloom.serving.server.options import ServerOptions
 from ctrloom.serving.server.question import MALFORMED, PROBABILITY, Answer, Question, answered
+from ctrloom.serving.server.traffic_log import TrafficLog
 
 SERVER = {"name": "ctrloom", "version": version("ctrloom"), "extensions": ["binary_tensor_data"]}
 INLINE_BYTES = 64 << 10  # larger requests are scored by a pool, so that they do not block small ones
@@ -24,6 +25,7 @@ class Service:
         self.models, self.options, self.limits = models, options, options.limits
         self.metrics = Metrics(models)
         self.pool = ThreadPoolExecutor(options.threads, "score")
+        self.log = _log(options, self.metrics)
         self.unanswered = 0  # HTTP requests
         self.stopping = False
 
@@ -61,6 +63,8 @@ class Service:
         """
         answer = answered(question, model)
         self.metrics.scored(answer.scored)
+        if self.log is not None:
+            self.log.add(answer, list(model.columns))
         return answer
 
     async def run(self, work: Callable[[], Result], size: int) -> Result:
@@ -68,6 +72,12 @@ class Service:
         if size <= INLINE_BYTES:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+
+    def close(self) -> None:
+        """Wait for requests that are being scored, and write the rest of the log."""
+        self.pool.shutdown()
+        if self.log is not None:
+            self.log.close()
 
     def metadata(self, model: ServedModel) -> dict[str, object]:
         """The model's metadata in the protocol's JSON."""
@@ -83,3 +93,9 @@ class Service:
             "inputs": inputs,
             "outputs": outputs,
         }
+
+
+def _log(options: ServerOptions, metrics: Metrics) -> TrafficLog | None:
+    if options.log_to is None:
+        return None
+    return TrafficLog(options.log_to, options.log_share, options.log_seconds, options.log_rows, metrics.log)
