@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ctrloom.config import Boundaries, EqualFrequency, EqualWidth, Keep, LogSquared
 from ctrloom.config.base import ConfigError
-from ctrloom.data.vocabulary.bucketing import bucket_label, check, codes, fit, scaled
+from ctrloom.data.vocabulary.bucketing import bucket_labels, check, codes, fit, scaled
 
 NUMBERS = st.floats(-1e12, 1e12)
 
@@ -34,7 +34,7 @@ def test_boundaries_ascend_and_buckets_are_monotone(values: list[float], buckets
         assert np.all(np.diff(found) >= 0)
         assert found.min() >= 0
         assert found.max() <= len(boundaries)
-        labels = [bucket_label(method, boundaries, code) for code in range(len(boundaries) + 1)]
+        labels = bucket_labels(method, boundaries, range(len(boundaries) + 1))
         assert len(set(labels)) == len(labels)
 
 
@@ -68,7 +68,7 @@ def test_given_boundaries_and_their_labels() -> None:
     method = Boundaries(values=(0, 1.5, 10))
     assert fit(method, [], 0) == (0, 1.5, 10)
     found = codes(method, method.values, np.array([-1, 0, 1.5, 9, 10]))
-    labels = [bucket_label(method, method.values, int(code)) for code in found]
+    labels = bucket_labels(method, method.values, found.tolist())
     assert labels == ["< 0", "[0, 1.5)", "[1.5, 10)", "[1.5, 10)", ">= 10"]
     with pytest.raises(ConfigError, match="must be strictly ascending"):
         check(Boundaries(values=(1, 1)), "age")

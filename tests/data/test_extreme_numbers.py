@@ -14,7 +14,7 @@ from ctrloom.config import Bucketing, EqualFrequency, EqualWidth, Keep, Vocabula
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.run import ingest
-from ctrloom.data.vocabulary.bucketing import bucket_label, codes, fit, scaled
+from ctrloom.data.vocabulary.bucketing import bucket_labels, codes, fit, scaled
 from ctrloom.data.vocabulary.build import build_vocabulary
 
 COLUMNS = {"click": "label", "user": "categorical", "price": "numeric"}
@@ -98,7 +98,7 @@ def test_a_range_beyond_the_largest_number(low: float, high: float) -> None:
     boundaries = fit(method, counts, 5)
     share = [(int(value) - int(low)) / (int(high) - int(low)) for value in values.tolist()]
     assert codes(method, boundaries, values).tolist() == [min(int(s * 4), 3) for s in share]
-    assert [bucket_label(method, boundaries, code) for code in range(4)]
+    assert bucket_labels(method, boundaries, range(4))
     assert scaled(Keep(), fit(Keep(), counts, 5), values).tolist() == pytest.approx(share)
 
 

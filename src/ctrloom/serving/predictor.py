@@ -5,6 +5,7 @@ N rows.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -17,12 +18,15 @@ from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.cast import TypedBatch, check_rules, read_rows, typed, typed_schema
 from ctrloom.data.sources.files import resolve
-from ctrloom.data.sources.memory import MEMORY, Rows, read_memory
+from ctrloom.data.sources.memory import MEMORY, Rows, as_mappings, is_table, read_memory
 from ctrloom.data.sources.raw import Malformed
 from ctrloom.data.vocabulary.encode import Encoder
+from ctrloom.data.vocabulary.row_encoder import EncodedRows, RowEncoder
 from ctrloom.models.bundle import Bundle, load_bundle
-from ctrloom.schema import MISSING_ID, UNSEEN_ID
+from ctrloom.serving.field_counter import FieldCounter
 from ctrloom.serving.scoring import logits_of, probabilities
+
+FEW = 1000  # rows
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,28 @@ class Predictor(Bundle):
         """
         bundle = load_bundle(directory, device)
         check_rules(bundle.schema.source)
-        return cls(**vars(bundle), encoder=Encoder.load(directory))
+        predictor = cls(**vars(bundle), encoder=Encoder.load(directory))
+        _ = predictor.row_encoder, predictor.counter
+        return predictor
+
+    @cached_property
+    def row_encoder(self) -> RowEncoder:
+        """The encoder for few rows."""
+        return RowEncoder(self.encoder)
+
+    @cached_property
+    def counter(self) -> FieldCounter:
+        """Counts missing and unseen values."""
+        return FieldCounter(self.schema)
 
     def predict(self, rows: Rows) -> NDArray[np.float32]:
         """Probability of a click for each row (N,).
 
         Raises:
-            DataError: the rows lack a column, or one of them is malformed.
+            DataError: the rows are of an unknown type, lack a column, or one of them is malformed.
         """
+        if (few := self._few(rows)) is not None:
+            return self._probabilities(few)
         scored = self.score(rows)
         _require_sound(scored)
         return scored.probability_N
@@ -72,9 +90,22 @@ class Predictor(Bundle):
         Raises:
             DataError: the rows are of an unknown type, or lack a column.
         """
+        if (few := self._few(rows)) is not None:
+            return Scored(self._probabilities(few), {}, *self.counter.counts(few.ids_NC))
         source = self.schema.source
         batch = typed(read_memory(rows, source), source, typed_schema(source, with_label=False))
         return self._scored([batch])
+
+    def _few(self, rows: Rows) -> EncodedRows | None:
+        """The rows encoded one by one, which is faster for a few mappings; None if that does not apply."""
+        if is_table(rows):
+            return None
+        mappings = as_mappings(rows)
+        return self.row_encoder.encode(mappings) if len(mappings) <= FEW else None
+
+    def _probabilities(self, rows: EncodedRows) -> NDArray[np.float32]:
+        factors_NC = None if rows.factors_NC is None else torch.from_numpy(rows.factors_NC)
+        return probabilities(logits_of(self, torch.from_numpy(rows.ids_NC), factors_NC))
 
     def predict_files(self, files: Sequence[str]) -> NDArray[np.float32]:
         """Probability of a click for each row of files (N,), as the command `predict` writes them.
@@ -98,28 +129,21 @@ class Predictor(Bundle):
         return self._scored(read_rows(self.schema.source, found, with_label=False))
 
     def _scored(self, batches: Iterable[TypedBatch]) -> Scored:
-        probabilities_N, malformed = [np.empty(0, np.float32)], dict[int, str]()
+        probabilities_N, malformed, first = [np.empty(0, np.float32)], dict[int, str](), 0
         missing, unseen = (dict.fromkeys(self.schema.names, 0) for _ in range(2))
         for batch in batches:
-            encoded = self.encoder.encode(batch.dictionary_rows)
-            rows = to_batch(self.schema, encoded).widened()
-            place_N = batch.positions - sum(map(len, probabilities_N))
+            rows = to_batch(self.schema, self.encoder.encode(batch.dictionary_rows)).widened()
             probability_N = np.full(batch.rows, np.nan, np.float32)
-            probability_N[place_N] = probabilities(logits_of(self, rows.ids_NC, rows.factors_NC))
+            probability_N[batch.positions - first] = probabilities(
+                logits_of(self, rows.ids_NC, rows.factors_NC)
+            )
             probabilities_N.append(probability_N)
+            first += batch.rows
             malformed |= {row.position: _reason(row) for row in batch.malformed}
-            self._count(rows.ids_NC.numpy(), missing, unseen)
+            for total, found in zip((missing, unseen), self.counter.counts(rows.ids_NC.numpy()), strict=True):
+                for name, count in found.items():
+                    total[name] += count
         return Scored(np.concatenate(probabilities_N), malformed, missing, unseen)
-
-    def _count(self, ids_NC: NDArray[np.int32], missing: dict[str, int], unseen: dict[str, int]) -> None:
-        """Add the rows with a missing and with an unseen value of each field."""
-        first = 0
-        for field, offset in zip(self.schema.fields, self.schema.offsets, strict=True):
-            own = ids_NC[:, first : first + field.width]
-            missing[field.name] += int(np.count_nonzero(own[:, 0] == offset + MISSING_ID))
-            if field.kind != "numeric":
-                unseen[field.name] += int(np.count_nonzero((own == offset + UNSEEN_ID).any(1)))
-            first += field.width
 
 
 def _reason(row: Malformed) -> str:

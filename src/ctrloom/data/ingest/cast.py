@@ -190,6 +190,15 @@ def typed(raw: RawBatch, source: SourceConfig, schema: pa.Schema) -> TypedBatch:
     )
 
 
+def cast_column(
+    name: str, values: pa.Array | MixedColumn, source: SourceConfig
+) -> dict[str, pa.Array] | None:
+    """Typed columns of one raw column; None if one of its values is malformed."""
+    missing = pa.array(source.missing_values, pa.string())
+    made, faults, _ = _converted(name, source.columns[name], values, missing)
+    return None if faults else {n: plain(column) for n, column in made.items()}
+
+
 def _converted(
     name: str, column: Column, values: pa.Array | MixedColumn, missing: pa.Array
 ) -> tuple[dict[str, pa.Array], list[Fault], np.ndarray | None]:

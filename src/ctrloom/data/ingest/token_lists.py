@@ -40,12 +40,12 @@ def _is_list(type: pa.DataType) -> bool:
 
 def _of_json(cells: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """Lists of the elements as text, and which cells are no lists; null is an empty list."""
-    found = [[] if cell is None else _parsed(cell) for cell in cells.to_pylist()]
+    found = [[] if cell is None else elements_of(cell) for cell in cells.to_pylist()]
     lists = pa.array([elements or [] for elements in found], pa.list_(pa.string()))
     return lists, np.array([elements is None for elements in found], dtype=bool)
 
 
-def _parsed(cell: str) -> list[str | None] | None:
+def elements_of(cell: str) -> list[str | None] | None:
     """The elements of a JSON list as text; None if it is none, or is nested."""
     try:
         # Numbers have the text that they have in Parquet.

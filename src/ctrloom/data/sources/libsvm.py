@@ -43,19 +43,25 @@ def indices_or_values(batch: RawBatch, source: SourceConfig) -> RawBatch:
     columns = dict(batch.columns)
     faults: dict[int, Fault] = {}
     for name, column in batch.columns.items():
-        kind = source.columns[name].kind
-        if kind == "label":
-            continue
-        column = column.dictionary_decode()
-        parts = pc.extract_regex(column, _PATTERNS[source.format])
-        columns[name] = pc.struct_field(parts, "index" if kind in ("categorical", "multivalued") else "value")
-        for i in np.flatnonzero(parts.is_null().to_numpy(zero_copy_only=False)).tolist():
-            faults.setdefault(i, (f"{name} is not {_SHAPES[source.format]}", repr(column[i].as_py())))
-        if source.format == "libffm":
-            faults = _unusual(name, "field", pc.struct_field(parts, "field"), "all columns") | faults
-        if kind == "numeric":
-            faults = _unusual(name, "index", pc.struct_field(parts, "index"), "all numeric columns") | faults
+        if source.columns[name].kind != "label":
+            columns[name], found = index_or_value(name, column.dictionary_decode(), source)
+            faults = found | faults
     return batch.without(columns, faults)
+
+
+def index_or_value(name: str, column: pa.Array, source: SourceConfig) -> tuple[pa.Array, dict[int, Fault]]:
+    """The index of each token of a column, or the value if it is numeric, and the faults of its rows."""
+    kind = source.columns[name].kind
+    parts = pc.extract_regex(column, _PATTERNS[source.format])
+    faults: dict[int, Fault] = {
+        i: (f"{name} is not {_SHAPES[source.format]}", repr(column[i].as_py()))
+        for i in np.flatnonzero(parts.is_null().to_numpy(zero_copy_only=False)).tolist()
+    }
+    if source.format == "libffm":
+        faults = _unusual(name, "field", pc.struct_field(parts, "field"), "all columns") | faults
+    if kind == "numeric":
+        faults = _unusual(name, "index", pc.struct_field(parts, "index"), "all numeric columns") | faults
+    return pc.struct_field(parts, "index" if kind in ("categorical", "multivalued") else "value"), faults
 
 
 def _unusual(name: str, part: str, numbers: pa.Array, every: str) -> dict[int, Fault]:

@@ -1,6 +1,6 @@
 """Bucketing and scaling of numbers; boundaries are fitted on the training split."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -47,11 +47,15 @@ def codes(method: Bucketing, boundaries: tuple[float, ...], values: np.ndarray) 
     return np.floor(np.where(large, squared, np.maximum(values, -(2.0**62)))).astype(np.int64)
 
 
-def bucket_label(method: Bucketing, boundaries: tuple[float, ...], code: int) -> str:
-    """Token of one bucket: the log-squared number, or the interval."""
+def bucket_labels(method: Bucketing, boundaries: tuple[float, ...], codes: Iterable[int]) -> list[str]:
+    """Tokens of buckets: the log-squared number, or the interval."""
     if isinstance(method, LogSquared):
-        return str(code)
+        return [str(code) for code in codes]
     edges = [_short(boundary) for boundary in boundaries]
+    return [_interval(edges, code) for code in codes]
+
+
+def _interval(edges: Sequence[str], code: int) -> str:
     if not edges:
         return "any"
     if code == 0:

@@ -273,7 +273,7 @@ def buckets(counts: FieldCounts, method: Bucketing, boundaries: tuple[float, ...
         found, place = np.unique(bucketing.codes(method, boundaries, values), return_inverse=True)
         for code, number in zip(found, np.bincount(place, numbers), strict=True):
             per_code[int(code)] = per_code.get(int(code), 0) + int(number)
-    labels = [bucketing.bucket_label(method, boundaries, code) for code in per_code]
+    labels = bucketing.bucket_labels(method, boundaries, per_code)
     return pa.table([labels, list(per_code.values())], schema=COUNTS_SCHEMA)
 
 

@@ -22,7 +22,7 @@ from ctrloom.data.manifest import PartFile, write_section
 from ctrloom.data.parquet.reader import PartReader, read_table
 from ctrloom.data.parquet.writer import GROUP_ROWS, in_groups, table_writer
 from ctrloom.data.threads import map_in_threads
-from ctrloom.data.vocabulary.bucketing import bucket_label, codes, scaled
+from ctrloom.data.vocabulary.bucketing import bucket_labels, codes, scaled
 from ctrloom.progress import Advance
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field, Schema
 from ctrloom.storage import Place
@@ -178,7 +178,7 @@ class Encoder:
             return self.vocabularies[field.name].ids(values)
         bucket = codes(field.bucketing, field.boundaries, values.to_numpy())
         found, place = np.unique(bucket, return_inverse=True)
-        labels = [bucket_label(field.bucketing, field.boundaries, int(code)) for code in found]
+        labels = bucket_labels(field.bucketing, field.boundaries, found.tolist())
         ids = self.vocabularies[field.name].ids(pa.chunked_array([labels], pa.string()))
         return ids.take(pa.array(place))
 
