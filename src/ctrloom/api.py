@@ -251,10 +251,10 @@ def load_bundle(bundle: str | Path, cache: str | Path = CACHE) -> Predictor:
 
 def predict(
     bundle: str | Path,
-    files: Sequence[str],
+    files: str | Sequence[str],
     output: str | Place,
     cache: str | Path = CACHE,
-    keep: Sequence[str] = (),
+    keep: str | Sequence[str] = (),
     format: str | None = None,
 ) -> Predicted:
     """Score raw rows: write a row number and a probability per input row, in input order.
@@ -270,6 +270,7 @@ def predict(
         StorageError: the bundle is incomplete, or the output cannot be written or is one of the inputs.
         DataError: a file is missing, empty or has other columns, or lacks one to keep.
     """
+    files, keep = ([names] if isinstance(names, str) else names for names in (files, keep))
     storage.require_apart(output, [bundle])  # which is read from a copy, if it is in a store
     folder = storage.cached(storage.place(bundle), Path(cache).expanduser())
     return score_files(folder, files, output, keep, format)

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from shutil import copytree
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -259,9 +261,9 @@ def test_command_and_api_do_the_same(fm_bundle: Path, days: Path, tmp_path: Path
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
 
 
-def command(bundle: Path, raw: Path) -> list[str]:
+def command(bundle: Path, raw: Path, output: str = "-") -> list[str]:
     code = "from ctrloom.cli import main; main()"
-    where = ["--bundle", bundle, "--input", raw, "--output", "-", "--keep", "user"]
+    where = ["--bundle", bundle, "--input", raw, "--output", output, "--keep", "user"]
     return [sys.executable, "-c", code, "predict", *map(str, where)]
 
 
@@ -276,10 +278,13 @@ def test_standard_output_is_csv_and_can_be_appended(fm_bundle: Path, days: Path,
     assert (tmp_path / "log").read_text() == "before\n" + (tmp_path / "p.csv").read_text()
 
 
-def test_a_reader_that_ends_early_ends_the_command_quietly(fm_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", ["-", "/dev/stdout"])
+def test_a_reader_that_ends_early_ends_the_command_quietly(
+    fm_bundle: Path, tmp_path: Path, output: str
+) -> None:
     (tmp_path / "a.csv").write_text(mixed_csv(np.random.default_rng(3), 60_000))
     with subprocess.Popen(
-        command(fm_bundle, tmp_path / "a.csv"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(fm_bundle, tmp_path / "a.csv", output), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as running:
         assert running.stdout.readline() == b'"row","probability","malformed","user"\n'
         running.stdout.close()
@@ -318,3 +323,20 @@ def test_predictions_of_another_file_are_not_replaced(fm_bundle: Path, days: Pat
     ]
     moved = copytree(days / "day=1", tmp_path / "moved")
     assert written(predict(fm_bundle, [f"{moved}/*.csv"], f"{tmp_path}/out/")) == [False]  # the same content
+
+
+def test_inputs_over_http_are_scored_each_time(fm_bundle: Path, days: Path, tmp_path: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=days)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for signature in ("hush1", "hush2"):
+            url = f"http://127.0.0.1:{server.server_port}/day=2/part-0.csv?date=of-{signature[-1]}&signature={signature}"
+            done = ctrloom.predict(fm_bundle, url, f"{tmp_path}/out/", keep="user")
+            assert written(done) == [True]
+            assert done.rows == 26
+        server.shutdown()
+    records = "".join(path.read_text() for path in (tmp_path / "out").rglob("*.json"))
+    assert "hush" not in records + "".join(file.input for file in done.files)

@@ -264,8 +264,8 @@ def predict(
     names = [name for names in csv.reader(keep or []) for name in names]
     try:
         done = api.predict(bundle, input, output, cache, names, format)
-    except BrokenPipeError:
-        if not is_stream:
+    except (BrokenPipeError, storage.StorageError) as error:
+        if not (is_stream and isinstance(error.__cause__ or error, BrokenPipeError)):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at its end
         raise typer.Exit(128 + signal.SIGPIPE) from None

@@ -69,7 +69,7 @@ class PredictionFolder:
         except UserError:  # absent, damaged, or of another version
             return None
         is_same = bool(record.input_state) and record.input_state == state(input)
-        if not is_same and record.input != _absolute(input):
+        if not is_same and record.input != _identity(input):
             raise StorageError(
                 f"{self.at / name}: has the predictions of another file, {record.input}; write others "
                 "to another folder, or put /./ before the part of the path that their name is to begin with"
@@ -81,7 +81,7 @@ class PredictionFolder:
     def record(self, name: str, input: str, before: str, counts: Counts) -> None:
         """Record that the file `name` is complete; `before` is the state of its input when it was begun."""
         written = ScoredFile(
-            input=_absolute(input),
+            input=_identity(input),
             input_state=before,
             output_state=state(self.at / name),
             request=self.request,
@@ -93,7 +93,10 @@ class PredictionFolder:
         return self.at / RECORDS / f"{name}.json"
 
 
-def _absolute(input: str) -> str:
+def _identity(input: str) -> str:
+    """The place of an input: a path that does not depend on the current folder, a URL without its query."""
+    if input.startswith(("http://", "https://")):
+        return input.partition("?")[0]
     return input if "://" in input else str(Path(input).resolve())
 
 
