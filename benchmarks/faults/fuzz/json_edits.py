@@ -22,13 +22,14 @@ VALUES: list[Any] = [
     "/etc",
     "\0",
 ]
+MOST = 8  # edits
 VALUES += [[], {}, [[]], [None], {"a": 1}, "x" * 300]
 
 
 def edited(seed: bytes, choice: bytes) -> bytes:
-    """`seed` with some values replaced; the first bytes of `choice` say which, and by what."""
+    """`seed` with up to `MOST` values replaced; the first bytes of `choice` say which, and by what."""
     value = json.loads(seed)
-    for at in range(0, max(len(choice) - 2, 1), 3):
+    for at in range(0, min(max(len(choice) - 2, 1), 3 * MOST), 3):
         first, second, third = choice[at : at + 3].ljust(3, b"\0")
         places = list(_places(value))
         path = places[(first * 256 + second) % len(places)]

@@ -5,6 +5,7 @@ import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,7 @@ class Json(File):
     """A record in JSON, raw or edited value by value."""
 
     def __init__(self, read: Callable[[Path], Any], make: Callable[[], Any], name: str) -> None:
-        super().__init__(read, lambda: [json.dumps(make()).encode(), b"\xffx"], name)
+        super().__init__(read, cache(lambda: [json.dumps(make()).encode(), b"\xffx"]), name)
 
     def parse(self, data: bytes) -> None:
         if data[:1] >= b"\xc0":
