@@ -13,7 +13,7 @@ COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 IMAGE_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-gpu bench faults fuzz test-spark test-containers test-cluster audit lint format compile images image-cpu image-gpu image-spark manifests clean
+.PHONY: help setup demo test test-long test-gpu bench faults fuzz test-spark test-containers test-cluster audit lint format compile images image-cpu image-gpu image-serve image-spark manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -82,6 +82,11 @@ images: image-cpu image-gpu  ## build the images with podman or docker (or only 
 image-cpu image-gpu: image-%:
 	@test -n "$(ENGINE)" || { echo "make images: neither podman nor docker is on the PATH; install one" >&2; exit 1; }
 	$(ENGINE) build --file docker/Dockerfile.$* --tag $(IMAGE):$(RELEASE)$(if $(filter gpu,$*),-gpu) \
+	  --build-arg VERSION=$(RELEASE)$(if $(COMMIT),+$(COMMIT)) $(IMAGE_OPTIONS) .
+
+image-serve:  ## build the image of the server
+	@test -n "$(ENGINE)" || { echo "make image-serve: neither podman nor docker is on the PATH; install one" >&2; exit 1; }
+	$(ENGINE) build --file docker/Dockerfile.serve --tag ctrloom-serve:$(RELEASE) \
 	  --build-arg VERSION=$(RELEASE)$(if $(COMMIT),+$(COMMIT)) $(IMAGE_OPTIONS) .
 
 image-spark:  ## add Spark to the CPU image

@@ -48,6 +48,15 @@ def spark() -> list[dict[str, Any]]:
     return built(HERE / "spark")
 
 
+def serving() -> list[dict[str, Any]]:
+    """Resources of a server of the champion.
+
+    Raises:
+        ValueError: kubectl is missing, or refuses them.
+    """
+    return built(HERE / "serving")
+
+
 def built(folder: Path) -> list[dict[str, Any]]:
     """Resources that `kubectl kustomize` builds from a folder.
 
@@ -102,6 +111,7 @@ def main(folder: Path) -> None:
         **{name: overlay(name) for name in OVERLAYS},
         "trainer": trainer(),
         "spark": spark(),
+        "serving": serving(),
         "pipelines": pipelines(),
     }
     for name, resources in everything.items():

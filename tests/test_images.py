@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EVERY = {path.suffix[1:]: path.read_text() for path in (ROOT / "docker").glob("Dockerfile.*")}
-DOCKERFILES = {kind: text for kind, text in EVERY.items() if kind != "spark"}
+DOCKERFILES = {kind: text for kind, text in EVERY.items() if kind in ("cpu", "gpu")}
+STAGED = {kind: text for kind, text in EVERY.items() if kind != "spark"}
 
 
 def test_cpu_and_gpu_dockerfiles_differ_only_for_the_gpu():
@@ -19,7 +20,7 @@ def test_cpu_and_gpu_dockerfiles_differ_only_for_the_gpu():
     assert all(re.search(r"CPU|GPU|NVIDIA|CUDA|TORCH_INDEX|PYTHONUNBUFFERED", line) for line in changed)
 
 
-@pytest.mark.parametrize("text", DOCKERFILES.values(), ids=DOCKERFILES.keys())
+@pytest.mark.parametrize("text", STAGED.values(), ids=STAGED.keys())
 def test_image_is_staged_pinned_and_not_root(text):
     *build, last = re.split(r"^FROM ", text, flags=re.M)
     assert [stage.split("\n")[0] for stage in build[1:]] == [
@@ -39,6 +40,13 @@ def test_image_has_the_extras_that_steps_use(text):
     assert 'if name not in ("dev", "fuzz", "spark")' in text
 
 
+def test_the_image_of_the_server_has_only_what_serving_needs():
+    text = EVERY["serve"]
+    extras = re.search(r"for name in \((.+)\) for each", text)[1]
+    assert extras == '"serve", "gcs", "s3"'
+    assert "TORCH_INDEX=https://download.pytorch.org/whl/cpu" in text
+
+
 @pytest.mark.parametrize("text", EVERY.values(), ids=EVERY.keys())
 def test_an_image_has_no_secrets(text):
     assert not re.search(r"^ADD |https?://\S+@|(TOKEN|PASSWORD|SECRET)=", text, re.M)
@@ -53,7 +61,9 @@ def test_only_the_package_is_copied_into_an_image():
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     assert next(line for line in ignore if line and line[0] not in "#!") == "*"
     let_in = {line[1:] for line in ignore if line.startswith("!")}
-    assert copied(EVERY["cpu"]) == copied(EVERY["gpu"]) == let_in - {"docker/spark.sh"}
+    assert (
+        copied(EVERY["cpu"]) == copied(EVERY["gpu"]) == copied(EVERY["serve"]) == let_in - {"docker/spark.sh"}
+    )
     assert copied(EVERY["spark"]) == {"constraints.txt", "docker/spark.sh", "src/ctrloom/__main__.py"}
 
 

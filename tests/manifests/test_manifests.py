@@ -6,13 +6,13 @@ import shutil
 from datetime import date
 from importlib.metadata import version
 from ipaddress import ip_network
-from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import typer
 import yaml
+from manifest_checks import little, named, validate
 
 from ctrloom.cli import BY_SEVERAL, app
 from ctrloom.config import ClusterConfig
@@ -22,21 +22,7 @@ from ctrloom.runners.placement import load_hardware
 from ctrloom.runners.request import PipelineRequest
 from manifests import render
 
-KUBERNETES = "1.34.0"  # version of the schemas
 BASE = sorted(path for path in (render.HERE / "base").glob("*.yaml") if path.name != "kustomization.yaml")
-CUSTOM = yaml.safe_load((Path(__file__).parent / "custom_resources.yaml").read_text())
-
-
-def validate(resource):
-    """Fail if a resource violates the schema of its kind, or has an unknown field."""
-    if schema := CUSTOM.get(f"{resource['apiVersion']} {resource['kind']}"):
-        jsonschema.Draft202012Validator({**schema, "$defs": CUSTOM["$defs"]}).validate(resource)
-    else:
-        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
-
-
-def named(resource):
-    return resource["kind"], resource["metadata"]["name"]
 
 
 @pytest.fixture(scope="module", params=render.OVERLAYS)
@@ -150,7 +136,7 @@ def test_pipelines_fit_their_schemas():
     for resource in resources:
         validate(resource)
     kinds = [resource["kind"] for resource in resources]
-    assert kinds.count("Pipeline") == kinds.count("PipelineVersion") == 10
+    assert kinds.count("Pipeline") == kinds.count("PipelineVersion") == 11
     versions = [each for each in resources if each["kind"] == "PipelineVersion"]
     pipelines = {each["metadata"]["name"] for each in resources if each["kind"] == "Pipeline"}
     assert {each["spec"]["pipelineName"] for each in versions} == pipelines
@@ -184,17 +170,6 @@ def test_cron_job_calls_valid_commands(base):
         windowed(config.data, date(2026, 11, 30), config.days)
         offered = {**config.model_dump(mode="json"), "store": "gs://b/data"}
         assert PipelineRequest.of(given["pipeline"], offered, {}).parameters["registry"] == "gs://b/registry"
-
-
-def little(pod):
-    """Fail if a pod has more privileges than it needs."""
-    assert pod["securityContext"]["runAsNonRoot"]
-    for container in pod["containers"]:
-        context = container["securityContext"]
-        assert context["readOnlyRootFilesystem"]
-        assert not context["allowPrivilegeEscalation"]
-        assert context["capabilities"] == {"drop": ["ALL"]}
-        assert container["resources"]["limits"]["memory"]
 
 
 def test_pods_have_minimal_privileges(base):
