@@ -4,6 +4,7 @@ import json
 from datetime import date, timedelta
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from on_cluster import Cluster, until
 
@@ -13,6 +14,7 @@ from ctrloom.config.files import load_retraining_config
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.date_window import windowed
 from ctrloom.data.synthetic import SynthConfig, synthesize
+from ctrloom.serving.predict import predict
 from ctrloom.serving.registry import Registry
 from ctrloom.training.runs import open_runs
 
@@ -85,6 +87,27 @@ def test_scheduled_retrain_promotes_one_day_and_stops_the_next(days, cluster: Cl
     assert registry.champion() == second
     verdict = storage.read_json(f"{cluster.artifact(stopped, 'gate', 'verdict')}/verdict.json")
     assert not verdict["promote"]
+
+
+def test_batch_predict_scores_a_day_once(days, cluster: Cluster, tmp_path):
+    files = days["data"]["files"]
+    sections = {"name": "nightly", "registry": days["registry"], "files": files, "keep": ["time"]}
+    cluster.write("nightly.yaml", sections)
+    given = ("nightly.yaml", "--pipeline", "batch_predict", "--parameter", f"until={DAY}")
+    skipped = []
+    for _ in range(2):
+        run = cluster.succeed(*given)
+        found = storage.read_json(f"{cluster.artifact(run, 'batch-predict', 'scores')}/scores.json")
+        skipped.append([file["skipped"] for file in found["predicted"]["files"]])
+        assert found["bundle"] == Registry(days["registry"]).champion()[0]
+    assert skipped == [[False], [True]]
+    stages.fetch_bundle("", days["registry"], tmp_path / "bundle")
+    predict(tmp_path / "bundle", [files.replace("{date}", str(DAY))], tmp_path / "here.parquet", ["time"])
+    storage.download(storage.place(f"{cluster.store}/scores/nightly"), tmp_path / "there")
+    here = pq.read_table(tmp_path / "here.parquet").to_pandas()
+    there = pq.read_table(tmp_path / "there" / f"clicks-{DAY}.parquet").to_pandas()
+    assert abs(here.pop("probability") - there.pop("probability")).max() < 1e-6  # other processors
+    assert here.equals(there)
 
 
 def test_second_run_uses_cache_and_schedule_fires(quick, cluster: Cluster):

@@ -340,3 +340,14 @@ def test_inputs_over_http_are_scored_each_time(fm_bundle: Path, days: Path, tmp_
         server.shutdown()
     records = "".join(path.read_text() for path in (tmp_path / "out").rglob("*.json"))
     assert "hush" not in records + "".join(file.input for file in done.files)
+
+
+def test_what_a_killed_process_left_is_deleted(fm_bundle: Path, days: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "day=2").mkdir(parents=True)
+    left = tmp_path / "out" / "day=2" / ".part-0.parquet.12345-12345.tmp"
+    others = [left.with_name(name) for name in (".part-10.parquet.12345-1.tmp", "part-0.parquet.1-1.tmp")]
+    for path in (left, *others):
+        path.write_text("half")
+    run(fm_bundle, days, tmp_path / "out")
+    assert not left.exists()
+    assert all(path.exists() for path in others)

@@ -19,24 +19,20 @@ from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.models.bundle import Bundle
 from ctrloom.progress import Advance, note, progress, warn
 from ctrloom.serving.prediction_file import COLUMNS, Output, require_free, writing
-from ctrloom.serving.prediction_folder import Counts, PredictionFolder, named, state, without_marks
+from ctrloom.serving.prediction_folder import (
+    Counts,
+    PredictionFile,
+    PredictionFolder,
+    named,
+    state,
+    without_marks,
+)
 from ctrloom.serving.predictor import Predictor
 from ctrloom.serving.scoring import encoded_logits, probabilities
 from ctrloom.serving.value_shares import ValueCounter, ValueShares
 from ctrloom.storage import Place
 from ctrloom.training.loop import pick_device
 from ctrloom.training.torch_state import restored_torch_state
-
-
-@dataclass(frozen=True)
-class PredictionFile:
-    """One file of a folder; `skipped` if it was there already, of the same input and bundle."""
-
-    input: str
-    output: str
-    rows: int
-    malformed: int
-    skipped: bool
 
 
 @dataclass(frozen=True)
@@ -130,6 +126,7 @@ class _Scorer:
             found = folder.finished(name, file)
             if found is None:
                 advance(0, f"file {number:,} of {len(names):,}")
+                folder.clean(name)
                 before = state(file)  # if it changes meanwhile, the next run scores it again
                 counts = self.score([file], Output(folder.at / name, to.format), advance)
                 folder.record(name, file, before, counts)

@@ -4,11 +4,13 @@ The record `_scores/<name>.json` is written after its file. A file whose record 
 columns, or which is not as it was written, is written again.
 """
 
+import glob
 import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlparse
@@ -50,6 +52,17 @@ class ScoredFile(StrictModel):
     counts: Counts
 
 
+@dataclass(frozen=True)
+class PredictionFile:
+    """One file of a folder; `skipped` if it was there already, of the same input and bundle."""
+
+    input: str
+    output: str
+    rows: int
+    malformed: int
+    skipped: bool
+
+
 class PredictionFolder:
     """The folder, for the predictions of one bundle."""
 
@@ -88,6 +101,13 @@ class PredictionFolder:
             counts=counts,
         )
         storage.write_record(self._record(name), written)
+
+    def clean(self, name: str) -> None:
+        """Delete temporary files of `name` that killed processes left; only while the folder is locked."""
+        at = self.at / name
+        if isinstance(at, Path):
+            for left in at.parent.glob(f".{glob.escape(at.name)}.*.tmp"):
+                left.unlink(missing_ok=True)
 
     def _record(self, name: str) -> Place:
         return self.at / RECORDS / f"{name}.json"
