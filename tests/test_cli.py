@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from ctrloom import cli
-from ctrloom.cli.options import CLUSTER, DATA, PIPELINES, REGISTRY, RETRAINING, STAGES
+from ctrloom.cli.options import CLUSTER, DATA, PIPELINES, REGISTRY, RETRAINING, SERVING, STAGES
 from ctrloom.config.base import ConfigError
 from ctrloom.config.errors import UserError
 from ctrloom.training.loop import pick_device
@@ -29,7 +29,7 @@ def test_version_is_that_of_the_package() -> None:
 
 def test_help_groups_every_command() -> None:
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-    groups = {PIPELINES, STAGES, DATA, RETRAINING, CLUSTER, REGISTRY}
+    groups = {PIPELINES, STAGES, DATA, RETRAINING, CLUSTER, REGISTRY, SERVING}
     assert {command.rich_help_panel for command in commands.values()} == groups
 
 
