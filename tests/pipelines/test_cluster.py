@@ -588,7 +588,7 @@ def test_invalid_cron_is_rejected(cron):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--pipeline", "search"], "there is no 'search'; choose from compare, "),
+        (["--pipeline", "search"], "there is no 'search'; choose from batch_predict, compare, "),
         (["--parameter", "revison=3"], "did you mean 'revision'?"),
         (["--parameter", "revision"], "write NAME=VALUE"),
         (["--set", "data.files=https://me:pass@host/x.csv"], "has a password or signature in a URL"),
