@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ctrloom.cli.options import DATA, pairs
+from ctrloom.config.extras import training_packages
 from ctrloom.config.files import setting
 
 app = typer.Typer()
@@ -39,6 +40,7 @@ def data_get(
     from_: Annotated[Path | None, typer.Option("--from", help="Take the files from this folder.")] = None,
 ) -> None:
     """Fetch a public data set, verify it, and prepare its files."""
-    from ctrloom.data.recipes import get
+    with training_packages():
+        from ctrloom.data.recipes import get
 
     get(name, to or Path("data") / name, from_)

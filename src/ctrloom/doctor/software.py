@@ -28,6 +28,10 @@ def packages(constraints: Path | None = None) -> Check:
             wrong.append(f"{requirement.name} {installed} is not {requirement.specifier}")
     if wrong:
         return Check("packages", "fail", "; ".join(wrong), INSTALL.format(extra=""))
+    if "training" in extras:
+        return Check(
+            "packages", "warn", "only what scoring needs is installed", INSTALL.format(extra="[training]")
+        )
     if "pipelines" in extras:
         return Check("packages", "warn", "KFP is not installed", INSTALL.format(extra="[pipelines]"))
     untested = list(_untested(constraints)) if constraints else []
@@ -61,7 +65,7 @@ def _requirements() -> Iterator[tuple[Requirement, str]]:
         if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
             yield requirement, ""
         else:
-            for extra in ("pipelines", "trees"):
+            for extra in ("pipelines", "training", "trees"):
                 if requirement.marker.evaluate({"extra": extra}):
                     yield requirement, extra
 

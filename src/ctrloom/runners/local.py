@@ -13,7 +13,7 @@ from ctrloom import stages, storage
 from ctrloom.config import METHODS, CompareConfig, Files, RunConfig
 from ctrloom.config.environment import CHECKPOINTS, fast_children, set_unless_given
 from ctrloom.config.errors import UserError
-from ctrloom.config.extras import install
+from ctrloom.config.extras import install, require_training
 from ctrloom.config.version import code_digest
 from ctrloom.data.sources.files import is_stored
 from ctrloom.runners import compiled, resume
@@ -159,7 +159,9 @@ def run_pipeline(
     Raises:
         LockedError: another process writes to `output`.
         RunError: a step failed, or KFP is not installed.
+        ConfigError: only what scoring needs is installed.
     """
+    require_training()
     try:
         import kfp.local  # noqa: F401
     except ImportError:

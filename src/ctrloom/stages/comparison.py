@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ctrloom import storage
 from ctrloom.config import METHODS, MODELS, SPLITS, CompareConfig, Entry
+from ctrloom.config.extras import training_packages
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare_models
@@ -120,7 +121,8 @@ def tabulate(
     )
     results = with_groups(results, scores, dataset, valid, test)
     results = with_segments(results, scores, [results.best.name, results.base], dataset, test)
-    from ctrloom.report.comparison import render  # loads matplotlib
+    with training_packages():
+        from ctrloom.report.comparison import render  # loads matplotlib
 
     published = {name: figure for e in config.entries for name, figure in e.figures().items()}
     with storage.atomic_directory(output, *FILES) as temporary:

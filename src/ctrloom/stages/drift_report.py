@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ctrloom import storage
+from ctrloom.config.extras import training_packages
 from ctrloom.config.retraining import DriftConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.vocabulary.drift_baseline import DriftBaseline
@@ -41,7 +42,8 @@ def drift(manifest: str | Place, bundle: Path, config: DriftConfig, output: Path
         fields=tuple(fields),
         config=config,
     )
-    from ctrloom.report.retraining import render_drift  # loads matplotlib
+    with training_packages():
+        from ctrloom.report.retraining import render_drift  # loads matplotlib
 
     with storage.atomic_directory(output, DRIFT, PAGE) as temporary:
         storage.write_record(temporary / DRIFT, found)
@@ -59,7 +61,8 @@ def report(drift: Path, verdict: Path, name: str, output: Path) -> PromotionVerd
     """
     changed = storage.read_record(drift / DRIFT, Drift)
     decided = load_verdict(verdict / VERDICT)
-    from ctrloom.report.retraining import render_retraining  # loads matplotlib
+    with training_packages():
+        from ctrloom.report.retraining import render_retraining  # loads matplotlib
 
     with storage.atomic_directory(output, REPORT, TEXT) as temporary:
         render_retraining(changed, decided, name, temporary / REPORT)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ctrloom import storage
 from ctrloom.config import MODELS, SPLITS, EvaluationConfig, Split
+from ctrloom.config.extras import training_packages
 from ctrloom.config.version import code_version
 from ctrloom.data.batches.batch import BatchSource
 from ctrloom.data.dataset import Dataset
@@ -83,7 +84,8 @@ def evaluate(
     results = results.model_copy(update={"notes": notes, "tuning": tuning.summary([*every])})
     results = with_groups(results, scores, dataset, valid, test)
     results = with_segments(results, scores, [results.shown.name, results.base], dataset, test)
-    from ctrloom.report.render import render  # loads matplotlib
+    with training_packages():
+        from ctrloom.report.render import render  # loads matplotlib
 
     with storage.atomic_directory(output, *FILES) as temporary:
         results.save(temporary / METRICS)

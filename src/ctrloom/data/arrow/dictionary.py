@@ -35,7 +35,7 @@ def encode_chunks(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """The values of all chunks over one dictionary of unique values."""
     if not len(column):
         return pa.array([], column.type).dictionary_encode()
-    if found := factorize.encoded(column):
+    if len(column) >= factorize.LEAST and (found := factorize.encoded(column)):
         places, values = found
     else:
         chunks = column.dictionary_encode().chunks  # each dictionary extends the one before it

@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 from ctrloom.data.arrow.take import masked, valid
 
 HEAD = 64  # tokens checked before all are
+LEAST = 10_000  # tokens for which pandas is worth its import
 
 
 def encoded(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
-    """Indices of all values and their dictionary; None unless every value has eight bytes or is empty."""
+    """Indices of all values and their dictionary; None unless every value has eight bytes or is empty.
+
+    Without pandas, always None.
+    """
     filled, found = [np.zeros(0, dtype=bool)], [np.zeros(0, dtype=np.uint64)]
     for chunk in column.chunks:
         if len(chunk):
@@ -24,7 +28,10 @@ def encoded(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array] | None:
     word_N = np.concatenate(found)
     if not len(word_N):
         return None
-    import pandas as pd  # a quarter of a second, which steps that only read rows do not need
+    try:
+        import pandas as pd  # a quarter of a second, which steps that only read rows do not need
+    except ModuleNotFoundError:  # scoring does not need it
+        return None
 
     place_N, word_K = pd.factorize(word_N)
     values = _texts(word_K, column.type)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from ctrloom.config.engine import EngineConfig
+from ctrloom.config.extras import training_packages
 from ctrloom.data.engines.engine import Engine, Kept
 from ctrloom.progress import Advance
 from ctrloom.storage import Place
@@ -22,16 +23,18 @@ def opened(config: EngineConfig, folder: Place) -> Iterator[Engine]:
     """Open the configured engine for work on data in `folder`.
 
     Raises:
-        ConfigError: Spark is not installed or does not start.
+        ConfigError: DuckDB or Spark is not installed, or Spark does not start.
         DataError: Spark failed.
     """
     if config.engine == "duckdb":
-        from ctrloom.data.engines.embedded import embedded
+        with training_packages():
+            from ctrloom.data.engines.embedded import embedded
 
         with embedded(folder) as engine:
             yield engine
     else:
-        from ctrloom.data.engines.spark import spark
+        with training_packages():
+            from ctrloom.data.engines.spark import spark
 
         with spark(config.spark) as engine:
             yield engine

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ctrloom import storage
+from ctrloom.config.extras import training_packages
 from ctrloom.config.url_secrets import revealed
 from ctrloom.data.errors import DataError
 from ctrloom.data.sources.signatures import HEAD_BYTES, codec_of
@@ -186,7 +187,8 @@ def open_text(
 
 @contextmanager
 def _http(path: str, **options: Any) -> Iterator[Any]:
-    import aiohttp
+    with training_packages():
+        import aiohttp
 
     # The default limits the total transfer time, which is too short for large files.
     patience = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
