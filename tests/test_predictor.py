@@ -1,6 +1,9 @@
 """Rows in memory get the probabilities, to the bit, that the command writes for the same rows in a file."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from predictor_bundles import (
@@ -23,6 +27,7 @@ from predictor_bundles import (
 
 import ctrloom
 from ctrloom.data.batches.tensors import to_batch
+from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.cast import typed, typed_schema
 from ctrloom.data.sources.memory import read_memory
 from ctrloom.serving import predictor as predictors
@@ -300,3 +305,152 @@ def test_few_rows_get_the_same_ids_and_factors_as_many(data: st.DataObject, name
     assert few.factors_NC is not None
     assert many.factors_NC is not None
     assert few.factors_NC.tobytes() == many.factors_NC.numpy().tobytes()
+
+
+def test_missing_and_unseen_values_are_counted_by_row() -> None:
+    usual = text_rows(np.random.default_rng(5), 3)
+    rows = [
+        {**row, "user": user, "tags": tags}
+        for row, user, tags in zip(
+            usual, ["stranger", " NA ", "u1"], ["t1|new|newer", "", "t1|t2|t3|new"], strict=True
+        )
+    ]
+    for scored in (
+        LOADED["text"].score(rows),
+        by_arrow(LOADED["text"], rows),
+        LOADED["text"].score(pd.DataFrame(rows)),
+    ):
+        assert (scored.missing["user"], scored.unseen["user"]) == (1, 1)
+        assert (scored.missing["tags"], scored.unseen["tags"]) == (1, 1)  # a fourth value is not read
+        assert scored.unseen["plain"] == 0
+
+
+def test_values_that_are_no_values_are_those_of_a_missing_key() -> None:
+    row = text_rows(np.random.default_rng(6), 1)[0]
+    del row["user"]
+    expected = LOADED["text"].predict(row)
+    for value in (
+        None,
+        float("nan"),
+        np.nan,
+        np.float32("nan"),
+        pd.NA,
+        pd.NaT,
+        "",
+        "NA",
+        " -1 ",
+        -1,
+        -1.0,
+        Decimal(-1),
+    ):
+        assert same(LOADED["text"].predict({**row, "user": value}), expected), value
+
+
+def test_equal_numbers_are_one_token() -> None:
+    (row,) = mappings_of(typed_rows(np.random.default_rng(7), 1))
+    values = [3, 3.0, np.int8(3), np.float32(3), Decimal("3.00"), "3", True]
+    *equal, other = (LOADED["typed"].predict({**row, "user": value}).item() for value in values)
+    assert len({*equal}) == 1
+    assert other != equal[0]
+
+
+def test_malformed_rows_are_named_and_the_others_scored() -> None:
+    rows = text_rows(np.random.default_rng(8), 4)
+    sound = [dict(rows[0]), dict(rows[3])]
+    rows[1]["log"], rows[2]["json"] = "much", {"j0": 1}
+    scored = LOADED["text"].score(rows)
+    assert scored.malformed == {
+        1: "log is not a number: 'much'",
+        2: "json holds struct<j0: int64>, which cannot be multivalued: {'j0': 1}",
+    }
+    assert same(scored.probability_N[[0, 3]], LOADED["text"].predict(sound))
+    assert np.isnan(scored.probability_N[[1, 2]]).all()
+    with pytest.raises(
+        DataError, match=r"^row 1: log is not a number: 'much' \(2 rows are malformed; `score`"
+    ):
+        LOADED["text"].predict(rows)
+
+
+def test_absent_columns_are_named_and_other_columns_ignored() -> None:
+    predictor, rows = LOADED["text"], text_rows(np.random.default_rng(9), 2)
+    expected = predictor.predict(rows)
+    table = pa.Table.from_pylist(rows)
+    assert same(predictor.predict([{**row, "extra": object()} for row in rows]), expected)
+    assert same(predictor.predict(table.append_column("extra", pa.array([1, 2]))), expected)
+    for lacking in (table.drop_columns(["user", "log"]), table.to_pandas().drop(columns=["user", "log"])):
+        with pytest.raises(DataError, match=r"^rows: lack the columns 'user', 'log'"):
+            predictor.predict(lacking)
+    with pytest.raises(DataError, match=r"^rows: lack the columns 'user', .*similar names are 'users'"):
+        predictor.predict([{"users": "u1"}])
+    with pytest.raises(DataError, match="have 2 columns named 'user'"):
+        predictor.predict(table.append_column("user", table["user"]))
+    for wrong, message in (("rows.csv", "type str"), (7, "type int"), ([["u1"]], "row 0: is of type list")):
+        with pytest.raises(DataError, match=message):
+            predictor.predict(wrong)  # type: ignore[arg-type]
+    assert predictor.predict([]).shape == (0,)
+    assert predictor.predict(table.slice(0, 0)).shape == (0,)
+
+
+@pytest.mark.parametrize("format", ["libsvm", "libffm"])
+def test_indices_and_values_are_read_as_in_a_file(format: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    prefix = "3:" if format == "libffm" else ""
+
+    def row() -> dict[str, str]:
+        return {
+            "site": f"{prefix}{rng.integers(20, 24)}:1",
+            "price": f"{prefix}7:{rng.normal():.3f}",
+            "ad": f"{prefix}{rng.integers(30, 33)}:1",
+        }
+
+    columns = {"click": "label", "site": "categorical", "price": "numeric", "ad": "categorical"}
+    (tmp_path / "train.txt").write_text("".join(f"{i % 2} {' '.join(row().values())}\n" for i in range(60)))
+    bundle = bundle_of(tmp_path, tmp_path / "train.txt", columns, {"format": format, "header": False})
+    rows = [row() for _ in range(10)]
+    (tmp_path / "rows.txt").write_text("".join(" ".join(each.values()) + "\n" for each in rows))
+    expected, _ = command(bundle, tmp_path / "rows.txt")
+    predictor = ctrloom.load_bundle(bundle)
+    assert same(predictor.predict(rows), expected)
+    rows[4]["ad"] = "here"
+    scored = predictor.score(rows)
+    assert list(scored.malformed) == [4]
+    assert scored.malformed[4].startswith(f"ad is not {'field:' if format == 'libffm' else ''}index:value")
+    typed_row = {"site": 21, "price": 0.5, "ad": None}
+    assert same(predictor.predict(typed_row), predictor.predict({**typed_row, "site": f"{prefix}21:1"}))
+
+
+def test_a_row_scores_nearly_the_same_in_any_batch() -> None:
+    rows = text_rows(np.random.default_rng(10), 300)
+    together = LOADED["text"].predict(rows)
+    alone = np.concatenate([LOADED["text"].predict(row) for row in rows])
+    np.testing.assert_allclose(alone, together, rtol=1e-5)
+
+
+def test_more_rows_than_a_few_score_as_those_of_a_file(tmp_path: Path) -> None:
+    rows = text_rows(np.random.default_rng(11), predictors.FEW + 1)
+    (tmp_path / "rows.csv").write_text(written(rows, [*TEXT_COLUMNS]))
+    expected, _ = command(PLACES["text"], tmp_path / "rows.csv")
+    assert same(LOADED["text"].predict(rows), expected)
+    assert same(LOADED["text"].predict_files([str(tmp_path / "rows.csv")]), expected)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_threads_share_a_predictor(many: bool) -> None:
+    predictor = LOADED["text"]
+    requests = [text_rows(np.random.default_rng(seed), 1 + seed % 5) for seed in range(40)]
+    score: Callable[[Any], np.ndarray] = (
+        (lambda rows: predictor.predict(pd.DataFrame(rows))) if many else predictor.predict
+    )
+    expected = [score(rows) for rows in requests]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            assert all(map(same, pool.map(score, requests), expected))
+
+
+def test_predicting_leaves_the_process_as_it_was() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state(), torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    LOADED["text"].predict(text_rows(np.random.default_rng(12), 2))
+    after = torch.get_rng_state(), torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
