@@ -315,11 +315,8 @@ def test_missing_and_unseen_values_are_counted_by_row() -> None:
             usual, ["stranger", " NA ", "u1"], ["t1|new|newer", "", "t1|t2|t3|new"], strict=True
         )
     ]
-    for scored in (
-        LOADED["text"].score(rows),
-        by_arrow(LOADED["text"], rows),
-        LOADED["text"].score(pd.DataFrame(rows)),
-    ):
+    predictor = LOADED["text"]
+    for scored in (predictor.score(rows), by_arrow(predictor, rows), predictor.score(pd.DataFrame(rows))):
         assert (scored.missing["user"], scored.unseen["user"]) == (1, 1)
         assert (scored.missing["tags"], scored.unseen["tags"]) == (1, 1)  # a fourth value is not read
         assert scored.unseen["plain"] == 0
@@ -329,20 +326,8 @@ def test_values_that_are_no_values_are_those_of_a_missing_key() -> None:
     row = text_rows(np.random.default_rng(6), 1)[0]
     del row["user"]
     expected = LOADED["text"].predict(row)
-    for value in (
-        None,
-        float("nan"),
-        np.nan,
-        np.float32("nan"),
-        pd.NA,
-        pd.NaT,
-        "",
-        "NA",
-        " -1 ",
-        -1,
-        -1.0,
-        Decimal(-1),
-    ):
+    none = (None, float("nan"), np.float32("nan"), pd.NA, pd.NaT)
+    for value in (*none, "", "NA", " -1 ", -1, -1.0, Decimal(-1)):
         assert same(LOADED["text"].predict({**row, "user": value}), expected), value
 
 
@@ -365,9 +350,7 @@ def test_malformed_rows_are_named_and_the_others_scored() -> None:
     }
     assert same(scored.probability_N[[0, 3]], LOADED["text"].predict(sound))
     assert np.isnan(scored.probability_N[[1, 2]]).all()
-    with pytest.raises(
-        DataError, match=r"^row 1: log is not a number: 'much' \(2 rows are malformed; `score`"
-    ):
+    with pytest.raises(DataError, match=r"^row 1: log is not a number: 'much' \(2 rows are malformed; `sc"):
         LOADED["text"].predict(rows)
 
 
