@@ -1,15 +1,15 @@
-"""The same model behind MLServer: a custom runtime that calls the predictor."""
+"""The same model behind MLServer: a custom runtime that calls the predictor as our server does."""
 
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from ctrloom.serving.predictor import Predictor
+from ctrloom.serving.server.question import Question
 
 
 class Runtime(MLModel):
@@ -23,7 +23,7 @@ class Runtime(MLModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Score the rows of a request."""
-        columns = {each.name: pa.array(list(each.data), pa.string()) for each in payload.inputs}
-        rows = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
-        output = NumpyCodec.encode_output("probability", np.asarray(self.predictor.predict(rows)))
+        columns = {each.name: list(each.data) for each in payload.inputs}
+        probability = self.predictor.predict(Question("", columns, ()).rows())
+        output = NumpyCodec.encode_output("probability", np.asarray(probability))
         return InferenceResponse(model_name=self.name, id=payload.id, outputs=[output])

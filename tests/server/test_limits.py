@@ -156,7 +156,7 @@ def busy(bundle: Path) -> Iterator[tuple[Served, threading.Event]]:
     with served(bundle, limits) as running:
         released = threading.Event()
         model = running.service.models.current
-        held = Held(**vars(model.predictor))
+        held = Held.load(bundle)
         object.__setattr__(held, "released", released)
         running.service.models.exchange(replace(model, predictor=held))
         try:

@@ -13,8 +13,9 @@ from served import DATATYPES, INFER, Served, lines, request_of, version_of
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
+from ctrloom import load_bundle
 from ctrloom.serving.predict import predict
-from ctrloom.serving.server import messages
+from ctrloom.serving.server import messages, question
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +174,22 @@ def test_columns_may_be_in_any_order_and_others_are_ignored(
         *reversed(request["inputs"]),
     ]
     assert np.array_equal(np.float32(server.infer(request)["outputs"][0]["data"]), expected)
+
+
+@pytest.mark.parametrize("count", [3, 450])
+def test_few_and_many_rows_are_read_alike(
+    server: Served, rows: list, bundle: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few rows are encoded value by value, many by column."""
+    monkeypatch.setattr(question, "FEW_ROWS", 100)
+    many = [rows[n % len(rows)] for n in range(count)]
+    request = request_of(many)
+    age, price = (next(each for each in request["inputs"] if each["name"] == n) for n in ("age", "price"))
+    age["data"][:2] = [-1, 2**63]
+    price |= {"datatype": "FP32", "data": [each and np.float64(each).round(3) for each in price["data"]]}
+    found = server.infer(request)["outputs"][0]["data"]
+    text = [{**row, "age": str(n)} for row, n in zip(many, (-1, 2**63), strict=False)] + many[2:]
+    np.testing.assert_allclose(found, load_bundle(str(bundle)).predict(text), rtol=0, atol=1e-6)
 
 
 def test_paths(server: Served, bundle: Path) -> None:

@@ -16,8 +16,8 @@ from ctrloom.serving.server.question import (
     Input,
     Question,
     checked_id,
+    columns_of,
     outputs_of,
-    rows_from,
 )
 from ctrloom.serving.server.tensors import Tensor, from_bytes, from_values, shown, to_bytes
 
@@ -42,12 +42,12 @@ def parsed(body: bytes, json_bytes: int | None, model: ServedModel, most: int) -
     if type(raw) is not dict:
         raise RequestError(f"the body must be an object, not {shown(raw)}")
     binary = memoryview(body)[len(body) if json_bytes is None else json_bytes :]
-    rows = rows_from(_inputs(_list(raw, "inputs"), binary), model, most)
+    columns = columns_of(_inputs(_list(raw, "inputs"), binary), model, most)
     outputs = _list(raw, "outputs") if raw.get("outputs") is not None else []
     names = outputs_of(_get(output, "name", str) for output in outputs)
     by_default = bool(_parameters(raw).get("binary_data_output"))
     wanted = {str(each["name"]): bool(_parameters(each).get("binary_data", by_default)) for each in outputs}
-    return Question(checked_id(raw.get("id")), rows, names), {
+    return Question(checked_id(raw.get("id")), columns, names), {
         name for name in names if wanted.get(name, by_default)
     }
 

@@ -21,8 +21,8 @@ from ctrloom.serving.server.question import (
     Input,
     Question,
     checked_id,
+    columns_of,
     outputs_of,
-    rows_from,
 )
 from ctrloom.serving.server.service import SERVER, Service
 from ctrloom.serving.server.tensors import Tensor, from_bytes, from_texts, from_values, to_bytes
@@ -140,8 +140,8 @@ class Rpc:
 
 
 def _parsed(request: Any, model: ServedModel, most: int) -> Question:
-    rows = rows_from(_inputs(request.inputs, request.raw_input_contents), model, most)
-    return Question(checked_id(request.id), rows, outputs_of(each.name for each in request.outputs))
+    columns = columns_of(_inputs(request.inputs, request.raw_input_contents), model, most)
+    return Question(checked_id(request.id), columns, outputs_of(each.name for each in request.outputs))
 
 
 def _inputs(inputs: Sequence[Any], raw: Sequence[bytes]) -> Iterator[Input]:

@@ -64,7 +64,7 @@ class Service:
         answer = answered(question, model)
         self.metrics.scored(answer.scored)
         if self.log is not None:
-            self.log.add(answer, list(model.columns))
+            self.log.add(answer)
         return answer
 
     async def run(self, work: Callable[[], Result], size: int) -> Result:

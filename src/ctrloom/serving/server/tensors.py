@@ -1,4 +1,4 @@
-"""Tensors of the protocol as Arrow columns, and back. N rows."""
+"""Tensors of the protocol as columns of Python values, and texts in their binary form. N rows."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,16 +8,17 @@ import pyarrow as pa
 
 from ctrloom.serving.server.errors import RequestError, TooLargeError
 
-INTEGERS = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
-ARROW = {
-    "BYTES": pa.string(),
-    "BOOL": pa.bool_(),
-    "FP32": pa.float32(),
-    "FP64": pa.float64(),
-    **{name: getattr(pa, name.lower())() for name in INTEGERS},
+INTEGERS = {f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
+NUMPY = {**INTEGERS, "BOOL": "bool", "FP32": "float32", "FP64": "float64"}
+DATATYPES = ("BYTES", *NUMPY)
+_FLOATS: set[type] = {float, int, type(None)}
+_PYTHON: dict[str, set[type]] = {  # types of JSON values
+    "BYTES": {str, type(None)},
+    "BOOL": {bool, type(None)},
+    "FP32": _FLOATS,
+    "FP64": _FLOATS,
+    **{name: {int, type(None)} for name in INTEGERS},
 }
-
-_FAULTS = pa.ArrowException, TypeError, ValueError, OverflowError
 
 
 class Tensor(NamedTuple):
@@ -43,10 +44,9 @@ def rows_of(tensor: Tensor, most: int) -> int:
         TooLargeError: more than `most` rows.
     """
     name, datatype, shape = tensor
-    if datatype not in ARROW:
-        raise RequestError(
-            f"input {name!r}: datatype must be one of {', '.join(ARROW)}, not {shown(datatype)}"
-        )
+    if datatype not in _PYTHON:
+        known = ", ".join(DATATYPES)
+        raise RequestError(f"input {name!r}: datatype must be one of {known}, not {shown(datatype)}")
     whole = all(type(size) is int for size in shape)
     if not whole or len(shape) not in (1, 2) or shape[1:] not in ([], [1]) or shape[0] < 1:
         raise RequestError(f"input {name!r}: shape must be [N] or [N, 1] with N rows")
@@ -55,38 +55,56 @@ def rows_of(tensor: Tensor, most: int) -> int:
     return shape[0]
 
 
-def from_values(tensor: Tensor, values: list[Any], rows: int) -> pa.Array:
+def from_values(tensor: Tensor, values: list[Any], rows: int) -> list[Any]:
     """Values of JSON or of a repeated field, one per row, possibly nested in lists of one; None is missing.
 
     Raises:
         RequestError: another number of values, or one of another type; it names the row.
     """
-    if tensor.shape[1:] and len(values) == rows and any(type(value) is list for value in values):
+    if tensor.shape[1:] and len(values) == rows and list in set(map(type, values)):
         values = [_only(tensor, row, value) for row, value in enumerate(values)]
     if len(values) != rows:
         raise RequestError(f"input {tensor.name!r}: has {len(values):,} values for {rows:,} rows")
-    try:
-        return _array(tensor.datatype, values)
-    except _FAULTS:
-        raise _first_fault(tensor, values, lambda value: _array(tensor.datatype, [value])) from None
+    allowed = _PYTHON[tensor.datatype]
+    if not allowed.issuperset(map(type, values)):
+        raise _first_fault(tensor, values, lambda value: type(value) in allowed)
+    if tensor.datatype in INTEGERS:
+        bounds = np.iinfo(NUMPY[tensor.datatype])
+        if any(value is not None and not bounds.min <= value <= bounds.max for value in values):
+            raise _first_fault(tensor, values, lambda value: bounds.min <= (value or 0) <= bounds.max)
+    return _shortest(values) if tensor.datatype == "FP32" else values
 
 
-def from_bytes(tensor: Tensor, content: bytes | memoryview, rows: int) -> pa.Array:
+def from_bytes(tensor: Tensor, content: bytes | memoryview, rows: int) -> list[Any]:
     """Values in the binary form of the protocol; NaN is a missing value, and usually empty text.
 
     Raises:
         RequestError: another number of bytes, or text that is not UTF-8.
     """
     if tensor.datatype == "BYTES":
-        return _texts(tensor, content, rows)
-    kind = ARROW[tensor.datatype]
-    numpy_kind = np.dtype(kind.to_pandas_dtype()).newbyteorder("<")
-    if len(content) != rows * numpy_kind.itemsize:
+        return from_texts(tensor, _texts(tensor, content, rows), rows)
+    kind = np.dtype(NUMPY[tensor.datatype]).newbyteorder("<")
+    if len(content) != rows * kind.itemsize:
         raise RequestError(
             f"input {tensor.name!r}: has {len(content):,} bytes; {rows:,} rows of {tensor.datatype} have "
-            f"{rows * numpy_kind.itemsize:,}"
+            f"{rows * kind.itemsize:,}"
         )
-    return pa.array(np.frombuffer(content, numpy_kind), kind)
+    values: list[Any] = np.frombuffer(content, kind).tolist()
+    return _shortest(values) if tensor.datatype == "FP32" else values
+
+
+def from_texts(tensor: Tensor, values: Sequence[bytes], rows: int) -> list[str]:
+    """Texts as bytes.
+
+    Raises:
+        RequestError: another number of texts, or one is not UTF-8; it names the row.
+    """
+    if len(values) != rows:
+        raise RequestError(f"input {tensor.name!r}: its data are not the {rows:,} texts of its shape")
+    try:
+        return [value.decode() for value in values]
+    except UnicodeDecodeError:
+        raise _first_fault(tensor, values, _is_text, "text in UTF-8") from None
 
 
 def to_bytes(texts: Sequence[str]) -> bytes:
@@ -95,19 +113,7 @@ def to_bytes(texts: Sequence[str]) -> bytes:
     return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
 
 
-def _array(datatype: str, values: list[Any]) -> pa.Array:
-    """An array of a datatype; Arrow itself would take a fraction as an integer and true as 1."""
-    kind = ARROW[datatype]
-    if datatype == "BYTES":
-        return pa.array(values, kind)
-    found = pa.array(values)
-    number = pa.types.is_integer(found.type) or (datatype[0] == "F" and pa.types.is_floating(found.type))
-    if not (found.type == kind or (number and datatype != "BOOL") or pa.types.is_null(found.type)):
-        raise TypeError
-    return found if found.type == kind else found.cast(kind, safe=datatype[0] != "F")
-
-
-def _texts(tensor: Tensor, content: bytes | memoryview, rows: int) -> pa.Array:
+def _texts(tensor: Tensor, content: bytes | memoryview, rows: int) -> list[bytes]:
     view, at, values = memoryview(content), 0, list[bytes]()
     while at < len(view) and len(values) <= rows:
         stop = at + 4 + int.from_bytes(view[at : at + 4], "little")
@@ -115,21 +121,21 @@ def _texts(tensor: Tensor, content: bytes | memoryview, rows: int) -> pa.Array:
             raise RequestError(f"input {tensor.name!r}: its text number {len(values)} is cut off")
         values.append(bytes(view[at + 4 : stop]))
         at = stop
-    return from_texts(tensor, values, rows)
+    return values
 
 
-def from_texts(tensor: Tensor, values: Sequence[bytes], rows: int) -> pa.Array:
-    """Texts as bytes.
+def _shortest(values: list[Any]) -> list[Any]:
+    """Float32 as the numbers of their shortest texts: 0.1 instead of 0.10000000149011612."""
+    found: list[Any] = pa.array(values, pa.float32()).cast(pa.string()).cast(pa.float64()).to_pylist()
+    return found
 
-    Raises:
-        RequestError: another number of texts, or one is not UTF-8; it names the row.
-    """
-    if len(values) != rows:
-        raise RequestError(f"input {tensor.name!r}: its data have not {rows:,} texts, as its shape says")
+
+def _is_text(value: bytes) -> bool:
     try:
-        return pa.array([value.decode() for value in values], pa.string())
+        value.decode()
     except UnicodeDecodeError:
-        raise _first_fault(tensor, values, lambda value: value.decode(), "text in UTF-8") from None
+        return False
+    return True
 
 
 def _only(tensor: Tensor, row: int, value: Any) -> Any:
@@ -139,12 +145,8 @@ def _only(tensor: Tensor, row: int, value: Any) -> Any:
 
 
 def _first_fault(
-    tensor: Tensor, values: Sequence[Any], convert: Callable[[Any], Any], wanted: str = ""
+    tensor: Tensor, values: Sequence[Any], fits: Callable[[Any], bool], wanted: str = ""
 ) -> RequestError:
     wanted = wanted or ("text" if tensor.datatype == "BYTES" else tensor.datatype)
-    for row, value in enumerate(values):
-        try:
-            convert(value)
-        except _FAULTS:
-            return RequestError(f"input {tensor.name!r}: row {row} is not {wanted}: {shown(value)}")
-    return RequestError(f"input {tensor.name!r}: its values are not {wanted}")
+    row = next(row for row, value in enumerate(values) if not fits(value))
+    return RequestError(f"input {tensor.name!r}: row {row} is not {wanted}: {shown(values[row])}")

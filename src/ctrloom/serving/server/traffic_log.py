@@ -37,17 +37,17 @@ class TrafficLog:
         self.thread = threading.Thread(target=self._run, name="traffic log", daemon=True)
         self.thread.start()
 
-    def add(self, answer: Answer, columns: list[str]) -> None:
+    def add(self, answer: Answer) -> None:
         """Take the rows of an answer if its request id is in the sample."""
         question = answer.question
         if crc32(question.id.encode()) >= self.share * 2**32:
             return
         with self.lock:
-            count = question.rows.num_rows
+            count = question.size
             if self.waiting_rows + count > MOST_WAITING:
                 self.counts["lost"] += count
                 return
-            self.waiting.append(_described(answer, question.rows.select(columns)))
+            self.waiting.append(_described(answer, question.table()))
             self.waiting_rows += count
             if self.waiting_rows >= self.rows:
                 self.full.set()
