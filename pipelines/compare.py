@@ -5,6 +5,7 @@ from typing import List  # noqa: UP035  # KFP needs this name for typed lists
 from kfp import dsl
 
 from components.require_complete.component import require_complete
+from components.track.component import track
 from pipelines.comparison_steps import add_comparison
 
 
@@ -22,6 +23,7 @@ def compare(
     tunings: List[dict] = [{}],  # type: ignore[type-arg]  # noqa: B006, UP006
     tuning: dict = {},  # type: ignore[type-arg]  # noqa: B006
     strict: bool = True,
+    tracking: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Compare methods and models on one data set.
 
@@ -38,11 +40,14 @@ def compare(
         tunings: Models to tune before all are trained, in one step per job.
         tuning: Budget, sampler, pruner and spaces; without them, runs have no tuning steps.
         strict: Fail the run if an entry failed; otherwise only the table names it.
+        tracking: MLflow and TensorBoard, to show the run there; without them, there is no such step.
     """
     table = add_comparison(
         data, store, jobs, comparison, vocabulary, models, revision, engine, spark, tunings, tuning
     )
-    require_complete(table=table.outputs["table"], strict=strict)
+    made = table.outputs
+    track(name="comparison", tracking=tracking, table=made["table"], bundles=made["bundles"])
+    require_complete(table=made["table"], strict=strict)
 
 
 PIPELINES = {"compare": compare}

@@ -10,6 +10,7 @@ from components.ingest_window.component import ingest_window
 from components.promote.component import promote
 from components.refresh.component import refresh
 from components.report.component import report
+from components.track.component import track
 from pipelines.preflight import preflight
 
 
@@ -27,6 +28,7 @@ def scheduled_retrain(
     gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
     engine: str = "duckdb",
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    tracking: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Retrain the champion's architecture on later rows.
 
@@ -43,6 +45,7 @@ def scheduled_retrain(
         gate: Thresholds of the gate.
         engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
+        tracking: MLflow and TensorBoard, to show the run there; without them, there is no such step.
     """
     counting = {"engine": engine, "spark": spark}
     checked = preflight(store)
@@ -52,12 +55,21 @@ def scheduled_retrain(
     grown = grow(ingested=clean, champion=champion, store=store, growth=growth, **counting)
     dataset = grown.outputs["dataset"]
     changed = compare_rows(dataset=dataset, champion=champion, settings=drift).outputs["drift"]
-    challenger = refresh(dataset=dataset, champion=champion, training=training).outputs["bundle"]
+    trained = refresh(dataset=dataset, champion=champion, training=training).outputs
+    challenger = trained["bundle"]
     decided = decide(ingested=clean, challenger=challenger, champion=champion, gate=gate)
     verdict = decided.outputs["verdict"]
-    report(drift=changed, verdict=verdict, name=name)
+    page = report(drift=changed, verdict=verdict, name=name).outputs["report"]
     with dsl.If(decided.outputs["Output"] == True):  # noqa: E712
         promote(bundle=challenger, verdict=verdict, registry=registry)
+    shown = {
+        "verdict": verdict,
+        "drift": changed,
+        "report": page,
+        "best": challenger,
+        "runs": trained["runs"],
+    }
+    track(name=name, tracking=tracking, **shown)
 
 
 PIPELINES = {"scheduled_retrain": scheduled_retrain}

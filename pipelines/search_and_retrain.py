@@ -22,6 +22,7 @@ from components.search_autopi.component import search_autopi
 from components.search_optinter.component import search_optinter
 from components.search_plugin.component import search_plugin
 from components.select_interactions.component import select_interactions
+from components.track.component import track
 from components.transfer.component import transfer as transfer_to
 from pipelines.encoding_steps import add_encoding
 from pipelines.tuning_steps import add_tuning
@@ -53,6 +54,7 @@ def search_and_retrain(
         spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
         tunings: List[dict] = [{}],  # type: ignore[type-arg]  # noqa: B006, UP006
         tuning: dict = {},  # type: ignore[type-arg]  # noqa: B006
+        tracking: dict = {},  # type: ignore[type-arg]  # noqa: B006
         transfer: list = ["ipnn", "deepfm"],  # type: ignore[type-arg]  # noqa: B006
     ) -> None:
         """Find the feature interactions that a CTR model needs, and prove that they help.
@@ -74,6 +76,7 @@ def search_and_retrain(
             spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
             tunings: Models to tune before all are trained, in one step per job.
             tuning: Budget, sampler, pruner and spaces; without them, runs have no tuning steps.
+            tracking: MLflow and TensorBoard, to show the run there; without them, there is no such step.
             transfer: Models to transfer the found interactions to, such as ipnn, deepfm.
         """
         dataset = add_encoding(data, store, vocabulary, revision, engine, spark)
@@ -95,8 +98,8 @@ def search_and_retrain(
             lists = {name: dsl.Collected(step.outputs["runs"]) for name, step in steps.items()}
             return {**lists, "deterministic": fixed.outputs["runs"]}
 
-        bundle(dataset=dataset, **trained(), names=bundles)
-        evaluate(
+        bundled = bundle(dataset=dataset, **trained(), names=bundles)
+        evaluated = evaluate(
             dataset=dataset,
             search=found,
             **trained(),
@@ -104,6 +107,14 @@ def search_and_retrain(
             seeds=seeds,
             settings=evaluation,
             run=run,
+            tuned=tuned,
+        )
+        track(
+            name=name,
+            tracking=tracking,
+            evaluation=evaluated.outputs["evaluation"],
+            search=found,
+            best=bundled.outputs["best"],
             tuned=tuned,
         )
 

@@ -7,6 +7,7 @@ from kfp import dsl
 from components.collect_tuning.component import collect_tuning
 from components.plan_trials.component import plan_trials
 from components.search_plugin.component import search_plugin
+from components.track.component import track
 from components.tune_trial.component import tune_trial
 from pipelines.encoding_steps import add_encoding
 
@@ -23,6 +24,8 @@ def tune(
     revision: str = "",
     engine: str = "duckdb",
     spark: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    name: str = "tuning",
+    tracking: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Tune the baselines, the searched model and its transfers, each with the same number of trials.
 
@@ -37,13 +40,16 @@ def tune(
         revision: Hash of the state of the raw files; they are read again if it changes.
         engine: Engine that counts and encodes: duckdb (in the step's process) or spark.
         spark: Options of Spark, without `spark.`, such as {"master": "local[4]"}.
+        name: Name of the run.
+        tracking: MLflow and TensorBoard, to show the tuning there; without them, there is no such step.
     """
     dataset = add_encoding(data, store, vocabulary, revision, engine, spark)
     found = search_plugin(dataset=dataset, config=search, models=models).outputs["search"]
     planned = plan_trials(dataset=dataset, search=found, tunings=tunings, tuning=tuning)
     with dsl.ParallelFor(planned.output) as trial:
         done = tune_trial(dataset=dataset, search=found, trial=trial, models=models, tuning=tuning)
-    collect_tuning(parts=dsl.Collected(done.outputs["tuned"]))
+    collected = collect_tuning(parts=dsl.Collected(done.outputs["tuned"]))
+    track(name=name, tracking=tracking, tuned=collected.outputs["tuned"], dataset=dataset)
 
 
 PIPELINES = {"tune": tune}

@@ -22,7 +22,7 @@ EVALUATION = TRAINING | {"methods", "tuning", "evaluation"}
 # What each layer may import from the library. A module's layer is the longest of these prefixes of its name.
 ALLOWED: dict[str, set[str]] = {
     "": {"api", "architecture", "config", "data.dataset"},  # ctrloom/__init__.py
-    "api": EVALUATION | {"serving", "stages", "runners"},
+    "api": EVALUATION | {"serving", "stages", "tracking", "runners"},
     **{name: BOTTOM - {name} for name in BOTTOM},
     "config": BOTTOM,
     "storage": BOTTOM,
@@ -44,9 +44,10 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": EVALUATION,
     "report": EVALUATION | {"report"},
     "serving": TRAINING | {"serving"},
+    "tracking": EVALUATION | {"report", "serving.predictor", "tracking"},
     "doctor": BOTTOM | {"doctor"},
     "stages": EVALUATION | {"report", "serving", "stages"},
-    "runners": EVALUATION | {"stages", "runners"},
+    "runners": EVALUATION | {"stages", "tracking", "runners"},
     "cli": {"*"},
     "cli.options": {"config.base"},
     "cli.doctor": BOTTOM | {"cli.options", "doctor"},

@@ -22,6 +22,7 @@ from ctrloom.serving.predict import Predicted
 from ctrloom.serving.predict import predict as score_files
 from ctrloom.serving.predictor import Predictor
 from ctrloom.storage import Place
+from ctrloom.tracking import tracked
 from ctrloom.training.torch_state import restored_torch_state
 from ctrloom.tuning.record import Tuning, merged
 
@@ -106,7 +107,7 @@ def tune(
     if found and model is None and isinstance(config, CompareConfig):
         raise ConfigError("tune: the result of one search is that of one entry: name the entry as the model")
     jobs = config.tuning_jobs() if model is None else config.tuning_jobs_of(model, found is not None)
-    with storage.locked(output):
+    with storage.locked(output), tracked(config.tracking, config.name, at, _manifest(dataset)):
         if isinstance(config, RunConfig) and model is None and found is None:
             found = at / "search"
             stages.search_once(_manifest(dataset), config.search, config.models, found)

@@ -61,9 +61,10 @@ def used(spec: dict[str, Any]) -> set[str]:
 def test_a_run_without_tuning_has_no_steps_of_it(name: str) -> None:
     spec, _ = compiled.read(name)
     whole = used(spec)
-    compiled.remove_idle(spec, {"tuning": {"trials": 3}})
+    tracking = {"tracking": {"tensorboard": "gs://bucket"}}
+    compiled.remove_idle(spec, {**tracking, "tuning": {"trials": 3}})
     assert used(spec) == whole
-    compiled.remove_idle(spec, {})
+    compiled.remove_idle(spec, tracking)
     left = {task["componentRef"]["name"] for task in spec["root"]["dag"]["tasks"].values()}
     gone = {name for name in whole if name not in used(spec)}
     assert gone <= STEPS | {"comp-for-loop-1"}

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from ctrloom import interruption, memory
-from ctrloom.cli import batch, cluster, data, doctor, registry, retraining, serve, stages
+from ctrloom.cli import batch, cluster, data, doctor, registry, retraining, serve, stages, track
 from ctrloom.cli.options import PIPELINES, REGISTRY, Engine, Settings, pairs
 from ctrloom.config.base import ConfigError
 from ctrloom.config.environment import make_fast, positive_int
@@ -34,6 +34,7 @@ app.add_typer(doctor.app)
 app.add_typer(retraining.app)
 app.add_typer(batch.app)
 app.add_typer(serve.app)
+app.add_typer(track.app)
 
 Config = Annotated[Path, typer.Argument(help="Run configuration (YAML).", show_default=False)]
 

@@ -193,6 +193,13 @@ def _asked(
             f"{key}: {local[0]}: a local path, which must also exist in the pods of the steps",
             file=sys.stderr,
         )
+    events = None if isinstance(loaded, BatchConfig) else loaded.tracking and loaded.tracking.tensorboard
+    if events and "://" not in events:
+        print(
+            f"tracking.tensorboard: {events}: a local path, which is lost with the pod of the step; "
+            "give a gs:// or s3:// URL, or the path of a volume",
+            file=sys.stderr,
+        )
     hardware = load_hardware(where.hardware) if where.hardware else None
     images = where.image, where.gpu_image
     return loaded.name, PipelineRequest.of(pipeline, offered, given, *images, cached, hardware)

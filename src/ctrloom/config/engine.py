@@ -24,9 +24,9 @@ class EngineConfig(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _no_secrets(cls, raw: Any) -> Any:
-        """Of any section but the raw files, in whose URLs they are hidden."""
+        """Of any section but those in whose URLs they are hidden."""
         if isinstance(raw, Mapping):
-            reject_secrets(raw, "data.files")
+            reject_secrets(raw, ("data.files", "tracking.mlflow.uri"))
         return raw
 
     @field_validator("spark", mode="before")

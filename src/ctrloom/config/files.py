@@ -132,7 +132,7 @@ def setting(key: str, value: str) -> Any:
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the paths of `data.files`, `evaluation.truth`, `registry`, and of a batch prediction absolute."""
+    """Make the paths of data, truth, registry, event files and of a batch prediction absolute."""
 
     def anchor(value: Any) -> Any:
         if isinstance(value, str):
@@ -141,7 +141,7 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
             return [anchor(v) for v in value]
         return {k: anchor(v) for k, v in value.items()} if isinstance(value, dict) else value
 
-    for section, key in (("data", "files"), ("evaluation", "truth")):
+    for section, key in (("data", "files"), ("evaluation", "truth"), ("tracking", "tensorboard")):
         if isinstance(raw.get(section), dict) and raw[section].get(key):
             raw = {**raw, section: {**raw[section], key: anchor(raw[section][key])}}
     return {**raw, **{key: anchor(raw[key]) for key in _PLACES if raw.get(key)}}

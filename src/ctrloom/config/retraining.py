@@ -9,6 +9,7 @@ from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.promotion_gate import PromotionGateConfig
+from ctrloom.config.tracking import TrackingConfig
 from ctrloom.config.types import NotNegative, Seeds, SomeBuckets
 
 
@@ -43,6 +44,7 @@ class RetrainingConfig(EngineConfig):
     training: TrainingConfig = TrainingConfig()
     drift: DriftConfig = DriftConfig()
     gate: PromotionGateConfig = PromotionGateConfig()
+    tracking: TrackingConfig | None = None
 
     @model_validator(mode="after")
     def _newest_rows_are_known(self) -> Self:

@@ -12,6 +12,7 @@ from ctrloom.config.models import MODELS
 from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.search import DEFAULT_METHOD, METHODS, AutoFISConfig, SearchConfig
 from ctrloom.config.timestamp import Timestamp
+from ctrloom.config.tracking import TrackingConfig
 from ctrloom.config.tuning import Target, TuningConfig, TuningJob
 from ctrloom.config.types import SPLITS, Bootstrap, Count, Few, FewOrZero, RowCount, Seed, Seeds, Split
 from ctrloom.config.vocabulary import Keep, VocabularyConfig
@@ -60,6 +61,7 @@ class ExperimentConfig(EngineConfig):
     evaluation: EvaluationConfig = EvaluationConfig()
     tuning: TuningConfig | None = None  # None: every model has the configured settings
     expected: Expected | None = None
+    tracking: TrackingConfig | None = None
 
     def with_tuning(self) -> Self:
         """This configuration with the default section `tuning`, if it has none."""

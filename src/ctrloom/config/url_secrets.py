@@ -15,7 +15,13 @@ MARK = "***"
 REMEMBERED = "CTRLOOM_URL_SECRETS"  # environment variable: JSON with the secrets of each hidden URL, in order
 SHORTEST = 8  # characters of what is hidden anywhere in a text; shorter ones would hide words
 MOST = 100_000  # characters; Linux takes 131,071 in one variable
-CREDENTIALS = ("CTRLOOM_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+CREDENTIALS = (
+    "CTRLOOM_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
 _NAMES = (  # of parameters, in lower or upper case
     r"[\w.-]*(?:signature|token|passw(?:or)?d|secret|credential|api[_-]?key|access[_-]?key)[\w.-]*"
     r"|sig|key|pwd|pass|code|auth|authorization"
@@ -40,12 +46,12 @@ def has_secret(text: str) -> bool:
     return _SECRET.search(text) is not None
 
 
-def reject_secrets(values: Mapping[Any, Any], excluded: str = "", path: str = "") -> None:
-    """Raise ValueError for a URL with a secret in a value, but not in those of the key `excluded`."""
+def reject_secrets(values: Mapping[Any, Any], excluded: tuple[str, ...] = (), path: str = "") -> None:
+    """Raise ValueError for a URL with a secret in a value, but not in those of the keys `excluded`."""
     for key, value in values.items():
         where = f"{path}{key}"
         inner = dict(enumerate(value)) if isinstance(value, list | tuple) else value
-        if excluded and where.startswith(excluded):
+        if where.startswith(excluded):
             continue
         if isinstance(inner, Mapping):
             reject_secrets(inner, excluded, f"{where}.")

@@ -21,6 +21,7 @@ from ctrloom.evaluation.results import Results
 from ctrloom.progress import Advance, progress
 from ctrloom.stages.job_records import reason_of
 from ctrloom.storage import Place
+from ctrloom.tracking import tracked
 from ctrloom.tuning.record import Tuning, merged
 
 Calls = Mapping[tuple[Any, ...], Callable[[], bool]]  # by entry, or entry and seed
@@ -37,7 +38,7 @@ def run_comparison(config: CompareConfig, output: Path, workers: int) -> Results
         EntriesFailedError: all entries failed.
     """
     stages.require_feasible(config)
-    with storage.locked(output):
+    with storage.locked(output), tracked(config.tracking, config.name, output):
         return _run_comparison(config, output, workers)
 
 

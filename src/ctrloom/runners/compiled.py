@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+TRACKING = "comp-track"  # component of the step that only runs with trackers have
 TUNING = ("comp-tune", "comp-collect-tuning")  # components of the steps that a run without tuning omits
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # safe too, and ten times as fast
 
@@ -70,9 +71,11 @@ def forget_caching(spec: dict[str, Any]) -> None:
 
 
 def remove_idle(spec: dict[str, Any], parameters: Mapping[str, Any]) -> None:
-    """Remove the steps that tune, and what others take from them, if there is no tuning."""
+    """Remove the steps that tune or track, and what others take from them, if there is nothing to do."""
     if not parameters.get("tuning") and set(TUNING) <= spec["components"].keys():
         _remove(spec["root"], spec["components"], set(TUNING))
+    if not parameters.get("tracking") and TRACKING in spec["components"]:
+        _remove(spec["root"], spec["components"], {TRACKING})
 
 
 def _remove(component: dict[str, Any], components: dict[str, Any], removed: set[str]) -> None:

@@ -25,6 +25,7 @@ from ctrloom.runners.run_folder import copy_results, remove_results
 from ctrloom.runners.step_cache import verified_steps
 from ctrloom.runners.step_process import stoppable_steps
 from ctrloom.storage import Place
+from ctrloom.tracking import tracked
 
 TUNED = "collect-tuning", "tuned/tuning.json"  # step and artifact of the record of tuning
 STEPS, ENDED = "steps", "executor_output.json"
@@ -36,13 +37,13 @@ class RunError(UserError):
 
 def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
     """Parameters of the pipeline: the sections of a run configuration, and the store."""
-    excluded = {"searches", "expected", "search"}  # no step needs the first two
+    excluded = {"searches", "expected", "search", "tracking"}  # no step needs the first two
     whole = config.model_dump(mode="json", exclude_none=True, exclude=excluded)  # KFP takes no null
     whole["search"] = config.search.model_dump(mode="json", exclude_none=True)
     names = {*config.baselines, *config.transfer, config.search.base}
     chosen = {name: config.models.of(name) for name in names}
     whole["models"] = {n: h.model_dump(mode="json", exclude_none=True) for n, h in sorted(chosen.items())}
-    return {**whole, "store": str(store), "run": whole, **_tuned(config)}
+    return {**whole, "store": str(store), "run": whole, **_tuned(config), **_tracked(config)}
 
 
 def _tuned(config: RunConfig | CompareConfig) -> dict[str, object]:
@@ -51,12 +52,19 @@ def _tuned(config: RunConfig | CompareConfig) -> dict[str, object]:
     return {"tunings": [job.model_dump(mode="json", exclude_none=True) for job in jobs]} if jobs else {}
 
 
+def _tracked(config: RunConfig | CompareConfig) -> dict[str, object]:
+    """The trackers, for the step that shows the run there."""
+    its = config.tracking
+    return {"tracking": its.model_dump(mode="json", exclude_none=True)} if its else {}
+
+
 def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, object]:
     """Parameters of the pipeline of a comparison."""
-    whole = config.model_dump(mode="json", exclude_none=True)
+    whole = config.model_dump(mode="json", exclude_none=True, exclude={"tracking"})
     sections = ("data", "vocabulary", "models", "engine", "spark", "tuning")
     return {name: whole[name] for name in sections if name in whole} | {
         **_tuned(config),
+        **_tracked(config),
         "store": str(store),
         "jobs": [
             {"entry": entry.model_dump(mode="json", exclude_none=True), "seed": seed}
@@ -98,7 +106,7 @@ def run_local(
     plain = ("deterministic-baselines", "baselines")
     expected = ("ingest", "vocabulary", *searches, *tuning, *plain, *trained, "bundle", "evaluate")
     output = output.resolve()
-    with storage.locked(output):
+    with storage.locked(output), tracked(config.tracking, config.name, output):
         storage.write_json(output / "config.json", config.model_dump(mode="json"))
         parameters = arguments(config, _absolute(store) if store else output / "data")
         if any(map(is_stored, (*config.data.files.train, *config.data.files.valid, *config.data.files.test))):
@@ -127,8 +135,9 @@ def compare_local(config: CompareConfig, output: Path) -> None:
         "bundles": ("compare-table", "bundles"),
         **({"tuning.json": TUNED} if config.tuning else {}),
     }
-    inputs = local_files(config.data.files)
-    run_pipeline("compare", parameters, output.resolve(), expected, results, inputs)
+    inputs, output = local_files(config.data.files), output.resolve()
+    with tracked(config.tracking, config.name, output):
+        run_pipeline("compare", parameters, output, expected, results, inputs)
 
 
 def tune_local(config: RunConfig, output: Path) -> None:
@@ -141,8 +150,9 @@ def tune_local(config: RunConfig, output: Path) -> None:
     parameters = arguments(config.with_tuning(), output.resolve() / "data")
     given = {name: value for name, value in parameters.items() if name in declared("tune")}
     expected = ("ingest", "vocabulary", "search-plugin", "plan-trials", "tune-trial", "collect-tuning")
-    inputs = local_files(config.data.files)
-    run_pipeline("tune", given, output.resolve(), expected, {"tuning.json": TUNED}, inputs)
+    inputs, output = local_files(config.data.files), output.resolve()
+    with tracked(config.tracking, config.name, output):
+        run_pipeline("tune", given, output, expected, {"tuning.json": TUNED}, inputs)
 
 
 def run_pipeline(
@@ -182,6 +192,9 @@ def _run_pipeline(
 ) -> None:
     from kfp import components, local
 
+    parameters = {
+        name: value for name, value in parameters.items() if name != "tracking"
+    }  # done here, at the end
     steps = output / STEPS
     store = str(parameters["store"])
     writable = [steps, *([Path(store)] if "://" not in store else [])]

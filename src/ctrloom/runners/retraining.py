@@ -17,6 +17,7 @@ from ctrloom.runners.local import (
     local_files,
     run_pipeline,
 )
+from ctrloom.tracking import tracked
 
 EXPECTED = ("ingest-window", "champion", "grow", "drift", "refresh", "gate", "report")
 
@@ -45,7 +46,7 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Promoti
         raise ConfigError(f"{config.name}: registry: set the folder or URL that holds the champion")
     output, day = output.resolve(), last_day(until, config.data.timezone)
     inputs = local_files(windowed(config.data, day, config.days).files)
-    with storage.locked(output):
+    with storage.locked(output), tracked(config.tracking, config.name, output):
         storage.write_json(output / "config.json", config.model_dump(mode="json"))
         parameters = {**retraining_arguments(config, output.parent / "data"), "until": day.isoformat()}
         run_pipeline("scheduled_retrain", parameters, output, EXPECTED, results, inputs)
