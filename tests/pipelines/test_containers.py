@@ -69,6 +69,17 @@ def test_exit_status_decides_whether_a_step_failed(engine, tmp_path):
     assert [line.split(" ")[-1] for line in calls(engine, "rm")] == started
 
 
+def test_signals_of_the_terminal_reach_only_the_command(engine, tmp_path, capfd):
+    """Which tells the engine, unless it ignores them."""
+    from kfp.local import subprocess_task_handler
+
+    with steps_in(prepared(tmp_path)):
+        script = "import os; print('group', os.getpgrp())"
+        subprocess_task_handler.SubprocessTaskHandler([sys.executable, "-c", script], {}).run()
+    group = capfd.readouterr().out.split("group ")[1].strip()
+    assert int(group) != os.getpgrp()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("code", [0, 7])
 def test_a_failing_step_fails_a_pipeline(engine, tmp_path, code):

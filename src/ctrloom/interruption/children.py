@@ -46,7 +46,8 @@ def child_process(
     """Start a process that stops with this one, if it calls `install`; leaving the block waits for it.
 
     Its standard input is the pipe that shows whether this process lives, and its output is one stream of
-    lines. `kill` ends it if it does not stop.
+    lines. `kill` ends it if it does not stop: a client of a container engine, for example. As that would
+    pass on signals of the terminal that this process ignores, such as SIGHUP under `nohup`, it gets none.
 
     Raises:
         Stopped: this process is stopping.
@@ -54,7 +55,16 @@ def child_process(
     check()
     whole = {**os.environ, PARENT: "0", **environment}
     with starting():
-        process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, text=True, bufsize=1, env=whole)
+        process = Popen(
+            command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=STDOUT,
+            text=True,
+            bufsize=1,
+            env=whole,
+            process_group=None if kill is None else 0,
+        )
     _kills[process] = kill or process.kill
     try:
         with process:
