@@ -1,7 +1,9 @@
 """GBDT and GBDT+LR compared with LightGBM; training, bundles and predictions."""
 
 import builtins
+import csv
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ from scipy import sparse
 from scipy.special import expit
 from small import rows_of, schema_of
 
+import ctrloom
 from ctrloom.architecture import Architecture
 from ctrloom.config import MODELS, GBDTSettings, Hyperparameters, ModelsConfig
 from ctrloom.config.base import ConfigError
@@ -260,6 +263,11 @@ def test_raw_rows_go_through_a_bundle(mixed: Dataset, mixed_folder: Path, tmp_pa
         got = pq.read_table(tmp_path / "p.parquet")["probability"].to_numpy()
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
         assert len(set(got)) > 20
+        rows = list(csv.DictReader((mixed_folder / "test.csv").read_text().splitlines()))
+        predictor = ctrloom.load_bundle(bundle)
+        with ThreadPoolExecutor(4) as pool:
+            for each in pool.map(predictor.predict, [rows] * 8):
+                np.testing.assert_array_equal(each, got)
 
 
 def test_missing_lightgbm_names_the_install_command(
