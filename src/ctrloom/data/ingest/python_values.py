@@ -1,6 +1,6 @@
 """Casts of single Python values, for a few rows: what `data.ingest.cast` makes of them, in microseconds.
 
-A value that a cast is not sure of raises `UnsureError`; Arrow's cast of the column then decides.
+A value that a cast is not sure of raises `NotImplementedError`; Arrow's cast of the column then decides.
 """
 
 import re
@@ -15,10 +15,6 @@ from ctrloom.data.ingest.tokens import numbers_in, text
 
 _PLAIN = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _INT64 = range(-(2**63), 2**63)
-
-
-class UnsureError(Exception):
-    """A value that Arrow must cast."""
 
 
 class MissingValues:
@@ -63,18 +59,18 @@ class PythonCast:
             if cell in self.missing.texts:
                 return None
             if not _PLAIN.fullmatch(cell):
-                raise UnsureError
+                raise NotImplementedError
             found = float(cell)
         else:
-            raise UnsureError
+            raise NotImplementedError
         if found != found:
             return None
         if found in self.missing.numbers:
             if not found:  # Arrow distinguishes the two zeros
-                raise UnsureError
+                raise NotImplementedError
             return None
         if found - found:  # infinite
-            raise UnsureError
+            raise NotImplementedError
         return found
 
     def tokens(self, value: Any, column: Multivalued) -> Sequence[str]:
@@ -89,11 +85,11 @@ class PythonCast:
                 return ()
             found = elements_of(cell) if column.format == "json" else cell.split(column.separator)
             if found is None:
-                raise UnsureError
+                raise NotImplementedError
         elif kind is list or kind is tuple:
             kinds = {*map(type, value)} - {type(None)}
             if len(kinds) > 1:
-                raise UnsureError
+                raise NotImplementedError
             if kinds and kinds != {str}:
                 (element,) = kinds
                 missing = self.missing.number_texts
@@ -102,7 +98,7 @@ class PythonCast:
                 found = value
                 _require_text("".join(each for each in value if each))
         else:
-            raise UnsureError
+            raise NotImplementedError
         return [each for each in found if each and each not in missing]
 
     def _trimmed(self, text: str) -> str:
@@ -122,13 +118,13 @@ def typed_token(kind: type, value: Any) -> str | None:
             return str(int(value))
         found: str = text(pa.array([value], pa.float64()))[0].as_py()
         return found
-    raise UnsureError
+    raise NotImplementedError
 
 
 def _require_text(text: str) -> None:
-    """Raise UnsureError for text that is not Unicode, as surrogates are."""
+    """Raise NotImplementedError for text that is not Unicode, as surrogates are."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise UnsureError from None
+            raise NotImplementedError from None

@@ -36,7 +36,7 @@ class FieldEncoder(Protocol):
         """Encode values of a column.
 
         Raises:
-            UnsureError: Arrow must cast the column.
+            NotImplementedError: Arrow must cast the column.
         """
 
     def typed(self, values: Sequence[Any]) -> Encoded:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrloom.data.ingest.cast import cast_column
-from ctrloom.data.ingest.python_values import PythonCast, UnsureError
+from ctrloom.data.ingest.python_values import PythonCast
 from ctrloom.data.sources.python_columns import column_of, read_texts
 from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.data.vocabulary.field_encoders import Encoded, FieldEncoder, field_encoder
@@ -67,7 +67,7 @@ class RowEncoder:
             return None
         try:
             return [encoder.raw(values) for _, encoder in fields]
-        except UnsureError:
+        except NotImplementedError:
             return None
 
     def _by_arrow(
