@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ctrloom needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gcs,mlflow,pipelines,s3,serve,tensorboard,training,trees,tuning,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[export,gcs,mlflow,pipelines,s3,serve,tensorboard,training,trees,tuning,dev]'
 	@touch $@
 
 demo: setup  ## generate clicks with planted interactions and run the whole pipeline on them

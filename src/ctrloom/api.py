@@ -29,6 +29,10 @@ from ctrloom.tuning.record import Tuning, merged
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ctrloom.nn.compressed_tables import Tables
+    from ctrloom.serving.export.formats import Format
+    from ctrloom.serving.export.record import ExportRecord
+
 CACHE = Path("~/.cache/ctrloom")
 Config = TypeVar("Config", bound=ExperimentConfig)
 
@@ -275,6 +279,31 @@ def predict(
     storage.require_apart(output, [bundle])  # which is read from a copy, if it is in a store
     folder = storage.cached(storage.place(bundle), Path(cache).expanduser())
     return score_files(folder, files, output, keep, format)
+
+
+def export(
+    bundle: str | Path,
+    output: str | Path,
+    format: "Format" = "onnx",
+    rows: Sequence[str] = (),
+    tables: "Tables | None" = None,
+    cache: str | Path = CACHE,
+) -> "ExportRecord":
+    """Export a bundle: the folder `output` receives the model, its encoder as data, and export.json.
+
+    `format` is "torch", for torch.export and AOTInductor, or "onnx". The written model is compared with the
+    bundle, on random rows and on the raw files `rows`. `tables` compresses embedding tables, "int8" or
+    "bf16"; `rows`, which then need labels, give the cost in AUC. See docs/export.md.
+
+    Raises:
+        ConfigError: the format needs a package that is not installed.
+        StorageError: the bundle is incomplete, or the output cannot be written.
+        ParityError: the exported model differs from the bundle; nothing was written.
+    """
+    from ctrloom.serving.export.run import export as export_bundle
+
+    folder = storage.cached(storage.place(bundle), Path(cache).expanduser())
+    return export_bundle(folder, Path(output), format, rows, tables)
 
 
 def read_predictions(file: str | Path) -> "pa.Table":

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from ctrloom import interruption, memory
-from ctrloom.cli import batch, cluster, data, doctor, registry, retraining, serve, stages, track
+from ctrloom.cli import batch, cluster, data, doctor, export, registry, retraining, serve, stages, track
 from ctrloom.cli.options import PIPELINES, REGISTRY, Engine, Settings, pairs
 from ctrloom.config.base import ConfigError
 from ctrloom.config.environment import make_fast, positive_int
@@ -31,6 +31,7 @@ app.add_typer(data.app)
 app.add_typer(registry.app, name="registry", rich_help_panel=REGISTRY)
 app.add_typer(cluster.app)
 app.add_typer(doctor.app)
+app.add_typer(export.app)
 app.add_typer(retraining.app)
 app.add_typer(batch.app)
 app.add_typer(serve.app)

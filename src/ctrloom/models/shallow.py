@@ -78,7 +78,7 @@ class FwFM(InteractionModel):
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """sum_ij r_ij <v_i, v_j> (B,)."""
         x = self.interactions(emb_BFD, ids_BC, factors_BC)
-        zero_B = emb_BFD.new_zeros(len(emb_BFD))
+        zero_B = emb_BFD.new_zeros(emb_BFD.shape[0])
         return sum((x_BP @ self.field_weights[order] for order, x_BP in x.items()), zero_B)
 
 
@@ -99,5 +99,5 @@ class AutoFM(InteractionModel):
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """sum_ij a_ij BN(<v_i, v_j>) + sum_ijk a_ijk BN(<v_i, v_j, v_k>) (B,)."""
         x = self.interactions(emb_BFD, ids_BC, factors_BC)
-        zero_B = emb_BFD.new_zeros(len(emb_BFD))
+        zero_B = emb_BFD.new_zeros(emb_BFD.shape[0])
         return sum((self.gates[order](x_BP) for order, x_BP in x.items()), zero_B)

@@ -17,6 +17,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.config.extras import install
 from ctrloom.models.poly2 import Poly2
 from ctrloom.models.shallow import LR
+from ctrloom.models.tree_tensors import TreeTensors
 from ctrloom.schema import MISSING_ID, Field, Schema
 
 
@@ -50,6 +51,7 @@ class GBDT(nn.Module):
         lightgbm()
         self.architecture, self.schema, self.settings = architecture, schema, settings
         self.register_buffer("text", torch.empty(0, dtype=torch.uint8))
+        self.tensors: TreeTensors | None = None  # used in place of LightGBM, see `without_lightgbm`
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
@@ -62,11 +64,14 @@ class GBDT(nn.Module):
         return logit_B
 
     def leaves(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
-        """Leaf index of each row in each tree, numbered over all trees: (B, T), int32."""
+        """Leaf index of each row in each tree, numbered over all trees: (B, T)."""
+        if self.tensors is not None:
+            leaf_BT: Tensor = self.tensors(ids_BC, factors_BC)
+            return leaf_BT
         x_BX = matrix(self.schema, ids_BC, factors_BC)
-        leaf_BT = self.booster.predict(x_BX, pred_leaf=True, num_threads=torch.get_num_threads())
-        leaf_BT = np.asarray(leaf_BT, dtype=np.int32).reshape(len(ids_BC), -1)
-        return torch.from_numpy(leaf_BT).to(ids_BC.device) + self.offset_T.to(ids_BC.device)
+        found = self.booster.predict(x_BX, pred_leaf=True, num_threads=torch.get_num_threads())
+        leaf_NT = np.asarray(found, dtype=np.int32).reshape(len(ids_BC), -1)
+        return torch.from_numpy(leaf_NT).to(ids_BC.device) + self.offset_T.to(ids_BC.device)
 
     def plant(self, text: str) -> None:
         """Set the trees and their leaf values from LightGBM's model text."""
@@ -82,6 +87,12 @@ class GBDT(nn.Module):
         self.regression = LR(self.architecture, self.leaf_schema, self.settings)
         with torch.no_grad():
             self.regression.linear.weights.weight[:, 0] = torch.tensor([float(value) for value in values])
+
+    def without_lightgbm(self) -> None:
+        """Find leaves by tensors from now on, as exported models do."""
+        text = bytes(self.text.cpu().numpy()).decode()
+        self.tensors = TreeTensors(text, self.schema).to(self.text.device)
+        self.text = self.text.new_empty(0)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         if prefix + "text" in state_dict:

@@ -130,7 +130,7 @@ class _Attended(torch.autograd.Function):
         mixed_MFS = torch.bmm(used_MFF, value_MFS)
         for to_add_MFS in residual_MFS:
             mixed_MFS += to_add_MFS
-        out_BFO = mixed_MFS.relu_().unflatten(0, (heads, len(x_BFI))).permute(1, 2, 0, 3).flatten(2)
+        out_BFO = mixed_MFS.relu_().unflatten(0, (heads, x_BFI.shape[0])).permute(1, 2, 0, 3).flatten(2)
         ctx.save_for_backward(x_BFI, weight_XI, kept_ABFF, all_KMFS, share_FFM, used_MFF, out_BFO)
         ctx.relu, ctx.heads, ctx.scale = bias_X is not None, heads, scale
         return out_BFO

@@ -32,7 +32,7 @@ class KeyTable(nn.Module):
     def __init__(self, count: int) -> None:
         super().__init__()
         self.count, self.bits = count, max(1, count.bit_length())
-        self.ready = False
+        self.ready, self.longest = False, 0  # set by `check`; `longest` is the size of the fullest bucket
         # The last entry is a sentinel that matches no key; an empty last bucket points to it.
         self.register_buffer("key_K", torch.full((count + 1,), -1))
         self.register_buffer("start_X", torch.zeros(2**self.bits + 1, dtype=torch.int32))
@@ -53,10 +53,13 @@ class KeyTable(nn.Module):
         Raises:
             ValueError: `fill` was never called.
         """
-        if not self.ready and int(self.start_X[-1]) != self.count:
+        if self.ready:
+            return
+        if int(self.start_X[-1]) != self.count:
             raise ValueError(
                 "the cross features of this model have no keys: call fill_crosses after building it"
             )
+        self.longest = int(self.start_X.diff().max())
         self.ready = True
 
     def forward(self, key_N: Tensor) -> Tensor:
@@ -69,6 +72,8 @@ class KeyTable(nn.Module):
         bucket_N = self._bucket(key_N)
         # index_select is several times faster than indexing by a tensor on the CPU.
         at_N, stop_N = (self.start_X.index_select(0, bucket_N + i) for i in (0, 1))
+        if torch.compiler.is_exporting():
+            return self._probed(key_N, at_N)
         hit_N = self.key_K.index_select(0, at_N) == key_N
         place_N, left_N = torch.where(hit_N, at_N, -1), torch.arange(len(key_N), device=key_N.device)
         while len(more_N := (~hit_N & (at_N + 1 < stop_N)).nonzero().squeeze(1)):
@@ -77,6 +82,17 @@ class KeyTable(nn.Module):
             )
             hit_N = self.key_K.index_select(0, at_N) == key_N
             place_N.index_copy_(0, left_N, torch.where(hit_N, at_N, -1))
+        return place_N
+
+    def _probed(self, key_N: Tensor, at_N: Tensor) -> Tensor:
+        """As `forward`, by as many comparisons for every key: its shapes depend on no key's value.
+
+        A key is in no other bucket than its own, so that comparisons beyond its end find nothing.
+        """
+        place_N = torch.full_like(at_N, -1)
+        for step in range(self.longest):
+            next_N = (at_N + step).clamp(max=self.count)
+            place_N = torch.where(self.key_K.index_select(0, next_N) == key_N, next_N, place_N)
         return place_N
 
     def _bucket(self, key_N: Tensor) -> Tensor:
@@ -132,6 +148,7 @@ class CrossEmbedding(nn.Module):
             )
         self.pairs, self.hiding = tuple(pairs), settings.cross_hiding
         self.keep_duplicates = False  # whether gradients repeat a row for each lookup
+        self.compressed: nn.Module | None = None  # in place of `weight`, see `nn.compressed_tables`
         self.l2, self.learning_rate = (
             settings.cross_l2,
             settings.cross_learning_rate,
@@ -211,6 +228,10 @@ class CrossEmbedding(nn.Module):
 
     def forward(self, ids_BC: Tensor) -> Tensor:
         """Embeddings emb_BPD."""
+        if self.compressed is not None:
+            row_BP = self.rows(ids_BC)
+            emb_BPD: Tensor = self.compressed(row_BP, row_BP)
+            return emb_BPD
         return lookup_sparse_gradient(self.weight, self.rows(ids_BC), self.keep_duplicates)
 
 

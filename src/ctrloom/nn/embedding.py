@@ -35,6 +35,7 @@ class FieldEmbedding(nn.Module):
         self.fields = len(schema.fields)
         self.sparse_gradients = False  # whether gradients are sparse; set with the optimizer
         self.keep_duplicates = False  # whether sparse gradients repeat a row for each lookup
+        self.compressed: nn.Module | None = None  # in place of `weight`, see `nn.compressed_tables`
         self.row_widths = [size] * self.fields  # weights of one id, by field
         memory.require(
             4 * schema.table_size * size,
@@ -62,6 +63,9 @@ class FieldEmbedding(nn.Module):
 
     def rows(self, ids_BC: Tensor) -> Tensor:
         """Table row of each id, emb_BCD."""
+        if self.compressed is not None:
+            emb_BCD: Tensor = self.compressed(ids_BC, ids_BC)
+            return emb_BCD
         if self.sparse_gradients:
             return lookup_sparse_gradient(self.weight, ids_BC, self.keep_duplicates)
         return lookup_dense_gradient(self.weight, ids_BC)
@@ -95,7 +99,7 @@ class KeptEmbedding(FieldEmbedding):
         # Id v has at the r-th kept position of its field the value weight[v * width + shift], with
         # shift = (weights of previous fields) - (ids of previous fields) * width + r.
         width_F = kept_FD.sum(1)
-        self.row_widths = width_F.tolist()
+        self.row_widths, self.sizes = width_F.tolist(), sizes_F.tolist()
         before_F = (sizes_F * width_F).cumsum(0) - sizes_F * width_F
         start_F = before_F - torch.tensor(schema.offsets) * width_F
         kept_CD = kept_FD[self.field_of_column_C]
@@ -103,19 +107,28 @@ class KeptEmbedding(FieldEmbedding):
         rank_K = (kept_CD.cumsum(1) - 1)[column_K, position_K]
         field_K = self.field_of_column_C[column_K]
         self.size = size
-        for name, value_K in (
+        for name, value in (
             ("column_K", column_K),
             ("width_K", width_F[field_K]),
             ("shift_K", start_F[field_K] + rank_K),
             ("place_K", column_K * size + position_K),
         ):
-            self.register_buffer(name, value_K, persistent=False)
+            self.register_buffer(name, value, persistent=False)
+
+    def row_of_weights(self) -> Tensor:
+        """The id that each weight belongs to."""
+        width_V = torch.tensor(self.row_widths).repeat_interleave(torch.tensor(self.sizes))
+        return torch.arange(len(width_V)).repeat_interleave(width_V)
 
     def rows(self, ids_BC: Tensor) -> Tensor:
         """Row of each id, zero at dropped positions, emb_BCD."""
         batch, columns = ids_BC.shape
-        index_BK = ids_BC.long().index_select(1, self.column_K) * self.width_K + self.shift_K
-        kept_BK = self.weight.index_select(0, index_BK.flatten()).view(batch, -1)
+        id_BK = ids_BC.long().index_select(1, self.column_K)
+        index_BK = id_BK * self.width_K + self.shift_K
+        if self.compressed is not None:
+            kept_BK = self.compressed(index_BK, id_BK)
+        else:
+            kept_BK = self.weight.index_select(0, index_BK.flatten()).view(batch, -1)
         flat_BX = kept_BK.new_zeros(batch, columns * self.size).index_copy(1, self.place_K, kept_BK)
         return flat_BX.view(batch, columns, self.size)
 

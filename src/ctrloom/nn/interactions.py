@@ -19,6 +19,7 @@ from ctrloom import distributed, kernels
 from ctrloom.architecture import Architecture
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.norm import BatchNorm
+from ctrloom.nn.pair_total import SelectedPairSum
 from ctrloom.nn.precision import matmul_dtype
 from ctrloom.schema import Schema
 
@@ -121,6 +122,7 @@ class PairProducts(nn.Module):
         self.register_buffer("position_P", position_P, persistent=False)
         self.register_buffer("pair_FF", pair_FF.flatten(), persistent=False)
         self.complete = len(pairs) == fields * (fields - 1) // 2
+        self.sum = SelectedPairSum(pairs, fields)
         self.fused = FusedProducts(pairs, [((i,), j) for i, j in pairs], fields)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
@@ -132,7 +134,12 @@ class PairProducts(nn.Module):
 
     def total(self, emb_BFD: Tensor) -> Tensor:
         """Sum over the pairs (B,), in closed form if the pairs are complete."""
-        return pair_sum(emb_BFD) if self.complete else self(emb_BFD).sum(1)
+        if self.complete:
+            return pair_sum(emb_BFD)
+        if torch.is_grad_enabled() or kernels.usable(emb_BFD):
+            return self(emb_BFD).sum(1)
+        total_B: Tensor = self.sum(emb_BFD)
+        return total_B
 
 
 class TupleProducts(nn.Module):
@@ -249,7 +256,7 @@ class Interactions(nn.Module):
     def total(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         """Sum over all interactions (B,)."""
         emb = self._embeddings(emb_BFD, ids_BC, factors_BC)
-        total_B = emb_BFD.new_zeros(len(emb_BFD))
+        total_B = emb_BFD.new_zeros(emb_BFD.shape[0])
         for order, product in self.products.items():
             assert isinstance(product, PairProducts | TupleProducts)
             total_B = total_B + product.total(emb[order])

@@ -50,7 +50,7 @@ class HadamardProducts(nn.Module):
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Products of all pairs."""
         if self.table is None:
-            return torch.empty(len(ids_BC), 0, self.size, device=ids_BC.device)
+            return torch.empty(ids_BC.shape[0], 0, self.size, device=ids_BC.device)
         return self._products(self.table(ids_BC, factors_BC))
 
     def mixed(
