@@ -32,9 +32,7 @@ from ctrloom.serving.export.rows import batches, random_rows
 COLUMNS: tuple[tuple[str, Format, Tables | None], ...] = (
     ("torch", "torch", None),
     ("onnx", "onnx", None),
-    ("torch, int8", "torch", "int8"),
     ("onnx, int8", "onnx", "int8"),
-    ("torch, bf16", "torch", "bf16"),
     ("onnx, bf16", "onnx", "bf16"),
 )
 

@@ -30,7 +30,8 @@ class ModelFile(NamedTuple):
 
 
 def _write_torch(program: ExportedProgram, path: Path) -> None:
-    torch.export.save(program, path)
+    with _without_advice():
+        torch.export.save(program, path)
 
 
 def _open_torch(path: Path) -> Run:
@@ -41,12 +42,10 @@ def _open_torch(path: Path) -> Run:
 def _write_onnx(program: ExportedProgram, path: Path) -> int:
     names = [IDS, FACTORS][: len(program.graph_signature.user_inputs)]
     with _without_advice():
-        # Runtimes optimize graphs themselves when they load them.
         made = torch.onnx.export(
             program,
             dynamo=True,
             verbose=False,
-            optimize=False,
             input_names=names,
             output_names=[LOGIT, PROBABILITY],
         )
@@ -84,7 +83,7 @@ def _require_onnx() -> None:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Keep torch.onnx from reporting what it does itself: deprecated calls, and packages that it lacks."""
+    """Keep torch from reporting what it does itself: deprecated calls, and packages that it lacks."""
     logger: Any = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)
