@@ -9,7 +9,7 @@ from urllib.parse import quote
 from ctrloom import storage
 from ctrloom.config import Keep, LogSquared, Multivalued, Numeric, SourceConfig, Timestamp
 from ctrloom.config.timestamp import expanded
-from ctrloom.data.vocabulary.bucketing import bucket_label
+from ctrloom.data.vocabulary.bucketing import bucket_labels
 from ctrloom.data.vocabulary.encode import Encoder, Vocabulary
 from ctrloom.schema import FIRST_TOKEN_ID, UNSEEN_ID, Field
 
@@ -80,6 +80,6 @@ def _ids(folder: Path, field: Field, vocabulary: Vocabulary | None) -> dict[str,
     id_of = {token: id for id, token in enumerate(tokens, FIRST_TOKEN_ID)}
     if isinstance(field.bucketing, LogSquared):
         return {"by": "log_squared", "ids": [[int(token), id] for token, id in id_of.items()]}
-    labels = (bucket_label(field.bucketing, field.boundaries, k) for k in range(len(field.boundaries) + 1))
+    labels = bucket_labels(field.bucketing, field.boundaries, range(len(field.boundaries) + 1))
     ids = [id_of.get(label, UNSEEN_ID) for label in labels]
     return {"by": "boundary", "boundaries": list(field.boundaries), "ids": ids}
