@@ -15,6 +15,7 @@ from ctrloom.data.ingest.run import ingest
 from ctrloom.data.vocabulary.build import build_vocabulary
 from ctrloom.models import build
 from ctrloom.models.bundle import Bundle, ModelCard, save_bundle
+from ctrloom.nn.cross_features import fill_crosses
 
 TOKENS, NUMBERS, ROWS = 26, 13, 20_000
 MODELS = ("fm", "deepfm", "ipnn", "optinter")
@@ -94,5 +95,6 @@ def write(data: Dataset, model: str, output: Path, seed: int = 0) -> Path:
         code_version="benchmark",
     )
     built = build(model, found, data.schema, settings)
+    fill_crosses(built, data.crosses())
     save_bundle(Bundle(card, found, data.schema, built), data.directory, output, data.manifest.encoder)
     return output

@@ -181,7 +181,7 @@ def test_few_and_many_rows_are_read_alike(
     server: Served, rows: list, bundle: Path, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few rows are encoded value by value, many by column."""
-    monkeypatch.setattr(question, "FEW_ROWS", 100)
+    monkeypatch.setattr(question, "FEW", 100)
     many = [rows[n % len(rows)] for n in range(count)]
     request = request_of(many)
     age, price = (next(each for each in request["inputs"] if each["name"] == n) for n in ("age", "price"))

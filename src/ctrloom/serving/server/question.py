@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ctrloom.serving.predictor import Scored
+from ctrloom.serving.predictor import FEW, Scored
 from ctrloom.serving.server.errors import RequestError
 from ctrloom.serving.server.models import ServedModel
 from ctrloom.serving.server.tensors import Tensor, rows_of, shown
 
 PROBABILITY, MALFORMED = "probability", "malformed"
 LONGEST_ID = 200
-FEW_ROWS = 600  # fields of more rows are encoded column by column
 Input = tuple[Tensor, Callable[[int], list[Any]]]  # and its values, given the number of rows
 
 
@@ -39,7 +38,7 @@ class Question:
 
     def rows(self) -> list[dict[str, Any]] | pa.RecordBatch:
         """The rows in the form that is fastest to score."""
-        if self.size > FEW_ROWS:
+        if self.size > FEW:
             return self.table()
         names = list(self.columns)
         return [dict(zip(names, row, strict=True)) for row in zip(*self.columns.values(), strict=True)]
