@@ -121,6 +121,8 @@ def test_declared_dependencies_are_enough(
             (packages / file).parent.mkdir(parents=True, exist_ok=True)
             (packages / file).symlink_to(distribution.locate_file(file))
     (packages / "ctrloom").symlink_to(ROOT / "src" / "ctrloom")
+    (packages / "ctrloom-0.dist-info").mkdir()
+    (packages / "ctrloom-0.dist-info" / "METADATA").write_text("Name: ctrloom\nVersion: 0\n")
     bundle, file, expected = scored
     only = {**os.environ, "PYTHONPATH": str(packages)}
     check = (
