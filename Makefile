@@ -13,7 +13,7 @@ COMMIT  := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 IMAGE_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-gpu bench faults fuzz test-spark test-containers test-cluster audit lint format compile images image-cpu image-gpu image-serve image-spark manifests clean
+.PHONY: help setup demo test test-long test-gpu bench faults fuzz test-spark test-containers test-cluster audit lint format compile proto images image-cpu image-gpu image-serve image-spark manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ format: setup  ## format the code with ruff
 compile: setup  ## compile the pipelines to YAML, and write the components' READMEs
 	$(BIN)/python -W ignore -m pipelines
 	$(BIN)/python -W ignore -m components
+
+proto: setup  ## compile the messages of the server's gRPC
+	cd src/ctrloom/serving/server && $(BIN)/python -m grpc_tools.protoc -I. --descriptor_set_out=open_inference.binpb open_inference.proto
 
 images: image-cpu image-gpu  ## build the images with podman or docker (or only image-cpu, image-gpu)
 

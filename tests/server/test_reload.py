@@ -16,6 +16,7 @@ from served import DATATYPES, INFER, Served, lines, request_of, served, version_
 
 from ctrloom import load_bundle
 from ctrloom.serving.registry import Registry
+from ctrloom.serving.server.models import Rejected
 from ctrloom.serving.server.options import Limits
 
 QUICK = 0.05  # seconds between two polls
@@ -149,6 +150,17 @@ def test_a_damaged_version_is_rejected_and_the_served_one_stays(
     assert len(said) == 1
     assert f"warning: version {damaged} was rejected, {good} is served: " in said[0]
     assert "model.safetensors" in said[0]
+
+
+def test_attempts_with_a_rejected_version_become_rare_and_another_version_is_due() -> None:
+    rejected, waits = Rejected(), []
+    for _ in range(12):
+        rejected = rejected.again("a", "", 10)
+        waits.append(round(rejected.due - time.monotonic()))
+    assert waits == [20, 40, 80, 160, *[300] * 8]
+    assert not rejected.is_due("a")
+    assert rejected.is_due("b")
+    assert rejected.again("b", "", 10).attempts == 1
 
 
 def test_a_registry_that_cannot_be_read_changes_nothing(bundles: list[Path], tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.seconds = Histogram(
             "ctrloom_request_seconds",
-            "From a whole request to its answer",
+            "From the headers of a request to its answer",
             ["protocol"],
             buckets=SECONDS,
             registry=self.registry,

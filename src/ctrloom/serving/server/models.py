@@ -3,6 +3,7 @@
 import gc
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from ctrloom import storage
-from ctrloom.config.errors import UserError
 from ctrloom.data.sources.header import wanted_columns
 from ctrloom.progress import note, warn
 from ctrloom.serving.predictor import Predictor
@@ -77,9 +77,10 @@ class Models:
 
     def exchange(self, model: ServedModel) -> None:
         """Serve this model from the next request on."""
-        self.current = model
-        gc.collect()
-        gc.freeze()  # a collection during a request does not visit the model
+        first, self.current = self.current is None, model
+        if first:  # collections during requests do not visit all that was imported and loaded
+            gc.collect()
+            gc.freeze()
 
 
 def from_bundle(bundle: Path) -> ServedModel:
@@ -108,7 +109,7 @@ class Follower:
 
     def __init__(self, registry: Registry, models: Models, seconds: float) -> None:
         self.registry, self.models, self.seconds = registry, models, seconds
-        self.stopped = threading.Event()
+        self.stopped, self.rejected = threading.Event(), Rejected()
         self.thread = threading.Thread(target=self._run, name="registry", daemon=True)
 
     def start(self) -> None:
@@ -128,34 +129,52 @@ class Follower:
         self.stopped.set()
 
     def _run(self) -> None:
-        failures, wait = dict[str, int](), self.seconds
-        told = ""
-        while not self.stopped.wait(wait):
-            wait, version = self.seconds, ""
+        while not self.stopped.wait(self.seconds):
+            version = ""
             try:
                 champion = self.registry.champion()
                 version = champion[0] if champion else ""
                 serving = self.models.current
-                if version and (serving is None or serving.version != version):
+                if (
+                    version
+                    and (serving is None or serving.version != version)
+                    and self.rejected.is_due(version)
+                ):
                     self._load(version)
-                failures.clear()
-                told = ""
             except Exception as error:  # whatever is wrong with it, the current model is served
-                failures = {version: failures.get(version, 0) + 1}
-                wait = min(self.seconds * 2 ** failures[version], max(LONGEST_WAIT, self.seconds))
-                told = self._rejected(version, error, told)
+                self._reject(version, error)
 
     def _load(self, version: str) -> None:
         self.models.exchange(from_registry(self.registry, version))
         self.models.reloads["loaded"] += 1
+        self.rejected = Rejected()
         note(f"serving version {version}")
 
-    def _rejected(self, version: str, error: Exception, told: str) -> str:
+    def _reject(self, version: str, error: Exception) -> None:
         self.models.reloads["rejected"] += bool(version)
-        reason = str(error) if isinstance(error, UserError | OSError) else repr(error)
         served = self.models.current.version if self.models.current else "no version"
         what = f"version {version} was rejected" if version else "the registry cannot be read"
-        text = f"{what}, {served} is served: {storage.one_line(Exception(reason))}"
-        if text != told:
+        text = f"{what}, {served} is served: {storage.one_line(error)}"
+        if text != self.rejected.warning:
             warn(text)
-        return text
+        self.rejected = self.rejected.again(version, text, self.seconds)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A version that could not be loaded: it is tried again, after longer and longer times."""
+
+    version: str = ""
+    attempts: int = 0
+    due: float = 0.0  # by `time.monotonic`
+    warning: str = ""
+
+    def is_due(self, version: str) -> bool:
+        """True for another version, or if it is time to try this one again."""
+        return version != self.version or time.monotonic() >= self.due
+
+    def again(self, version: str, warning: str, seconds: float) -> "Rejected":
+        """After another attempt with this version."""
+        attempts = self.attempts + 1 if version == self.version else 1
+        wait = min(seconds * 2 ** min(attempts, 30), max(LONGEST_WAIT, seconds))
+        return Rejected(version, attempts, time.monotonic() + wait, warning)
