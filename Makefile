@@ -78,7 +78,8 @@ compile: setup  ## compile the pipelines to YAML, and write the components' READ
 	$(BIN)/python -W ignore -m components
 
 proto: setup  ## compile the messages of the server's gRPC
-	cd src/ctrloom/serving/server && $(BIN)/python -m grpc_tools.protoc -I. --descriptor_set_out=open_inference.binpb open_inference.proto
+	$(BIN)/python -m grpc_tools.protoc -I src/ctrloom/serving/server open_inference.proto \
+	  --descriptor_set_out=src/ctrloom/serving/server/open_inference.binpb
 
 images: image-cpu image-gpu  ## build the images with podman or docker (or only image-cpu, image-gpu)
 
