@@ -77,7 +77,7 @@ def main() -> None:
 Microseconds of a batch, with embeddings and linear part, the shortest of {arguments.turns} interleaved \
 turns, as the machine was shared; 39 fields, embedding size 20. `product` is how FM scores; `values` takes \
 the value of every pair, as FM did before and as training does. A random selection is the worst case for \
-`product`: the fewer fields have a part in all pairs, the smaller it is.
+`product`: the fewer fields cover all pairs, the less it computes.
 
 """
     path = arguments.output / f"selected-pairs-{today}.md"
