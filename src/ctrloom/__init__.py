@@ -12,12 +12,8 @@ if TYPE_CHECKING:
         compare,
         encode,
         evaluate,
-        export,
         ingest,
-        load_bundle,
         load_config,
-        predict,
-        read_predictions,
         register_method,
         register_model,
         retrain,
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
     from ctrloom.config import CompareConfig, Hyperparameters, Method, MethodConfig, ModelName, RunConfig
     from ctrloom.config.errors import UserError
     from ctrloom.data.dataset import Dataset
+    from ctrloom.serving.api import export, load_bundle, predict, read_predictions
 
     __version__: str
 
@@ -70,6 +67,7 @@ _MODULES = {
     "ModelName": "ctrloom.config",
     "RunConfig": "ctrloom.config",
     "UserError": "ctrloom.config.errors",
+    **dict.fromkeys(("export", "load_bundle", "predict", "read_predictions"), "ctrloom.serving.api"),
 }
 
 

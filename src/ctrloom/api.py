@@ -6,7 +6,7 @@ a command or another process can read it there. `import ctrloom` offers these na
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from ctrloom import stages, storage
 from ctrloom.architecture import Architecture
@@ -18,22 +18,10 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.failed_entries import require_complete
 from ctrloom.evaluation.results import Results
 from ctrloom.runners.compare import run_comparison
-from ctrloom.serving.predict import Predicted
-from ctrloom.serving.predict import predict as score_files
-from ctrloom.serving.predictor import Predictor
 from ctrloom.storage import Place
 from ctrloom.tracking import tracked
-from ctrloom.training.torch_state import restored_torch_state
 from ctrloom.tuning.record import Tuning, merged
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from ctrloom.nn.compressed_tables import Tables
-    from ctrloom.serving.export.formats import Format
-    from ctrloom.serving.export.record import ExportRecord
-
-CACHE = Path("~/.cache/ctrloom")
 Config = TypeVar("Config", bound=ExperimentConfig)
 
 
@@ -240,82 +228,6 @@ def compare(config: CompareConfig, output: str | Path, workers: int = 1) -> Resu
     results = run_comparison(config, Path(output), workers)
     require_complete(results)
     return results
-
-
-@restored_torch_state()
-def load_bundle(bundle: str | Path, cache: str | Path = CACHE) -> Predictor:
-    """Load a trained model that scores raw rows from a folder, gs:// or s3://; see `serving.predictor`.
-
-    `cache` keeps the files of an object store; changed bundles are fetched again.
-
-    Raises:
-        StorageError: a file is missing or damaged.
-    """
-    return Predictor.load(storage.cached(storage.place(bundle), Path(cache).expanduser()))
-
-
-def predict(
-    bundle: str | Path,
-    files: str | Sequence[str],
-    output: str | Place,
-    cache: str | Path = CACHE,
-    keep: str | Sequence[str] = (),
-    format: str | None = None,
-) -> Predicted:
-    """Score raw rows: write a row number and a probability per input row, in input order.
-
-    `files` are paths, globs or URLs in the layout of the training data; label and weight may be absent. A
-    malformed row has a reason instead of a probability. `keep` names columns of the files to write as they
-    are. `output` is a path, gs:// or s3://: a file (.parquet, .csv, .csv.gz), or with a slash at the end a
-    folder with one file per input in the `format` parquet (default), csv or csv.gz, which skips those that it
-    has already. `-` is standard output, which gets CSV, like a device, a FIFO or an open file.
-
-    Raises:
-        ConfigError: the name of the output has another ending, or a column to keep that of another one.
-        StorageError: the bundle is incomplete, or the output cannot be written or is one of the inputs.
-        DataError: a file is missing, empty or has other columns, or lacks one to keep.
-    """
-    files, keep = ([names] if isinstance(names, str) else names for names in (files, keep))
-    storage.require_apart(output, [bundle])  # which is read from a copy, if it is in a store
-    folder = storage.cached(storage.place(bundle), Path(cache).expanduser())
-    return score_files(folder, files, output, keep, format)
-
-
-def export(
-    bundle: str | Path,
-    output: str | Path,
-    format: "Format" = "onnx",
-    rows: Sequence[str] = (),
-    tables: "Tables | None" = None,
-    cache: str | Path = CACHE,
-) -> "ExportRecord":
-    """Export a bundle: the folder `output` receives the model, its encoder as data, and export.json.
-
-    `format` is "torch", for torch.export and AOTInductor, or "onnx". The written model is compared with the
-    bundle, on random rows and on the raw files `rows`. `tables` compresses embedding tables, "int8" or
-    "bf16"; `rows`, which then need labels, give the cost in AUC. See docs/export.md.
-
-    Raises:
-        ConfigError: the format needs a package that is not installed.
-        StorageError: the bundle is incomplete, or the output cannot be written.
-        ParityError: the exported model differs from the bundle; nothing was written.
-    """
-    from ctrloom.serving.export.run import export as export_bundle
-
-    folder = storage.cached(storage.place(bundle), Path(cache).expanduser())
-    return export_bundle(folder, Path(output), format, rows, tables)
-
-
-def read_predictions(file: str | Path) -> "pa.Table":
-    """Read the Parquet file of an evaluation, a comparison or `predict`, with every byte verified.
-
-    Raises:
-        StorageError: it is missing or damaged.
-        DataError: it is not Parquet.
-    """
-    from ctrloom.data.parquet.reader import read_table
-
-    return read_table(Path(file))
 
 
 def register_model(

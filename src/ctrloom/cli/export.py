@@ -37,7 +37,7 @@ def export(
     ] = Path("~/.cache/ctrloom"),
 ) -> None:
     """Export a bundle: the model as a program, and its encoder as data."""
-    from ctrloom import api
+    from ctrloom.serving import api
 
     made = api.export(bundle, output, format, rows or (), tables, cache)
     print(

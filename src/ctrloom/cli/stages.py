@@ -256,7 +256,8 @@ def predict(
     ] = None,
 ) -> None:
     """Score raw rows with a bundle."""
-    from ctrloom import api, storage
+    from ctrloom import storage
+    from ctrloom.serving import api
 
     if report:
         storage.require_apart(report, [bundle, *input, output])

@@ -25,7 +25,7 @@ LENGTH = b"inference-header-content-length"
 METRICS_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 
 
-class DisconnectedError(Exception):
+class DisconnectedError(ConnectionError):
     """The client is gone, or too slow; there is no answer."""
 
 
