@@ -2,16 +2,21 @@
 
 import itertools
 import json
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from ctrloom import load_bundle
 from ctrloom.architecture import Architecture
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.results import Results
@@ -218,3 +223,51 @@ def test_compare_pipeline_matches_compare_processes(run, ctrloom):
         assert kept == tables[1][key][0]
         # a worker may have other threads than a step, and sums over threads round differently
         np.testing.assert_allclose(metrics, tables[1][key][1], atol=1e-4)
+
+
+def answered(address: str, rows: pd.DataFrame) -> tuple[str, np.ndarray]:
+    """The version of the model that serves, and its probabilities of some rows."""
+    inputs = [
+        {"name": name, "datatype": "BYTES", "shape": [len(rows)], "data": rows[name].tolist()}
+        for name in rows.columns
+    ]
+    request = urllib.request.Request(f"{address}/infer", json.dumps({"inputs": inputs}).encode())
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer = json.load(response)
+    return answer["model_version"], np.float32(answer["outputs"][0]["data"])
+
+
+def test_what_a_run_found_is_exported_served_and_replaced(run, ctrloom):
+    """The whole path: run, export, promote, serve, request, promote; the new version serves."""
+    folder, _ = run
+    rows = pd.read_csv(folder / "clicks.csv", dtype=str).drop(columns="click").head(40)
+
+    done = ctrloom(
+        "export", "--bundle", "out/bundle", "--output", "exported", "--rows", "clicks.csv", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "exported" / "export.json").read_text())["parity"]["probability"] <= 1e-5
+
+    def promoted(bundle: str) -> tuple[str, np.ndarray]:
+        done = ctrloom("promote", "--registry", "registry", "--bundle", bundle, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip(), load_bundle(folder / bundle).predict(rows)
+
+    first, expected = promoted("out/bundle")
+    options = {"--registry": "registry", "--port": "0", "--grpc-port": "-1", "--poll": "0.1", "--drain": "0"}
+    command = [sys.executable, "-m", "ctrloom", "serve", *itertools.chain(*options.items())]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr
+        address = next(line.split()[-1] for line in server.stderr if "http://" in line)
+        version, probability = answered(address, rows)
+        assert version == first
+        assert np.allclose(probability, expected, atol=1e-6)
+        second, expected = promoted("out/transfer/ipnn")
+        deadline = time.monotonic() + 60
+        while answered(address, rows)[0] != second:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert np.allclose(answered(address, rows)[1], expected, atol=1e-6)
+        server.terminate()
+        server.communicate(timeout=30)
+    assert server.returncode == 128 + signal.SIGTERM
