@@ -1,6 +1,7 @@
 """A file of a data set that was exchanged for another intact one of the same size is noticed."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -67,11 +68,12 @@ def test_counts_of_an_ingested_data_set(write: Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_rows_of_an_encoded_data_set(split: str, write: Write, tmp_path: Path) -> None:
     manifest = build_vocabulary(ingested(write, tmp_path), CONFIG, tmp_path)
-    Dataset.open(manifest)
+    dataset = Dataset.open(manifest)
+    dataset.rows(split)
     (part,) = (Path(str(manifest)).parent / split).iterdir()
     exchange(part, "number")
     with pytest.raises(DataError, match=rf"{part}: is not the file that was written with this data set"):
-        Dataset.open(manifest)
+        Dataset.open(manifest).rows(split)
 
 
 def test_files_of_an_older_manifest_are_accepted(write: Write, tmp_path: Path) -> None:
@@ -84,3 +86,29 @@ def test_files_of_an_older_manifest_are_accepted(write: Write, tmp_path: Path) -
     del record["checksum"]
     storage.write_json(manifest, record)
     build_vocabulary(manifest, CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("rows", "train"), 2**70, "rows.train: is 1,180,591,620,717,411,303,424, but the files have"),
+        (("rows", "train"), 1, "rows.train: is 1, but the files have"),
+        (("rows",), {}, "rows and files: must have the split 'train'"),
+        (("files",), {}, "rows and files: must have the split 'train'"),
+        (("files", "valid"), [], "rows.valid: is .*, but the files have 0 rows"),
+        (("files", "test", 0, "rows"), 2**70, "files.test.0.rows: .* less than or equal to"),
+    ],
+)
+def test_numbers_of_rows_must_agree(
+    path: tuple[Any, ...], value: Any, message: str, write: Write, tmp_path: Path
+) -> None:
+    manifest = ingested(write, tmp_path)
+    record = storage.read_json(manifest)
+    at = record
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    del record["checksum"]
+    storage.write_json(manifest, record)
+    with pytest.raises(DataError, match=f"{manifest}: is not a manifest of ingested data .*{message}"):
+        build_vocabulary(manifest, CONFIG, tmp_path)

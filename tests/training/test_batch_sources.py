@@ -212,12 +212,14 @@ from pathlib import Path
 import torch
 from small import categorical_schema
 from ctrloom.data.batches import stream
+from ctrloom.data.manifest import PartFile
 from ctrloom.training.passes import Passes
 
 stream.WINDOW = 2
 path, rows = Path(sys.argv[1]), int(sys.argv[2])
 schema = categorical_schema(39, 2000)
-row_groups = stream.row_groups_of(path, rows, range(rows))
+part = PartFile(path=path.name, rows=rows, bytes=0, sha256="0" * 64)
+row_groups = stream.row_groups_of(path.parent, part, range(rows))
 kept = row_groups[:8]
 for part in (kept, row_groups):
     streamed, seen = stream.Stream(schema, ["label"], part), 0

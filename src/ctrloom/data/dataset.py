@@ -135,8 +135,8 @@ class Dataset:
     def _row_groups(self, split: Split, span: range) -> list[RowGroup]:
         """The row groups that overlap a span of rows, cut to the span."""
         found, start = [], 0
-        for part, path in zip(self.manifest.files[split], self.manifest.paths(self.base, split), strict=True):
+        for part in self.manifest.files[split]:
             if here := range(max(span.start - start, 0), min(span.stop - start, part.rows)):
-                found += row_groups_of(path, part.rows, here)
+                found += row_groups_of(self.base, part, here)
             start += part.rows
         return found

@@ -3,14 +3,13 @@
 import hashlib
 import json
 from datetime import date
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ctrloom import storage
-from ctrloom.config import RandomSplit, SourceConfig, Split, TimeSplit, VocabularyConfig
+from ctrloom.config import SPLITS, RandomSplit, SourceConfig, Split, TimeSplit, VocabularyConfig
 from ctrloom.config.base import StrictModel
 from ctrloom.data.errors import DamagedDataError
 from ctrloom.data.parquet import verified
@@ -31,7 +30,7 @@ class SourceFile(StrictModel):
 class PartFile(storage.StoredFile):
     """One file of a data set; the path is relative to its directory."""
 
-    rows: int = Field(ge=0)
+    rows: int = Field(ge=0, le=1 << 48)
     seal: storage.Digest | None = None  # of Parquet: see `Written`; missing in old manifests
 
     @classmethod
@@ -47,7 +46,12 @@ class PartFile(storage.StoredFile):
             StorageError: it is damaged, or cannot be read.
             DamagedDataError: it is another file.
         """
-        if self.seal and verified.Verified(base / self.path).seal != self.seal:
+        if self.seal:
+            self.require_seal(base, verified.Verified(base / self.path).seal)
+
+    def require_seal(self, base: Place, found: str) -> None:
+        """Check the seal of the file that was opened; see `require_unchanged`."""
+        if self.seal and found != self.seal:
             raise DamagedDataError(
                 f"{base / self.path}: is not the file that was written with this data set, but another; "
                 "delete the folder of this data set and create it again"
@@ -90,8 +94,6 @@ class Manifest(StrictModel):
         for base in bases:
             found = storage.sizes(base, listed)
             if found == listed:
-                for part in chain.from_iterable(manifest.files.values()):
-                    part.require_unchanged(base)
                 return manifest, base
             if other := next((name for name in found if found[name] != listed[name]), None):
                 raise DamagedDataError(
@@ -104,8 +106,25 @@ class Manifest(StrictModel):
         )
 
     def paths(self, base: Place, split: Split) -> list[Place]:
-        """The Parquet files of one split."""
+        """The Parquet files of one split.
+
+        Raises:
+            StorageError: one is damaged, or cannot be read.
+            DamagedDataError: one is not the file that was written.
+        """
+        for part in self.files[split]:
+            part.require_unchanged(base)
         return [base / part.path for part in self.files[split]]
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        for split in SPLITS:
+            if split not in self.rows or split not in self.files:
+                raise ValueError(f"rows and files: must have the split {split!r}")
+            listed = sum(part.rows for part in self.files[split])
+            if listed != self.rows[split]:
+                raise ValueError(f"rows.{split}: is {self.rows[split]:,}, but the files have {listed:,} rows")
+        return self
 
     @classmethod
     def _what(cls) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ctrloom.data.batches.batch import Batch, concatenated
 from ctrloom.data.batches.tensors import BatchFiller
 from ctrloom.data.errors import DamagedDataError
+from ctrloom.data.manifest import PartFile
 from ctrloom.data.parquet.reader import PartReader
 from ctrloom.data.threads import map_in_threads
 from ctrloom.schema import Schema
@@ -47,21 +48,22 @@ class RowGroup:
         return [batch.filter(pa.array(mask.numpy())) for batch, mask in zip(batches, masks, strict=True)]
 
 
-def row_groups_of(path: Place, rows: int, span: range) -> list[RowGroup]:
-    """The row groups of a file of `rows` rows that overlap a span of rows, cut to the span.
+def row_groups_of(base: Place, part: PartFile, span: range) -> list[RowGroup]:
+    """The row groups of a file that overlap a span of rows, cut to the span.
 
     Raises:
         StorageError: a file cannot be read, or fails its checksum.
-        DamagedDataError: a file cannot be read, is corrupt, or has another number of rows.
+        DamagedDataError: a file cannot be read, is corrupt, or is not the one that was written.
     """
-    part = PartReader(path)
-    if part.footer.num_rows != rows:
+    reader = PartReader(base / part.path)
+    part.require_seal(base, reader.known.seal)
+    if reader.footer.num_rows != part.rows:
         raise DamagedDataError(
-            f"{path}: was changed after it was written: {part.footer.num_rows} rows instead of {rows}; "
-            "delete the folder of this data set and create it again"
+            f"{base / part.path}: was changed after it was written: {reader.footer.num_rows} rows instead of "
+            f"{part.rows}; delete the folder of this data set and create it again"
         )
-    within = (range(max(span.start, rows.start), min(span.stop, rows.stop)) for rows in part.spans)
-    return [RowGroup(part, here) for here in within if here]
+    within = (range(max(span.start, rows.start), min(span.stop, rows.stop)) for rows in reader.spans)
+    return [RowGroup(reader, here) for here in within if here]
 
 
 class Stream:

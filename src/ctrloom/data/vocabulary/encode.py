@@ -223,6 +223,7 @@ def _slabs(base: Place, parts: Sequence[PartFile]) -> Iterator[_Slab]:
     """Slabs of all parts; a part without rows has one empty slab."""
     for part in parts:
         reader = PartReader(base / part.path)
+        part.require_seal(base, reader.known.seal)
         spans = list(filter(len, reader.spans))
         for at in range(0, max(len(spans), 1), SLAB_GROUPS):
             yield _Slab(part, reader, spans[at : at + SLAB_GROUPS])
