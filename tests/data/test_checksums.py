@@ -2,6 +2,8 @@
 
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -200,3 +202,22 @@ def test_files_of_others_are_read_without_verification(tmp_path: Path, rows: pa.
         reader.read_table(tmp_path / "other.parquet", ["absent"])
     with pytest.raises(DataError, match=r"none\.parquet: cannot be read: .*No such file"):
         reader.PartReader(tmp_path / "none.parquet")
+
+
+def test_a_footer_that_contradicts_itself_is_an_error(tmp_path: Path) -> None:
+    """Of a file without a seal: PyArrow would end the process if asked for a column's description."""
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"a": pa.array([1, 2, 3] * 50, pa.int32()), "s": ["x", "y", None] * 50}), path)
+    content = path.read_bytes()
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    optional = [at for at in range(start, len(content) - 8) if content[at] == 2]  # of these bytes, some are
+    read = "import sys; from pathlib import Path; from ctrloom.data.parquet import reader\n"
+    read += "for path in map(Path, sys.argv[1:]):\n"
+    read += "    try: list(reader.PartReader(path).rows(dictionaries=['s']))\n"
+    read += "    except ValueError as error: print(error)\n"
+    files = [tmp_path / f"{at}.parquet" for at in optional]
+    for file, at in zip(files, optional, strict=True):
+        file.write_bytes(content[:at] + b"\0" + content[at + 1 :])  # a required column
+    done = subprocess.run([sys.executable, "-c", read, *map(str, files)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be read" in done.stdout

@@ -56,7 +56,7 @@ def test_everything_in_a_store_is_as_on_this_machine(
     storage.upload(bundle, storage.place(f"{bucket}/bundle"))
     here = ctrloom.predict(bundle, [f"{raw}/*.csv"], f"{tmp_path}/here/", keep=["user"])
 
-    def there() -> ctrloom.api.Predicted:
+    def there() -> module.Predicted:
         return ctrloom.predict(
             f"{bucket}/bundle", [f"{bucket}/raw/*.csv"], f"{bucket}/out/", tmp_path / "cache", ["user"]
         )

@@ -63,8 +63,11 @@ class PartReader:
 
     @cached_property
     def _by_dictionary(self) -> frozenset[str]:
-        """Columns that are stored with dictionaries."""
-        if not self.footer.num_row_groups:
+        """Columns that are stored with dictionaries; none in a file that was not sealed.
+
+        PyArrow ends the process if the schema in a damaged footer contradicts its columns.
+        """
+        if not self.footer.num_row_groups or not self.known.seal:
             return frozenset()
         group = self.footer.row_group(0)
         columns = map(group.column, range(group.num_columns))

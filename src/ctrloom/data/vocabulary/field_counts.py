@@ -86,15 +86,18 @@ def field_counts(manifest: IngestedManifest, base: Place) -> dict[str, FieldCoun
     Raises:
         DataError: the rows were ingested by an older version without such counts, or a file is corrupt.
     """
+    old = DataError(
+        f"{base}: was ingested by an older ctrloom without complete counts; ingest the rows again"
+    )
     if manifest.counts is None or any(len(parts) > 1 for parts in manifest.counts.values()):
-        raise DataError(
-            f"{base}: was ingested by an older ctrloom without complete counts; ingest the rows again"
-        )
+        raise old
     found: dict[CountedKind, tuple[Read, dict[int, range]]] = {kind: (_nothing, {}) for kind in KINDS}
     for kind, parts in manifest.counts.items():
         for part in parts:
             part.require_unchanged(base)
             reader = PartReader(base / part.path)
+            if not reader.known.seal:
+                raise old
             found[kind] = partial(_read, reader), field_spans(reader.footer)
     counts: dict[str, FieldCounts] = {}
     for number, (name, kind) in enumerate(counted_fields(manifest.source)):
