@@ -101,8 +101,10 @@ def _run(connection: socket.socket, program: str) -> None:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    with suppress(PermissionError):  # the program is in another session
+    with suppress(PermissionError):  # the program is in another session, or was killed
         os.setpgid(0, asked["group"])
+    if _is_gone(connection, 0):
+        os._exit(1)
     threading.Thread(target=_die_with, args=[connection], daemon=True).start()
     os.chdir(asked["cwd"])
     os.environ.clear()
@@ -130,10 +132,15 @@ def _run(connection: socket.socket, program: str) -> None:
 
 
 def _die_with(connection: socket.socket) -> None:
+    _is_gone(connection)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_gone(connection: socket.socket, milliseconds: int | None = None) -> bool:
+    """Whether the program has ended; waits for that."""
     waiting = select.poll()
     waiting.register(connection, 0)  # POLLHUP: both ends are closed
-    waiting.poll()
-    os.kill(os.getpid(), signal.SIGKILL)
+    return bool(waiting.poll(milliseconds))
 
 
 if __name__ == "__main__":
