@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from ctrloom.storage.errors import StorageError
 from ctrloom.storage.location import Location, Place
 from ctrloom.storage.outputs import is_stream
 
+ENDING = 0.5  # seconds in which the threads of a killed owner end, and with them its lock
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # the same in all containers of a machine
 _mine: dict[Path, int] = {}  # locks that this process holds, and their threads
 
@@ -99,8 +101,11 @@ def _locked(target: Path, file: Path) -> Iterator[None]:
         yield
         return
     is_new = not file.parent.exists()
-    if (lock := _take(target, file, wait=False)) is None:
-        raise _in_use(target, _owner(file))
+    end = time.monotonic() + ENDING
+    while (lock := _take(target, file, wait=False)) is None:
+        if time.monotonic() > end:
+            raise _in_use(target, _owner(file))
+        time.sleep(0.02)
     try:
         _require_free(target, file, lock)
         _sign(lock)
