@@ -30,7 +30,7 @@ def read_parquet(
         size = stream.seek(0, os.SEEK_END) or stream.tell()
         try:
             file = pq.ParquetFile(stream, buffer_size=1 << 20)  # reads large row groups in pieces
-        except pa.ArrowException as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: is not Parquet: {error}") from None
         notes = check_names(path, source, file.schema_arrow.names, with_label, keep)
         require_kept(path, file.schema_arrow.names, keep)

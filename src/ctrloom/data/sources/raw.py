@@ -75,5 +75,7 @@ def python_value(scalar: pa.Scalar) -> Any:
     """The value of a cell; of a time that Python does not have, its number."""
     try:
         return scalar.as_py()
+    except UnicodeDecodeError:  # text of a damaged file
+        return scalar.as_buffer().to_pybytes().decode(errors="backslashreplace")
     except (OverflowError, ValueError):
         return scalar.cast(pa.int64()).as_py()
