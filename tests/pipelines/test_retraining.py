@@ -1,7 +1,10 @@
 """A scheduled retraining and a regression evaluation through KFP's local runner, as a user runs them."""
 
 import json
+import os
+import signal
 import subprocess
+import time
 from datetime import date
 
 import pytest
@@ -91,6 +94,30 @@ def test_challenger_that_passes_the_gate_becomes_champion(folder, ctrloom):
     assert "promote" in steps
     assert champion(folder) != first
     assert Registry(str(folder / "registry")).record().previous == first
+
+
+def test_a_run_that_is_killed_after_its_promotion_ends_as_it_would_have(folder, python, ctrloom):
+    registry = Registry(str(folder / "registry"))
+    registry.promote(registry.record().previous, registry.champion()[1])
+    first = champion(folder)
+    command = ["scheduled-retrain", "daily.yaml", "--until", "2026-01-02", "--output", "killed"]
+    with subprocess.Popen([python, "-m", "ctrloom", *command], cwd=folder, process_group=0) as running:
+        while not list((folder / "killed").glob("steps/**/promote*/executor_output.json")):
+            assert running.poll() is None
+            time.sleep(0.005)
+        os.killpg(running.pid, signal.SIGKILL)
+    assert (folder / "killed" / ".begun").exists(), "it ended before it was killed"
+    promoted = champion(folder)
+    assert promoted != first
+    retrain(ctrloom, folder, "killed")
+    assert champion(folder) == promoted
+    assert registry.record().previous == first
+    weights, whole = (folder / run / "bundle" / "model.safetensors" for run in ("killed", "daily"))
+    assert weights.read_bytes() == whole.read_bytes()
+    verdicts = [json.loads((folder / run / "verdict.json").read_text()) for run in ("killed", "daily")]
+    for verdict in verdicts:
+        del verdict["checksum"], verdict["champion"]["generation"]
+    assert verdicts[0] == verdicts[1]
 
 
 def test_user_errors_are_reported_before_a_step_runs(folder, ctrloom):

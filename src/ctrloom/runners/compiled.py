@@ -1,6 +1,6 @@
 """Compiled pipelines: read and modify the YAML that `make compile` writes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -24,10 +24,13 @@ def declared(name: str) -> dict[str, Any]:
     return dict(spec["root"].get("inputDefinitions", {}).get("parameters", {}))
 
 
-def for_one_machine(name: str, parameters: Mapping[str, Any] | None = None) -> str:
+def for_one_machine(
+    name: str, parameters: Mapping[str, Any] | None = None, kept: Collection[str] = ()
+) -> str:
     """A pipeline without cluster settings: resources, environment, retries, and the preflight.
 
-    With the parameters of a run, also without the steps that have nothing to do in it.
+    With the parameters of a run, also without the steps that have nothing to do in it. The steps `kept` are
+    kept by a resumed run, in addition to those that every run may reuse.
     """
     spec, _ = read(name)
     if parameters is not None:
@@ -39,6 +42,8 @@ def for_one_machine(name: str, parameters: Mapping[str, Any] | None = None) -> s
         component.get("dag", {}).get("tasks", {}).pop("doctor", None)
     for task in tasks(spec):
         task.pop("retryPolicy", None)
+        if task["componentRef"]["name"].removeprefix("comp-") in kept:
+            task["cachingOptions"] = {"enableCache": True}
         task["dependentTasks"] = [name for name in task.get("dependentTasks", []) if name != "doctor"]
     return yaml.safe_dump(spec, sort_keys=False)
 

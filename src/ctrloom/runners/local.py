@@ -29,6 +29,7 @@ from ctrloom.tracking import tracked
 
 TUNED = "collect-tuning", "tuned/tuning.json"  # step and artifact of the record of tuning
 STEPS, ENDED = "steps", "executor_output.json"
+PROMOTION = {"champion", "promote"}  # steps whose result depends on the registry
 
 
 class RunError(UserError):
@@ -207,7 +208,9 @@ def _run_pipeline(
     steps.mkdir(parents=True, exist_ok=True)
     if prepared:
         prepared.let_write()
-    loaded = components.load_component_from_text(text)
+    # A run that was stopped after its promotion ends as it would have: it does not start from its own model.
+    kept_steps = PROMOTION if not resuming or finished_steps(steps).keys() >= PROMOTION else ()
+    loaded = components.load_component_from_text(compiled.for_one_machine(pipeline, parameters, kept_steps))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps), enable_caching=True)
     log_file = output / "log.txt"
     with (
