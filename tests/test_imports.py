@@ -61,6 +61,7 @@ KNOWS_KFP = {
     "runners.cluster",
     "runners.step_process",
     "runners.step_cache",
+    "runners.step_order",
 }
 METHOD_MODULES = {  # every other module of methods/ may be shared
     str(config.METHODS[name].search).partition(":")[0].rpartition(".")[2] for name in config.METHODS

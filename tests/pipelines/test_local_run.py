@@ -20,6 +20,7 @@ from ctrloom import load_bundle
 from ctrloom.architecture import Architecture
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.evaluation.results import Results
+from ctrloom.runners.local import finished_steps
 
 SYNTH = SynthConfig(rows=12_000, fields=5, sizes=(8,), pairs=2, seed=3)
 RUN = {
@@ -86,6 +87,13 @@ def test_every_artifact_of_a_step_has_content(run):
     for step in ended:
         for artifact in json.loads(step.read_text())["artifacts"].values():
             assert Path(artifact["artifacts"][0]["uri"]).exists(), artifact
+
+
+def test_independent_steps_run_in_the_order_of_their_names(run):
+    folder, _ = run
+    trained = ["deterministic-baselines", "baselines", "search-autofis", "retrain", "transfer"]
+    order = ["ingest", "vocabulary", *trained, "bundle", "evaluate"]
+    assert list(finished_steps(folder / "out" / "steps")) == order
 
 
 def test_planted_pairs_are_found_and_printed(run):

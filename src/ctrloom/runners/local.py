@@ -23,6 +23,7 @@ from ctrloom.runners.containers import ContainerOptions, Containers, steps_in
 from ctrloom.runners.request import revision
 from ctrloom.runners.run_folder import copy_results, remove_results
 from ctrloom.runners.step_cache import verified_steps
+from ctrloom.runners.step_order import fixed_order
 from ctrloom.runners.step_process import stoppable_steps
 from ctrloom.storage import Place
 from ctrloom.tracking import tracked
@@ -220,6 +221,7 @@ def _run_pipeline(
         steps_in(prepared) if prepared else fast_children(),
         verified_steps(steps) as failures,
         stoppable_steps(),
+        fixed_order(),
         set_unless_given(kept),
     ):
         try:
