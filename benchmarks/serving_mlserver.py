@@ -24,6 +24,6 @@ class Runtime(MLModel):
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Score the rows of a request."""
         columns = {each.name: list(each.data) for each in payload.inputs}
-        probability = self.predictor.predict(Question("", columns, ()).rows())
+        probability = Question("", columns, ()).scored(self.predictor).probability_N
         output = NumpyCodec.encode_output("probability", np.asarray(probability))
         return InferenceResponse(model_name=self.name, id=payload.id, outputs=[output])

@@ -339,6 +339,17 @@ def test_equal_numbers_are_one_token() -> None:
     assert other != equal[0]
 
 
+@pytest.mark.parametrize("name", ["log", "frequency"])
+def test_numbers_seen_before_are_read_by_their_type(name: str) -> None:
+    """A bucketed number is remembered, and an equal value of another type is not taken for it."""
+    predictor = LOADED["text"]
+    for value in (1, "1", 1.0, True, "True", [1], np.float32(1), Decimal(1), 1, "1", True):
+        row = {name: value, "user": "u1"}
+        few, many = predictor.score(row), by_arrow(predictor, row)
+        assert same(few.probability_N, many.probability_N), value
+        assert (few.malformed, few.missing, few.unseen) == (many.malformed, many.missing, many.unseen), value
+
+
 def test_malformed_rows_are_named_and_the_others_scored() -> None:
     rows = text_rows(np.random.default_rng(8), 4)
     sound = [dict(rows[0]), dict(rows[3])]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -144,9 +145,9 @@ class Held(Predictor):
 
     released: threading.Event
 
-    def score(self, rows: object) -> Scored:
+    def score_columns(self, columns: Any) -> Scored:
         self.released.wait(20)
-        return super().score(rows)
+        return super().score_columns(columns)
 
 
 @pytest.fixture

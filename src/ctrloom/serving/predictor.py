@@ -3,11 +3,11 @@
 N rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -90,11 +90,26 @@ class Predictor(Bundle):
         Raises:
             DataError: the rows are of an unknown type, or lack a column.
         """
-        if (few := self._few(rows)) is not None:
-            return Scored(self._probabilities(few), {}, *self.counter.counts(few.ids_NC))
+        few = self._few(rows)
+        return self._by_cast(rows) if few is None else self._scored_few(few)
+
+    def score_columns(self, columns: Mapping[str, Sequence[Any]]) -> Scored:
+        """As `score`, of a few rows, given as Python values of all columns that scoring needs."""
+        few = self.row_encoder.encode_columns(columns)
+        if few is not None:
+            return self._scored_few(few)
+        names = list(columns)
+        return self._by_cast(
+            [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        )
+
+    def _by_cast(self, rows: Rows) -> Scored:
         source = self.schema.source
         batch = typed(read_memory(rows, source), source, typed_schema(source, with_label=False))
         return self._scored([batch])
+
+    def _scored_few(self, rows: EncodedRows) -> Scored:
+        return Scored(self._probabilities(rows), {}, *self.counter.counts(rows.ids_NC))
 
     def _few(self, rows: Rows) -> EncodedRows | None:
         """The rows encoded one by one, which is faster for a few mappings; None if that does not apply."""
@@ -132,18 +147,23 @@ class Predictor(Bundle):
         probabilities_N, malformed, first = [np.empty(0, np.float32)], dict[int, str](), 0
         missing, unseen = (dict.fromkeys(self.schema.names, 0) for _ in range(2))
         for batch in batches:
-            rows = to_batch(self.schema, self.encoder.encode(batch.dictionary_rows)).widened()
+            rows = self._encoded(batch)
             probability_N = np.full(batch.rows, np.nan, np.float32)
-            probability_N[batch.positions - first] = probabilities(
-                logits_of(self, rows.ids_NC, rows.factors_NC)
-            )
+            probability_N[batch.positions - first] = self._probabilities(rows)
             probabilities_N.append(probability_N)
             first += batch.rows
             malformed |= {row.position: _reason(row) for row in batch.malformed}
-            for total, found in zip((missing, unseen), self.counter.counts(rows.ids_NC.numpy()), strict=True):
+            for total, found in zip((missing, unseen), self.counter.counts(rows.ids_NC), strict=True):
                 for name, count in found.items():
                     total[name] += count
         return Scored(np.concatenate(probabilities_N), malformed, missing, unseen)
+
+    def _encoded(self, batch: TypedBatch) -> EncodedRows:
+        if len(batch.positions) <= FEW:
+            return self.row_encoder.encode_typed(batch.dictionary_rows)
+        rows = to_batch(self.schema, self.encoder.encode(batch.dictionary_rows)).widened()
+        factors_NC = None if rows.factors_NC is None else rows.factors_NC.numpy()
+        return EncodedRows(rows.ids_NC.numpy(), factors_NC)
 
 
 def _reason(row: Malformed) -> str:

@@ -8,6 +8,7 @@ factors: the field's columns one after another, of N rows each.
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -20,6 +21,7 @@ from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, PRESENT_ID, UNSEEN_ID, Field
 
 _SURE = 1e-6  # a logarithm is exact to fewer digits than this
+_RECENT = 10_000  # values of a column whose ids are kept
 
 
 class Encoded(NamedTuple):
@@ -109,19 +111,30 @@ class Buckets:
             self.of_code = {
                 code: ids[label] for code, label in zip(every, labels, strict=True) if label in ids
             }
+        # Counts and prices recur, as numbers or texts; 1, 1.0 and True differ here.
+        self.recent = lru_cache(_RECENT, typed=True)(self._raw)
 
     def raw(self, values: Sequence[Any]) -> Encoded:
         """Encode values of a column."""
-        return self.typed([self.number(value, self.plain) for value in values])
+        try:
+            return Encoded([*map(self.recent, values)])
+        except TypeError:  # not hashable, so not a number
+            raise NotImplementedError from None
 
     def typed(self, values: Sequence[Any]) -> Encoded:
         """Encode numbers."""
-        code = _log_squared if isinstance(self.method, LogSquared) else self._interval
-        find, unseen = self.of_code.get, self.unseen
-        return Encoded([self.missing if value is None else find(code(value), unseen) for value in values])
+        return Encoded([*map(self._of, values)])
 
-    def _interval(self, value: float) -> int:
-        return bisect_right(self.boundaries, value)
+    def _raw(self, value: Any) -> int:
+        return self._of(self.number(value, self.plain))
+
+    def _of(self, number: float | None) -> int:
+        if number is None:
+            return self.missing
+        log = isinstance(self.method, LogSquared)
+        return self.of_code.get(
+            _log_squared(number) if log else bisect_right(self.boundaries, number), self.unseen
+        )
 
 
 def _log_squared(value: float) -> int:

@@ -1,4 +1,4 @@
-"""Encodes a few rows given as mappings, with the ids and factors that casts and `Encoder` give them.
+"""Encodes a few rows of Python values, with the ids and factors that casts and `Encoder` give them.
 
 N rows, C columns of the id matrix, F fields.
 """
@@ -8,8 +8,10 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from ctrloom.data.arrow.dictionary import plain
 from ctrloom.data.ingest.cast import cast_column
 from ctrloom.data.ingest.python_values import PythonCast
 from ctrloom.data.sources.python_columns import column_of, read_texts
@@ -44,20 +46,31 @@ class RowEncoder:
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> EncodedRows | None:
         """Encode rows; None if one may be malformed, or all lack every column."""
-        if self.source.has_indices or not any(name in row for row in rows for name, _ in self.columns):
+        if not any(name in row for row in rows for name, _ in self.columns):
             return None
-        ids, factors = list[int](), list[float]()
+        return self.encode_columns({name: [row.get(name) for row in rows] for name, _ in self.columns})
+
+    def encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> EncodedRows | None:
+        """Encode raw columns, of which none is absent; None if a row may be malformed."""
+        if self.source.has_indices:
+            return None
+        found = list[Encoded]()
         for name, fields in self.columns:
-            values = [row.get(name) for row in rows]
+            values = columns[name]
             encoded = self._quickly(name, values, fields)
             if encoded is None and (encoded := self._by_arrow(name, values, fields)) is None:
                 return None
-            for each in encoded:
-                ids += each.ids
-                if self.has_factors:
-                    factors += each.factors or [1.0] * len(each.ids)
-        return EncodedRows(
-            self._matrix(ids, np.int32), self._matrix(factors, np.float32) if factors else None
+            found += encoded
+        return self._joined(found)
+
+    def encode_typed(self, rows: pa.RecordBatch) -> EncodedRows:
+        """Encode typed rows, as `Encoder.encode` does, but without a hash table of each vocabulary."""
+        return self._joined(
+            [
+                encoder.typed(plain(rows.column(field)).to_pylist())
+                for _, fields in self.columns
+                for field, encoder in fields
+            ]
         )
 
     def _quickly(
@@ -79,6 +92,16 @@ class RowEncoder:
         if typed is None:
             return None
         return [encoder.typed(typed[field].to_pylist()) for field, encoder in fields]
+
+    def _joined(self, fields: Sequence[Encoded]) -> EncodedRows:
+        ids, factors = list[int](), list[float]()
+        for each in fields:
+            ids += each.ids
+            if self.has_factors:
+                factors += each.factors or [1.0] * len(each.ids)
+        return EncodedRows(
+            self._matrix(ids, np.int32), self._matrix(factors, np.float32) if self.has_factors else None
+        )
 
     def _matrix(self, columns: list[Any], kind: Any) -> NDArray[Any]:
         return np.ascontiguousarray(np.array(columns, kind).reshape(self.width, -1).T)

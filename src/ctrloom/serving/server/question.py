@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ctrloom.serving.predictor import FEW, Scored
+from ctrloom.serving.predictor import FEW, Predictor, Scored
 from ctrloom.serving.server.errors import RequestError
 from ctrloom.serving.server.models import ServedModel
 from ctrloom.serving.server.tensors import Tensor, rows_of, shown
@@ -36,12 +36,9 @@ class Question:
         arrays = [_array(values) for values in self.columns.values()]
         return pa.RecordBatch.from_arrays(arrays, list(self.columns))
 
-    def rows(self) -> list[dict[str, Any]] | pa.RecordBatch:
-        """The rows in the form that is fastest to score."""
-        if self.size > FEW:
-            return self.table()
-        names = list(self.columns)
-        return [dict(zip(names, row, strict=True)) for row in zip(*self.columns.values(), strict=True)]
+    def scored(self, predictor: Predictor) -> Scored:
+        """The scored rows."""
+        return predictor.score(self.table()) if self.size > FEW else predictor.score_columns(self.columns)
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def answered(question: Question, model: ServedModel) -> Answer:
     Raises:
         RequestError: a row is malformed, and the request does not ask for the output `malformed`.
     """
-    scored = model.predictor.score(question.rows())
+    scored = question.scored(model.predictor)
     if scored.malformed and MALFORMED not in question.outputs:
         row = min(scored.malformed)
         more = f" ({len(scored.malformed):,} malformed rows)" if len(scored.malformed) > 1 else ""
