@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ctrloom.config.base import ConfigError, not_among
+from ctrloom.config.extras import training_packages
 
 GROUP = "ctrloom"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -107,6 +108,7 @@ def resolve(reference: Any) -> Any:
         return reference
     module, _, name = reference.partition(":")
     try:
-        return getattr(import_module(module), name)
+        with training_packages():
+            return getattr(import_module(module), name)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ConfigError(f"{reference}: is registered, but cannot be imported: {error}") from error

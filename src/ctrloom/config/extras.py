@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 from ctrloom.config.base import ConfigError
 
-TRAINING = "duckdb", "ibis", "jinja2", "matplotlib", "pandas", "aiohttp"  # modules of the extra `training`
+# Modules of the extra `training`.
+TRAINING = "duckdb", "ibis", "jinja2", "matplotlib", "pandas", "aiohttp", "scipy"
 
 
 def install(extra: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import EvaluationConfig
@@ -26,6 +25,7 @@ from ctrloom.evaluation.results import (
     Spread,
 )
 from ctrloom.evaluation.seeds import require_same_seeds
+from ctrloom.metrics.logistic import expit
 from ctrloom.metrics.measure import EvaluationError, Metrics, confusion, measure, roc_curve
 from ctrloom.models.size import ModelSize
 from ctrloom.training.history import Epoch, Kind

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from ctrloom.config.base import StrictModel
 from ctrloom.data.row_values import DAY, RowValues
 from ctrloom.metrics.grouped import gauc
+from ctrloom.metrics.logistic import expit
 from ctrloom.metrics.measure import auc, has_both_labels, row_logloss, with_weight
 
 REST = "(all others)"

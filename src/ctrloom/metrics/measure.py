@@ -6,10 +6,10 @@ count for nothing: every figure is the same without them.
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
 from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
+from ctrloom.metrics.logistic import expit
 
 Floats = NDArray[np.float64]
 EPSILON = float(np.finfo(np.float64).eps)

@@ -4,11 +4,10 @@ B batch, C columns of the id matrix, T trees, X columns that trees split on.
 """
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
@@ -19,6 +18,9 @@ from ctrloom.models.poly2 import Poly2
 from ctrloom.models.shallow import LR
 from ctrloom.models.tree_tensors import TreeTensors
 from ctrloom.schema import MISSING_ID, Field, Schema
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 def lightgbm() -> Any:
@@ -135,13 +137,15 @@ class GBDTPoly2(GBDT):
                 weight.zero_()
 
 
-def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> np.ndarray | sparse.csr_matrix:
+def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> "np.ndarray | sparse.csr_matrix":
     """Input matrix of the trees, (B, X) in float32; sparse if there are multivalued fields.
 
     A categorical field is one column of ids (see `categorical`), a numeric field one column with NaN for
     missing values. A multivalued field is multi-hot encoded with one column per id, so that a split can test
     for a single value.
     """
+    from scipy import sparse  # comes with LightGBM
+
     ids, offsets, blocks, column = ids_BC.cpu().numpy(), schema.offsets, [], 0
     factors = None if factors_BC is None else factors_BC.cpu().numpy()
     for field, offset in zip(schema.fields, offsets, strict=True):

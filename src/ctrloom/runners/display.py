@@ -6,9 +6,8 @@ Numbers are also written to artifact files, as local runs never reuse a cached s
 from collections.abc import Mapping
 from typing import Any
 
-from scipy.special import expit
-
 from ctrloom import storage
+from ctrloom.metrics.logistic import expit
 
 
 def show_metrics(values: Mapping[str, float], artifact: Any) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
 from torch import Tensor
 
 from ctrloom.data.batches.tensors import to_batch
+from ctrloom.metrics.logistic import expit
 from ctrloom.models.bundle import Bundle
 from ctrloom.training.loop import SCORING_BATCH
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ctrloom import memory
+from ctrloom.config.extras import training_packages
 
 if TYPE_CHECKING:
     from ctrloom.data.ingest.run import ingest
@@ -106,6 +107,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'ctrloom.stages' has no attribute {name!r}")
     module, attribute = _PLACES[name]
-    stage = getattr(import_module(module), attribute)
+    with training_packages():
+        stage = getattr(import_module(module), attribute)
     explained = globals()[name] = memory.explained(_WAYS_OUT.get(name, _SMALLER_MODEL), memory.LEAST)(stage)
     return explained

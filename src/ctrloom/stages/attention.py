@@ -6,13 +6,13 @@ L layers, N rows, F fields.
 import numpy as np
 import pyarrow as pa
 import torch
-from scipy.special import expit
 from torch import nn
 
 from ctrloom.data.batches.batch import Batch, BatchSource
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.vocabulary.encode import Encoder
 from ctrloom.evaluation.results import Attention, AttentionMap, AttentionRow
+from ctrloom.metrics.logistic import expit
 from ctrloom.nn.attention import ShowsAttention
 from ctrloom.schema import MISSING_ID, Field
 

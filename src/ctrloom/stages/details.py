@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import expit
 
 from ctrloom.config import EvaluationConfig
 from ctrloom.data.dataset import Dataset
@@ -15,6 +14,7 @@ from ctrloom.data.row_values import require_readable, row_values, texts
 from ctrloom.evaluation.compare import Labels, ModelScores, spread
 from ctrloom.evaluation.results import Results
 from ctrloom.evaluation.segments import Grouping, coverage, grouped_aucs, segment_table
+from ctrloom.metrics.logistic import expit
 
 
 def require_columns(dataset: Dataset, evaluation: EvaluationConfig) -> None:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
 from torch import Tensor
 
 from ctrloom.config.errors import UserError
 from ctrloom.data.batches.batch import Batch
+from ctrloom.metrics.logistic import expit
 from ctrloom.models.bundle import Bundle
 from ctrloom.nn.compressed_tables import Tables
 from ctrloom.serving.export.formats import FORMATS, Format

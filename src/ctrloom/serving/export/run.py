@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import expit
 
 from ctrloom import memory, storage
 from ctrloom.config.url_secrets import hidden
@@ -13,6 +12,7 @@ from ctrloom.config.version import code_version
 from ctrloom.data.batches.batch import Batch, concatenated
 from ctrloom.data.sources.files import resolve
 from ctrloom.data.vocabulary.encode import Encoder
+from ctrloom.metrics.logistic import expit
 from ctrloom.metrics.measure import auc
 from ctrloom.models.bundle import Bundle, load_bundle
 from ctrloom.nn.compressed_tables import Tables
