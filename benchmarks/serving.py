@@ -4,8 +4,9 @@
 
 PYTHON is the interpreter of a virtual environment with MLServer and what ctrloom needs to score (`pip install
 mlserver '.[serve]'`); without it only ctrloom is measured. Both servers run at the same time, each with one
-process and one thread per operation, and are measured in turns. Bundles over random clicks with 39 fields and
-initial weights are made in `--work` once. Run it on an idle machine; one of its cores is the client's.
+process and one thread per operation, and are measured in turns; they must give the same probabilities.
+Bundles over random clicks with 39 fields and initial weights are made in `--work` once. Run it on an idle
+machine; one of its cores is the client's.
 """
 
 import argparse
@@ -24,8 +25,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import fast  # noqa: F401
+import numpy as np
 import serving_bundles
 import serving_load
 import uvloop
@@ -114,6 +117,13 @@ def mlserver_server(python: Path, bundle: Path, folder: Path) -> tuple[list[str]
     return [str(python.parent / "mlserver"), "start", str(folder)], port
 
 
+def probabilities(port: int, request: bytes) -> np.ndarray:
+    """The answer to a request: float32, which servers write with more digits or fewer."""
+    body, kind = request.partition(b"\r\n\r\n")[2], {"Content-Type": "application/json"}
+    with urlopen(Request(f"http://127.0.0.1:{port}{PATH}", body, kind), timeout=30) as answer:
+        return np.array(json.load(answer)["outputs"][0]["data"], np.float32)
+
+
 def capacity(port: int, requests: list[bytes], seconds: float) -> float:
     """The highest rate of requests, in steps of a quarter, whose p99 is below `LIMIT`; 0 if there is none."""
     best, rate = 0.0, FIRST_RATE
@@ -129,6 +139,8 @@ def measured(name: str, servers: dict[str, int], clicks: Path, seconds: float) -
     lines = []
     for candidates in CANDIDATES:
         requests = requests_of(clicks, candidates)
+        if len({probabilities(port, requests[0]).tobytes() for port in servers.values()}) > 1:
+            raise SystemExit(f"{name}: the servers do not give the same probabilities")
         count = max(30, int(seconds * {1: 400, 100: 150, 1000: 25}[candidates]))
         found: dict[str, list[tuple[float, float]]] = {server: [] for server in servers}
         for turn in range(TURNS + 1):
