@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ctrloom.config import CompareConfig, Hyperparameters, Method, MethodConfig, ModelName, RunConfig
     from ctrloom.config.errors import UserError
     from ctrloom.data.dataset import Dataset
-    from ctrloom.serving.api import export, load_bundle, predict, read_predictions
+    from ctrloom.serving.api import export, load_bundle, predict, read_export, read_predictions
 
     __version__: str
 
@@ -49,6 +49,7 @@ __all__ = [
     "load_bundle",
     "load_config",
     "predict",
+    "read_export",
     "read_predictions",
     "register_method",
     "register_model",
@@ -67,7 +68,9 @@ _MODULES = {
     "ModelName": "ctrloom.config",
     "RunConfig": "ctrloom.config",
     "UserError": "ctrloom.config.errors",
-    **dict.fromkeys(("export", "load_bundle", "predict", "read_predictions"), "ctrloom.serving.api"),
+    **dict.fromkeys(
+        ("export", "load_bundle", "predict", "read_export", "read_predictions"), "ctrloom.serving.api"
+    ),
 }
 
 

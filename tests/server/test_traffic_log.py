@@ -6,20 +6,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import undetected
 from served import lines, request_of, served, version_of, write_bundle
 from typer.testing import CliRunner
 
 from ctrloom import load_bundle, stages
 from ctrloom.cli import app
-from ctrloom.config import DataConfig, VocabularyConfig
+from ctrloom.config import DataConfig, SourceConfig, VocabularyConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.growth import GrowthConfig
 from ctrloom.config.promotion_gate import PromotionGateConfig
 from ctrloom.config.retraining import DriftConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
+from ctrloom.data.ingest.cast import read_rows
 from ctrloom.data.ingest.run import ingest
 from ctrloom.data.synthetic import SynthConfig, synthesize
 from ctrloom.data.vocabulary.build import build_vocabulary
@@ -202,10 +205,91 @@ def test_faults_of_labels_are_named(bundle: Path, mixed_folder: Path, tmp_path: 
     failing("request_id,click\nr1,1\nr1,0\n", DataError, "different labels for row 0 of request 'r1'")
     failing("request_id,click\nr1,1\n", ConfigError, "must be one of", keep=["age"])
     failing("request_id,click\nr1,1\n", ConfigError, "--unlabelled none", unlabelled="none")
+    failing("request_id,click\nr1,1\n,0\n", DataError, "1 rows have no request_id")
+    failing("request_id,row,click\nr1,0.0,1\n", DataError, "'row' must have whole numbers")
+    failing("request_id,row,click\nr1,,1\n", DataError, "'row' must have whole numbers")
+    failing("request_id,click,click\nr1,1,0\n", DataError, "several columns 'click'")
+    failing("request_id,age\nr1,1\n", DataError, "the column 'age', as logged rows have")
     failing("", DataError, "cannot be read")
     (tmp_path / "labels.csv").write_text("request_id,click\nr1,1\nr1,1\n")
     same = join_labels(tmp_path / "log", str(tmp_path / "labels.csv"), tmp_path / "out.csv")
     assert same.written == 1
+
+
+def test_values_of_labels_stay_text(bundle: Path, mixed_folder: Path, tmp_path: Path) -> None:
+    logged(bundle, lines(mixed_folder, 2), tmp_path / "log", size=1)
+    (tmp_path / "labels.csv").write_text('request_id,click,zip,said\nr0,1,00720,"a\nb"\n')
+    join_labels(tmp_path / "log", str(tmp_path / "labels.csv"), tmp_path / "out.parquet")
+    (found,) = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert (found["click"], found["zip"], found["said"]) == ("1", "00720", "a\nb")
+
+
+def test_labels_of_requests_with_one_id_are_counted(
+    bundle: Path, mixed_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with served(bundle, log_to=tmp_path / "log", log_share=1.0) as running:
+        for name in ("same", "same", "other"):
+            running.infer(request_of(lines(mixed_folder, 1), id=name))
+    (tmp_path / "labels.csv").write_text("request_id,click\nsame,1\nother,0\n")
+    arguments = ["join-labels", "--log", str(tmp_path / "log"), "--labels", str(tmp_path / "labels.csv")]
+    done = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "out.csv")])
+    assert "3 of 3 logged rows" in done.output
+    assert "1 labels are of several logged rows" in done.output + capfd.readouterr().err
+
+
+def test_a_part_of_the_log_is_there_as_a_whole(
+    bundle: Path, mixed_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is written, and if that fails, there is no file that `join_labels` reads."""
+    seen = list[list[Path]]()
+
+    class Failing(pq.ParquetWriter):
+        def write_table(self, table: object, *more: object) -> None:
+            super().write_table(table, *more)
+            seen.append(parts(tmp_path / "log"))
+            raise OSError("no space left")
+
+    monkeypatch.setattr("ctrloom.data.parquet.writer.pq.ParquetWriter", Failing)
+    with served(bundle, log_to=tmp_path / "log", log_share=1.0) as running:
+        running.infer(request_of(lines(mixed_folder, 3), id="r0"))
+    assert seen == [[]]
+    assert [path for path in (tmp_path / "log").rglob("*") if path.is_file()] == []
+
+
+def test_flipped_bytes_of_log_and_joined_rows_are_noticed(
+    bundle: Path, mixed_folder: Path, tmp_path: Path
+) -> None:
+    rows = lines(mixed_folder, 6)
+    logged(bundle, rows, tmp_path / "log", size=1)
+    file = labelled(tmp_path / "labels.csv", {(f"r{n}", 0): n % 2 for n in range(6)})
+
+    def join() -> bytes:
+        join_labels(tmp_path / "log", file, tmp_path / "joined" / "rows.parquet")
+        return (tmp_path / "joined" / "rows.parquet").read_bytes()
+
+    undetected(join, tmp_path / "log", 100)
+    join()
+
+    columns = {"click": "label", "user": "categorical", "age": "numeric"}
+    source = SourceConfig.parse({"format": "parquet", "columns": columns, "other_columns": "ignore"}, "test")
+
+    def read() -> list[object]:
+        batches = read_rows(source, [str(tmp_path / "joined" / "rows.parquet")])
+        return [[str(row) for row in batch.dictionary_rows.to_pylist()] for batch in batches]
+
+    undetected(read, tmp_path / "joined", 150)
+
+
+def test_other_files_in_a_log_are_named(bundle: Path, mixed_folder: Path, tmp_path: Path) -> None:
+    logged(bundle, lines(mixed_folder, 2), tmp_path / "log", size=1)
+    (part,) = parts(tmp_path / "log")
+    table = pq.read_table(part)
+    file = labelled(tmp_path / "labels.csv", {("r1", 0): 1})
+    other = part.with_name("zzz.parquet")
+    for wrong in (table.drop_columns(["ctrloom.time"]), pa.table({"a": [1]})):
+        pq.write_table(wrong, other)
+        with pytest.raises(DataError, match=r"zzz\.parquet: is no part of a traffic log"):
+            join_labels(tmp_path / "log", file, tmp_path / "out.csv")
 
 
 def test_drift_and_gate_read_joined_rows_as_they_read_the_rows_themselves(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Exports of a bundle: files, record, the independent path from raw rows to probabilities, and failures."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from damage import undetected
 from encoder_reader import Reader
 from typer.testing import CliRunner
 
@@ -87,6 +89,16 @@ def test_record_describes_the_files(fm_bundle: Path, as_onnx: Path) -> None:
     assert (record.parity.given, record.parity.batch_sizes) == (0, (1, 2, 7, 1000))
     assert 0 <= record.parity.probability < 1e-5
     assert json.loads((as_onnx / "encoder.json").read_text())["schema_fingerprint"] == card.schema_fingerprint
+
+
+def test_damage_of_an_export_is_noticed(as_onnx: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(as_onnx, copy)
+    assert ctrloom.read_export(copy).format == "onnx"
+    assert undetected(lambda: ctrloom.read_export(copy), copy, 15) == 0
+    (copy / "tokens" / "more.txt").write_text("x")
+    with pytest.raises(ctrloom.UserError, match=r"more\.txt: is not one of the files"):
+        ctrloom.read_export(copy)
 
 
 def test_a_model_that_differs_is_an_error_and_leaves_nothing(

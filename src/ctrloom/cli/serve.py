@@ -9,7 +9,7 @@ import typer
 from ctrloom.cli.options import SERVING
 from ctrloom.config.base import ConfigError
 from ctrloom.config.extras import install
-from ctrloom.progress import note
+from ctrloom.progress import note, warn
 
 app = typer.Typer()
 
@@ -124,6 +124,11 @@ def join_labels(
         storage.place(log), labels, output, unlabelled=unlabelled, keep=keep or (), time=time, **days
     )
     note(f"{done.unused_labels:,} labels are of no logged row")
+    if done.repeated_labels:
+        warn(
+            f"{done.repeated_labels:,} labels are of several logged rows, which all got them: requests had "
+            "the same id"
+        )
     print(f"{done.written:,} of {done.logged:,} logged rows, to {output}")
 
 

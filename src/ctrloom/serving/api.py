@@ -85,6 +85,19 @@ def export(
     return export_bundle(folder, Path(output), format, rows, tables)
 
 
+def read_export(folder: str | Path) -> "ExportRecord":
+    """Read what `export` wrote about an export, after every byte of the folder was verified.
+
+    Raises:
+        StorageError: a file is missing, additional or damaged.
+    """
+    from ctrloom.serving.export.record import RECORD, ExportRecord
+
+    record = storage.read_record(Path(folder) / RECORD, ExportRecord)
+    storage.verify_files(Path(folder), record.files, RECORD)
+    return record
+
+
 def read_predictions(file: str | Path) -> "pa.Table":
     """Read the Parquet file of an evaluation, a comparison or `predict`, with every byte verified.
 

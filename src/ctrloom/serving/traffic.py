@@ -4,13 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pyarrow import csv
 
 from ctrloom import storage
 from ctrloom.config.base import ConfigError
@@ -18,63 +15,32 @@ from ctrloom.data.arrow.dictionary import plain
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.tokens import tokens
 from ctrloom.data.parquet.reader import read_table
-from ctrloom.data.sources.files import open_seekable
 from ctrloom.progress import progress
+from ctrloom.serving import prediction_file
+from ctrloom.serving.labels import Labels, keys
 from ctrloom.storage import Place
 
 PREFIX = "ctrloom."  # of the columns that are not raw ones
-META = "request_id", "row", "time", "model_version", "probability", "malformed"
+META = {
+    "request_id": pa.string(),
+    "row": pa.int32(),
+    "time": pa.timestamp("us", "UTC"),
+    "model_version": pa.string(),
+    "probability": pa.float32(),
+    "malformed": pa.string(),
+}
 CHUNK = 500_000  # rows that are joined at once
-ENDINGS = ".parquet", ".csv"
+FORMATS = "parquet", "csv"
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Rows of the log, those that have a label, and labels without a row."""
+    """Rows of the log, those that have a label, labels without a row, and labels of several rows."""
 
     logged: int
     written: int
     unused_labels: int
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Label columns, and the key of each row: request id and row number."""
-
-    key: pa.StringArray
-    columns: pa.Table
-
-    @classmethod
-    def read(cls, file: str) -> Self:
-        """Read CSV or Parquet with `request_id`, `row` (0 if there is no such column) and label columns.
-
-        Raises:
-            DataError: it cannot be read, lacks `request_id`, or has two different labels for one row.
-        """
-        with open_seekable(file) as stream:
-            try:
-                parquet = file.endswith(".parquet")
-                table = pq.read_table(stream) if parquet else csv.read_csv(stream, convert_options=_TEXT)
-            except pa.ArrowException as error:
-                raise DataError(f"{file}: cannot be read: {storage.one_line(error)}") from None
-        if "request_id" not in table.column_names:
-            raise DataError(f"{file}: has no column 'request_id'; each label needs the id of its request")
-        row = table["row"] if "row" in table.column_names else pa.chunked_array([pa.repeat("0", len(table))])
-        table = table.append_column(PREFIX, _keys(table["request_id"], row))
-        values = table.drop_columns([name for name in ("request_id", "row") if name in table.column_names])
-        if not len(values.column_names) > 1:
-            raise DataError(f"{file}: has no column with labels next to request_id and row")
-        different = values.group_by(values.column_names).aggregate([])
-        key = different[PREFIX].combine_chunks()
-        counts = pc.value_counts(key)
-        if len(counts) < len(key):
-            twice = counts.field("values")[int(np.argmax(counts.field("counts").to_numpy()))].as_py()
-            request, _, number = twice.rpartition("\0")
-            raise DataError(f"{file}: has different labels for row {number} of request {request!r}; keep one")
-        return cls(key, different.drop_columns([PREFIX]))
-
-
-_TEXT = csv.ConvertOptions(column_types={"request_id": pa.string(), "row": pa.string()})
+    repeated_labels: int
 
 
 def join_labels(
@@ -90,34 +56,37 @@ def join_labels(
 ) -> Joined:
     """Write logged rows with their labels as raw rows, by time: Parquet or CSV by the name of `output`.
 
-    Rows without a label get `unlabelled` as the label, or are left out. `since` and `until` are days (UTC).
-    `keep` names columns of `META` to write; with `time`, the time of the request is in a column of this name.
+    Rows without a label get `unlabelled` as the label, or are left out. All rows of one id and number get its
+    label. `since` and `until` are days (UTC). `keep` names columns of `META` to write; with `time`, the time
+    of the request is in a column of this name.
 
     Raises:
         ConfigError: `output` has no known ending, or `keep` an unknown column.
         DataError: there is no log of these days, or labels or log cannot be read.
     """
-    if not output.name.endswith(ENDINGS):
-        raise ConfigError(f"--output {output}: the name must end with {' or '.join(ENDINGS)}")
+    format = output.suffix.removeprefix(".")
+    if format not in FORMATS:
+        raise ConfigError(f"--output {output}: the name must end with .parquet or .csv")
     if unknown := [name for name in keep if name not in META]:
         raise ConfigError(f"--keep {unknown[0]}: must be one of {', '.join(META)}")
     found = Labels.read(labels)
     parts = list(_parts(log, since, until))
     if not parts:
         raise DataError(f"{log}: has no log of these days; give the folder of `serve --log-to`")
-    logged, used, joined = 0, np.zeros(len(found.key), dtype=bool), list[pa.Table]()
+    logged, used, joined = 0, np.zeros(len(found.key), dtype=np.int64), list[pa.Table]()
     with progress("join", None) as advance:
         for rows in _chunks(parts):
             logged += len(rows)
-            key = _keys(rows[f"{PREFIX}request_id"], rows[f"{PREFIX}row"]).combine_chunks()
+            key = keys(rows[f"{PREFIX}request_id"], rows[f"{PREFIX}row"])
             place = pc.index_in(key, value_set=found.key)
-            used[place.drop_null().to_numpy()] = True
-            table = _labelled(rows, found.columns.take(place), place.is_valid(), unlabelled)
+            used += np.bincount(place.drop_null().to_numpy(), minlength=len(used))
+            table = _labelled(rows, found, place, unlabelled)
             joined.append(_raw(table, keep, time))
             advance(len(rows))
     table = _one_type(joined)
-    _write(table, output)
-    return Joined(logged, len(table), int((~used).sum()))
+    with storage.locked_output(output), prediction_file.writing(output, format, table.schema) as write:
+        write(table)
+    return Joined(logged, len(table), int((used == 0).sum()), int((used > 1).sum()))
 
 
 def _parts(log: Place, since: date | None, until: date | None) -> Iterator[Place]:
@@ -134,7 +103,7 @@ def _chunks(parts: Sequence[Place]) -> Iterator[pa.Table]:
     """Parts with equal columns together, in bounded size."""
     waiting: list[pa.Table] = []
     for part in parts:
-        rows = read_table(part)
+        rows = _logged(part)
         if waiting and (rows.schema != waiting[0].schema or sum(map(len, waiting)) >= CHUNK):
             yield pa.concat_tables(waiting)
             waiting = []
@@ -142,17 +111,51 @@ def _chunks(parts: Sequence[Place]) -> Iterator[pa.Table]:
     yield pa.concat_tables(waiting)
 
 
-def _labelled(rows: pa.Table, labels: pa.Table, found: pa.BooleanArray, unlabelled: str | None) -> pa.Table:
-    first = True
-    for name, values in zip(labels.column_names, labels.columns, strict=True):
-        if unlabelled is not None and first:
-            try:
-                default = pa.scalar(unlabelled).cast(values.type)
-            except pa.ArrowInvalid:
-                raise ConfigError(f"--unlabelled {unlabelled}: is no {values.type}, as {name} is") from None
-            values = pc.if_else(found, values, default)
-        rows, first = rows.append_column(name, values), False
-    return rows if unlabelled is not None else rows.filter(found)
+def _logged(part: Place) -> pa.Table:
+    rows = read_table(part)
+    types = dict(zip(rows.column_names, rows.schema.types, strict=True))
+    if wrong := [name for name, type in META.items() if types.get(f"{PREFIX}{name}") != type]:
+        raise DataError(
+            f"{part}: is no part of a traffic log: it has no column '{PREFIX}{wrong[0]}' of type "
+            f"{META[wrong[0]]}; move it out of the folder"
+        )
+    return rows
+
+
+def _labelled(rows: pa.Table, labels: Labels, place: pa.Int32Array, unlabelled: str | None) -> pa.Table:
+    for name, values in zip(labels.columns.column_names, labels.columns.take(place).columns, strict=True):
+        if name in rows.column_names:
+            raise DataError(
+                f"{labels.file}: has the column {name!r}, as logged rows have; rename it or leave it out"
+            )
+        rows = rows.append_column(name, values)
+    if unlabelled is None:
+        return rows.filter(place.is_valid())
+    label = labels.columns.column_names[0]
+    default = _default(label, labels.columns[label], unlabelled)
+    values = pc.if_else(place.is_valid(), rows[label], default)
+    return rows.set_column(rows.column_names.index(label), label, values)
+
+
+def _default(label: str, given: pa.ChunkedArray, unlabelled: str) -> pa.Scalar:
+    """The label of rows without one: of the type of the others, and a number if all of them are."""
+    is_number = pa.types.is_string(given.type) and _are_numbers(given)
+    kind = pa.float64() if is_number else given.type
+    try:
+        number = pa.scalar(unlabelled).cast(kind)
+    except pa.ArrowException:
+        raise ConfigError(
+            f"--unlabelled {unlabelled}: must be {'a number' if is_number else kind}, as {label} is"
+        ) from None
+    return pa.scalar(unlabelled) if is_number else number
+
+
+def _are_numbers(values: pa.ChunkedArray) -> bool:
+    try:
+        values.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _raw(rows: pa.Table, keep: Sequence[str], time: str | None) -> pa.Table:
@@ -181,15 +184,3 @@ def _as_text(table: pa.Table, name: str) -> pa.Table:
     column = table[name].combine_chunks()
     text = plain(tokens(column, pa.array([], pa.string())))
     return table.set_column(table.column_names.index(name), name, text)
-
-
-def _write(table: pa.Table, output: Path) -> None:
-    with storage.locked_output(output), storage.atomic_file(output) as temporary:
-        if output.name.endswith(".parquet"):
-            pq.write_table(table, temporary, compression="zstd")
-        else:
-            csv.write_csv(table, temporary)
-
-
-def _keys(request: pa.ChunkedArray, row: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(request.cast(pa.string()), row.cast(pa.string()), "\0")

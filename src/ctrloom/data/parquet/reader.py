@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from ctrloom.config.errors import UserError
 from ctrloom.data.errors import DamagedDataError
 from ctrloom.data.parquet import writer
-from ctrloom.data.parquet.verified import Verified
+from ctrloom.data.parquet.verified import AGAIN, Verified
 from ctrloom.storage import Location, Place, one_line
 
 
@@ -141,4 +141,4 @@ def _explained(path: Place) -> Iterator[None]:
     except UserError:
         raise
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise DamagedDataError(f"{path}: cannot be read: {one_line(error)}; rebuild the data set") from error
+        raise DamagedDataError(f"{path}: cannot be read: {one_line(error)}; {AGAIN}") from error

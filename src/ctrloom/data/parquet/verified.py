@@ -18,7 +18,7 @@ from ctrloom.data.parquet import checksums
 from ctrloom.storage import DamagedError, Location, Place, StorageError, one_line
 
 TAIL = 1 << 16  # larger than most footers
-AGAIN = "delete its data set, bundle or copy, and create it again"
+AGAIN = "delete it, or its data set, bundle or copy, and create it again"
 
 Done = TypeVar("Done")
 
@@ -74,7 +74,44 @@ class _LocalFile:
         return read()
 
     def corrupt(self) -> Exception:
-        return DamagedError(f"{self.at}: was changed or damaged after it was written; {AGAIN}")
+        return _damaged(self.at)
+
+
+class _Stream:
+    """A file that is open already."""
+
+    def __init__(self, at: str, stream: Any) -> None:
+        self.at, self.stream = at, stream
+        self.bytes = stream.seek(0, os.SEEK_END) or stream.tell()
+
+    def read(self, start: int, stop: int) -> bytes:
+        self.stream.seek(start)
+        return bytes(self.stream.read(stop - start))
+
+    def retried(self, read: Callable[[], Done]) -> Done:
+        return read()
+
+    def corrupt(self) -> Exception:
+        return _damaged(self.at)
+
+
+def opened_if_sealed(at: str, stream: Any) -> Any:
+    """A Parquet file for pyarrow, with every byte verified if it has a seal; `stream` if others wrote it.
+
+    Raises:
+        DamagedError: its footer is not as it was written.
+    """
+    file = _Stream(at, stream)
+    end = file.read(max(file.bytes - 8, 0), file.bytes)
+    start = file.bytes - _length(end) - checksums.SEAL_BYTES
+    if start < 0 or file.read(start, start + len(checksums.SEAL)) != checksums.SEAL:
+        stream.seek(0)
+        return stream
+    return Verified(file).opened()
+
+
+def _damaged(at: object) -> DamagedError:
+    return DamagedError(f"{at}: was changed or damaged after it was written; {AGAIN}")
 
 
 def _state(stat: os.stat_result) -> tuple[int, int, int]:
@@ -90,19 +127,22 @@ class Verified:
         StorageError: the file does not exist, cannot be read, or fails its checksum (an object: every time).
     """
 
-    def __init__(self, at: Place) -> None:
-        self.file = _Object(at) if isinstance(at, Location) else _LocalFile(at)
+    def __init__(self, at: Place | _Stream) -> None:
+        opened = _Object(at) if isinstance(at, Location) else _LocalFile(at) if isinstance(at, Path) else at
+        self.file: _Object | _LocalFile | _Stream = opened
         self.tail, footer = self._read_footer()
         self.data = self.file.bytes - len(self.tail)  # where the rows end
         try:
             self.footer = pq.read_metadata(pa.BufferReader(footer))
             self.sums = checksums.sums_in(self.footer.metadata)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise DamagedError(f"{at}: its footer is damaged: {one_line(error)}; {AGAIN}") from error
+            raise DamagedError(
+                f"{self.file.at}: its footer is damaged: {one_line(error)}; {AGAIN}"
+            ) from error
         if not self.sums and isinstance(at, Location):
-            raise StorageError(f"{at}: has no block checksums; rebuild the data set")
+            raise StorageError(f"{self.file.at}: has no block checksums; rebuild the data set")
         if self.sums and len(self.sums) != -(-self.data // checksums.BLOCK):
-            raise DamagedError(f"{at}: has not as many bytes as when it was written; {AGAIN}")
+            raise DamagedError(f"{self.file.at}: has not as many bytes as when it was written; {AGAIN}")
 
     @property
     def seal(self) -> str:

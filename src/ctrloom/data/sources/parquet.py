@@ -13,6 +13,7 @@ from ctrloom.config import SourceConfig
 from ctrloom.data.arrow.dictionary import is_dictionary
 from ctrloom.data.errors import DataError
 from ctrloom.data.parquet.reader import read_groups
+from ctrloom.data.parquet.verified import opened_if_sealed
 from ctrloom.data.sources.files import open_seekable
 from ctrloom.data.sources.header import check_names, wanted_columns
 from ctrloom.data.sources.kept import require_kept
@@ -28,8 +29,9 @@ def read_parquet(
     wanted = wanted_columns(source, with_label)
     with open_seekable(path) as stream:
         size = stream.seek(0, os.SEEK_END) or stream.tell()
+        content = opened_if_sealed(path, stream)
         try:
-            file = pq.ParquetFile(stream, buffer_size=1 << 20)  # reads large row groups in pieces
+            file = pq.ParquetFile(content, buffer_size=1 << 20)  # reads large row groups in pieces
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: is not Parquet: {error}") from None
         notes = check_names(path, source, file.schema_arrow.names, with_label, keep)

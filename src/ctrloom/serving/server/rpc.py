@@ -108,7 +108,7 @@ class Rpc:
         model = service.models.get(request.model_name, request.model_version)
 
         def work() -> dict[str, Any]:
-            return _rendered(service.answer(_parsed(request, model, service.limits.rows), model), request)
+            return rendered(service.answer(parsed(request, model, service.limits.rows), model), request)
 
         return await service.run(work, request.ByteSize())
 
@@ -139,7 +139,13 @@ class Rpc:
         return called
 
 
-def _parsed(request: Any, model: ServedModel, most: int) -> Question:
+def parsed(request: Any, model: ServedModel, most: int) -> Question:
+    """The question of a request.
+
+    Raises:
+        RequestError: the request is invalid.
+        TooLargeError: more than `most` rows.
+    """
     columns = columns_of(_inputs(request.inputs, request.raw_input_contents), model, most)
     return Question(checked_id(request.id), columns, outputs_of(each.name for each in request.outputs))
 
@@ -158,7 +164,7 @@ def _inputs(inputs: Sequence[Any], raw: Sequence[bytes]) -> Iterator[Input]:
             yield tensor, partial(from_values, tensor, list(getattr(each.contents, name, ())))
 
 
-def _rendered(answer: Answer, request: Any) -> dict[str, Any]:
+def rendered(answer: Answer, request: Any) -> dict[str, Any]:
     """The fields of a response, in raw form if the request was."""
     outputs, raw = list[dict[str, Any]](), list[bytes]()
     as_raw = bool(request.raw_input_contents)

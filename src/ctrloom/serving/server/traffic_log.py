@@ -8,7 +8,9 @@ import threading
 import time
 import uuid
 from collections import Counter
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from zlib import crc32
 
 import pyarrow as pa
@@ -47,7 +49,7 @@ class TrafficLog:
             if self.waiting_rows + count > MOST_WAITING:
                 self.counts["lost"] += count
                 return
-            self.waiting.append(_described(answer, question.table()))
+            self.waiting.append(described(answer, question.table()))
             self.waiting_rows += count
             if self.waiting_rows >= self.rows:
                 self.full.set()
@@ -73,39 +75,40 @@ class TrafficLog:
     def _write(self, rows: pa.Table) -> None:
         now = datetime.now(UTC)
         name = f"{now:%H%M%S}-{self.name}-{self.parts:06d}.parquet"
+        at = self.folder / f"{now:%Y-%m-%d}" / name
         self.parts += 1
         try:
-            with sealed_writer(self.folder / f"{now:%Y-%m-%d}" / name, rows.schema, compression="zstd") as (
-                writer,
-                _,
-            ):
-                writer.write_table(rows)
+            # An object appears as a whole when it is closed.
+            with storage.atomic_file(at) if isinstance(at, Path) else nullcontext(at) as whole:
+                with sealed_writer(whole, rows.schema, compression="zstd") as (writer, _):
+                    writer.write_table(rows)
         except Exception as error:  # requests go on, whatever is wrong with the log
-            self._lost(rows.num_rows, error)
+            self._lost(rows.num_rows, storage.one_line(error).replace(str(at), str(self.folder)))
             return
         self.told = ""
         with self.lock:
             self.counts["written"] += rows.num_rows
 
-    def _lost(self, rows: int, error: Exception) -> None:
+    def _lost(self, rows: int, reason: str) -> None:
         with self.lock:
             self.counts["lost"] += rows
-        text = f"the traffic log is not written: {storage.one_line(error)}"
-        if text != self.told:
-            warn(text)
-        self.told = text
+        if reason != self.told:
+            warn(f"the traffic log is not written: {reason}")
+        self.told = reason
 
 
-def _described(answer: Answer, rows: pa.RecordBatch) -> pa.RecordBatch:
+def described(answer: Answer, rows: pa.RecordBatch) -> pa.RecordBatch:
     """The raw rows with `META`."""
     count = rows.num_rows
     malformed = answer.scored.malformed
     meta = [
         pa.repeat(answer.question.id, count),
-        pa.array(range(count), pa.int32()),
-        pa.repeat(pa.scalar(time.time_ns() // 1000, pa.timestamp("us", "UTC")), count),
+        pa.array(range(count), META["row"]),
+        pa.repeat(pa.scalar(time.time_ns() // 1000, META["time"]), count),
         pa.repeat(answer.version, count),
-        pa.array(answer.probabilities, pa.float32(), mask=answer.probabilities != answer.probabilities),
+        pa.array(
+            answer.probabilities, META["probability"], mask=answer.probabilities != answer.probabilities
+        ),
         pa.array([malformed.get(row) for row in range(count)], pa.string()),
     ]
     names = [f"{PREFIX}{name}" for name in META]
