@@ -21,8 +21,8 @@ from hostile.case import Case
 from outcome import FAILURES, Outcome, Tally, read_tally
 from program import Done, Program
 from report import failed, report
-from scenarios import Workspace
 from workers import in_workers
+from workspace import Workspace
 
 from ctrloom.config.errors import UserError
 
@@ -152,7 +152,11 @@ def test_edits_of_json_are_json() -> None:
     assert len(found) > 80
 
 
-VALID = ("csv", "libsvm", "run.yaml", "schema.json", "model.safetensors", "search.json", "metrics.json")
+VALID = (
+    *("csv", "libsvm", "run.yaml", "schema.json", "model.safetensors", "search.json", "metrics.json"),
+    *("export.json", "record of scores", "scores.json", "failure.json", "REST requests", "gRPC requests"),
+    *("traffic log", "labels csv", "labels parquet"),
+)
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -2,6 +2,7 @@
 
     python benchmarks/faults [--only kills containers flips resources hostile fuzz] [--kills 120]
                              [--container-kills 10] [--flips 5000] [--fuzz-seconds 300] [--seed 0]
+                             [--scenarios retrain serve ...]
                              [--output benchmarks/results/faults-<date>.md] [--join part.jsonl ...]
 
 Everything runs on the smallest data, on one core. Commands are forks of a process that has imported ctrloom;
@@ -32,8 +33,9 @@ from outcome import Tally, read_tally
 from program import Program, program
 from report import failed, report
 from resources import resources
-from scenarios import Workspace
+from serving_kills import serving_kills
 from warm import IMPORTED
+from workspace import Workspace
 
 KINDS = ("hostile", "flips", "kills", "containers", "resources", "fuzz")
 IN_WORKSPACE = {"flips", "kills", "containers", "resources"}
@@ -51,11 +53,13 @@ def tallies(chosen: argparse.Namespace, folder: Path, commands: Program) -> Iter
         if "containers" in chosen.only:
             yield from container_kills(workspace, chosen.container_kills, rng)
         if IN_WORKSPACE - {"containers"} & {*chosen.only}:
-            workspace.prepare()
+            workspace.prepare(chosen.scenarios)
         if "kills" in chosen.only:
-            yield from kills(workspace, chosen.kills, rng)
+            yield from kills(workspace, chosen.kills, rng, chosen.scenarios)
+            if not chosen.scenarios or "serve" in chosen.scenarios:
+                yield from serving_kills(workspace, max(3, chosen.kills // 12), rng)
         if "flips" in chosen.only:
-            yield from flips(workspace, chosen.flips, rng)
+            yield from flips(workspace, chosen.flips, rng, chosen.scenarios)
         if "resources" in chosen.only:
             yield from resources(workspace, rng)
     if "fuzz" in chosen.only:
@@ -72,6 +76,7 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=5_000)
     parser.add_argument("--fuzz-seconds", type=float, default=300)
     parser.add_argument("--targets", nargs="+", help="parsers to fuzz; all by default")
+    parser.add_argument("--scenarios", nargs="+", default=(), help="of kills and flips; all by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--join", nargs="+", type=Path, metavar="PART", help="files .jsonl of runs")

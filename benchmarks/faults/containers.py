@@ -15,7 +15,8 @@ from digest import digest
 from kills import PATIENCE, differences, left, restarted
 from outcome import Outcome, Tally
 from program import Done, kill_group
-from scenarios import RUN, Scenario, Workspace
+from scenarios import RUN, Scenario
+from workspace import Workspace
 
 from ctrloom.runners.containers import EngineError, find_engine, image_id
 

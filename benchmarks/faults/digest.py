@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 CLOCKS = ("seconds", "rows_per_second", "created", "promoted", "promotion", "generation", "code_version")
+DONE_BEFORE = "skipped"  # files of a batch prediction that a killed one had finished
 FILES_WITH_TIMES = {".html", ".md", ".txt", ".svg", ".csv", ".log"}
 CHECKSUMS = ("sha256", "checksum", "bytes")  # of files that have times
 
@@ -41,6 +42,6 @@ def _without_clocks(value: Any) -> Any:
         return {
             key: _without_clocks(inner)
             for key, inner in value.items()
-            if not any(clock in key for clock in CLOCKS) and key not in CHECKSUMS
+            if not any(clock in key for clock in CLOCKS) and key not in (*CHECKSUMS, DONE_BEFORE)
         }
     return [_without_clocks(inner) for inner in value] if isinstance(value, list) else value

@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,9 @@ from digest import digest
 from outcome import Outcome, Tally
 from program import Done
 from readers import READERS, Reader
-from scenarios import FLIPPED, SCENARIOS, Scenario, Workspace
+from scenarios import FLIPPED, SCENARIOS, Scenario
 from workers import command, in_workers
+from workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,13 @@ class Flip:
         return f"byte {self.offset} of {self.file} ^ {self.mask}"
 
 
-def flips(workspace: Workspace, count: int, rng: random.Random) -> Iterator[Tally]:
-    """Flip `count` bytes in all, or a few more."""
-    weights = [reader.share for reader in READERS]
-    for reader in READERS:
+def flips(
+    workspace: Workspace, count: int, rng: random.Random, chosen_ones: Sequence[str] = ()
+) -> Iterator[Tally]:
+    """Flip `count` bytes in all, or a few more, of what all or the chosen scenarios and functions read."""
+    readers = [each for each in READERS if not chosen_ones or each.by in chosen_ones]
+    weights = [reader.share for reader in readers]
+    for reader in readers:
         tally = Tally("byte flip", f"{reader.kind}, read by {reader.by}")
         chosen = [
             _chosen(workspace, reader, rng) for _ in range(round(count * reader.share / sum(weights)) + 1)

@@ -6,25 +6,29 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from digest import digest
 from outcome import Outcome, Tally
 from program import Done, kill_group, members
-from scenarios import SCENARIOS, Scenario, Workspace
+from scenarios import SCENARIOS, Scenario
+from workspace import Workspace
 
 PATIENCE = 20.0  # seconds in which the processes that a command started end after it
 SHARE_OF_WHOLE = 0.4  # of the kills hit whole pipelines, which take ten times as long as a stage
 
 
-def kills(workspace: Workspace, count: int, rng: random.Random) -> Iterator[Tally]:
-    """Kill every scenario, `count` times in all or a little more."""
-    killed_ones = [each for each in SCENARIOS if not each.again]
+def kills(
+    workspace: Workspace, count: int, rng: random.Random, chosen: Sequence[str] = ()
+) -> Iterator[Tally]:
+    """Kill every scenario, or the chosen ones, `count` times in all or a little more."""
+    killed_ones = [each for each in SCENARIOS if not each.again and (not chosen or each.name in chosen)]
     whole = [each for each in killed_ones if each.whole]
     stages = [each for each in killed_ones if not each.whole]
     for scenario in killed_ones:
-        share = SHARE_OF_WHOLE / len(whole) if scenario.whole else (1 - SHARE_OF_WHOLE) / len(stages)
+        of_whole = SHARE_OF_WHOLE if whole and stages else bool(whole)
+        share = of_whole / len(whole) if scenario.whole else (1 - of_whole) / len(stages)
         tally = Tally("kill", scenario.name)
         for number in range(max(1, round(count * share + rng.random() - 0.4))):
             out = workspace.folder / "killed" / f"{scenario.name.replace(' ', '-')}-{number}"

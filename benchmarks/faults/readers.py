@@ -12,6 +12,8 @@ import ctrloom
 from ctrloom.config.errors import UserError
 from ctrloom.evaluation.regression import load_baseline
 from ctrloom.evaluation.results import Results
+from ctrloom.stages.batch_scores import read_scores
+from ctrloom.stages.job_records import read_failure
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,22 @@ def _table(file: str) -> Callable[[Path], Any]:
     return read
 
 
+def _export(format: str) -> Callable[[Path], Any]:
+    def read(reference: Path) -> Any:
+        return ctrloom.read_export(reference / f"export-{format}" / "exported").model_dump_json()
+
+    return read
+
+
+def _scores(reference: Path) -> Any:
+    return read_scores(reference / "batch-predict").model_dump_json()
+
+
+def _failure(reference: Path) -> Any:
+    failure = read_failure(reference / "failed")
+    return failure and failure.model_dump_json()
+
+
 DATA, CHAMPION = "vocabulary/encoded-*", "champion/bundle"
 READERS = (
     Reader("ingested rows", ("ingest/ingested-*/t*/*", "ingest/ingested-*/valid/*"), "vocabulary"),
@@ -87,6 +105,16 @@ READERS = (
     Reader("drift and verdict", ("drift/*", "gate/verdict.json"), "report"),
     Reader("verdict", ("gate/verdict.json",), "promote passed"),
     Reader("checkpoints", ("checkpoints/**/*",), "retrain again", 2),
+    Reader("checkpoints of a search", ("search-checkpoints/**/*",), "search again"),
+    Reader("predictions of a folder", ("predict-folder/scores/*",), "predict again"),
+    Reader("records of predictions", ("predict-folder/scores/_scores/*",), "predict again"),
+    Reader("traffic log", ("../log/**/*",), "join-labels"),
+    Reader("joined labels", ("join-labels/joined.parquet",), "ingest joined"),
+    Reader("bundle", ("retrain/bundle/*", "retrain/bundle/vocabulary/*"), "export torch", 0.2),
+    Reader("export as torch", ("export-torch/**/*",), "read_export", 1, _reading(_export("torch"))),
+    Reader("export as onnx", ("export-onnx/**/*",), "read_export", 1, _reading(_export("onnx"))),
+    Reader("scores of a batch", ("batch-predict/scores.json",), "read_scores", 1, _reading(_scores)),
+    Reader("failed job", ("failed/failure.json",), "read_failure", 0.5, _reading(_failure)),
     Reader("steps of a run", ("stopped/steps/**/*.json", "stopped/.begun"), "run again", 0.1),
     Reader("jobs", ("compare/jobs/**/*",), "compare again", 0.1),
     Reader("metrics", ("evaluate/metrics.json",), "Results.load", 1, _reading(_figures)),

@@ -14,7 +14,8 @@ from pathlib import Path
 from kills import restarted
 from outcome import Outcome, Tally
 from program import Done, Program
-from scenarios import SCENARIOS, Scenario, Workspace
+from scenarios import SCENARIOS, Scenario
+from workspace import Workspace
 
 GROUP = Path("/sys/fs/cgroup/memory/ctrloom-faults")
 MIB = 1 << 20

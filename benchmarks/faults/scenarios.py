@@ -4,22 +4,12 @@ A scenario's command may name `{out}`, where it writes, and what the scenarios b
 manifest or folder.
 """
 
-import os
 import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from digest import digest
-from program import SECONDS, Program
-
-from ctrloom.data.synthetic import SynthConfig, synthesize
-from ctrloom.runners.local import STEPS, finished_steps
 from ctrloom.runners.resume import BEGUN
 
 CHECKPOINTS = ".runs.checkpoints"  # in the folder that `retrain` writes
@@ -81,6 +71,9 @@ DAILY = {
     "gate": {"require": "not_worse", "auc_margin": 0.5, "logloss_margin": 0.5, "bootstrap": 20},
 }
 FIRST = {**RUN, "name": "first", "data": {**DAILY["data"], "files": "clicks-2026-01-01.csv"}, "seeds": [0]}
+NIGHTLY = {"name": "nightly", "bundle": "reference/retrain/bundle", "files": "part-*.csv"}
+JOINED = {**RUN, "data": {"files": "reference/join-labels/joined.parquet", "columns": COLUMNS}}
+JOINED["data"]["format"] = "parquet"
 
 
 @dataclass(frozen=True)
@@ -122,12 +115,24 @@ def _checkpoints(folder: Path, out: Path) -> None:
     shutil.copytree(folder / "reference" / "checkpoints", out / CHECKPOINTS)
 
 
+def _search_checkpoints(folder: Path, out: Path) -> None:
+    """The checkpoints of a search that was stopped."""
+    to = out.with_name(f".{out.name}.checkpoints")
+    shutil.copytree(folder / "reference" / "search-checkpoints", to, dirs_exist_ok=True)
+
+
+def _predictions(folder: Path, out: Path) -> None:
+    """A folder of predictions that is complete."""
+    shutil.copytree(folder / "reference" / "predict-folder" / "scores", out / "scores")
+
+
 def _promoted(out: Path) -> bool:
     return (out / "day" / "report.md").is_file() and not (out / "day" / BEGUN).exists()
 
 
 TRAINED = "--dataset {vocabulary} --search {folder}/reference/autofis"
 TUNE = f"tune run.yaml {TRAINED} --output {{out}}"
+PREDICT_FOLDER = "predict --bundle {retrain}/bundle --input part-*.csv --output {out}/scores/"
 SCENARIOS = (
     Scenario("ingest", "ingest run.yaml --store {out}"),
     Scenario("vocabulary", "vocabulary run.yaml --ingested {ingest} --store {out}"),
@@ -150,6 +155,13 @@ SCENARIOS = (
         f"evaluate run.yaml {TRAINED} --runs {{retrain}}/runs --runs {{baselines}}/runs --output {{out}}",
     ),
     Scenario("predict", "predict --bundle {retrain}/bundle --input clicks.csv --output {out}/scored.parquet"),
+    Scenario("predict folder", PREDICT_FOLDER),
+    Scenario("export torch", "export --bundle {retrain}/bundle --format torch --output {out}/exported"),
+    Scenario("export onnx", "export --bundle {retrain}/bundle --format onnx --output {out}/exported"),
+    Scenario(
+        "join-labels", "join-labels --log {folder}/log --labels labels.csv --output {out}/joined.parquet"
+    ),
+    Scenario("ingest joined", "ingest joined.yaml --store {out}"),
     Scenario("run", "run run.yaml --output {out}", whole=True),
     Scenario("compare", "compare compare.yaml --output {out}", whole=True),
     Scenario("first day", "run first.yaml --output {out}", whole=True),
@@ -185,6 +197,14 @@ SCENARIOS = (
     Scenario(
         "retrain tuned", f"retrain run.yaml {TRAINED} --tuned {{folder}}/reference/tune --output {{out}}"
     ),
+    Scenario("batch-predict", "batch-predict nightly.yaml --output {out}", whole=True),
+    Scenario("predict again", PREDICT_FOLDER, _predictions, again=True),
+    Scenario(
+        "search again",
+        "search autofis.yaml --dataset {vocabulary} --output {out}",
+        _search_checkpoints,
+        again=True,
+    ),
     Scenario("tune again", TUNE, _studies, again=True),
     Scenario("retrain again", f"retrain run.yaml {TRAINED} --output {{out}}", _checkpoints, again=True),
     Scenario("run again", "run run.yaml --output {out}", _stopped, whole=True, again=True),
@@ -197,79 +217,3 @@ SCENARIOS = (
     ),
     Scenario("regression", "regression compare.yaml --baseline baseline.json --output {out}", whole=True),
 )
-ACCEPT = "regression compare.yaml --baseline baseline.json --accept --output accepted"
-
-
-class Workspace:
-    """A folder with data and configurations, and the results of every scenario when nothing fails."""
-
-    def __init__(self, folder: Path, program: Program) -> None:
-        self.folder, self.program = folder, program
-        self.said: dict[str, str] = {}
-        self.seconds: dict[str, float] = {}
-        self.digests: dict[str, dict[str, str]] = {}
-
-    def make_files(self) -> None:
-        """Make the data and the configurations."""
-        sizes = {"fields": 4, "sizes": (8,), "pairs": 1, "seed": 3}
-        synthesize(SynthConfig(rows=2_500, **sizes), self.folder)
-        truth = (self.folder / "truth.json").read_bytes()
-        synthesize(SynthConfig(rows=5_000, days=2, renewed=0.3, zipf=0.0, **sizes), self.folder)
-        (self.folder / "truth.json").write_bytes(truth)
-        files = {"run": RUN, "compare": COMPARE, "daily": DAILY, "first": FIRST}
-        files |= {method: {**RUN, "search": settings} for method, settings in METHODS.items()}
-        files["autopi"]["transfer"] = []  # it finds cells, which no other model has
-        for name, content in files.items():
-            (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-
-    def prepare(self) -> None:
-        """Run every scenario once."""
-        done = self.program.run(ACCEPT.split(), self.folder)
-        assert done.status == 0, done.err
-        for scenario in SCENARIOS:
-            out = self.folder / "reference" / scenario.name.replace(" ", "-")
-            if scenario.again:  # a stopped run resumes where it was
-                out = self.folder / FLIPPED
-            self.try_once(scenario, out)
-            if scenario.again:
-                shutil.rmtree(out)
-            if scenario.name == "run":
-                self._stop()
-
-    def try_once(self, scenario: Scenario, out: Path, seconds: float = SECONDS) -> None:
-        """Run a scenario without any fault, and record what comes of it."""
-        done = self.program.run(self.command(scenario, out), self.folder, seconds=seconds)
-        if done.status != 0:
-            raise SystemExit(f"{scenario.name} fails without any fault: {done.out}{done.err}")
-        self.said[scenario.name], self.seconds[scenario.name] = done.last_line, done.seconds
-        self.digests[scenario.name] = digest(out)
-
-    def _stop(self) -> None:
-        """Make what is left of a retraining and of a run that are stopped, the latter at FLIPPED."""
-        scenarios = {each.name: each for each in SCENARIOS}
-        out = self.folder / "stopping"
-        command = self.command(scenarios["retrain"], out)
-        running = self.program.start(command, self.folder, ["SPACING=0.01"], subprocess.DEVNULL)
-        while len([*(out / CHECKPOINTS).rglob("*.json")]) < 4 and running.poll() is None:
-            time.sleep(0.005)
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-        (out / CHECKPOINTS).rename(self.folder / "reference" / "checkpoints")
-        out = self.folder / FLIPPED
-        running = self.program.start(
-            self.command(scenarios["run"], out), self.folder, output=subprocess.DEVNULL
-        )
-        while "retrain" not in finished_steps(out / STEPS) and running.poll() is None:
-            time.sleep(0.02)
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-        assert (out / BEGUN).exists(), "the run ended before it was stopped"
-        out.rename(self.folder / "reference" / "stopped")
-
-    def command(self, scenario: Scenario, out: Path) -> list[str]:
-        """The arguments of a scenario that writes to `out`, which is made ready."""
-        out.mkdir(parents=True)
-        if scenario.prepare:
-            scenario.prepare(self.folder, out)
-        values = {"out": str(out), "folder": str(self.folder), **self.said}
-        return [part.format_map(values) for part in scenario.command.split()]

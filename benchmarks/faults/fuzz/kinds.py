@@ -150,6 +150,14 @@ class Labels(Target):
         list(read_rows(SourceConfig.parse(raw, "fuzz"), [str(self.folder / "rows.parquet")]))
 
 
+def shared_assets(folder: Path) -> Path:
+    """The assets next to the folder of a target."""
+    shared = folder.parent / "assets"
+    if not shared.exists():
+        assets.make(shared)
+    return shared
+
+
 class Part(Target):
     """One file of an asset, which is read with the files around it; JSON is also edited value by value."""
 
@@ -157,11 +165,8 @@ class Part(Target):
         self.asset, self.file, self.read = asset, file, read
 
     def seeds(self) -> Sequence[bytes]:
-        shared = self.folder.parent / "assets"
-        if not shared.exists():
-            assets.make(shared)
         self.copy = self.folder / "copy"
-        shutil.copytree(shared / self.asset, self.copy)
+        shutil.copytree(shared_assets(self.folder) / self.asset, self.copy)
         (self.at,) = self.copy.glob(self.file)
         for path in self.copy.rglob("*.json"):  # without checksums, so that each value counts
             value = json.loads(path.read_text())

@@ -31,12 +31,16 @@ from ctrloom.models.bundle import load_bundle
 from ctrloom.runners.placement import load_hardware
 from ctrloom.search_trace import SearchTrace
 from ctrloom.serving import prediction_file
+from ctrloom.serving.prediction_folder import ScoredFile
 from ctrloom.serving.registry import Registry
+from ctrloom.stages.batch_scores import read_scores
+from ctrloom.stages.job_records import read_failure
 from ctrloom.training.checkpoints.files import CheckpointRecord, Checkpoints
 from ctrloom.training.checkpoints.state import as_safetensors, encoded
 from ctrloom.training.runs import open_runs
 from ctrloom.tuning.record import Tuning
 from fuzz.kinds import Cluster, Configuration, Dates, File, Json, Labels, Part, Rows, Setting, Target
+from fuzz.serving_kinds import LogParts, RestRequests, RpcRequests, parquet_labels, read_labels
 
 ROOT = Path(__file__).parents[3]
 sys.path.append(str(ROOT / "tests" / "evaluation"))  # invented_results
@@ -82,6 +86,31 @@ def _architecture() -> dict[str, Any]:
 
 def _tuning() -> dict[str, Any]:
     return {"budget": None, "models": []}
+
+
+def _export() -> dict[str, Any]:
+    texts = ("model", "title", "data_fingerprint", "schema_fingerprint", "architecture_fingerprint")
+    ids = {"name": "ids", "dtype": "int32", "shape": ["batch", 2]}
+    return {
+        **dict.fromkeys((*texts, "code_version", "torch_version"), "x"),
+        **{"format": "onnx", "model_file": "model.onnx", "seed": 0, "negatives_kept": 1.0},
+        **{"inputs": [ids], "outputs": [ids]},
+        "parity": {"rows": 1, "batch_sizes": [1], "probability": 0.0, "logit": 0.0},
+    }
+
+
+def _scored() -> dict[str, Any]:
+    counts = {"rows": 2, "malformed": 1, "first_malformed": "x", "fields": {"a": {}}}
+    return {"input": "x", "input_state": "x", "output_state": "x", "request": "0" * 64, "counts": counts}
+
+
+def _scores() -> dict[str, Any]:
+    predicted = {"rows": 2, "malformed": 0, "fields": [], "files": []}
+    return {"output": "x/", "bundle": "v", "predicted": predicted}
+
+
+def _failure() -> dict[str, Any]:
+    return {"entry": "fm", "seed": 0, "reason": "x", "code_version": "x"}
 
 
 def _predictions() -> bytes:
@@ -159,6 +188,15 @@ TARGETS: dict[str, Target] = {
     "verdict.json": Json(load_verdict, lambda: {"promote": True}, "verdict.json"),
     "tuning.json": Json(lambda path: Tuning.load(path.parent), _tuning, "tuning.json"),
     "checkpoint": Json(_checkpoint, lambda: _SAVED.model_dump(mode="json"), "1.json"),
+    "export.json": Json(lambda path: ctrloom.read_export(path.parent), _export, "export.json"),
+    "record of scores": Json(lambda path: storage.read_record(path, ScoredFile), _scored, "x.parquet.json"),
+    "scores.json": Json(lambda path: read_scores(path.parent), _scores, "scores.json"),
+    "failure.json": Json(lambda path: read_failure(path.parent), _failure, "failure.json"),
+    "REST requests": RestRequests(),
+    "gRPC requests": RpcRequests(),
+    "traffic log": LogParts(),
+    "labels csv": File(read_labels, lambda: [b"request_id,row,click\nr0,0,1\nr1,2,0\n"], "labels.csv"),
+    "labels parquet": File(read_labels, parquet_labels, "labels.parquet"),
     "any JSON": Json(storage.read_json, lambda: {"a": [1, 2.5, None, "x"]}, "any.json"),
     "answers of KFP": Cluster(),
 }
