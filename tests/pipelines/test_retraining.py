@@ -54,8 +54,9 @@ def folder(tmp_path_factory):
     (folder / "daily.yaml").write_text(yaml.safe_dump(CONFIG))
     data = windowed(load_retraining_config(folder / "daily.yaml").data, date(2026, 1, 1), 1)
     dataset = stages.vocabulary(stages.ingest(data, folder / "store"), VocabularyConfig(), folder / "store")
-    stages.baselines(dataset, ["fm"], ModelsConfig({"default": MODEL}), [0], folder / "runs")
-    open_runs(folder / "runs")[0].export(Dataset.open(dataset), folder / "first")
+    for name, seed in (("first", 0), ("other", 1)):
+        stages.baselines(dataset, ["fm"], ModelsConfig({"default": MODEL}), [seed], folder / f"runs-{name}")
+        open_runs(folder / f"runs-{name}")[0].export(Dataset.open(dataset), folder / name)
     stages.promote(str(folder / "registry"), folder / "first")
     return folder
 
@@ -96,28 +97,69 @@ def test_challenger_that_passes_the_gate_becomes_champion(folder, ctrloom):
     assert Registry(str(folder / "registry")).record().previous == first
 
 
-def test_a_run_that_is_killed_after_its_promotion_ends_as_it_would_have(folder, python, ctrloom):
-    registry = Registry(str(folder / "registry"))
-    registry.promote(registry.record().previous, registry.champion()[1])
-    first = champion(folder)
-    command = ["scheduled-retrain", "daily.yaml", "--until", "2026-01-02", "--output", "killed"]
-    with subprocess.Popen([python, "-m", "ctrloom", *command], cwd=folder, process_group=0) as running:
-        while not list((folder / "killed").glob("steps/**/promote*/executor_output.json")):
-            assert running.poll() is None
-            time.sleep(0.005)
-        os.killpg(running.pid, signal.SIGKILL)
-    assert (folder / "killed" / ".begun").exists(), "it ended before it was killed"
-    promoted = champion(folder)
-    assert promoted != first
-    retrain(ctrloom, folder, "killed")
-    assert champion(folder) == promoted
-    assert registry.record().previous == first
-    weights, whole = (folder / run / "bundle" / "model.safetensors" for run in ("killed", "daily"))
-    assert weights.read_bytes() == whole.read_bytes()
-    verdicts = [json.loads((folder / run / "verdict.json").read_text()) for run in ("killed", "daily")]
+def back_to(folder, bundle):
+    """Promotes a bundle of the folder again; returns its version."""
+    return stages.promote(str(folder / "registry"), folder / bundle)
+
+
+@pytest.fixture
+def killed(folder, python):
+    """Kills a retraining as soon as something holds."""
+
+    def kill(output, reached):
+        command = ["scheduled-retrain", "daily.yaml", "--until", "2026-01-02", "--output", output]
+        with subprocess.Popen([python, "-m", "ctrloom", *command], cwd=folder, process_group=0) as running:
+            while not reached():
+                assert running.poll() is None
+                time.sleep(0.002)
+            os.killpg(running.pid, signal.SIGKILL)
+        assert (folder / output / ".begun").exists(), "it ended before it was killed"
+
+    return kill
+
+
+def ended(folder, output, *steps):
+    """How often steps ended."""
+    found = [path.parent.name for path in (folder / output).glob("steps/**/executor_output.json")]
+    return [found.count(step) for step in steps]
+
+
+def same_results(folder, one, other):
+    weights, theirs = (folder / run / "bundle" / "model.safetensors" for run in (one, other))
+    assert weights.read_bytes() == theirs.read_bytes()
+    verdicts = [json.loads((folder / run / "verdict.json").read_text()) for run in (one, other)]
     for verdict in verdicts:
         del verdict["checksum"], verdict["champion"]["generation"]
     assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize("output", ["after-its-end", "before-its-end"])
+def test_a_run_that_is_killed_after_its_promotion_ends_as_it_would_have(folder, killed, ctrloom, output):
+    first = back_to(folder, "first")
+
+    def promoted():
+        recorded = ended(folder, output, "promote") == [1]
+        return recorded if output == "after-its-end" else champion(folder) != first
+
+    killed(output, promoted)
+    challenger = champion(folder)
+    assert challenger != first
+    retrain(ctrloom, folder, output)
+    assert champion(folder) == challenger
+    assert Registry(str(folder / "registry")).record().previous == first
+    same_results(folder, output, "daily")
+    assert ended(folder, output, "champion", "refresh", "gate") == [1, 1, 1]
+
+
+def test_a_resumed_run_begins_with_the_champion_of_now(folder, killed, ctrloom):
+    back_to(folder, "first")
+    killed("overtaken", lambda: ended(folder, "overtaken", "gate") == [1])
+    back_to(folder, "other")
+    generation = Registry(str(folder / "registry")).champion()[1]
+    retrain(ctrloom, folder, "overtaken")
+    verdict = json.loads((folder / "overtaken" / "verdict.json").read_text())
+    assert verdict["champion"]["generation"] == generation
+    assert ended(folder, "overtaken", "ingest-window", "champion", "refresh") == [1, 1, 2]
 
 
 def test_user_errors_are_reported_before_a_step_runs(folder, ctrloom):

@@ -188,7 +188,7 @@ def _asked(
         key, files = "data.files", loaded.data.files
     if cached:
         offered["revision"] = revision(files)
-    if local := [name for name in (*files.train, *files.valid, *files.test) if "://" not in name]:
+    if local := [name for name in files.all if "://" not in name]:
         print(
             f"{key}: {local[0]}: a local path, which must also exist in the pods of the steps",
             file=sys.stderr,

@@ -5,23 +5,18 @@ An unknown key is an error, and the message suggests the closest valid key.
 """
 
 from ctrloom.config.cluster import ClusterConfig
-from ctrloom.config.compare import CompareConfig, Entry, Published
-from ctrloom.config.data import (
+from ctrloom.config.columns import (
     Categorical,
     Column,
     Context,
-    DataConfig,
-    Files,
     Ignored,
     Label,
     Multivalued,
-    Negatives,
     Numeric,
-    RandomSplit,
-    SourceConfig,
-    TimeSplit,
     Weight,
 )
+from ctrloom.config.compare import CompareConfig, Entry, Published
+from ctrloom.config.data import DataConfig, Files, Negatives, RandomSplit, SourceConfig, TimeSplit
 from ctrloom.config.models import (
     MODELS,
     AFMSettings,

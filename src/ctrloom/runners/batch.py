@@ -6,7 +6,7 @@ from ctrloom import storage
 from ctrloom.config import Files
 from ctrloom.config.base import ConfigError
 from ctrloom.config.batch import BatchConfig
-from ctrloom.runners.local import local_files, run_pipeline
+from ctrloom.runners.local import run_pipeline
 from ctrloom.stages.batch_scores import BatchScores, files_of, read_scores
 
 EXPECTED = ("fetch-bundle", "batch-predict")
@@ -35,10 +35,10 @@ def batch_local(config: BatchConfig, output: Path) -> BatchScores:
         "scores.json": ("batch-predict", "scores/scores.json"),
         "summary.md": ("batch-predict", "scores/summary.md"),
     }
-    inputs = local_files(Files(train=files_of(config)))
+    files = Files(train=files_of(config))
     with storage.locked(output):
         storage.write_json(output / "config.json", config.model_dump(mode="json"))
         to = config.output or str(output / "scores")
         parameters = batch_arguments(config.model_copy(update={"output": to}), output / "data")
-        run_pipeline("batch_predict", parameters, output, EXPECTED, results, inputs)
+        run_pipeline("batch_predict", parameters, output, EXPECTED, results, files)
         return read_scores(output)

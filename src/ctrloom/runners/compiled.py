@@ -1,6 +1,6 @@
 """Compiled pipelines: read and modify the YAML that `make compile` writes."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -8,6 +8,8 @@ import yaml
 
 TRACKING = "comp-track"  # component of the step that only runs with trackers have
 TUNING = ("comp-tune", "comp-collect-tuning")  # components of the steps that a run without tuning omits
+# Components that read or write elsewhere
+NOT_OF_THE_RUN = (TRACKING, "comp-fetch-bundle", "comp-batch-predict")
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # safe too, and ten times as fast
 
 
@@ -24,13 +26,11 @@ def declared(name: str) -> dict[str, Any]:
     return dict(spec["root"].get("inputDefinitions", {}).get("parameters", {}))
 
 
-def for_one_machine(
-    name: str, parameters: Mapping[str, Any] | None = None, kept: Collection[str] = ()
-) -> str:
+def for_one_machine(name: str, parameters: Mapping[str, Any] | None = None) -> str:
     """A pipeline without cluster settings: resources, environment, retries, and the preflight.
 
-    With the parameters of a run, also without the steps that have nothing to do in it. The steps `kept` are
-    kept by a resumed run, in addition to those that every run may reuse.
+    With the parameters of a run, also without the steps that have nothing to do in it. Every step is cached,
+    since the cache is of one run alone, except those that read or write elsewhere.
     """
     spec, _ = read(name)
     if parameters is not None:
@@ -42,7 +42,7 @@ def for_one_machine(
         component.get("dag", {}).get("tasks", {}).pop("doctor", None)
     for task in tasks(spec):
         task.pop("retryPolicy", None)
-        if task["componentRef"]["name"].removeprefix("comp-") in kept:
+        if task["componentRef"]["name"] not in NOT_OF_THE_RUN:
             task["cachingOptions"] = {"enableCache": True}
         task["dependentTasks"] = [name for name in task.get("dependentTasks", []) if name != "doctor"]
     return yaml.safe_dump(spec, sort_keys=False)

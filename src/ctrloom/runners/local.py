@@ -30,7 +30,6 @@ from ctrloom.tracking import tracked
 
 TUNED = "collect-tuning", "tuned/tuning.json"  # step and artifact of the record of tuning
 STEPS, ENDED = "steps", "executor_output.json"
-PROMOTION = {"champion", "promote"}  # steps whose result depends on the registry
 
 
 class RunError(UserError):
@@ -111,12 +110,9 @@ def run_local(
     with storage.locked(output), tracked(config.tracking, config.name, output):
         storage.write_json(output / "config.json", config.model_dump(mode="json"))
         parameters = arguments(config, _absolute(store) if store else output / "data")
-        if any(map(is_stored, (*config.data.files.train, *config.data.files.valid, *config.data.files.test))):
-            parameters["revision"] = revision(config.data.files)
         truth = [config.evaluation.truth] if config.evaluation.truth else []
-        inputs = local_files(config.data.files, *truth)
         given = {name: value for name, value in parameters.items() if name in declared(pipeline)}
-        run_pipeline(pipeline, given, output, expected, results, inputs, containers)
+        run_pipeline(pipeline, given, output, expected, results, config.data.files, truth, containers)
 
 
 def compare_local(config: CompareConfig, output: Path) -> None:
@@ -137,9 +133,9 @@ def compare_local(config: CompareConfig, output: Path) -> None:
         "bundles": ("compare-table", "bundles"),
         **({"tuning.json": TUNED} if config.tuning else {}),
     }
-    inputs, output = local_files(config.data.files), output.resolve()
+    output = output.resolve()
     with tracked(config.tracking, config.name, output):
-        run_pipeline("compare", parameters, output, expected, results, inputs)
+        run_pipeline("compare", parameters, output, expected, results, config.data.files)
 
 
 def tune_local(config: RunConfig, output: Path) -> None:
@@ -152,9 +148,9 @@ def tune_local(config: RunConfig, output: Path) -> None:
     parameters = arguments(config.with_tuning(), output.resolve() / "data")
     given = {name: value for name, value in parameters.items() if name in declared("tune")}
     expected = ("ingest", "vocabulary", "search-plugin", "plan-trials", "tune-trial", "collect-tuning")
-    inputs, output = local_files(config.data.files), output.resolve()
+    output = output.resolve()
     with tracked(config.tracking, config.name, output):
-        run_pipeline("tune", given, output, expected, {"tuning.json": TUNED}, inputs)
+        run_pipeline("tune", given, output, expected, {"tuning.json": TUNED}, config.data.files)
 
 
 def run_pipeline(
@@ -163,10 +159,13 @@ def run_pipeline(
     output: Path,
     expected: Sequence[str],
     results: Mapping[str, tuple[str, str]],
-    inputs: Sequence[Path],
+    files: Files,
+    others: Sequence[str] = (),
     containers: ContainerOptions | None = None,
 ) -> None:
     """Run a compiled pipeline and copy its outputs to `results`; `expected` are its steps in order.
+
+    A run that was stopped here is resumed, unless `files`, which it reads, or the local `others` changed.
 
     Raises:
         LockedError: another process writes to `output`.
@@ -175,70 +174,57 @@ def run_pipeline(
     """
     require_training()
     try:
-        import kfp.local  # noqa: F401
+        from kfp import components, local
     except ImportError:
         raise RunError(f"running the pipeline needs KFP: {install('pipelines')}") from None
 
     with storage.locked(output):
-        _run_pipeline(pipeline, parameters, output, expected, results, inputs, containers)
-
-
-def _run_pipeline(
-    pipeline: str,
-    parameters: Mapping[str, object],
-    output: Path,
-    expected: Sequence[str],
-    results: Mapping[str, tuple[str, str]],
-    inputs: Sequence[Path],
-    containers: ContainerOptions | None,
-) -> None:
-    from kfp import components, local
-
-    parameters = {
-        name: value for name, value in parameters.items() if name != "tracking"
-    }  # done here, at the end
-    steps = output / STEPS
-    store = str(parameters["store"])
-    writable = [steps, *([Path(store)] if "://" not in store else [])]
-    kept = {CHECKPOINTS: str(steps / "checkpoints")}  # a stopped step has another folder when it starts again
-    prepared = Containers.prepare(containers, output, inputs, writable, kept) if containers else None
-    text = compiled.for_one_machine(pipeline, parameters)
-    code = prepared.image if prepared else code_digest()
-    resuming = resume.begin(output, [text, parameters, code], resume.states(inputs))
-    remove_results(output, (*results, *([] if resuming else [STEPS])), inputs)
-    steps.mkdir(parents=True, exist_ok=True)
-    if prepared:
-        prepared.let_write()
-    # A run that was stopped after its promotion ends as it would have: it does not start from its own model.
-    kept_steps = PROMOTION if not resuming or finished_steps(steps).keys() >= PROMOTION else ()
-    loaded = components.load_component_from_text(compiled.for_one_machine(pipeline, parameters, kept_steps))
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps), enable_caching=True)
-    log_file = output / "log.txt"
-    with (
-        open(log_file, "ab" if resuming else "wb", buffering=0) as log,
-        redirect_stdout(Console(log)) as console,
-        _print_as_before(),
-        steps_in(prepared) if prepared else fast_children(),
-        verified_steps(steps) as failures,
-        stoppable_steps(),
-        fixed_order(),
-        set_unless_given(kept),
-    ):
-        try:
-            loaded(**parameters)
-        except RuntimeError as error:
-            ended = finished_steps(steps)
-            step = console.failed or next((each for each in expected if each not in ended), expected[-1])
-            raise RunError(f"step {step}: {console.error or error}\n(full log: {log_file})") from None
-    folders = finished_steps(steps)
-    if missing := [step for step in expected if step not in folders]:
-        # SUCCESS in KFP does not prove that a step ran
-        raise RunError(f"step {missing[0]!r} failed; see the end of {log_file}")
-    copy_results(output, {place: folders[step] / artifact for place, (step, artifact) in results.items()})
-    if "://" in store:
-        publish(output, results, storage.place(store) / "runs" / output.name)
-    if not failures:  # otherwise the same command tries these jobs again, and keeps the others
-        resume.finish(output)
+        parameters = {
+            name: value for name, value in parameters.items() if name != "tracking"
+        }  # done here, at the end
+        inputs, steps, store = local_files(files, *others), output / STEPS, str(parameters["store"])
+        writable = [steps, *([Path(store)] if "://" not in store else [])]
+        kept = {
+            CHECKPOINTS: str(steps / "checkpoints")
+        }  # a stopped step has another folder when it starts again
+        prepared = Containers.prepare(containers, output, inputs, writable, kept) if containers else None
+        text = compiled.for_one_machine(pipeline, parameters)
+        code = prepared.image if prepared else code_digest()
+        resuming = resume.begin(
+            output, [text, parameters, code, *stored_revision(files)], resume.states(inputs)
+        )
+        remove_results(output, (*results, *([] if resuming else [STEPS])), inputs)
+        steps.mkdir(parents=True, exist_ok=True)
+        if prepared:
+            prepared.let_write()
+        loaded = components.load_component_from_text(text)
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(steps), enable_caching=True)
+        log_file = output / "log.txt"
+        with (
+            open(log_file, "ab" if resuming else "wb", buffering=0) as log,
+            redirect_stdout(Console(log)) as console,
+            _print_as_before(),
+            steps_in(prepared) if prepared else fast_children(),
+            verified_steps(steps) as failures,
+            stoppable_steps(),
+            fixed_order(),
+            set_unless_given(kept),
+        ):
+            try:
+                loaded(**parameters)
+            except RuntimeError as error:
+                ended = finished_steps(steps)
+                step = console.failed or next((each for each in expected if each not in ended), expected[-1])
+                raise RunError(f"step {step}: {console.error or error}\n(full log: {log_file})") from None
+        folders = finished_steps(steps)
+        if missing := [step for step in expected if step not in folders]:
+            # SUCCESS in KFP does not prove that a step ran
+            raise RunError(f"step {missing[0]!r} failed; see the end of {log_file}")
+        copy_results(output, {place: folders[step] / artifact for place, (step, artifact) in results.items()})
+        if "://" in store:
+            publish(output, results, storage.place(store) / "runs" / output.name)
+        if not failures:  # otherwise the same command tries these jobs again, and keeps the others
+            resume.finish(output)
 
 
 def publish(output: Path, results: Iterable[str], to: Place) -> None:
@@ -266,10 +252,14 @@ def _absolute(store: str) -> str:
 
 def local_files(files: Files, *others: str) -> list[Path]:
     """Local files that the steps of a run read."""
-    named = files.train + files.valid + files.test
-    local = [name.removeprefix("file://") for name in named if re.match(r"file://|(?!.*://)", name)]
+    local = [name.removeprefix("file://") for name in files.all if re.match(r"file://|(?!.*://)", name)]
     found = [[name] if Path(name).exists() else glob.glob(name, recursive=True) for name in local]
     return sorted({Path(path).absolute() for path in [*itertools.chain(*found), *others]})
+
+
+def stored_revision(files: Files) -> list[str]:
+    """The version of the files in an object store, if there are any."""
+    return [revision(files)] if any(map(is_stored, files.all)) else []
 
 
 @contextmanager

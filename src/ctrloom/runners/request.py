@@ -151,7 +151,7 @@ def revision(files: Files) -> str:
     """
     found = []
     try:
-        for pattern in (*files.train, *files.valid, *files.test):
+        for pattern in files.all:
             if is_stored(pattern):
                 found += [(str(each.at), each.bytes, each.generation) for each in stored(pattern)]
                 continue

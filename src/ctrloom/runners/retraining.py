@@ -1,5 +1,6 @@
 """Scheduled retraining and regression evaluation on this machine, through their pipelines."""
 
+import shutil
 from pathlib import Path
 
 from ctrloom import stages, storage
@@ -14,7 +15,6 @@ from ctrloom.runners.local import (
     RunError,
     comparison_arguments,
     finished_steps,
-    local_files,
     run_pipeline,
 )
 from ctrloom.tracking import tracked
@@ -45,15 +45,25 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Promoti
     if config.registry is None:
         raise ConfigError(f"{config.name}: registry: set the folder or URL that holds the champion")
     output, day = output.resolve(), last_day(until, config.data.timezone)
-    inputs = local_files(windowed(config.data, day, config.days).files)
+    files = windowed(config.data, day, config.days).files
     with storage.locked(output), tracked(config.tracking, config.name, output):
         storage.write_json(output / "config.json", config.model_dump(mode="json"))
+        _forget_former_champion(config.registry, output / STEPS)
         parameters = {**retraining_arguments(config, output.parent / "data"), "until": day.isoformat()}
-        run_pipeline("scheduled_retrain", parameters, output, EXPECTED, results, inputs)
+        run_pipeline("scheduled_retrain", parameters, output, EXPECTED, results, files)
         verdict = load_verdict(output / "verdict.json")
         if verdict.promote and "promote" not in finished_steps(output / STEPS):
             raise RunError(f"step promote did not run; see the end of {output / 'log.txt'}")
         return verdict
+
+
+def _forget_former_champion(registry: str, steps: Path) -> None:
+    """Fetch the champion again in a resumed run, if there is another now."""
+    ended = finished_steps(steps)
+    if "champion" in ended and "promote" not in ended:
+        challenger = ended.get("refresh", steps) / "bundle"
+        if not stages.is_champion_of_now(registry, ended["champion"] / "champion", challenger):
+            shutil.rmtree(ended["champion"])
 
 
 def regression_local(config: CompareConfig, baseline: Baseline, output: Path) -> RegressionVerdict:
@@ -74,5 +84,5 @@ def regression_local(config: CompareConfig, baseline: Baseline, output: Path) ->
     extra = {"baseline": baseline.model_dump(mode="json"), "strict": False}
     parameters = {**comparison_arguments(config, output / "data"), **extra}
     with storage.locked(output):
-        run_pipeline("regression_eval", parameters, output, expected, results, local_files(config.data.files))
+        run_pipeline("regression_eval", parameters, output, expected, results, config.data.files)
         return load_regression(output / "verdict.json")

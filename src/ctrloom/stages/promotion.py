@@ -5,9 +5,10 @@ from typing import Literal
 
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
+from ctrloom.config.errors import UserError
 from ctrloom.evaluation.promotion_gate import load_verdict
 from ctrloom.models.bundle import load_card
-from ctrloom.serving.registry import Registry, RegistryError
+from ctrloom.serving.registry import Registry, RegistryError, version_name
 
 CHAMPION, BUNDLE = "champion.json", "bundle"
 
@@ -58,6 +59,21 @@ def read_champion(folder: Path) -> ChampionRecord:
         StorageError: no such folder.
     """
     return storage.read_record(folder / CHAMPION, ChampionRecord)
+
+
+def is_champion_of_now(registry: str, folder: Path, challenger: Path) -> bool:
+    """Whether the output of `champion` is still the champion, but for the bundle `challenger`, made from it.
+
+    Raises:
+        StorageError: the registry cannot be read.
+    """
+    current = Registry(registry).champion()
+    if current and challenger.is_dir() and current[0] == version_name(storage.described(challenger)):
+        return True
+    try:
+        return current is not None and current[1] == read_champion(folder).generation
+    except UserError:  # damaged
+        return False
 
 
 def promote(registry: str, bundle: Path, verdict: Path | None = None) -> str:
