@@ -178,3 +178,41 @@ def test_linear_layer_whose_inputs_need_no_gradient(way: Way) -> None:
     torch.testing.assert_close(layer.weight.grad, expected, rtol=0.02, atol=0.02)
     assert layer.bias.grad.tolist() == [4, 4, 4]
     way.ran("_widen")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 100, 129, 1000, 1024, 1025])
+def test_scoring_equals_a_product_in_double_precision(rows: int, bias: bool) -> None:
+    layer, x = linear(300, 257, bias), inputs(rows, 300).float()
+    expected = array(x).astype(float) @ array(layer.weight).astype(float).T
+    if layer.bias is not None:
+        expected += array(layer.bias)
+    strided = x.repeat_interleave(2, 1)[:, ::2]
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            for given in (x, strided):
+                np.testing.assert_allclose(array(layer(given)), expected, atol=2e-5)
+
+
+def test_scores_have_the_same_bits_with_one_thread_and_two() -> None:
+    layer, x, before = linear(3000, 400), inputs(100, 3000).float(), torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                found.append(layer(x))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+@torch.no_grad()
+def test_exported_layer_takes_any_number_of_rows() -> None:
+    layer, x = linear(300, 300), inputs(100, 300).float()
+    rows = torch.export.Dim("rows", min=1, max=10_000)
+    program = torch.export.export(layer, (x,), dynamic_shapes=({0: rows},), strict=False)
+    assert not any("mkldnn" in str(node.target) for node in program.graph.nodes)
+    for count in (1, 50, 2000):
+        given = inputs(count, 300).float()
+        np.testing.assert_allclose(program.module()(given), layer(given), atol=2e-5)

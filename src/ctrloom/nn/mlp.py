@@ -4,19 +4,51 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear as linear_of
+from torch.nn.functional import pad
 
 from ctrloom import kernels, memory
 from ctrloom.config import Hyperparameters
 from ctrloom.nn.norm import BatchNorm
 from ctrloom.nn.precision import matmul_dtype
 
+_FEWEST, _MOST = 16, 1024  # rows that oneDNN is for: fewer gain nothing, and more would be copied
+_LARGE = 1 << 16  # weights
+
 
 class Linear(nn.Linear):
-    """torch's linear layer; in bfloat16 on a GPU it uses a kernel that pads widths for tensor cores."""
+    """torch's linear layer; in bfloat16 on a GPU it uses a kernel that pads widths for tensor cores.
+
+    Small batches are scored on a CPU by oneDNN, which uses AVX-512 where MKL does not.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Outputs, (..., M)."""
-        return super().forward(input) if (y := _by_kernel([self], input)) is None else y
+        if (y := _by_kernel([self], input)) is not None:
+            return y
+        if self._is_for_onednn(input):
+            rows = len(input)
+            padded = pad(input, (0, 0, 0, _padded(rows) - rows))
+            return linear_of(padded.to_mkldnn(), self.weight, self.bias).to_dense()[:rows]
+        return super().forward(input)
+
+    def _is_for_onednn(self, x: Tensor) -> bool:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+            return False
+        return (
+            x.dim() == 2
+            and _FEWEST <= len(x) <= _MOST
+            and self.weight.numel() >= _LARGE
+            and x.device.type == self.weight.device.type == "cpu"
+            and matmul_dtype(x) is x.dtype is self.weight.dtype is torch.float32
+            and torch.backends.mkldnn.is_available()
+        )
+
+
+def _padded(rows: int) -> int:
+    """A number of rows of which there are few different: oneDNN compiles and keeps a program for each."""
+    step = 1 << max(4, (rows - 1).bit_length() - 3)
+    return -(-rows // step) * step
 
 
 def _by_kernel(modules: Iterable[nn.Module], x: Tensor) -> Tensor | None:
