@@ -278,6 +278,10 @@ def test_flipped_bytes_of_log_and_joined_rows_are_noticed(
         return [[str(row) for row in batch.dictionary_rows.to_pylist()] for batch in batches]
 
     undetected(read, tmp_path / "joined", 150)
+    undetected(read, tmp_path / "joined", 2_500, last=True)
+    rows = read()
+    pq.write_table(pq.read_table(tmp_path / "joined" / "rows.parquet"), tmp_path / "joined" / "rows.parquet")
+    assert read() == rows  # what another program wrote has no seal
 
 
 def test_other_files_in_a_log_are_named(bundle: Path, mixed_folder: Path, tmp_path: Path) -> None:

@@ -98,16 +98,21 @@ class _Stream:
 def opened_if_sealed(at: str, stream: Any) -> Any:
     """A Parquet file for pyarrow, with every byte verified if it has a seal; `stream` if others wrote it.
 
+    Others copy the checksums of blocks from a file that they read, but not the seal. A seal with a damaged
+    byte is known by its other part.
+
     Raises:
         DamagedError: its footer is not as it was written.
     """
     file = _Stream(at, stream)
-    end = file.read(max(file.bytes - 8, 0), file.bytes)
-    start = file.bytes - _length(end) - checksums.SEAL_BYTES
-    if start < 0 or file.read(start, start + len(checksums.SEAL)) != checksums.SEAL:
-        stream.seek(0)
-        return stream
-    return Verified(file).opened()
+    footer = file.bytes - _length(file.read(max(file.bytes - 8, 0), file.bytes))
+    if (start := footer - checksums.SEAL_BYTES) >= 0:
+        found, right = file.read(start, footer), checksums.seal_of(file.read(footer, file.bytes))
+        name = len(checksums.SEAL)
+        if found[:name] == right[:name] or found[name:] == right[name:]:
+            return Verified(file).opened()
+    stream.seek(0)
+    return stream
 
 
 def _damaged(at: object) -> DamagedError:
