@@ -54,6 +54,9 @@ class Reader:
         return ids, factors
 
     def cell(self, read: dict[str, Any], value: Any) -> Any:
+        single = value if isinstance(value, list) and read["kind"] == "multivalued" else [value]
+        if any(isinstance(each, list | dict) for each in single):
+            raise MalformedError(value)
         if isinstance(value, str) and self.spec["trim"]:
             value = value.strip(" ")
         if self.spec["cells"] in CELLS:
@@ -115,9 +118,7 @@ class Reader:
     def tokens(self, read: dict[str, Any], value: Any) -> list[str]:
         if not isinstance(value, list):
             cell = self.text(value) or ""
-            value = cell.split(read["separator"])
-            if read["format"] == "json":
-                value = json_list(cell)
+            value = json_list(cell) if read["format"] == "json" else cell.split(read["separator"])
         return [token for token in map(self.text, value) if token]
 
     def part(self, read: dict[str, Any], value: Any) -> str:

@@ -80,6 +80,8 @@ VARIED: dict[str, list[Any]] = {
         1e-7,
         1.5e11,
         -0.0,
+        ["u1"],
+        {"u1": 1},
     ],
     "size": [
         "",
@@ -98,7 +100,7 @@ VARIED: dict[str, list[Any]] = {
         "999",
     ],
     "price": ["", "1.234,5", "€ 10", "-€ 2", "0,5", ",5", "1234,5", "1.23,5", "3.5", "5 €", "+7", "abc", 0.5],
-    "count": ["0", "1", "3", "100", "-5", "-999", "-999.0", None, 2, True],
+    "count": ["0", "1", "3", "100", "-5", "-999", "-999.0", None, 2, True, "-0", -0.0, [2], []],
     "age": ["20", "36.6", "53.3", "53.4", "70", "1000", "0x10", "1e400", ".5", "5.", "+5", "--5", "nan"],
     "low": ["0", "1", "-3", "0.3", "1e308", "-1e308", None, "NA"],
     "raw": ["0", "-2.25", "1e39", "-1e300", "0.1", None, 123456789, "1e-46"],
@@ -115,6 +117,9 @@ VARIED: dict[str, list[Any]] = {
         ["t2", None, "t1"],
         [],
         [7, 7.5],
+        [["t1"]],
+        [{"t1": 1}],
+        {"t1": 1},
     ],
     "list": [
         "[]",
@@ -200,7 +205,13 @@ def rows() -> list[dict[str, Any]]:
     return [PLAIN, *changed, {"user": "u1", "when": PLAIN["when"]}]
 
 
-def fitted(folder: Path, columns: dict[str, Any], lines: list[list[str]], fields: dict[str, Any]) -> Encoder:
+def fitted(
+    folder: Path,
+    columns: dict[str, Any],
+    lines: list[list[str]],
+    fields: dict[str, Any],
+    more_missing: tuple[str, ...] = (),
+) -> Encoder:
     """An encoder fitted on tab-separated lines."""
     text = "\n".join("\t".join(cells) for cells in [list(columns), *lines]) + "\n"
     (folder / "train.tsv").write_text(text)
@@ -209,7 +220,7 @@ def fitted(folder: Path, columns: dict[str, Any], lines: list[list[str]], fields
             "format": "tsv",
             "quoting": False,
             "files": [str(folder / "train.tsv")],
-            "missing_values": ["", "NA", "-999"],
+            "missing_values": ["", "NA", "-999", *more_missing],
             "columns": columns,
             "split": {"by": "random", "valid": 0.1, "test": 0.1},
         },
@@ -314,6 +325,19 @@ def test_second_reader_parses_times(case: str, tmp_path: Path) -> None:
     vectors = encoded(encoder, [{"when": value, "user": "u1"} for value in values])
     assert agree(tmp_path, vectors) == []
     assert {"malformed" in vector for vector in vectors} == {True, False}
+
+
+@pytest.mark.parametrize("zero", ["0", "-0.0"])
+def test_both_zeros_are_missing_if_one_is(zero: str, tmp_path: Path) -> None:
+    lines = [[str(n % 2), str(n % 7), f"u{n % 5}"] for n in range(60)]
+    columns = {"click": "label", "count": "numeric", "user": "categorical"}
+    bucketing = {"bucketing": {"method": "boundaries", "values": [-1, 3]}}
+    encoder = fitted(tmp_path, columns, lines, {"count": bucketing}, (zero,))
+    write_encoder(tmp_path, encoder)
+    zeros = ["0", "-0", "0.0", "-0.0", " -0e5 ", 0, -0.0, 0.0]
+    vectors = encoded(encoder, [{"count": value, "user": "u1"} for value in zeros])
+    assert agree(tmp_path, vectors) == []
+    assert {vector["ids"][0] for vector in vectors} == {0}
 
 
 def test_the_reader_is_small_and_independent() -> None:

@@ -46,7 +46,7 @@ def _finite(
 ) -> tuple[pa.Array, list[Fault]]:
     absent = pc.is_nan(numeric)
     if len(known := numbers_in(missing)):
-        absent = pc.or_(absent, pc.is_in(numeric, known))
+        absent = pc.or_(absent, pc.is_in(_one_zero(numeric), _one_zero(known)))
     numeric = pc.if_else(absent, None, numeric)
     finite = pc.fill_null(pc.is_finite(numeric), True)
     bad = ~finite.to_numpy(zero_copy_only=False)
@@ -54,6 +54,11 @@ def _finite(
         numeric = pc.if_else(finite, numeric, None)
     bad = bad if unreadable is None else bad | unreadable
     return numeric, fault_of(column, bad, "is not a number")
+
+
+def _one_zero(numeric: pa.Array) -> pa.Array:
+    """Numbers with -0.0 as 0.0, which `is_in` distinguishes."""
+    return pc.add(numeric, 0.0)
 
 
 def weights(column: str, values: pa.Array, missing: pa.Array) -> tuple[pa.Array, list[Fault]]:

@@ -66,8 +66,6 @@ class PythonCast:
         if found != found:
             return None
         if found in self.missing.numbers:
-            if not found:  # Arrow distinguishes the two zeros
-                raise NotImplementedError
             return None
         if found - found:  # infinite
             raise NotImplementedError
