@@ -1,7 +1,7 @@
 """Boosted trees as tensors, which find the leaves that LightGBM finds without calling it.
 
-B batch, C columns of the id matrix, T trees, S splits of all trees, X columns that trees split on, U those
-that a split uses.
+B batch, C columns of the id matrix, T trees, S splits, L leaves and N nodes of all trees, X columns that
+trees split on, U those that a split uses, W words of sets of ids.
 """
 
 import re
@@ -11,20 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctrloom.nn.cross_features import KeyTable
 from ctrloom.schema import MISSING_ID, Schema
 
 # Bits of LightGBM's `decision_type`, and what may be missing
 CATEGORICAL, DEFAULT_LEFT, MISSING = 1, 2, 12
 ZERO, NAN = 4, 8
-NEAR_ZERO = 1e-35  # numbers up to it are zero
+WORD = 32  # ids in a word of a set
 
 
 class TreeTensors(nn.Module):
     """Leaf of each row in each tree, numbered over all trees: (ids_BC, factors_BC) -> leaf_BT, int64.
 
-    Every tree is descended by as many steps as the deepest tree has levels; a leaf is the negative number
-    -1 - leaf, and its row stays there.
+    Nodes are the leaves of all trees and then their splits. Every tree is descended by as many steps as the
+    deepest tree has levels; both children of a leaf are the leaf itself.
 
     Args:
         text: LightGBM's model text.
@@ -32,85 +31,82 @@ class TreeTensors(nn.Module):
     """
 
     root_T: Tensor
-    used_S: Tensor  # index of the split's column among those used
-    threshold_S: Tensor
-    left_S: Tensor
-    right_S: Tensor
-    kind_S: Tensor  # LightGBM's decision_type
+    used_N: Tensor  # index of the split's column among those used
+    threshold_N: Tensor  # numbers up to it go to the left
+    unknown_N: Tensor  # whether a missing number goes to the left
+    child_2N: Tensor  # right and left child of every node in turn
+    set_N: Tensor  # first word of the set of ids that go to the left
+    words_N: Tensor  # how many words the set has, without the empty word that ends it
+    word_W: Tensor
+    bit_I: Tensor  # of an id within its word
 
     def __init__(self, text: str, schema: Schema) -> None:
         super().__init__()
         trees = list(_trees(text))
         sizes = [len(tree.get("split_feature", ())) for tree in trees]
         leaves = [int(tree["num_leaves"][0]) for tree in trees]
-        starts, first_leaves = _starts(sizes), _starts(leaves)
+        leaf_T, leaf_L = _starts(leaves), np.arange(sum(leaves))
+        split_T = [len(leaf_L) + start for start in _starts(sizes)]
 
         def joined(key: str) -> np.ndarray:
             return np.concatenate([np.zeros(0), *(tree[key] for tree in trees if key in tree)])
 
         def children(key: str) -> np.ndarray:
-            parts = [np.zeros(0, np.int64)]
-            for tree, start, leaf in zip(trees, starts, first_leaves, strict=True):
+            parts = [leaf_L]
+            for tree, split, leaf in zip(trees, split_T, leaf_T, strict=True):
                 child = tree.get(key, np.zeros(0)).astype(np.int64)
-                parts.append(np.where(child < 0, child - leaf, child + start))
+                parts.append(np.where(child < 0, leaf - 1 - child, split + child))
             return np.concatenate(parts)
 
-        kind_S = joined("decision_type").astype(np.int64)
+        def of_nodes(of_splits: np.ndarray) -> np.ndarray:
+            return np.concatenate([np.zeros(len(leaf_L), of_splits.dtype), of_splits])
+
+        kind_S, threshold_S = joined("decision_type").astype(np.int64), joined("threshold")
+        by_id_S, missing_S = kind_S & CATEGORICAL != 0, kind_S & MISSING
+        assert not (missing_S == ZERO).any(), "trees of zero_as_missing"
+        unknown_S = np.where(missing_S == NAN, kind_S & DEFAULT_LEFT != 0, threshold_S >= 0)  # or it means 0
         used_U, used_S = np.unique(joined("split_feature").astype(np.int64), return_inverse=True)
-        self.columns = Columns(schema, used_U)
+        set_S, words_S, word_W = _sets(trees, by_id_S)
         values: dict[str, np.ndarray] = {
-            "root_T": np.array(
-                [
-                    start if n else -1 - leaf
-                    for start, n, leaf in zip(starts, sizes, first_leaves, strict=True)
-                ]
-            ),
-            "used_S": used_S,
-            "threshold_S": _rounded_down(joined("threshold")),
-            "left_S": children("left_child"),
-            "right_S": children("right_child"),
-            "kind_S": kind_S,
+            "root_T": np.where(np.array(sizes, np.int64) > 0, split_T, leaf_T),
+            "used_N": of_nodes(used_S),
+            "threshold_N": of_nodes(np.where(by_id_S, np.float32(-np.inf), _rounded_down(threshold_S))),
+            "unknown_N": of_nodes(unknown_S & ~by_id_S),
+            "child_2N": np.stack([children("right_child"), children("left_child")], 1).flatten(),
+            "set_N": of_nodes(set_S),
+            "words_N": of_nodes(words_S),
+            "word_W": word_W,
+            "bit_I": 1 << np.arange(WORD),
         }
         for name, array in values.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        self.columns, self.sets = Columns(schema, used_U), bool(by_id_S.any())
         self.depth = max((_depth(tree) for tree in trees), default=0)
-        member_K = np.concatenate([np.zeros(0, np.int64), *_members(trees, starts, schema.table_size)])
-        self.span = schema.table_size
-        self.members = KeyTable(len(member_K))  # of split * span + id: the ids that go to the left
-        self.members.fill(torch.from_numpy(member_K))
-        self.members.check()
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Descend all trees."""
         value_BU = self.columns(ids_BC, factors_BC)
         node_BT = self.root_T.expand(ids_BC.shape[0], -1)
         for _ in range(self.depth):
-            split_BT = node_BT.clamp(min=0)
-            value_BT = value_BU.gather(1, self._of(self.used_S, split_BT))
-            left_BT, right_BT = self._of(self.left_S, split_BT), self._of(self.right_S, split_BT)
-            below_BT = torch.where(self._goes_left(split_BT, value_BT), left_BT, right_BT)
-            node_BT = torch.where(node_BT < 0, node_BT, below_BT)
-        return -1 - node_BT
+            value_BT = value_BU.gather(1, self._of(self.used_N, node_BT))
+            left_BT = self._goes_left(node_BT, value_BT)
+            node_BT = self._of(self.child_2N, 2 * node_BT + left_BT)
+        return node_BT
 
-    def _goes_left(self, split_BT: Tensor, value_BT: Tensor) -> Tensor:
+    def _goes_left(self, node_BT: Tensor, value_BT: Tensor) -> Tensor:
         """Which child follows, as LightGBM's `NumericalDecision` and `CategoricalDecision`."""
-        kind_BT = self._of(self.kind_S, split_BT)
-        missing_BT, unknown_BT = kind_BT & MISSING, value_BT.isnan()
-        value_BT = torch.where(unknown_BT & (missing_BT != NAN), 0.0, value_BT)
-        default_BT = (missing_BT == NAN) & unknown_BT
-        default_BT = default_BT | ((missing_BT == ZERO) & (value_BT.abs() <= NEAR_ZERO))
-        below_BT = value_BT <= self._of(self.threshold_S, split_BT)
-        left_BT = (default_BT & ((kind_BT & DEFAULT_LEFT) != 0)) | (~default_BT & below_BT)
-        if not self.members.count:
+        missing_BT, below_BT = value_BT.isnan(), value_BT <= self._of(self.threshold_N, node_BT)
+        left_BT = below_BT | (missing_BT & self._of(self.unknown_N, node_BT))
+        if not self.sets:
             return left_BT
-        key_BT = split_BT * self.span + torch.where(unknown_BT, 0.0, value_BT).long()
-        member_BT = self.members(key_BT.flatten()).view_as(key_BT) >= 0
-        by_id_BT = (kind_BT & CATEGORICAL) != 0
-        return (by_id_BT & member_BT) | (~by_id_BT & left_BT)
+        id_BT = torch.where(missing_BT, 0.0, value_BT).long().clamp(min=0)
+        word_BT = torch.minimum(id_BT // WORD, self._of(self.words_N, node_BT))
+        word_BT = self._of(self.word_W, self._of(self.set_N, node_BT) + word_BT)
+        return left_BT | (word_BT & self._of(self.bit_I, id_BT % WORD)).bool()
 
     @staticmethod
-    def _of(values_S: Tensor, split_BT: Tensor) -> Tensor:
-        return values_S.index_select(0, split_BT.flatten()).view_as(split_BT)
+    def _of(values_N: Tensor, node_BT: Tensor) -> Tensor:
+        return values_N.index_select(0, node_BT.flatten()).view_as(node_BT)
 
 
 class Columns(nn.Module):
@@ -176,14 +172,19 @@ def _depth(tree: dict[str, np.ndarray]) -> int:
     return int(depth.max()) + 1 if len(depth) > 1 else 0
 
 
-def _members(trees: list[dict[str, np.ndarray]], starts: list[int], span: int) -> Iterator[np.ndarray]:
-    """Keys split * span + id of the ids that go to the left, from the bit sets of categorical splits."""
-    for tree, start in zip(trees, starts, strict=True):
-        for split, kind in enumerate(tree.get("decision_type", ())):
-            if int(kind) & CATEGORICAL:
-                at = int(tree["threshold"][split])
-                first, last = (int(tree["cat_boundaries"][at + i]) for i in (0, 1))
-                words = tree["cat_threshold"][first:last].astype("<u4")
-                yield (start + split) * span + np.flatnonzero(
-                    np.unpackbits(words.view(np.uint8), bitorder="little")
-                )
+def _sets(
+    trees: list[dict[str, np.ndarray]], by_id_S: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bit sets of categorical splits: first word and number of words of each split, and all words.
+
+    Every set ends with an empty word; that of numeric splits is the first one of all.
+    """
+    sets = [np.zeros(0, np.int64)]
+    for tree in trees:
+        if "cat_boundaries" in tree:
+            inner = tree["cat_boundaries"][1:-1].astype(np.int64)
+            sets += np.split(tree["cat_threshold"].astype(np.int64), inner)
+    set_S = np.where(by_id_S, np.cumsum(by_id_S), 0)  # the sets of a tree are in the order of its splits
+    words = np.array([len(own) for own in sets])
+    starts = np.array(_starts([len(own) + 1 for own in sets]))
+    return starts[set_S], words[set_S], np.concatenate([np.append(own, 0) for own in sets])
