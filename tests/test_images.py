@@ -45,6 +45,9 @@ def test_the_image_of_the_server_has_only_what_serving_needs():
     extras = re.search(r"for name in \((.+)\) for each", text)[1]
     assert extras == '"serve", "gcs", "s3"'
     assert "TORCH_INDEX=https://download.pytorch.org/whl/cpu" in text
+    build, last = text.rsplit("FROM ", 1)
+    assert "check_serving.py" in build
+    assert "RUN" not in last  # the base has no shell
 
 
 @pytest.mark.parametrize("text", EVERY.values(), ids=EVERY.keys())
@@ -61,9 +64,9 @@ def test_only_the_package_is_copied_into_an_image():
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     assert next(line for line in ignore if line and line[0] not in "#!") == "*"
     let_in = {line[1:] for line in ignore if line.startswith("!")}
-    assert (
-        copied(EVERY["cpu"]) == copied(EVERY["gpu"]) == copied(EVERY["serve"]) == let_in - {"docker/spark.sh"}
-    )
+    steps = let_in - {"docker/spark.sh", "docker/check_serving.py"}
+    assert copied(EVERY["cpu"]) == copied(EVERY["gpu"]) == steps
+    assert copied(EVERY["serve"]) == {*steps, "docker/check_serving.py"}
     assert copied(EVERY["spark"]) == {"constraints.txt", "docker/spark.sh", "src/ctrloom/__main__.py"}
 
 
