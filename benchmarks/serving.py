@@ -201,7 +201,8 @@ def main() -> None:
         "39 fields (26 of tokens, 13 of numbers), embedding size 16, perceptrons 400 x 3; JSON over HTTP, "
         f"loopback. Milliseconds of one client that waits for each answer: medians of p50 and p99 of {TURNS} "
         "turns. Requests per second: the highest rate of random arrivals, in steps of a quarter, with p99 "
-        f"below {LIMIT:g} ms. The client has one of the cores. ctrloom {version('ctrloom')}, one process.",
+        f"below {LIMIT:g} ms in one of {TRIES} tries. The client has one of the cores. ctrloom "
+        f"{version('ctrloom')}, one process.",
         "",
         "| model | candidates | server | p50 ms | p99 ms | requests/s |",
         "|---|--:|---|--:|--:|--:|",
