@@ -121,6 +121,16 @@ def test_ablations(planted: Planting, change: dict, functions: dict | None, posi
     assert bool(found.trace.embedding_gates) is positions
 
 
+def test_c_of_the_paper_sets_the_soft_threshold_of_each_stage(planted: Planting) -> None:
+    data, one_pass = search_data(planted, 4000), {"permuted": 0, "confirm": False, "c": 1e-9}
+    config = FAST.model_copy(update=one_pass | {"embedding_c": 1e-9})
+    found = aim.search(data, config, SETTINGS).architecture
+    assert of_functions(found) == {(2, function): 15 for function in FUNCTIONS}
+    assert not found.positions, "every position of every field is kept"
+    assert aim.search(data, config.model_copy(update={"embedding_c": 1e9}), SETTINGS).architecture.is_empty
+    assert aim.search(data, config.model_copy(update={"c": 1e9}), SETTINGS).architecture.is_empty
+
+
 def test_without_function_search_order_must_be_2() -> None:
     with pytest.raises(ConfigError, match="use order: 2"):
         AIMConfig.parse({"search_functions": False, "order": 3}, "search")

@@ -132,7 +132,7 @@ def _gate_search(
 
 
 def _every_pair(empty: Architecture, config: AIMConfig, settings_json: dict[str, object]) -> SearchResult:
-    """All pairs with the inner product, without a search: the ablation without IFS."""
+    """All pairs with the inner product, without a search."""
     pairs = [Interaction(fields=names) for names in combinations_of(empty.fields, 2)]
     trace = SearchTrace(
         method="aim",

@@ -120,6 +120,7 @@ def _gate_search(
         embedding_l2=0.0,
         epochs=config.embedding_epochs,
         gate_learning_rate=config.embedding_gate_learning_rate,
+        c=config.embedding_c,
         mu=config.embedding_mu,
         threshold=config.embedding_threshold,
         gate_warm_up=config.embedding_warm_up,

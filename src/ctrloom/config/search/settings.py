@@ -100,7 +100,9 @@ class AIMConfig(GateSearchConfig):
         "scalar_kernel",
         "outer",
     )
-    search_functions: bool = True  # false: all pairs with the inner product (the ablation without IFS)
+    # false: keep every pair, with the inner product; the ablation without IFS is `functions: [inner]`, which
+    # searches the pairs
+    search_functions: bool = True
     search_embeddings: bool = True  # false: every field keeps its full embedding (the ablation without EDS)
     pool: Count | None = None  # interactions of the lower order to extend; None: half the fields
     # Epochs that train only the linear part; 0 in the paper. None: more, the fewer rows there are per value
@@ -114,13 +116,16 @@ class AIMConfig(GateSearchConfig):
     gate_learning_rate: Positive = 1.0  # 0.1 in the paper, which trains for many more steps
     gate_decay: Positive = 0.75
     gate_init: Positive = 0.6
+    c: Positive | None = None  # as for AutoFIS
     mu: Positive = 0.6
     threshold: Positive | None = None  # as for AutoFIS
     embedding_warm_up: CountOrZero = 1  # epochs with fixed gates in the embedding search; 0 in the paper
     embedding_epochs: Count = 5  # of the embedding search
     embedding_gate_learning_rate: Positive = 1.0
+    # The same for the gates on embedding dimensions
+    embedding_c: Positive | None = None
     embedding_mu: Positive = 0.55
-    embedding_threshold: Positive = 2.0  # same for the gates on embedding dimensions
+    embedding_threshold: Positive = 2.0
 
     @model_validator(mode="after")
     def _searches(self) -> "AIMConfig":

@@ -1,0 +1,101 @@
+"""The comparisons of papers have the papers' settings, row by row: see fixtures/paper_facts.yaml."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ctrloom.config import CompareConfig
+from ctrloom.config.compare import Entry
+from ctrloom.config.files import load_compare_config
+
+ROOT = Path(__file__).parents[1]
+FACTS: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "tests/fixtures/paper_facts.yaml").read_text())
+NOTES = {"rows", "source", "not_given"}
+TRAINING = {"embedding_size", "hidden", "learning_rate", "batch_size", "epochs"}
+GATES = {"batch_size", "epochs", "learning_rate", "c", "mu", "gate_learning_rate", "gate_decay", "order"}
+SEARCH = {"autofis": GATES | {"base"}, "aim": GATES | {"functions", "search_embeddings", "embedding_c"}}
+
+papers = pytest.mark.parametrize("name", FACTS)
+
+
+def preset(name: str) -> CompareConfig:
+    return load_compare_config(ROOT / f"configs/compare/{name}.yaml")
+
+
+def facts_of(name: str, section: str, row: str) -> dict[str, Any]:
+    """All that the facts say of a row; None for what is not given."""
+    about = [fact for fact in FACTS[name][section] if fact["rows"] == "all" or row in fact["rows"]]
+    assert all(fact["source"] for fact in about)
+    given = {key: value for fact in about for key, value in fact.items() if key not in NOTES}
+    return given | {key: None for fact in about for key in fact.get("not_given", ())}
+
+
+def compare(given: dict[str, Any], configured: dict[str, Any], where: str) -> None:
+    known = {key: value for key, value in given.items() if value is not None}
+    assert {key: configured.get(key) for key in known} == known, where
+
+
+def searched(name: str) -> Iterator[Entry]:
+    return (entry for entry in preset(name).entries if entry.search)
+
+
+@papers
+def test_models_are_trained_as_in_the_paper(name: str) -> None:
+    config = preset(name)
+    for entry in config.entries:
+        given = facts_of(name, "settings", entry.name)
+        assert set(given) >= TRAINING, f"{name}: {entry.name}: a fact is missing"
+        settings = entry.models(config.models).of(entry.trained).model_dump(mode="json")
+        compare(given, settings | {"model": entry.trained, "orders": list(entry.orders)}, entry.name)
+
+
+@papers
+def test_methods_search_as_in_the_paper(name: str) -> None:
+    for entry in searched(name):
+        assert entry.search
+        given = facts_of(name, "searches", entry.name)
+        assert set(given) >= SEARCH[entry.search.method], f"{name}: {entry.name}: a fact is missing"
+        compare(given, entry.search.model_dump(mode="json"), entry.name)
+
+
+@papers
+def test_facts_are_about_rows_of_the_table(name: str) -> None:
+    names = {entry.name for entry in preset(name).entries}
+    for section in ("settings", "searches"):
+        rows = [fact["rows"] for fact in FACTS[name].get(section, ()) if fact["rows"] != "all"]
+        assert names >= {row for each in rows for row in each}
+
+
+@papers
+def test_published_figures_are_those_of_the_paper(name: str) -> None:
+    shown = {
+        row: [each.auc, each.logloss]
+        for entry in preset(name).entries
+        for row, each in entry.figures().items()
+    }
+    given = dict(FACTS[name]["published"])
+    assert given.pop("source")
+    assert shown == given
+
+
+@papers
+def test_data_have_the_sizes_and_the_split_of_the_paper(name: str) -> None:
+    config, given = preset(name), FACTS[name]["data"]
+    expected = config.expected
+    assert expected is not None
+    assert (expected.fields, expected.features) == (given["fields"], given["features"])
+    rows = given["rows"]
+    assert expected.rows.get("all", sum(expected.rows.values())) == sum(rows.values())
+    compare({split: rows.get(split) for split in expected.rows if split != "all"}, dict(expected.rows), name)
+    compare(given["vocabulary"], config.vocabulary.model_dump(mode="json", exclude_none=True), name)
+    compare(given.get("split", {}), config.data.split.model_dump(mode="json"), name)
+    if negatives := given.get("negatives"):
+        assert config.data.negatives
+        compare(negatives, config.data.negatives.model_dump(mode="json"), name)
+    for split, days in given.get("days", {}).items():
+        files = getattr(config.data.files, split)
+        assert [int(re.findall(r"day_(\d+)", file)[0]) for file in files] == days
