@@ -27,7 +27,7 @@ class Candidate(StrictModel):
     accumulator: float | None = None  # GRDA's value before the soft threshold
     p_value: float | None = None  # of the residual test, not adjusted
     unconfirmed: bool = False  # the search kept it, but the residual test did not confirm it
-    statistics_auc: float | None = None  # on validation rows (AutoFIS, section 4.6)
+    statistics_auc: float | None = None  # on validation rows (AutoFIS, section 4.5.1)
     mutual_information: float | None = None  # with the label, training rows, in nats (OptInter, Eq. 21)
 
     @property

@@ -44,7 +44,8 @@ POINTS = 60  # recorded points of the path of a pass
 class Supernet(nn.Module):
     """MLP([v_1 ... v_F, p^m_ij c_ij + p^f_ij a_i * a_j + p^n_ij 0 ...]), p the softmax of the pair's logits.
 
-    OptInter, Eq. 15-17; the published code has no noise. `temperature` is set by the search.
+    OptInter, Eq. 17, which has no noise, like the published code; `gumbel` adds that of Eq. 16. `temperature`
+    is set by the search.
     """
 
     temperature: Tensor

@@ -90,7 +90,7 @@ class DeepFM(FM):
 class AutoDeepFM(AutoFM):
     """AutoFM and an MLP over the same embeddings: AutoFM + MLP([v_1 ... v_F]).
 
-    Reference: Liu et al., AutoFIS, KDD 2020, Eq. 12.
+    Reference: Liu et al., AutoFIS, KDD 2020, section 3.2.
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:

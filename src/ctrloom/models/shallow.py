@@ -87,7 +87,7 @@ class AutoFM(InteractionModel):
 
     Searches rely on its parts: `linear`, `bias`, and `gates`, a `Gates` per order under "2", "3", "4".
 
-    Reference: Liu et al., AutoFIS, KDD 2020, Eq. 7 and 10.
+    Reference: Liu et al., AutoFIS, KDD 2020, section 3.2.
     """
 
     def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:

@@ -212,7 +212,7 @@ class Gates(nn.Module):
     """One trainable weight per interaction on its batch-normalised value: x_BP -> (B,).
 
     Batch norm has no scale or shift, so that the magnitude of a gate measures the strength of its interaction
-    (AutoFIS, Eq. 12). Eps and momentum are those of the published code; with this eps, pairs whose
+    (AutoFIS, section 3.2). Eps and momentum are those of the published code; with this eps, pairs whose
     variance is near it are scaled down.
     """
 

@@ -27,7 +27,7 @@ def slot_std(slots: int, size: int) -> float:
 class HadamardProducts(nn.Module):
     """a_i * a_j of pairs of fields, with their own table: (ids_BC, factors_BC) -> (B, P, D).
 
-    OptInter, Eq. 6, and its published code, which uses a second embedding table for the products.
+    OptInter, section II, and its published code, which uses a second embedding table for the products.
     """
 
     left_P: Tensor

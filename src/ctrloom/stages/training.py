@@ -42,7 +42,7 @@ def retrain(
 ) -> None:
     """Train the model that the search found, from scratch, and its controls (all, or those named).
 
-    The gates are reinitialised and kept as attention weights (AutoFIS, section 3.3). `bundle` receives the
+    The gates are reinitialised and kept as attention weights (AutoFIS, section 3.2). `bundle` receives the
     seed that was best on the validation split. After a search that found nothing, controls of the same size
     are left out. With the folder that tune wrote, `tuned`, controls also have the settings that were best for
     the found model.

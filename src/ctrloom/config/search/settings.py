@@ -162,7 +162,7 @@ class OptInterConfig(ConfirmedConfig):
     # epoch of its data. None: chosen to reach the floor in one epoch.
     temperature_decay: NotNegative | None = None
     temperature_floor: Positive = 0.01
-    gumbel: bool = False  # Gumbel noise on the logits (Eq. 16); not in the published code
+    gumbel: bool = False  # Gumbel noise on the logits (Eq. 16); none in Eq. 17 and the published code
     bi_level: bool = False  # train logits on one half of the training rows, weights on the other
 
     @property

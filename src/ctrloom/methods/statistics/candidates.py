@@ -1,4 +1,4 @@
-"""Statistics of candidates, to compare with their gates (AutoFIS, section 4.6).
+"""Statistics of candidates, to compare with their gates (AutoFIS, section 4.5.1).
 
 N training rows, M validation rows, F fields.
 """

@@ -29,7 +29,7 @@ def statistics_auc(
     count as that many rows; at most `max_rows` random rows of each split are used. Ids may be local to a
     field or have offsets.
 
-    Source: AutoFIS, section 4.6 and Figure 3.
+    Source: AutoFIS, section 4.5.1.
 
     Returns:
         One AUC per tuple of field indices.
