@@ -303,3 +303,22 @@ def test_weights_of_any_layout_are_written(tmp_path: Path) -> None:
     layer.weight = nn.Parameter(torch.arange(6.0).reshape(3, 2).T)  # not contiguous
     save_weights(layer, tmp_path / "w.safetensors")
     assert torch.equal(load_file(tmp_path / "w.safetensors")["weight"], layer.weight)
+
+
+def test_temporary_files_of_killed_processes_are_deleted_by_the_next(tmp_path: Path) -> None:
+    write = "import sys, time; from ctrloom.storage import atomic_file\n"
+    write += "with atomic_file(sys.argv[1]) as to: to.touch(); print(to.name, flush=True); time.sleep(600)"
+    command = [sys.executable, "-c", write, tmp_path / "scores.csv"]
+    elsewhere = tmp_path / ".scores.csv.01234567-1-1.tmp"  # of another machine or container
+    elsewhere.touch()
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as alive,
+    ):
+        names = [process.stdout.readline().strip() for process in (killed, alive) if process.stdout]
+        killed.kill()
+        killed.wait()
+        write_text(tmp_path / "other.csv", "")
+        found = {path.name for path in tmp_path.iterdir()}
+        alive.kill()
+    assert found == {"other.csv", names[1], elsewhere.name}

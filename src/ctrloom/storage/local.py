@@ -11,6 +11,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from pathlib import Path
 
 from ctrloom.storage.errors import StorageError
@@ -33,11 +34,12 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_symlink():
         path = path.resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{threading.get_native_id()}.tmp")
     with _explained(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_files(path.parent)
         try:
             temporary.touch()
             mode = temporary.stat().st_mode  # by the umask; some libraries write files only for their owner
@@ -47,6 +49,35 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@cache
+def _machine() -> str:
+    """A name of what numbers this process: a machine since its start, or a container on it."""
+    known = [platform.node()]
+    with suppress(OSError):  # Linux
+        known += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:8]
+
+
+@lru_cache(maxsize=256)  # a folder may have many files
+def _remove_left_files(folder: Path) -> None:
+    """Delete the temporary files of `atomic_file` that killed processes of this machine left in a folder."""
+    for left in folder.glob(f".*.{_machine()}-*-*.tmp"):
+        process = left.name.split("-")[-2]
+        with suppress(OSError):
+            if process.isdecimal() and not _is_alive(int(process)):
+                left.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OverflowError, PermissionError):
+        pass
+    return True
 
 
 @contextmanager
