@@ -28,7 +28,8 @@ def test_direct_call_has_the_bits_of_the_training_loop(
     monkeypatch.setattr(loop, "SCORING_BATCH", 20)
     monkeypatch.setattr(scoring, "SCORING_BATCH", 20)
     torch.manual_seed(0)
-    settings = ModelsConfig({"default": {**LITTLE.model_dump(), "embedding_std": 0.4}}).of(name)
+    wide = {"hidden": (300, 300)}  # layers that oneDNN scores
+    settings = ModelsConfig({"default": {**LITTLE.model_dump(), **wide, "embedding_std": 0.4}}).of(name)
     architecture = Architecture.complete(SCHEMA.names)
     model = build(name, architecture, SCHEMA, settings)
     fill_crosses(model, KEYS)

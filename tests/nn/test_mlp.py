@@ -3,6 +3,7 @@ import pytest
 import torch
 from conftest import Way
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ctrloom.nn.mlp import MLP, Dropout, linear
 
@@ -216,3 +217,26 @@ def test_exported_layer_takes_any_number_of_rows() -> None:
     for count in (1, 50, 2000):
         given = inputs(count, 300).float()
         np.testing.assert_allclose(program.module()(given), layer(given), atol=2e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@torch.no_grad()
+def test_traced_layer_takes_any_number_of_rows() -> None:
+    layer = linear(300, 300)
+    traced = torch.jit.trace(layer, (inputs(16, 300).float(),))
+    for count in (1, 20, 2000):
+        given = inputs(count, 300).float()
+        np.testing.assert_allclose(traced(given), layer(given), atol=2e-5)
+
+
+@torch.no_grad()
+def test_layer_takes_tensors_without_data() -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert linear(300, 300)(torch.empty(20, 300)).shape == (20, 300)
+
+
+@torch.no_grad()
+def test_scoring_without_onednn_has_the_bits_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = linear(300, 300), inputs(20, 300).float()
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))

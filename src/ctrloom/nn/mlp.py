@@ -33,15 +33,18 @@ class Linear(nn.Linear):
         return super().forward(input)
 
     def _is_for_onednn(self, x: Tensor) -> bool:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+        if traced or torch.is_grad_enabled():
             return False
         return (
-            x.dim() == 2
+            type(x) is Tensor  # others, such as fake ones, have no data
+            and x.dim() == 2
             and _FEWEST <= len(x) <= _MOST
             and self.weight.numel() >= _LARGE
             and x.device.type == self.weight.device.type == "cpu"
             and matmul_dtype(x) is x.dtype is self.weight.dtype is torch.float32
             and torch.backends.mkldnn.is_available()
+            and bool(torch.backends.mkldnn.enabled)
         )
 
 
