@@ -128,11 +128,21 @@ def test_few_rows_make_small_batches(rows: int, size: int) -> None:
     assert batch_size(rows) == size
 
 
+def test_adam_has_the_epsilon_of_the_schedule() -> None:
+    _, slow = trained(ROWS, None, epsilon=1e6)
+    _, usual = trained(ROWS, None)
+    untrained = dict(gate_search_of(ROWS, None).model.named_parameters())
+    moved = {name: (slow[name] - untrained[name]).abs().max() for name in slow}
+    assert max(moved.values()) < 1e-6, "with a huge epsilon no weight moves"
+    assert not same(usual, slow)
+
+
 @pytest.mark.parametrize("config", [AutoFISConfig(c=0.1, embedding_l2=1e-3), AIMConfig(mu=0.7)])
 def test_schedule_is_built_from_a_configuration(config: AutoFISConfig | AIMConfig) -> None:
-    hyper = Hyperparameters(precision="bfloat16", embedding_optimizer="lazy_adam")
+    hyper = Hyperparameters(precision="bfloat16", embedding_optimizer="lazy_adam", epsilon=1e-4)
     schedule = Schedule.of(config, hyper, DATA, 2, warm_up=7)
     assert (schedule.precision, schedule.embedding_optimizer) == ("bfloat16", "lazy_adam")
+    assert schedule.epsilon == 1e-4
     assert schedule.warm_up == 7
     for name, value in config:
         if name in vars(schedule) and name not in ("warm_up", "gate_warm_up") and value is not None:

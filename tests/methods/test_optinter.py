@@ -83,6 +83,13 @@ def choices(architecture: Architecture) -> dict[tuple[str, ...], str]:
     return {i.fields: i.function for i in architecture.interactions}
 
 
+def test_weights_and_logits_have_the_epsilon_of_the_model() -> None:
+    data = SearchData(ROWS, ROWS, SCHEMA, KEYS)
+    search = optinter.OptInterSearch(data, OptInterConfig(), HYPER.model_copy(update={"epsilon": 1e-4}))
+    groups = search.adam.param_groups + search.gate_adam.param_groups
+    assert {group["eps"] for group in groups} == {1e-4}
+
+
 @pytest.fixture(scope="module")
 def clicks() -> Planting:
     """Two random tables over 12 x 12 values, a product over 120 x 120, and 12 pairs of noise."""

@@ -133,6 +133,8 @@ def test_data_without_cross_features_is_refused(name: str) -> None:
 def test_two_norms_are_refused() -> None:
     with pytest.raises(ConfigError, match="exclude each other"):
         OptInterSettings.parse({"batch_norm": True}, "models.optinter")
+    with pytest.raises(ConfigError, match="exclude each other"):
+        ModelsConfig.parse({"default": {"layer_norm": True}, "ipnn": {"batch_norm": True}})
     OptInterSettings.parse({"batch_norm": True, "layer_norm": False}, "models.optinter")
 
 

@@ -97,6 +97,16 @@ def test_logits_follow_the_equation(name: ModelName, selection: str, train: bool
     assert_follows(name, EQUATIONS[name], SELECTIONS[selection], train)
 
 
+@pytest.mark.parametrize("name", ["fnn", "widedeep", "deepfm", "ipnn", "pin", "autodeepfm", "deepcrossing"])
+def test_layer_norm_is_between_each_hidden_layer_and_its_relu(name: ModelName) -> None:
+    model = build(name, chosen(*PAIRS), SCHEMA, hyper_of(name, layer_norm=True))
+    part = model.get_submodule("units" if name == "deepcrossing" else "mlp")
+    kinds = [type(each).__name__ for each in part.modules() if not list(each.children())]
+    assert kinds.count("LayerNorm") == 2
+    for place in (at for at, kind in enumerate(kinds) if kind == "LayerNorm"):
+        assert kinds[place - 1 : place + 2] == ["Linear", "LayerNorm", "ReLU"]
+
+
 def test_dropout_and_batch_norm_are_passed_to_the_mlp() -> None:
     for name, part in (
         *((n, "mlp") for n in ("fnn", "deepfm", "ipnn", "autodeepfm")),

@@ -171,6 +171,21 @@ def test_l2_is_half_the_squared_norm_of_all_tables(name: ModelName) -> None:
     )
 
 
+def test_epsilon_is_that_of_adam() -> None:
+    schema = categorical_schema(3)
+    rows, first, second = rows_of(schema, 64), model_of(schema, "deepfm"), model_of(schema, "deepfm")
+    settings = HYPER.model_copy(update={"epsilon": 0.01, "embedding_l2": 0.0})
+    ours = loop.adam_of(first, settings, len(rows))
+    plain = torch.optim.Adam(second.parameters(), lr=settings.learning_rate, eps=0.01)
+    for _ in range(5):
+        for model, optimizer in ((first, ours), (second, plain)):
+            optimizer.zero_grad()
+            loss_of(model, rows).backward()
+            optimizer.step()
+    for (name, a), b in zip(first.named_parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6, msg=name)
+
+
 def test_parameters_can_be_excluded_from_adam() -> None:
     model = model_of(categorical_schema(3), "autofm")
     gate = model.get_parameter("gates.2.gate_P")

@@ -86,6 +86,7 @@ class _BiLevel:
                 config.embedding_l2,
                 self.gates,
                 settings.embedding_optimizer,
+                epsilon=settings.epsilon,
             )
             if config.optimizer == "adam"
             else torch.optim.SGD(

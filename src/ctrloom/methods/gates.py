@@ -25,6 +25,7 @@ from ctrloom.methods.interface import SearchData
 from ctrloom.methods.permuted import above_noise
 from ctrloom.optim.grda import GRDA, threshold_scale
 from ctrloom.optim.rates import set_rate
+from ctrloom.optim.row_wise import RowWise
 from ctrloom.progress import progress
 from ctrloom.training.checkpoints import Loop, Stopwatch, Variables
 from ctrloom.training.loop import DivergedError, adam
@@ -68,6 +69,7 @@ class Schedule:
     noise: Callable[[list[float]], float] = max  # of the gates of permuted copies: what a gate must exceed
     embedding_optimizer: EmbeddingOptimizer = "adam"
     precision: Precision = "float32"
+    epsilon: float = 1e-8  # of Adam
 
     @classmethod
     def of(
@@ -81,7 +83,7 @@ class Schedule:
         names = {field.name for field in fields(cls)}
         given = {name: value for name, value in config if name in names and value is not None}
         given["gate_warm_up"] = given["gate_warm_up"] * (order - 2)
-        shared = {"embedding_optimizer": settings.embedding_optimizer, "precision": settings.precision}
+        shared = {key: getattr(settings, key) for key in ("embedding_optimizer", "precision", "epsilon")}
         rows = data.train.total
         values = max(field.size for field in data.schema.fields)
         rate = float(given["learning_rate"])
@@ -143,9 +145,7 @@ class GateSearch:
 
         for gate_P in self.gates:
             nn.init.uniform_(gate_P, schedule.gate_init - 1e-3, schedule.gate_init + 1e-3)
-        self.adam = adam(
-            model, schedule.learning_rate, schedule.embedding_l2, self.gates, schedule.embedding_optimizer
-        )
+        self.adam = self._adam(model, schedule.embedding_l2, self.gates)
         rates = [
             schedule.gate_learning_rate * schedule.gate_decay ** self._part(t) for t in range(self.steps)
         ]
@@ -170,7 +170,7 @@ class GateSearch:
         phases: list[Step] = []
         if schedule.warm_up:
             linear_part = _LinearPart(self.model)
-            linear_adam = adam(linear_part, schedule.learning_rate, tables=schedule.embedding_optimizer)
+            linear_adam = self._adam(linear_part)
             phases += [Step(linear_part, linear_adam.step, [linear_adam])] * schedule.warm_up
             saved["linear_adam"] = linear_adam
         phases += [Step(self.model, self.adam.step, [self.adam])] * schedule.gate_warm_up
@@ -214,6 +214,10 @@ class GateSearch:
     def accumulators(self) -> list[float]:
         """GRDA's values before the soft threshold, for all groups in order."""
         return _flat([self.grda.state[gate_P]["accumulator"] for gate_P in self.gates])
+
+    def _adam(self, model: nn.Module, embedding_l2: float = 0.0, without: Sequence[Tensor] = ()) -> RowWise:
+        rate, tables = self.schedule.learning_rate, self.schedule.embedding_optimizer
+        return adam(model, rate, embedding_l2, without, tables, epsilon=self.schedule.epsilon)
 
     def _before(self) -> None:
         step, schedule = self.grda.steps, self.schedule

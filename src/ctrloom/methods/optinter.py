@@ -25,7 +25,7 @@ from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.nn.embedding import FieldEmbedding
-from ctrloom.nn.mlp import MLP
+from ctrloom.nn.mlp import perceptron
 from ctrloom.nn.precision import mlp_input
 from ctrloom.nn.slots import HadamardProducts, slot_std
 from ctrloom.progress import Advance, progress
@@ -64,7 +64,7 @@ class Supernet(nn.Module):
         self.memorized = CrossEmbedding(schema, pairs, cross_size, cross_std, settings)
         self.factorized = HadamardProducts(schema, pairs, cross_size, cross_std**0.5)
         inputs = fields * size + len(pairs) * cross_size
-        self.mlp = MLP(inputs, settings.hidden, settings.dropout, settings.batch_norm, settings.layer_norm)
+        self.mlp = perceptron(inputs, settings)
         self.logit_P3 = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(pairs), len(CHOICES))))
         self.register_buffer("temperature", torch.ones(()), persistent=False)
         self.gumbel = gumbel
@@ -144,11 +144,12 @@ class OptInterSearch:
             self.train, self.gate_rows = halves(self.train, self.generator)
             self.model.memorized.recount(batch.ids_NC for batch in self.train.batches(SCORING_BATCH))
         logits = [self.model.logit_P3]
+        tables, epsilon = settings.embedding_optimizer, settings.epsilon
         self.adam = adam(
-            self.model, config.learning_rate, config.embedding_l2, logits, settings.embedding_optimizer
+            self.model, config.learning_rate, config.embedding_l2, logits, tables, epsilon=epsilon
         )
         fused = device.type == "cuda" or None  # keeps learning rates and counters on the device
-        self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate, fused=fused)
+        self.gate_adam = torch.optim.Adam(logits, lr=config.gate_learning_rate, eps=epsilon, fused=fused)
         self.batch_size = config.batch_size or min(2000, max(64, self.train.total // STEPS))
         self.pass_steps = steps_in_pass(self.train.total, self.batch_size)
         decay = config.temperature_decay

@@ -56,9 +56,9 @@ class DeepCrossing(nn.Module):
         inputs = len(schema.fields) * settings.embedding_size
         self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
         self.units = nn.ModuleList(
-            hidden_layers(inputs, (width,), settings.dropout, settings.batch_norm).append(
-                linear(width, inputs)
-            )
+            hidden_layers(
+                inputs, (width,), settings.dropout, settings.batch_norm, settings.layer_norm
+            ).append(linear(width, inputs))
             for width in settings.hidden
         )
         self.out = linear(inputs, 1)

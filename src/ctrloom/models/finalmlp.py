@@ -23,7 +23,8 @@ class FinalMLP(nn.Module):
         self.embedding = FieldEmbedding(schema, size, settings.embedding_std)
 
         def stream(hidden: tuple[int, ...], context: tuple[str, ...]) -> nn.Sequential:
-            layers = hidden_layers(fields * size, hidden, settings.dropout, settings.batch_norm)
+            norms = settings.batch_norm, settings.layer_norm
+            layers = hidden_layers(fields * size, hidden, settings.dropout, *norms)
             if settings.gate_hidden is None:
                 return nn.Sequential(nn.Flatten(), layers)
             gate = FeatureGate(fields, size, schema.indices(context), settings.gate_hidden)

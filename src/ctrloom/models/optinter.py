@@ -6,7 +6,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import OptInterSettings
 from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
-from ctrloom.nn.mlp import MLP
+from ctrloom.nn.mlp import perceptron
 from ctrloom.nn.precision import mlp_input
 from ctrloom.nn.slots import HadamardProducts, slot_std
 from ctrloom.schema import Schema
@@ -31,7 +31,7 @@ class OptInter(nn.Module):
         self.memorized = CrossEmbedding(schema, memorized, cross_size, cross_std, settings)
         self.factorized = HadamardProducts(schema, factorized, cross_size, cross_std**0.5)
         inputs = fields * size + pairs * cross_size
-        self.mlp = MLP(inputs, settings.hidden, settings.dropout, settings.batch_norm, settings.layer_norm)
+        self.mlp = perceptron(inputs, settings)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""

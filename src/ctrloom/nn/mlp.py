@@ -132,7 +132,7 @@ class MLP(nn.Module):
 
 def perceptron(inputs: int, settings: Hyperparameters) -> MLP:
     """An MLP with a model's hyperparameters."""
-    return MLP(inputs, settings.hidden, settings.dropout, settings.batch_norm)
+    return MLP(inputs, settings.hidden, settings.dropout, settings.batch_norm, settings.layer_norm)
 
 
 class Dropout(nn.Module):

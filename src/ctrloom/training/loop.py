@@ -85,6 +85,7 @@ def adam(
     tables: EmbeddingOptimizer = "adam",
     table_rate: float | None = None,
     times: float | None = None,
+    epsilon: float = 1e-8,
 ) -> RowWise:
     """Adam for all weights; L2 on embedding tables is added to their gradient.
 
@@ -128,7 +129,7 @@ def adam(
         ),
     ]
     rate = learning_rate * math.sqrt(times or 1)
-    return RowWise([group for group in groups if group["params"]], lr=rate, fused=True)
+    return RowWise([group for group in groups if group["params"]], lr=rate, eps=epsilon, fused=True)
 
 
 def adam_of(model: nn.Module, settings: Hyperparameters, rows: int) -> RowWise:
@@ -140,6 +141,7 @@ def adam_of(model: nn.Module, settings: Hyperparameters, rows: int) -> RowWise:
         tables=settings.embedding_optimizer,
         table_rate=settings.embedding_learning_rate,
         times=_times(settings),
+        epsilon=settings.epsilon,
     )
 
 

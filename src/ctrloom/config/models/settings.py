@@ -33,10 +33,12 @@ class Hyperparameters(StrictModel):
     hidden: Widths = (200, 200)
     dropout: Fraction = 0.2
     batch_norm: bool = False
+    layer_norm: bool = False  # before each ReLU of the MLP
     epochs: Count = 100  # maximum; `patience` should end the training
     batch_size: BatchSize | None = None  # None: 4096, or less so that a pass has 80 steps; at least 256
     base_batch_size: BatchSize | None = None  # CowClip: the batch size that the other settings were tuned for
     learning_rate: Positive = 3e-3
+    epsilon: Positive = 1e-8  # that Adam and Adagrad add to the denominator
     embedding_l2: NotNegative | None = None  # adds l2/2 * |table|^2 to the loss; None: 4 / training rows
     embedding_optimizer: EmbeddingOptimizer = "adam"  # all but adam update only the rows in the batch
     embedding_learning_rate: Positive | None = None  # in training; None: learning_rate
@@ -50,6 +52,12 @@ class Hyperparameters(StrictModel):
         "auto"  # stream: read from disk in every epoch; auto: stream if rows do not fit
     )
     precision: Precision = "float32"  # of matrix products in training
+
+    @model_validator(mode="after")
+    def _one_norm(self) -> Self:
+        if self.batch_norm and self.layer_norm:
+            raise ValueError("batch_norm and layer_norm exclude each other: set layer_norm: false")
+        return self
 
     @model_validator(mode="after")
     def _scales(self) -> Self:
@@ -179,13 +187,7 @@ class OptInterSettings(MemorizingSettings):
     """OptInter: pairs that are memorized, factorized or left out."""
 
     cross_embedding_size: Width = 10  # also of the embeddings that are multiplied
-    layer_norm: bool = True  # before each ReLU of the MLP
-
-    @model_validator(mode="after")
-    def _one_norm(self) -> Self:
-        if self.batch_norm and self.layer_norm:
-            raise ValueError("batch_norm and layer_norm exclude each other: set layer_norm: false")
-        return self
+    layer_norm: bool = True
 
 
 class AutoPISettings(Hyperparameters):
