@@ -1,9 +1,12 @@
 """Rows in memory get the probabilities, to the bit, that the command writes for the same rows in a file."""
 
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from ctrloom.data.batches.tensors import to_batch
 from ctrloom.data.errors import DataError
 from ctrloom.data.ingest.cast import typed, typed_schema
 from ctrloom.data.sources.memory import read_memory
+from ctrloom.data.vocabulary.field_encoders import Buckets
 from ctrloom.serving import predictor as predictors
 from ctrloom.serving.predictor import Predictor
 
@@ -342,12 +346,29 @@ def test_equal_numbers_are_one_token() -> None:
 @pytest.mark.parametrize("name", ["log", "frequency"])
 def test_numbers_seen_before_are_read_by_their_type(name: str) -> None:
     """A bucketed number is remembered, and an equal value of another type is not taken for it."""
-    predictor = LOADED["text"]
-    for value in (1, "1", 1.0, True, "True", [1], np.float32(1), Decimal(1), 1, "1", True):
-        row = {name: value, "user": "u1"}
-        few, many = predictor.score(row), by_arrow(predictor, row)
+    predictor, (row,) = LOADED["text"], text_rows(np.random.default_rng(11), 1)
+    numbers = (1, "1", 1.0, True, np.float32(1), Decimal(1), 1, "1", True)
+    for value in (*numbers, "True", [1], complex(1), Fraction(1), 0.0, -0.0, "-0", float("nan")):
+        few, many = predictor.score({**row, name: value}), by_arrow(predictor, {**row, name: value})
         assert same(few.probability_N, many.probability_N), value
         assert (few.malformed, few.missing, few.unseen) == (many.malformed, many.missing, many.unseen), value
+        assert bool(few.malformed) == (type(value) in (list, complex, Fraction) or value == "True")
+
+
+def test_long_texts_of_numbers_are_not_kept() -> None:
+    predictor, (row,) = LOADED["text"], text_rows(np.random.default_rng(11), 1)
+    ((_, buckets),) = dict(predictor.row_encoder.columns)["log"]
+    assert isinstance(buckets, Buckets)
+    expected, kept = predictor.predict({**row, "log": "1"}), buckets.recent.cache_info().currsize
+    assert same(predictor.predict({**row, "log": " " * 1000 + "1"}), expected)
+    assert buckets.recent.cache_info().currsize == kept
+
+
+@pytest.mark.parametrize("copied", [deepcopy, lambda predictor: pickle.loads(pickle.dumps(predictor))])
+def test_copies_and_pickles_score_as_the_predictor(copied: Callable[[Predictor], Predictor]) -> None:
+    rows = text_rows(np.random.default_rng(12), 20)
+    expected = LOADED["text"].predict(rows)
+    assert same(copied(LOADED["text"]).predict(rows), expected)
 
 
 def test_malformed_rows_are_named_and_the_others_scored() -> None:

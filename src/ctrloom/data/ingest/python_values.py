@@ -15,6 +15,7 @@ from ctrloom.data.ingest.tokens import numbers_in, text
 
 _PLAIN = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _INT64 = range(-(2**63), 2**63)
+_LONGEST = 100  # characters of the text of a number, spaces around it included
 
 
 class MissingValues:
@@ -54,7 +55,7 @@ class PythonCast:
             found = float(value)
         elif value is None:
             return None
-        elif kind is str and plain:
+        elif kind is str and plain and len(value) <= _LONGEST:  # `Buckets` keeps the text
             cell = self._trimmed(value)
             if cell in self.missing.texts:
                 return None

@@ -5,7 +5,7 @@ N rows, C columns of the id matrix, F fields.
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ class RowEncoder:
     """Prepared from an `Encoder`: Arrow's fixed costs for each column exceed those of scoring a row."""
 
     def __init__(self, encoder: Encoder) -> None:
-        schema = encoder.schema
+        self.encoder, schema = encoder, encoder.schema
         self.source, self.has_factors = schema.source, schema.has_factors
         self.width = len(schema.field_of_column)
         python = PythonCast(schema.source)
@@ -43,6 +43,10 @@ class RowEncoder:
             for column, group in groupby(made, lambda pair: pair[0].column)
         ]
         self.timestamps = {*schema.source.named("timestamp")}
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Encoder]]:
+        """Copies and pickles are made from the encoder, without its tables."""
+        return type(self), (self.encoder,)
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> EncodedRows | None:
         """Encode rows; None if one may be malformed, or all lack every column."""
