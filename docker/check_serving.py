@@ -19,11 +19,13 @@ from ctrloom.schema import Field, Schema
 NAMES = "a", "b", "c"
 NEED_MORE = "poly2", "autopi", "gbdt", "gbdtlr", "gbdtpoly2"  # crosses, cells or LightGBM
 ROWS = [{"a": "x", "b": "y", "c": "z"}, {"a": "y", "b": "new"}]
+WIDE = {"default": {"hidden": [300, 300]}}  # layers that oneDNN scores
+BATCHES = ROWS, 10 * ROWS, pa.Table.from_pylist(600 * ROWS)  # value by value, also with oneDNN, and by Arrow
 
 
 def write(folder: Path, model: str, schema: Schema) -> Path:
     """A bundle of a model with initial weights."""
-    architecture, settings = Architecture.complete(NAMES), ModelsConfig().of(model)
+    architecture, settings = Architecture.complete(NAMES), ModelsConfig(WIDE).of(model)
     card = ModelCard(
         model=model,
         title=model,
@@ -51,9 +53,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         Encoder(schema, dict.fromkeys(NAMES, words)).save(temporary)
         for model in set(MODELS) - {*NEED_MORE}:
-            score_N = ctrloom.load_bundle(write(Path(temporary), model, schema)).predict(ROWS)
-            if not np.isfinite(score_N).all():
-                raise SystemExit(f"{model}: {score_N}")
+            predictor = ctrloom.load_bundle(write(Path(temporary), model, schema))
+            expected_N = predictor.predict(ROWS)
+            for rows in BATCHES:
+                score_N = predictor.predict(rows)
+                if not np.allclose(score_N.reshape(-1, len(ROWS)), expected_N, atol=1e-5):  # or NaN
+                    raise SystemExit(f"{model}: {len(rows)} rows have the scores {score_N}, not {expected_N}")
 
 
 main()
