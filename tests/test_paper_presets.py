@@ -11,6 +11,7 @@ import yaml
 from ctrloom.config import CompareConfig
 from ctrloom.config.compare import Entry
 from ctrloom.config.files import load_compare_config
+from ctrloom.config.timestamp import Timestamp
 
 ROOT = Path(__file__).parents[1]
 FACTS: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "tests/fixtures/paper_facts.yaml").read_text())
@@ -20,6 +21,7 @@ GATES = {"batch_size", "epochs", "learning_rate", "c", "mu", "gate_learning_rate
 SEARCH = {
     "autofis": GATES | {"base"},
     "aim": GATES | {"functions", "search_embeddings", "embedding_c"},
+    "autopi": {"strategy", "nodes", "epochs", "batch_size", "optimizer", "learning_rate"},
     "optinter": GATES - {"c", "mu", "gate_decay", "order"} | {"temperature_decay", "bi_level"},
 }
 
@@ -45,6 +47,11 @@ def compare(given: dict[str, Any], configured: dict[str, Any], where: str) -> No
 
 def searched(name: str) -> Iterator[Entry]:
     return (entry for entry in preset(name).entries if entry.search)
+
+
+def test_every_comparison_of_a_paper_has_facts() -> None:
+    names = {path.stem for path in (ROOT / "configs/compare").glob("*.yaml")}
+    assert names - set(FACTS) == {"frappe", "fast-frappe", "fast-gpu", "fast-planted"}
 
 
 @papers
@@ -91,7 +98,12 @@ def test_data_have_the_sizes_and_the_split_of_the_paper(name: str) -> None:
     config, given = preset(name), FACTS[name]["data"]
     expected = config.expected
     assert expected is not None
+    assert len(config.seeds) == FACTS[name].get("seeds", len(config.seeds))
     assert (expected.fields, expected.features) == (given["fields"], given["features"])
+    columns = config.data.columns.values()
+    fields = sum(each.kind in ("categorical", "numeric", "multivalued") for each in columns)
+    derived = sum(len(each.derive) for each in columns if isinstance(each, Timestamp))
+    assert fields + derived == given["fields"]
     rows = given["rows"]
     assert expected.rows.get("all", sum(expected.rows.values())) == sum(rows.values())
     assert all(count == rows[split] for split, count in expected.rows.items() if split != "all")

@@ -109,6 +109,12 @@ def test_criteo_as_buckets(build: Build) -> None:
     assert data.rows("train").ids_NC.shape == (44, 39)
 
 
+def test_criteo_of_autopi_has_the_ids_of_autoint(build: Build) -> None:
+    file = FIXTURES / "criteo-kaggle/train.txt"
+    one, other = (build(preset, file) for preset in ("criteo-kaggle", "criteo-kaggle-autopi"))
+    assert (sizes(one), column(one, "I1")) == (sizes(other), column(other, "I1"))
+
+
 def test_criteo_with_numbers_kept_and_crosses(build: Build) -> None:
     data = build("criteo-kaggle-minmax", FIXTURES / "criteo-kaggle/train.txt", pairs="[[C1, C2], [C1, C3]]")
     assert [field.kind for field in data.schema.fields] == ["numeric"] * 13 + ["categorical"] * 26
@@ -164,7 +170,7 @@ def test_avazu(build: Build) -> None:
     assert words(data, "C20") == ["-1"]
 
 
-def test_avazu_of_optinter_and_autoint(build: Build) -> None:
+def test_avazu_of_optinter_autoint_and_autopi(build: Build) -> None:
     data = build("avazu-optinter", AVAZU, pairs="[[hour_hour, app_domain]]")
     assert words(data, "hour_weekday") == ["1", "3"]
     assert words(data, "app_domain") == ["78010000", "78010001", "78010002", "78010003"]
@@ -176,6 +182,11 @@ def test_avazu_of_optinter_and_autoint(build: Build) -> None:
     assert len(data.schema.fields) == 23
     assert words(data, "hour") == ["14102100", "14103023"]
     assert sizes(data)["id"] == 2
+    fields = data.schema.names
+
+    data = build("avazu-autopi", AVAZU)
+    assert set(data.schema.names) == {*fields} - {"hour"}
+    assert words(data, "device_conn_type") == ["0", "2"]
 
 
 def test_ipinyou_from_its_folders(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
