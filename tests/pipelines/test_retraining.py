@@ -151,12 +151,14 @@ def test_a_run_that_is_killed_after_its_promotion_ends_as_it_would_have(folder, 
     assert ended(folder, output, "champion", "refresh", "gate") == [1, 1, 1]
 
 
-def test_a_resumed_run_begins_with_the_champion_of_now(folder, killed, ctrloom):
+def test_a_resumed_run_begins_with_the_current_champion(folder, killed, ctrloom):
     back_to(folder, "first")
     killed("overtaken", lambda: ended(folder, "overtaken", "gate") == [1])
     back_to(folder, "other")
     generation = Registry(str(folder / "registry")).champion()[1]
-    retrain(ctrloom, folder, "overtaken")
+    done, _ = retrain(ctrloom, folder, "overtaken")
+    assert "has another champion since this run was stopped" in done.stderr
+    assert "is missing" not in done.stderr
     verdict = json.loads((folder / "overtaken" / "verdict.json").read_text())
     assert verdict["champion"]["generation"] == generation
     assert ended(folder, "overtaken", "ingest-window", "champion", "refresh") == [1, 1, 2]

@@ -1,6 +1,5 @@
 """Scheduled retraining and regression evaluation on this machine, through their pipelines."""
 
-import shutil
 from pathlib import Path
 
 from ctrloom import stages, storage
@@ -10,13 +9,10 @@ from ctrloom.config.retraining import RetrainingConfig
 from ctrloom.data.ingest.date_window import last_day, windowed
 from ctrloom.evaluation.promotion_gate import PromotionVerdict, load_verdict
 from ctrloom.evaluation.regression import Baseline, RegressionVerdict, load_regression
-from ctrloom.runners.local import (
-    STEPS,
-    RunError,
-    comparison_arguments,
-    finished_steps,
-    run_pipeline,
-)
+from ctrloom.progress import warn
+from ctrloom.runners.local import STEPS, RunError, comparison_arguments, finished_steps, run_pipeline
+from ctrloom.runners.resume import BEGUN
+from ctrloom.runners.step_cache import forget
 from ctrloom.tracking import tracked
 
 EXPECTED = ("ingest-window", "champion", "grow", "drift", "refresh", "gate", "report")
@@ -48,7 +44,8 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Promoti
     files = windowed(config.data, day, config.days).files
     with storage.locked(output), tracked(config.tracking, config.name, output):
         storage.write_json(output / "config.json", config.model_dump(mode="json"))
-        _forget_former_champion(config.registry, output / STEPS)
+        if (output / BEGUN).exists():
+            _forget_former_champion(config.registry, output / STEPS)
         parameters = {**retraining_arguments(config, output.parent / "data"), "until": day.isoformat()}
         run_pipeline("scheduled_retrain", parameters, output, EXPECTED, results, files)
         verdict = load_verdict(output / "verdict.json")
@@ -58,12 +55,14 @@ def retrain_local(config: RetrainingConfig, until: str, output: Path) -> Promoti
 
 
 def _forget_former_champion(registry: str, steps: Path) -> None:
-    """Fetch the champion again in a resumed run, if there is another now."""
+    """Fetch the champion again in a resumed run, unless it is still the same."""
     ended = finished_steps(steps)
-    if "champion" in ended and "promote" not in ended:
-        challenger = ended.get("refresh", steps) / "bundle"
-        if not stages.is_champion_of_now(registry, ended["champion"] / "champion", challenger):
-            shutil.rmtree(ended["champion"])
+    if "champion" not in ended or "promote" in ended:
+        return
+    challenger = ended.get("refresh", steps) / "bundle"
+    if not stages.is_current_champion(registry, ended["champion"] / "champion", challenger):
+        warn(f"{registry}: has another champion since this run was stopped; what depends on it runs again")
+        forget(ended["champion"], steps)
 
 
 def regression_local(config: CompareConfig, baseline: Baseline, output: Path) -> RegressionVerdict:

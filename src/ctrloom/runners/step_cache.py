@@ -1,7 +1,8 @@
 """KFP's cache of the finished steps of a run, which reuses a step only if all its files are intact."""
 
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ from ctrloom.config.errors import UserError
 from ctrloom.progress import warn
 from ctrloom.stages.job_records import FAILURE
 from ctrloom.storage import StoredFile
+
+CACHE, RECORD = ".kfp_cache", ".sums"  # KFP's folder within that of all steps, and the ending of our records
 
 
 class FinishedStep(StrictModel):
@@ -41,10 +44,10 @@ def verified_steps(steps: Path) -> Iterator[list[Path]]:
             entry = Path(self.cache_root, f"{key}.json")
             files = [entry, *written]
             step = FinishedStep(files=tuple(StoredFile.at(path, steps) for path in files))
-            storage.write_record(entry.with_suffix(".sums"), step)
+            storage.write_record(entry.with_suffix(RECORD), step)
 
         def get(self, key: str) -> dict[str, Any] | None:
-            return super().get(key) if _is_intact(Path(self.cache_root, f"{key}.sums"), steps) else None
+            return super().get(key) if _is_intact(Path(self.cache_root, f"{key}{RECORD}"), steps) else None
 
     before = cache.LocalCache
     cache.LocalCache = VerifiedCache
@@ -54,6 +57,16 @@ def verified_steps(steps: Path) -> Iterator[list[Path]]:
     finally:
         cache.LocalCache = before
         cache.reset_local_cache_singleton()
+
+
+def forget(step: Path, steps: Path) -> None:
+    """Delete the folder of a finished step, which then runs again."""
+    for record in steps.glob(f"{CACHE}/*{RECORD}"):
+        with suppress(UserError):  # a damaged record is not used either
+            files = storage.read_record(record, FinishedStep).files
+            if any((steps / file.path).is_relative_to(step) for file in files):
+                record.unlink()
+    shutil.rmtree(step)
 
 
 def _files(outputs: Mapping[str, Any], steps: Path) -> Iterator[Path]:

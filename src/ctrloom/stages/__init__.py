@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ctrloom.stages.evaluation import evaluate
     from ctrloom.stages.feasibility import require_feasible
     from ctrloom.stages.growth import grow
-    from ctrloom.stages.promotion import champion, is_champion_of_now, promote
+    from ctrloom.stages.promotion import champion, is_current_champion, promote
     from ctrloom.stages.promotion_gate import gate
     from ctrloom.stages.refreshed_model import refresh
     from ctrloom.stages.regression_check import regression, require
@@ -42,7 +42,7 @@ __all__ = [
     "gate",
     "grow",
     "ingest",
-    "is_champion_of_now",
+    "is_current_champion",
     "plan_trials",
     "promote",
     "refresh",
@@ -69,7 +69,7 @@ _MODULES = {
     "evaluation": ("evaluate",),
     "feasibility": ("require_feasible",),
     "growth": ("grow",),
-    "promotion": ("champion", "is_champion_of_now", "promote"),
+    "promotion": ("champion", "is_current_champion", "promote"),
     "promotion_gate": ("gate",),
     "regression_check": ("regression", "require"),
     "refreshed_model": ("refresh",),

@@ -61,8 +61,8 @@ def read_champion(folder: Path) -> ChampionRecord:
     return storage.read_record(folder / CHAMPION, ChampionRecord)
 
 
-def is_champion_of_now(registry: str, folder: Path, challenger: Path) -> bool:
-    """Whether the output of `champion` is still the champion, but for the bundle `challenger`, made from it.
+def is_current_champion(registry: str, folder: Path, challenger: Path) -> bool:
+    """True if no other bundle than `challenger` was promoted since `champion` wrote `folder`.
 
     Raises:
         StorageError: the registry cannot be read.
