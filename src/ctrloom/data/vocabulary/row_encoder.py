@@ -45,7 +45,7 @@ class RowEncoder:
         self.timestamps = {*schema.source.named("timestamp")}
 
     def __reduce__(self) -> tuple[type[Self], tuple[Encoder]]:
-        """Copies and pickles are made from the encoder, without its tables."""
+        """Copies, also those of other processes, are made from the encoder, without its tables."""
         return type(self), (self.encoder,)
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> EncodedRows | None:
