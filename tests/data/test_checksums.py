@@ -1,5 +1,6 @@
 """Corrupted reads and damaged Parquet files never give wrong rows."""
 
+import io
 import random
 import re
 import subprocess
@@ -221,3 +222,21 @@ def test_a_footer_that_contradicts_itself_is_an_error(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", read, *map(str, files)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "cannot be read" in done.stdout
+
+
+class Counted(io.BytesIO):
+    """Bytes, and how many of them were read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        found = super().read(size)
+        self.count += len(found)
+        return found
+
+
+def test_little_is_read_of_a_file_that_is_not_parquet() -> None:
+    """The last bytes of other files are no length of a footer."""
+    stream = Counted(b"x" * 1_000 + (500).to_bytes(4, "little") + b"text")
+    assert verified.opened_if_sealed("rows.parquet", stream) is stream
+    assert (stream.count, stream.tell()) == (8, 0)

@@ -18,6 +18,7 @@ from ctrloom.data.parquet import checksums
 from ctrloom.storage import DamagedError, Location, Place, StorageError, one_line
 
 TAIL = 1 << 16  # larger than most footers
+MAGIC = b"PAR1"  # at the end of every Parquet file
 AGAIN = "delete it, or its data set, bundle or copy, and create it again"
 
 Done = TypeVar("Done")
@@ -105,8 +106,9 @@ def opened_if_sealed(at: str, stream: Any) -> Any:
         DamagedError: its footer is not as it was written.
     """
     file = _Stream(at, stream)
-    footer = file.bytes - _length(file.read(max(file.bytes - 8, 0), file.bytes))
-    if (start := footer - checksums.SEAL_BYTES) >= 0:
+    end = file.read(max(file.bytes - 8, 0), file.bytes)
+    footer = file.bytes - _length(end)
+    if end.endswith(MAGIC) and (start := footer - checksums.SEAL_BYTES) >= 0:  # else it is not Parquet
         found, right = file.read(start, footer), checksums.seal_of(file.read(footer, file.bytes))
         name = len(checksums.SEAL)
         if found[:name] == right[:name] or found[name:] == right[name:]:
@@ -202,7 +204,7 @@ class Verified:
                 return before + footer, footer
             if end(len(tail)) != tail:
                 raise OSError("corrupted in transfer")
-            if tail[-4:] != b"PAR1" or length > size:
+            if tail[-4:] != MAGIC or length > size:
                 raise StorageError(f"{place}: is not Parquet, or is damaged; {AGAIN}")
             if before.startswith(checksums.SEAL):
                 raise self.file.corrupt()
