@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctrloom.config import Boundaries, EqualFrequency, EqualWidth, Keep, LogSquared
+from ctrloom.config import Boundaries, EqualFrequency, EqualWidth, Keep, LogSquared, RowsPerBucket
 from ctrloom.config.base import ConfigError
 from ctrloom.data.vocabulary.bucketing import bucket_labels, check, codes, fit, scaled
 
@@ -11,7 +11,7 @@ NUMBERS = st.floats(-1e12, 1e12)
 
 
 def fitted(
-    method: EqualFrequency | EqualWidth | Keep, values: list[float], chunk: int = 3
+    method: EqualFrequency | EqualWidth | RowsPerBucket | Keep, values: list[float], chunk: int = 3
 ) -> tuple[float, ...]:
     distinct, counts = np.unique(np.array(values, dtype=float), return_counts=True)
     chunks = [(distinct[i : i + chunk], counts[i : i + chunk]) for i in range(0, len(distinct), chunk)]
@@ -26,9 +26,13 @@ def test_log_squared_is_the_published_formula() -> None:
 
 @given(st.lists(NUMBERS, min_size=1, max_size=60), st.integers(2, 12))
 def test_boundaries_ascend_and_buckets_are_monotone(values: list[float], buckets: int) -> None:
-    for method in (EqualFrequency(buckets=buckets), EqualWidth(buckets=buckets)):
+    for method in (
+        EqualFrequency(buckets=buckets),
+        EqualWidth(buckets=buckets),
+        RowsPerBucket(rows=buckets),
+    ):
         boundaries = fitted(method, values)
-        assert len(boundaries) < buckets
+        assert len(boundaries) < (len(values) if isinstance(method, RowsPerBucket) else buckets)
         assert np.all(np.diff(boundaries) > 0)
         found = codes(method, boundaries, np.sort(values))
         assert np.all(np.diff(found) >= 0)
@@ -43,6 +47,34 @@ def test_buckets_of_equal_frequency_hold_equally_many(values: list[float], bucke
     method = EqualFrequency(buckets=buckets)
     counts = np.bincount(codes(method, fitted(method, values), np.array(values)), minlength=buckets)
     assert counts.max() - counts.min() <= 1
+
+
+def thresholds(values: list[float], rows: int) -> list[float]:
+    """The largest value of every bucket but the last, as the code of AutoFIS' data set closes them."""
+    closed, left = [], sorted(values)
+    while left:
+        end = next((value for place, value in enumerate(left, 1) if place > rows), left[-1])
+        left = [value for value in left if value > end]
+        closed += [end] if left else []
+    return closed
+
+
+@given(st.lists(st.integers(-5, 40), min_size=1, max_size=200), st.integers(1, 20), st.integers(1, 9))
+def test_a_bucket_ends_once_it_has_more_rows(values: list[float], rows: int, chunk: int) -> None:
+    method = RowsPerBucket(rows=rows)
+    found = codes(method, fitted(method, values, chunk), np.array(values))
+    ends = np.array(thresholds(values, rows))
+    assert found.tolist() == [int((ends < value).sum()) for value in values]
+
+
+def test_forty_rows_per_bucket_make_many_buckets() -> None:
+    method = RowsPerBucket()
+    assert method.rows == 40
+    values = [float(value) for value in range(5000) for _ in range(41)]
+    boundaries = fitted(method, values, chunk=999)
+    assert boundaries == tuple(map(float, range(1, 5000)))
+    assert bucket_labels(method, boundaries, [0, 7, 4999]) == ["< 1", "[7, 8)", ">= 4999"]
+    assert len(fitted(method, [float(value) for value in range(410)])) == 9  # 41 rows in each
 
 
 def test_equal_values_are_in_one_bucket() -> None:
@@ -88,4 +120,5 @@ def test_scaling() -> None:
 def test_a_column_without_values_has_no_boundaries() -> None:
     assert fit(EqualFrequency(), [], 0) == ()
     assert fit(EqualWidth(), [], 0) == ()
+    assert fit(RowsPerBucket(), [], 0) == ()
     assert fit(Keep(), [], 0) == (0.0, 1.0)

@@ -148,7 +148,10 @@ def test_criteo_terabyte_is_balanced_day_by_day(build: Build, tmp_path: Path) ->
     assert [i for i, c in zip(column(data, "C1"), column(data, "label"), strict=True) if c] == [2] * 24
     assert {i for i, c in zip(column(data, "C1"), column(data, "label"), strict=True) if not c} == {0}
     assert set(column(data, "I5")) == {0}
-    assert words(data, "I1") == []  # no bucket holds 20 rows
+    # Values come once or twice: a bucket ends with 41 or 42 rows, and the next one has fewer than 20.
+    assert len(words(data, "I1")) == 1
+    assert column(data, "I1").count(2) in (41, 42)
+    assert set(column(data, "I1")) == {1, 2}
     assert len(data.schema.fields) == 39
 
 

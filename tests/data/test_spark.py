@@ -58,7 +58,10 @@ COLUMNS = {
 }
 VOCABULARY = {
     "min_count": 2,
-    "fields": {"kept": {"bucketing": {"method": "keep"}}, "n": {"bucketing": {"method": "equal_frequency"}}},
+    "fields": {
+        "kept": {"bucketing": {"method": "keep"}},
+        "n": {"bucketing": {"method": "rows_per_bucket", "rows": 7}},
+    },
     "crosses": {"pairs": [["a/b", "ad"], ["ad", "n"]], "min_count": 2},
 }
 # Tokens with equal counts, ordered by UTF-8, unlike UTF-16: U+FFFD comes before U+1D11E.

@@ -327,6 +327,17 @@ def test_second_reader_parses_times(case: str, tmp_path: Path) -> None:
     assert {"malformed" in vector for vector in vectors} == {True, False}
 
 
+def test_second_reader_finds_buckets_of_any_number_of_rows(tmp_path: Path) -> None:
+    lines = [[str(n % 2), str(n % 30), f"u{n % 5}"] for n in range(600)]
+    columns = {"click": "label", "count": "numeric", "user": "categorical"}
+    method = {"method": "rows_per_bucket", "rows": 40}
+    encoder = fitted(tmp_path, columns, lines, {"count": {"bucketing": method}})
+    write_encoder(tmp_path, encoder)
+    vectors = encoded(encoder, [{"count": str(n / 2), "user": "u1"} for n in range(-2, 64)])
+    assert agree(tmp_path, vectors) == []
+    assert len({vector["ids"][0] for vector in vectors}) == len(encoder.schema.fields[0].boundaries) + 1 >= 8
+
+
 @pytest.mark.parametrize("zero", ["0", "-0.0"])
 def test_both_zeros_are_missing_if_one_is(zero: str, tmp_path: Path) -> None:
     lines = [[str(n % 2), str(n % 7), f"u{n % 5}"] for n in range(60)]

@@ -66,6 +66,7 @@ from ctrloom.config.vocabulary import (
     FieldVocabulary,
     Keep,
     LogSquared,
+    RowsPerBucket,
     VocabularyConfig,
 )
 
@@ -129,6 +130,7 @@ __all__ = [
     "Published",
     "RandomSplit",
     "ResidualConfig",
+    "RowsPerBucket",
     "RunConfig",
     "SearchConfig",
     "SelectionConfig",

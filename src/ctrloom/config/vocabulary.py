@@ -15,10 +15,20 @@ class LogSquared(StrictModel):
 
 
 class EqualFrequency(StrictModel):
-    """Buckets with equal numbers of training rows (AutoFIS and AIM on Criteo)."""
+    """Buckets with equal numbers of training rows."""
 
     method: Literal["equal_frequency"] = "equal_frequency"
     buckets: SomeBuckets = 40
+
+
+class RowsPerBucket(StrictModel):
+    """Each bucket ends at the first value with which it has more than `rows` training rows.
+
+    AutoFIS and AIM on Criteo, as in the code of their data set: thousands of buckets for some fields.
+    """
+
+    method: Literal["rows_per_bucket"] = "rows_per_bucket"
+    rows: Count = 40
 
 
 class EqualWidth(StrictModel):
@@ -42,7 +52,9 @@ class Keep(StrictModel):
     scaling: Literal["none", "min_max", "log"] = "min_max"  # log: sign(x) * ln(1 + |x|)
 
 
-Bucketing = Annotated[LogSquared | EqualFrequency | EqualWidth | Boundaries | Keep, Discriminator("method")]
+Bucketing = Annotated[
+    LogSquared | EqualFrequency | RowsPerBucket | EqualWidth | Boundaries | Keep, Discriminator("method")
+]
 
 
 class FieldVocabulary(StrictModel):

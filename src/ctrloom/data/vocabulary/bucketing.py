@@ -4,7 +4,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ctrloom.config import Boundaries, Bucketing, EqualFrequency, EqualWidth, Keep, LogSquared
+from ctrloom.config import (
+    Boundaries,
+    Bucketing,
+    EqualFrequency,
+    EqualWidth,
+    Keep,
+    LogSquared,
+    RowsPerBucket,
+)
 from ctrloom.config.base import ConfigError
 
 Counts = Iterable[tuple[np.ndarray, np.ndarray]]  # values, ascending over all chunks, and their counts
@@ -28,6 +36,8 @@ def fit(method: Bucketing, counts: Counts, total: int) -> tuple[float, ...]:
         return method.values
     if isinstance(method, EqualFrequency):
         return _equal_frequency(method.buckets, counts, total)
+    if isinstance(method, RowsPerBucket):
+        return _rows_per_bucket(method.rows, counts)
     if isinstance(method, EqualWidth) and total:
         low, high = _range(counts)
         half = 0.5 if np.isinf(high - low) else 1.0  # of a range that is beyond the largest number
@@ -51,16 +61,16 @@ def bucket_labels(method: Bucketing, boundaries: tuple[float, ...], codes: Itera
     """Tokens of buckets: the log-squared number, or the interval."""
     if isinstance(method, LogSquared):
         return [str(code) for code in codes]
-    edges = [_short(boundary) for boundary in boundaries]
-    return [_interval(edges, code) for code in codes]
+    return [_interval(boundaries, code) for code in codes]
 
 
-def _interval(edges: Sequence[str], code: int) -> str:
-    if not edges:
+def _interval(boundaries: Sequence[float], code: int) -> str:
+    if not boundaries:
         return "any"
     if code == 0:
-        return f"< {edges[0]}"
-    return f">= {edges[-1]}" if code == len(edges) else f"[{edges[code - 1]}, {edges[code]})"
+        return f"< {_short(boundaries[0])}"
+    low = _short(boundaries[code - 1])
+    return f">= {low}" if code == len(boundaries) else f"[{low}, {_short(boundaries[code])})"
 
 
 def scaled(method: Keep, boundaries: tuple[float, ...], values: np.ndarray) -> np.ndarray:
@@ -90,6 +100,18 @@ def _equal_frequency(buckets: int, counts: Counts, total: int) -> tuple[float, .
         bucket = np.concatenate([[last], below * buckets // total])
         boundaries += values[np.diff(bucket) > 0].tolist()
         before, last = int(below[-1] + number[-1]), int(bucket[-1])
+    return tuple(boundaries)
+
+
+def _rows_per_bucket(rows: int, counts: Counts) -> tuple[float, ...]:
+    boundaries: list[float] = []
+    held = 0  # rows in the last bucket
+    for values, numbers in counts:
+        for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
+            if held > rows:
+                boundaries.append(value)
+                held = 0
+            held += number
     return tuple(boundaries)
 
 
