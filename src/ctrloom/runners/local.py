@@ -179,14 +179,12 @@ def run_pipeline(
         raise RunError(f"running the pipeline needs KFP: {install('pipelines')}") from None
 
     with storage.locked(output):
-        parameters = {
-            name: value for name, value in parameters.items() if name != "tracking"
-        }  # done here, at the end
+        # Trackers are called here, at the end.
+        parameters = {name: value for name, value in parameters.items() if name != "tracking"}
         inputs, steps, store = local_files(files, *others), output / STEPS, str(parameters["store"])
         writable = [steps, *([Path(store)] if "://" not in store else [])]
-        kept = {
-            CHECKPOINTS: str(steps / "checkpoints")
-        }  # a stopped step has another folder when it starts again
+        # A stopped step has another folder when it starts again.
+        kept = {CHECKPOINTS: str(steps / "checkpoints")}
         prepared = Containers.prepare(containers, output, inputs, writable, kept) if containers else None
         text = compiled.for_one_machine(pipeline, parameters)
         code = prepared.image if prepared else code_digest()

@@ -1,7 +1,7 @@
 """Labels that came after their requests."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -71,15 +71,15 @@ def keys(request: pa.ChunkedArray, row: pa.ChunkedArray) -> pa.StringArray:
     ).combine_chunks()
 
 
-def _csv(stream: object) -> pa.Table:
-    content = pa.py_buffer(stream.read())  # type: ignore[attr-defined]
+def _csv(stream: Any) -> pa.Table:
+    content = pa.py_buffer(stream.read())
     layout = csv.ParseOptions(newlines_in_values=True)
     names = csv.open_csv(pa.BufferReader(content), parse_options=layout).schema.names
     text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     return csv.read_csv(pa.BufferReader(content), parse_options=layout, convert_options=text)
 
 
-def _parquet(file: str, stream: object) -> pa.Table:
+def _parquet(file: str, stream: Any) -> pa.Table:
     table = pq.ParquetFile(opened_if_sealed(file, stream)).read()
     return pa.table([plain(column.combine_chunks()) for column in table.columns], table.column_names)
 

@@ -29,6 +29,7 @@ META = {
     "probability": pa.float32(),
     "malformed": pa.string(),
 }
+ORDER = [f"{PREFIX}{name}" for name in ("time", "request_id", "row")]
 CHUNK = 500_000  # rows that are joined at once
 FORMATS = "parquet", "csv"
 
@@ -83,7 +84,7 @@ def join_labels(
             table = _labelled(rows, found, place, unlabelled)
             joined.append(_raw(table, keep, time))
             advance(len(rows))
-    table = _one_type(joined)
+    table = _one_type(joined).sort_by([(name, "ascending") for name in ORDER]).drop_columns(ORDER)
     with storage.locked_output(output), prediction_file.writing(output, format, table.schema) as write:
         write(table)
     return Joined(logged, len(table), int((used == 0).sum()), int((used > 1).sum()))
@@ -159,10 +160,9 @@ def _are_numbers(values: pa.ChunkedArray) -> bool:
 
 
 def _raw(rows: pa.Table, keep: Sequence[str], time: str | None) -> pa.Table:
-    """The raw columns and labels, ordered by time, and the columns that are kept."""
-    rows = rows.sort_by([(f"{PREFIX}{name}", "ascending") for name in ("time", "request_id", "row")])
+    """The raw columns and labels, the columns that are kept, and those that order the rows."""
     names = [name for name in rows.column_names if not name.startswith(PREFIX)]
-    table = rows.select(names)
+    table = rows.select([*names, *ORDER])
     extra = [(name, name) for name in keep] + ([("time", time)] if time else [])
     for name, called in extra:
         if called in table.column_names:
