@@ -61,9 +61,11 @@ class TrafficLog:
         self.thread.join(PATIENCE)
 
     def _run(self) -> None:
-        while not self.stopped:
+        last = False
+        while not last:
             self.full.wait(self.seconds)
             self.full.clear()
+            last = self.stopped  # if it stops later, it comes back for what is added meanwhile
             with self.lock:
                 taken, self.waiting, self.waiting_rows = self.waiting, [], 0
             by_schema: dict[pa.Schema, list[pa.RecordBatch]] = {}
