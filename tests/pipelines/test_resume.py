@@ -35,7 +35,7 @@ def test_what_changed_since_a_run_was_stopped_is_named(tmp_path, capsys):
     assert not resume.begin(tmp_path, {}, {})
     assert "a.csv changed and 1 others" in capsys.readouterr().err
     assert not resume.begin(tmp_path, {"seeds": [1]}, {})
-    assert "its configuration or the code changed" in capsys.readouterr().err
+    assert "its configuration, the code or files in a store changed" in capsys.readouterr().err
     (tmp_path / resume.BEGUN).write_text("x")
     assert not resume.begin(tmp_path, {"seeds": [1]}, {})
     assert ".begun was changed or damaged" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def _changed(note: Path, now: Begun) -> str:
     names = {*before.inputs, *now.inputs}
     if changed := sorted(name for name in names if before.inputs.get(name) != now.inputs.get(name)):
         return f"{changed[0]} changed" + (f" and {len(changed) - 1} others" if len(changed) > 1 else "")
-    return "" if before.request == now.request else "its configuration or the code changed"
+    return "" if before.request == now.request else "its configuration, the code or files in a store changed"
 
 
 def finish(output: Path) -> None:
