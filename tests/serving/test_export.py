@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import ctrloom
 from ctrloom import storage
 from ctrloom.cli import app
+from ctrloom.config import extras
 from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.errors import DataError
@@ -156,6 +157,15 @@ def test_a_missing_package_is_one_line(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ConfigError, match=r"--format onnx needs .*onnxscript.*\[export\]"):
         ctrloom.export(fm_bundle, tmp_path / "out", "onnx")
+
+
+def test_an_installation_that_cannot_trace_is_one_line(
+    fm_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image of the server leaves out what PyTorch needs only for that."""
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "mpmath" else name)
+    with pytest.raises(ConfigError, match="cannot trace models here: mpmath is missing"):
+        ctrloom.export(fm_bundle, tmp_path / "exported")
 
 
 def test_the_command_exports_and_replaces_only_exports(

@@ -9,6 +9,8 @@ from ctrloom.config.base import ConfigError
 # Modules of the extra `training`.
 TRAINING = "duckdb", "ibis", "jinja2", "matplotlib", "pandas", "aiohttp", "scipy"
 
+COMPILER = "sympy", "mpmath", "networkx", "torch._dynamo"  # modules that torch.export loads
+
 
 def install(extra: str) -> str:
     """The command that installs an extra; ctrloom is on no package index."""
@@ -31,6 +33,16 @@ def training_packages() -> Iterator[None]:
         raise ConfigError(
             f"only what scoring needs is installed: {name} is missing; {install('training')}"
         ) from None
+
+
+def require_compiler() -> None:
+    """Raise ConfigError if PyTorch lacks what it needs to trace models, as in the image of the server."""
+    for name in COMPILER:
+        if find_spec(name) is None:
+            raise ConfigError(
+                f"PyTorch cannot trace models here: {name} is missing, as in the image of the server; "
+                "export where the whole of PyTorch is installed"
+            )
 
 
 def require_training() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctrloom import storage
+from ctrloom.config.extras import require_compiler
 from ctrloom.serving.predict import Predicted
 from ctrloom.serving.predict import predict as score_files
 from ctrloom.serving.predictor import Predictor
@@ -75,10 +76,11 @@ def export(
     "bf16"; `rows`, which then need labels, give the cost in AUC. See docs/export.md.
 
     Raises:
-        ConfigError: the format needs a package that is not installed.
+        ConfigError: the format, or PyTorch, needs a package that is not installed.
         StorageError: the bundle is incomplete, or the output cannot be written.
         ParityError: the exported model differs from the bundle; nothing was written.
     """
+    require_compiler()
     from ctrloom.serving.export.run import export as export_bundle
 
     folder = storage.cached(storage.place(bundle), Path(cache).expanduser())
