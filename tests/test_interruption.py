@@ -43,6 +43,14 @@ with interruption.deferred() as stop:
     print("still busy", flush=True)
     time.sleep(60)
 """
+SLOW_END = """
+import atexit
+interruption.handlers.GRACE = 0.3
+atexit.register(time.sleep, 60)
+with interruption.stoppable("again"):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
 
 
 def started(
@@ -149,6 +157,12 @@ def test_process_ends_with_its_parent() -> None:
     process.stdin.close()
     process.stdin = None
     assert ended(process) == (128 + signal.SIGKILL, "", "")
+
+
+def test_line_is_written_once_by_a_process_whose_end_takes_too_long() -> None:
+    process = started(SLOW_END, install="")
+    process.terminate()
+    assert ended(process) == (128 + signal.SIGTERM, "", "ctrloom: stopped by SIGTERM; again\n")
 
 
 def test_stopped_can_be_sent_between_processes() -> None:

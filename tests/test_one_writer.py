@@ -79,7 +79,7 @@ def test_results_are_those_of_the_run_itself(
         owner = json.loads((tmp_path / "out" / ".lock").read_text())
         seen.append(f"{owner['pid']} on {owner['host']}")
 
-    monkeypatch.setattr(local, "_run_pipeline", note)
+    monkeypatch.setattr(local, "run_pipeline", note)
     monkeypatch.setattr(results, "summarise", note)
     done = CliRunner().invoke(app, ["run", str(run_file), "--output", str(tmp_path / "out")])
     assert done.exception is None, done.output

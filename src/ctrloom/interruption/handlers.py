@@ -22,11 +22,17 @@ FOR_CHILDREN = 3.0  # more, for a process that waits for others
 class _Report:
     """What the user is told when this process is stopped."""
 
-    installed, silent, advice = False, False, ""
+    installed, silent, told, advice = False, False, False, ""
 
     def line(self, number: int) -> str:
-        said = filter(None, [f"ctrloom: stopped by {signal.Signals(number).name}", self.advice])
-        return "" if self.silent else "; ".join(said) + "\n"
+        """The line to write; empty after the first time: the thread that ends the process may be next."""
+        if self.silent or self.told:
+            return ""
+        self.told = True
+        return (
+            "; ".join(filter(None, [f"ctrloom: stopped by {signal.Signals(number).name}", self.advice]))
+            + "\n"
+        )
 
 
 _report = _Report()

@@ -106,7 +106,7 @@ def opened_if_sealed(at: str, stream: Any) -> Any:
         DamagedError: its footer is not as it was written.
     """
     file = _Stream(at, stream)
-    end = file.read(max(file.bytes - 8, 0), file.bytes)
+    end = file.read(max(file.bytes - TAIL, 0), file.bytes)  # as pyarrow does: all of a small file
     footer = file.bytes - _length(end)
     if end.endswith(MAGIC) and (start := footer - checksums.SEAL_BYTES) >= 0:  # else it is not Parquet
         found, right = file.read(start, footer), checksums.seal_of(file.read(footer, file.bytes))
