@@ -237,6 +237,6 @@ class Counted(io.BytesIO):
 
 def test_little_is_read_of_a_file_that_is_not_parquet() -> None:
     """The last bytes of other files are no length of a footer."""
-    stream = Counted(b"x" * 1_000 + (500).to_bytes(4, "little") + b"text")
+    stream = Counted(b"x" * 10 * verified.TAIL + (5 * verified.TAIL).to_bytes(4, "little") + b"text")
     assert verified.opened_if_sealed("rows.parquet", stream) is stream
-    assert (stream.count, stream.tell()) == (8, 0)
+    assert (stream.count, stream.tell()) == (verified.TAIL, 0)
