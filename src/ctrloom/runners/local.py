@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 from ctrloom import stages, storage
@@ -201,7 +201,7 @@ def run_pipeline(
         with (
             open(log_file, "ab" if resuming else "wb", buffering=0) as log,
             redirect_stdout(Console(log)) as console,
-            _print_as_before(),
+            _one_log(),
             steps_in(prepared) if prepared else fast_children(),
             verified_steps(steps) as failures,
             stoppable_steps(),
@@ -261,10 +261,18 @@ def stored_revision(files: Files) -> list[str]:
 
 
 @contextmanager
-def _print_as_before() -> Iterator[None]:
-    """Restore `print`, which KFP patches during a step and does not restore after parallel steps."""
-    before = builtins.print
-    try:
-        yield
-    finally:
-        builtins.print = before
+def _one_log() -> Iterator[None]:
+    """KFP's log goes to standard output during the whole run.
+
+    KFP exchanges the handlers of the root logger and `print` for each step and restores them after it, which
+    mixes them up if steps run in parallel: a failure went to the terminal, without the name of its step.
+    """
+    from kfp.local import logging_utils
+
+    stock, before = logging_utils.local_logger_context, builtins.print
+    with stock():
+        logging_utils.local_logger_context = nullcontext
+        try:
+            yield
+        finally:
+            logging_utils.local_logger_context, builtins.print = stock, before
