@@ -117,7 +117,8 @@ def write(path: Path, table: Table) -> None:
 {describe("torch", "onnx", "onnxscript", "onnxruntime", "lightgbm")}.
 
 Largest difference of a probability over random rows, in batches of 1, 2, 7 and 1,000; an export fails above \
-{TOLERANCE:g}. The largest of all is {max(measured, key=float)}. {missing or "No"} cells are not measured.
+{TOLERANCE:g}. The largest of all is {max(measured, key=float)}. \
+{missing or "None"} of the cells are still to be measured.
 
 """
     path.write_text(text + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
