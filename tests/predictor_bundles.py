@@ -37,6 +37,7 @@ TEXT_COLUMNS: dict[str, Any] = {
     "share": "numeric",
     "money": {"kind": "numeric", "decimal": ",", "thousands": ".", "symbol": "€"},
     "kept_log": "numeric",
+    "squared": "numeric",
     "tags": "multivalued",
     "words": {"kind": "multivalued", "separator": "--"},
     "json": {"kind": "multivalued", "format": "json"},
@@ -48,6 +49,7 @@ BUCKETING: dict[str, Any] = {
     "plain": {"method": "keep", "scaling": "none"},
     "share": {"method": "keep", "scaling": "min_max"},
     "kept_log": {"method": "keep", "scaling": "log"},
+    "squared": {"method": "keep", "scaling": "log_squared", "missing": "zero"},
 }
 TYPED_COLUMNS: dict[str, Any] = {
     "click": "label",
@@ -72,6 +74,7 @@ def bundle_of(
     config = DataConfig.parse({"files": str(train), "columns": columns, **keys}, "test")
     fields = {name: {"bucketing": each} for name, each in BUCKETING.items() if name in columns}
     multivalued = {name: {"max_values": 3} for name in ("tags", "json", "numbers") if name in columns}
+    multivalued |= {name: {"pooling": "sum"} for name in ("words",) if name in columns}
     vocabulary = VocabularyConfig.parse({"min_count": 2, "fields": {**fields, **multivalued}}, "test")
     dataset = Dataset.open(build_vocabulary(ingest(config, folder / "store"), vocabulary, folder / "store"))
     torch.manual_seed(1)
@@ -122,7 +125,7 @@ def text_rows(rng: np.random.Generator, count: int) -> list[dict[str, str]]:
             "json": "[" + ", ".join(f'"j{i}", {i}' for i in rng.integers(0, 4, rng.integers(0, 3))) + "]",
             **{
                 name: sometimes(lambda: f"{np.exp(rng.normal(1, 2)) - 1:.2f}".rstrip("0").rstrip("."))
-                for name in ("log", "frequency", "width", "bounds", "plain", "share", "kept_log")
+                for name in ("log", "frequency", "width", "bounds", "plain", "share", "kept_log", "squared")
             },
         }
         for _ in range(count)

@@ -100,9 +100,12 @@ def test_the_fingerprint_covers_the_whole_file(update: dict[str, Any]) -> None:
 
 def test_the_fingerprint_of_an_older_file_stays() -> None:
     older = BASE.model_copy(update={"version": 1})
-    parts = json.dumps(
-        [field.model_dump(mode="json") for field in BASE.fields], sort_keys=True, separators=(",", ":")
-    )
+    fields = [field.model_dump(mode="json") for field in BASE.fields]
+    for field in fields:
+        del field["pooling"]  # newer than these files
+        if field["bucketing"]:
+            field["bucketing"].pop("missing", None)
+    parts = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     assert older.fingerprint == hashlib.sha256(parts.encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ import pydantic
 from numpy.typing import NDArray
 from pydantic import BaseModel, model_validator
 
-from ctrloom.config import Bucketing, SourceConfig
+from ctrloom.config import Bucketing, Keep, Pooling, SourceConfig
 from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
 
@@ -20,6 +20,7 @@ UNSEEN_ID = 1
 PRESENT_ID = 1  # of a field that is kept as a number, which has no unseen values
 FIRST_TOKEN_ID = 2
 MOST_IDS = 2**31 - 1  # the largest int32, also in the fused table
+_NOT_IN_VERSION_1: Any = {"pooling": True, "bucketing": {"missing"}}
 UNSEEN_CROSS_ID = 0  # rare and unseen cross values; a missing value of a field counts as a value
 
 
@@ -53,6 +54,7 @@ class Field(StrictModel):
     kind: Literal["categorical", "numeric", "multivalued"]
     size: Ids  # number of ids, including the reserved ones
     width: Ids = 1  # columns of the field in the id matrix
+    pooling: Pooling = "mean"  # of the embeddings of several values
     column: str  # source column
     derived: Literal["hour", "weekday", "day", "month"] | None = None  # part of a timestamp column
     bucketing: Bucketing | None = None  # numeric columns; fitted boundaries are in `boundaries`
@@ -60,6 +62,16 @@ class Field(StrictModel):
         pydantic.FiniteFloat, ...
     ] = ()  # of the buckets; for min-max scaling: minimum and maximum
     vocabulary_digest: str = ""  # SHA-256 over the tokens in id order
+
+    @property
+    def missing_factor(self) -> float:
+        """What multiplies the embedding of a missing value."""
+        zero = isinstance(self.bucketing, Keep) and self.bucketing.missing == "zero"
+        return 0.0 if zero else 1.0
+
+    def value_factors(self, values: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What multiplies the embeddings of the values of rows that have so many of them."""
+        return np.ones(len(values)) if self.pooling == "sum" else 1 / np.maximum(values, 1)
 
 
 class Cross(StrictModel):
@@ -118,14 +130,15 @@ class Schema(StrictModel):
 
     @property
     def has_factors(self) -> bool:
-        """True if ids have factors: for numbers kept as such, or means over several values."""
+        """True if ids have factors: for numbers kept as such, or several values."""
         return any(field.kind != "categorical" for field in self.fields)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over everything: how rows are read, fields, boundaries, vocabularies and crosses."""
         if self.version == 1:
-            return _digest([part.model_dump(mode="json") for part in (*self.fields, *self.crosses)])
+            parts = (*self.fields, *self.crosses)
+            return _digest([part.model_dump(mode="json", exclude=_NOT_IN_VERSION_1) for part in parts])
         return _digest(_essence(self))
 
     def indices(self, names: Sequence[str]) -> tuple[int, ...]:

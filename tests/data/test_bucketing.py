@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -115,6 +117,26 @@ def test_scaling() -> None:
     np.testing.assert_allclose(
         scaled(Keep(scaling="log"), (), values), np.sign(values) * np.log1p(abs(values))
     )
+
+
+def published(x: float) -> float:
+    """AutoInt's code."""
+    return int(math.log(x) ** 2) if x > 2 else x
+
+
+@given(st.lists(st.one_of(st.integers(-5, 10**7).map(float), st.floats(-9, 1e9)), min_size=1))
+def test_log_squared_numbers_are_those_of_the_published_code(values: list[float]) -> None:
+    method = Keep(scaling="log_squared")
+    assert fitted(method, values) == ()
+    found = scaled(method, (), np.array(values))
+    assert found.tolist() == np.array([published(x) for x in values], np.float32).tolist()
+
+
+def test_log_squared_numbers_are_finite() -> None:
+    largest = float(np.finfo(np.float32).max)
+    method = Keep(scaling="log_squared")
+    given = np.array([1e308, 2.0, np.nextafter(2, 3), -1e300])
+    assert scaled(method, (), given).tolist() == [int(math.log(1e308) ** 2), 2, 0, -largest]
 
 
 def test_a_column_without_values_has_no_boundaries() -> None:

@@ -92,16 +92,18 @@ def test_a_preset_is_valid_and_has_a_description(path: Path) -> None:
     assert f"`{path.stem}`" in (ROOT / "docs/datasets.md").read_text()
 
 
-def test_criteo_as_buckets(build: Build) -> None:
+def test_criteo_with_log_squared_numbers(build: Build) -> None:
     data = build("criteo-kaggle", FIXTURES / "criteo-kaggle/train.txt")
     assert len(data.schema.fields) == 39
     assert column(data, "label") == [1, 0, 0, 0] * 11
-    # 5 and 2 share a bucket (floor(ln(5)^2) is 2), which has 22 rows; 0 has 11, and 11 are missing.
-    assert words(data, "I1") == ["2", "0"]
-    assert column(data, "I1")[:8] == [0, 3, 2, 2] * 2
-    assert words(data, "I2") == ["52", "-1"]  # ln(1382)^2 is 52.3; 9 occurs 4 times
-    assert [column(data, "I2")[i] for i in (0, 11, 12, 39, 40)] == [3, 3, 2, 2, 1]
-    assert set(column(data, "I12")) == {0}
+    assert [field.kind for field in data.schema.fields] == ["numeric"] * 13 + ["categorical"] * 26
+    assert column(data, "I1")[:8] == [None, 0, 2, 2] * 2  # of 0, 5 (floor(ln(5)^2) is 2) and 2
+    # -1, 1382 and 9: ln(1382)^2 is 52.3
+    assert [column(data, "I2")[i] for i in (0, 11, 12, 39, 40)] == [-1, -1, 52, 52, 4]
+    assert set(column(data, "I12")) == {None}
+    rows = data.rows("train")
+    assert rows.factors_NC is not None
+    assert rows.factors_NC[:4, 0].tolist() == [0, 0, 2, 2]  # a missing number is 0
     assert words(data, "C1") == ["68fd0001", "05db0002"]
     assert column(data, "C1") == [2] * 30 + [3] * 11 + [1] * 3
     assert column(data, "C2")[:4] == [2, 1, 0, 0]  # 11 rows are kept, 10 are not
@@ -125,7 +127,7 @@ def test_criteo_with_numbers_kept_and_crosses(build: Build) -> None:
     assert column(data, "C1") == [2] * 30 + [1] * 14
     rows = data.rows("train")
     assert rows.factors_NC is not None
-    assert rows.factors_NC[:3, 0].tolist() == [1.0, 0.0, 1.0]  # a missing number has its own embedding
+    assert rows.factors_NC[:3, 0].tolist() == [0.0, 0.0, 1.0]  # a missing number is 0
     # The frequent token of C1 comes 30 times with that of C3, and never 20 times with one value of C2.
     assert [(cross.fields, cross.size) for cross in data.schema.crosses] == [
         (("C1", "C2"), 1),
@@ -224,8 +226,7 @@ def test_kdd2012_joined_with_its_users(build: Build, tmp_path: Path, monkeypatch
     data = build("kdd2012-track2", file)
     assert len(data.schema.fields) == 13
     assert [i for i, label in enumerate(column(data, "label")) if label] == [0, 4, 6, 12, 18, 24, 30]
-    assert words(data, "impression") == ["1"]  # floor(ln(3)^2) is 1 too; 40 occurs 4 times
-    assert column(data, "impression") == [2] * 32 + [1] * 4
+    assert column(data, "impression") == [1] * 32 + [13] * 4  # of 1 or 3, and of 40
     assert words(data, "display_url") == ["4298118681424644510"]
     assert words(data, "user_id") == ["490234", "7777777"]  # 12 rows each
     assert column(data, "user_id")[:10] == [0, 2, 3, 1, 2, 3, 1, 2, 3, 0]  # user 0 is unknown

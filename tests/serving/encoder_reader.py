@@ -20,8 +20,7 @@ CELLS = {"libsvm": r"([^:]+):([^:]+)", "libffm": r"[^:]+:([^:]+):([^:]+)"}
 SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 LARGEST_FLOAT32 = 3.4028234663852886e38
-NAME = "[A-Za-z]+"
-PATTERNS = {"Y": r"\d{4}", "j": r"\d{1,3}", "f": r"\d{1,9}", "b": NAME, "a": NAME, "A": NAME, "p": NAME}
+PATTERNS = {"Y": r"\d{4}", "j": r"\d{1,3}", "f": r"\d{1,9}", **dict.fromkeys("baAp", "[A-Za-z]+")}
 PATTERNS["z"] = r"[Zz]|[+-]\d{2}(?::?\d{2})?"
 
 
@@ -73,19 +72,18 @@ class Reader:
             known = [self.ids[field["name"]].get(token, 1) for token in tokens]
             if not known:
                 return [0] * width, [1.0] + [0.0] * (width - 1)
-            padding = width - len(known)
-            return known + [0] * padding, [1 / len(known)] * len(known) + [0.0] * padding
+            factors = [1.0 if ids["pooling"] == "sum" else 1 / len(known)] * len(known)
+            return known + [0] * (width - len(known)), factors + [0.0] * (width - len(known))
         if read["kind"] == "numeric":
             number = self.number(read, value)
             if ids["by"] == "number":
-                return ([0], [1.0]) if number is None else ([1], [scaled(ids, number)])
+                return ([0], [ids["missing_factor"]]) if number is None else ([1], [scaled(ids, number)])
             return [0 if number is None else self.bucket(field, number)], [1.0]
         token = self.part(read, value) if read["kind"] == "timestamp" else self.text(value)
         return [0 if token is None else self.ids[field["name"]].get(token, 1)], [1.0]
 
     def bucket(self, field: dict[str, Any], number: float) -> int:
-        ids = field["ids"]
-        if ids["by"] == "boundary":
+        if (ids := field["ids"])["by"] == "boundary":
             return int(ids["ids"][bisect_right(ids["boundaries"], number)])
         code = math.floor(math.log(number) ** 2) if number > 2 else math.floor(max(number, -(2.0**62)))
         return self.ids[field["name"]].get(code, 1)
@@ -218,6 +216,8 @@ def scaled(ids: dict[str, Any], number: float) -> float:
         return max(-LARGEST_FLOAT32, min(number, LARGEST_FLOAT32))
     if ids["scaling"] == "log":
         return math.copysign(math.log1p(abs(number)), number)
+    if ids["scaling"] == "log_squared":
+        return math.floor(math.log(number) ** 2) if number > 2 else max(number, -LARGEST_FLOAT32)
     low, high = ids["minimum"], ids["maximum"]
     half = 0.5 if math.isinf(high - low) else 1.0
     low, width = low * half, (high * half - low * half) if high > low else 1.0

@@ -39,7 +39,9 @@ COLUMNS: dict[str, Any] = {
     "low": "numeric",
     "raw": "numeric",
     "log": "numeric",
+    "squared": "numeric",
     "tags": "multivalued",
+    "words": "multivalued",
     "list": {"kind": "multivalued", "format": "json"},
     "when": {
         "kind": "timestamp",
@@ -56,10 +58,19 @@ BUCKETS: dict[str, Any] = {
     "low": {"method": "keep", "scaling": "min_max"},
     "raw": {"method": "keep", "scaling": "none"},
     "log": {"method": "keep", "scaling": "log"},
+    "squared": {"method": "keep", "scaling": "log_squared", "missing": "zero"},
 }
+POOLING = {"words": {"pooling": "sum"}}
 PLAIN: dict[str, Any] = {
     **{"user": "u1", "size": "9", "price": "3,5", "count": "2", "age": "30", "low": "0.5", "raw": "1.5"},
-    **{"log": "7", "tags": "t1|t2", "list": '["x", 7]', "when": "06/Mar/2024:23:30:00 -0500"},
+    **{
+        "log": "7",
+        "squared": "50",
+        "tags": "t1|t2",
+        "words": "w1|w2",
+        "list": '["x", 7]',
+        "when": "06/Mar/2024:23:30:00 -0500",
+    },
 }
 # Values of single columns, in rows that are plain otherwise; the rest of the file says what is malformed.
 VARIED: dict[str, list[Any]] = {
@@ -105,6 +116,8 @@ VARIED: dict[str, list[Any]] = {
     "low": ["0", "1", "-3", "0.3", "1e308", "-1e308", None, "NA"],
     "raw": ["0", "-2.25", "1e39", "-1e300", "0.1", None, 123456789, "1e-46"],
     "log": ["0", "-9", "0.1", "1e300", None, "3"],
+    "squared": ["0", "-9.5", "1.5", "2", "2.5", "3", "1000", "1e300", "-1e300", None, "NA", 7, "x"],
+    "words": ["", "w1", "w2|w2", "w1|w9|w2|w3|w1", None, ["w1", "w2"]],
     "tags": [
         "",
         None,
@@ -245,12 +258,15 @@ def mixed_encoder(folder: Path) -> Encoder:
             "low": str(-1 + (n % 9) / 4),
             "raw": str(n % 5),
             "log": str(n % 11),
+            "squared": str(n % 13),
+            "words": ["w1|w2|w3", "w2", "", "w3|w1"][n % 4],
             "tags": ["t1|t2|t3|t4", "t2", "7|7.5", ""][n % 4],
             "list": ['["x", 7]', '["y", "1e-7"]', "[true, 2.5]", "[]"][n % 4],
             "when": f"{1 + n % 28:02}/Mar/2024:{n % 24:02}:00:00 +0000",
         }
         lines.append([values[name] for name in COLUMNS])
-    return fitted(folder, COLUMNS, lines, {name: {"bucketing": each} for name, each in BUCKETS.items()})
+    bucketing = {name: {"bucketing": each} for name, each in BUCKETS.items()}
+    return fitted(folder, COLUMNS, lines, bucketing | POOLING)
 
 
 def encoded(encoder: Encoder, given: list[dict[str, Any]]) -> list[dict[str, Any]]:

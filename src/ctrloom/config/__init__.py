@@ -66,6 +66,7 @@ from ctrloom.config.vocabulary import (
     FieldVocabulary,
     Keep,
     LogSquared,
+    Pooling,
     RowsPerBucket,
     VocabularyConfig,
 )
@@ -126,6 +127,7 @@ __all__ = [
     "OptInterSettings",
     "PINSettings",
     "Poly2Settings",
+    "Pooling",
     "Precision",
     "Published",
     "RandomSplit",

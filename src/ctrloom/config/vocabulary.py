@@ -49,12 +49,16 @@ class Keep(StrictModel):
     """No buckets: the field's embedding is multiplied by the scaled number."""
 
     method: Literal["keep"] = "keep"
-    scaling: Literal["none", "min_max", "log"] = "min_max"  # log: sign(x) * ln(1 + |x|)
+    # log: sign(x) * ln(1 + |x|); log_squared: floor(ln(x)^2) for x > 2, else x (AutoInt's code)
+    scaling: Literal["none", "min_max", "log", "log_squared"] = "min_max"
+    missing: Literal["embedding", "zero"] = "embedding"  # of its own; zero: as the scaled number 0 (AutoInt)
 
 
 Bucketing = Annotated[
     LogSquared | EqualFrequency | RowsPerBucket | EqualWidth | Boundaries | Keep, Discriminator("method")
 ]
+
+Pooling = Literal["mean", "sum"]  # of the embeddings of a row's values
 
 
 class FieldVocabulary(StrictModel):
@@ -63,6 +67,7 @@ class FieldVocabulary(StrictModel):
     min_count: Count | None = None
     bucketing: Bucketing | None = None
     max_values: Width | None = None  # multi-valued fields: tokens kept per row
+    pooling: Pooling | None = None  # multi-valued fields
 
 
 class Crosses(StrictModel):
@@ -84,5 +89,6 @@ class VocabularyConfig(StrictModel):
     min_count: Count = 1  # tokens seen less often share id 1 with unseen tokens
     bucketing: Bucketing = LogSquared()
     max_values: Width = 20
+    pooling: Pooling = "mean"
     fields: dict[str, FieldVocabulary] = Field(default_factory=dict)
     crosses: Crosses | None = None

@@ -19,7 +19,8 @@ class FieldEmbedding(nn.Module):
     """Embeds all fields with one table: (ids_BC, factors_BC) -> emb_BFD.
 
     A field's embedding is the sum over its columns of factor * row: a row for a categorical value, the
-    scaled value times a row for a number, and the mean of rows for a multivalued field (AutoInt, Eq. 2-4).
+    scaled value times a row for a number, and the mean or sum of rows for a multivalued field (AutoInt,
+    Eq. 2-4).
 
     Args:
         schema: size of the table and the field of each column.

@@ -36,8 +36,8 @@ class BatchSource(Protocol):
 class Batch:
     """Encoded rows; ids are rows of the fused table, with field offsets added. In batches they are int32.
 
-    `factors_NC` multiplies the embedding of each id: 1 for a token, the scaled value for a number, 1/n for
-    each of a field's n values and 0 for padding. It is None if all factors are 1.
+    `factors_NC` multiplies the embedding of each id: 1 for a token, the scaled value for a number, 1/n (or
+    1 if they are summed) for each of a field's n values, and 0 for padding. It is None if all factors are 1.
     """
 
     ids_NC: Tensor  # int16 if the table is small enough, else int32

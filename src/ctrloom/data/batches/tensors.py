@@ -98,7 +98,7 @@ def _fill(field: Field, values: pa.Array, ids: np.ndarray, factors: np.ndarray |
     assert factors is not None
     if field.kind == "numeric":
         ids[:, 0] = np.where(values.is_valid().to_numpy(zero_copy_only=False), PRESENT_ID, MISSING_ID)
-        factors[:, 0] = values.fill_null(1.0).to_numpy()
+        factors[:, 0] = values.fill_null(field.missing_factor).to_numpy()
         return
     sizes = pc.list_value_length(values).to_numpy()
     row = np.repeat(np.arange(len(values)), sizes)
@@ -106,5 +106,5 @@ def _fill(field: Field, values: pa.Array, ids: np.ndarray, factors: np.ndarray |
     ids[:] = MISSING_ID
     ids[row, place] = pc.list_flatten(values).to_numpy()
     factors[:] = 0
-    factors[row, place] = (1 / np.maximum(sizes, 1))[row]
+    factors[row, place] = field.value_factors(sizes)[row]
     factors[sizes == 0, 0] = 1

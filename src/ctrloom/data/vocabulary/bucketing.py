@@ -79,6 +79,10 @@ def scaled(method: Keep, boundaries: tuple[float, ...], values: np.ndarray) -> n
         return (np.sign(values) * np.log1p(np.abs(values))).astype(np.float32)
     if method.scaling == "none":
         return np.clip(values, -_FLOAT32, _FLOAT32).astype(np.float32)
+    if method.scaling == "log_squared":
+        large = values > 2
+        squared = np.floor(np.log(np.where(large, values, 3.0)) ** 2)
+        return np.where(large, squared, np.maximum(values, -_FLOAT32)).astype(np.float32)
     low, high = boundaries
     half = 0.5 if np.isinf(high - low) else 1.0  # of a range that is beyond the largest number
     low, high = low * half, high * half

@@ -123,7 +123,11 @@ def _check(config: VocabularyConfig, fields: list[RawField]) -> None:
             near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"the fields are {', '.join(kinds)}"
             raise ConfigError(f"vocabulary.fields: {name!r} is not a field; {hint}")
-        for key, kind in (("bucketing", "numeric"), ("max_values", "multivalued")):
+        for key, kind in (
+            ("bucketing", "numeric"),
+            ("max_values", "multivalued"),
+            ("pooling", "multivalued"),
+        ):
             if getattr(special, key) is not None and kinds[name] != kind:
                 raise ConfigError(
                     f"vocabulary.fields.{name}: {key} applies to {kind} fields, but {name!r} is {kinds[name]}"
@@ -229,7 +233,8 @@ def _fit_tokens(
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
     if lists:
         width = max(1, min(special.max_values or config.max_values, lists.longest))
-        field = field.model_copy(update={"width": width})
+        pooling = special.pooling or config.pooling
+        field = field.model_copy(update={"width": width, "pooling": pooling})
     return field, pa.Table.from_batches(counts.training(least), schema=COUNTS_SCHEMA)
 
 

@@ -153,17 +153,19 @@ class KeptNumbers:
         self.method, self.boundaries = cast(Keep, field.bucketing), field.boundaries
         self.number, self.plain = values.number, column == Numeric()
         self.missing, self.present = offset + MISSING_ID, offset + PRESENT_ID
+        self.missing_factor = field.missing_factor
 
     def raw(self, values: Sequence[Any]) -> Encoded:
         """Encode values of a column."""
         return self.typed([self.number(value, self.plain) for value in values])
 
     def typed(self, values: Sequence[Any]) -> Encoded:
-        """Encode numbers; a missing one has the factor 1."""
+        """Encode numbers."""
         given = np.array([value for value in values if value is not None], np.float64)
         factors = iter(scaled(self.method, self.boundaries, given).tolist())
         ids = [self.missing if value is None else self.present for value in values]
-        return Encoded(ids, [1.0 if value is None else next(factors) for value in values])
+        missing = self.missing_factor
+        return Encoded(ids, [missing if value is None else next(factors) for value in values])
 
 
 class TokenLists:
@@ -174,8 +176,9 @@ class TokenLists:
     ) -> None:
         self.tokens, self.column, self.ids, self.width = values.tokens, column, ids, field.width
         self.missing, self.unseen = offset + MISSING_ID, offset + UNSEEN_ID
-        none = [1.0] + [0.0] * (field.width - 1)  # the factors of an empty list
-        self.factors = [none, *([1 / n] * n + [0.0] * (field.width - n) for n in range(1, field.width + 1))]
+        self.factors = [[1.0] + [0.0] * (field.width - 1)]  # of an empty list
+        for n, factor in enumerate(field.value_factors(np.arange(1, field.width + 1)).tolist(), 1):
+            self.factors.append([factor] * n + [0.0] * (field.width - n))
 
     def raw(self, values: Sequence[Any]) -> Encoded:
         """Encode values of a column."""

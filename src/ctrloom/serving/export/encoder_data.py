@@ -37,7 +37,7 @@ def write_encoder(folder: Path, encoder: Encoder) -> None:
     storage.write_json(
         folder / ENCODER,
         {
-            "version": 1,
+            "version": 2,
             "schema_fingerprint": schema.fingerprint,
             "missing_values": list(schema.source.missing_values),
             "trim": schema.source.trim,
@@ -69,14 +69,16 @@ def _ids(folder: Path, field: Field, vocabulary: Vocabulary | None) -> dict[str,
     """How a value of a field gets its id, or its factor."""
     if isinstance(field.bucketing, Keep):
         low, high = field.boundaries or (None, None)
-        return {"by": "number", "scaling": field.bucketing.scaling, "minimum": low, "maximum": high}
+        scaling = {"scaling": field.bucketing.scaling, "minimum": low, "maximum": high}
+        return {"by": "number", **scaling, "missing_factor": field.missing_factor}
     assert vocabulary is not None, "only kept numbers have no vocabulary"
     tokens = vocabulary.tokens.to_pylist()
     if field.bucketing is None:
         name = f"{TOKENS}/{quote(field.name, safe='')}.jsonl"
         lines = (json.dumps(token, ensure_ascii=False) + "\n" for token in tokens)
         (folder / name).write_text("".join(lines), encoding="utf-8", newline="\n")
-        return {"by": "token", "file": name}
+        pooling = {"pooling": field.pooling} if field.kind == "multivalued" else {}
+        return {"by": "token", "file": name, **pooling}
     id_of = {token: id for id, token in enumerate(tokens, FIRST_TOKEN_ID)}
     if isinstance(field.bucketing, LogSquared):
         return {"by": "log_squared", "ids": [[int(token), id] for token, id in id_of.items()]}

@@ -36,12 +36,13 @@ def random_rows(schema: Schema, count: int = RANDOM_ROWS, seed: int = 0) -> Batc
             factor_NW[:, 0] = rng.normal(size=count) * rng.choice([0.0, 0.1, 1.0, 3.0], count)
             id_NW = np.where(rng.random(id_NW.shape) < 0.2, MISSING_ID, PRESENT_ID)
             id_NW[:2] = [[MISSING_ID], [PRESENT_ID]]
-            factor_NW[id_NW == MISSING_ID] = 1
+            factor_NW[id_NW == MISSING_ID] = field.missing_factor
         elif field.kind == "multivalued":
             length_N1 = rng.integers(field.width + 1, size=(count, 1))
             length_N1[:2, 0] = 0, 1
             used_NW = np.arange(field.width) < length_N1
-            factor_NW = np.where(used_NW, 1 / np.maximum(length_N1, 1), 0).astype(np.float32)
+            own_N = field.value_factors(length_N1[:, 0]).astype(np.float32)
+            factor_NW = np.where(used_NW, own_N[:, np.newaxis], np.float32(0))
             factor_NW[length_N1[:, 0] == 0, 0] = 1
             id_NW = np.where(used_NW, id_NW, MISSING_ID)
         ids_NC[:, at], factors_NC[:, at] = id_NW + offset, factor_NW
