@@ -29,7 +29,7 @@ from training.shapes import draw, schema_of, sizes_of
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import AutoFISConfig, Hyperparameters, RandomSplit, Split, VocabularyConfig
+from ctrloom.config import AutoFISConfig, GatedSettings, RandomSplit, Split, VocabularyConfig
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.data.manifest import EncodedManifest, PartFile, write_section
@@ -112,7 +112,7 @@ def wait(device: torch.device) -> float:
 def measure(folder: Path, given: argparse.Namespace) -> list[str]:
     """A page's lines."""
     device = pick_device(given.device)
-    hyper = Hyperparameters(
+    hyper = GatedSettings(
         embedding_size=20,
         embedding_optimizer="lazy_adam",
         precision="tf32",

@@ -9,7 +9,7 @@ from small import categorical_schema, rows_of, schema_of
 from torch import nn
 
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.config import Hyperparameters
+from ctrloom.config import GatedSettings
 from ctrloom.data.batches.batch import Batch
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.importance import importance
@@ -17,7 +17,7 @@ from ctrloom.models.shallow import AutoFM
 from ctrloom.schema import Schema
 from ctrloom.training.loop import score
 
-SETTINGS = Hyperparameters(embedding_size=4, embedding_std=0.8)
+SETTINGS = GatedSettings(embedding_size=4, embedding_std=0.8)
 
 
 def model_of(schema: Schema, *interactions: tuple[str, ...]) -> tuple[AutoFM, Architecture]:

@@ -8,10 +8,11 @@ import torch
 from small import Planting, categorical_schema, planting, rows_of, schema_of
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import AutoFISConfig, Hyperparameters
+from ctrloom.config import AutoFISConfig, GatedSettings, Hyperparameters
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import autofis
 from ctrloom.methods.interface import SearchData
+from ctrloom.nn.norm import BatchNorm
 from ctrloom.schema import Schema
 from ctrloom.search_trace import SearchTrace
 
@@ -19,7 +20,7 @@ DEFAULT = AutoFISConfig()
 # Gates alone decide, as in the paper
 ALONE = {"confirm": False, "permuted": 0, "embedding_l2": 0.0, "warm_up": 1, "threshold": 3.0}
 SMALL = AutoFISConfig(batch_size=500, **ALONE)
-HYPER = Hyperparameters()
+HYPER = GatedSettings()
 
 
 def search(
@@ -70,6 +71,17 @@ def test_label_noise_keeps_almost_nothing(planted: Planting, seed: int) -> None:
     architecture, trace = search(noise, planted.schema, DEFAULT.model_copy(update={"seed": seed}), HYPER)
     assert len(architecture.interactions) <= 1
     assert len(trace.candidates) == 15
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_batch_norm_of_the_search_is_not_that_of_retraining(planted: Planting, norm: bool) -> None:
+    config = SMALL.model_copy(update={"batch_norm": norm})
+    whole = Architecture.complete(planted.schema.names)
+    task = SearchData(planted.rows, planted.rows[:100], planted.schema)
+    hyper = GatedSettings(interaction_norm=not norm)
+    model = autofis._gate_search(whole, (2,), task, config, hyper).model
+    kinds = {type(module) for module in model.modules()}
+    assert (BatchNorm in kinds) is norm
 
 
 def without_clock(trace: SearchTrace) -> SearchTrace:

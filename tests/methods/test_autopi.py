@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from small import Planting, planting, rows_of, schema_of
 
 from ctrloom.architecture import OPERATORS, Architecture
 from ctrloom.config import AutoPIConfig, AutoPISettings, Hyperparameters
+from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import autopi
 from ctrloom.methods.autopi import temperature
@@ -192,6 +194,36 @@ def test_noisy_skips_are_optional(made: Planting) -> None:
         config = CONFIG.model_copy(update={"noisy_skip": noisy})
         model = autopi._BiLevel(SearchData(rows, rows, made.schema), config, HYPER).model
         assert {module.noise for module in model.modules() if isinstance(module, Skip)} == {noise}
+
+
+@pytest.mark.parametrize("left_out", OPERATORS)
+@pytest.mark.parametrize("how", ["strength", "perturbation", "one_shot", "random"])
+def test_a_search_without_an_operator_is_over_the_others(made: Planting, left_out: str, how: str) -> None:
+    rows, others = made.rows[:600], tuple(name for name in OPERATORS if name != left_out)
+    task = SearchData(rows[:500], rows[500:], made.schema)
+    raw: dict[str, Any] = {"nodes": 2, "epochs": 1, "batch_size": 250, "operators": others, "seed": 3}
+    raw |= {"strategy": how} if how in ("one_shot", "random") else {"choose_by": how}
+    raw |= {"candidates": 8, "finalists": 1, "finalist_epochs": 1, "samples": 1, "choosing_rows": 50}
+    found = autopi.search(task, AutoPIConfig.parse(raw, "search"), HYPER.model_copy(update={"epochs": 1}))
+    offered = {operator.operator for operator in found.trace.operators}
+    assert offered <= set(others)
+    assert how == "random" or len(found.trace.operators) == (3 + 5) * 5
+    graphs = [found.architecture, *(each for same in found.controls.values() for each in same)]
+    for graph in graphs:
+        assert graph.cells
+        assert {edge.operator for edge in (*graph.cells.interaction, *graph.cells.ensemble)} <= set(others)
+
+
+def test_operators_are_those_of_architectures_and_distinct() -> None:
+    assert AutoPIConfig().operators == OPERATORS
+    for raw, message in (
+        ({"operators": ["fm", "fm"]}, "operators: must be distinct"),
+        ({"operators": []}, "operators"),
+        ({"operators": ["fm"], "noisy_skip": True}, "add skip to operators"),
+        ({"strategy": "one_shot", "anneal": False}, "strategy: differentiable only, not to one_shot"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            AutoPIConfig.parse(raw, "search")
 
 
 def test_the_best_of_random_graphs_is_the_best_on_validation_rows(made: Planting) -> None:

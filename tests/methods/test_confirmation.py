@@ -8,7 +8,7 @@ import torch
 from small import Planting, categorical_schema, planting, rows_of, schema_of
 
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.config import AIMConfig, AIMSettings, AutoFISConfig, Hyperparameters
+from ctrloom.config import AIMConfig, AIMSettings, AutoFISConfig, GatedSettings, Hyperparameters
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import aim, autofis
 from ctrloom.methods.confirmation import Confirmation
@@ -63,7 +63,7 @@ def test_a_search_keeps_what_is_stronger_than_every_copy() -> None:
     rows = rows_of(schema, 500)
     every = Architecture.complete(schema.names)
     data, whole = with_copies(SearchData(rows, rows, schema), every, 2, 2, 0)
-    model = build("autofm", whole, data.schema, Hyperparameters(embedding_size=2))
+    model = build("autofm", whole, data.schema, GatedSettings(embedding_size=2))
     group = GateVector(model.get_parameter("gates.2.gate_P"), whole.of_order(2))
     schedule = Schedule.of(AutoFISConfig(epochs=1, confirm=False), Hyperparameters(), data, 2)
     gate_search = GateSearch(model, [group], data.train, schedule, torch.Generator())

@@ -3,7 +3,7 @@ import torch
 from small import categorical_schema, rows_of
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import AIMConfig, AutoFISConfig, Hyperparameters
+from ctrloom.config import AIMConfig, AutoFISConfig, GatedSettings, Hyperparameters
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods.gate_trace import trace_of
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule, batch_size, halves
@@ -35,7 +35,7 @@ def gate_search_of(
 ) -> GateSearch:
     generator = seed_everything(0)
     every = Architecture.complete(schema.names, (2, 3))
-    model = build("autofm", every, schema, Hyperparameters(embedding_size=3))
+    model = build("autofm", every, schema, GatedSettings(embedding_size=3))
     groups = [GateVector(model.get_parameter(f"gates.{o}.gate_P"), every.of_order(o)) for o in (2, 3)]
     return GateSearch(model, groups, rows, Schedule(**{**vars(QUICK), **changes}), generator, gate_rows)
 

@@ -29,6 +29,8 @@ SMALL: dict[str, Any] = {"embedding_size": 3, "hidden": (5, 4), "dropout": 0, "e
 OWN: dict[str, dict[str, Any]] = {
     "afm": {"attention_size": 2},
     "pin": {"subnet_hidden": (4, 2)},
+    "crossnet": {"cross_layers": 2},
+    "cin": {"cin_layers": (3, 2, 4)},
     "dcn": {"cross_layers": 2},
     "dcnv2": {"cross_layers": 2},
     "xdeepfm": {"cin_layers": (3, 2, 4)},

@@ -27,10 +27,12 @@ def model(name: Name, schema: Any = SCHEMA, **settings: Any) -> AutoInt:
     return built
 
 
-def truth(state: dict[str, np.ndarray], reading: str, residual: bool) -> tuple[np.ndarray, np.ndarray]:
+def truth(
+    state: dict[str, np.ndarray], reading: str, residual: bool, layers: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
     """Logits, and attention weights (layer, row, field, field) as the mean over two heads of size 4."""
     assert ROWS.factors_NC is not None
-    logits, maps = np.zeros(7), np.zeros((2, 7, 4, 4))
+    logits, maps = np.zeros(7), np.zeros((layers, 7, 4, 4))
     for b in range(7):
         emb = np.zeros((4, 3))
         for column, field in enumerate(FIELD_OF_COLUMN):
@@ -38,7 +40,7 @@ def truth(state: dict[str, np.ndarray], reading: str, residual: bool) -> tuple[n
                 float(ROWS.factors_NC[b, column]) * state["embedding.weight"][ROWS.ids_NC[b, column]]
             )
         x = emb
-        for layer in range(2):
+        for layer in range(layers):
             x, maps[layer, b] = attended(x, state, f"layers.{layer}", reading == "code", residual)
         logits[b] = state["output.weight"][0] @ x.reshape(-1) + state["output.bias"][0]
         if "mlp.layers.0.weight" in state:
@@ -86,6 +88,21 @@ def test_logits_and_maps_follow_the_equations(name: Name, reading: str, residual
     got = built.attention_maps(ROWS.ids_NC, factors).numpy()
     np.testing.assert_allclose(got, maps, rtol=0, atol=1e-12)
     np.testing.assert_allclose(got.sum(-1), 1, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["autoint", "autointplus"])
+@pytest.mark.parametrize("layers", [0, 1, 4])
+def test_any_number_of_layers_follows_the_equations(name: Name, layers: int) -> None:
+    torch.manual_seed(5)
+    built = model(name, attention_layers=layers).double().eval()
+    for parameter in built.parameters():
+        parameter.data = torch.randn(parameter.shape, dtype=torch.float64) / 2
+    state = {n: t.numpy() for n, t in built.state_dict().items()}
+    logits, _ = truth(state, "code", True, layers)
+    assert ROWS.factors_NC is not None
+    got = built(ROWS.ids_NC, ROWS.factors_NC.double()).detach().numpy()
+    np.testing.assert_allclose(got, logits, rtol=0, atol=1e-10)
+    assert state["output.weight"].shape == (1, 4 * (8 if layers else 3))
 
 
 def test_parameter_counts_match_the_paper() -> None:

@@ -13,12 +13,20 @@ from ctrloom.schema import SchemaMismatchError
 B, F, D = 9, 4, 3
 
 
-def dcn(e: Equation, tuples: Tuples) -> np.ndarray:
+def crossed(e: Equation) -> np.ndarray:
     x = first = e.flat()
     for layer in range(2):
         w, b = e[f"cross.weights.{layer}.weight"][0], e[f"cross.biases.{layer}"]
         x = np.array([first[r] * (x[r] @ w) + b + x[r] for r in range(B)])
-    return e.affine("out", x)[:, 0] + e.perceptron(first)
+    return e.affine("out", x)[:, 0]
+
+
+def crossnet(e: Equation, tuples: Tuples) -> np.ndarray:
+    return crossed(e) + e["bias"]
+
+
+def dcn(e: Equation, tuples: Tuples) -> np.ndarray:
+    return crossed(e) + e.perceptron(e.flat())
 
 
 def dcnv2(e: Equation, tuples: Tuples) -> np.ndarray:
@@ -37,7 +45,7 @@ def low_rank(e: Equation, tuples: Tuples) -> np.ndarray:
     return e.affine("out", x)[:, 0] + e.perceptron(first)
 
 
-def xdeepfm(e: Equation, tuples: Tuples) -> np.ndarray:
+def cin(e: Equation, tuples: Tuples) -> np.ndarray:
     x = first = e.embedded()
     pooled = []
     for layer, maps in enumerate((3, 2, 4)):
@@ -48,7 +56,11 @@ def xdeepfm(e: Equation, tuples: Tuples) -> np.ndarray:
                 for j in range(F):
                     x[:, h] += w[h, i, j] * before[:, i] * first[:, j]
         pooled.append(x.sum(2))
-    return e.linear() + e.perceptron(e.flat()) + e.affine("out", np.concatenate(pooled, 1))[:, 0]
+    return e.affine("out", np.concatenate(pooled, 1))[:, 0]
+
+
+def xdeepfm(e: Equation, tuples: Tuples) -> np.ndarray:
+    return e.linear() + e.perceptron(e.flat()) + cin(e, tuples)
 
 
 def afn(e: Equation, tuples: Tuples) -> np.ndarray:
@@ -93,7 +105,15 @@ def gated(e: Equation, tuples: Tuples) -> np.ndarray:
     return fused(e, *streams)
 
 
-EQUATIONS = {"dcn": dcn, "dcnv2": dcnv2, "xdeepfm": xdeepfm, "afn": afn, "finalmlp": finalmlp}
+EQUATIONS = {
+    "crossnet": crossnet,
+    "dcn": dcn,
+    "dcnv2": dcnv2,
+    "cin": cin,
+    "xdeepfm": xdeepfm,
+    "afn": afn,
+    "finalmlp": finalmlp,
+}
 
 
 @pytest.mark.parametrize("selection", ["complete", "nothing"])

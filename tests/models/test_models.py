@@ -1,8 +1,11 @@
 """Logits of the shallow and the deep models compared with their equations as loops."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from oracle import PAIRS, SCHEMA, SELECTIONS, Equation, Tuples, assert_follows, chosen, hyper_of
+import torch
+from oracle import PAIRS, ROWS, SCHEMA, SELECTIONS, Equation, Tuples, assert_follows, chosen, hyper_of
 
 from ctrloom.config import ModelName
 from ctrloom.models import build
@@ -44,6 +47,14 @@ def autofm(e: Equation, tuples: Tuples) -> np.ndarray:
         if kept:
             normed = e.normed(f"gates.{order}.norm", np.stack(kept, 1), 1e-3)
             logits = logits + sum(g * x for g, x in zip(e[f"gates.{order}.gate_P"], normed.T, strict=True))
+    return logits
+
+
+def without_norm(e: Equation, tuples: Tuples) -> np.ndarray:
+    logits = e.linear()
+    for order in (2, 3):
+        kept = [x for t, x in values(e, tuples).items() if len(t) == order]
+        logits = logits + sum((g * x for g, x in zip(e[f"gates.{order}.gate_P"], kept, strict=True)), 0.0)
     return logits
 
 
@@ -95,6 +106,29 @@ EQUATIONS = {
 @pytest.mark.parametrize("train", [True, False])
 def test_logits_follow_the_equation(name: ModelName, selection: str, train: bool) -> None:
     assert_follows(name, EQUATIONS[name], SELECTIONS[selection], train)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_gates_without_batch_norm_multiply_the_products(train: bool) -> None:
+    for name, more in (("autofm", None), ("autodeepfm", fnn)):
+
+        def equation(e: Equation, tuples: Tuples, more: Any = more) -> np.ndarray:
+            return without_norm(e, tuples) + (more(e, tuples) if more else 0)
+
+        assert_follows(name, equation, SELECTIONS["third order"], train, interaction_norm=False)
+
+
+def test_without_batch_norm_and_gates_it_is_fm() -> None:
+    """The ablation without both in AutoFIS is a transfer to FM, and to DeepFM."""
+    assert ROWS.factors_NC is not None
+    for gated, plain in (("autofm", "fm"), ("autodeepfm", "deepfm")):
+        model = build(gated, chosen(*PAIRS), SCHEMA, hyper_of(gated, interaction_norm=False)).eval()
+        other = build(plain, chosen(*PAIRS), SCHEMA, hyper_of(plain)).eval()
+        torch.nn.init.ones_(model.get_parameter("gates.2.gate_P"))
+        own = {key: value for key, value in model.state_dict().items() if not key.startswith("gates")}
+        other.load_state_dict(own)
+        logits = (each(ROWS.ids_NC, ROWS.factors_NC) for each in (model, other))
+        torch.testing.assert_close(*logits, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["fnn", "widedeep", "deepfm", "ipnn", "pin", "autodeepfm", "deepcrossing"])

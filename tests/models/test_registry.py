@@ -106,6 +106,7 @@ CLICKS = {"rows": 10_000, "fields": 5, "sizes": (8,), "pairs": 3, "strength": 1.
 LEARNING = {"embedding_size": 6, "hidden": (32,), "epochs": 6, "batch_size": 250, "learning_rate": 0.01}
 LIGHT: dict[str, dict[str, Any]] = {
     "pin": {"subnet_hidden": (10, 5)},
+    "cin": {"cin_layers": (8, 8)},
     "xdeepfm": {"cin_layers": (8, 8)},
     "afn": {"logarithmic_neurons": 30},
     "finalmlp": {"second_hidden": (16,)},

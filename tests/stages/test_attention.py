@@ -73,10 +73,18 @@ def test_example_values_match_the_raw_row(mixed: Dataset, mixed_folder: Path) ->
 
 def test_evaluation_stores_attention_only_of_models_that_have_it(mixed: Dataset, tmp_path: Path) -> None:
     settings = ModelsConfig({"autointplus": SMALL, "fm": {"epochs": 1}})
-    baselines(mixed.directory, ["fm", "autointplus"], settings, [0, 1], tmp_path)
+    none = {**SMALL, "attention_layers": 0}
+    baselines(
+        mixed.directory,
+        ["autoint", "fm", "autointplus"],
+        settings.override("autoint", none),
+        [0, 1],
+        tmp_path,
+    )
     valid = mixed.rows("valid")
-    plus, fm = (scored(run, mixed, BatchSources(mixed, "valid", "test")) for run in open_runs(tmp_path))
+    flat, plus, fm = (scored(run, mixed, BatchSources(mixed, "valid", "test")) for run in open_runs(tmp_path))
     assert fm.attention is None
+    assert flat.attention is None  # it has no layers
     assert plus.attention is not None
-    first = next(iter(open_runs(tmp_path)[0].trained(mixed)))
+    first = next(iter(open_runs(tmp_path)[1].trained(mixed)))
     assert plus.attention == attention_of(first.model, mixed, valid, plus.valid_logit_SN[0])

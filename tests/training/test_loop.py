@@ -12,7 +12,7 @@ from small import Planting, categorical_schema, planting, rows_of, schema_of
 from torch import nn
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import MODELS, Hyperparameters, ModelName
+from ctrloom.config import MODELS, GatedSettings, Hyperparameters, ModelName
 from ctrloom.data.batches.batch import Batch
 from ctrloom.metrics.measure import EvaluationError
 from ctrloom.models import build
@@ -33,7 +33,7 @@ from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
 from ctrloom.training.step import Step, loss_of
 from ctrloom.training.trees import fit_trees
 
-HYPER = Hyperparameters(
+HYPER = GatedSettings(
     embedding_size=4, hidden=(8,), dropout=0, batch_size=500, learning_rate=0.01, epochs=5, decays=0
 )
 

@@ -76,7 +76,8 @@ def _gate_search(
     order = max(searched)
     generator = seed_everything(config.seed + order)
     searched_data, whole = with_copies(data, whole, order, config.permuted, config.seed)
-    model = build(config.base, whole, searched_data.schema, settings).to(pick_device(settings.device))
+    own = settings.model_copy(update={"interaction_norm": config.batch_norm})
+    model = build(config.base, whole, searched_data.schema, own).to(pick_device(settings.device))
     gates = model.get_submodule("gates")
     groups = [GateVector(gates.get_parameter(f"{o}.gate_P"), whole.of_order(o)) for o in searched]
     train = searched_data.train

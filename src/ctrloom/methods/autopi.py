@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ctrloom import distributed
-from ctrloom.architecture import OPERATORS, CellGraph
+from ctrloom.architecture import CellGraph
 from ctrloom.config import AutoPIConfig, AutoPISettings
 from ctrloom.data.batches.batch import Batch
 from ctrloom.methods import one_shot
@@ -60,8 +60,8 @@ class _BiLevel:
         self.config, self.settings, self.device = config, settings, pick_device(settings.device)
         self.generator = seed_everything(config.seed)
         shape = shape_of(data.schema, settings)
-        interaction = MixedCell(INTERACTION_INPUTS, config.nodes, shape)
-        ensemble = MixedCell(ENSEMBLE_INPUTS, config.nodes, shape)
+        interaction = MixedCell(INTERACTION_INPUTS, config.nodes, shape, config.operators)
+        ensemble = MixedCell(ENSEMBLE_INPUTS, config.nodes, shape, config.operators)
         self.model = TwoCells(interaction, ensemble, data.schema, settings).to(self.device)
         self.cells: dict[CellName, MixedCell] = {"interaction": interaction, "ensemble": ensemble}
         for module in self.model.modules():
@@ -158,7 +158,10 @@ class _BiLevel:
     def choose(self) -> CellGraph:
         """The graph of the strongest operators, or of those whose removal increases the loss most."""
         if self.config.choose_by == "strength":
-            edges = {name: strongest(cell.edges, self.at.best[name]) for name, cell in self.cells.items()}
+            edges = {
+                name: strongest(cell.edges, self.at.best[name], cell.operators)
+                for name, cell in self.cells.items()
+            }
             return CellGraph(nodes=self.config.nodes, **edges)
         began, drawing = time.perf_counter(), torch.Generator().manual_seed(self.config.seed)
         order_N = torch.randperm(self.other.total, generator=drawing)[: self.config.choosing_rows]
@@ -183,7 +186,7 @@ class _BiLevel:
             )
             for name, cell in self.cells.items()
             for (source, target), strength_O in zip(cell.edges, self.at.best[name], strict=True)
-            for operator, strength in zip(OPERATORS, strength_O, strict=True)
+            for operator, strength in zip(cell.operators, strength_O, strict=True)
         )
         halves = 2 * self.config.epochs - self.frozen
         return trace_of(
@@ -204,7 +207,9 @@ def temperature(epoch: int, epochs: int) -> float:
 def _best_of_random(data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> SearchResult:
     """AutoPI-R (section 5.1): train random graphs from scratch with the same seed, and keep the best."""
     stopwatch = Stopwatch()
-    graphs = [random_graph(config.nodes, config.seed + number) for number in range(config.samples)]
+    graphs = [
+        random_graph(config.nodes, config.seed + number, config.operators) for number in range(config.samples)
+    ]
     tried = trials(graphs, fit, data, config, settings)
     best, seconds = best_of(tried), stopwatch.seconds
     epochs = sum(len(trial.history.epochs) for trial in tried)

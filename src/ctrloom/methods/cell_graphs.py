@@ -14,13 +14,17 @@ from ctrloom.search_trace import CellName
 KEPT = 2  # edges into a node
 
 
-def strongest(edges: Sequence[tuple[int, int]], strength_EO: Sequence[Sequence[float]]) -> tuple[Edge, ...]:
+def strongest(
+    edges: Sequence[tuple[int, int]],
+    strength_EO: Sequence[Sequence[float]],
+    operators: Sequence[Operator] = OPERATORS,
+) -> tuple[Edge, ...]:
     """The two strongest operators into each node, from distinct predecessors (AutoPI, section 4.4.1).
 
-    Ties are broken by the order of edges and of `OPERATORS`.
+    Ties are broken by the order of edges and of `operators`.
     """
     best = [
-        Edge(source=source, target=target, operator=OPERATORS[row.index(max(row))], strength=max(row))
+        Edge(source=source, target=target, operator=operators[row.index(max(row))], strength=max(row))
         for (source, target), row in zip(edges, map(list, strength_EO), strict=True)
     ]
     kept: dict[int, list[Edge]] = {}
@@ -30,14 +34,16 @@ def strongest(edges: Sequence[tuple[int, int]], strength_EO: Sequence[Sequence[f
     return tuple(sorted(chosen, key=lambda edge: (edge.target, edge.source)))
 
 
-def random_graph(nodes: int, seed: int) -> CellGraph:
+def random_graph(nodes: int, seed: int, operators: Sequence[Operator] = OPERATORS) -> CellGraph:
     """Two cells in which every node has two uniformly drawn predecessors, or one if there is only one."""
-    return drawn_graph(nodes, np.random.default_rng(seed))
+    return drawn_graph(nodes, np.random.default_rng(seed), operators)
 
 
-def drawn_graph(nodes: int, rng: np.random.Generator) -> CellGraph:
+def drawn_graph(nodes: int, rng: np.random.Generator, operators: Sequence[Operator] = OPERATORS) -> CellGraph:
     """As `random_graph`, with a given random generator."""
-    interaction, ensemble = (_random_cell(n, nodes, rng) for n in (INTERACTION_INPUTS, ENSEMBLE_INPUTS))
+    interaction, ensemble = (
+        _random_cell(inputs, nodes, rng, operators) for inputs in (INTERACTION_INPUTS, ENSEMBLE_INPUTS)
+    )
     return CellGraph(nodes=nodes, interaction=interaction, ensemble=ensemble)
 
 
@@ -50,9 +56,11 @@ def places(graph: CellGraph) -> list[tuple[CellName, int, int, Operator]]:
     return [(name, e.source, e.target, e.operator) for name, edges in cells for e in edges]
 
 
-def _random_cell(inputs: int, nodes: int, rng: np.random.Generator) -> tuple[Edge, ...]:
+def _random_cell(
+    inputs: int, nodes: int, rng: np.random.Generator, operators: Sequence[Operator]
+) -> tuple[Edge, ...]:
     return tuple(
-        Edge(source=int(source), target=node, operator=OPERATORS[rng.integers(len(OPERATORS))])
+        Edge(source=int(source), target=node, operator=operators[int(rng.integers(len(operators)))])
         for node in range(inputs, inputs + nodes)
         for source in sorted(rng.choice(node, min(KEPT, node), replace=False))
     )

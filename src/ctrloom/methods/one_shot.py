@@ -36,7 +36,7 @@ def search(data: SearchData, config: AutoPIConfig, settings: AutoPISettings) -> 
     rng = np.random.default_rng(config.seed)
     shared = _Shared(data, config, settings)
     shared.learn(rng)
-    candidates = [drawn_graph(config.nodes, rng) for _ in range(config.candidates)]
+    candidates = [drawn_graph(config.nodes, rng, config.operators) for _ in range(config.candidates)]
     loss_C = shared.losses(candidates)
     ranked = list(dict.fromkeys(candidates[c] for c in np.argsort(loss_C, kind="stable")))
     brief = shared.settings.model_copy(update={"epochs": config.finalist_epochs})
@@ -63,8 +63,8 @@ class _Shared:
         changed = {"epochs": config.epochs, "batch_size": config.batch_size, "base_batch_size": None}
         self.settings = settings.model_copy(update=changed)
         shape = shape_of(data.schema, settings)
-        interaction = SharedCell(INTERACTION_INPUTS, config.nodes, shape)
-        ensemble = SharedCell(ENSEMBLE_INPUTS, config.nodes, shape)
+        interaction = SharedCell(INTERACTION_INPUTS, config.nodes, shape, config.operators)
+        ensemble = SharedCell(ENSEMBLE_INPUTS, config.nodes, shape, config.operators)
         self.cells: dict[CellName, SharedCell] = {"interaction": interaction, "ensemble": ensemble}
         self.model = TwoCells(interaction, ensemble, data.schema, settings)
 
@@ -75,8 +75,8 @@ class _Shared:
 
     def learn(self, rng: np.random.Generator) -> None:
         """Train the shared weights, with a new random graph at every step."""
-        another = lambda: self.become(drawn_graph(self.config.nodes, rng))  # noqa: E731
-        seed = self.config.seed
+        config, seed = self.config, self.config.seed
+        another = lambda: self.become(drawn_graph(config.nodes, rng, config.operators))  # noqa: E731
         for _ in annealed_epochs(
             self.model, self.data.train, self.settings, seed, "search", another, rng=rng
         ):

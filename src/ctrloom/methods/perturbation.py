@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ctrloom.architecture import OPERATORS, CellGraph, Edge, Operator
+from ctrloom.architecture import CellGraph, Edge
 from ctrloom.methods.cell_graphs import KEPT
 from ctrloom.nn.cells import MixedCell
 from ctrloom.progress import progress
@@ -46,7 +46,7 @@ def most_missed(cells: Mapping[CellName, MixedCell], loss: Callable[[], float]) 
             cell.temperature, nodes = 1.0, len(cell.nodes)
             kept: list[Edge] = []
             alpha_EO, beta_E = cell.alpha_EO.detach(), cell.beta_E.detach()
-            operator_E = [_one_operator(alpha_EO[e], rises) for e in range(len(cell.edges))]
+            operator_E = [cell.operators[_only_one(alpha_O, rises)] for alpha_O in alpha_EO]
             for node in cell.nodes:
                 into = [e for e, (_, target) in enumerate(cell.edges) if target == node]
                 missed = rises(beta_E, into) if len(into) > KEPT else [0.0] * len(into)
@@ -60,16 +60,16 @@ def most_missed(cells: Mapping[CellName, MixedCell], loss: Callable[[], float]) 
     return CellGraph(nodes=nodes, **edges)
 
 
-def _one_operator(alpha_O: Tensor, rises: Callable[[Tensor, Sequence[int]], list[float]]) -> Operator:
-    """Keep the operator whose removal increases the loss most."""
+def _only_one(alpha_O: Tensor, rises: Callable[[Tensor, Sequence[int]], list[float]]) -> int:
+    """Keep only the operator whose removal increases the loss most; returns its index."""
     missed = rises(alpha_O, range(len(alpha_O)))
     best = missed.index(max(missed))
     alpha_O.fill_(-math.inf)
     alpha_O[best] = 0.0
-    return OPERATORS[best]
+    return best
 
 
 def _questions(cell: MixedCell) -> int:
     """Number of loss evaluations."""
     into = [sum(target == node for _, target in cell.edges) for node in cell.nodes]
-    return len(cell.edges) * len(OPERATORS) + sum(count for count in into if count > KEPT)
+    return len(cell.edges) * len(cell.operators) + sum(count for count in into if count > KEPT)

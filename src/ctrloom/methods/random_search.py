@@ -62,7 +62,9 @@ def architecture(data: SearchData, method: str, graph: CellGraph) -> Architectur
 def random_controls(data: SearchData, config: AutoPIConfig) -> dict[str, list[Architecture]]:
     """Random graphs of the same size, as controls."""
     draws = range(config.seed, config.seed + config.random_draws)
-    graphs = [architecture(data, "random", random_graph(config.nodes, draw)) for draw in draws]
+    graphs = [
+        architecture(data, "random", random_graph(config.nodes, draw, config.operators)) for draw in draws
+    ]
     return {"random": graphs} if graphs else {}
 
 

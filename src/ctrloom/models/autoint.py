@@ -32,7 +32,8 @@ class AutoInt(nn.Module):
         like = settings.heads, settings.residual, settings.attention_dropout, settings.reading
         sizes = pairwise((settings.embedding_size, *[size] * settings.attention_layers))
         self.layers = nn.ModuleList(SelfAttention(inputs, outputs, *like) for inputs, outputs in sizes)
-        self.output = nn.Linear(len(schema.fields) * size, 1)
+        width = size if settings.attention_layers else settings.embedding_size
+        self.output = nn.Linear(len(schema.fields) * width, 1)
         nn.init.normal_(self.output.weight, 0.0, math.sqrt(2 / (self.output.in_features + 1)))
         nn.init.zeros_(self.output.bias)
 

@@ -1,5 +1,6 @@
-"""Cross-network models: DCN, DCN-V2, xDeepFM."""
+"""Cross-network models: CrossNet, DCN, DCN-V2, CIN, xDeepFM."""
 
+import torch
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
@@ -11,20 +12,15 @@ from ctrloom.nn.mlp import linear, perceptron
 from ctrloom.schema import Schema
 
 
-class DCN(nn.Module):
-    """Cross network and MLP in parallel: w^T cross(x) + MLP(x) with x = [v_1 ... v_F].
-
-    A layer of the cross network is x' = x_0 (x^T w) + b + x.
-    Reference: Wang et al., Deep & cross network, ADKDD 2017.
-    """
+class CrossModel(nn.Module):
+    """Base class: w^T cross(x) with x = [v_1 ... v_F], plus what `rest` returns for x."""
 
     def __init__(self, architecture: Architecture, schema: Schema, settings: CrossSettings) -> None:
         super().__init__()
-        inputs = len(schema.fields) * settings.embedding_size
+        self.inputs = len(schema.fields) * settings.embedding_size
         self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
-        self.cross = self.network(inputs, settings)
-        self.out = linear(inputs, 1, bias=False)
-        self.mlp = perceptron(inputs, settings)
+        self.cross = self.network(self.inputs, settings)
+        self.out = linear(self.inputs, 1, bias=False)
 
     def network(self, inputs: int, settings: CrossSettings) -> nn.Module:
         """The cross network (B, inputs) -> (B, inputs)."""
@@ -33,7 +29,43 @@ class DCN(nn.Module):
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""
         x_BN = self.embedding(ids_BC, factors_BC).flatten(1)
-        logit_B: Tensor = self.out(self.cross(x_BN)).squeeze(-1) + self.mlp(x_BN)
+        logit_B: Tensor = self.out(self.cross(x_BN)).squeeze(-1) + self.rest(x_BN)
+        return logit_B
+
+    def rest(self, x_BN: Tensor) -> Tensor:
+        """What is added to the cross network's logit."""
+        raise NotImplementedError
+
+
+class CrossNet(CrossModel):
+    """The cross network on its own: w^T cross(x) + b with x = [v_1 ... v_F].
+
+    A layer of the cross network is x' = x_0 (x^T w) + b + x.
+    Reference: Wang et al., Deep & cross network, ADKDD 2017.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, settings: CrossSettings) -> None:
+        super().__init__(architecture, schema, settings)
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def rest(self, x_BN: Tensor) -> Tensor:
+        """The bias."""
+        return self.bias
+
+
+class DCN(CrossModel):
+    """Cross network and MLP in parallel: w^T cross(x) + MLP(x) with x = [v_1 ... v_F].
+
+    Reference: Wang et al., Deep & cross network, ADKDD 2017.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, settings: CrossSettings) -> None:
+        super().__init__(architecture, schema, settings)
+        self.mlp = perceptron(self.inputs, settings)
+
+    def rest(self, x_BN: Tensor) -> Tensor:
+        """MLP(x)."""
+        logit_B: Tensor = self.mlp(x_BN)
         return logit_B
 
 
@@ -47,6 +79,24 @@ class DCNv2(DCN):
         """The cross network (B, inputs) -> (B, inputs)."""
         assert isinstance(settings, LowRankCrossSettings)
         return MatrixCross(inputs, settings.cross_layers, settings.low_rank)
+
+
+class CIN(nn.Module):
+    """The compressed interaction network on its own: w^T CIN(v_1 ... v_F) + b.
+
+    Reference: Lian et al., xDeepFM, KDD 2018, Eq. 6 to 8.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, settings: CINSettings) -> None:
+        super().__init__()
+        self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
+        self.cin = CompressedInteractions(len(schema.fields), settings.cin_layers)
+        self.out = linear(sum(settings.cin_layers), 1)
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        logit_B1: Tensor = self.out(self.cin(self.embedding(ids_BC, factors_BC)))
+        return logit_B1.squeeze(-1)
 
 
 class XDeepFM(WideDeep):

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters
+from ctrloom.config import GatedSettings, Hyperparameters
 from ctrloom.models.shallow import FM, AutoFM, EmbeddingModel
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import hidden_layers, linear, perceptron
@@ -93,7 +93,7 @@ class AutoDeepFM(AutoFM):
     Reference: Liu et al., AutoFIS, KDD 2020, section 3.2.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: GatedSettings) -> None:
         super().__init__(architecture, schema, settings)
         self.mlp = perceptron(len(schema.fields) * settings.embedding_size, settings)
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import Hyperparameters
+from ctrloom.config import GatedSettings, Hyperparameters
 from ctrloom.nn.embedding import FieldEmbedding, LinearTerm
 from ctrloom.nn.interactions import Gates, Interactions
 from ctrloom.schema import Schema
@@ -85,15 +85,17 @@ class FwFM(InteractionModel):
 class AutoFM(InteractionModel):
     """FM with a gate per batch-normalised interaction: b + sum_i w_i + sum_ij a_ij BN(<v_i, v_j>) + ...
 
-    Searches rely on its parts: `linear`, `bias`, and `gates`, a `Gates` per order under "2", "3", "4".
+    Without `interaction_norm` it has no BN; FM is the same without gates, too. Searches rely on its parts:
+    `linear`, `bias`, and `gates`, a `Gates` per order under "2", "3", "4".
 
     Reference: Liu et al., AutoFIS, KDD 2020, section 3.2.
     """
 
-    def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+    def __init__(self, architecture: Architecture, schema: Schema, settings: GatedSettings) -> None:
         super().__init__(architecture, schema, settings)
+        sizes = {str(order): len(architecture.of_order(order)) for order in architecture.orders}
         self.gates = nn.ModuleDict(
-            {str(o): Gates(len(architecture.of_order(o))) for o in architecture.orders}
+            {order: Gates(size, norm=settings.interaction_norm) for order, size in sizes.items()}
         )
 
     def interact(self, emb_BFD: Tensor, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:

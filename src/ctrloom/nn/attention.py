@@ -22,7 +22,9 @@ softmax_backward = torch.ops.aten._softmax_backward_data
 
 @runtime_checkable
 class ShowsAttention(Protocol):
-    """A model that exposes its attention weights."""
+    """A model that exposes the attention weights of its layers."""
+
+    layers: nn.ModuleList
 
     def attention_maps(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Attention weights per layer, row and query field: (L, B, F, F)."""

@@ -11,7 +11,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from ctrloom.architecture import OPERATORS, Edge
+from ctrloom.architecture import OPERATORS, Edge, Operator
 from ctrloom.nn.field_norm import FieldNorm
 from ctrloom.nn.mlp import Dropout
 from ctrloom.nn.operators import Shape, operator
@@ -60,17 +60,19 @@ class Cell(nn.Module):
 
 
 class SharedCell(Cell):
-    """A cell with every operator on every edge, of which only those in `present` are active.
+    """A cell with all of the given operators on every edge, of which only those in `present` are active.
 
     Graphs with the same operator on the same edge share its weights.
     """
 
-    def __init__(self, inputs: int, nodes: int, shape: Shape) -> None:
+    def __init__(
+        self, inputs: int, nodes: int, shape: Shape, operators: Sequence[Operator] = OPERATORS
+    ) -> None:
         edges = [
             Edge(source=source, target=target, operator=name)
             for target in range(inputs, inputs + nodes)
             for source in range(target)
-            for name in OPERATORS
+            for name in operators
         ]
         super().__init__(inputs, nodes, edges, shape)
         self.present = frozenset(edges)
@@ -81,7 +83,7 @@ class SharedCell(Cell):
 
 
 class MixedCell(nn.Module):
-    """A cell under search: every node receives all previous nodes through a mixture of all operators.
+    """A cell under search: every node receives all previous nodes through a mixture of the operators.
 
     x_j = sum_i softmax_i(beta_ij / t) sum_o softmax_o(alpha_ijo / t) norm(o(x_i)) (Eq. 5, 6 and 8), with
     temperature t. Edges are ordered by source, then target, so that the edges of one source are computed
@@ -90,17 +92,19 @@ class MixedCell(nn.Module):
 
     into_NE: Tensor
 
-    def __init__(self, inputs: int, nodes: int, shape: Shape) -> None:
+    def __init__(
+        self, inputs: int, nodes: int, shape: Shape, operators: Sequence[Operator] = OPERATORS
+    ) -> None:
         super().__init__()
-        self.nodes, self.temperature = range(inputs, inputs + nodes), 1.0
+        self.nodes, self.temperature, self.operators = range(inputs, inputs + nodes), 1.0, tuple(operators)
         sources = range(self.nodes.stop - 1)
         self.edges = [(i, j) for i in sources for j in self.nodes if i < j]
         into_NE = torch.tensor([[target == node for _, target in self.edges] for node in self.nodes])
         self.register_buffer("into_NE", into_NE, persistent=False)
-        self.alpha_EO = nn.Parameter(1e-3 * torch.randn(len(self.edges), len(OPERATORS)))
+        self.alpha_EO = nn.Parameter(1e-3 * torch.randn(len(self.edges), len(operators)))
         self.beta_E = nn.Parameter(1e-3 * torch.randn(len(self.edges)))
         self.leaving = [sum(i == source for i, _ in self.edges) for source in sources]
-        self.mixtures = nn.ModuleList(Mixture(shape, count) for count in self.leaving)
+        self.mixtures = nn.ModuleList(Mixture(shape, count, operators) for count in self.leaving)
 
     def strengths(self, temperature: float = 1.0) -> Tensor:
         """Mixture weight of each operator on each edge (E, O); the weights into one node sum to 1."""
@@ -123,12 +127,12 @@ class MixedCell(nn.Module):
 
 
 class Mixture(nn.Module):
-    """All operators on the outgoing edges of one node: (x_BFD, strength_EO) -> (B, E, F, D)."""
+    """The operators on the outgoing edges of one node: (x_BFD, strength_EO) -> (B, E, F, D)."""
 
-    def __init__(self, shape: Shape, edges: int) -> None:
+    def __init__(self, shape: Shape, edges: int, operators: Sequence[Operator]) -> None:
         super().__init__()
-        self.operators = nn.ModuleList(operator(name, shape, edges) for name in OPERATORS)
-        counts = [1 if name == "skip" else edges for name in OPERATORS]  # a skip is the same on all edges
+        self.operators = nn.ModuleList(operator(name, shape, edges) for name in operators)
+        counts = [1 if name == "skip" else edges for name in operators]  # a skip is the same on all edges
         self.norms = nn.ModuleList(FieldNorm(count, shape.fields) for count in counts)
 
     def forward(self, x_BFD: Tensor, strength_EO: Tensor) -> Tensor:

@@ -213,17 +213,22 @@ class Gates(nn.Module):
 
     Batch norm has no scale or shift, so that the magnitude of a gate measures the strength of its interaction
     (AutoFIS, section 3.2). Eps and momentum are those of the published code; with this eps, pairs whose
-    variance is near it are scaled down.
+    variance is near it are scaled down. Without `norm`, gates are on the values themselves.
     """
 
-    def __init__(self, count: int, init: float = 0.6, spread: float = 1e-3) -> None:
+    def __init__(self, count: int, init: float = 0.6, spread: float = 1e-3, norm: bool = True) -> None:
         super().__init__()
-        self.norm = BatchNorm(count, eps=1e-3, momentum=0.01, affine=False)
+        self.norm = BatchNorm(count, eps=1e-3, momentum=0.01, affine=False) if norm else nn.Identity()
         self.gate_P = nn.Parameter(torch.empty(count).uniform_(init - spread, init + spread))
 
     def forward(self, x_BP: Tensor) -> Tensor:
         """Sum of gate * BN(x) over the interactions."""
-        if self.training and distributed.is_single_process() and kernels.usable(x_BP):
+        if (
+            isinstance(self.norm, BatchNorm)
+            and self.training
+            and distributed.is_single_process()
+            and kernels.usable(x_BP)
+        ):
             from ctrloom.kernels.gates import gated_norm
 
             return gated_norm(x_BP, self.gate_P, self.norm)

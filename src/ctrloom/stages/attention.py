@@ -26,7 +26,7 @@ def attention_of(
 
     None for a model without attention. `logit_N` are the model's scores of `valid`.
     """
-    if not isinstance(model, ShowsAttention):
+    if not isinstance(model, ShowsAttention) or not model.layers:
         return None
     if valid.weight_N is not None:
         there_N = valid.weight_N.cpu().numpy().nonzero()[0]

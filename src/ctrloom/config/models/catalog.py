@@ -14,6 +14,7 @@ from ctrloom.config.models.settings import (
     CINSettings,
     CrossSettings,
     FinalMLPSettings,
+    GatedSettings,
     GBDTPoly2Settings,
     GBDTSettings,
     HOFMSettings,
@@ -70,6 +71,8 @@ MODELS = Catalog(
         "deepcrossing": ModelEntry("Deep Crossing", "ctrloom.models.deep:DeepCrossing", selects=False),
         "dcn": ModelEntry("DCN", "ctrloom.models.cross:DCN", CrossSettings, selects=False),
         "dcnv2": ModelEntry("DCN-V2", "ctrloom.models.cross:DCNv2", LowRankCrossSettings, selects=False),
+        "crossnet": ModelEntry("CrossNet", "ctrloom.models.cross:CrossNet", CrossSettings, selects=False),
+        "cin": ModelEntry("CIN", "ctrloom.models.cross:CIN", CINSettings, selects=False),
         "xdeepfm": ModelEntry("xDeepFM", "ctrloom.models.cross:XDeepFM", CINSettings, selects=False),
         "afn": ModelEntry("AFN", "ctrloom.models.afn:AFN", AFNSettings, selects=False),
         "finalmlp": ModelEntry(
@@ -89,10 +92,18 @@ MODELS = Catalog(
             "GBDT+Poly2", "ctrloom.models.trees:GBDTPoly2", GBDTPoly2Settings, trees=True
         ),
         "autofm": ModelEntry(
-            "AutoFM", "ctrloom.models.shallow:AutoFM", baseline=False, without_interactions="lr"
+            "AutoFM",
+            "ctrloom.models.shallow:AutoFM",
+            GatedSettings,
+            baseline=False,
+            without_interactions="lr",
         ),
         "autodeepfm": ModelEntry(
-            "AutoDeepFM", "ctrloom.models.deep:AutoDeepFM", baseline=False, without_interactions="widedeep"
+            "AutoDeepFM",
+            "ctrloom.models.deep:AutoDeepFM",
+            GatedSettings,
+            baseline=False,
+            without_interactions="widedeep",
         ),
         "aim": ModelEntry(
             "AIM", "ctrloom.models.aim:AIM", AIMSettings, baseline=False, without_interactions="lr"

@@ -10,6 +10,7 @@ from ctrloom.config.types import (
     Count,
     CountOrZero,
     Few,
+    FewOrZero,
     Fraction,
     NotNegative,
     Positive,
@@ -79,6 +80,14 @@ class Hyperparameters(StrictModel):
     def draws(self) -> bool:
         """True if settings make training random that is not otherwise."""
         return False
+
+
+class GatedSettings(Hyperparameters):
+    """AutoFM and AutoDeepFM: FM and DeepFM with a gate on each interaction."""
+
+    # Batch norm of each interaction before its gate; false: an ablation (AutoFIS, section 4.6). In a search,
+    # `search.batch_norm` applies instead
+    interaction_norm: bool = True
 
 
 class AFMSettings(Hyperparameters):
@@ -153,7 +162,7 @@ class AutoIntSettings(Hyperparameters):
     learning_rate: Positive = 1e-3  # attention overfits at a higher one
     embedding_size: Width = 16
     embedding_std: Positive | None = 0.01
-    attention_layers: Few = 3
+    attention_layers: FewOrZero = 3  # 0: a linear function of the embeddings
     heads: Few = 2
     head_size: Width = 32
     attention_dropout: Fraction = 0.0

@@ -64,6 +64,7 @@ class AutoFISConfig(GateSearchConfig):
     candidates: Literal["all", "pool"] = "all"
     pool: Count | None = None  # interactions of the lower order to extend; None: half the fields
     bi_level: bool = False  # train gates on one half of the training rows, weights on the other (Table 8)
+    batch_norm: bool = True  # of interactions, before their gates; false: an ablation (sections 4.6 and 4.7)
     # Epochs that train only the linear part; 0 in the paper. None: more, the fewer rows there are per value
     warm_up: CountOrZero | None = None
     gate_warm_up: CountOrZero = 3  # epochs with fixed gates, per order above 2; 0 in the paper
@@ -190,8 +191,11 @@ class AutoPIConfig(MethodConfig):
     clip: Positive = 5.0
     gate_learning_rate: Positive | None = None  # None: 6e-4 as in PC-DARTS, larger if there are fewer steps
     gate_weight_decay: NotNegative = 1e-3
-    anneal: bool = True
-    noisy_skip: bool = False
+    operators: Annotated[  # to choose from (Table 5)
+        tuple[Literal["skip", "senet", "attention", "fm", "slp", "conv"], ...], Field(min_length=1)
+    ] = ("skip", "senet", "attention", "fm", "slp", "conv")
+    anneal: bool = True  # the temperature of the mixtures (Table 6)
+    noisy_skip: bool = False  # noise on what skips pass on, instead of annealing (Table 6)
     # Operators to keep: the strongest (section 4.4.1), or those whose removal hurts the supernet most
     choose_by: Literal["strength", "perturbation"] = "strength"
     # Rows on which the loss is measured; perturbation: of the gates' half, one_shot: of the validation rows
@@ -200,6 +204,19 @@ class AutoPIConfig(MethodConfig):
     finalists: Few = 5  # one_shot: the best candidates, trained briefly from scratch
     finalist_epochs: Count = 4
     samples: Few = 20  # random: graphs that are trained and compared on validation rows
+
+    @model_validator(mode="after")
+    def _operators_fit(self) -> "AutoPIConfig":
+        if len(set(self.operators)) < len(self.operators):
+            raise ValueError("operators: must be distinct")
+        if self.noisy_skip and "skip" not in self.operators:
+            raise ValueError("noisy_skip: adds noise to the operator skip; add skip to operators")
+        if self.strategy != "differentiable" and (self.noisy_skip or not self.anneal):
+            raise ValueError(
+                f"noisy_skip and anneal: apply to strategy: differentiable only, not to {self.strategy}; "
+                "leave them out"
+            )
+        return self
 
     @property
     def controls(self) -> tuple[str, ...]:
