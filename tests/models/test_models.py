@@ -131,14 +131,17 @@ def test_without_batch_norm_and_gates_it_is_fm() -> None:
         torch.testing.assert_close(*logits, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("name", ["fnn", "widedeep", "deepfm", "ipnn", "pin", "autodeepfm", "deepcrossing"])
-def test_layer_norm_is_between_each_hidden_layer_and_its_relu(name: ModelName) -> None:
-    model = build(name, chosen(*PAIRS), SCHEMA, hyper_of(name, layer_norm=True))
+def test_layer_norm_is_between_each_hidden_layer_and_its_relu(name: ModelName, after: bool) -> None:
+    hyper = hyper_of(name, layer_norm=True, layer_norm_after_relu=after)
+    model = build(name, chosen(*PAIRS), SCHEMA, hyper)
     part = model.get_submodule("units" if name == "deepcrossing" else "mlp")
     kinds = [type(each).__name__ for each in part.modules() if not list(each.children())]
     assert kinds.count("LayerNorm") == 2
     for place in (at for at, kind in enumerate(kinds) if kind == "LayerNorm"):
-        assert kinds[place - 1 : place + 2] == ["Linear", "LayerNorm", "ReLU"]
+        own = kinds[place - 1 : place + 2]
+        assert own == (["ReLU", "LayerNorm", "Linear"] if after else ["Linear", "LayerNorm", "ReLU"])
 
 
 def test_dropout_and_batch_norm_are_passed_to_the_mlp() -> None:

@@ -10,11 +10,13 @@ import test_beyond_pairs
 import test_models
 import test_pairwise
 import torch
-from oracle import PAIRS, ROWS, SCHEMA, SELECTIONS, chosen, hyper_of
+from oracle import OWN, PAIRS, ROWS, SCHEMA, SELECTIONS, SMALL, chosen, hyper_of
 from small import categorical_schema, planting, rows_of
 
 from ctrloom.architecture import Architecture
 from ctrloom.config import MODELS, EmbeddingOptimizer, Hyperparameters, ModelName, ModelsConfig
+from ctrloom.config.base import ConfigError
+from ctrloom.config.tuning import TuningConfig
 from ctrloom.models import build
 from ctrloom.models.shallow import EmbeddingModel
 from ctrloom.schema import SchemaMismatchError
@@ -100,6 +102,46 @@ def test_architecture_with_different_fields_is_refused(name: ModelName) -> None:
         build(name, Architecture.complete(("a", "b", "c", "x")), SCHEMA, hyper_of(name))
     with pytest.raises(SchemaMismatchError):
         build(name, Architecture.complete(("b", "a", "c", "d")), SCHEMA, hyper_of(name))
+
+
+def with_default(name: ModelName, **settings: Any) -> torch.nn.Module:
+    """A model with settings for all models, in training."""
+    hyper = ModelsConfig.parse({"default": {**SMALL, **settings}, name: OWN.get(name, {})}).of(name)
+    torch.manual_seed(2)
+    return build(name, chosen(*SELECTIONS["complete"]), SCHEMA, hyper)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_that_a_model_lacks_are_those_without_effect(name: ModelName) -> None:
+    def noisy(model: torch.nn.Module) -> bool:
+        once, again = (model(ROWS.ids_NC, ROWS.factors_NC) for _ in range(2))
+        return not torch.equal(once, again)
+
+    def keys(**settings: Any) -> list[str]:
+        return [
+            f"{key} {type(module).__name__}" for key, module in with_default(name, **settings).named_modules()
+        ]
+
+    lacks = MODELS[name].lacks
+    assert not noisy(with_default(name))
+    assert noisy(with_default(name, embedding_dropout=0.5)) is ("embedding_dropout" not in lacks)
+    plain, before = keys(), keys(layer_norm=True)
+    after = keys(layer_norm=True, layer_norm_after_relu=True)
+    assert (plain != before) is ("layer_norm" not in lacks)
+    assert (before != after) is ("layer_norm_after_relu" not in lacks)
+    for key, own in (
+        ("embedding_dropout", {}),
+        ("layer_norm", {}),
+        ("layer_norm_after_relu", {"layer_norm": True}),
+    ):
+        value = 0.5 if key == "embedding_dropout" else True
+        if key in lacks:
+            with pytest.raises(ConfigError, match=f"{name}.{key}: has no effect on .*; leave it out"):
+                ModelsConfig.parse({"default": own, name: {key: value}})
+            with pytest.raises(ConfigError, match=f"spaces.{name}.{key}: has no effect"):
+                TuningConfig.parse({"spaces": {name: {key: [value]}}}, "tuning")
+        else:
+            ModelsConfig.parse({"default": own, name: {key: value}})
 
 
 CLICKS = {"rows": 10_000, "fields": 5, "sizes": (8,), "pairs": 3, "strength": 1.5, "main_effects": 0.3}

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import categorical_schema, rows_of, schema_of
+from torch import nn
 
-from ctrloom.nn.embedding import FieldEmbedding, LinearTerm
+from ctrloom.nn.embedding import FieldEmbedding, LinearTerm, drop_embeddings
 from ctrloom.schema import Schema
 
 MIXED = schema_of(
@@ -98,3 +99,24 @@ def test_initialisation_is_xavier_over_the_whole_table_or_normal() -> None:
     assert weight.abs().max() <= bound
     assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
     assert FieldEmbedding(schema, 10, 0.3).weight.std().item() == pytest.approx(0.3, rel=0.03)
+
+
+def test_dropout_is_on_all_numbers_of_embeddings_but_not_on_weights() -> None:
+    schema = categorical_schema(3)
+    model = nn.ModuleDict({"linear": LinearTerm(schema, 1.0), "table": FieldEmbedding(schema, 400, 1.0)})
+    drop_embeddings(model, 0.25)
+    ids_BC, table = rows_of(schema, 50).ids_NC, model["table"]
+    whole_BFD = table.eval()(ids_BC)
+    torch.manual_seed(0)
+    dropped_BFD = table.train()(ids_BC)
+    kept_BFD = dropped_BFD != 0
+    assert kept_BFD.double().mean().item() == pytest.approx(0.75, abs=0.01)
+    torch.testing.assert_close(dropped_BFD[kept_BFD], whole_BFD[kept_BFD] / 0.75)
+    assert not torch.equal(dropped_BFD, table(ids_BC))
+    assert torch.equal(model["linear"](ids_BC), model["linear"].eval()(ids_BC))
+
+
+def test_no_dropout_changes_nothing() -> None:
+    table = FieldEmbedding(categorical_schema(3), 4, 1.0)
+    drop_embeddings(table, 0.0)
+    assert table.dropout is None

@@ -26,6 +26,27 @@ def test_plain_layers() -> None:
     np.testing.assert_allclose(array(mlp(x)), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_layer_norm_is_before_or_after_relu(after: bool) -> None:
+    mlp, x = MLP(4, (5, 3), layer_norm=True, layer_norm_after_relu=after).double(), inputs()
+    generator = torch.Generator().manual_seed(3)
+    for tensor in mlp.state_dict().values():
+        tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    state = {name: array(tensor.clone()) for name, tensor in mlp.state_dict().items()}
+
+    def normed(h: np.ndarray, at: int) -> np.ndarray:
+        centred = h - h.mean(1, keepdims=True)
+        rate = 1 / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
+        return centred * rate * state[f"layers.{at}.weight"] + state[f"layers.{at}.bias"]
+
+    h = array(x)
+    for at in (0, 3):
+        h = h @ state[f"layers.{at}.weight"].T + state[f"layers.{at}.bias"]
+        h = normed(np.maximum(h, 0), at + 2) if after else np.maximum(normed(h, at + 1), 0)
+    expected = (h @ state["layers.6.weight"].T + state["layers.6.bias"])[:, 0]
+    np.testing.assert_allclose(array(mlp(x)), expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("train", [True, False])
 def test_batch_norm_without_scale_then_bias(train: bool) -> None:
     mlp, x = MLP(4, (5,), batch_norm=True).double(), inputs()
@@ -108,14 +129,21 @@ def test_mlp_without_hidden_layers_is_linear() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "hidden", "norm"),
-    [((9, 13), (7, 16, 5), False), ((3, 8), (), False), ((40, 33), (24, 9), True), ((0, 5), (4,), False)],
+    [
+        ((9, 13), (7, 16, 5), None),
+        ((3, 8), (), None),
+        ((40, 33), (24, 9), "before"),
+        ((40, 33), (24, 9), "after"),
+        ((0, 5), (4,), None),
+    ],
 )
 def test_bfloat16_kernel_is_as_accurate_as_plain(
-    shape: tuple[int, int], hidden: tuple[int, ...], norm: bool, way: Way
+    shape: tuple[int, int], hidden: tuple[int, ...], norm: str | None, way: Way
 ) -> None:
     """All gradients, with widths that are multiples of eight and others."""
     torch.manual_seed(0)
-    layer, x = MLP(shape[1], hidden, layer_norm=norm), torch.randn(shape)
+    norms = {"layer_norm": norm is not None, "layer_norm_after_relu": norm == "after"}
+    layer, x = MLP(shape[1], hidden, **norms), torch.randn(shape)
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -0.5, 0.5)
 
@@ -130,13 +158,13 @@ def test_bfloat16_kernel_is_as_accurate_as_plain(
         return [each.detach().double().cpu() for each in (out, *grads)]
 
     near = (
-        0.12 if way.kernel and way.device.type == "cpu" else 0.05
+        (0.2 if norm == "after" else 0.12) if way.kernel and way.device.type == "cpu" else 0.05
     )  # the interpreter truncates instead of rounding
     exact = learned(torch.device("cpu"), torch.float64, False)
     for found, expected in zip(learned(way.device, torch.float32, True), exact, strict=True):
         assert found.shape == expected.shape
         assert (found - expected).norm() <= near * expected.norm()
-    way.ran("_widen", *(["_activate", "_activate_gradient"] if norm else []))
+    way.ran("_widen", *(["_activate", "_activate_gradient"] if norm == "before" else []))
 
 
 @pytest.mark.parametrize("norm", [False, True])

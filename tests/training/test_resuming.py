@@ -38,6 +38,7 @@ SETTINGS: dict[str, Any] = {
     "embedding_size": 4,
     "hidden": (8,),
     "dropout": 0.3,
+    "embedding_dropout": 0.1,
     "batch_norm": True,
     "batch_size": 100,
     "epochs": 4,

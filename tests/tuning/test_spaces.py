@@ -30,7 +30,7 @@ def test_a_default_space_draws_valid_settings(name: str) -> None:
     require_settings(kind, space, name)
     trials = [_Done()]
     for number in range(1, 20):
-        _, settings = ask(name, space, BUDGET, trials * number)  # type: ignore[arg-type]
+        _, settings = ask(name, kind(), space, BUDGET, trials * number)  # type: ignore[arg-type]
         assert set(settings) == set(space)
         drawn = kind.parse(settings, name)
         for key, dimension in space.items():
@@ -71,7 +71,7 @@ def test_a_configuration_replaces_settings_of_a_space() -> None:
     assert space["embedding_size"].choices == (64, 128)
     assert "batch_size" not in space
     assert space["learning_rate"] == default_space("fm")["learning_rate"]
-    _, settings = ask("fm", space, BUDGET, [_Done()])  # type: ignore[list-item]
+    _, settings = ask("fm", Hyperparameters(), space, BUDGET, [_Done()])  # type: ignore[list-item]
     assert isinstance(settings["epochs"], int)
     assert isinstance(settings["learning_rate"], float)
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from ctrloom import storage
-from ctrloom.config import Hyperparameters, OptInterSettings
+from ctrloom.config import Hyperparameters
 from ctrloom.config.base import ConfigError
 from ctrloom.config.errors import UserError
 from ctrloom.config.tuning import TuningConfig
 from ctrloom.training.history import AfterEpoch, Epoch, History
 from ctrloom.training.loop import DivergedError
 from ctrloom.tuning.record import Budget, Trial, TunedModel, Tuning, merged
+from ctrloom.tuning.sampling import draw
 from ctrloom.tuning.study import Subject, tune
 
 BEST = {"learning_rate": 0.004, "embedding_size": 16}
@@ -181,22 +182,36 @@ def test_if_all_trials_fail_the_reason_is_named(tmp_path: Path) -> None:
         tuned.best("logloss")
 
 
-def test_settings_that_exclude_each_other_are_a_failed_trial(tmp_path: Path) -> None:
-    chosen = TuningConfig.parse(
-        {"trials": 6, "spaces": {"optinter": {"batch_norm": [False, True]}}}, "tuning"
-    )
-    subject = Subject(
-        name="optinter",
-        model="optinter",
-        configured=OptInterSettings(),
-        space=chosen.spaces["optinter"],
-        train=Trainer(),
-        trained_on=(),
-    )
-    tuned = tune(subject, Budget.of(chosen), tmp_path)
-    for trial in tuned.trials:
-        assert (trial.state == "failed") == trial.settings.get("batch_norm", False)
-    assert any("batch_norm and layer_norm" in trial.reason for trial in tuned.trials)
+def norms_of(folder: Path, space: dict[str, Any], **config: Any) -> list[tuple[bool, bool]]:
+    """Batch norm and layer norm of the trials of a model with layer norm, all of which are complete."""
+    chosen = TuningConfig.parse({"trials": 12, **config, "spaces": {"fnn": space}}, "tuning")
+    configured, trained = Hyperparameters(layer_norm=True), list[Hyperparameters]()
+
+    def loss(settings: Hyperparameters) -> float:
+        trained.append(settings)
+        return 0.3 + 0.1 * settings.batch_norm
+
+    subject = Subject("fnn", "fnn", configured, chosen.space("fnn"), Trainer(loss), ())
+    tuned = tune(subject, Budget.of(chosen), folder)
+    assert {trial.state for trial in tuned.trials} <= {"complete", "pruned"}
+    assert len(tuned.trials) == 12
+    drawn = draw("fnn", configured, subject.space, Budget.of(chosen.in_parallel))
+    return [
+        *((settings.batch_norm, settings.layer_norm) for settings in trained),
+        *((each.get("batch_norm", False), each.get("layer_norm", True)) for each in drawn),
+    ]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_no_trial_has_settings_that_exclude_each_other(sampler: str, tmp_path: Path) -> None:
+    assert set(norms_of(tmp_path / "fixed", {}, sampler=sampler)) == {(False, True)}
+    both = norms_of(tmp_path / "both", {"layer_norm": [False, True]}, sampler=sampler)
+    assert set(both) == {(False, False), (False, True), (True, False)}
+
+
+def test_a_space_without_valid_settings_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tuning.spaces.fnn: has no valid .*batch_norm and layer_norm"):
+        norms_of(tmp_path, {"batch_norm": [True]})
 
 
 def test_no_space_is_one_trial(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ BaselineName = Annotated[str, _name(lambda entry: entry.baseline)]
 TransferName = Annotated[str, _name(lambda entry: entry.transfers)]
 
 
+def no_effect(name: str) -> str:
+    """The message that a setting has no effect on a model."""
+    return f"has no effect on {MODELS[name].title}; leave it out"
+
+
 class ModelsConfig(RootModel[dict[str, dict[str, Any]]]):
     """Hyper-parameters per model, over those of `default`, which apply to all models."""
 
@@ -38,6 +43,8 @@ class ModelsConfig(RootModel[dict[str, dict[str, Any]]]):
             if name != "default" and name not in MODELS:
                 raise SectionError([(name, not_among(["default", *MODELS], name))])
             parse_section(*self._settings(name), name)
+            if name != "default" and (ignored := [k for k in MODELS[name].lacks if self.raw(name).get(k)]):
+                raise SectionError([(f"{name}.{ignored[0]}", no_effect(name))])
         return self
 
     @classmethod

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ctrloom.config.base import SectionError, StrictModel, not_among, parse_section
 from ctrloom.config.models import MODELS, Hyperparameters
-from ctrloom.config.models_section import ModelName, ModelsConfig
+from ctrloom.config.models_section import ModelName, ModelsConfig, no_effect
 from ctrloom.config.search import SearchConfig
 from ctrloom.config.types import CountOrZero, Few, Number, Positive, Seed
 
@@ -72,6 +72,8 @@ class TuningConfig(StrictModel):
             if name not in MODELS:
                 raise SectionError([(name, not_among(MODELS, name))])
             require_settings(MODELS[name].settings, space, name)
+            if ignored := [key for key in MODELS[name].lacks if key in space and space[key].choices != ()]:
+                raise SectionError([(f"{name}.{ignored[0]}", no_effect(name))])
         return spaces
 
     @property

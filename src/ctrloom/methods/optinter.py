@@ -24,7 +24,7 @@ from ctrloom.methods.gates import halves
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
 from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
-from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.embedding import FieldEmbedding, drop_embeddings
 from ctrloom.nn.mlp import perceptron
 from ctrloom.nn.precision import mlp_input
 from ctrloom.nn.slots import HadamardProducts, slot_std
@@ -68,6 +68,7 @@ class Supernet(nn.Module):
         self.logit_P3 = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(pairs), len(CHOICES))))
         self.register_buffer("temperature", torch.ones(()), persistent=False)
         self.gumbel = gumbel
+        drop_embeddings(self, settings.embedding_dropout)
 
     def probabilities(self) -> Tensor:
         """Probability of each choice for each pair (P, 3)."""

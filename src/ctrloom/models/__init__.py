@@ -7,6 +7,7 @@ from torch import nn
 from ctrloom.architecture import Architecture
 from ctrloom.config import MODELS, Hyperparameters
 from ctrloom.config.catalog import resolve
+from ctrloom.nn.embedding import drop_embeddings
 from ctrloom.schema import Schema, SchemaMismatchError
 
 
@@ -24,5 +25,6 @@ def build(name: str, architecture: Architecture, schema: Schema, settings: Hyper
             f"the architecture has the fields {', '.join(architecture.fields)}, "
             f"but the data has {', '.join(schema.names)}"
         )
-    model = resolve(MODELS[name].build)(architecture, schema, settings)
-    return cast(nn.Module, model)
+    model = cast(nn.Module, resolve(MODELS[name].build)(architecture, schema, settings))
+    drop_embeddings(model, settings.embedding_dropout)
+    return model

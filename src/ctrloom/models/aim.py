@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ctrloom.architecture import Architecture
 from ctrloom.config import AIMSettings
 from ctrloom.models.shallow import LR
+from ctrloom.nn.embedding import drop_embeddings
 from ctrloom.nn.functions import FunctionInteractions
 from ctrloom.nn.interactions import Gates
 from ctrloom.nn.mlp import perceptron
@@ -63,6 +64,7 @@ class PositionGatedAIM(LR):
         self.scales = nn.ParameterDict(
             {p: torch.ones(()) for p in ["linear", *map(str, architecture.orders)]}
         )
+        drop_embeddings(self, settings.embedding_dropout)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""

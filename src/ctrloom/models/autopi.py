@@ -10,7 +10,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import AutoPISettings
 from ctrloom.config.base import ConfigError
 from ctrloom.nn.cells import Cell, MixedCell
-from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.embedding import FieldEmbedding, drop_embeddings
 from ctrloom.nn.operators import Shape
 from ctrloom.schema import Schema
 
@@ -38,6 +38,7 @@ class TwoCells(nn.Module):
         self.interaction, self.ensemble = interaction, ensemble
         self.combine = nn.Conv1d(nodes * fields, fields, 1)
         self.out = nn.Linear(nodes * fields * size, 1)
+        drop_embeddings(self, settings.embedding_dropout)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Logits (B,)."""

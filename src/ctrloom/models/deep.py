@@ -6,7 +6,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import GatedSettings, Hyperparameters
 from ctrloom.models.shallow import FM, AutoFM, EmbeddingModel
 from ctrloom.nn.embedding import FieldEmbedding
-from ctrloom.nn.mlp import hidden_layers, linear, perceptron
+from ctrloom.nn.mlp import hidden_layers, linear, perceptron, regularization
 from ctrloom.schema import Schema
 
 
@@ -56,9 +56,7 @@ class DeepCrossing(nn.Module):
         inputs = len(schema.fields) * settings.embedding_size
         self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
         self.units = nn.ModuleList(
-            hidden_layers(
-                inputs, (width,), settings.dropout, settings.batch_norm, settings.layer_norm
-            ).append(linear(width, inputs))
+            hidden_layers(inputs, (width,), *regularization(settings)).append(linear(width, inputs))
             for width in settings.hidden
         )
         self.out = linear(inputs, 1)

@@ -6,7 +6,7 @@ from ctrloom.architecture import Architecture
 from ctrloom.config import FinalMLPSettings
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.fusion import BilinearFusion, FeatureGate
-from ctrloom.nn.mlp import hidden_layers
+from ctrloom.nn.mlp import hidden_layers, regularization
 from ctrloom.schema import Schema
 
 
@@ -23,8 +23,7 @@ class FinalMLP(nn.Module):
         self.embedding = FieldEmbedding(schema, size, settings.embedding_std)
 
         def stream(hidden: tuple[int, ...], context: tuple[str, ...]) -> nn.Sequential:
-            norms = settings.batch_norm, settings.layer_norm
-            layers = hidden_layers(fields * size, hidden, settings.dropout, *norms)
+            layers = hidden_layers(fields * size, hidden, *regularization(settings))
             if settings.gate_hidden is None:
                 return nn.Sequential(nn.Flatten(), layers)
             gate = FeatureGate(fields, size, schema.indices(context), settings.gate_hidden)

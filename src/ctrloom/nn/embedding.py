@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ctrloom import memory
+from ctrloom.nn.mlp import Dropout
 from ctrloom.nn.sparse_rows import lookup_dense_gradient, lookup_sparse_gradient
 from ctrloom.schema import Schema
 
@@ -37,6 +38,7 @@ class FieldEmbedding(nn.Module):
         self.sparse_gradients = False  # whether gradients are sparse; set with the optimizer
         self.keep_duplicates = False  # whether sparse gradients repeat a row for each lookup
         self.compressed: nn.Module | None = None  # in place of `weight`, see `nn.compressed_tables`
+        self.dropout: Dropout | None = None  # see `drop_embeddings`
         self.row_widths = [size] * self.fields  # weights of one id, by field
         memory.require(
             4 * schema.table_size * size,
@@ -53,6 +55,13 @@ class FieldEmbedding(nn.Module):
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """Embeddings emb_BFD."""
+        emb_BFD = self._embedded(ids_BC, factors_BC)
+        if self.dropout is None:
+            return emb_BFD
+        dropped_BFD: Tensor = self.dropout(emb_BFD)
+        return dropped_BFD
+
+    def _embedded(self, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
         emb_BCD = self.rows(ids_BC)
         if factors_BC is None:
             return emb_BCD
@@ -144,3 +153,14 @@ class LinearTerm(nn.Module):
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
         """The linear part of the logit."""
         return self.weights(ids_BC, factors_BC).sum((1, 2))
+
+
+def drop_embeddings(model: nn.Module, share: float) -> None:
+    """Add dropout to all embeddings of a model; the weights of linear parts are none.
+
+    It acts on every number independently, in training only, as in AutoInt's code.
+    """
+    linear = {module.weights for module in model.modules() if isinstance(module, LinearTerm)}
+    for module in model.modules():
+        if share and isinstance(module, FieldEmbedding) and module not in linear:
+            module.dropout = Dropout(share)

@@ -1,6 +1,7 @@
 """The multi-layer perceptron of the deep models."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -62,11 +63,11 @@ def _by_kernel(modules: Iterable[nn.Module], x: Tensor) -> Tensor | None:
     from ctrloom.kernels.linear import Layer, chain, fits
 
     layers: list[Layer] = []
-    for module in (first, *others):
+    for before, module in pairwise((None, first, *others)):
         match module:
             case Linear() if module.bias is not None:
                 layers.append(Layer(module.weight, module.bias))
-            case nn.LayerNorm():
+            case nn.LayerNorm() if isinstance(before, Linear):
                 layers[-1] = layers[-1]._replace(scale_M=module.weight, shift_M=module.bias, eps=module.eps)
             case Dropout():
                 layers[-1] = layers[-1]._replace(dropped=module.dropped if module.training else 0)
@@ -91,18 +92,20 @@ def hidden_layers(
     dropout: float = 0.0,
     batch_norm: bool = False,
     layer_norm: bool = False,
+    layer_norm_after_relu: bool = False,
 ) -> nn.Sequential:
     """Hidden layers with ReLU: (B, inputs) -> (B, hidden[-1]).
 
     With batch norm, a hidden layer is linear without bias, batch norm without scale, bias, ReLU, dropout
     (AutoFIS' code). With layer norm, which has scale and shift, it is linear, norm, ReLU, dropout
-    (OptInter's code).
+    (OptInter's code), or linear, ReLU, norm, dropout (OptInter, Eq. 9).
     """
     layers: list[nn.Module] = []
     for width in hidden:
         layers += [linear(inputs, width, bias=not batch_norm), *([BiasedNorm(width)] if batch_norm else [])]
-        layers += [nn.LayerNorm(width)] if layer_norm else []
-        layers += [nn.ReLU(), *([Dropout(dropout)] if dropout else [])]
+        norm = [nn.LayerNorm(width)] if layer_norm else []
+        layers += [nn.ReLU(), *norm] if layer_norm_after_relu else [*norm, nn.ReLU()]
+        layers += [Dropout(dropout)] if dropout else []
         inputs = width
     return nn.Sequential(*layers)
 
@@ -117,9 +120,10 @@ class MLP(nn.Module):
         dropout: float = 0.0,
         batch_norm: bool = False,
         layer_norm: bool = False,
+        layer_norm_after_relu: bool = False,
     ) -> None:
         super().__init__()
-        layers = hidden_layers(inputs, hidden, dropout, batch_norm, layer_norm)
+        layers = hidden_layers(inputs, hidden, dropout, batch_norm, layer_norm, layer_norm_after_relu)
         self.layers = nn.Sequential(*layers, linear(hidden[-1] if hidden else inputs, 1))
 
     def forward(self, x_BH: Tensor) -> Tensor:
@@ -132,7 +136,13 @@ class MLP(nn.Module):
 
 def perceptron(inputs: int, settings: Hyperparameters) -> MLP:
     """An MLP with a model's hyperparameters."""
-    return MLP(inputs, settings.hidden, settings.dropout, settings.batch_norm, settings.layer_norm)
+    return MLP(inputs, settings.hidden, *regularization(settings))
+
+
+def regularization(settings: Hyperparameters) -> tuple[float, bool, bool, bool]:
+    """What a model's hidden layers have in addition to `Linear` and ReLU, in the order of `hidden_layers`."""
+    norms = settings.batch_norm, settings.layer_norm, settings.layer_norm_after_relu
+    return settings.dropout, *norms
 
 
 class Dropout(nn.Module):

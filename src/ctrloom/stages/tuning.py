@@ -76,10 +76,12 @@ def plan_trials(
     planned = list[PlannedTrial]()
     for job in jobs:
         for target in job.targets:
-            space = subject_of(target, job.models, job.seed, config, sources, search_folder).space
+            subject = subject_of(target, job.models, job.seed, config, sources, search_folder)
             planned += [
                 PlannedTrial(target=target, number=number, seed=job.seed, settings=settings)
-                for number, settings in enumerate(draw(target.model, space, budget))
+                for number, settings in enumerate(
+                    draw(target.model, subject.configured, subject.space, budget)
+                )
             ]
     return [trial.model_dump(mode="json") for trial in planned]
 

@@ -8,12 +8,13 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ctrloom.config import MODELS
+from ctrloom.config import MODELS, Hyperparameters
 from ctrloom.config.base import ConfigError
 from ctrloom.config.extras import install
 from ctrloom.config.tuning import Dimension, Space
 from ctrloom.tuning.record import Budget, Trial
 
+MOST_DRAWS = 1000  # for a trial
 PRUNED_AFTER = 5, 2  # complete trials, and epochs of a trial, before the first is pruned
 
 
@@ -31,35 +32,60 @@ def optuna() -> Any:
     return optuna
 
 
-def ask(model: str, space: Space, budget: Budget, trials: Sequence[Trial]) -> tuple[Any, dict[str, Any]]:
+def ask(
+    model: str, configured: Hyperparameters, space: Space, budget: Budget, trials: Sequence[Trial]
+) -> tuple[Any, dict[str, Any]]:
     """The next trial of Optuna after `trials`, for the pruner, and its settings.
 
     The first trial has the configured settings; these are seldom in the space, so only the pruner knows it.
-    Both depend only on the budget and on the trials before, so that a resumed study continues as if it had
-    not been stopped.
+    Settings that exclude each other, or configured ones, are drawn again. The result depends only on the
+    configuration, the budget and the trials before, so that a resumed study continues as if it had not been
+    stopped.
+
+    Raises:
+        ConfigError: no settings that are drawn are valid.
     """
     distributions = {key: _distribution(model, key, space[key]) for key in sorted(space)}
     known = [_known(trial, distributions, space) for trial in trials]
     with _quiet():
-        drawn = _study(budget, len(trials), known[1:]).ask(distributions) if trials else None
-        asked = _study(budget, len(trials), known).ask()
-    params = drawn.params if drawn else {}
-    return asked, {key: _value(space[key], param) for key, param in params.items()}
+        asked = _study(budget, (len(trials),), known).ask()
+        if not trials:
+            return asked, {}
+        for attempt in range(MOST_DRAWS):
+            number = (len(trials), attempt) if attempt else (len(trials),)
+            params = _study(budget, number, known[1:]).ask(distributions).params
+            settings = {key: _value(space[key], param) for key, param in params.items()}
+            try:
+                combined(model, configured, settings)
+            except ConfigError as error:
+                reason = error
+            else:
+                return asked, settings
+    raise ConfigError(f"tuning.spaces.{model}: has no valid settings ({reason}); change the space")
 
 
-def draw(model: str, space: Space, budget: Budget) -> list[dict[str, Any]]:
+def combined(model: str, configured: Hyperparameters, settings: Mapping[str, Any]) -> Hyperparameters:
+    """The configured settings with those of a trial.
+
+    Raises:
+        ConfigError: they exclude each other.
+    """
+    return type(configured).parse({**configured.model_dump(mode="json"), **settings}, f"models.{model}")
+
+
+def draw(model: str, configured: Hyperparameters, space: Space, budget: Budget) -> list[dict[str, Any]]:
     """The settings of all trials of a random search, which do not depend on each other."""
     trials: list[Trial] = []
     for number in range(budget.trials if space else 1):
-        _, settings = ask(model, space, budget, trials)
+        _, settings = ask(model, configured, space, budget, trials)
         trials.append(Trial(number=number, state="failed", settings=settings, seconds=0.0))
     return [trial.settings for trial in trials]
 
 
-def _study(budget: Budget, number: int, known: Sequence[Any]) -> Any:
-    """A study of finished trials, with the sampler of trial `number`."""
+def _study(budget: Budget, number: Sequence[int], known: Sequence[Any]) -> Any:
+    """A study of finished trials, with the sampler of a trial, and of an attempt if it is not the first."""
     library = optuna()
-    seed = int(np.random.SeedSequence([budget.seed, number]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([budget.seed, *number]).generate_state(1)[0])
     kinds = {"tpe": library.samplers.TPESampler, "random": library.samplers.RandomSampler}
     first, warm_up = PRUNED_AFTER
     pruner = (

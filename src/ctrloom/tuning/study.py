@@ -17,7 +17,7 @@ from ctrloom.training.checkpoints import Stopwatch
 from ctrloom.training.history import AfterEpoch, Epoch, History
 from ctrloom.training.loop import DivergedError
 from ctrloom.tuning.record import Budget, Trial, TunedModel
-from ctrloom.tuning.sampling import ask, optuna
+from ctrloom.tuning.sampling import ask, combined, optuna
 
 FAILURES = (ConfigError, DivergedError, LowMemoryError)  # of a trial, not of the study
 Train = Callable[[Hyperparameters, AfterEpoch, str], History]  # settings, hook and title
@@ -67,7 +67,7 @@ def tune(subject: Subject, budget: Budget, studies: Place) -> TunedModel:
 
 def run_trial(subject: Subject, budget: Budget, trials: Sequence[Trial]) -> Trial:
     """Draw the settings of the trial after `trials`, and train with them."""
-    asked, settings = ask(subject.model, subject.space, budget, trials)
+    asked, settings = ask(subject.model, subject.configured, subject.space, budget, trials)
     number, spent = len(trials), sum(trial.seconds for trial in trials)
 
     def ends(epoch: int, score: float, seconds: float) -> str:
@@ -101,9 +101,7 @@ def judged(
     state, reason = "complete", ""
     title = f"{subject.name}, trial {number + 1} of {budget.trials}"
     try:
-        chosen = {**subject.configured.model_dump(mode="json"), **settings}
-        whole = type(subject.configured).parse(chosen, f"models.{subject.model}")
-        subject.train(whole, after_epoch, title)
+        subject.train(combined(subject.model, subject.configured, settings), after_epoch, title)
     except optuna().TrialPruned as error:
         state, reason = "pruned", str(error)
     except FAILURES as error:

@@ -39,6 +39,7 @@ class ModelEntry:
     trees: bool = False  # trained by LightGBM
     without_interactions: str | None = None  # the model that it equals if no interaction is kept
     deterministic: bool = False  # every seed gives the same model, unless its settings draw rows or fields
+    lacks: tuple[str, ...] = ()  # common settings that do not apply, and are an error if set for it
 
     @property
     def transfers(self) -> bool:
@@ -50,18 +51,21 @@ class ModelEntry:
         return self.deterministic and not settings.draws
 
 
+_NO_MLP = ("layer_norm", "layer_norm_after_relu")
+_LINEAR = ("embedding_dropout", *_NO_MLP)
+
 MODELS = Catalog(
     "model",
     {
-        "lr": ModelEntry("LR", "ctrloom.models.shallow:LR", selects=False),
-        "poly2": ModelEntry("Poly2", "ctrloom.models.poly2:Poly2", Poly2Settings),
-        "fm": ModelEntry("FM", "ctrloom.models.shallow:FM"),
-        "ffm": ModelEntry("FFM", "ctrloom.models.pairwise:FFM"),
-        "fwfm": ModelEntry("FwFM", "ctrloom.models.shallow:FwFM"),
-        "fmfm": ModelEntry("FmFM", "ctrloom.models.pairwise:FmFM"),
-        "afm": ModelEntry("AFM", "ctrloom.models.pairwise:AFM", AFMSettings),
+        "lr": ModelEntry("LR", "ctrloom.models.shallow:LR", selects=False, lacks=_LINEAR),
+        "poly2": ModelEntry("Poly2", "ctrloom.models.poly2:Poly2", Poly2Settings, lacks=_LINEAR),
+        "fm": ModelEntry("FM", "ctrloom.models.shallow:FM", lacks=_NO_MLP),
+        "ffm": ModelEntry("FFM", "ctrloom.models.pairwise:FFM", lacks=_NO_MLP),
+        "fwfm": ModelEntry("FwFM", "ctrloom.models.shallow:FwFM", lacks=_NO_MLP),
+        "fmfm": ModelEntry("FmFM", "ctrloom.models.pairwise:FmFM", lacks=_NO_MLP),
+        "afm": ModelEntry("AFM", "ctrloom.models.pairwise:AFM", AFMSettings, lacks=_NO_MLP),
         "nfm": ModelEntry("NFM", "ctrloom.models.pairwise:NFM"),
-        "hofm": ModelEntry("HOFM", "ctrloom.models.hofm:HOFM", HOFMSettings),
+        "hofm": ModelEntry("HOFM", "ctrloom.models.hofm:HOFM", HOFMSettings, lacks=_NO_MLP),
         "fnn": ModelEntry("FNN", "ctrloom.models.deep:FNN", selects=False),
         "widedeep": ModelEntry("Wide & Deep", "ctrloom.models.deep:WideDeep", selects=False),
         "deepfm": ModelEntry("DeepFM", "ctrloom.models.deep:DeepFM"),
@@ -71,25 +75,35 @@ MODELS = Catalog(
         "deepcrossing": ModelEntry("Deep Crossing", "ctrloom.models.deep:DeepCrossing", selects=False),
         "dcn": ModelEntry("DCN", "ctrloom.models.cross:DCN", CrossSettings, selects=False),
         "dcnv2": ModelEntry("DCN-V2", "ctrloom.models.cross:DCNv2", LowRankCrossSettings, selects=False),
-        "crossnet": ModelEntry("CrossNet", "ctrloom.models.cross:CrossNet", CrossSettings, selects=False),
-        "cin": ModelEntry("CIN", "ctrloom.models.cross:CIN", CINSettings, selects=False),
+        "crossnet": ModelEntry(
+            "CrossNet", "ctrloom.models.cross:CrossNet", CrossSettings, selects=False, lacks=_NO_MLP
+        ),
+        "cin": ModelEntry("CIN", "ctrloom.models.cross:CIN", CINSettings, selects=False, lacks=_NO_MLP),
         "xdeepfm": ModelEntry("xDeepFM", "ctrloom.models.cross:XDeepFM", CINSettings, selects=False),
         "afn": ModelEntry("AFN", "ctrloom.models.afn:AFN", AFNSettings, selects=False),
         "finalmlp": ModelEntry(
             "FinalMLP", "ctrloom.models.finalmlp:FinalMLP", FinalMLPSettings, selects=False
         ),
-        "autoint": ModelEntry("AutoInt", "ctrloom.models.autoint:AutoInt", AutoIntSettings, selects=False),
+        "autoint": ModelEntry(
+            "AutoInt", "ctrloom.models.autoint:AutoInt", AutoIntSettings, selects=False, lacks=_NO_MLP
+        ),
         "autointplus": ModelEntry(
             "AutoInt+", "ctrloom.models.autoint:AutoIntPlus", AutoIntSettings, selects=False
         ),
         "gbdt": ModelEntry(
-            "GBDT", "ctrloom.models.trees:GBDT", GBDTSettings, selects=False, trees=True, deterministic=True
+            "GBDT",
+            "ctrloom.models.trees:GBDT",
+            GBDTSettings,
+            selects=False,
+            trees=True,
+            deterministic=True,
+            lacks=_LINEAR,
         ),
         "gbdtlr": ModelEntry(
-            "GBDT+LR", "ctrloom.models.trees:GBDTLR", GBDTSettings, selects=False, trees=True
+            "GBDT+LR", "ctrloom.models.trees:GBDTLR", GBDTSettings, selects=False, trees=True, lacks=_LINEAR
         ),
         "gbdtpoly2": ModelEntry(
-            "GBDT+Poly2", "ctrloom.models.trees:GBDTPoly2", GBDTPoly2Settings, trees=True
+            "GBDT+Poly2", "ctrloom.models.trees:GBDTPoly2", GBDTPoly2Settings, trees=True, lacks=_LINEAR
         ),
         "autofm": ModelEntry(
             "AutoFM",
@@ -97,6 +111,7 @@ MODELS = Catalog(
             GatedSettings,
             baseline=False,
             without_interactions="lr",
+            lacks=_NO_MLP,
         ),
         "autodeepfm": ModelEntry(
             "AutoDeepFM",
@@ -116,7 +131,12 @@ MODELS = Catalog(
             without_interactions="fnn",
         ),
         "autopi": ModelEntry(
-            "AutoPI", "ctrloom.models.autopi:AutoPI", AutoPISettings, selects=False, baseline=False
+            "AutoPI",
+            "ctrloom.models.autopi:AutoPI",
+            AutoPISettings,
+            selects=False,
+            baseline=False,
+            lacks=_NO_MLP,
         ),
     },
 )

@@ -31,10 +31,12 @@ class Hyperparameters(StrictModel):
 
     embedding_size: Width = 10
     embedding_std: Positive | None = None  # None: Xavier over the whole table, as in AutoFIS
+    embedding_dropout: Fraction = 0.0  # of the numbers of embeddings
     hidden: Widths = (200, 200)
     dropout: Fraction = 0.2
     batch_norm: bool = False
     layer_norm: bool = False  # before each ReLU of the MLP
+    layer_norm_after_relu: bool = False  # instead of before it: OptInter's Eq. 9, and not its code
     epochs: Count = 100  # maximum; `patience` should end the training
     batch_size: BatchSize | None = None  # None: 4096, or less so that a pass has 80 steps; at least 256
     base_batch_size: BatchSize | None = None  # CowClip: the batch size that the other settings were tuned for
@@ -58,6 +60,8 @@ class Hyperparameters(StrictModel):
     def _one_norm(self) -> Self:
         if self.batch_norm and self.layer_norm:
             raise ValueError("batch_norm and layer_norm exclude each other: set layer_norm: false")
+        if self.layer_norm_after_relu and not self.layer_norm:
+            raise ValueError("layer_norm_after_relu: moves the layer norm; set layer_norm: true, too")
         return self
 
     @model_validator(mode="after")
