@@ -19,7 +19,7 @@ from ctrloom import distributed, kernels
 from ctrloom.architecture import Architecture
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.norm import BatchNorm
-from ctrloom.nn.pair_total import SelectedPairSum
+from ctrloom.nn.pair_sums import SelectedPairs
 from ctrloom.nn.precision import matmul_dtype
 from ctrloom.schema import Schema
 
@@ -122,7 +122,7 @@ class PairProducts(nn.Module):
         self.register_buffer("position_P", position_P, persistent=False)
         self.register_buffer("pair_FF", pair_FF.flatten(), persistent=False)
         self.complete = len(pairs) == fields * (fields - 1) // 2
-        self.sum = SelectedPairSum(pairs, fields)
+        self.selected = SelectedPairs(pairs, fields)
         self.fused = FusedProducts(pairs, [((i,), j) for i, j in pairs], fields)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
@@ -138,8 +138,7 @@ class PairProducts(nn.Module):
             return pair_sum(emb_BFD)
         if torch.is_grad_enabled() or kernels.usable(emb_BFD):
             return self(emb_BFD).sum(1)
-        total_B: Tensor = self.sum(emb_BFD)
-        return total_B
+        return self.selected.total(emb_BFD)
 
 
 class TupleProducts(nn.Module):

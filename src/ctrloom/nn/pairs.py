@@ -14,9 +14,8 @@ from torch.nn.functional import layer_norm
 
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import linear
+from ctrloom.nn.pair_sums import Pairs, SelectedPairs
 from ctrloom.schema import Schema
-
-Pairs = Sequence[tuple[int, ...]]
 
 
 def _matrices(pairs: int, inputs: int, outputs: int) -> nn.Parameter:
@@ -140,18 +139,13 @@ class AttentivePooling(nn.Module):
 class BiInteraction(nn.Module):
     """sum_ij v_i * v_j over the pairs: emb_BFD -> (B, D) (He and Chua 2017, Eq. 3)."""
 
-    partner_FF: Tensor
-
     def __init__(self, pairs: Pairs, fields: int) -> None:
         super().__init__()
-        partner_FF = torch.zeros(fields, fields)
-        for i, j in pairs:
-            partner_FF[i, j] = 1
-        self.register_buffer("partner_FF", partner_FF, False)
         self.complete = len(pairs) == fields * (fields - 1) // 2
+        self.selected = SelectedPairs(pairs, fields)
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
-        """The sum, in O(F D) if the pairs are complete (Eq. 4), otherwise by v_i * sum_j v_j."""
+        """The sum, in O(F D) if the pairs are complete (Eq. 4)."""
         if self.complete:
             return 0.5 * (emb_BFD.sum(1).square() - emb_BFD.square().sum(1))
-        return (emb_BFD * (self.partner_FF @ emb_BFD)).sum(1)
+        return self.selected.pooled(emb_BFD)
