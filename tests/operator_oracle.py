@@ -92,26 +92,33 @@ def below(state: State, prefix: str) -> State:
 
 
 def cell(
-    inputs: Sequence[np.ndarray], nodes: int, edges: Sequence[Edge], state: State, train: bool, norm: bool
+    inputs: Sequence[np.ndarray],
+    nodes: int,
+    edges: Sequence[Edge],
+    state: State,
+    train: bool,
+    normalized: str | None,
 ):
     """Intermediate nodes of a derived cell with edges ordered by target."""
     x = list(inputs)
+
+    def norm(values: np.ndarray, name: str) -> np.ndarray:
+        seen = below(state, name)
+        return normed(values, None if train else (seen["mean_EF"][0], seen["variance_EF"][0]))
+
     for node in range(len(inputs), len(inputs) + nodes):
         total = np.zeros_like(inputs[0])
         for e, edge in enumerate(edges):
             if edge.target != node:
                 continue
             term = OPERATORS[edge.operator](x[edge.source], below(state, f"operators.{e}."), 0)
-            if norm:
-                seen = below(state, f"norms.{e}.")
-                term = normed(term, None if train else (seen["mean_EF"][0], seen["variance_EF"][0]))
-            total += term
-        x.append(total)
+            total += norm(term, f"norms.{e}.") if normalized == "operators" else term
+        x.append(norm(total, f"node_norms.{node - len(inputs)}.") if normalized == "nodes" else total)
     return x[len(inputs) :]
 
 
 def mixed_cell(
-    inputs: Sequence[np.ndarray], nodes: int, state: State, temperature: float
+    inputs: Sequence[np.ndarray], nodes: int, state: State, temperature: float, normalized: str = "operators"
 ) -> list[np.ndarray]:
     """Eq. 5 and 6 in training, by loops over edges and operators."""
     count = len(inputs) + nodes
@@ -127,6 +134,7 @@ def mixed_cell(
             number = sum(i == source and t < node for i, t in edges)  # index among edges of the source
             for o, name in enumerate(OPERATORS):
                 term = OPERATORS[name](x[source], below(state, f"mixtures.{source}.operators.{o}."), number)
-                total += share * alpha[o] / alpha.sum() * normed(term)
-        x.append(total)
+                own = normed(term) if normalized == "operators" else term
+                total += share * alpha[o] / alpha.sum() * own
+        x.append(normed(total) if normalized == "nodes" else total)
     return x[len(inputs) :]

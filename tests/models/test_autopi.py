@@ -41,7 +41,7 @@ def embedded(table: np.ndarray) -> np.ndarray:
     return out
 
 
-def expected(model: AutoPI, train: bool, norm: bool) -> np.ndarray:
+def expected(model: AutoPI, train: bool, norm: str | None) -> np.ndarray:
     state = {name: tensor.clone().numpy() for name, tensor in model.state_dict().items()}
     high, low = embedded(state["high.weight"]), embedded(state["low.weight"])
     first = oracle.cell([high], 2, GRAPH.interaction, oracle.below(state, "interaction."), train, norm)
@@ -57,10 +57,11 @@ def expected(model: AutoPI, train: bool, norm: bool) -> np.ndarray:
 
 
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("norm", [True, False])
-def test_logits_follow_the_equation(norm: bool, train: bool) -> None:
+@pytest.mark.parametrize("norm", ["operators", "nodes", None])
+def test_logits_follow_the_equation(norm: str | None, train: bool) -> None:
     torch.manual_seed(5)
-    model = AutoPI(FOUND, SCHEMA, HYPER.model_copy(update={"operator_norm": norm})).double()
+    own = {"operator_norm": norm is not None, "normalized": norm or "operators"}
+    model = AutoPI(FOUND, SCHEMA, HYPER.model_copy(update=own)).double()
     assert ROWS.factors_NC is not None
     factors = ROWS.factors_NC.double()
     model(ROWS.ids_NC, factors)  # updates running statistics
@@ -109,3 +110,8 @@ def test_architecture_without_cells_is_refused() -> None:
 def test_embedding_must_be_divisible_by_heads() -> None:
     with pytest.raises(ValueError, match="not divisible by 3 heads"):
         AutoPI(FOUND, SCHEMA, HYPER.model_copy(update={"attention_heads": 3}))
+
+
+def test_nodes_are_not_normalized_without_norm() -> None:
+    with pytest.raises(ValueError, match="normalized: nothing is without operator_norm"):
+        AutoPISettings(normalized="nodes", operator_norm=False)

@@ -1,6 +1,7 @@
 """Operators and cells compared with their equations as loops (`operator_oracle`)."""
 
 import math
+from typing import Any
 
 import numpy as np
 import operator_oracle as oracle
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from ctrloom.architecture import OPERATORS, Edge, Operator
-from ctrloom.nn.cells import Cell, MixedCell
+from ctrloom.nn.cells import Cell, MixedCell, SharedCell
 from ctrloom.nn.field_norm import FieldNorm
 from ctrloom.nn.operators import Shape, Skip, operator
 
@@ -84,9 +85,9 @@ def test_field_norm_gradient_matches_autograd(norms: int, edges: int, strong: bo
 
 
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("norm", ["operators", "nodes", None])
 @pytest.mark.parametrize("inputs", [1, 2])
-def test_derived_cell_follows_its_graph(inputs: int, norm: bool, train: bool) -> None:
+def test_derived_cell_follows_its_graph(inputs: int, norm: Any, train: bool) -> None:
     torch.manual_seed(2)
     edges = [Edge(operator=o, source=i, target=j) for o, i, j in GRAPHS[inputs]]  # type: ignore[arg-type]
     cell = Cell(inputs, 3, edges[::-1], SHAPE, norm).double()
@@ -102,17 +103,27 @@ def test_derived_cell_follows_its_graph(inputs: int, norm: bool, train: bool) ->
         np.testing.assert_allclose(node.detach().numpy(), reference, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("norm", ["operators", "nodes"])
 @pytest.mark.parametrize("inputs", [1, 2])
-def test_a_mixed_cell_weighs_every_operator_of_every_edge(inputs: int) -> None:
+def test_a_mixed_cell_weighs_every_operator_of_every_edge(inputs: int, norm: Any) -> None:
     torch.manual_seed(3)
-    cell = MixedCell(inputs, 3, SHAPE).double()
+    cell = MixedCell(inputs, 3, SHAPE, normalized=norm).double()
     with torch.no_grad():
         cell.alpha_EO.normal_()
         cell.beta_E.normal_()
     cell.temperature = 1.7
     x = [values(seed) for seed in range(inputs)]
-    expected = oracle.mixed_cell([each.numpy() for each in x], 3, state_of(cell), 1.7)
+    expected = oracle.mixed_cell([each.numpy() for each in x], 3, state_of(cell), 1.7, norm)
     for node, reference in zip(cell(x), expected, strict=True):
+        np.testing.assert_allclose(node.detach().numpy(), reference, rtol=0, atol=1e-10)
+
+
+def test_nodes_of_a_shared_cell_are_normalised() -> None:
+    torch.manual_seed(4)
+    cell = SharedCell(1, 2, SHAPE, ("fm", "skip"), "nodes").double()
+    edges = list(cell.edges)
+    expected = oracle.cell([values(7).numpy()], 2, edges, state_of(cell), True, "nodes")
+    for node, reference in zip(cell([values(7)]), expected, strict=True):
         np.testing.assert_allclose(node.detach().numpy(), reference, rtol=0, atol=1e-10)
 
 

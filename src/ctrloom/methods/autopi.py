@@ -60,8 +60,10 @@ class _BiLevel:
         self.config, self.settings, self.device = config, settings, pick_device(settings.device)
         self.generator = seed_everything(config.seed)
         shape = shape_of(data.schema, settings)
-        interaction = MixedCell(INTERACTION_INPUTS, config.nodes, shape, config.operators)
-        ensemble = MixedCell(ENSEMBLE_INPUTS, config.nodes, shape, config.operators)
+        interaction = MixedCell(
+            INTERACTION_INPUTS, config.nodes, shape, config.operators, settings.normalized
+        )
+        ensemble = MixedCell(ENSEMBLE_INPUTS, config.nodes, shape, config.operators, settings.normalized)
         self.model = TwoCells(interaction, ensemble, data.schema, settings).to(self.device)
         self.cells: dict[CellName, MixedCell] = {"interaction": interaction, "ensemble": ensemble}
         for module in self.model.modules():

@@ -63,8 +63,10 @@ class _Shared:
         changed = {"epochs": config.epochs, "batch_size": config.batch_size, "base_batch_size": None}
         self.settings = settings.model_copy(update=changed)
         shape = shape_of(data.schema, settings)
-        interaction = SharedCell(INTERACTION_INPUTS, config.nodes, shape, config.operators)
-        ensemble = SharedCell(ENSEMBLE_INPUTS, config.nodes, shape, config.operators)
+        interaction = SharedCell(
+            INTERACTION_INPUTS, config.nodes, shape, config.operators, settings.normalized
+        )
+        ensemble = SharedCell(ENSEMBLE_INPUTS, config.nodes, shape, config.operators, settings.normalized)
         self.cells: dict[CellName, SharedCell] = {"interaction": interaction, "ensemble": ensemble}
         self.model = TwoCells(interaction, ensemble, data.schema, settings)
 

@@ -63,8 +63,9 @@ class AutoPI(TwoCells):
                 "autopi requires an architecture with cells, found by search.method: autopi; "
                 f"this one was found by {architecture.method} and has none"
             )
+        normalized = settings.normalized if settings.operator_norm else None
         interaction, ensemble = (
-            Cell(inputs, cells.nodes, edges, shape, settings.operator_norm, settings.dropout)
+            Cell(inputs, cells.nodes, edges, shape, normalized, settings.dropout)
             for inputs, edges in ((INTERACTION_INPUTS, cells.interaction), (ENSEMBLE_INPUTS, cells.ensemble))
         )
         super().__init__(interaction, ensemble, schema, settings)

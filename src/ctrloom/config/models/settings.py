@@ -208,7 +208,15 @@ class AutoPISettings(Hyperparameters):
 
     attention_heads: Few = 1
     senet_reduction: Few = 3
-    operator_norm: bool = True  # batch norm over the fields after each operator
+    operator_norm: bool = True  # batch norm over the fields in the found model
+    # What it normalizes, in the search, too: the outputs of operators (Eq. 8), or their sums, the nodes
+    normalized: Literal["operators", "nodes"] = "operators"
+
+    @model_validator(mode="after")
+    def _normalizes(self) -> Self:
+        if self.normalized == "nodes" and not self.operator_norm:
+            raise ValueError("normalized: nothing is without operator_norm; leave one of them out")
+        return self
 
 
 class GBDTSettings(Hyperparameters):
