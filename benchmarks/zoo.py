@@ -106,7 +106,6 @@ ALL_PAIRS = tuple(combinations(FIELDS, 2))
 SOME_PAIRS = (("a", "b"), ("a", "e"), ("c", "d"), ("d", "f"))
 TRIPLES = (("a", "b", "e"), ("b", "c", "d"))
 CROSSED = (("a", "c"), ("a", "e"))
-ANY_ORDER = ("fm", "fwfm", "deepfm", "hofm", "ipnn", "autofm", "autodeepfm")
 
 
 def _architectures(name: str, selects: bool) -> list[tuple[str, Architecture]]:
@@ -122,7 +121,15 @@ def _architectures(name: str, selects: bool) -> list[tuple[str, Architecture]]:
     if not selects:
         return [("", _of(()))]
     cases = [("all pairs", _of(ALL_PAIRS)), ("some pairs", _of(SOME_PAIRS))]
-    return cases + ([("third order", _of((*SOME_PAIRS, *TRIPLES)))] if name in ANY_ORDER else [])
+    if not MODELS[name].carries_functions:
+        return cases
+    (_, functions), (_, short), _ = _aim()
+    return [
+        *cases,
+        ("third order", _of((*SOME_PAIRS, *TRIPLES))),
+        ("functions", functions),
+        ("functions of short tables", short),
+    ]
 
 
 def _of(tuples: tuple[tuple[str, ...], ...]) -> Architecture:

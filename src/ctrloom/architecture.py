@@ -16,6 +16,7 @@ from ctrloom.schema import Schema
 
 Function = Literal["inner", "vector_kernel", "scalar_kernel", "outer", "hadamard", "memorize"]
 FUNCTIONS: tuple[Function, ...] = get_args(Function)
+KERNELS = {"vector_kernel", "scalar_kernel", "outer"}  # AIM's functions with weights of their own
 Operator = Literal["skip", "senet", "attention", "fm", "slp", "conv"]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
@@ -176,6 +177,33 @@ class Architecture(StrictModel):
         """Functions used by the interactions of one order."""
         found = {i.function for i in self.interactions if i.order == order}
         return tuple(function for function in FUNCTIONS if function in found)
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether it has AIM's functions or kept positions, beyond inner products of whole embeddings."""
+        return bool(self.positions) or any(i.function in KERNELS for i in self.interactions)
+
+    @property
+    def groups(self) -> dict[str, tuple[tuple[str, ...], ...]]:
+        """Field tuples of the interactions that one layer models, by the name of the layer.
+
+        A layer has all interactions of an order ("2"); with functions, of an order and function ("2_outer").
+        """
+        if not self.has_functions:
+            return {str(order): self.of_order(order) for order in self.orders}
+        return {f"{o}_{f}": self.of_order(o, f) for o in self.orders for f in self.functions(o)}
+
+    @property
+    def selection(self) -> Self:
+        """The selection of fields alone: inner products of whole embeddings."""
+        fields = [names for order in self.orders for names in self.of_order(order)]
+        return self.model_copy(
+            update={
+                "interactions": tuple(Interaction(fields=names) for names in fields),
+                "embedding_size": None,
+                "positions": (),
+            }
+        )
 
     def of_order(self, order: int, function: Function | None = None) -> tuple[tuple[str, ...], ...]:
         """Distinct field tuples of the interactions of one order, in schema order.

@@ -34,6 +34,8 @@ MODELS = {
     "ipnn": Architecture.complete(NAMES),
     "autointplus": Architecture.complete(NAMES),
     "aim": AIM,
+    "deepfm": AIM,
+    "hofm": AIM,
     "poly2": Architecture(method="x", fields=NAMES, interactions=(Interaction(fields=("a", "d")),)),
 }
 

@@ -86,6 +86,28 @@ def test_an_unused_embedding_really_changes_nothing() -> None:
     assert torch.equal(built(rows.ids_NC, None), before)
 
 
+def test_functions_have_their_tables_and_weights() -> None:
+    a, b, c, d, _ = SCHEMA.names
+    chosen = (((a, b), "outer"), ((a, c), "outer"), ((a, b), "vector_kernel"), ((a, b, d), "scalar_kernel"))
+    architecture = Architecture(
+        method="aim",
+        fields=SCHEMA.names,
+        interactions=tuple(Interaction(fields=fields, function=f) for fields, f in chosen),  # type: ignore[arg-type]
+    )
+    tables = (3 + 2 + 3) * ROWS * SIZE  # of the fields that each order and function uses
+    kernels = 2 * SIZE + SIZE + 1
+    for name, embedding in (("fm", 0), ("fwfm", 0), ("hofm", 0), ("deepfm", FIELDS * ROWS * SIZE)):
+        built = model(name, architecture)
+        with torch.no_grad():
+            for parameter in built.parameters():
+                parameter.normal_()
+        found = size_of(built, SCHEMA)
+        assert found.parameters == found.stored == sum(p.numel() for p in built.parameters())
+        assert found.parameters - found.dense == tables + embedding + FIELDS * ROWS
+        if not embedding:
+            assert found.dense == kernels + 1 + (len(chosen) if name == "fwfm" else 0)
+
+
 def test_removed_positions_of_aim_are_not_counted() -> None:
     names = SCHEMA.names
     kept = {names[0]: (0, 2), names[1]: (2, 3), names[2]: (1,)}

@@ -7,7 +7,7 @@ import torch
 
 from ctrloom.nn.anova import anova
 from ctrloom.nn.cross_network import CompressedInteractions, MatrixCross, VectorCross
-from ctrloom.nn.interactions import pair_sum, products
+from ctrloom.nn.products import pair_sum, products
 
 
 def random(*shape: int) -> torch.Tensor:

@@ -12,7 +12,8 @@ from small import categorical_schema, rows_of, schema_of
 
 from ctrloom.architecture import Architecture, Interaction
 from ctrloom.nn.embedding import FieldEmbedding
-from ctrloom.nn.interactions import Gates, Interactions, PairProducts, TupleProducts, pair_sum, products
+from ctrloom.nn.interactions import Gates, Interactions
+from ctrloom.nn.products import PairProducts, TupleProducts, pair_sum, products
 
 Tuples = list[tuple[int, ...]]
 

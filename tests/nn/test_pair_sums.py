@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ctrloom.nn import pair_sums
-from ctrloom.nn.interactions import PairProducts
 from ctrloom.nn.pair_sums import MANY_ROWS, SelectedPairs, _cover
 from ctrloom.nn.pairs import BiInteraction
+from ctrloom.nn.products import PairProducts
 
 EVERY = tuple(combinations(range(9), 2))
 SELECTIONS = {

@@ -6,7 +6,6 @@ import pytest
 import torch
 from small import categorical_schema, rows_of
 
-from ctrloom.nn.interactions import PairProducts
 from ctrloom.nn.pairs import (
     AttentivePooling,
     BiInteraction,
@@ -15,6 +14,7 @@ from ctrloom.nn.pairs import (
     PairNetworks,
     Sides,
 )
+from ctrloom.nn.products import PairProducts
 
 EVERY = tuple(combinations(range(5), 2))
 SOME = ((0, 2), (0, 3), (1, 4), (3, 4))

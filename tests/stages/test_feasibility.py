@@ -54,6 +54,8 @@ BAD = [
      "search.order: needs at least 3 fields, but the data has 2"),
     ({"search": {"method": "random", "keep": {"2": 11}}}, {}, "11 interactions .* only 10"),
     ({"search": {"method": "aim"}, "settings": {"shared_embeddings": True}}, {}, "shared_embeddings"),
+    ({"search": {"method": "aim"}, "transfer": ["ffm", "ipnn"]}, {"models": {"ipnn": {"embedding_size": 4}}},
+     ", transfer: ipnn: embedding_size: is 4, but .* embeddings of size 10"),
     ({"model": "gbdt", "settings": {"rows": "stream"}}, {}, "cannot stream"),
     ({"search": {"method": "random", "keep": {"2": 1}}, "settings": {"rows": "stream"}}, {}, "stream"),
 ]  # fmt: skip

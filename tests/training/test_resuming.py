@@ -141,7 +141,12 @@ def train(dataset: Dataset, names: list[str], output: Path, **settings: Any) -> 
     pairs = [
         i.model_copy(update={"function": f}) for i, f in zip(every.interactions, functions, strict=False)
     ]
-    own = {"autopi": graph, "optinter": every.model_copy(update={"interactions": tuple(pairs)})}
+    functions = "inner", "outer", "vector_kernel", "scalar_kernel"
+    own = {
+        "autopi": graph,
+        "optinter": every.model_copy(update={"interactions": tuple(pairs)}),
+        "fwfm": Architecture.complete(dataset.schema.names, functions=functions),
+    }
     plans = [Plan(name, name, "baseline", name, (own.get(name, every),)) for name in names]
     train_runs(dataset, plans, models, [0, 1], output)
 

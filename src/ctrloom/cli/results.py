@@ -65,7 +65,7 @@ def models_table(results: Results) -> Table:
     for model in results.models:
         versus = results.versus_base(model.name)
         table.add_row(
-            escape(model.title),
+            escape(f"{model.title} ({model.note})" if model.note else model.title),
             f"{(auc := model.summary['test']['auc']).mean:.4f}",
             f"{auc.sd:.4f}" if auc.sd is not None else "-",
             f"{model.summary['test']['logloss'].mean:.4f}",

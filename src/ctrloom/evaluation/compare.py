@@ -67,6 +67,7 @@ class ModelScores:
     deterministic: bool = False  # trained once, as every seed gives the same model
     size: ModelSize | None = None  # of the first seed
     importance: Importance | None = None  # likewise
+    note: str | None = None  # what the title does not say of it
 
 
 def compare_models(
@@ -164,6 +165,7 @@ def _result(model: ModelScores, valid: Labels, test: Labels, bins: int) -> Model
         deterministic=model.deterministic,
         size=model.size,
         importance=model.importance,
+        note=model.note,
         roc=roc_curve(model.test_logit_SN[0], test.label_N, test.weight_N),
         confusion=confusion(
             expit(model.test_logit_SN[0]), test.label_N, test.weight_N, seeds[0].valid.label_rate

@@ -155,42 +155,42 @@ def _terms(
     model: AutoFM, batch: Batch, architecture: Architecture
 ) -> list[tuple[tuple[str, ...], NDArray[np.float64]]]:
     """The part of the logit of each of the strongest interactions: gate * BN(product)."""
-    gates = {int(order): gates for order, gates in model.gates.items() if isinstance(gates, Gates)}
+    gates = {group: gates for group, gates in model.gates.items() if isinstance(gates, Gates)}
     every = [
-        (gate, order, p)
-        for order, its in gates.items()
+        (gate, group, p)
+        for group, its in gates.items()
         for p, gate in enumerate(its.gate_P.detach().abs().tolist())
     ]
     chosen = sorted(every, key=lambda each: -each[0])[:INTERACTIONS]
-    columns = {order: sorted(p for _, of, p in chosen if of == order) for order in gates}
+    columns = {group: sorted(p for _, of, p in chosen if of == group) for group in gates}
     values = _gated(model, batch, gates, columns)
     return [
-        (architecture.of_order(order)[p], values[order][:, number])
-        for order, places in columns.items()
+        (architecture.groups[group][p], values[group][:, number])
+        for group, places in columns.items()
         for number, p in enumerate(places)
     ]
 
 
 def _gated(
-    model: nn.Module, batch: Batch, gates: dict[int, Gates], columns: dict[int, list[int]]
-) -> dict[int, NDArray[np.float64]]:
-    """The gated values of some interactions of each order."""
-    kept: dict[int, list[NDArray[np.float64]]] = {order: [] for order in gates}
+    model: nn.Module, batch: Batch, gates: dict[str, Gates], columns: dict[str, list[int]]
+) -> dict[str, NDArray[np.float64]]:
+    """The gated values of some interactions of each group."""
+    kept: dict[str, list[NDArray[np.float64]]] = {group: [] for group in gates}
 
-    def keep(order: int, module: Gates, x_BP: torch.Tensor) -> None:
+    def keep(group: str, module: Gates, x_BP: torch.Tensor) -> None:
         term_BP = module.norm(x_BP) * module.gate_P
-        kept[order].append(term_BP[:, columns[order]].double().cpu().numpy())
+        kept[group].append(term_BP[:, columns[group]].double().cpu().numpy())
 
     hooks = [
-        module.register_forward_hook(lambda m, inputs, _, order=order: keep(order, m, inputs[0]))
-        for order, module in gates.items()
+        module.register_forward_hook(lambda m, inputs, _, group=group: keep(group, m, inputs[0]))
+        for group, module in gates.items()
     ]
     try:
         score(model, batch)
     finally:
         for hook in hooks:
             hook.remove()
-    return {order: np.concatenate(parts) for order, parts in kept.items()}
+    return {group: np.concatenate(parts) for group, parts in kept.items()}
 
 
 def _sorted(effects: Sequence[Effect]) -> tuple[Effect, ...]:

@@ -98,6 +98,7 @@ class ModelResult(StrictModel):
     gauc: dict[Literal["valid", "test"], Spread] = Field(default_factory=dict)  # with `evaluation.group`
     size: ModelSize | None = None  # of the first seed
     importance: Importance | None = None  # of the model that the search found
+    note: str | None = None  # what the title does not say of it, such as what a transfer leaves out
 
     @model_validator(mode="after")
     def _is_summarised(self) -> Self:

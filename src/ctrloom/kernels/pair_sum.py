@@ -1,4 +1,4 @@
-"""The sum of the inner products of all pairs, and its gradient: counterpart of `nn.interactions.pair_sum`.
+"""The sum of the inner products of all pairs, and its gradient: counterpart of `nn.products.pair_sum`.
 
 B batch, F fields in a tile of G, D embedding size in a tile of W.
 """

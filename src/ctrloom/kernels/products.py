@@ -1,4 +1,4 @@
-"""Inner products of selected tuples of fields, and gradients: the counterpart of `nn.interactions`' layers.
+"""Inner products of selected tuples of fields, and gradients: the counterpart of `nn.products`' layers.
 
 A tuple is split into a core of all fields but one, and that field; the core of a pair is a single field. The
 selection is cut into tiles of cores and neighbouring fields: a program multiplies the cores of a tile with

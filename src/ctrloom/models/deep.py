@@ -76,6 +76,8 @@ class DeepFM(FM):
     Reference: Guo et al., DeepFM, IJCAI 2017.
     """
 
+    deep = True
+
     def __init__(self, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
         super().__init__(architecture, schema, settings)
         self.mlp = perceptron(len(schema.fields) * settings.embedding_size, settings)
@@ -90,6 +92,8 @@ class AutoDeepFM(AutoFM):
 
     Reference: Liu et al., AutoFIS, KDD 2020, section 3.2.
     """
+
+    deep = True
 
     def __init__(self, architecture: Architecture, schema: Schema, settings: GatedSettings) -> None:
         super().__init__(architecture, schema, settings)

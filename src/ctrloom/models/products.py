@@ -18,6 +18,8 @@ from ctrloom.schema import Schema
 class IPNN(nn.Module):
     """MLP over embeddings and inner products: MLP([v_1 ... v_F, <v_i, v_j> ...]).
 
+    If the architecture has functions, their values are in place of inner products.
+
     Reference: Qu et al., Product-based neural networks, ICDM 2016.
     """
 

@@ -143,6 +143,18 @@ class KeptEmbedding(FieldEmbedding):
         return flat_BX.view(batch, columns, self.size)
 
 
+class NoEmbedding(nn.Module):
+    """In place of embeddings that nothing uses: (ids_BC, factors_BC) -> emb_BFD with D = 0."""
+
+    def __init__(self, fields: int) -> None:
+        super().__init__()
+        self.fields = fields
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Embeddings of size 0."""
+        return torch.empty(ids_BC.shape[0], self.fields, 0, device=ids_BC.device)
+
+
 class LinearTerm(nn.Module):
     """Sum over the fields of one weight per id: (ids_BC, factors_BC) -> (B,)."""
 

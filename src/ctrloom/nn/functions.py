@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ctrloom.architecture import Architecture, Function
 from ctrloom.config.base import ConfigError
 from ctrloom.nn.embedding import FieldEmbedding, KeptEmbedding
-from ctrloom.nn.interactions import products
+from ctrloom.nn.products import products
 from ctrloom.schema import Schema
 
 KERNEL_STD = 1e-3  # from the published code
@@ -35,6 +35,11 @@ class Inner(nn.Module):
         x_BP: Tensor = self.sums(emb_BFD)
         return x_BP
 
+    def total(self, emb_BFD: Tensor) -> Tensor:
+        """Sum of the values over the interactions (B,)."""
+        total_B: Tensor = self.sums.total(emb_BFD)
+        return total_B
+
     def unsummed(self, emb_BFD: Tensor) -> Tensor:
         """Products (B, P, E); the values are their sums over E."""
         return reduce(torch.mul, (emb_BFD.index_select(1, fields_P) for fields_P in self.fields_OP))
@@ -50,6 +55,10 @@ class VectorKernel(Inner):
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """Values x_BP."""
         return torch.einsum("bpd,pd->bp", super().unsummed(emb_BFD), self.kernel_PD)
+
+    def total(self, emb_BFD: Tensor) -> Tensor:
+        """Sum of the values over the interactions (B,)."""
+        return self(emb_BFD).sum(1)
 
     def unsummed(self, emb_BFD: Tensor) -> Tensor:
         """Products (B, P, D), phi included."""
@@ -69,6 +78,10 @@ class ScalarKernel(Inner):
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """Values x_BP."""
         return super().forward(emb_BFD) * self.kernel_P
+
+    def total(self, emb_BFD: Tensor) -> Tensor:
+        """Sum of the values over the interactions (B,)."""
+        return super().forward(emb_BFD) @ self.kernel_P
 
     def unsummed(self, emb_BFD: Tensor) -> Tensor:
         """Products (B, P, D), phi included."""
@@ -96,6 +109,10 @@ class Outer(nn.Module):
         chosen = (p_BF.index_select(1, f_P) for p_BF, f_P in zip(places, self.fields_OP, strict=True))
         return reduce(torch.mul, chosen)
 
+    def total(self, emb_BFD: Tensor) -> Tensor:
+        """Sum of the values over the interactions (B,)."""
+        return self(emb_BFD).sum(1)
+
     def unsummed(self, emb_BFD: Tensor) -> Tensor:
         """Products (B, P, 1)."""
         return self(emb_BFD).unsqueeze(2)
@@ -117,11 +134,16 @@ class FunctionInteractions(nn.Module):
     that none of its interactions uses, and only the kept positions of fields listed in `positions`.
 
     Raises:
-        ConfigError: a function that AIM does not support, or positions that conflict with the settings.
+        ConfigError: a function that is not AIM's, or positions that conflict with the settings.
     """
 
     def __init__(
-        self, architecture: Architecture, schema: Schema, size: int, std: float | None, shared: bool
+        self,
+        architecture: Architecture,
+        schema: Schema,
+        size: int,
+        std: float | None,
+        shared: bool = False,
     ) -> None:
         super().__init__()
         _check(architecture, size, shared)
@@ -176,13 +198,13 @@ def _kernel(*shape: int) -> nn.Parameter:
 def _check(architecture: Architecture, size: int, shared: bool) -> None:
     if unknown := {i.function for i in architecture.interactions} - set(LAYERS):
         raise ConfigError(
-            f"AIM does not support the interaction function {min(unknown)!r}, only {', '.join(LAYERS)}; "
-            "use an architecture found by AIM or AutoFIS"
+            f"AIM's models do not support the interaction function {min(unknown)!r}, only "
+            f"{', '.join(LAYERS)}; use an architecture found by AIM or AutoFIS"
         )
     if architecture.positions and architecture.embedding_size != size:
         raise ConfigError(
-            f"models.aim.embedding_size: is {size}, but the architecture was searched with embeddings of "
-            f"size {architecture.embedding_size}; use that size"
+            f"embedding_size: is {size}, but the architecture was searched with embeddings of size "
+            f"{architecture.embedding_size}, of which it keeps positions; use that size"
         )
     if architecture.positions and shared:
         raise ConfigError(

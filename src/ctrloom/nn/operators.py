@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ctrloom.architecture import Operator
 from ctrloom.nn.attention import SelfAttention
-from ctrloom.nn.interactions import PairProducts
+from ctrloom.nn.products import PairProducts
 
 
 class Shape(NamedTuple):

@@ -60,7 +60,7 @@ def as_csv(results: Results, published: Mapping[str, Published]) -> str:
 
 def _line(results: Results, model: ModelResult, paper: Published | None, orders: list[int]) -> dict[str, Any]:
     line: dict[str, Any] = {"name": model.name, "model": model.title, "kind": model.kind}
-    line["seeds"] = len(model.seeds)
+    line |= {"note": model.note, "seeds": len(model.seeds)}
     for split in ("valid", "test"):
         for metric in ("auc", "logloss"):
             spread = model.summary[split][metric]

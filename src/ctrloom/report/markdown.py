@@ -39,7 +39,7 @@ def markdown(results: Results, trace: SearchTrace | None) -> str:
 def _row(results: Results, model: ModelResult) -> str:
     versus, auc = results.versus_base(model.name), model.summary["test"]["auc"]
     cells = (
-        _cell(model.title),
+        _cell(f"{model.title} ({model.note})" if model.note else model.title),
         fixed(auc.mean),
         fixed(auc.sd) if auc.sd is not None else "",
         fixed(model.summary["test"]["logloss"].mean),

@@ -18,6 +18,7 @@ from ctrloom.evaluation.compare import Labels, ModelScores, compare_models
 from ctrloom.evaluation.importance import Importance, importance
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.evaluation.seeds import require_same_seeds
+from ctrloom.models.left_out import left_out
 from ctrloom.models.size import ModelSize, size_of
 from ctrloom.progress import progress
 from ctrloom.report.markdown import markdown
@@ -151,6 +152,7 @@ def scored(
         deterministic=run.record.deterministic,
         size=sizes[0],
         importance=effects,
+        note=next(filter(None, (left_out(run.record.model, found) for found in architectures)), None),
     )
 
 
@@ -183,6 +185,7 @@ def merged_seeds(seeds: Sequence[ModelScores]) -> ModelScores:
         search_seconds=sum(each.search_seconds for each in seeds),
         curves=tuple(curve for each in seeds for curve in each.curves),
         limited_by=next((each.limited_by for each in seeds if each.limited_by), None),
+        note=next((each.note for each in seeds if each.note), None),
     )
 
 

@@ -5,8 +5,18 @@ from functools import partial
 
 import torch
 
-from ctrloom.architecture import Architecture, Interaction
-from ctrloom.config import MODELS, CompareConfig, Entry, Keep, MethodConfig, ModelsConfig, RunConfig
+from ctrloom.architecture import Architecture, Interaction, KeptPositions
+from ctrloom.config import (
+    MODELS,
+    AIMConfig,
+    CompareConfig,
+    Entry,
+    Hyperparameters,
+    Keep,
+    MethodConfig,
+    ModelsConfig,
+    RunConfig,
+)
 from ctrloom.config.base import ConfigError, MachineError
 from ctrloom.config.errors import UserError
 from ctrloom.data.ingest.cast import raw_fields
@@ -88,7 +98,7 @@ def _of_run(config: RunConfig, schema: Schema, here: bool) -> Iterator[Check]:
     for name in config.baselines:
         yield f"baselines: {name}", partial(require_model, name, (2,), schema, models, here)
     for name in config.transfer:
-        yield f"transfer: {name}", partial(require_model, name, None, schema, models, here)
+        yield f"transfer: {name}", partial(_require_transfer, name, config.search, schema, models, here)
 
 
 def _of_comparison(config: CompareConfig, schema: Schema, here: bool) -> Iterator[Check]:
@@ -103,12 +113,33 @@ def _of_entry(entry: Entry, schema: Schema, models: ModelsConfig, here: bool) ->
     else:
         yield where, partial(require_model, entry.trained, entry.orders, schema, models, here)
     for name in entry.transfer:
-        yield f"{where}, transfer: {name}", partial(require_model, name, None, schema, models, here)
+        assert entry.search, "an entry with transfers has a search"
+        check = partial(_require_transfer, name, entry.search, schema, models, here)
+        yield f"{where}, transfer: {name}", check
 
 
 def _require_search(config: MethodConfig, schema: Schema, models: ModelsConfig, here: bool) -> None:
     require_searchable(schema, config, models.of(config.base))
     require_model(config.base, None, schema, models, here)
+
+
+def _require_transfer(
+    name: str, config: MethodConfig, schema: Schema, models: ModelsConfig, here: bool
+) -> None:
+    require_model(name, None, schema, models, here)
+    if isinstance(config, AIMConfig) and config.search_functions and MODELS[name].carries_functions:
+        found = _found_by_aim(config, schema, models.of(config.base).embedding_size)
+        _require_built(name, found, schema, models.of(name))
+
+
+def _found_by_aim(config: AIMConfig, schema: Schema, size: int) -> Architecture:
+    """What AIM can find: all pairs with every function, and embedding positions if it searches these."""
+    names, function = schema.names, config.functions[0]
+    found = Architecture.complete(names, (2,), "aim", config.functions)
+    if not config.search_embeddings:
+        return found
+    kept = KeptPositions(field=names[0], order=2, function=function, positions=tuple(range(size)))
+    return found.model_copy(update={"embedding_size": size, "positions": (kept,)})
 
 
 def require_model(
@@ -131,6 +162,11 @@ def require_model(
     if orders is None and schema.crosses:
         some = tuple(Interaction(fields=cross.fields) for cross in schema.crosses)
         architecture = architecture.model_copy(update={"interactions": some})
+    _require_built(name, architecture, schema, settings)
+
+
+def _require_built(name: str, architecture: Architecture, schema: Schema, settings: Hyperparameters) -> None:
+    """Check that a model can be built over an architecture, without its weights."""
     try:
         with torch.device("meta"):
             build(name, architecture, schema, settings)

@@ -10,6 +10,8 @@ from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models.bundle import FILES, MODEL
+from ctrloom.models.left_out import left_out
+from ctrloom.progress import note
 from ctrloom.stages.bundles import best_run, write_bundles
 from ctrloom.stages.feasibility import require_model
 from ctrloom.stages.search_stage import ARCHITECTURE, found_architecture, read_result, require_searched
@@ -105,6 +107,9 @@ def transfer(
         Plan(f"{t}-transfer", f"{MODELS[t].title}, transferred", "transfer", t, (found,), counterpart=t)
         for t in (() if found.is_empty else targets)
     ]
+    for plan in plans:
+        if why := left_out(plan.model, found):
+            note(f"{plan.title}: {why}")
     train_runs(dataset, plans, models, seeds, output)
     if bundles and distributed.is_rank_zero():
         with storage.atomic_directory(bundles, *BUNDLES) as temporary:

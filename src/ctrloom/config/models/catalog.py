@@ -35,6 +35,8 @@ class ModelEntry:
     build: str | Callable[..., Any]
     settings: type[Hyperparameters] = Hyperparameters
     selects: bool = True  # models only the interactions of the architecture
+    # Takes any order and AIM's functions from the architecture; otherwise it has its own function of a pair
+    carries_functions: bool = False
     baseline: bool = True  # can be trained without a search
     trees: bool = False  # trained by LightGBM
     without_interactions: str | None = None  # the model that it equals if no interaction is kept
@@ -59,17 +61,19 @@ MODELS = Catalog(
     {
         "lr": ModelEntry("LR", "ctrloom.models.shallow:LR", selects=False, lacks=_LINEAR),
         "poly2": ModelEntry("Poly2", "ctrloom.models.poly2:Poly2", Poly2Settings, lacks=_LINEAR),
-        "fm": ModelEntry("FM", "ctrloom.models.shallow:FM", lacks=_NO_MLP),
+        "fm": ModelEntry("FM", "ctrloom.models.shallow:FM", carries_functions=True, lacks=_NO_MLP),
         "ffm": ModelEntry("FFM", "ctrloom.models.pairwise:FFM", lacks=_NO_MLP),
-        "fwfm": ModelEntry("FwFM", "ctrloom.models.shallow:FwFM", lacks=_NO_MLP),
+        "fwfm": ModelEntry("FwFM", "ctrloom.models.shallow:FwFM", carries_functions=True, lacks=_NO_MLP),
         "fmfm": ModelEntry("FmFM", "ctrloom.models.pairwise:FmFM", lacks=_NO_MLP),
         "afm": ModelEntry("AFM", "ctrloom.models.pairwise:AFM", AFMSettings, lacks=_NO_MLP),
         "nfm": ModelEntry("NFM", "ctrloom.models.pairwise:NFM"),
-        "hofm": ModelEntry("HOFM", "ctrloom.models.hofm:HOFM", HOFMSettings, lacks=_NO_MLP),
+        "hofm": ModelEntry(
+            "HOFM", "ctrloom.models.hofm:HOFM", HOFMSettings, carries_functions=True, lacks=_NO_MLP
+        ),
         "fnn": ModelEntry("FNN", "ctrloom.models.deep:FNN", selects=False),
         "widedeep": ModelEntry("Wide & Deep", "ctrloom.models.deep:WideDeep", selects=False),
-        "deepfm": ModelEntry("DeepFM", "ctrloom.models.deep:DeepFM"),
-        "ipnn": ModelEntry("IPNN", "ctrloom.models.products:IPNN"),
+        "deepfm": ModelEntry("DeepFM", "ctrloom.models.deep:DeepFM", carries_functions=True),
+        "ipnn": ModelEntry("IPNN", "ctrloom.models.products:IPNN", carries_functions=True),
         "opnn": ModelEntry("OPNN", "ctrloom.models.products:OPNN"),
         "pin": ModelEntry("PIN", "ctrloom.models.products:PIN", PINSettings),
         "deepcrossing": ModelEntry("Deep Crossing", "ctrloom.models.deep:DeepCrossing", selects=False),
@@ -109,6 +113,7 @@ MODELS = Catalog(
             "AutoFM",
             "ctrloom.models.shallow:AutoFM",
             GatedSettings,
+            carries_functions=True,
             baseline=False,
             without_interactions="lr",
             lacks=_NO_MLP,
@@ -117,11 +122,17 @@ MODELS = Catalog(
             "AutoDeepFM",
             "ctrloom.models.deep:AutoDeepFM",
             GatedSettings,
+            carries_functions=True,
             baseline=False,
             without_interactions="widedeep",
         ),
         "aim": ModelEntry(
-            "AIM", "ctrloom.models.aim:AIM", AIMSettings, baseline=False, without_interactions="lr"
+            "AIM",
+            "ctrloom.models.aim:AIM",
+            AIMSettings,
+            carries_functions=True,
+            baseline=False,
+            without_interactions="lr",
         ),
         "optinter": ModelEntry(
             "OptInter",
