@@ -36,6 +36,11 @@ OWN: dict[str, dict[str, Any]] = {
     "xdeepfm": {"cin_layers": (3, 2, 4)},
     "afn": {"logarithmic_neurons": 6},
     "finalmlp": {"second_hidden": (6, 2), "heads": 2},
+    "finalnet": {"hidden": (6, 4)},
+    "gdcn": {"cross_layers": 2},
+    "dcnv3": {"embedding_size": 4, "exponential_layers": 2, "linear_layers": 3, "linear_dropout": 0.0},
+    "fignn": {"steps": 2},
+    "autogroup": {"groups": (2, 3, 4), "order_sizes": (3, 2)},
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import test_beyond_pairs
 import test_models
 import test_pairwise
+import test_peers
 import torch
 from oracle import OWN, PAIRS, ROWS, SCHEMA, SELECTIONS, SMALL, chosen, hyper_of
 from small import categorical_schema, planting, rows_of
@@ -37,7 +38,12 @@ def test_every_model_has_a_unique_title_and_its_settings() -> None:
 
 
 def test_every_model_is_tested_against_its_equation() -> None:
-    equations = {*test_models.EQUATIONS, *test_pairwise.EQUATIONS, *test_beyond_pairs.EQUATIONS}
+    equations = {
+        *test_models.EQUATIONS,
+        *test_pairwise.EQUATIONS,
+        *test_beyond_pairs.EQUATIONS,
+        *test_peers.EQUATIONS,
+    }
     assert set(NAMES) - equations == {"autoint", "autointplus"}, "the others have oracles of their own"
 
 
@@ -119,13 +125,14 @@ def test_settings_that_a_model_lacks_are_those_without_effect(name: ModelName) -
 
     def keys(**settings: Any) -> list[str]:
         return [
-            f"{key} {type(module).__name__}" for key, module in with_default(name, **settings).named_modules()
+            f"{key} {type(module).__name__}"
+            for key, module in with_default(name, batch_norm=False, **settings).named_modules()
         ]
 
     lacks = MODELS[name].lacks
     assert not noisy(with_default(name))
     assert noisy(with_default(name, embedding_dropout=0.5)) is ("embedding_dropout" not in lacks)
-    plain, before = keys(), keys(layer_norm=True)
+    plain, before = keys(layer_norm=False), keys(layer_norm=True)
     after = keys(layer_norm=True, layer_norm_after_relu=True)
     assert (plain != before) is ("layer_norm" not in lacks)
     assert (before != after) is ("layer_norm_after_relu" not in lacks)

@@ -193,6 +193,10 @@ EXTRA: dict[str, dict[str, Any]] = {
     "poly2": {"cross_hiding": 0.0},
     "autointplus": {"attention_dropout": 0.0},
     "autoint": {"attention_dropout": 0.0},
+    "masknet": {"batch_norm": False, "dropout": 0.0},
+    "dcnv3": {"batch_norm": False, "dropout": 0.0, "linear_dropout": 0.0},
+    "finalnet": {"second_hidden": (4,)},
+    "autogroup": {"structure_learning_rate": 1e-12},  # each process samples its own groups
 }
 
 

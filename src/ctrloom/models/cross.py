@@ -1,12 +1,12 @@
-"""Cross-network models: CrossNet, DCN, DCN-V2, CIN, xDeepFM."""
+"""Cross-network models: CrossNet, DCN, DCN-V2, GDCN, CIN, xDeepFM."""
 
 import torch
 from torch import Tensor, nn
 
 from ctrloom.architecture import Architecture
-from ctrloom.config import CINSettings, CrossSettings, LowRankCrossSettings
+from ctrloom.config import CINSettings, CrossSettings, GDCNSettings, LowRankCrossSettings
 from ctrloom.models.deep import WideDeep
-from ctrloom.nn.cross_network import CompressedInteractions, MatrixCross, VectorCross
+from ctrloom.nn.cross_network import CompressedInteractions, GatedCross, MatrixCross, VectorCross
 from ctrloom.nn.embedding import FieldEmbedding
 from ctrloom.nn.mlp import linear, perceptron
 from ctrloom.schema import Schema
@@ -97,6 +97,32 @@ class CIN(nn.Module):
         """Logits (B,)."""
         logit_B1: Tensor = self.out(self.cin(self.embedding(ids_BC, factors_BC)))
         return logit_B1.squeeze(-1)
+
+
+class GDCN(nn.Module):
+    """Gated cross network, x' = x_0 * (W x + b) * sigmoid(V x) + x in each layer, with x_0 = [v_1 ... v_F].
+
+    Stacked: MLP(cross(x_0)); parallel: w^T cross(x_0) + MLP(x_0).
+    Reference: Wang et al., Towards deeper, lighter and interpretable cross network, CIKM 2023.
+    """
+
+    def __init__(self, architecture: Architecture, schema: Schema, settings: GDCNSettings) -> None:
+        super().__init__()
+        inputs = len(schema.fields) * settings.embedding_size
+        self.embedding = FieldEmbedding(schema, settings.embedding_size, settings.embedding_std)
+        self.cross = GatedCross(inputs, settings.cross_layers)
+        self.mlp = perceptron(inputs, settings)
+        self.out = linear(inputs, 1, bias=False) if settings.structure == "parallel" else None
+
+    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
+        """Logits (B,)."""
+        x_BN = self.embedding(ids_BC, factors_BC).flatten(1)
+        crossed_BN = self.cross(x_BN)
+        if self.out is None:
+            stacked_B: Tensor = self.mlp(crossed_BN)
+            return stacked_B
+        parallel_B: Tensor = self.out(crossed_BN).squeeze(-1) + self.mlp(x_BN)
+        return parallel_B
 
 
 class XDeepFM(WideDeep):

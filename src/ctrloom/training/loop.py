@@ -23,6 +23,7 @@ from ctrloom.data.batches.batch import BatchSource
 from ctrloom.metrics.measure import auc, row_logloss
 from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.feature_groups import FeatureGroups
 from ctrloom.optim.row_wise import RowWise
 from ctrloom.progress import progress
 from ctrloom.training.checkpoints import Loop, Variables
@@ -106,7 +107,9 @@ def adam(
     crosses = [m for m in model.modules() if isinstance(m, CrossEmbedding)]
     for cross in crosses:
         cross.keep_duplicates = times is not None
-    skipped = {id(p) for p in without} | {id(cross.weight) for cross in crosses}
+    grouped = [m for m in model.modules() if isinstance(m, FeatureGroups)]
+    separate = [*(cross.weight for cross in crosses), *(groups.structure_FG for groups in grouped)]
+    skipped = {id(p) for p in (*without, *separate)}
     chosen = [p for p in model.parameters() if id(p) not in skipped]
     clipped = {"cowclip": times is not None}
     groups: list[dict[str, Any]] = [
@@ -127,6 +130,7 @@ def adam(
             }
             for c in crosses
         ),
+        *({"params": [groups.structure_FG], "lr": groups.learning_rate} for groups in grouped),
     ]
     rate = learning_rate * math.sqrt(times or 1)
     return RowWise([group for group in groups if group["params"]], lr=rate, eps=epsilon, fused=True)

@@ -19,6 +19,7 @@ from ctrloom.data.batches.batch import Batch
 from ctrloom.nn.cells import SharedCell
 from ctrloom.nn.cross_features import CrossEmbedding
 from ctrloom.nn.embedding import FieldEmbedding
+from ctrloom.nn.own_loss import HasOwnLoss, cross_entropy
 from ctrloom.optim.rates import hold_rates
 
 WARM = 3  # warm-up steps before capture, in which libraries initialize and kernels are compiled
@@ -31,13 +32,31 @@ def loss_of(model: nn.Module, batch: Batch) -> Tensor:
 
     With several processes, the losses sum to the mean over the global batch.
     """
-    logit_B = model(batch.ids_NC, batch.factors_NC)
+    return _logloss(model(batch.ids_NC, batch.factors_NC), batch)
+
+
+def training_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """What training minimises, which may be the model's own loss, and `loss_of`."""
+    if not isinstance(model, HasOwnLoss):
+        loss = loss_of(model, batch)
+        return loss, loss
+    own, logit_B = model.own_loss(
+        batch.ids_NC, batch.factors_NC, batch.label_N, lambda x_B: _mean(x_B, batch)
+    )
+    return own, _logloss(logit_B.detach(), batch)
+
+
+def _logloss(logit_B: Tensor, batch: Batch) -> Tensor:
     if batch.weight_N is None and distributed.is_single_process():
         return binary_cross_entropy_with_logits(logit_B, batch.label_N)
-    total = binary_cross_entropy_with_logits(logit_B, batch.label_N, batch.weight_N, reduction="sum")
+    return _mean(cross_entropy(logit_B, batch.label_N), batch)
+
+
+def _mean(x_B: Tensor, batch: Batch) -> Tensor:
+    """This process's share of the mean over the global batch, weighted if rows have weights."""
     if batch.weight_N is None:
-        return total / batch.total
-    return total / distributed.all_reduce(batch.weight_N.sum()).clamp_min(1e-30)
+        return x_B.sum() / batch.total
+    return (x_B * batch.weight_N).sum() / distributed.all_reduce(batch.weight_N.sum()).clamp_min(1e-30)
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -161,9 +180,9 @@ class Step:
         return self.replay()
 
     def _work(self, batch: Batch, *others: Batch) -> Tensor:
-        loss = loss_of(self.model, batch)
+        objective, loss = training_loss(self.model, batch)
         self.model.zero_grad(set_to_none=True)
-        loss.backward()
+        objective.backward()
         distributed.all_reduce_gradients(self.model.parameters())
         self.update(*others)
         return loss.detach()

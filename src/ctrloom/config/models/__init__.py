@@ -1,6 +1,14 @@
 """Models: the hyper-parameters of each (`settings`), and what else differs between them (`catalog`)."""
 
 from ctrloom.config.models.catalog import MODELS, ModelEntry
+from ctrloom.config.models.peer_settings import (
+    AutoGroupSettings,
+    DCNv3Settings,
+    FiGNNSettings,
+    FinalNetSettings,
+    GDCNSettings,
+    MaskNetSettings,
+)
 from ctrloom.config.models.settings import (
     AFMSettings,
     AFNSettings,
@@ -29,18 +37,24 @@ __all__ = [
     "AFMSettings",
     "AFNSettings",
     "AIMSettings",
+    "AutoGroupSettings",
     "AutoIntSettings",
     "AutoPISettings",
     "CINSettings",
     "CrossSettings",
+    "DCNv3Settings",
     "EmbeddingOptimizer",
+    "FiGNNSettings",
     "FinalMLPSettings",
+    "FinalNetSettings",
     "GBDTPoly2Settings",
     "GBDTSettings",
     "GatedSettings",
+    "GDCNSettings",
     "HOFMSettings",
     "Hyperparameters",
     "LowRankCrossSettings",
+    "MaskNetSettings",
     "MemorizingSettings",
     "ModelEntry",
     "OptInterSettings",

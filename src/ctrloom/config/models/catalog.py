@@ -5,6 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctrloom.config.catalog import Catalog
+from ctrloom.config.models.peer_settings import (
+    AutoGroupSettings,
+    DCNv3Settings,
+    FiGNNSettings,
+    FinalNetSettings,
+    GDCNSettings,
+    MaskNetSettings,
+)
 from ctrloom.config.models.settings import (
     AFMSettings,
     AFNSettings,
@@ -55,6 +63,7 @@ class ModelEntry:
 
 _NO_MLP = ("layer_norm", "layer_norm_after_relu")
 _LINEAR = ("embedding_dropout", *_NO_MLP)
+_ONE_NORM = ("batch_norm", "layer_norm_after_relu")
 
 MODELS = Catalog(
     "model",
@@ -87,6 +96,26 @@ MODELS = Catalog(
         "afn": ModelEntry("AFN", "ctrloom.models.afn:AFN", AFNSettings, selects=False),
         "finalmlp": ModelEntry(
             "FinalMLP", "ctrloom.models.finalmlp:FinalMLP", FinalMLPSettings, selects=False
+        ),
+        "finalnet": ModelEntry(
+            "FinalNet",
+            "ctrloom.models.finalnet:FinalNet",
+            FinalNetSettings,
+            selects=False,
+            lacks=("layer_norm_after_relu",),
+        ),
+        "gdcn": ModelEntry("GDCN", "ctrloom.models.cross:GDCN", GDCNSettings, selects=False),
+        "masknet": ModelEntry(
+            "MaskNet", "ctrloom.models.masknet:MaskNet", MaskNetSettings, selects=False, lacks=_ONE_NORM
+        ),
+        "dcnv3": ModelEntry(
+            "DCNv3", "ctrloom.models.dcnv3:DCNv3", DCNv3Settings, selects=False, lacks=_ONE_NORM
+        ),
+        "fignn": ModelEntry(
+            "Fi-GNN", "ctrloom.models.fignn:FiGNN", FiGNNSettings, selects=False, lacks=("batch_norm", *_NO_MLP)
+        ),
+        "autogroup": ModelEntry(
+            "AutoGroup", "ctrloom.models.autogroup:AutoGroup", AutoGroupSettings, selects=False
         ),
         "autoint": ModelEntry(
             "AutoInt", "ctrloom.models.autoint:AutoInt", AutoIntSettings, selects=False, lacks=_NO_MLP
