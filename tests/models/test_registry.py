@@ -148,7 +148,7 @@ def test_settings_that_a_model_lacks_are_those_without_effect(name: ModelName) -
             with pytest.raises(ConfigError, match=f"spaces.{name}.{key}: has no effect"):
                 TuningConfig.parse({"spaces": {name: {key: [value]}}}, "tuning")
         else:
-            ModelsConfig.parse({"default": own, name: {key: value}})
+            ModelsConfig.parse({"default": own, name: {"batch_norm": False, key: value}})
 
 
 CLICKS = {"rows": 10_000, "fields": 5, "sizes": (8,), "pairs": 3, "strength": 1.5, "main_effects": 0.3}

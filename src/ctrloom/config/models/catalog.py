@@ -112,7 +112,11 @@ MODELS = Catalog(
             "DCNv3", "ctrloom.models.dcnv3:DCNv3", DCNv3Settings, selects=False, lacks=_ONE_NORM
         ),
         "fignn": ModelEntry(
-            "Fi-GNN", "ctrloom.models.fignn:FiGNN", FiGNNSettings, selects=False, lacks=("batch_norm", *_NO_MLP)
+            "Fi-GNN",
+            "ctrloom.models.fignn:FiGNN",
+            FiGNNSettings,
+            selects=False,
+            lacks=("batch_norm", *_NO_MLP),
         ),
         "autogroup": ModelEntry(
             "AutoGroup", "ctrloom.models.autogroup:AutoGroup", AutoGroupSettings, selects=False
