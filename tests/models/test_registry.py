@@ -144,7 +144,7 @@ def test_settings_that_a_model_lacks_are_those_without_effect(name: ModelName) -
         value = 0.5 if key == "embedding_dropout" else True
         if key in lacks:
             with pytest.raises(ConfigError, match=f"{name}.{key}: has no effect on .*; leave it out"):
-                ModelsConfig.parse({"default": own, name: {key: value}})
+                ModelsConfig.parse({"default": own, name: {"batch_norm": False, key: value}})
             with pytest.raises(ConfigError, match=f"spaces.{name}.{key}: has no effect"):
                 TuningConfig.parse({"spaces": {name: {key: [value]}}}, "tuning")
         else:

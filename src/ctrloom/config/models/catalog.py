@@ -116,7 +116,7 @@ MODELS = Catalog(
             "ctrloom.models.fignn:FiGNN",
             FiGNNSettings,
             selects=False,
-            lacks=("batch_norm", *_NO_MLP),
+            lacks=_NO_MLP,
         ),
         "autogroup": ModelEntry(
             "AutoGroup", "ctrloom.models.autogroup:AutoGroup", AutoGroupSettings, selects=False
