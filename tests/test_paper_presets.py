@@ -51,7 +51,7 @@ def searched(name: str) -> Iterator[Entry]:
 
 def test_every_comparison_of_a_paper_has_facts() -> None:
     names = {path.stem for path in (ROOT / "configs/compare").glob("*.yaml")}
-    assert names - set(FACTS) == {"frappe", "fast-frappe", "fast-gpu", "fast-planted"}
+    assert names - set(FACTS) == {"frappe", "frappe-tuned", "fast-frappe", "fast-gpu", "fast-planted"}
 
 
 @papers
