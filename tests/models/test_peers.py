@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from oracle import ROWS, SCHEMA, Equation, Tuples, assert_follows, chosen, hyper_of
+from small import categorical_schema
 
-from ctrloom.config import ModelName
+from ctrloom.config import ModelName, ModelsConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.models import build
+from ctrloom.models.size import size_of
 from ctrloom.training.loop import adam
 from ctrloom.training.step import loss_of, training_loss
 
@@ -314,6 +316,24 @@ def test_loss_of_other_models_is_their_cross_entropy() -> None:
     own, logloss = training_loss(model, ROWS)
     assert own is logloss
     assert own.item() == loss_of(model, ROWS).item()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "settings"),
+    [
+        ("finalnet", 256_791 - 53_990, {"hidden": (400, 400)}),
+        ("finalnet", 338_502 - 53_990, {"hidden": (400, 400), "second_hidden": (400,), "field_gates": True}),
+        ("masknet", 571_691 - 53_890, {"parallel": (50, 50, 50), "embedding_norm": False}),
+    ],
+)
+def test_layers_have_as_many_weights_as_on_the_leaderboard(
+    name: ModelName, parameters: int, settings: dict[str, Any]
+) -> None:
+    """BARS logs parameters of Frappe's ten fields with an embedding size of 10; less those of the table."""
+    schema = categorical_schema(10)
+    hyper = ModelsConfig({name: {"embedding_size": 10, "hidden": (400, 400, 400), **settings}}).of(name)
+    model = build(name, chosen(schema=schema), schema, hyper)
+    assert size_of(model, schema).dense == parameters
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [

@@ -22,15 +22,17 @@ class FinalMLP(nn.Module):
         fields, size = len(schema.fields), settings.embedding_size
         self.embedding = FieldEmbedding(schema, size, settings.embedding_std)
 
-        def stream(hidden: tuple[int, ...], context: tuple[str, ...]) -> nn.Sequential:
-            layers = hidden_layers(fields * size, hidden, *regularization(settings))
+        def stream(hidden: tuple[int, ...], dropout: float, context: tuple[str, ...]) -> nn.Sequential:
+            _, *norms = regularization(settings)
+            layers = hidden_layers(fields * size, hidden, dropout, *norms)
             if settings.gate_hidden is None:
                 return nn.Sequential(nn.Flatten(), layers)
             gate = FeatureGate(fields, size, schema.indices(context), settings.gate_hidden)
             return nn.Sequential(gate, layers)
 
-        self.first = stream(settings.hidden, settings.first_context)
-        self.second = stream(settings.second_hidden, settings.second_context)
+        second = settings.dropout if settings.second_dropout is None else settings.second_dropout
+        self.first = stream(settings.hidden, settings.dropout, settings.first_context)
+        self.second = stream(settings.second_hidden, second, settings.second_context)
         self.fusion = BilinearFusion(settings.hidden[-1], settings.second_hidden[-1], settings.heads)
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:

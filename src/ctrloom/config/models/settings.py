@@ -143,6 +143,7 @@ class FinalMLPSettings(Hyperparameters):
 
     hidden: SomeWidths = (200, 200)
     second_hidden: SomeWidths = (200, 200)
+    second_dropout: Fraction | None = None  # None: dropout
     heads: Few = 1
     gate_hidden: Width | None = None  # width of the feature gates; None: no gates
     first_context: tuple[str, ...] = ()  # input fields of the stream's gate; empty: a learned vector
