@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args, get_origin
 
 import numpy as np
 import pydantic
@@ -20,7 +20,7 @@ UNSEEN_ID = 1
 PRESENT_ID = 1  # of a field that is kept as a number, which has no unseen values
 FIRST_TOKEN_ID = 2
 MOST_IDS = 2**31 - 1  # the largest int32, also in the fused table
-_NOT_IN_VERSION_1: Any = {"pooling": True, "bucketing": {"missing"}}
+_NOT_IN_VERSION_1: Any = {"pooling": True, "rare": True, "bucketing": {"missing"}}
 UNSEEN_CROSS_ID = 0  # rare and unseen cross values; a missing value of a field counts as a value
 
 
@@ -34,6 +34,7 @@ class CountedKeys(NamedTuple):
     count_K: NDArray[np.int64]
 
 
+Id = TypeVar("Id", bound=np.integer[Any])
 CrossKeys = Mapping[tuple[str, ...], CountedKeys]  # per pair of fields; see `Cross`
 
 
@@ -48,11 +49,15 @@ class Field(StrictModel):
 
     A categorical field has one id per row, a multi-valued one up to `width`, and a numeric one (kept as a
     number) has id 0 when missing and otherwise id 1 with its scaled value as the factor of the embedding.
+
+    The ids from `size` on are those of rare values that only crosses distinguish: for all else, such a value
+    is an unseen one.
     """
 
     name: str
     kind: Literal["categorical", "numeric", "multivalued"]
-    size: Ids  # number of ids, including the reserved ones
+    size: Ids  # number of ids with an embedding of their own, including the reserved ones
+    rare: Annotated[int, pydantic.Field(ge=0, le=MOST_IDS)] = 0  # number of further ids
     width: Ids = 1  # columns of the field in the id matrix
     pooling: Pooling = "mean"  # of the embeddings of several values
     column: str  # source column
@@ -62,6 +67,15 @@ class Field(StrictModel):
         pydantic.FiniteFloat, ...
     ] = ()  # of the buckets; for min-max scaling: minimum and maximum
     vocabulary_digest: str = ""  # SHA-256 over the tokens in id order
+
+    @property
+    def ids(self) -> int:
+        """Number of ids, including those of rare values."""
+        return self.size + self.rare
+
+    def common(self, ids: NDArray[Id]) -> NDArray[Id]:
+        """Ids, with the unseen id in place of those of rare values."""
+        return np.where(ids < self.size, ids, UNSEEN_ID).astype(ids.dtype) if self.rare else ids
 
     @property
     def missing_factor(self) -> float:
@@ -77,8 +91,8 @@ class Field(StrictModel):
 class Cross(StrictModel):
     """Ids for the crosses of two categorical fields.
 
-    Ids a and b of the fields give the key a * (size of the second field) + b. The kept keys, ascending, have
-    the ids 1, 2, ...; all other keys have id 0.
+    Ids a and b of the fields give the key a * (number of ids of the second field) + b. The kept keys,
+    ascending, have the ids 1, 2, ...; all other keys have id 0.
     """
 
     fields: tuple[str, str]
@@ -100,10 +114,8 @@ class Schema(StrictModel):
     def _consistent(self) -> Self:
         if twice := [name for name in self.names if self.names.count(name) > 1]:
             raise ValueError(f"fields: duplicate {twice[0]!r}")
-        if self.table_size > MOST_IDS + 1:
-            raise ValueError(
-                f"fields: have {self.table_size} ids together; at most {MOST_IDS + 1} are possible"
-            )
+        if self.ids > MOST_IDS + 1:
+            raise ValueError(f"fields: have {self.ids} ids together; at most {MOST_IDS + 1} are possible")
         if unknown := {name for cross in self.crosses for name in cross.fields} - set(self.names):
             raise ValueError(f"crosses: unknown field {min(unknown)!r}")
         return self
@@ -115,7 +127,17 @@ class Schema(StrictModel):
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """First row of each field in the fused embedding table."""
+        """First id of each field among those of all fields."""
+        return (0, *accumulate(field.ids for field in self.fields[:-1]))
+
+    @property
+    def ids(self) -> int:
+        """Number of ids of all fields."""
+        return sum(field.ids for field in self.fields)
+
+    @property
+    def table_offsets(self) -> tuple[int, ...]:
+        """First row of each field in the fused embedding table; the offsets, unless there are rare values."""
         return (0, *accumulate(field.size for field in self.fields[:-1]))
 
     @property

@@ -174,6 +174,17 @@ def test_the_fixture_has_edge_cases_of_engines(stores, raw):
     assert profile["fields"]["n"]["missing"] > 0
 
 
+def test_crosses_of_tokens_are_the_same(stores, tmp_path):
+    settings = {**VOCABULARY, "crosses": {**VOCABULARY["crosses"], "min_count": 1, "counted": "tokens"}}
+    config, made = VocabularyConfig.parse(settings, "test"), []
+    for engine in (EMBEDDED, SPARK):
+        folder = tmp_path / engine.engine
+        encoded = build_vocabulary(stores[0].clean, config, folder, engine)
+        made.append(Store(folder, stores[0].clean, encoded))
+    assert made[0].files() == made[1].files()
+    assert Dataset.open(made[1].encoded).schema.fields[1].rare > 0
+
+
 @pytest.mark.parametrize("part", ["train/part-00001.parquet", "valid/part-00000.parquet"])
 def test_a_read_error_of_an_executor_is_one_message_and_leaves_no_files(stores, tmp_path, part):
     copied = shutil.copytree(stores[1].clean.parent, tmp_path / "damaged")

@@ -73,14 +73,15 @@ class FieldVocabulary(StrictModel):
 class Crosses(StrictModel):
     """Ids for crosses of two fields, so that a model can memorize a pair (OptInter, section II).
 
-    A cross value seen fewer than `min_count` times, or with a rare or unseen value in either field, gets the
-    pair's unseen id. A missing value is treated like any other value. If `min_count` is at least that of
-    both fields, the cross values kept are those of the published code, which counts pairs of raw tokens:
-    both tokens of such a pair are frequent enough to have an id.
+    A cross value seen fewer than `min_count` times gets the pair's unseen id. A missing value is treated like
+    any other value. `ids` are counted by default: then a cross with a rare value in either field is unseen,
+    too. `tokens` counts pairs of raw values, as the published code does, so that a frequent pair of rare
+    values is kept; both are the same if `min_count` is at least that of both fields.
     """
 
     pairs: Literal["all"] | tuple[tuple[str, str], ...] = "all"  # all: every pair of categorical fields
     min_count: Count = 1
+    counted: Literal["ids", "tokens"] = "ids"
 
 
 class VocabularyConfig(StrictModel):
@@ -92,3 +93,15 @@ class VocabularyConfig(StrictModel):
     pooling: Pooling = "mean"
     fields: dict[str, FieldVocabulary] = Field(default_factory=dict)
     crosses: Crosses | None = None
+
+    def least(self, field: str) -> int:
+        """Training rows that a value of a field needs for an embedding of its own."""
+        return self.fields.get(field, FieldVocabulary()).min_count or self.min_count
+
+    def least_known(self, field: str) -> int:
+        """Training rows that a value of a categorical field needs for an id, if only for crosses."""
+        crosses, least = self.crosses, self.least(field)
+        if crosses is None or crosses.counted == "ids":
+            return least
+        crossed = crosses.pairs == "all" or any(field in pair for pair in crosses.pairs)
+        return min(least, crosses.min_count) if crossed else least

@@ -17,7 +17,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.data.ingest.timestamps import local
 from ctrloom.data.parquet.reader import read_parts
 from ctrloom.data.vocabulary.encode import Vocabulary, load_vocabulary
-from ctrloom.schema import FIRST_TOKEN_ID, Schema
+from ctrloom.schema import FIRST_TOKEN_ID, Field, Schema
 
 DAY, TIMESTAMP = "day", "timestamp"
 MISSING, UNSEEN = "(missing)", "(unseen or rare)"
@@ -67,8 +67,9 @@ def row_values(dataset: Dataset, split: Split, name: str) -> RowValues:
         DataError: a file cannot be read, or is corrupt.
     """
     if name in dataset.schema.names:
-        ids_N = np.concatenate([ids.to_numpy() for ids in _stored(dataset, split, name)])
-        text_K = pa.concat_arrays([pa.array([MISSING, UNSEEN]), _vocabulary(dataset, name).tokens])
+        field, vocabulary = _vocabulary(dataset, name)
+        ids_N = np.concatenate([field.common(ids.to_numpy()) for ids in _stored(dataset, split, name)])
+        text_K = pa.concat_arrays([pa.array([MISSING, UNSEEN]), vocabulary.tokens])
         return RowValues(name, ids_N.astype(np.int64), text_K, np.arange(len(text_K)) >= FIRST_TOKEN_ID)
     if name in dataset.schema.source.named("context"):
         encoded = encode_chunks(pa.chunked_array(_stored(dataset, split, name), pa.string()))
@@ -101,7 +102,8 @@ def texts(dataset: Dataset, split: Split, names: Sequence[str]) -> Iterator[list
         for name, stored in own.items():
             values = batch.column(stored)
             if name in vocabularies:
-                values = vocabularies[name].decode(values)
+                field, vocabulary = vocabularies[name]
+                values = vocabulary.decode(pa.array(field.common(values.to_numpy())))
             columns.append(_days(values, schema.source.timezone) if name != stored else values)
         yield columns
 
@@ -114,9 +116,10 @@ def _stored(dataset: Dataset, split: Split, name: str) -> list[pa.Array]:
     return [batch.column(name) for batch in read_parts(dataset.manifest.paths(dataset.base, split), [name])]
 
 
-def _vocabulary(dataset: Dataset, name: str) -> Vocabulary:
+def _vocabulary(dataset: Dataset, name: str) -> tuple[Field, Vocabulary]:
+    """A field and the vocabulary of its common values."""
     (field,) = (field for field in dataset.schema.fields if field.name == name)
-    return load_vocabulary(dataset.base, field)
+    return field, load_vocabulary(dataset.base, field).first(field.size - FIRST_TOKEN_ID)
 
 
 def _days(instants: pa.Array, zone: str) -> pa.Array:

@@ -89,7 +89,7 @@ def _with_permuted(schema: Schema, rows: Batch, names: Sequence[str], seed: int)
         order_T = order_T[rows.here_T >= 0]
     order_T = order_T.to(rows.device)
     fields, ids, factors = list(schema.fields), [rows.ids_NC.int()], [rows.factors_NC]
-    free = schema.table_size
+    free = schema.ids
     for name in names:
         (place,) = schema.indices([name])
         column = sum(field.width for field in schema.fields[:place])
@@ -97,7 +97,7 @@ def _with_permuted(schema: Schema, rows: Batch, names: Sequence[str], seed: int)
         fields.append(field.model_copy(update={"name": name + SUFFIX}))
         ids.append(_everywhere(rows.ids_NC[:, here].int())[order_T] - schema.offsets[place] + free)
         factors.append(None if rows.factors_NC is None else _everywhere(rows.factors_NC[:, here])[order_T])
-        free += field.size
+        free += field.ids
     wider = replace(rows, ids_NC=torch.cat(ids, 1), factors_NC=_joined(factors))
     return schema.model_copy(update={"fields": tuple(fields)}), wider
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctrloom.schema import MISSING_ID, Schema
+from ctrloom.schema import MISSING_ID, UNSEEN_ID, Field, Schema
 
 # Bits of LightGBM's `decision_type`, and what may be missing
 CATEGORICAL, DEFAULT_LEFT, MISSING = 1, 2, 12
@@ -115,7 +115,7 @@ class Columns(nn.Module):
     def __init__(self, schema: Schema, used_U: np.ndarray) -> None:
         super().__init__()
         first, column = 0, 0  # of a field: its column in `matrix`, and in the id matrix
-        self.parts = list[tuple[str, int, int]]()  # kind, first column of ids, width
+        self.parts = list[tuple[Field, int]]()  # field, first column of ids
         order = list[np.ndarray]()
         for field, offset in zip(schema.fields, schema.offsets, strict=True):
             span = field.size if field.kind == "multivalued" else 1
@@ -123,7 +123,7 @@ class Columns(nn.Module):
             if len(own):
                 order.append(own)
                 self.register_buffer(f"id_{len(self.parts)}", torch.from_numpy(own - first + offset), False)
-                self.parts.append((field.kind, column, field.width))
+                self.parts.append((field, column))
             first, column = first + span, column + field.width
 
     def forward(self, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
@@ -132,12 +132,16 @@ class Columns(nn.Module):
         return torch.cat(found, 1) if found else ids_BC.new_zeros(ids_BC.shape[0], 1, dtype=torch.float32)
 
     def _part(self, number: int, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
-        kind, column, width = self.parts[number]
-        id_U, ids_BW = self.get_buffer(f"id_{number}"), ids_BC[:, column : column + width]
+        field, column = self.parts[number]
+        kind, here = field.kind, slice(column, column + field.width)
+        id_U, ids_BW = self.get_buffer(f"id_{number}"), ids_BC[:, here]
         if kind == "categorical":
-            return (ids_BW - id_U).to(torch.float32)
+            own_BW = ids_BW - id_U
+            if field.rare:
+                own_BW = torch.where(own_BW < field.size, own_BW, UNSEEN_ID)
+            return own_BW.to(torch.float32)
         assert factors_BC is not None, "numeric and multivalued fields need factors"
-        factors_BW = factors_BC[:, column : column + width]
+        factors_BW = factors_BC[:, here]
         if kind == "numeric":
             return torch.where(ids_BW == id_U + MISSING_ID, torch.nan, factors_BW)
         held_BWU = (ids_BW.unsqueeze(2) == id_U) & (factors_BW != 0).unsqueeze(2)

@@ -153,7 +153,7 @@ def matrix(schema: Schema, ids_BC: Tensor, factors_BC: Tensor | None) -> "np.nda
         column += field.width
         own = ids[:, at] - offset
         if field.kind == "categorical":
-            blocks.append(own.astype(np.float32))
+            blocks.append(field.common(own).astype(np.float32))
             continue
         assert factors is not None, "numeric and multivalued fields need factors"
         if field.kind == "numeric":

@@ -167,7 +167,7 @@ class CrossEmbedding(nn.Module):
         self.singles = False  # whether any value can be hidden, which costs a random number per value
         # Each pair has its own key range, offset by the number of possible keys of the previous pairs.
         fields = [schema.indices(pair) for pair in self.pairs]
-        sizes = [schema.fields[f].size for f in range(len(schema.fields))]
+        sizes = [field.ids for field in schema.fields]
         self.bases = [0, *accumulate(sizes[a] * sizes[b] for a, b in fields)]
         assert self.bases[-1] < 2**63, "keys exceed 64 bits"
         column = {f: c for c, f in reversed(list(enumerate(schema.field_of_column)))}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ctrloom import memory
 from ctrloom.nn.mlp import Dropout
 from ctrloom.nn.sparse_rows import lookup_dense_gradient, lookup_sparse_gradient
-from ctrloom.schema import Schema
+from ctrloom.schema import UNSEEN_ID, Schema
 
 
 class FieldEmbedding(nn.Module):
@@ -31,9 +31,13 @@ class FieldEmbedding(nn.Module):
     """
 
     field_of_column_C: Tensor
+    rare_C: Tensor | None  # first id of a rare value, which has no row; None if there are none
+    unseen_C: Tensor  # row of unseen values
+    ahead_C: Tensor  # ids minus rows
 
     def __init__(self, schema: Schema, size: int, std: float | None = None) -> None:
         super().__init__()
+        self._register_rare(schema)
         self.fields = len(schema.fields)
         self.sparse_gradients = False  # whether gradients are sparse; set with the optimizer
         self.keep_duplicates = False  # whether sparse gradients repeat a row for each lookup
@@ -62,7 +66,7 @@ class FieldEmbedding(nn.Module):
         return dropped_BFD
 
     def _embedded(self, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
-        emb_BCD = self.rows(ids_BC)
+        emb_BCD = self.rows(self._rows_of(ids_BC))
         if factors_BC is None:
             return emb_BCD
         emb_BCD = emb_BCD * factors_BC.unsqueeze(-1)
@@ -71,8 +75,26 @@ class FieldEmbedding(nn.Module):
         emb_BFD = emb_BCD.new_zeros(emb_BCD.shape[0], self.fields, emb_BCD.shape[2])
         return emb_BFD.index_add(1, self.field_of_column_C, emb_BCD)
 
+    def _register_rare(self, schema: Schema) -> None:
+        columns = schema.field_of_column
+        starts, rows = schema.offsets, schema.table_offsets
+        some = any(field.rare for field in schema.fields)
+        rare = [starts[f] + schema.fields[f].size for f in columns] if some else None
+        self.register_buffer("rare_C", None if rare is None else torch.tensor(rare, dtype=torch.int32), False)
+        for name, values in (
+            ("unseen_C", [rows[f] + UNSEEN_ID for f in columns]),
+            ("ahead_C", [starts[f] - rows[f] for f in columns]),
+        ):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.int32), persistent=False)
+
+    def _rows_of(self, ids_BC: Tensor) -> Tensor:
+        """Rows of the table; rare values have that of unseen ones."""
+        if self.rare_C is None:
+            return ids_BC
+        return torch.where(ids_BC < self.rare_C, ids_BC - self.ahead_C, self.unseen_C)
+
     def rows(self, ids_BC: Tensor) -> Tensor:
-        """Table row of each id, emb_BCD."""
+        """The rows of the table with these indices, emb_BCD."""
         if self.compressed is not None:
             emb_BCD: Tensor = self.compressed(ids_BC, ids_BC)
             return emb_BCD
@@ -111,7 +133,7 @@ class KeptEmbedding(FieldEmbedding):
         width_F = kept_FD.sum(1)
         self.row_widths, self.sizes = width_F.tolist(), sizes_F.tolist()
         before_F = (sizes_F * width_F).cumsum(0) - sizes_F * width_F
-        start_F = before_F - torch.tensor(schema.offsets) * width_F
+        start_F = before_F - torch.tensor(schema.table_offsets) * width_F
         kept_CD = kept_FD[self.field_of_column_C]
         column_K, position_K = kept_CD.nonzero(as_tuple=True)
         rank_K = (kept_CD.cumsum(1) - 1)[column_K, position_K]

@@ -15,7 +15,7 @@ from pydantic import Field as Bounded
 from ctrloom.config.base import StrictModel
 from ctrloom.data.vocabulary.drift_baseline import DriftBaseline
 from ctrloom.data.vocabulary.encode import Vocabulary
-from ctrloom.schema import MISSING_ID, UNSEEN_ID, Field
+from ctrloom.schema import FIRST_TOKEN_ID, MISSING_ID, UNSEEN_ID, Field
 
 REMARKABLE = 0.1  # more missing or unseen values than in training
 WRONG = 0.5  # unseen: most likely another type or spelling
@@ -97,7 +97,7 @@ class ValueCounter:
             return
         lists = pa.types.is_list(encoded.type)
         size_N = pc.list_value_length(encoded).to_numpy() if lists else np.ones(len(encoded), dtype=np.int64)
-        id_V = (pc.list_flatten(encoded) if lists else encoded).to_numpy()
+        id_V = self.field.common((pc.list_flatten(encoded) if lists else encoded).to_numpy())
         empty = np.count_nonzero(size_N == 0) if lists else np.count_nonzero(id_V == MISSING_ID)
         self.missing += int(empty)
         self.values += int(np.count_nonzero(id_V != MISSING_ID))
@@ -114,7 +114,8 @@ class ValueCounter:
         """The shares of all rows so far."""
         missing = unseen = None
         if training:
-            before, known = training.fields[self.field.name], vocabulary.total if vocabulary else 0
+            before, own = training.fields[self.field.name], self.field.size - FIRST_TOKEN_ID
+            known = vocabulary.first(own).total if vocabulary else 0
             missing = before.missing / max(training.rows, 1)
             unseen = before.unseen / max(known + before.unseen, 1)
         return ValueShares(

@@ -65,7 +65,7 @@ def _text(encoder: Encoder, field: Field, ids: np.ndarray, factors: np.ndarray |
     if field.kind == "numeric":
         assert factors is not None
         return "missing" if ids[0] == MISSING_ID else f"{factors[0]:.3g}"
-    held = ids if factors is None else ids[factors > 0]
+    held = field.common(ids if factors is None else ids[factors > 0])
     tokens = encoder.vocabularies[field.name].decode(pa.array(held)).to_pylist()
     named = [t or ("missing" if i == MISSING_ID else "unseen") for i, t in zip(held, tokens, strict=True)]
     return ", ".join(named)

@@ -24,15 +24,15 @@ def to_batch(schema: Schema, encoded: pa.RecordBatch) -> Batch:
 
 
 def id_type(schema: Schema) -> torch.dtype:
-    """The smallest integer type that can index every row of the fused table.
+    """The smallest integer type that has every id.
 
     Raises:
         DataError: int32 is too small.
     """
     for smallest in (torch.int16, torch.int32):
-        if schema.table_size <= torch.iinfo(smallest).max + 1:
+        if schema.ids <= torch.iinfo(smallest).max + 1:
             return smallest
-    raise too_many_values(schema.table_size)
+    raise too_many_values(schema.ids)
 
 
 def row_bytes(schema: Schema, extra: Sequence[str] = ()) -> int:

@@ -179,7 +179,7 @@ def fitted(
             if vocabulary is not None:
                 vocabularies[field.name] = vocabulary
             advance(1)
-    if (total := sum(field.size for field in fields)) > MOST_IDS + 1:
+    if (total := sum(field.ids for field in fields)) > MOST_IDS + 1:
         raise too_many_values(total)
     negatives = ingested.negatives_kept.get("train", 1.0)
     schema = Schema(fields=tuple(fields), source=ingested.source, negatives_kept=negatives)
@@ -196,7 +196,7 @@ def _fit_field(
     column: Column,
 ) -> Fitted:
     total = counts.total("train")
-    missing = lists.empty if lists else rows - total
+    missing, least = lists.empty if lists else rows - total, config.least(raw.name)
     if raw.kind == "numeric":
         field, tokens = _fit_numeric(counts, total, raw, config)
         assert field.bucketing
@@ -205,43 +205,50 @@ def _fit_field(
             edges, bins = binned(counts, total, None)
             reference = FieldReference(missing=missing, edges=edges, counts=bins)
             return Fitted(field, None, reference, warnings)
-        vocabulary = frequent(tokens)
+        vocabulary, own = _known(tokens, least)
     else:
-        least = config.fields.get(raw.name, FieldVocabulary()).min_count or config.min_count
-        field, tokens = _fit_tokens(counts, least, lists, raw, config)
-        vocabulary = frequent(tokens)
+        field, tokens = _fit_tokens(counts, lists, raw, config)
+        vocabulary, own = _known(tokens, least)
         warnings = (
-            *spelling_warnings(field, vocabulary.tokens),
-            *list_warnings(field, vocabulary.tokens, column, lists.longest if lists else None),
-            *unseen_warnings(field, vocabulary.total / max(total, 1), *counts.held_out(least)),
+            *spelling_warnings(field, own.tokens),
+            *list_warnings(field, own.tokens, column, lists.longest if lists else None),
+            *unseen_warnings(field, own.total / max(total, 1), *counts.held_out(least)),
         )
-    reference = FieldReference(missing=missing, unseen=total - vocabulary.total)
-    return Fitted(with_vocabulary(field, vocabulary), vocabulary, reference, warnings)
+    reference = FieldReference(missing=missing, unseen=total - own.total)
+    rare = len(vocabulary) - len(own)
+    return Fitted(with_vocabulary(field, vocabulary, rare), vocabulary, reference, warnings)
 
 
-def with_vocabulary(field: Field, vocabulary: Vocabulary) -> Field:
-    """The field with the size and digest of its vocabulary."""
-    changed = {"size": FIRST_TOKEN_ID + len(vocabulary), "vocabulary_digest": vocabulary.digest}
-    return field.model_copy(update=changed)
+def with_vocabulary(field: Field, vocabulary: Vocabulary, rare: int = 0) -> Field:
+    """The field with the size and digest of its vocabulary, whose last tokens may be `rare`."""
+    size = FIRST_TOKEN_ID + len(vocabulary) - rare
+    return field.model_copy(update={"size": size, "rare": rare, "vocabulary_digest": vocabulary.digest})
+
+
+def _known(tokens: pa.Table, least: int) -> tuple[Vocabulary, Vocabulary]:
+    """Vocabulary of the tokens, and that of those with at least `least` rows, which come first."""
+    every = frequent(tokens)
+    return every, every.first(int(np.count_nonzero(every.counts.to_numpy() >= least)))
 
 
 def _fit_tokens(
-    counts: FieldCounts, least: int, lists: Lists | None, raw: RawField, config: VocabularyConfig
+    counts: FieldCounts, lists: Lists | None, raw: RawField, config: VocabularyConfig
 ) -> tuple[Field, pa.Table]:
-    """The field and its frequent tokens, in at least `least` training rows, with counts."""
+    """The field and the tokens that have an id, with counts."""
     special = config.fields.get(raw.name, FieldVocabulary())
     field = Field(name=raw.name, kind=raw.kind, size=FIRST_TOKEN_ID, column=raw.column, derived=raw.derived)
     if lists:
         width = max(1, min(special.max_values or config.max_values, lists.longest))
         pooling = special.pooling or config.pooling
         field = field.model_copy(update={"width": width, "pooling": pooling})
+    least = config.least(raw.name) if lists else config.least_known(raw.name)
     return field, pa.Table.from_batches(counts.training(least), schema=COUNTS_SCHEMA)
 
 
 def _fit_numeric(
     counts: FieldCounts, total: int, raw: RawField, config: VocabularyConfig
 ) -> tuple[Field, pa.Table]:
-    """The field and its frequent buckets with counts (empty if the field is not bucketed)."""
+    """The field and the buckets that have an id, with counts (empty if the field is not bucketed)."""
     special = config.fields.get(raw.name, FieldVocabulary())
     method = special.bucketing or config.bucketing
     boundaries = bucketing.fit(method, counts.chunks("train"), total)
@@ -257,7 +264,7 @@ def _fit_numeric(
     if kept:
         return field, pa.table([[], []], schema=COUNTS_SCHEMA)
     tokens = buckets(counts, method, boundaries)
-    return field, tokens.filter(pc.greater_equal(tokens["count"], special.min_count or config.min_count))
+    return field, tokens.filter(pc.greater_equal(tokens["count"], config.least_known(raw.name)))
 
 
 def frequent(counts: pa.Table) -> Vocabulary:

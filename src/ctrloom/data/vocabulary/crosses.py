@@ -1,4 +1,8 @@
-"""Vocabularies of crosses: the values of two fields that get ids, counted on encoded training rows."""
+"""Vocabularies of crosses: the values of two fields that get ids, counted on encoded training rows.
+
+If tokens are counted, values that are rare in their field have ids, too (see `schema.Field`), so that
+counting ids counts tokens.
+"""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -70,7 +74,7 @@ def build_crosses(
     in `known` are always kept.
     """
     pairs = crossed_pairs(config, schema.fields)
-    sizes = {field.name: field.size for field in schema.fields}
+    sizes = {field.name: field.ids for field in schema.fields}
     crosses, files = [], []
     with opened(engine, folder) as here, progress("crosses", len(pairs), "pairs") as advance:
         rows = here.rows(train)

@@ -42,6 +42,10 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def first(self, count: int) -> "Vocabulary":
+        """The first tokens in id order."""
+        return Vocabulary(self.tokens[:count], self.counts[:count])
+
     @property
     def total(self) -> int:
         """Sum of the counts."""

@@ -42,6 +42,11 @@ def grow_vocabulary(
     ingested, base = IngestedManifest.load(ingested_manifest)
     old, before = Encoder.load(bundle), DriftBaseline.load(bundle)
     require_same_columns(old.schema, ingested, str(bundle))
+    if rare := [field.name for field in old.schema.fields if field.rare]:
+        raise ConfigError(
+            f"{bundle}: crosses were counted by tokens (vocabulary.crosses.counted), so that rare values of "
+            f"{rare[0]!r} have ids, which cannot grow; search and train from scratch, or count ids"
+        )
     if unknown := sorted(set(config.fields) - set(old.schema.names)):
         raise ConfigError(f"growth.fields: {unknown[0]!r} is not a field of {bundle}")
     store = store.resolve()

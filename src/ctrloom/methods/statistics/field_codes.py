@@ -59,7 +59,7 @@ class Coder:
             here = slice(column, column := column + field.width)
             own_NC = ids_NC[:, here].astype(np.int64) - offset
             if field.kind == "categorical" or factors_NC is None:
-                code_NF[:, f] = own_NC[:, 0]
+                code_NF[:, f] = field.common(own_NC[:, 0])
             elif field.kind == "multivalued":
                 code_NF[:, f] = _set_code(own_NC, factors_NC[:, here] > 0)
             else:

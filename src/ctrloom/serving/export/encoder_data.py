@@ -26,7 +26,7 @@ def write_encoder(folder: Path, encoder: Encoder) -> None:
             {
                 "name": field.name,
                 "offset": offset,
-                "size": field.size,
+                "size": field.ids,
                 "column": column,
                 "width": field.width,
                 "input": _input(field, schema.source),

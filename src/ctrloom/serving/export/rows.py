@@ -29,7 +29,7 @@ def random_rows(schema: Schema, count: int = RANDOM_ROWS, seed: int = 0) -> Batc
     factors_NC, column = np.ones(ids_NC.shape, np.float32), 0
     for field, offset in zip(schema.fields, schema.offsets, strict=True):
         at = slice(column, column + field.width)
-        id_NW = rng.integers(field.size, size=(count, field.width))
+        id_NW = rng.integers(field.ids, size=(count, field.width))
         factor_NW = np.ones(id_NW.shape, np.float32)
         id_NW[:2] = [[MISSING_ID], [UNSEEN_ID]]
         if field.kind == "numeric":
