@@ -36,7 +36,7 @@ class Hyperparameters(StrictModel):
     dropout: Fraction = 0.2
     batch_norm: bool = False
     layer_norm: bool = False  # before each ReLU of the MLP
-    layer_norm_after_relu: bool = False  # instead of before it: OptInter's Eq. 9, and not its code
+    layer_norm_after_relu: bool = False  # after it instead: OptInter's Eq. 9; its code has it before
     epochs: Count = 100  # maximum; `patience` should end the training
     batch_size: BatchSize | None = None  # None: 4096, or less so that a pass has 80 steps; at least 256
     base_batch_size: BatchSize | None = None  # CowClip: the batch size that the other settings were tuned for
