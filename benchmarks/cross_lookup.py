@@ -29,7 +29,7 @@ from torch import nn
 
 from ctrloom.config import MemorizingSettings, OptInterSettings, SourceConfig
 from ctrloom.data.batches.batch import Batch
-from ctrloom.methods.optinter import Supernet
+from ctrloom.models.optinter import Supernet
 from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.schema import CountedKeys, Cross, CrossKeys, Field, Schema
 from ctrloom.training.loop import adam, seed_everything

@@ -8,11 +8,12 @@ import pytest
 import torch
 from small import Planting, crossed, planting, rows_of, schema_of
 
-from ctrloom.architecture import Architecture
+from ctrloom.architecture import Architecture, Function, Interaction
 from ctrloom.config import OptInterConfig, OptInterSettings
 from ctrloom.methods import optinter
 from ctrloom.methods.interface import SearchData, SearchResult
-from ctrloom.methods.optinter import Supernet
+from ctrloom.models import build
+from ctrloom.models.optinter import OptInter, Supernet
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.schema import CrossKeys, Schema
 
@@ -24,10 +25,13 @@ PAIRS = [("a", "c"), ("a", "d"), ("c", "d")]
 HYPER = OptInterSettings(embedding_size=6, cross_embedding_size=4, hidden=(32,))
 
 
-def relaxed(**settings: Any) -> Supernet:
+def little_settings(hidden: tuple[int, ...] = (4,)) -> OptInterSettings:
+    return OptInterSettings(embedding_size=3, cross_embedding_size=2, hidden=hidden, embedding_std=0.5)
+
+
+def relaxed(hidden: tuple[int, ...] = (4,), **settings: Any) -> Supernet:
     torch.manual_seed(0)
-    hyper = OptInterSettings(embedding_size=3, cross_embedding_size=2, hidden=(4,), embedding_std=0.5)
-    model = Supernet(SCHEMA, PAIRS, hyper, **settings)
+    model = Supernet(SCHEMA, PAIRS, little_settings(hidden), **settings)
     fill_crosses(model, KEYS)
     return model.double()
 
@@ -66,6 +70,41 @@ def test_gumbel_noise_is_optional_and_active_only_in_training() -> None:
     # With Gumbel noise, the argmax is distributed as the softmax of the logits.
     torch.testing.assert_close(shares, noisy.logit_P3.softmax(1), rtol=0, atol=0.04)
     assert torch.equal(noisy.eval().probabilities(), noisy.logit_P3.softmax(1))
+
+
+ONE_HOT = {"memorize": (9.0, 0, 0), "hadamard": (0, 9.0, 0), None: (0, 0, 9.0)}
+
+
+@pytest.mark.parametrize("bi_level", [False, True])
+@pytest.mark.parametrize("hidden", [(4,), ()])
+@pytest.mark.parametrize(
+    "chosen",
+    [("memorize", "hadamard", None), (None, "memorize", "memorize"), ("hadamard",) * 3, (None,) * 3],
+)
+def test_chosen_model_scores_as_the_supernet_does_with_probabilities_of_1(
+    chosen: tuple[Function | None, ...], hidden: tuple[int, ...], bi_level: bool
+) -> None:
+    model = relaxed(hidden=hidden).eval()
+    if bi_level:  # values that half of the rows lack have the vectors of unseen values
+        model.memorized.recount([ROWS.ids_NC[:3]])
+        assert model.memorized.absent_R is not None
+        assert model.memorized.absent_R.any()
+    with torch.no_grad():
+        model.logit_P3.copy_(torch.tensor([ONE_HOT[each] for each in chosen]))
+    model.temperature.fill_(0.001)
+    assert ROWS.factors_NC is not None
+    expected = model(ROWS.ids_NC, ROWS.factors_NC.double())
+    kept = tuple(
+        Interaction(fields=pair, function=f) for pair, f in zip(PAIRS, chosen, strict=True) if f is not None
+    )
+    found = Architecture(method="optinter", fields=SCHEMA.names, interactions=kept)
+    hyper = little_settings(hidden=hidden)
+    one = model.float().chosen(found, SCHEMA, hyper, KEYS)
+    again = build("optinter", found, SCHEMA, hyper)  # as from files, without keys
+    again.load_state_dict(one.state_dict())
+    for each in (one, again):
+        logits = each.double().eval()(ROWS.ids_NC, ROWS.factors_NC.double())
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
 
 
 def with_crosses(made: Planting) -> tuple[Schema, CrossKeys]:
@@ -144,6 +183,20 @@ def test_controls_are_all_memorize_all_factorize_and_random(found: SearchResult)
     kept = [len(draw.interactions) for draw in controls["random"]]
     assert 15 * 10 * 0.5 < sum(kept) < 15 * 10 * 0.85  # two thirds
     assert len({str(choices(draw)) for draw in controls["random"]}) == 10
+    assert found.trained is None
+
+
+@pytest.mark.parametrize("function", ["memorize", "hadamard"])
+def test_given_choice_is_the_control_of_a_search(
+    found: SearchResult, clicks: Planting, function: Any
+) -> None:
+    given = run(clicks, choice=function)
+    (control,) = found.controls[f"all-{function}"]
+    assert given.architecture.interactions == control.interactions
+    assert (given.controls, given.trace.seconds, given.trained) == ({}, 0.0, None)
+    assert OptInterConfig(choice=function).controls == ()
+    with pytest.raises(ValueError, match=f"choice: {function} trains no weights"):
+        OptInterConfig(choice=function, keep_weights=True)
 
 
 def little(**config: Any) -> SearchResult:
@@ -197,14 +250,19 @@ def test_best_validation_epoch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     aucs = iter([0.7, 0.9, 0.8, 0.85, 0.6])
     validate_epoch = optinter.validate_epoch
     kept: list[np.ndarray] = []
+    tables: list[torch.Tensor] = []
 
     def scripted(model: Supernet, *args: Any) -> Any:
+        tables.append(model.embedding.weight.detach().clone())
         kept.append((model.logit_P3 / model.temperature).softmax(1).detach().double().numpy())
         return validate_epoch(model, *args).model_copy(update={"valid_auc": next(aucs)})
 
     monkeypatch.setattr(optinter, "validate_epoch", scripted)
-    trace = little(epochs=10, patience=2, temperature_decay=0.0).trace
+    found = little(epochs=10, patience=2, temperature_decay=0.0, keep_weights=True, confirm=False)
+    trace = found.trace
     assert trace.epochs == 4
+    assert isinstance(found.trained, OptInter)
+    assert torch.equal(found.trained.embedding.weight, tables[1])
     gates = np.array([c.score for c in trace.candidates]).reshape(-1, 3)
     np.testing.assert_array_equal(gates, kept[1])
 

@@ -65,7 +65,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "autofis, halves": {"method": "autofis", "bi_level": True, **QUICK},
     "autofis, streamed": {"method": "autofis", "bi_level": True, **QUICK},
     "aim": {"method": "aim", "base": "aim", "embedding_epochs": 2, "embedding_threshold": 0.5, **QUICK},
-    "optinter": {"method": "optinter", "base": "optinter", "warm_up": 1, "patience": 1, **QUICK},
+    "optinter": {"method": "optinter", "base": "optinter", "warm_up": 1, "keep_weights": True, **QUICK},
     "optinter, halves": {"method": "optinter", "base": "optinter", "bi_level": True, "gumbel": True, **QUICK},
     "autopi": {**PI, "frozen": 1, "epochs": 3, "anneal": True},
     "autopi, sgd": {**PI, "optimizer": "sgd", "choose_by": "perturbation"},

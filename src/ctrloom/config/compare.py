@@ -9,7 +9,7 @@ from ctrloom.config.base import ConfigError, StrictModel, not_among, parse_secti
 from ctrloom.config.models import MODELS
 from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
 from ctrloom.config.run import ExperimentConfig, of_its_method, require_trained
-from ctrloom.config.search import SearchConfig
+from ctrloom.config.search import WITHOUT_RETRAINING, SearchConfig
 from ctrloom.config.tuning import Target, TuningJob
 from ctrloom.config.types import NotNegative
 
@@ -44,9 +44,10 @@ class Entry(StrictModel):
             raise ValueError(f"{self.name}: controls and transfer need a `search`")
         known = self.search.controls if self.search else ()
         if unknown := set(self.controls) - set(known):
+            keeps = WITHOUT_RETRAINING in unknown and hasattr(self.search, "keep_weights")
+            way = "set search.keep_weights: true" if keeps else f"choose from {', '.join(known) or '(none)'}"
             raise ValueError(
-                f"{self.name}: controls: {min(unknown)!r} is not a control of this search; "
-                f"choose from {', '.join(known) or '(none)'}"
+                f"{self.name}: controls: {min(unknown)!r} is not a control of this search; {way}"
             )
         if unknown := set(self.published_for) - {*self.controls, *self.transfer}:
             raise ValueError(

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from torch import nn
+
 from ctrloom.architecture import Architecture
 from ctrloom.config.base import ConfigError
 from ctrloom.data.batches.batch import Batch, BatchSource
@@ -44,11 +46,14 @@ class SearchResult:
     """The result of a search: the architecture, its trace, and control selections to compare with.
 
     `controls` are named architectures; if a name has several, seed i uses architecture i modulo their number.
+    `trained` is the model of the architecture with the weights of the search, on the CPU: the control
+    `without-retraining`, which is scored as it is.
     """
 
     architecture: Architecture
     trace: SearchTrace
     controls: Mapping[str, Sequence[Architecture]] = field(default_factory=dict)
+    trained: nn.Module | None = None
 
 
 def require_fields(schema: Schema, order: int) -> None:

@@ -6,13 +6,14 @@ softmax of the logits with decreasing temperature; at the end the most probable 
 B batch, C columns of the id matrix, F fields, P pairs, D embedding size, N rows.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ctrloom import distributed
 from ctrloom.architecture import Architecture, Function, Interaction
@@ -23,11 +24,8 @@ from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.gates import halves
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
-from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
-from ctrloom.nn.embedding import FieldEmbedding, drop_embeddings
-from ctrloom.nn.mlp import perceptron
-from ctrloom.nn.precision import mlp_input
-from ctrloom.nn.slots import HadamardProducts, slot_std
+from ctrloom.models.optinter import OptInter, Supernet
+from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.progress import Advance, progress
 from ctrloom.schema import Schema
 from ctrloom.search_trace import Candidate, SearchTrace
@@ -39,50 +37,6 @@ from ctrloom.training.step import Step, gradients, loss_of, matmul_precision
 CHOICES: tuple[Function | None, ...] = ("memorize", "hadamard", None)  # columns of the logits
 STEPS = 1000  # minimum number of steps per pass, so that choices separate in the first one
 POINTS = 60  # recorded points of the path of a pass
-
-
-class Supernet(nn.Module):
-    """MLP([v_1 ... v_F, p^m_ij c_ij + p^f_ij a_i * a_j + p^n_ij 0 ...]), p the softmax of the pair's logits.
-
-    OptInter, Eq. 17, which has no noise, like the published code; `gumbel` adds that of Eq. 16. `temperature`
-    is set by the search.
-    """
-
-    temperature: Tensor
-
-    def __init__(
-        self,
-        schema: Schema,
-        pairs: Sequence[tuple[str, str]],
-        settings: OptInterSettings,
-        gumbel: bool = False,
-    ) -> None:
-        super().__init__()
-        fields, size, cross_size = len(schema.fields), settings.embedding_size, settings.cross_embedding_size
-        cross_std = settings.embedding_std or slot_std(len(pairs), cross_size)
-        self.embedding = FieldEmbedding(schema, size, settings.embedding_std or slot_std(fields, size))
-        self.memorized = CrossEmbedding(schema, pairs, cross_size, cross_std, settings)
-        self.factorized = HadamardProducts(schema, pairs, cross_size, cross_std**0.5)
-        inputs = fields * size + len(pairs) * cross_size
-        self.mlp = perceptron(inputs, settings)
-        self.logit_P3 = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(pairs), len(CHOICES))))
-        self.register_buffer("temperature", torch.ones(()), persistent=False)
-        self.gumbel = gumbel
-        drop_embeddings(self, settings.embedding_dropout)
-
-    def probabilities(self) -> Tensor:
-        """Probability of each choice for each pair (P, 3)."""
-        logit_P3: Tensor = self.logit_P3
-        if self.gumbel and self.training:
-            logit_P3 = logit_P3 - torch.empty_like(logit_P3).exponential_().log()
-        return (logit_P3 / self.temperature).softmax(1)
-
-    def forward(self, ids_BC: Tensor, factors_BC: Tensor | None = None) -> Tensor:
-        """Logits (B,)."""
-        weight_P2 = self.probabilities()[:, :2]
-        slot_BPD = self.factorized.mixed(self.memorized(ids_BC), weight_P2, ids_BC, factors_BC)
-        logit_B: Tensor = self.mlp(mlp_input([self.embedding(ids_BC, factors_BC), slot_BPD]))
-        return logit_B
 
 
 def require(schema: Schema, config: OptInterConfig, settings: OptInterSettings) -> None:
@@ -105,6 +59,8 @@ def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings)
         DivergedError: the search diverged.
     """
     require(data.schema, config, settings)
+    if config.choice != "searched":
+        return _given(data.schema, config, config.choice)
     course = OptInterSearch(data, config, settings)
     trace = course.run()
     found = _architecture(course.names, data.schema, course.best_P3, "optinter")
@@ -113,7 +69,25 @@ def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings)
     kept = confirmation.functions(confirmation.of(found.interactions, every), config.seed)
     found = found.model_copy(update={"interactions": kept})
     trace = with_statistics(_chosen(confirmation.noted(trace), found), data)
-    return SearchResult(found, trace, _controls(found, course, config))
+    return SearchResult(found, trace, _controls(found, course, config), course.trained(found))
+
+
+def _given(schema: Schema, config: OptInterConfig, function: Function) -> SearchResult:
+    """OptInter-M or OptInter-F: the same function for every pair, without a search."""
+    pairs = [Interaction(fields=cross.fields, function=function) for cross in schema.crosses]
+    trace = SearchTrace(
+        method="optinter",
+        base=config.base,
+        orders=(2,),
+        candidates=tuple(
+            Candidate(fields=pair.fields, function=function, score=1.0, kept=True) for pair in pairs
+        ),
+        seconds=0.0,
+        rows_per_second=0.0,
+        hyperparameters=config.model_dump(mode="json"),
+    )
+    found = Architecture(method="optinter", fields=schema.names, interactions=tuple(pairs))
+    return SearchResult(found, trace)
 
 
 def _chosen(trace: SearchTrace, found: Architecture) -> SearchTrace:
@@ -130,7 +104,7 @@ class OptInterSearch:
     """State of one search."""
 
     def __init__(self, data: SearchData, config: OptInterConfig, settings: OptInterSettings) -> None:
-        self.config, self.schema, self.precision = config, data.schema, settings.precision
+        self.config, self.settings, self.schema, self.crosses = config, settings, data.schema, data.crosses
         device = pick_device(settings.device)
         self.names = [cross.fields for cross in data.schema.crosses]
         self.generator = seed_everything(config.seed)
@@ -161,6 +135,7 @@ class OptInterSearch:
             self.gate_passes = Passes(self.gate_rows, self.batch_size, self.generator)
         best_P3 = torch.empty(0, 3, dtype=torch.float64)
         self.at = Variables(passes=0, steps=0, waited=0, best_score=-math.inf, best_P3=best_P3, path=[])
+        self.at.best_weights = {}
         self.warming = Step(self.model, self.adam.step, [self.adam])
         self.searching = Step(
             self.model,
@@ -215,11 +190,13 @@ class OptInterSearch:
         at.path.append((at.steps, self._probabilities()))
         if better := epoch.valid_auc > at.best_score:
             at.best_score, at.best_P3 = epoch.valid_auc, self._probabilities().cpu()
+            if self.config.keep_weights:
+                at.best_weights = copy.deepcopy(self.model.state_dict())
         return better
 
     def one_pass(self, step: Step, loop: Loop, advance: Advance) -> float:
         """Run one pass; returns the mean loss."""
-        with matmul_precision(self.precision, self.train.device):
+        with matmul_precision(self.settings.precision, self.train.device):
             return run_epoch(step, self.row_passes, loop, advance)
 
     def _before(self) -> None:
@@ -238,6 +215,13 @@ class OptInterSearch:
 
     def _set_temperature(self) -> None:
         self.model.temperature.fill_(max(self.config.temperature_floor, 1 - self.decay * self.at.steps))
+
+    def trained(self, found: Architecture) -> OptInter | None:
+        """The found model with the weights of the best epoch, if they were kept."""
+        if not self.at.best_weights:
+            return None
+        self.model.load_state_dict(self.at.best_weights)
+        return self.model.cpu().chosen(found, self.schema, self.settings, self.crosses)
 
     @property
     def best_P3(self) -> np.ndarray:  # noqa: N802

@@ -201,6 +201,20 @@ class CrossEmbedding(nn.Module):
         self.single_R, self.absent_R = count_R == 1, count_R == 0
         self.singles = bool(self.single_R.any())
 
+    @torch.no_grad()
+    def copy_from(self, other: "CrossEmbedding") -> None:
+        """Copy the vectors of the pairs from a table of the same data that has these and others."""
+        number_P = torch.tensor([other.pairs.index(pair) for pair in self.pairs], dtype=torch.long)
+        key_K = self.keys.key_K[:-1]
+        pair_K = torch.searchsorted(torch.tensor(self.bases), key_K, right=True) - 1
+        shift_P = torch.tensor(other.bases)[number_P] - torch.tensor(self.bases[:-1], dtype=torch.long)
+        place_K = other.keys(key_K + shift_P[pair_K])
+        assert (place_K >= 0).all(), "the other table lacks a key"
+        row_K = place_K + len(other.pairs)
+        if other.absent_R is not None:  # the other table has the vectors of unseen values for them
+            row_K = torch.where(other.absent_R[row_K], number_P[pair_K], row_K)
+        self.weight.copy_(other.weight[torch.cat([number_P, row_K])])
+
     def rows(self, ids_BC: Tensor) -> Tensor:
         """Table row of each pair, row_BP."""
         row_BP = self._known(ids_BC)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ctrloom import storage
 from ctrloom.config import METHODS, MODELS, SPLITS, CompareConfig, Entry
 from ctrloom.config.extras import training_packages
+from ctrloom.config.search import WITHOUT_RETRAINING
 from ctrloom.config.version import code_version
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare_models
@@ -171,11 +172,15 @@ def _default_title(entry: Entry) -> str:
 def _in_all_seeds(per_seed: Sequence[Mapping[str, _Named]]) -> dict[str, list[_Named]]:
     """The models of an entry; those that some seeds lack, whose search found nothing, are left out.
 
-    Of a deterministic model that was trained several times, the first is taken.
+    Of a baseline that every seed gives the same model of, the first is taken; a search differs by seed.
     """
     names = [name for name in per_seed[0] if all(name in found for found in per_seed)]
     every = {name: [found[name] for found in per_seed] for name in names}
-    return {name: same[:1] if same[0].run.record.deterministic else same for name, same in every.items()}
+    return {name: same[:1] if _same_for_every_seed(same[0].run) else same for name, same in every.items()}
+
+
+def _same_for_every_seed(run: Run) -> bool:
+    return run.record.deterministic and run.record.kind == "baseline"
 
 
 def _left_out(
@@ -207,7 +212,8 @@ def _runs_of(folder: Path, entry: Entry, title: str) -> dict[str, _Named]:
             shown = run.record.title.replace(plain, title)
         elif run.record.kind == "transfer":
             name, shown = f"{entry.name}-{run.record.model}", f"{title} to {MODELS[run.record.model].title}"
-        searched = seconds if run.record.kind in ("retrained", "transfer") else 0.0
+        unlike = run.record.kind == "control" and not name.endswith(WITHOUT_RETRAINING)
+        searched = 0.0 if run.record.kind == "baseline" or unlike else seconds
         against = entry.name if run.record.kind == "control" else None
         found[name] = _Named(name, shown, run, against, searched)
     return found
@@ -224,5 +230,6 @@ def _scores_of(one: _Named, entry: Entry, dataset: Dataset, sources: BatchSource
         title=one.title,
         counterpart=one.against,
         search_seconds=one.search_seconds,
+        deterministic=_same_for_every_seed(one.run),
         limited_by=limited_by,
     )

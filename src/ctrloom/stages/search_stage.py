@@ -6,13 +6,15 @@ from pathlib import Path
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture, Provenance
-from ctrloom.config import METHODS, Hyperparameters, MethodConfig, ModelsConfig
-from ctrloom.config.base import ConfigError
+from ctrloom.config import METHODS, MODELS, Hyperparameters, MethodConfig, ModelsConfig
+from ctrloom.config.base import ConfigError, parse_section
+from ctrloom.config.search import WITHOUT_RETRAINING
 from ctrloom.config.version import code_version
 from ctrloom.data.batches.batch import Batch
 from ctrloom.data.batches.stream import Stream
 from ctrloom.data.dataset import Dataset
 from ctrloom.methods.interface import SearchData, SearchResult
+from ctrloom.models.bundle import WEIGHTS, save_weights
 from ctrloom.schema import Schema
 from ctrloom.search_trace import SearchTrace
 from ctrloom.storage import Place
@@ -103,7 +105,10 @@ def write_result(
         search_seconds=found.trace.seconds,
     )
     architecture = found.architecture.model_copy(update={"provenance": provenance})
-    if unknown := set(found.controls) - set(config.controls):
+    controls = dict(found.controls)
+    if found.trained:
+        controls[WITHOUT_RETRAINING] = [found.architecture]
+    if unknown := set(controls) - set(config.controls):
         raise ConfigError(
             f"search.method: {config.method} returns the control {min(unknown)!r}, which "
             f"{type(config).__name__}.controls does not name; add it there"
@@ -112,11 +117,18 @@ def write_result(
         return architecture
     with storage.atomic_directory(output, *FILES) as temporary:
         architecture.save(temporary / ARCHITECTURE)
-        for name, selections in found.controls.items():
+        for name, selections in controls.items():
             for number, selection in enumerate(each for each in selections if not each.is_empty):
                 selection.save(temporary / CONTROLS / name / f"{number}.json")
+        if found.trained and not found.architecture.is_empty:
+            save_weights(found.trained, weights_of(temporary, WITHOUT_RETRAINING))
         storage.write_folder_record(temporary / TRACE, found.trace)
     return architecture
+
+
+def weights_of(folder: Path, control: str) -> Path:
+    """Where a search writes the weights of a control that is not trained."""
+    return folder / CONTROLS / control / WEIGHTS
 
 
 def read_result(folder: Path) -> SearchResult:
@@ -146,6 +158,13 @@ def found_architecture(search_folder: Path, dataset: Dataset) -> Architecture:
         SchemaMismatchError: it searched another data set.
     """
     return require_searched(Architecture.load(search_folder / ARCHITECTURE), search_folder, dataset)
+
+
+def searched_settings(found: Architecture) -> Hyperparameters:
+    """The settings of the model that the search trained."""
+    assert found.provenance, "written by a search"
+    search, model = found.provenance.config["search"], found.provenance.config["model"]
+    return parse_section(MODELS[search["base"]].settings, model, "model")
 
 
 def require_searched(found: Architecture, search_folder: Path, dataset: Dataset) -> Architecture:

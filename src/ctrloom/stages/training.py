@@ -1,12 +1,14 @@
 """Train the found model with its controls, the transfer models, and the baselines."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
 from ctrloom.config import METHODS, MODELS, ModelsConfig
 from ctrloom.config.base import ConfigError
+from ctrloom.config.search import WITHOUT_RETRAINING
 from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models.bundle import FILES, MODEL
@@ -14,7 +16,14 @@ from ctrloom.models.left_out import left_out
 from ctrloom.progress import note
 from ctrloom.stages.bundles import best_run, write_bundles
 from ctrloom.stages.feasibility import require_model
-from ctrloom.stages.search_stage import ARCHITECTURE, found_architecture, read_result, require_searched
+from ctrloom.stages.search_stage import (
+    ARCHITECTURE,
+    found_architecture,
+    read_result,
+    require_searched,
+    searched_settings,
+    weights_of,
+)
 from ctrloom.storage import Place
 from ctrloom.training.processes import data_parallel
 from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
@@ -28,6 +37,7 @@ TITLES = {  # of controls, and of the result of a method that trains nothing
     "whole-embeddings": "{}, whole embeddings",
     "all-memorize": "{}-M, all pairs memorized",
     "all-hadamard": "{}-F, all pairs factorized",
+    WITHOUT_RETRAINING: "{}, without retraining",
 }
 
 
@@ -45,7 +55,8 @@ def retrain(
     """Train the model that the search found, from scratch, and its controls (all, or those named).
 
     The gates are reinitialised and kept as attention weights (AutoFIS, section 3.2). `bundle` receives the
-    seed that was best on the validation split. After a search that found nothing, controls of the same size
+    seed that was best on the validation split. A control with the weights of the search is scored instead of
+    trained, as one model of all seeds. After a search that found nothing, controls of the same size
     are left out. With the folder that tune wrote, `tuned`, controls also have the settings that were best for
     the found model.
 
@@ -69,11 +80,11 @@ def retrain(
         )
     wanted = found_controls if controls is None else [name for name in controls if name not in missing]
     for name in wanted:
-        plans.append(
-            Plan(
-                f"{base}-{name}", _title(name, base), "control", base, found_controls[name], counterpart=base
-            )
-        )
+        shown, selections = _title(name, base), found_controls[name]
+        plan = Plan(f"{base}-{name}", shown, "control", base, selections, counterpart=base)
+        if (weights := weights_of(search_folder, name)).is_file():
+            plan = replace(plan, weights=weights, settings=searched_settings(found))
+        plans.append(plan)
     train_runs(dataset, plans, models, seeds, output)
     if bundle and distributed.is_rank_zero():
         _export(dataset, open_by_name([output])[base], bundle)

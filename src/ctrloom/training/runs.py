@@ -29,7 +29,7 @@ from ctrloom.schema import Schema
 from ctrloom.training.batch_sources import BatchSources, require_rows_in_memory
 from ctrloom.training.checkpoints import stage_checkpoints
 from ctrloom.training.history import AfterEpoch, History, Kind, limit_of, nothing
-from ctrloom.training.loop import fit, pick_device, seed_everything
+from ctrloom.training.loop import fit, pick_device, seed_everything, validate_epoch
 from ctrloom.training.processes import require_single_process
 
 RECORD, INDEX = "run.json", "runs.json"
@@ -46,9 +46,16 @@ class Plan:
     architectures: Sequence[Architecture]
     counterpart: str | None = None  # name of the model that this one is compared with
     begin: Callable[[nn.Module], None] | None = None  # initializes weights before training
+    settings: Hyperparameters | None = None  # None: those of the model
+    weights: Path | None = None  # of a model that is scored instead of trained, the same for every seed
 
-    def described(self, settings: Hyperparameters) -> list[Any]:
+    def settings_of(self, models: ModelsConfig) -> Hyperparameters:
+        """The settings of the plan, given those of all models."""
+        return self.settings or models.of(self.model)
+
+    def described(self, models: ModelsConfig) -> list[Any]:
         """JSON of what is trained, except the initial weights."""
+        settings = self.settings_of(models)
         architectures = [architecture.fingerprint for architecture in self.architectures]
         return [self.name, self.title, self.model, architectures, settings.model_dump(mode="json")]
 
@@ -125,16 +132,16 @@ def train_runs(
         UserError: a tree model was requested with several processes or with streamed rows.
     """
     for plan in plans:
-        require_trainable(plan.model, models.of(plan.model))
+        require_trainable(plan.model, plan.settings_of(models))
     sources = BatchSources(dataset, "train", "valid")
-    work = "train", [plan.described(models.of(plan.model)) for plan in plans], list(seeds)
+    work = "train", [plan.described(models) for plan in plans], list(seeds)
     writing = storage.atomic_directory(output, INDEX, f"*/{RECORD}")
     with (
         stage_checkpoints(dataset, output, *work),
         writing if distributed.is_rank_zero() else nullcontext() as temporary,
     ):
         for plan in plans:
-            _train(plan, models.of(plan.model), seeds, sources, temporary and temporary / plan.name)
+            _train(plan, plan.settings_of(models), seeds, sources, temporary and temporary / plan.name)
         if temporary:
             index = RunsIndex(runs=tuple(sorted(plan.name for plan in plans)))
             storage.write_record(temporary / INDEX, index)
@@ -177,6 +184,14 @@ def train_model(
     return model, fit(model, train, valid, settings, seed, title, after_epoch)
 
 
+def unchanged(model: nn.Module, sources: BatchSources, settings: Hyperparameters) -> History:
+    """The history of a model that is not trained: a single epoch, which took no time."""
+    train, valid = (rows.to(pick_device(settings.device)) for rows in sources.of(settings))
+    train_loss = validate_epoch(model.to(train.device), train, 1, 0.0).valid_logloss
+    epoch = validate_epoch(model, valid, 1, train_loss)
+    return History(epochs=(epoch,), best=1, seconds=0.0, rows_per_second=0.0, limited_by=None)
+
+
 def _train(
     plan: Plan,
     settings: Hyperparameters,
@@ -186,11 +201,17 @@ def _train(
 ) -> None:
     """Train a plan with every seed; saved to `output` if given."""
     records = []
-    dataset, deterministic = sources.dataset, MODELS[plan.model].same_for_every_seed(settings)
+    dataset = sources.dataset
+    deterministic = plan.weights is not None or MODELS[plan.model].same_for_every_seed(settings)
     for seed in seeds[:1] if deterministic else seeds:
         architecture = plan.architectures[seed % len(plan.architectures)]
         title = f"{plan.title}, seed {seed}"
-        model, history = train_model(plan.model, architecture, settings, seed, sources, title, plan.begin)
+        if plan.weights:
+            model = build(plan.model, architecture, dataset.schema, settings)
+            load_weights(model, plan.weights)
+            history = unchanged(model, sources, settings)
+        else:
+            model, history = train_model(plan.model, architecture, settings, seed, sources, title, plan.begin)
         records.append(SeedRecord(seed=seed, history=history))
         if output:
             architecture.save(output / f"seed-{seed}" / "architecture.json")

@@ -9,6 +9,7 @@ from ctrloom.config.search.methods import (
     search_section,
 )
 from ctrloom.config.search.settings import (
+    WITHOUT_RETRAINING,
     AIMConfig,
     AutoFISConfig,
     AutoPIConfig,
@@ -24,6 +25,7 @@ from ctrloom.config.search.settings import (
 __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
+    "WITHOUT_RETRAINING",
     "AIMConfig",
     "AutoFISConfig",
     "AutoPIConfig",

@@ -19,6 +19,7 @@ from ctrloom.config.types import (
 )
 
 Order = Literal[2, 3, 4]
+WITHOUT_RETRAINING = "without-retraining"  # the control that has the weights of the search
 
 
 class MethodConfig(StrictModel):
@@ -151,6 +152,8 @@ class OptInterConfig(ConfirmedConfig):
 
     method: Literal["optinter"] = "optinter"
     base: Literal["optinter"] = "optinter"
+    # memorize, hadamard: this one for every pair, without a search (OptInter-M and OptInter-F)
+    choice: Literal["searched", "memorize", "hadamard"] = "searched"
     warm_up: CountOrZero = 0  # epochs with fixed logits, before `epochs`; 0 in the paper
     epochs: Count = 10
     patience: Count = 1  # epochs without a better validation AUC before the search ends
@@ -165,11 +168,19 @@ class OptInterConfig(ConfirmedConfig):
     temperature_floor: Positive = 0.01
     gumbel: bool = False  # Gumbel noise on the logits (Eq. 16); none in Eq. 17 and the published code
     bi_level: bool = False  # train logits on one half of the training rows, weights on the other
+    keep_weights: bool = False  # for the control without-retraining: what was found, with them (Table IX)
 
     @property
     def controls(self) -> tuple[str, ...]:
         """Names of the controls."""
-        return ("random", "all-memorize", "all-hadamard")
+        kept = (WITHOUT_RETRAINING,) if self.keep_weights else ()
+        return ("random", "all-memorize", "all-hadamard", *kept) if self.choice == "searched" else ()
+
+    @model_validator(mode="after")
+    def _keeps_what_it_trains(self) -> "OptInterConfig":
+        if self.keep_weights and self.choice != "searched":
+            raise ValueError(f"keep_weights: choice: {self.choice} trains no weights; leave it out")
+        return self
 
 
 class AutoPIConfig(MethodConfig):
