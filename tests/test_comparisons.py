@@ -7,7 +7,15 @@ import pytest
 from ctrloom.config.files import load_compare_config
 
 FILES = sorted((Path(__file__).parents[1] / "configs" / "compare").glob("*.yaml"))
-OWN = {"frappe", "frappe-tuned", "fast-frappe", "fast-planted", "fast-gpu"}  # comparisons without a paper
+OWN = {  # comparisons without a paper's table
+    "frappe",
+    "frappe-tuned",
+    "fast-frappe",
+    "fast-planted",
+    "fast-gpu",
+    "ablations-frappe",
+    "ablations-planted",
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

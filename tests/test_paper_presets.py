@@ -51,7 +51,15 @@ def searched(name: str) -> Iterator[Entry]:
 
 def test_every_comparison_of_a_paper_has_facts() -> None:
     names = {path.stem for path in (ROOT / "configs/compare").glob("*.yaml")}
-    assert names - set(FACTS) == {"frappe", "frappe-tuned", "fast-frappe", "fast-gpu", "fast-planted"}
+    assert names - set(FACTS) == {
+        "frappe",
+        "frappe-tuned",
+        "fast-frappe",
+        "fast-gpu",
+        "fast-planted",
+        "ablations-frappe",
+        "ablations-planted",
+    }
 
 
 @papers
@@ -115,3 +123,22 @@ def test_data_have_the_sizes_and_the_split_of_the_paper(name: str) -> None:
     for split, days in given.get("days", {}).items():
         files = getattr(config.data.files, split)
         assert [int(re.findall(r"day_(\d+)", file)[0]) for file in files] == days
+
+
+def test_rows_of_equal_parameters_on_criteo_have_those_of_optinter() -> None:
+    """Within 3 % of 100 million (OptInter, Table V), with the sizes in its code and 5 layers of 700."""
+    config, tokens, crosses = preset("optinter-criteo"), 514_758 + 40, 21_037_178 + 326
+    rows = {entry.name: entry for entry in config.entries if entry.name.endswith("-equal")}
+    for name, entry in rows.items():
+        settings: Any = entry.models(config.models).of(entry.trained)
+        size, pairs = settings.embedding_size, 26 * 25 // 2
+        tables, inputs = tokens * size, 39 * size
+        if name == "ipnn-equal":
+            inputs += 39 * 38 // 2
+        if entry.search:
+            of_pairs = settings.cross_embedding_size
+            inputs += pairs * of_pairs
+            tables += {"m": crosses, "f": tokens}[name.split("-")[1]] * of_pairs
+        total = tables + (inputs + 1) * 700 + 4 * 701 * 700 + 701
+        assert total == pytest.approx(100e6, rel=0.03), name
+    assert set(rows) == {"fnn-equal", "ipnn-equal", "optinter-m-equal", "optinter-f-equal"}

@@ -43,7 +43,7 @@ def test_runs_round_trip(mixed: Dataset, runs: Path) -> None:
         assert run.record.schema_fingerprint == mixed.schema.fingerprint
         for trained in run.trained(mixed):
             seed_everything(trained.seed)
-            model = build(run.record.model, trained.architecture, mixed.schema, LITTLE)
+            model = build(run.record.model, trained.architecture, mixed.schema, run.record.hyperparameters)
             assert run.record.parameters == sum(p.numel() for p in model.parameters())
             history = fit(model, mixed.rows("train"), mixed.rows("valid"), LITTLE, trained.seed, "again")
             assert history.epochs == trained.history.epochs
