@@ -16,6 +16,26 @@ from ctrloom.nn.sparse_rows import lookup_dense_gradient, lookup_sparse_gradient
 from ctrloom.schema import UNSEEN_ID, Schema
 
 
+class TableRows(nn.Module):
+    """Rows of the embedding table: ids_BC -> row_BC; rare values have none, but that of unseen ones."""
+
+    rare_C: Tensor  # first id of a rare value
+    ahead_C: Tensor  # other ids minus their rows
+    unseen_C: Tensor
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        of_field = zip(schema.fields, schema.offsets, schema.table_offsets, strict=True)
+        numbers = [(start + f.size, start - row, row + UNSEEN_ID) for f, start, row in of_field]
+        of_column = [numbers[field] for field in schema.field_of_column]
+        for name, values in zip(("rare_C", "ahead_C", "unseen_C"), zip(*of_column, strict=True), strict=True):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.int32), persistent=False)
+
+    def forward(self, ids_BC: Tensor) -> Tensor:
+        """The row of each id."""
+        return torch.where(ids_BC < self.rare_C, ids_BC - self.ahead_C, self.unseen_C)
+
+
 class FieldEmbedding(nn.Module):
     """Embeds all fields with one table: (ids_BC, factors_BC) -> emb_BFD.
 
@@ -31,13 +51,9 @@ class FieldEmbedding(nn.Module):
     """
 
     field_of_column_C: Tensor
-    rare_C: Tensor | None  # first id of a rare value, which has no row; None if there are none
-    unseen_C: Tensor  # row of unseen values
-    ahead_C: Tensor  # ids minus rows
 
     def __init__(self, schema: Schema, size: int, std: float | None = None) -> None:
         super().__init__()
-        self._register_rare(schema)
         self.fields = len(schema.fields)
         self.sparse_gradients = False  # whether gradients are sparse; set with the optimizer
         self.keep_duplicates = False  # whether sparse gradients repeat a row for each lookup
@@ -51,6 +67,8 @@ class FieldEmbedding(nn.Module):
         )
         self.weight = nn.Parameter(torch.empty(schema.table_size, size))
         self.register_buffer("field_of_column_C", torch.tensor(schema.field_of_column), persistent=False)
+        rare = any(field.rare for field in schema.fields)
+        self.row_of_id = TableRows(schema) if rare else None  # None: they are the same
         if std is None:
             bound = math.sqrt(6 / (schema.table_size + size))
             nn.init.uniform_(self.weight, -bound, bound)
@@ -66,7 +84,7 @@ class FieldEmbedding(nn.Module):
         return dropped_BFD
 
     def _embedded(self, ids_BC: Tensor, factors_BC: Tensor | None) -> Tensor:
-        emb_BCD = self.rows(self._rows_of(ids_BC))
+        emb_BCD = self.rows(ids_BC if self.row_of_id is None else self.row_of_id(ids_BC))
         if factors_BC is None:
             return emb_BCD
         emb_BCD = emb_BCD * factors_BC.unsqueeze(-1)
@@ -74,24 +92,6 @@ class FieldEmbedding(nn.Module):
             return emb_BCD
         emb_BFD = emb_BCD.new_zeros(emb_BCD.shape[0], self.fields, emb_BCD.shape[2])
         return emb_BFD.index_add(1, self.field_of_column_C, emb_BCD)
-
-    def _register_rare(self, schema: Schema) -> None:
-        columns = schema.field_of_column
-        starts, rows = schema.offsets, schema.table_offsets
-        some = any(field.rare for field in schema.fields)
-        rare = [starts[f] + schema.fields[f].size for f in columns] if some else None
-        self.register_buffer("rare_C", None if rare is None else torch.tensor(rare, dtype=torch.int32), False)
-        for name, values in (
-            ("unseen_C", [rows[f] + UNSEEN_ID for f in columns]),
-            ("ahead_C", [starts[f] - rows[f] for f in columns]),
-        ):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.int32), persistent=False)
-
-    def _rows_of(self, ids_BC: Tensor) -> Tensor:
-        """Rows of the table; rare values have that of unseen ones."""
-        if self.rare_C is None:
-            return ids_BC
-        return torch.where(ids_BC < self.rare_C, ids_BC - self.ahead_C, self.unseen_C)
 
     def rows(self, ids_BC: Tensor) -> Tensor:
         """The rows of the table with these indices, emb_BCD."""
