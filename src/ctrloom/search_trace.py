@@ -65,6 +65,13 @@ class EmbeddingGates(StrictModel):
     gates: tuple[float, ...]
 
 
+class StageSeconds(StrictModel):
+    """What one stage of a search took."""
+
+    name: str
+    seconds: float
+
+
 class SearchTrace(storage.FolderRecord):
     """Candidates, the path of their scores during the search, and its cost.
 
@@ -86,8 +93,9 @@ class SearchTrace(storage.FolderRecord):
     path_threshold: tuple[float, ...] = ()
     steps: int = 0  # of training; 0 if the method trains nothing
     epochs: int = 0
-    seconds: float
+    seconds: float  # of training, or of scoring if the method trains nothing
     rows_per_second: float
+    stages: tuple[StageSeconds, ...] = ()  # also those after training; older versions did not record them
     hyperparameters: dict[str, Any]
     planted: tuple[tuple[str, ...], ...] | None = None  # synthetic data: the true interactions
 
@@ -119,6 +127,10 @@ class SearchTrace(storage.FolderRecord):
         if unknown := {c.order for c in self.candidates} - set(self.orders):
             raise ValueError(f"candidates have order {min(unknown)}, which is not in orders")
         return self
+
+    def with_stage(self, name: str, seconds: float) -> Self:
+        """The trace with what a further stage took."""
+        return self.model_copy(update={"stages": (*self.stages, StageSeconds(name=name, seconds=seconds))})
 
     @property
     def title(self) -> str:

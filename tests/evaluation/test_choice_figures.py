@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from invented_results import FRAPPE, made_up, made_up_trace
 
-from ctrloom.report.choice_figures import choice_map, choices
+from ctrloom.evaluation.choices import by_information, choices_of
+from ctrloom.report.choice_figures import choice_map
 from ctrloom.report.render import render
 from ctrloom.search_trace import Candidate, SearchTrace
 
@@ -17,10 +18,9 @@ def optinter(fields: tuple[str, ...] = FRAPPE) -> SearchTrace:
     rng, trace = np.random.default_rng(1), made_up_trace(fields)
     candidates = []
     for pair in trace.of_order(2):
-        shares = rng.dirichlet([0.5] * 3).tolist()
+        shares, nats = rng.dirichlet([0.5] * 3).tolist(), float(rng.random()) / 100
         for function, p in zip(FUNCTIONS, shares, strict=True):
             kept = function != "none" and p == max(shares)
-            nats = float(rng.random()) / 100
             common = {"statistics_auc": 0.6, "mutual_information": nats}
             candidates.append(Candidate(fields=pair.fields, function=function, score=p, kept=kept, **common))
     gates = tuple(c.score for c in candidates)
@@ -35,7 +35,7 @@ def optinter(fields: tuple[str, ...] = FRAPPE) -> SearchTrace:
 
 def test_choices_are_likeliest_per_pair_and_sorted_by_mutual_information() -> None:
     trace = optinter()
-    chosen = choices(trace)
+    chosen = by_information(choices_of([trace]))
     assert len(chosen) == 45
     for choice in chosen:
         three = {c.function: c for c in trace.candidates if c.fields == choice.fields}
@@ -43,13 +43,13 @@ def test_choices_are_likeliest_per_pair_and_sorted_by_mutual_information() -> No
         assert choice.mutual_information == three[choice.function].mutual_information
     nats = [choice.mutual_information or 0 for choice in chosen]
     assert nats == sorted(nats, reverse=True)
-    assert choices(made_up_trace()) == []
+    assert choices_of([made_up_trace()]) == []
 
 
 def test_the_map_names_each_pair_and_its_choice() -> None:
     trace = optinter()
-    drawn = str(choice_map(trace))
-    for choice in choices(trace):
+    drawn = str(choice_map(choices_of([trace]), 1))
+    for choice in choices_of([trace]):
         nats = f"{choice.mutual_information:.5f}"
         tip = f"{choice.name}, probability {choice.probability:.3f}, mutual information {nats}"
         assert f"<title>{' × '.join(choice.fields)}: {tip}</title>" in drawn
@@ -63,10 +63,10 @@ def test_report_shows_choices_instead_of_gates(tmp_path: Path) -> None:
     assert page.count("How each pair is modelled") == 1
     assert 'id="choices"' in page
     assert "Gates of all pairs" not in page
-    counts = {name: sum(c.name == name for c in choices(trace)) for name in ("memorize", "leave out")}
+    counts = {name: sum(c.name == name for c in choices_of([trace])) for name in ("memorize", "leave out")}
     assert f"{counts['memorize']} memorized" in page
     assert f"{counts['leave out']} left out" in page
     # The first row of the table is the pair with the highest mutual information.
     table = page[page.index('id="choices"') :]
-    first, second = choices(trace)[:2]
+    first, second = by_information(choices_of([trace]))[:2]
     assert table.index(f"{first.mutual_information:.5f}") < table.index(f"{second.mutual_information:.5f}")

@@ -56,7 +56,7 @@ def test_the_page_has_a_map_per_function_and_the_embedding_sizes(tmp_path: Path)
 
 
 def test_the_map_of_embeddings_names_sizes_in_field_order() -> None:
-    figure = str(aim_figures.embedding_map(searched()))
+    figure = str(aim_figures.embedding_map(searched(), made_up()[0].data.sizes))
     numbers = [part.partition("</text>")[0].rpartition(">")[2] for part in figure.split("<text ")[1:]]
     assert [n for n in numbers if n.isdigit()] == ["0", "10", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
     places = [numbers.index(name) for name in FRAPPE]

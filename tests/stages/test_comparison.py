@@ -157,7 +157,7 @@ def test_page_shows_published_figures(done: Path) -> None:
     page = (done / "comparison" / "comparison.html").read_text()
     assert "Three of them" in page
     assert "0.7900*" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 4  # sizes, differences, and two of the agreement of seeds
 
 
 def stamps(done: Path) -> dict[str, int]:

@@ -10,6 +10,7 @@ from ctrloom import storage
 from ctrloom.config import EvaluationConfig, Split
 from ctrloom.config.base import StrictModel
 from ctrloom.evaluation.importance import Importance
+from ctrloom.evaluation.search_analysis import SearchAnalysis
 from ctrloom.evaluation.segments import Grouping, SegmentTable
 from ctrloom.evaluation.significance import Comparison
 from ctrloom.evaluation.stability import Stability
@@ -39,6 +40,11 @@ class DataSummary(StrictModel):
     clicks: dict[Split, int] = Field(default_factory=dict)  # not weighted; older versions did not count them
     label_rate: dict[Split, float]
     fields: tuple[FieldSummary, ...]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of ids of each field."""
+        return {field.name: field.size for field in self.fields}
 
 
 class SeedMetrics(StrictModel):
@@ -143,6 +149,7 @@ class Results(StrictModel):
     grouping: Grouping | None = None
     segments: tuple[SegmentTable, ...] = ()  # of the retrained model (or the best by validation) and the base
     stability: tuple[Stability, ...] = ()  # of searches that were repeated for each seed
+    searches: tuple[SearchAnalysis, ...] = ()  # of a run: one; of a comparison: one per entry with a search
     tuning: TuningSummary | None = None  # None: settings were not tuned
     code_version: str
     config: dict[str, Any]  # of the whole run

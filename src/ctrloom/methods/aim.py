@@ -93,6 +93,7 @@ def _joined(first: SearchResult, second: SearchResult) -> SearchResult:
             "steps": one.steps + two.steps,
             "epochs": one.epochs + two.epochs,
             "seconds": seconds,
+            "stages": (*one.stages, *two.stages),
             "rows_per_second": rows / seconds,
             "hyperparameters": two.hyperparameters,
         }

@@ -1,6 +1,7 @@
 """Confirmation: what a search keeps must also be significant by the residual test."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from scipy.stats import norm
@@ -13,6 +14,7 @@ from ctrloom.methods.statistics.evidence import Evidence, Fields, discoveries, p
 from ctrloom.methods.statistics.field_codes import CodedRows, Coder
 from ctrloom.methods.statistics.forward_selection import select
 from ctrloom.search_trace import SearchTrace
+from ctrloom.training.checkpoints import Stopwatch
 
 BLOCKS = 8  # of training rows; the validation rows are one more
 
@@ -33,14 +35,16 @@ class Confirmation:
         self.known: dict[Fields, float] = {}  # what is confirmed, with its t value
         self.tested: dict[Fields, float] = {}  # p values
         self.searched: dict[int, int] = {}  # number of candidates per order
+        self.seconds = 0.0
 
     def of(self, kept: Sequence[Interaction], candidates: Sequence[Interaction]) -> tuple[Interaction, ...]:
         """Those of the kept interactions that are confirmed; with `confirm` off, all are tested and kept."""
-        for order in sorted({candidate.order for candidate in candidates}):
-            self.searched[order] = len({each.fields for each in candidates if each.order == order})
-            self.known = {fields: t for fields, t in self.known.items() if len(fields) < order}
-            if chosen := {each.fields for each in kept if each.order == order}:
-                self._test(chosen, order)
+        with self._timed():
+            for order in sorted({candidate.order for candidate in candidates}):
+                self.searched[order] = len({each.fields for each in candidates if each.order == order})
+                self.known = {fields: t for fields, t in self.known.items() if len(fields) < order}
+                if chosen := {each.fields for each in kept if each.order == order}:
+                    self._test(chosen, order)
         return self._confirmed(kept)
 
     def given_higher(self, kept: Sequence[Interaction]) -> tuple[Interaction, ...]:
@@ -57,7 +61,8 @@ class Confirmation:
                 for other, t in self.known.items()
                 if len(other) != len(fields) or not {*other} & {*fields}
             }
-            t = self.evidence.t_values([fields], others, "confirm, given others")[fields]
+            with self._timed():
+                t = self.evidence.t_values([fields], others, "confirm, given others")[fields]
             self.known[fields] = min(t, self.known[fields])
             self.tested |= p_values({fields: self.known[fields]})
         for order in self.searched:
@@ -78,10 +83,11 @@ class Confirmation:
         """
         if not self.config.confirm:
             return tuple(kept)
-        return tuple(self._with_function(interaction, seed) for interaction in kept)
+        with self._timed():
+            return tuple(self._with_function(interaction, seed) for interaction in kept)
 
     def noted(self, trace: SearchTrace) -> SearchTrace:
-        """The trace with the p value of every interaction that was tested, and what was not confirmed."""
+        """The trace with the p value of every tested interaction, what was not confirmed, and the time."""
         p, confirmed = self.p_values, {self._named(fields) for fields in self.known}
         candidates = tuple(
             candidate.model_copy(
@@ -93,7 +99,14 @@ class Confirmation:
             )
             for candidate in trace.candidates
         )
-        return trace.model_copy(update={"candidates": candidates})
+        trace = trace.model_copy(update={"candidates": candidates})
+        return trace.with_stage("confirmation", self.seconds)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        stopwatch = Stopwatch()
+        yield
+        self.seconds += stopwatch.seconds
 
     def _test(self, kept: set[tuple[str, ...]], order: int) -> None:
         self.evidence = self.evidence or self._evidence()

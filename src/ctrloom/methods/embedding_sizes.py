@@ -19,7 +19,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.models.aim import PositionGatedAIM
-from ctrloom.search_trace import Candidate, EmbeddingGates, SearchTrace
+from ctrloom.search_trace import Candidate, EmbeddingGates, SearchTrace, StageSeconds
 from ctrloom.training.loop import pick_device, seed_everything
 
 
@@ -78,6 +78,7 @@ def search_embeddings(
         epochs=gate_search.passes,
         seconds=gate_search.seconds,
         rows_per_second=gate_search.rows_seen / gate_search.seconds,
+        stages=(StageSeconds(name="embedding sizes", seconds=gate_search.seconds),),
         hyperparameters=config.model_dump(mode="json"),
     )
     return SearchResult(found, trace, {"whole-embeddings": [given]})

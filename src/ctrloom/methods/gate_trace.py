@@ -6,7 +6,7 @@ from typing import Any
 from ctrloom.config import ModelName
 from ctrloom.methods.gates import GateSearch
 from ctrloom.methods.permuted import is_copy
-from ctrloom.search_trace import Candidate, SearchTrace
+from ctrloom.search_trace import Candidate, SearchTrace, StageSeconds
 
 
 def trace_of(
@@ -16,7 +16,7 @@ def trace_of(
     orders: Sequence[int],
     hyperparameters: Mapping[str, Any],
 ) -> SearchTrace:
-    """A joint trace of all gate searches; a candidate that was searched twice has its last gate."""
+    """Joint trace of the gate searches of `orders`; a candidate that was searched twice has its last gate."""
     last: dict[tuple[Any, ...], Candidate] = {}
     for gate_search in gate_searches:
         kept = {(each.fields, each.function) for each in gate_search.kept}
@@ -62,5 +62,9 @@ def trace_of(
         epochs=sum(gate_search.passes for gate_search in gate_searches),
         seconds=seconds,
         rows_per_second=sum(gate_search.rows_seen for gate_search in gate_searches) / seconds,
+        stages=tuple(
+            StageSeconds(name=f"interactions of order {order}", seconds=gate_search.seconds)
+            for order, gate_search in zip(orders, gate_searches, strict=True)
+        ),
         hyperparameters=dict(hyperparameters),
     )

@@ -28,7 +28,7 @@ from ctrloom.models.optinter import OptInter, Supernet
 from ctrloom.nn.cross_features import fill_crosses
 from ctrloom.progress import Advance, progress
 from ctrloom.schema import Schema
-from ctrloom.search_trace import Candidate, SearchTrace
+from ctrloom.search_trace import Candidate, SearchTrace, StageSeconds
 from ctrloom.training.checkpoints import Loop, Stopwatch, Variables
 from ctrloom.training.loop import SCORING_BATCH, adam, pick_device, seed_everything, validate_epoch
 from ctrloom.training.passes import Passes, run_epoch, steps_in_pass
@@ -179,6 +179,7 @@ class OptInterSearch:
             epochs=config.warm_up + epochs,
             seconds=seconds,
             rows_per_second=(config.warm_up * self.train.total + epochs * rows) / seconds,
+            stages=(StageSeconds(name="search", seconds=seconds),),
             hyperparameters=config.model_dump(mode="json"),
         )
 

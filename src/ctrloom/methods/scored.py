@@ -7,7 +7,7 @@ from ctrloom.config import MethodConfig
 from ctrloom.methods.controls import selection_controls
 from ctrloom.methods.interface import SearchData, SearchResult
 from ctrloom.methods.statistics.candidates import with_statistics
-from ctrloom.search_trace import Candidate, SearchTrace
+from ctrloom.search_trace import Candidate, SearchTrace, StageSeconds
 
 Fields = tuple[str, ...]
 
@@ -45,6 +45,7 @@ def scored_result(
         candidates=candidates,
         seconds=seconds,
         rows_per_second=len(data.train) / seconds,
+        stages=(StageSeconds(name="scores", seconds=seconds),),
         hyperparameters=config.model_dump(mode="json"),
     )
     selected = tuple(Interaction(fields=c.fields, score=c.score) for c in candidates if c.kept)

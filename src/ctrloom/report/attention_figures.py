@@ -3,7 +3,8 @@
 F fields.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from ctrloom.evaluation.results import Attention, AttentionMap
+from ctrloom.evaluation.results import Attention, AttentionMap, ModelResult
 from ctrloom.report import drawing
 from ctrloom.report.drawing import INK, LEVELS, PAPER
 
@@ -19,6 +20,17 @@ NUMBERED = 10  # maximum number of fields to print a number in each cell
 ABREAST = 3  # layers per row
 WIDTH = 9.6
 LETTER = 0.066  # width of a letter of a label, in inches
+
+
+def of_models(models: Iterable[ModelResult]) -> dict[str, dict[str, Any]]:
+    """Both figures of every model with attention, by its name, and the upper end of their colour scale."""
+    found = {}
+    for model in models:
+        if about := model.attention:
+            with drawing.part(model.name):
+                maps: dict[str, Any] = {"mean": mean_map(about), "example": example_map(about)}
+            found[model.name] = maps | {"darkest": darkest(about)}
+    return found
 
 
 def mean_map(attention: Attention) -> Markup:

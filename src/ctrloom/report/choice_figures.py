@@ -1,100 +1,98 @@
-"""Figures of OptInter: how each pair of fields is modelled."""
+"""Figures of OptInter: how each pair of fields is modelled, and its mutual information with the label."""
 
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
+from ctrloom.evaluation.choices import NAMES, Choice
+from ctrloom.evaluation.search_analysis import ChoiceSummary
 from ctrloom.report import drawing
-from ctrloom.report.drawing import ACCENT, DROPPED, INK, PAPER, PLANTED, WARM
-from ctrloom.search_trace import SearchTrace
+from ctrloom.report.drawing import ACCENT, DROPPED, INK, LEVELS, MUTED, PAPER, WARM
+from ctrloom.report.pair_map import Cell, Fields, pair_map
 
-NAMES = {"memorize": "memorize", "hadamard": "factorize", "none": "leave out"}
+MILLI = 1000  # information is shown in thousandths of a nat
 _COLOURS = {"memorize": ACCENT, "hadamard": WARM, "none": DROPPED}
 _INK = {"memorize": PAPER, "hadamard": PAPER, "none": INK}
 
 
-class Choice(NamedTuple):
-    """What a search chose for one pair."""
-
-    fields: tuple[str, ...]
-    function: str
-    probability: float
-    mutual_information: float | None
-    statistics_auc: float | None
-    p_value: float | None
-
-    @property
-    def name(self) -> str:
-        """Display name of the choice."""
-        return NAMES[self.function]
-
-
-def choices(trace: SearchTrace) -> list[Choice]:
-    """How each pair is modelled, by descending mutual information; OptInter only."""
-    if trace.method != "optinter":
-        return []
-    best: dict[tuple[str, ...], Choice] = {}
-    for c in sorted(trace.of_order(2), key=lambda c: c.kept):  # what is kept last; otherwise left out
-        if c.kept or c.function == "none":
-            figures = c.mutual_information, c.statistics_auc, c.p_value
-            best[c.fields] = Choice(c.fields, c.function, c.score, *figures)
-    return sorted(best.values(), key=lambda choice: -(choice.mutual_information or 0.0))
-
-
-def choice_map(trace: SearchTrace) -> Markup:
-    """Heat map of the choice for each pair of fields, with its probability."""
-    chosen = choices(trace)
-    names = list(dict.fromkeys(name for c in trace.of_order(2) for name in c.fields))
-    names.sort(key=_order(trace).index)
-    place = {name: i for i, name in enumerate(names)}
-    side = float(np.clip(0.46 * len(names), 3.6, 9.0)) + 1.3
-    planted = {frozenset(pair) for pair in trace.planted or ()}
-    tips = {}
-    with drawing.style("choice-map"):
-        figure, (ax,) = drawing.axes(side, side)
-        for i, choice in enumerate(chosen):
-            low, high = sorted(place[name] for name in choice.fields)
-            look: dict[str, Any] = {"facecolor": _COLOURS[choice.function], "linewidth": 0}
-            ax.add_patch(Rectangle((low, high), 0.92, 0.92, gid=f"tip{i}", **look))
-            tips[f"tip{i}"] = _tip(choice)
-            if frozenset(choice.fields) in planted:
-                ax.add_patch(Rectangle((low, high), 0.92, 0.92, fill=False, edgecolor=PLANTED, linewidth=1.8))
-            if len(names) <= 16:
-                text = f"{choice.probability:.2f}"
-                look = {"fontsize": 7, "color": _INK[choice.function]}
-                ax.text(low + 0.46, high + 0.5, text, ha="center", va="center", **look)
-        labels = [drawing.clipped(name) for name in names]
-        ax.set(xlim=(-0.04, len(names) - 1), ylim=(len(names), 0.96))
-        ax.set_xticks(np.arange(len(names) - 1) + 0.46, labels[:-1], rotation=90, fontsize=8)
-        ax.set_yticks(np.arange(1, len(names)) + 0.46, labels[1:], fontsize=8)
-        ax.tick_params(length=0)
-        ax.grid(False)
-        ax.spines[:].set_visible(False)
-        _legend(ax)
-        return drawing.inline(figure, "Map of the choice for every pair of fields", tips)
-
-
-def _order(trace: SearchTrace) -> list[str]:
-    """Fields in schema order: a field comes after all that a pair names before it."""
-    first = [c.fields[0] for c in trace.of_order(2)]
-    second = [c.fields[1] for c in trace.of_order(2)]
-    return list(dict.fromkeys([*first, *(name for name in second if name not in first)]))
-
-
-def _legend(ax: Axes) -> None:
-    """Colour legend in the empty corner above the diagonal."""
-    for i, (function, name) in enumerate(NAMES.items()):
-        y = 0.97 - 0.055 * i
-        ax.add_patch(
-            Rectangle((0.94, y - 0.02), 0.05, 0.04, transform=ax.transAxes, facecolor=_COLOURS[function])
+def choice_map(chosen: Sequence[Choice], searches: int, planted: Collection[Fields] = ()) -> Markup:
+    """The choice for each pair, with its probability, or with the number of several searches that made it."""
+    cells = [
+        Cell(
+            choice.fields,
+            _COLOURS[choice.function],
+            _tip(choice, searches),
+            f"{choice.probability:.2f}" if searches == 1 else f"{choice.searches}/{searches}",
+            _INK[choice.function],
         )
-        ax.text(0.925, y, name, ha="right", va="center", fontsize=7.5, transform=ax.transAxes)
+        for choice in chosen
+    ]
+    legend = "choice" if searches == 1 else "most frequent choice"
+    entries = [(name, _COLOURS[function]) for function, name in NAMES.items()]
+    description = "Map of the choice for every pair of fields"
+    return pair_map("choice-map", cells, planted, (legend, entries), description)
 
 
-def _tip(choice: Choice) -> str:
+def information_map(chosen: Sequence[Choice], planted: Collection[Fields] = ()) -> Markup:
+    """Mutual information of each pair with the label; every shade has about equally many pairs (Fig. 5)."""
+    known = [choice for choice in chosen if choice.mutual_information is not None]
+    nats = np.array([choice.mutual_information for choice in known], float)
+    bounds = np.quantile(nats, np.linspace(0, 1, len(LEVELS) + 1))
+    level = np.searchsorted(bounds[1:-1], nats, side="right")
+    cells = [
+        Cell(
+            choice.fields,
+            LEVELS[shade],
+            f"{drawing.joined(choice.fields, 60)}: mutual information {choice.mutual_information:.5f}",
+            _milli(value),
+            PAPER if shade > 2 else INK,
+        )
+        for choice, value, shade in zip(known, nats, level, strict=True)
+    ]
+    shades = [
+        (f"{_milli(bounds[i])}–{_milli(bounds[i + 1])}", LEVELS[i]) for i in reversed(range(len(LEVELS)))
+    ]
+    legend = "0.001 nats", shades
+    description = "Heat map of the mutual information of every pair of fields with the label"
+    return pair_map("information-map", cells, planted, legend, description)
+
+
+def information_by_choice(chosen: Sequence[Choice], summaries: Sequence[ChoiceSummary]) -> Markup:
+    """Mutual information of the pairs with each choice, and their mean (Fig. 6)."""
+    nats = np.array([choice.mutual_information or 0.0 for choice in chosen])
+    lowest = float(min(nats[nats > 0], default=1e-9))  # the axis is logarithmic
+    with drawing.style("information-by-choice"):
+        figure, (ax,) = drawing.axes(9.6, 2.3)
+        for y, (function, summary) in enumerate(zip(NAMES, summaries, strict=True)):
+            own = np.array([choice.function == function for choice in chosen])
+            x = np.maximum(nats[own], lowest)
+            drawing.dots(ax, x, drawing.jittered(y, len(x)), 16, _COLOURS[function], MUTED)
+            if summary.mutual_information is not None:
+                mean = max(summary.mutual_information, lowest)
+                ax.plot([mean, mean], [y - 0.38, y + 0.38], color=INK, linewidth=2, zorder=3)
+        labels = [
+            f"{s.choice} ({s.pairs:g} pair{'s' if s.pairs != 1 else ''})\nmean {_mean(s)}" for s in summaries
+        ]
+        ax.set_yticks(range(len(summaries)), labels)
+        ax.set(xscale="log", xlabel="mutual information with the label, nats")
+        drawing.logarithmic(ax.xaxis, digits=3)
+        ax.set_ylim(len(summaries) - 0.5, -0.5)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="y", visible=False)
+        return drawing.inline(figure, "Mutual information of the pairs with each choice, and its mean")
+
+
+def _mean(summary: ChoiceSummary) -> str:
+    return "–" if summary.mutual_information is None else f"{summary.mutual_information:.5f}"
+
+
+def _milli(nats: float) -> str:
+    return f"{MILLI * nats:.2g}" if MILLI * nats < 100 else f"{MILLI * nats:.0f}"
+
+
+def _tip(choice: Choice, searches: int) -> str:
     text = f"{drawing.joined(choice.fields, 60)}: {choice.name}, probability {choice.probability:.3f}"
+    text += f", in {choice.searches} of {searches} searches" if searches > 1 else ""
     nats = choice.mutual_information
     return text if nats is None else f"{text}, mutual information {nats:.5f}"

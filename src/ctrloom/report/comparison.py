@@ -2,27 +2,53 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from markupsafe import Markup
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ctrloom import storage
 from ctrloom.config import Published
 from ctrloom.evaluation.results import ModelResult, Results
-from ctrloom.report import drawing, model_figures, tuning
+from ctrloom.evaluation.search_analysis import SearchAnalysis
+from ctrloom.report import attention_figures, drawing, model_figures, stability_figures, tuning
 from ctrloom.report.drawing import ACCENT, INK, MUTED, PAPER, WARM
+from ctrloom.report.found_figures import found_figures
+from ctrloom.report.pair_map import NUMBERED
 from ctrloom.report.render import page_environment
 from ctrloom.report.table_verdict import table_verdict, winner
+from ctrloom.search_trace import SearchTrace
+
+
+class Found(NamedTuple):
+    """What the searches of one entry found, for the page."""
+
+    title: str
+    analysis: SearchAnalysis
+    figures: dict[str, Markup]
+    first: SearchTrace  # of the first seed
+    few_fields: bool
+    seconds: dict[str, float]  # of each stage, mean over the seeds, as is the next
+    retraining: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of all stages and of retraining."""
+        return sum(self.seconds.values()) + self.retraining
 
 
 def render(
-    results: Results, published: Mapping[str, Published], title: str, note: str, table: Path, page: Path
+    results: Results,
+    traces: Mapping[str, Sequence[SearchTrace]],
+    published: Mapping[str, Published],
+    title: str,
+    note: str,
+    table: Path,
+    page: Path,
 ) -> None:
-    """Write the CSV to `table` and the HTML to `page`.
+    """Write the CSV to `table` and the HTML to `page`; `traces` are the searches of each entry by seed.
 
     Raises:
         StorageError: a file cannot be written.
@@ -31,6 +57,10 @@ def render(
     figures = {"sizes": sizes(results)}
     if results.comparisons:
         figures["forest"] = model_figures.forest(results)
+    if results.stability:
+        titles = {each.entry: results.model(each.entry).title for each in results.stability}
+        figures["correlations"] = stability_figures.correlations(results.stability, titles)
+        figures["seeds"] = stability_figures.seed_scatter(results.stability, traces, titles)
     text = environment.get_template("comparison.jinja").render(
         results=results,
         published=published,
@@ -41,10 +71,33 @@ def render(
         style=style,
         tuned=tuning,
         figures=figures,
+        found=_found(results, traces),
+        stages=_stages(results.searches),
+        attention=attention_figures.of_models(results.models),
         config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
     )
     storage.write_text(table, as_csv(results, published))
     storage.write_text(page, text)
+
+
+def _stages(searches: Sequence[SearchAnalysis]) -> list[str]:
+    """Names of all stages; those of the search that has most are in its order."""
+    longest = sorted(searches, key=lambda each: -len(each.stages))
+    return list(dict.fromkeys(stage.name for each in longest for stage in each.stages))
+
+
+def _found(results: Results, traces: Mapping[str, Sequence[SearchTrace]]) -> list[Found]:
+    found = []
+    for analysis in results.searches:
+        own = traces[analysis.model]
+        with drawing.part(analysis.model):
+            figures = found_figures(own, analysis, results.data.sizes)
+        fields = {name for candidate in own[0].of_order(2) for name in candidate.fields}
+        model, seconds = results.model(analysis.model), {s.name: s.seconds for s in analysis.stages}
+        retraining = model.train_seconds / len(model.seeds)
+        few = len(fields) <= NUMBERED
+        found.append(Found(model.title, analysis, figures, own[0], few, seconds, retraining))
+    return found
 
 
 def as_csv(results: Results, published: Mapping[str, Published]) -> str:
@@ -113,9 +166,7 @@ def sizes(results: Results) -> Markup:
                 color=INK if model.kind != "control" else MUTED,
             )
         ax.set(xscale="log", xlabel="parameters", ylabel="test AUC")
-        ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        drawing.logarithmic(ax.xaxis)
         low = min(m.summary["test"]["auc"].mean for m in models[len(models) // 4 :])
         high = models[-1].summary["test"]["auc"].mean
         if (room := 0.1 * (high - low)) > 0:

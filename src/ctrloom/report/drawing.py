@@ -4,15 +4,20 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike, NDArray
 
 # Each colour maps to a variable of style.css, which has a light and a dark value.
 INK, MUTED, FAINT, PAPER = "#1b1d21", "#6a6f77", "#d5d8dc", "#fefefd"
@@ -29,6 +34,8 @@ _VARIABLES = {
     DROPPED: "dropped",
     **{colour: f"level-{i}" for i, colour in enumerate(LEVELS)},
 }
+MANY = 300  # dots above which they are rasterized
+NAME: dict[str, Any] = {"fontsize": 7.5, "color": ACCENT, "annotation_clip": False}  # of a labelled mark
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "text.parse_math": False,  # a field may be named $x$
@@ -60,10 +67,24 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+_part: ContextVar[str] = ContextVar("part", default="")
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Figures made inside have other SVG ids than the same figures of another part of the page."""
+    token = _part.set(name)
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
 @contextmanager
 def style(name: str) -> Iterator[None]:
     """Style of the figures made inside; `name` makes their SVG ids unique."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+    salt = f"{_part.get()}/{name}"
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has the glyph
         yield
 
@@ -78,6 +99,50 @@ def grid(width: float, height: float, lines: int, columns: int) -> tuple[Figure,
     figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
     return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
+
+
+def name_points(ax: Axes, points: Iterable[tuple[str, float, float]]) -> None:
+    """Labels next to points (name, x, y), on the left in the right half; overlapping ones are skipped."""
+    taken: list[tuple[float, float, float]] = []  # left end, right end and height, in axes fractions
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    for name, right, up in points:
+        at = right, up
+        x, y = ax.transAxes.inverted().transform(ax.transData.transform(at))
+        width = 0.07 * len(name) / inches
+        left = x - width if x > 0.5 else x
+        if any(left < end and left + width > start and abs(y - at_y) < 0.08 for start, end, at_y in taken):
+            continue
+        taken.append((left, left + width, y))
+        place: dict[str, Any] = {"xytext": (-5 if x > 0.5 else 5, 4), "ha": "right" if x > 0.5 else "left"}
+        ax.annotate(name, at, textcoords="offset points", **place, **NAME)
+
+
+def dots(ax: Axes, x: ArrayLike, y: ArrayLike, size: float, fill: str = "none", edge: str = ACCENT) -> None:
+    """Dots with an edge; many of them as pixels, so that the page stays small."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    ax.scatter(
+        x,
+        y,
+        s=size,
+        facecolors=fill,
+        edgecolors=edge,
+        linewidths=0.7,
+        rasterized=x.size > MANY,
+        clip_on=False,
+    )
+
+
+def jittered(y: float, count: int, within: float = 0.3) -> NDArray:
+    """Heights of `count` dots on a line at `y`, spread evenly but not in order (a golden-ratio sequence)."""
+    return y + within * (2 * ((np.arange(count) * 0.618033988749895) % 1) - 1)
+
+
+def logarithmic(axis: Axis, digits: int | None = None) -> None:
+    """Ticks of a logarithmic axis as plain numbers: counts, or with this many significant digits."""
+    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    form = ",.0f" if digits is None else f".{digits}g"
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format(value, form)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def clipped(text: str, length: int = 18) -> str:

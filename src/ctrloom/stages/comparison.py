@@ -15,7 +15,8 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import ModelScores, compare_models
 from ctrloom.evaluation.failed_entries import require_some
 from ctrloom.evaluation.results import Results
-from ctrloom.evaluation.stability import Stability, stability
+from ctrloom.evaluation.search_analysis import analyse
+from ctrloom.evaluation.stability import stability
 from ctrloom.progress import progress
 from ctrloom.search_trace import SearchTrace
 from ctrloom.stages.bundles import FILES as BUNDLES
@@ -27,6 +28,7 @@ from ctrloom.stages.evaluation import (
     described,
     labels_of,
     merged_seeds,
+    planted,
     scored,
     with_tuned_limits,
 )
@@ -79,9 +81,9 @@ def tabulate(
     sources = BatchSources(dataset, *SPLITS[1:])
     scores: list[ModelScores] = []
     runs: dict[str, list[_Named]] = {}  # of every seed, by the name of the row
-    agreements: list[Stability | None] = []
+    traces: dict[str, list[SearchTrace]] = {}  # of every seed, by entry
     notes = [f"{titles[name]} failed and is left out: {reason}" for name, reason in failed.items()]
-    evaluation = config.evaluation
+    evaluation, truth = config.evaluation, planted(config.evaluation)
     if evaluation.base in failed:
         evaluation = evaluation.model_copy(update={"base": entries[0].name})
         base, instead = titles[config.evaluation.base], titles[evaluation.base]
@@ -97,26 +99,25 @@ def tabulate(
                 merged_seeds([_scores_of(one, entry, dataset, sources) for one in same])
                 for same in complete.values()
             ]
-            agreements.append(_stability(entry, seeds, own))
+            if entry.search:
+                found = [SearchTrace.load(folder / "search" / TRACE) for folder in own]
+                traces[entry.name] = [trace.model_copy(update={"planted": truth}) for trace in found]
             notes += _left_out(entry, title, seeds, per_seed)
             advance(1)
     tuning = Tuning.load(tuned)
     scores = with_tuned_limits(scores, tuning)
     valid, test = labels_of(dataset, "valid"), labels_of(dataset, "test")
+    summary = described(dataset, config.name)
     results = compare_models(
-        scores,
-        valid,
-        test,
-        described(dataset, config.name),
-        evaluation,
-        code_version(),
-        config.model_dump(mode="json"),
+        scores, valid, test, summary, evaluation, code_version(), config.model_dump(mode="json")
     )
+    agreements = [stability(e.name, config.seeds_of(e), traces[e.name]) for e in entries if e.search]
     results = results.model_copy(
         update={
             "notes": tuple(notes),
             "failed": failed,
             "stability": tuple(filter(None, agreements)),
+            "searches": tuple(analyse(name, each, summary.sizes) for name, each in traces.items()),
             "tuning": tuning.summary([model.name for model in scores]),
         }
     )
@@ -129,9 +130,8 @@ def tabulate(
     with storage.atomic_directory(output, *FILES) as temporary:
         results.save(temporary / METRICS)
         write_predictions(dataset, scores, config.evaluation.columns, temporary / PREDICTIONS)
-        render(
-            results, published, config.title or config.name, config.note, temporary / TABLE, temporary / PAGE
-        )
+        title = config.title or config.name
+        render(results, traces, published, title, config.note, temporary / TABLE, temporary / PAGE)
     if bundles:
         trained = {name: [one.run for one in same] for name, same in runs.items()}
         shown = {name: same[0].title for name, same in runs.items()}
@@ -148,12 +148,6 @@ class _Named(NamedTuple):
     run: Run
     against: str | None
     search_seconds: float
-
-
-def _stability(entry: Entry, seeds: Sequence[int], folders: Sequence[Path]) -> Stability | None:
-    if not entry.search:
-        return None
-    return stability(entry.name, seeds, [SearchTrace.load(folder / "search" / TRACE) for folder in folders])
 
 
 def titles_of(entries: Sequence[Entry]) -> dict[str, str]:

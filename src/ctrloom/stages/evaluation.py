@@ -17,6 +17,7 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.evaluation.compare import Labels, ModelScores, compare_models
 from ctrloom.evaluation.importance import Importance, importance
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
+from ctrloom.evaluation.search_analysis import analyse
 from ctrloom.evaluation.seeds import require_same_seeds
 from ctrloom.models.left_out import left_out
 from ctrloom.models.size import ModelSize, size_of
@@ -82,7 +83,9 @@ def evaluate(
     given = evaluation.model_copy(update={"base": base_of(trace, scores, evaluation.base)})
     results = compare_models(scores, valid, test, summary, given, code_version(), config)
     notes = notes_on(trace, scores, evaluation.base, config)
-    results = results.model_copy(update={"notes": notes, "tuning": tuning.summary([*every])})
+    analysis = analyse(trace.base, [trace], summary.sizes)
+    update = {"notes": notes, "tuning": tuning.summary([*every]), "searches": (analysis,)}
+    results = results.model_copy(update=update)
     results = with_groups(results, scores, dataset, valid, test)
     results = with_segments(results, scores, [results.shown.name, results.base], dataset, test)
     with training_packages():

@@ -12,6 +12,7 @@ from ctrloom.methods.statistics.field_codes import Coder
 from ctrloom.methods.statistics.mutual_information import mutual_information
 from ctrloom.methods.statistics.statistics_auc import statistics_auc
 from ctrloom.search_trace import SearchTrace
+from ctrloom.training.checkpoints import Stopwatch
 
 
 def with_statistics(trace: SearchTrace, data: SearchData) -> SearchTrace:
@@ -21,14 +22,15 @@ def with_statistics(trace: SearchTrace, data: SearchData) -> SearchTrace:
     """
     if not trace.candidates or not distributed.is_rank_zero():
         return trace
-    data = data.whole()
+    stopwatch, data = Stopwatch(), data.whole()
     every = list(dict.fromkeys(candidate.fields for candidate in trace.candidates))
     aucs, nats = statistics_aucs(every, data), information(every, data)
     candidates = tuple(
         c.model_copy(update={"statistics_auc": aucs[c.fields], "mutual_information": nats[c.fields]})
         for c in trace.candidates
     )
-    return trace.model_copy(update={"candidates": candidates})
+    trace = trace.model_copy(update={"candidates": candidates})
+    return trace.with_stage("statistics", stopwatch.seconds)
 
 
 def statistics_aucs(tuples: Sequence[tuple[str, ...]], data: SearchData) -> dict[tuple[str, ...], float]:
