@@ -102,7 +102,7 @@ def test_stability_is_the_agreement_of_pairs_of_searches() -> None:
     found = stability("autofis", [0, 1, 2], traces)
     assert found is not None
     names = [c.fields for c in base.candidates]
-    scores = [{c.fields: abs(c.score) for c in t.candidates} for t in traces]
+    scores = [{c.fields: c.score for c in t.candidates} for t in traces]
     rows = [[each.get(name, 0.0) for name in names] for each in scores]
     kept = [{c.fields for c in t.candidates if c.kept} for t in traces]
     pairs = [(0, 1), (0, 2), (1, 2)]
@@ -112,6 +112,9 @@ def test_stability_is_the_agreement_of_pairs_of_searches() -> None:
     assert found.spearman == pytest.approx(
         np.mean([stats.spearmanr(rows[a], rows[b]).statistic for a, b in pairs])
     )
+    for pair, (a, b) in zip(found.pairs, pairs, strict=True):
+        assert pair.seeds == (a, b)
+        assert pair.pearson == pytest.approx(np.corrcoef(rows[a], rows[b])[0, 1])
     overlaps = [len(kept[a] & kept[b]) / len(kept[a] | kept[b]) for a, b in pairs]
     assert found.jaccard == pytest.approx(np.mean(overlaps))
     assert found.lowest_jaccard == pytest.approx(min(overlaps))

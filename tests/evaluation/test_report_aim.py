@@ -7,6 +7,7 @@ from test_report import page
 
 from ctrloom.architecture import Function
 from ctrloom.report import aim_figures, summary
+from ctrloom.report.format import count
 from ctrloom.search_trace import Candidate, EmbeddingGates, SearchTrace
 
 FUNCTIONS: tuple[Function, ...] = ("inner", "outer")
@@ -59,7 +60,8 @@ def test_the_map_of_embeddings_names_sizes_in_field_order() -> None:
     figure = str(aim_figures.embedding_map(searched(), made_up()[0].data.sizes))
     numbers = [part.partition("</text>")[0].rpartition(">")[2] for part in figure.split("<text ")[1:]]
     assert [n for n in numbers if n.isdigit()] == ["0", "10", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
-    places = [numbers.index(name) for name in FRAPPE]
+    ids = {f.name: f.size for f in made_up()[0].data.fields}
+    places = [numbers.index(f"{name} ({count(ids[name])})") for name in FRAPPE]
     assert places == sorted(places)
 
 

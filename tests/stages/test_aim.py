@@ -41,8 +41,13 @@ def found(folder: Path) -> Architecture:
 
 def test_both_stages_match_the_whole_search(folders: Path) -> None:
     assert found(folders / "second") == found(folders / "whole")
-    clock = {"seconds": 0.0, "rows_per_second": 0.0, "files": None}  # checksums of provenance
+    clock = {"seconds": 0.0, "rows_per_second": 0.0, "stages": (), "files": None}  # checksums of provenance
     traces = [SearchTrace.load(folders / name / "search.json") for name in ("second", "whole")]
+    for trace in traces:
+        names = ["interactions of order 2", "confirmation", "statistics", "embedding sizes"]
+        assert [stage.name for stage in trace.stages] == names
+        trained = sum(stage.seconds for stage in trace.stages if stage.name not in names[1:3])
+        assert trained == pytest.approx(trace.seconds)
     assert traces[0].model_copy(update=clock) == traces[1].model_copy(update=clock)
     names = [
         sorted(str(p.relative_to(folders / n)) for p in (folders / n).rglob("*.json"))

@@ -68,14 +68,12 @@ def pair_map(
         if planted:
             rows.append(("planted", {"facecolor": "none", "edgecolor": PLANTED, "linewidth": 1.8}))
         unit = min(1.0, LEGEND / square)
-        ax.text(0.99, 0.97, heading, ha="right", va="center", fontsize=8, transform=ax.transAxes)
+        within: dict[str, Any] = {"transform": ax.transAxes}
+        ax.text(0.99, 0.97, heading, ha="right", va="center", fontsize=8, **within)
         for i, (text, look) in enumerate(rows, start=1):
             y, left = 0.965 - 0.055 * unit * i, 0.99 - 0.05 * unit
-            box = (left, y - 0.02 * unit), 0.05 * unit, 0.04 * unit
-            ax.add_patch(Rectangle(*box, transform=ax.transAxes, **look))
-            ax.text(
-                left - 0.015 * unit, y, text, ha="right", va="center", fontsize=7.5, transform=ax.transAxes
-            )
+            ax.add_patch(Rectangle((left, y - 0.02 * unit), 0.05 * unit, 0.04 * unit, **within, **look))
+            ax.text(left - 0.015 * unit, y, text, ha="right", va="center", fontsize=7.5, **within)
         return drawing.inline(figure, description, tips)
 
 
