@@ -113,7 +113,7 @@ def test_markdown_summary_matches_the_page(frappe: tuple[Results, SearchTrace]) 
     assert text.startswith(f"# {summarize(results, trace).headline}\n")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(results.models)
-    assert {line.count("|") for line in table} == {8}
+    assert {line.count("|") for line in table} == {9}
     for model, line in zip(results.models, table[2:], strict=True):
         assert line.startswith(f"| {model.title} | {model.summary['test']['auc'].mean:.4f} |")
     found = results.shown.confusion

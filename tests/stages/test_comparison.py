@@ -44,7 +44,17 @@ SECTIONS: dict[str, Any] = {
     "bundles": ["lr", "found-ipnn"],
     "entries": [
         {"name": "lr", "model": "lr"},
-        {"name": "plain", "model": "fm", "published": {"auc": 0.79, "logloss": 0.55}},
+        {
+            "name": "plain",
+            "model": "fm",
+            "published": {
+                "auc": 0.79,
+                "logloss": 0.55,
+                "kept": [0.25, 0.02],
+                "parameters": 29_000_000,
+                "train_minutes": 5.5,
+            },
+        },
         {
             "name": "wide",
             "title": "FM, wide",
@@ -111,6 +121,9 @@ def test_table_has_one_line_per_model(done: Path) -> None:
     ]
     assert table["plain"]["published_auc"] == "0.79"
     assert table["plain"]["published_split"] == "another"
+    assert table["plain"]["published_kept"] == "0.25 + 0.02"
+    assert table["plain"]["published_parameters"] == "29000000"
+    assert table["found"]["published_kept"] == ""
     assert (table["found-random"]["published_auc"], table["found-random"]["published_split"]) == (
         "0.71",
         "same",
@@ -139,6 +152,20 @@ def test_table_figures_match_the_models_on_test_rows(done: Path, config: Compare
     assert float(line["test_logloss"]) == pytest.approx(np.mean(losses), abs=1e-7)
 
 
+def test_relative_improvement_is_that_of_mean_aucs(done: Path) -> None:
+    results = Results.load(done / "comparison" / "metrics.json")
+    base = results.model(results.base)
+    assert base.relative_auc is None
+    aucs = {m.name: np.mean([each.test.auc for each in m.seeds]) for m in results.models}
+    page, table = (done / "comparison" / "comparison.html").read_text(), lines(done)
+    for model in results.models:
+        if model is not base:
+            expected = aucs[model.name] / aucs[base.name] - 1
+            assert model.relative_auc == pytest.approx(expected, abs=1e-12)
+            assert float(table[model.name]["relative_auc"]) == model.relative_auc
+            assert f"{100 * expected:+.2f} %".replace("-", "−") in page
+
+
 def manifest(done: Path) -> Path:
     """The manifest of the encoded data, which has a schema."""
     found = [p for p in (done / "data").rglob("manifest.json") if "schema_fingerprint" in p.read_text()]
@@ -157,6 +184,10 @@ def test_page_shows_published_figures(done: Path) -> None:
     page = (done / "comparison" / "comparison.html").read_text()
     assert "Three of them" in page
     assert "0.7900*" in page
+    assert "25 + 2 %</td>" in page
+    assert "29 000 000</td>" in page
+    assert "5.5 min</td>" in page
+    assert page.count('<th class="n" scope="col">published</th>') == 5, "no column without a figure"
     assert page.count("<svg") == 4  # sizes, differences, and two of the agreement of seeds
 
 

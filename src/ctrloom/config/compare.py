@@ -11,7 +11,9 @@ from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferNa
 from ctrloom.config.run import ExperimentConfig, of_its_method, require_trained
 from ctrloom.config.search import WITHOUT_RETRAINING, SearchConfig
 from ctrloom.config.tuning import Target, TuningJob
-from ctrloom.config.types import NotNegative
+from ctrloom.config.types import NotNegative, RowCount
+
+KeptShares = Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1, max_length=3)]
 
 
 class Published(StrictModel):
@@ -19,6 +21,11 @@ class Published(StrictModel):
 
     auc: Annotated[float, Field(ge=0, le=1)]
     logloss: NotNegative | None = None
+    kept: KeptShares | None = None  # of the candidates: one share of all, or one for each order
+    parameters: RowCount | None = None
+    dense_parameters: RowCount | None = None  # without embedding tables
+    search_minutes: NotNegative | None = None  # of one search, on the paper's machine
+    train_minutes: NotNegative | None = None  # of one training, likewise
     split: Literal["same", "another"] = "another"
 
 

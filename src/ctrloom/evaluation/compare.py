@@ -109,9 +109,16 @@ def compare_models(
         code_version=code_version,
         config=config,
     )
+    base_auc = results.model(results.base).summary["test"]["auc"].mean
+    relative = tuple(
+        model
+        if model.name == results.base
+        else model.model_copy(update={"relative_auc": model.summary["test"]["auc"].mean / base_auc - 1})
+        for model in results.models
+    )
     best = results.best.name
     against_best = tests.of([(best, name) for name in names if name != best])
-    return results.model_copy(update={"against_best": against_best})
+    return results.model_copy(update={"against_best": against_best, "models": relative})
 
 
 def _check(model: ModelScores, valid: Labels, test: Labels) -> None:

@@ -105,6 +105,9 @@ class ModelResult(StrictModel):
     size: ModelSize | None = None  # of the first seed
     importance: Importance | None = None  # of the model that the search found
     note: str | None = None  # what the title does not say of it, such as what a transfer leaves out
+    relative_auc: float | None = (
+        None  # test AUC / test AUC of the base - 1, of means; None: the base, older versions
+    )
 
     @model_validator(mode="after")
     def _is_summarised(self) -> Self:

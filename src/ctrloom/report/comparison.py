@@ -64,6 +64,7 @@ def render(
     text = environment.get_template("comparison.jinja").render(
         results=results,
         published=published,
+        given={key for paper in published.values() for key, value in paper if value is not None},
         verdict=table_verdict(results),
         winner=winner(results),
         title=title,
@@ -122,6 +123,7 @@ def _line(results: Results, model: ModelResult, paper: Published | None, orders:
     for metric in ("auc", "logloss"):
         test = getattr(versus, metric) if versus else None
         line |= {f"{metric}_versus_base": test and test.delta, f"{metric}_p": test and test.p_adjusted}
+    line["relative_auc"] = model.relative_auc
     for order in orders:
         kept = model.kept.get(order)
         line[f"kept_percent_order_{order}"] = None if kept is None else 100 * kept / model.candidates[order]
@@ -133,10 +135,13 @@ def _line(results: Results, model: ModelResult, paper: Published | None, orders:
         "search_seconds": model.search_seconds,
         "train_seconds": model.train_seconds,
         "inference_rows_per_second": model.inference_rows_per_second,
-        "published_auc": paper and paper.auc,
-        "published_logloss": paper and paper.logloss,
-        "published_split": paper and paper.split,
+        **{f"published_{key}": _figure(paper, key) for key in Published.model_fields},
     }
+
+
+def _figure(paper: Published | None, key: str) -> Any:
+    value = getattr(paper, key, None)
+    return " + ".join(f"{share:g}" for share in value) if isinstance(value, tuple) else value
 
 
 def sizes(results: Results) -> Markup:

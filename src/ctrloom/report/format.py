@@ -25,6 +25,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}\u202f%"
 
 
+def change(value: float) -> str:
+    """`+0.49 %` or `−0.02 %`."""
+    return f"{signed(100 * value, 2)}\u202f%"
+
+
 def p_value(p: float) -> str:
     """`p = 0.041`, or `p < 0.001`."""
     text = "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"

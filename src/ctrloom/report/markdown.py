@@ -2,7 +2,7 @@
 
 from ctrloom.evaluation.results import ModelResult, Results
 from ctrloom.report import tuning
-from ctrloom.report.format import count, fixed, p_value, percent, signed
+from ctrloom.report.format import change, count, fixed, p_value, percent, signed
 from ctrloom.report.verdict import summarize
 from ctrloom.search_trace import SearchTrace
 
@@ -19,8 +19,8 @@ def markdown(results: Results, trace: SearchTrace | None) -> str:
         f"{percent(data.label_rate['test'])} clicks; means over {len(results.seeds)} seeds.",
         "\n".join(
             [
-                f"| model | AUC | sd | logloss | AUC against {_cell(base)} | | kept |",
-                "|---|--:|--:|--:|--:|---|--:|",
+                f"| model | AUC | sd | logloss | AUC against {_cell(base)} | | relative | kept |",
+                "|---|--:|--:|--:|--:|---|--:|--:|",
                 *(_row(results, model) for model in results.models),
             ]
         ),
@@ -45,6 +45,7 @@ def _row(results: Results, model: ModelResult) -> str:
         fixed(model.summary["test"]["logloss"].mean),
         signed(versus.auc.delta) if versus else "",
         p_value(versus.auc.p_adjusted) if versus else "",
+        change(model.relative_auc) if model.relative_auc is not None else "",
         " + ".join(f"{model.kept[order]:.4g}" for order in sorted(model.kept)),
     )
     return f"| {' | '.join(cells)} |"

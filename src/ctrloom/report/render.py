@@ -31,6 +31,7 @@ FIELDS = 40  # fields that the table of fields shows; the rest is collapsed
 FORMATS = (
     "fixed",
     "signed",
+    "change",
     "count",
     "percent",
     "p_value",

@@ -30,7 +30,7 @@ class FinalNetSettings(Hyperparameters):
 
 
 class GDCNSettings(CrossSettings):
-    """GDCN: the MLP of `hidden` stands on the cross network (stacked), or beside it."""
+    """GDCN: the MLP of `hidden` stands on the cross network (stacked), or next to it."""
 
     structure: Literal["stacked", "parallel"] = "stacked"
 
