@@ -121,6 +121,29 @@ def test_weights_that_were_damaged_are_not_scored(done: Path, config: CompareCon
         stages.retrain(dataset.path, tmp_path / "search", config.models, [0], tmp_path / "runs")
 
 
+@pytest.mark.parametrize("choice", ["memorize", "hadamard"])
+def test_a_run_without_a_search_has_a_report(
+    done: Path, config: CompareConfig, tmp_path: Path, choice: str
+) -> None:
+    dataset, evaluation = dataset_of(done), EvaluationConfig(base="optinter", bootstrap=20)
+    search = OptInterConfig.parse({"method": "optinter", "choice": choice}, "search")
+    stages.search(dataset.path, search, config.models, tmp_path / "search")
+    stages.retrain(dataset.path, tmp_path / "search", config.models, [0], tmp_path / "runs")
+    found = stages.evaluate(
+        dataset.path,
+        tmp_path / "search",
+        [tmp_path / "runs"],
+        [0],
+        evaluation,
+        "run",
+        {},
+        tmp_path / "results",
+    )
+    assert [model.name for model in found.models] == ["optinter"]
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert {"memorize": "memorize", "hadamard": "factorize"}[choice] in page
+
+
 def test_a_search_that_keeps_no_weights_has_no_such_control(config: CompareConfig) -> None:
     raw = config.model_dump(mode="json")
     raw["entries"][1]["search"]["keep_weights"] = False

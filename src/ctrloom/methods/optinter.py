@@ -60,7 +60,7 @@ def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings)
     """
     require(data.schema, config, settings)
     if config.choice != "searched":
-        return _given(data.schema, config, config.choice)
+        return _given(data, config, config.choice)
     course = OptInterSearch(data, config, settings)
     trace = course.run()
     found = _architecture(course.names, data.schema, course.best_P3, "optinter")
@@ -72,9 +72,9 @@ def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings)
     return SearchResult(found, trace, _controls(found, course, config), course.trained(found))
 
 
-def _given(schema: Schema, config: OptInterConfig, function: Function) -> SearchResult:
+def _given(data: SearchData, config: OptInterConfig, function: Function) -> SearchResult:
     """OptInter-M or OptInter-F: the same function for every pair, without a search."""
-    pairs = [Interaction(fields=cross.fields, function=function) for cross in schema.crosses]
+    pairs = [Interaction(fields=cross.fields, function=function) for cross in data.schema.crosses]
     trace = SearchTrace(
         method="optinter",
         base=config.base,
@@ -86,8 +86,8 @@ def _given(schema: Schema, config: OptInterConfig, function: Function) -> Search
         rows_per_second=0.0,
         hyperparameters=config.model_dump(mode="json"),
     )
-    found = Architecture(method="optinter", fields=schema.names, interactions=tuple(pairs))
-    return SearchResult(found, trace)
+    found = Architecture(method="optinter", fields=data.schema.names, interactions=tuple(pairs))
+    return SearchResult(found, with_statistics(trace, data))
 
 
 def _chosen(trace: SearchTrace, found: Architecture) -> SearchTrace:
