@@ -63,6 +63,13 @@ class EmbeddingGates(StrictModel):
     order: int
     function: Function
     gates: tuple[float, ...]
+    # That are kept, also those of gate 0 that a confirmed interaction needs; older versions have None
+    positions: int | None = None
+
+    @property
+    def kept(self) -> int:
+        """Number of positions kept."""
+        return sum(map(bool, self.gates)) if self.positions is None else self.positions
 
 
 class StageSeconds(StrictModel):

@@ -67,6 +67,21 @@ def test_stages_have_a_joint_trace(both: SearchResult) -> None:
         assert left == expected or expected == tuple(range(6)), each
 
 
+def test_confirmed_interactions_count_the_positions_that_they_keep(planted: Planting) -> None:
+    """Those of confirmed interactions are kept even if all their gates are 0."""
+    data, config = search_data(planted, 4000), FAST.model_copy(update={"embedding_threshold": 50.0})
+    pairs = [Interaction(fields=fields) for fields in sorted(planted.interactions)]
+    given = Architecture(method="aim", fields=planted.schema.names, interactions=tuple(pairs))
+    found = search_embeddings(data, given, config, SETTINGS)
+    assert set(found.architecture.interactions) == set(pairs)
+    assert any(not any(each.gates) for each in found.trace.embedding_gates)
+    known = {k.field: len(k.positions) for k in found.architecture.positions}
+    for each in found.trace.embedding_gates:
+        assert each.kept == known.get(each.field, SETTINGS.embedding_size) > 0
+    dropped = search_embeddings(data, given, config.model_copy(update={"confirm": False}), SETTINGS)
+    assert [each.kept for each in dropped.trace.embedding_gates if not any(each.gates)].count(0) > 0
+
+
 def test_controls_have_the_size_of_stage_one(both: SearchResult) -> None:
     (given,) = both.controls["whole-embeddings"]
     assert given.positions == ()

@@ -101,7 +101,7 @@ def _positions(traces: Sequence[SearchTrace], sizes: Mapping[str, int]) -> tuple
     kept = dict.fromkeys(sizes, 0)
     for trace in traces:
         for each in trace.embedding_gates:
-            kept[each.field] += sum(gate != 0 for gate in each.gates)
+            kept[each.field] += each.kept
     return tuple(
         FieldPositions(field=field, ids=sizes[field], positions=count / len(traces))
         for field, count in kept.items()

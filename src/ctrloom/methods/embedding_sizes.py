@@ -57,7 +57,10 @@ def search_embeddings(
             for f in sorted({f for fields in places for f in fields}):
                 name, used = data.schema.names[f], tuple(used_FD[f].nonzero().flatten().tolist())
                 left = tuple((gate_FD[f] * used_FD[f]).tolist())
-                gates.append(EmbeddingGates(field=name, order=order, function=function, gates=left))
+                of_field = EmbeddingGates(
+                    field=name, order=order, function=function, gates=left, positions=len(used)
+                )
+                gates.append(of_field)
                 if 0 < len(used) < settings.embedding_size:
                     about = KeptPositions(field=name, order=order, function=function, positions=used)
                     positions.append(about)

@@ -94,7 +94,7 @@ def positions_by_ids(fields: Sequence[FieldPositions]) -> Markup:
 
 def embedding_map(trace: SearchTrace, ids: Mapping[str, int]) -> Markup:
     """Number of positions kept, by field and table (order and function), next to the ids of each field."""
-    kept = {(g.field, g.order, g.function): sum(map(bool, g.gates)) for g in trace.embedding_gates}
+    kept = {(g.field, g.order, g.function): g.kept for g in trace.embedding_gates}
     whole = max(len(each.gates) for each in trace.embedding_gates)
     used = {field for field, _, _ in kept}
     offered = (name for candidate in trace.candidates for name in candidate.fields)
