@@ -194,7 +194,7 @@ EXTRA: dict[str, dict[str, Any]] = {
     "autointplus": {"attention_dropout": 0.0},
     "autoint": {"attention_dropout": 0.0},
     "masknet": {"batch_norm": False, "dropout": 0.0},
-    "dcnv3": {"batch_norm": False, "dropout": 0.0, "linear_dropout": 0.0},
+    "dcnv3": {"batch_norm": False, "dropout": 0.0, "linear_dropout": 0.0, "embedding_std": 0.1},
     "finalnet": {"second_hidden": (4,)},
     "autogroup": {"structure_learning_rate": 1e-12},  # each process samples its own groups
 }
