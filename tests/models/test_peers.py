@@ -14,7 +14,7 @@ from ctrloom.config.base import ConfigError
 from ctrloom.models import build
 from ctrloom.models.size import size_of
 from ctrloom.training.loop import adam
-from ctrloom.training.step import loss_of, training_loss
+from ctrloom.training.step import Step, loss_of, training_loss
 
 B, F, D = 9, 4, 3
 
@@ -262,6 +262,19 @@ def test_losses_are_those_of_the_papers(weighted: bool) -> None:
                 loss = mean(cross_entropy(part, label.numpy()))
                 expected += loss * max(0, loss - mean(cross_entropy(whole, label.numpy())))
         assert own.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_step_minimises_the_loss_of_the_model_and_reports_the_cross_entropy() -> None:
+    torch.manual_seed(5)
+    model = build("finalnet", chosen(), SCHEMA, hyper_of("finalnet", **TWO_BLOCKS))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    objective, logloss = training_loss(model, ROWS)
+    expected = torch.autograd.grad(objective, list(model.parameters()))
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    assert Step(model, optimizer.step, [optimizer])(ROWS).item() == pytest.approx(logloss.item(), abs=1e-6)
+    assert objective.item() > 2 * logloss.item()
+    for (name, p), gradient in zip(model.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(before[name] - p.detach(), gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_the_mean_of_two_blocks_is_a_constant_to_them() -> None:
