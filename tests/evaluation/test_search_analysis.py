@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from invented_results import FRAPPE, made_up, made_up_trace
 from scipy import stats
+from test_attention_figures import attention
 from test_choice_figures import optinter
 from test_report import Page
 from test_report_aim import searched
@@ -209,6 +210,28 @@ def test_pages_of_searches_that_keep_nothing(like: type, tmp_path: Path) -> None
     source, parsed = written(tmp_path, [empty, empty])
     assert "all scores of a search are equal" in source
     assert "nan" not in parsed.words.split()
+
+
+def test_candidates_without_statistics_are_counted(tmp_path: Path) -> None:
+    trace = searched()
+    bare = tuple(c.model_copy(update={"statistics_auc": None}) for c in trace.candidates)
+    source, parsed = written(tmp_path, [trace.model_copy(update={"candidates": bare})] * 2)
+    assert "Interactions kept" in parsed.words
+    assert "Statistics AUC: kept filled" not in source
+
+
+def test_a_comparison_shows_mean_attention(tmp_path: Path) -> None:
+    results, _ = made_up()
+    models = [
+        m.model_copy(update={"attention": attention(FRAPPE, 2) if m.name == "lr" else None})
+        for m in results.models
+    ]
+    results = results.model_copy(update={"models": tuple(models)})
+    files = tmp_path / "table.csv", tmp_path / "page.html"
+    comparison.render(results, {}, {}, "A comparison", "", *files)
+    page = files[1].read_text(encoding="utf-8")
+    assert page.count('aria-label="Heat maps of attention between fields, one per layer"') == 1
+    assert "5\u202f678 validation rows" in page
 
 
 def test_many_fields_stay_small(tmp_path: Path) -> None:

@@ -237,6 +237,13 @@ def test_searches_of_the_seeds_are_compared(done: Path, config: CompareConfig) -
     kept = [{c.fields for c in trace.candidates if c.kept} for trace in traces]
     assert (found.entry, found.kept) == ("found", tuple(map(len, kept)))
     assert found.jaccard == pytest.approx(len(kept[0] & kept[1]) / len(kept[0] | kept[1]))
+    gates = [[c.score for c in trace.candidates] for trace in traces]
+    assert found.pearson == pytest.approx(np.corrcoef(gates)[0, 1])
+    (analysis,) = results.searches
+    assert (analysis.model, analysis.searches) == ("found", 2)
+    for stage, *of_seeds in zip(analysis.stages, *(trace.stages for trace in traces), strict=True):
+        assert {each.name for each in of_seeds} == {stage.name}
+        assert stage.seconds == pytest.approx(np.mean([each.seconds for each in of_seeds]))
     (table,) = results.segments
     assert "plain" in table.segments[0].models
     predictions = pq.read_schema(done / "comparison" / "predictions.parquet").names

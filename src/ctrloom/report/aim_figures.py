@@ -49,6 +49,7 @@ def functions_by_order(summaries: Sequence[FunctionSummary], traces: Sequence[Se
         names = [f"order {each.order}, {each.function.replace('_', ' ')}" for each in summaries]
         left.set_yticks(lines, names)
         right.set_yticks(lines, [""] * len(lines))
+        right.set_visible(any(c.statistics_auc is not None for trace in traces for c in trace.candidates))
         left.set(title="Interactions kept", xlim=(0, 1.3 * max(1.0, *(each.kept for each in summaries))))
         right.set(title="Statistics AUC: kept filled, dropped hollow, lines are means")
         for ax in (left, right):
@@ -70,7 +71,7 @@ def _statistics(ax: Axes, y: int, summary: FunctionSummary, candidates: Sequence
     scored = [c for c in candidates if c.function == summary.function and c.statistics_auc is not None]
     sides = (
         (False, 0.2, "none", MUTED, summary.dropped_statistics_auc),
-        (*(True, -0.2, ACCENT, PAPER, summary.kept_statistics_auc),),
+        (True, -0.2, ACCENT, PAPER, summary.kept_statistics_auc),
     )
     for kept, shift, fill, edge, mean in sides:
         x = [c.statistics_auc for c in scored if c.kept == kept]

@@ -22,14 +22,14 @@ WIDTH = 9.6
 LETTER = 0.066  # width of a letter of a label, in inches
 
 
-def of_models(models: Iterable[ModelResult]) -> dict[str, dict[str, Any]]:
-    """Both figures of every model with attention, by its name, and the upper end of their colour scale."""
+def of_models(models: Iterable[ModelResult], examples: bool = True) -> dict[str, dict[str, Any]]:
+    """The figures of every model with attention, by its name, and the upper end of their colour scale."""
     found = {}
     for model in models:
         if about := model.attention:
             with drawing.part(model.name):
-                maps: dict[str, Any] = {"mean": mean_map(about), "example": example_map(about)}
-            found[model.name] = maps | {"darkest": darkest(about)}
+                maps: dict[str, Any] = {"mean": mean_map(about), "darkest": darkest(about)}
+                found[model.name] = maps | ({"example": example_map(about)} if examples else {})
     return found
 
 

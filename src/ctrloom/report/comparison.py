@@ -74,7 +74,7 @@ def render(
         figures=figures,
         found=_found(results, traces),
         stages=_stages(results.searches),
-        attention=attention_figures.of_models(results.models),
+        attention=attention_figures.of_models(results.models, examples=False),
         config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
     )
     storage.write_text(table, as_csv(results, published))
