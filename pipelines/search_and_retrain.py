@@ -55,6 +55,7 @@ def search_and_retrain(
         tunings: List[dict] = [{}],  # type: ignore[type-arg]  # noqa: B006, UP006
         tuning: dict = {},  # type: ignore[type-arg]  # noqa: B006
         tracking: dict = {},  # type: ignore[type-arg]  # noqa: B006
+        draw_seeds: list = [],  # type: ignore[type-arg]  # noqa: B006
         transfer: list = ["ipnn", "deepfm"],  # type: ignore[type-arg]  # noqa: B006
     ) -> None:
         """Find the feature interactions that a CTR model needs, and prove that they help.
@@ -77,7 +78,8 @@ def search_and_retrain(
             tunings: Models to tune before all are trained, in one step per job.
             tuning: Budget, sampler, pruner and spaces; without them, runs have no tuning steps.
             tracking: MLflow and TensorBoard, to show the run there; without them, there is no such step.
-            transfer: Models to transfer the found interactions to, such as ipnn, deepfm.
+            draw_seeds: The same as `seeds`, which then share random selections; else each seed trains all.
+            transfer: Models to transfer the found interactions to, such as ipnn, {model: fm, of: random}.
         """
         dataset = add_encoding(data, store, vocabulary, revision, engine, spark)
         found = find(dataset=dataset, config=search, models=models).outputs["search"]
@@ -88,9 +90,9 @@ def search_and_retrain(
             plain = train_baselines(names=baselines, **given)
         with dsl.ParallelFor(seeds) as seed:
             given = {"dataset": dataset, "models": models, "seed": seed, "tuned": tuned}
-            steps = {"retrained": retrain(search=found, **given)}
+            steps = {"retrained": retrain(search=found, seeds=draw_seeds, **given)}
             if transfers:
-                steps["transferred"] = transfer_to(search=found, targets=transfer, **given)
+                steps["transferred"] = transfer_to(search=found, targets=transfer, seeds=draw_seeds, **given)
 
         steps["baselines"] = plain
 

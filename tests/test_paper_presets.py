@@ -53,6 +53,7 @@ def test_every_comparison_of_a_paper_has_facts() -> None:
     names = {path.stem for path in (ROOT / "configs/compare").glob("*.yaml")}
     assert names - set(FACTS) == {
         "frappe",
+        "frappe-aim-transfers",
         "frappe-tuned",
         "fast-frappe",
         "fast-gpu",
@@ -103,6 +104,14 @@ def test_published_figures_are_those_of_the_paper(name: str) -> None:
         (other,) = others or [{}]
         given[row] = {"auc": auc, **({} if logloss is None else {"logloss": logloss}), **other}
     assert shown == given
+
+
+@pytest.mark.parametrize("name", ["autofis-avazu", "autofis-criteo-terabyte"])
+def test_random_selections_of_autofis_are_ten_of_fm(name: str) -> None:
+    config = preset(name)
+    (entry,) = (entry for entry in config.entries if entry.has_random)
+    assert sum(config.draws_of(entry, seed) for seed in config.seeds) == 10
+    assert [(each.model, each.of) for each in entry.transfer if each.is_control] == [("fm", "random")]
 
 
 @papers

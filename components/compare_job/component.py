@@ -21,7 +21,7 @@ def compare_job(
     Args:
         dataset: Manifest of an encoded data set.
         done: What the search found, and the trained models; or failure.json.
-        job: The entry of the comparison, and the seed.
+        job: The entry of the comparison, the seed, and its number of random selections.
         models: Hyper-parameters per model (section `models` of the comparison).
         tuned: Folder that tune wrote, whose best settings are used.
     """
@@ -38,5 +38,6 @@ def compare_job(
         ModelsConfig.parse(models),
         Path(done.path),
         Path(tuned.path) if tuned else None,
+        draws=int(job.get("draws", 1)),
         record_failure=True,
     )

@@ -13,6 +13,7 @@ def retrain(
     models: dict = {},  # type: ignore[type-arg]  # noqa: B006
     seed: int = 0,
     tuned: Input[Artifact] = None,  # type: ignore[assignment]
+    seeds: list = [],  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Train the found model and its controls from scratch with one seed.
 
@@ -21,8 +22,9 @@ def retrain(
         search: Folder that a search wrote.
         runs: Weights and histories of every model.
         models: Hyper-parameters per model (section `models` of a run configuration).
-        seed: Seed to train with; of several random controls, number `seed` modulo their count is trained.
+        seed: Seed to train with.
         tuned: Folder that tune wrote, whose best settings are used.
+        seeds: All seeds of the run, which share the random selections; without them, one seed trains all.
     """
     from pathlib import Path
 
@@ -36,4 +38,5 @@ def retrain(
         [int(seed)],
         Path(runs.path),
         tuned=Path(tuned.path) if tuned else None,
+        of=[int(each) for each in seeds],
     )

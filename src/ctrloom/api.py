@@ -168,7 +168,8 @@ def transfer(
             bundles,
             _path(tuned),
         )
-    return {name: bundles / name for name in config.transfer if (bundles / name).is_dir()}
+    names = (each.name for each in config.transfer)
+    return {name: bundles / name for name in names if (bundles / name).is_dir()}
 
 
 def baselines(

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from sklearn.metrics import log_loss, roc_auc_score
 
+from ctrloom.architecture import Architecture
 from ctrloom.config import CompareConfig
 from ctrloom.config.base import ConfigError
 from ctrloom.config.files import load_compare_config
@@ -65,14 +66,15 @@ SECTIONS: dict[str, Any] = {
         {
             "name": "found",
             "title": "AutoFIS",
-            "search": {},
+            "search": {"random_draws": 3},
             "controls": ["random", "unpruned"],
-            "transfer": ["ipnn"],
-            "published_for": {"random": {"auc": 0.71, "split": "same"}},
+            "transfer": ["ipnn", {"model": "fm", "of": "random"}, {"model": "ipnn", "of": "selection"}],
+            "published_for": {"random-fm": {"auc": 0.71, "split": "same"}},
         },
     ],
 }
-NAMES = ["lr", "plain", "wide", "found", "found-random", "found-unpruned", "found-ipnn"]
+MOVED = ["found-ipnn", "found-random-fm", "found-selection-ipnn"]
+NAMES = ["lr", "plain", "wide", "found", "found-random", "found-unpruned", *MOVED]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,16 +120,16 @@ def test_table_has_one_line_per_model(done: Path) -> None:
         "AutoFIS, random selection",
         "AutoFIS, all gates",
         "AutoFIS to IPNN",
+        "AutoFIS, random selection, to FM",
+        "AutoFIS, selection only, to IPNN",
     ]
     assert table["plain"]["published_auc"] == "0.79"
     assert table["plain"]["published_split"] == "another"
     assert table["plain"]["published_kept"] == "0.25 + 0.02"
     assert table["plain"]["published_parameters"] == "29000000"
     assert table["found"]["published_kept"] == ""
-    assert (table["found-random"]["published_auc"], table["found-random"]["published_split"]) == (
-        "0.71",
-        "same",
-    )
+    random = table["found-random-fm"]
+    assert (random["published_auc"], random["published_split"], random["kind"]) == ("0.71", "same", "control")
     assert table["lr"]["kept_percent_order_2"] == ""
     assert float(table["wide"]["kept_percent_order_3"]) == 100
     assert float(table["found-unpruned"]["kept_percent_order_2"]) == 100
@@ -164,6 +166,48 @@ def test_relative_improvement_is_that_of_mean_aucs(done: Path) -> None:
             assert model.relative_auc == pytest.approx(expected, abs=1e-12)
             assert float(table[model.name]["relative_auc"]) == model.relative_auc
             assert f"{100 * expected:+.2f} %".replace("-", "−") in page
+
+
+@pytest.mark.parametrize(
+    ("row", "place"),
+    [("found-random", "runs/autofm-random"), ("found-random-fm", "transfer/random-fm-transfer")],
+)
+def test_a_random_row_is_the_mean_over_all_draws(
+    done: Path, config: CompareConfig, row: str, place: str
+) -> None:
+    """Two of the three draws belong to the first seed; each is over another selection of the same size."""
+    dataset, line = Dataset.open(manifest(done)), lines(done)[row]
+    test = dataset.rows("test")
+    aucs, drawn = [], []
+    for seed, names in ((3, ["seed-3-draw-0", "seed-3-draw-1"]), (5, ["seed-5"])):
+        folder = done / f"jobs/found/seed-{seed}"
+        (run,) = (run for run in open_runs((folder / place).parent) if run.record.name == place.split("/")[1])
+        assert [record.folder for record in run.record.seeds] == names
+        kept = Architecture.load(folder / "search" / "architecture.json").interactions
+        for trained in run.trained(dataset):
+            aucs.append(roc_auc_score(test.label_N.numpy(), score(trained.model, test)))
+            drawn.append(trained.architecture)
+            assert len(trained.architecture.interactions) == len(kept)
+    assert (len(aucs), line["note"], line["seeds"], line["trainings"]) == (3, "mean of 3 draws", "2", "3")
+    assert float(line["test_auc"]) == pytest.approx(np.mean(aucs), abs=1e-9)
+    assert float(line["test_auc_sd"]) == pytest.approx(np.std(aucs, ddof=1), abs=1e-9)
+    page = (done / "comparison" / "comparison.html").read_text()
+    assert page.count("control; mean of 3 draws") == 2
+    predictions = pq.read_schema(done / "comparison" / "predictions.parquet").names
+    assert {f"{row}_seed_3_draw_0", f"{row}_seed_3_draw_1", f"{row}_seed_5"} <= set(predictions)
+
+
+def test_transfers_are_compared_with_what_they_lack(done: Path) -> None:
+    results = Results.load(done / "comparison" / "metrics.json")
+    pairs = {versus.model: versus.base for versus in results.counterparts}
+    assert pairs == {
+        "found-random": "found",
+        "found-unpruned": "found",
+        "found-random-fm": "found",
+        "found-selection-ipnn": "found-ipnn",
+    }
+    same = [results.model(name).summary for name in ("found-ipnn", "found-selection-ipnn")]
+    assert same[0] == same[1], "AutoFIS finds no functions"
 
 
 def manifest(done: Path) -> Path:
@@ -247,7 +291,8 @@ def test_searches_of_the_seeds_are_compared(done: Path, config: CompareConfig) -
     (table,) = results.segments
     assert "plain" in table.segments[0].models
     predictions = pq.read_schema(done / "comparison" / "predictions.parquet").names
-    assert {f"{name}_seed_{seed}" for name in NAMES for seed in config.seeds} <= set(predictions)
+    once = [name for name in NAMES if "random" not in name]
+    assert {f"{name}_seed_{seed}" for name in once for seed in config.seeds} <= set(predictions)
 
 
 def test_an_entry_without_a_seed_has_one_job() -> None:
@@ -275,6 +320,23 @@ def test_a_missing_job_is_named(config: CompareConfig, done: Path, tmp_path: Pat
             {"name": "x", "search": {}, "published_for": {"random": {"auc": 1}}},
             "x: published_for: 'random' is neither a control nor a transfer",
         ),
+        (
+            {"name": "x", "search": {"method": "optinter"}, "transfer": [{"model": "fm", "of": "unpruned"}]},
+            "transfer.0.of: must be 'found', 'selection', 'random', 'all-memorize' or 'all-hadamard', not",
+        ),
+        (
+            {"name": "x", "search": {}, "transfer": ["fm", {"model": "fm", "of": "random"}, "fm"]},
+            "transfer: duplicate 'fm'",
+        ),
+        (
+            {"name": "x", "search": {"random_draws": 0}, "transfer": [{"model": "fm", "of": "random"}]},
+            "transfer.0.of: random needs search.random_draws above 0",
+        ),
+        (
+            {"name": "x", "search": {"random_draws": 0}, "controls": ["random"]},
+            "x: controls: random needs search.random_draws above 0",
+        ),
+        ({"name": "x", "search": {}, "transfer": ["fmm"]}, "transfer.0.model: must be .*did you mean 'fmfm'"),
         (
             {"name": "x", "search": {"method": "optinter"}, "controls": ["random", "unpruned"]},
             "x: controls: 'unpruned' is not a control of this search; choose from random, all-memorize, all-",

@@ -1,21 +1,24 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from small import LITTLE
 
 from ctrloom import storage
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.config import ModelsConfig
+from ctrloom.config import ModelsConfig, shared_draws
 from ctrloom.data.dataset import Dataset
 from ctrloom.models import build
 from ctrloom.models.bundle import load_bundle
 from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import fit, score, seed_everything
-from ctrloom.training.runs import Plan, RunRecord, open_by_name, open_runs, train_runs
+from ctrloom.training.runs import Plan, RunRecord, open_by_name, open_runs, seeds_of, train_runs
 
 MODELS = ModelsConfig({"default": LITTLE.model_dump()})
 
@@ -62,20 +65,51 @@ def test_the_exported_seed_is_the_best_on_validation_rows(mixed: Dataset, runs: 
         assert np.array_equal(score(bundle.model, rows), score(trained.model, rows))
 
 
-def test_architecture_of_a_seed_does_not_depend_on_other_seeds(mixed: Dataset, tmp_path: Path) -> None:
-    names = mixed.schema.names
+def trained_with(dataset: Dataset, count: int, seeds: Sequence[int], folder: Path, **of: Any) -> list[Any]:
+    """Seed, draw, number of the architecture and epochs of each training of a plan."""
+    names = dataset.schema.names
     draws = [
         Architecture(method="random", fields=names, interactions=(Interaction(fields=(names[0], other)),))
-        for other in names[1:3]
+        for other in names[1 : count + 1]
     ]
-    found = []
-    for number, seeds in enumerate(([5, 6, 7], [6])):
-        folder = tmp_path / str(number)
-        train_runs(mixed, [plan(mixed, "random", "autofm", draws)], MODELS, seeds, folder)
-        (run,) = open_runs(folder)
-        found.append({trained.seed: trained.architecture for trained in run.trained(mixed)})
-    assert found[0] == {5: draws[1], 6: draws[0], 7: draws[1]}
-    assert found[1] == {6: draws[0]}
+    models = MODELS.override("default", {"epochs": 1})
+    train_runs(dataset, [plan(dataset, "random", "autofm", draws)], models, seeds, folder, **of)
+    (run,) = open_runs(folder)
+    at = {architecture.fingerprint: number for number, architecture in enumerate(draws)}
+    records = zip(run.record.seeds, run.trained(dataset), strict=True)
+    return [(r.seed, r.draw, at[t.architecture.fingerprint], r.history.epochs) for r, t in records]
+
+
+@pytest.mark.parametrize(
+    ("count", "seeds", "expected"),
+    [
+        (3, [5, 6], [(5, 0), (5, 2), (6, 1)]),  # fewer seeds than draws: all draws are trained
+        (3, [4], [(4, 0), (4, 1), (4, 2)]),
+        (2, [5, 6, 7], [(5, 0), (6, 1), (7, 0)]),  # fewer draws: all seeds are
+        (1, [5, 6], [(5, None), (6, None)]),
+    ],
+)
+def test_seeds_share_the_draws_of_a_control(
+    mixed: Dataset, tmp_path: Path, count: int, seeds: list[int], expected: list[tuple[int, int | None]]
+) -> None:
+    together = trained_with(mixed, count, seeds, tmp_path / "together")
+    assert [(seed, draw) for seed, draw, *_ in together] == expected
+    assert all(number == (draw or 0) for _, draw, number, _ in together)
+    apart = [trained_with(mixed, count, [s], tmp_path / f"apart-{s}", of=seeds) for s in seeds]
+    assert [training for some in apart for training in some] == together
+    folders = {f"seed-{s}" if d is None else f"seed-{s}-draw-{d}" for s, d in expected}
+    assert {path.name for path in (tmp_path / "together" / "random").iterdir()} == {*folders, "run.json"}
+    (runs,) = open_by_name([tmp_path / f"apart-{s}" for s in seeds]).values()
+    assert seeds_of({"random": runs}) == {"random": seeds}
+
+
+@given(seeds=st.integers(1, 12), draws=st.integers(1, 12))
+def test_all_draws_and_all_seeds_are_trained_and_none_more_than_needed(seeds: int, draws: int) -> None:
+    shares = [shared_draws(place, seeds, draws) for place in range(seeds)]
+    assert all(shares)
+    assert {draw for share in shares for draw in share} == set(range(draws))
+    assert sum(map(len, shares)) == max(seeds, draws)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_empty_runs_folder_is_kept_and_missing_run_is_an_error(mixed: Dataset, tmp_path: Path) -> None:

@@ -122,7 +122,12 @@ def test_every_model_of_a_run_is_tuned_once() -> None:
 def test_every_entry_of_a_comparison_is_tuned_once() -> None:
     entries = [
         {"name": "wide", "model": "fm", "orders": [2, 3], "settings": {"embedding_size": 32}},
-        {"name": "found", "search": {}, "controls": ["random"], "transfer": ["ipnn"]},
+        {
+            "name": "found",
+            "search": {},
+            "controls": ["random"],
+            "transfer": [{"model": "ipnn", "of": "selection"}, "ipnn", {"model": "fm", "of": "random"}],
+        },
     ]
     raw = {**SECTIONS, "entries": entries, "evaluation": {"base": "wide"}, "tuning": {"trials": 3}}
     wide, found = CompareConfig.parse(raw, "compare").tuning_jobs()
@@ -130,10 +135,11 @@ def test_every_entry_of_a_comparison_is_tuned_once() -> None:
     assert wide.models.of("fm").embedding_size == 32
     assert [(target.name, target.found) for target in found.targets] == [
         ("found", True),
+        ("found-random-fm", True),
         ("found-ipnn", True),
     ]
     assert found.search is not None
-    assert (found.search.seed, found.search.random_draws, found.seed) == (4, 1, 4)
+    assert (found.search.seed, found.search.random_draws, found.seed) == (4, 0, 4)
 
 
 @pytest.mark.parametrize(

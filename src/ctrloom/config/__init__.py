@@ -47,7 +47,15 @@ from ctrloom.config.models import (
     Poly2Settings,
     Precision,
 )
-from ctrloom.config.models_section import BaselineName, ConfiguredModel, ModelName, ModelsConfig, TransferName
+from ctrloom.config.models_section import (
+    BaselineName,
+    ConfiguredModel,
+    ModelName,
+    ModelsConfig,
+    Transfer,
+    TransferName,
+    tuned_transfers,
+)
 from ctrloom.config.run import EvaluationConfig, Expected, RunConfig
 from ctrloom.config.search import (
     METHODS,
@@ -61,6 +69,7 @@ from ctrloom.config.search import (
     SearchConfig,
     SelectionConfig,
     search_config,
+    shared_draws,
 )
 from ctrloom.config.timestamp import Timestamp
 from ctrloom.config.types import SPLITS, Split
@@ -154,8 +163,11 @@ __all__ = [
     "Split",
     "TimeSplit",
     "Timestamp",
+    "Transfer",
     "TransferName",
     "VocabularyConfig",
     "Weight",
     "search_config",
+    "shared_draws",
+    "tuned_transfers",
 ]

@@ -7,9 +7,15 @@ from pydantic import Field, model_validator
 
 from ctrloom.config.base import ConfigError, StrictModel, not_among, parse_section
 from ctrloom.config.models import MODELS
-from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
+from ctrloom.config.models_section import (
+    BaselineName,
+    ModelsConfig,
+    Transfer,
+    require_selections,
+    tuned_transfers,
+)
 from ctrloom.config.run import ExperimentConfig, of_its_method, require_trained
-from ctrloom.config.search import WITHOUT_RETRAINING, SearchConfig
+from ctrloom.config.search import WITHOUT_RETRAINING, SearchConfig, shared_draws
 from ctrloom.config.tuning import Target, TuningJob
 from ctrloom.config.types import NotNegative, RowCount
 
@@ -37,7 +43,7 @@ class Entry(StrictModel):
     model: BaselineName | None = None
     search: SearchConfig | None = None
     controls: tuple[str, ...] = ()  # of the search, by name: random, unpruned, ...
-    transfer: tuple[TransferName, ...] = ()  # further models to train on the result of the search
+    transfer: tuple[Transfer, ...] = ()  # further models to train on the result of the search
     settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters; override those in `models`
     orders: tuple[Literal[2, 3, 4], ...] = (2,)  # of a `model`: it gets all interactions of these orders
     published: Published | None = None
@@ -49,14 +55,17 @@ class Entry(StrictModel):
             raise ValueError(f"{self.name}: give either `model` or `search`")
         if self.model is not None and (self.controls or self.transfer):
             raise ValueError(f"{self.name}: controls and transfer need a `search`")
-        known = self.search.controls if self.search else ()
+        known, draws = (self.search.controls, self.search.random_draws) if self.search else ((), 0)
         if unknown := set(self.controls) - set(known):
             keeps = WITHOUT_RETRAINING in unknown and hasattr(self.search, "keep_weights")
             way = "set search.keep_weights: true" if keeps else f"choose from {', '.join(known) or '(none)'}"
             raise ValueError(
                 f"{self.name}: controls: {min(unknown)!r} is not a control of this search; {way}"
             )
-        if unknown := set(self.published_for) - {*self.controls, *self.transfer}:
+        require_selections(self.transfer, known, draws)
+        if "random" in self.controls and not draws:
+            raise ValueError(f"{self.name}: controls: random needs search.random_draws above 0")
+        if unknown := set(self.published_for) - set(self._parts):
             raise ValueError(
                 f"{self.name}: published_for: {min(unknown)!r} is neither a control nor a transfer of it"
             )
@@ -70,9 +79,13 @@ class Entry(StrictModel):
         return name
 
     @property
+    def _parts(self) -> tuple[str, ...]:
+        return *self.controls, *(each.name for each in self.transfer)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the rows of the entry in the table."""
-        return self.name, *(f"{self.name}-{part}" for part in (*self.controls, *self.transfer))
+        return self.name, *(f"{self.name}-{part}" for part in self._parts)
 
     def figures(self) -> dict[str, Published]:
         """Published figures by the name of their row."""
@@ -80,21 +93,30 @@ class Entry(StrictModel):
         return own | {f"{self.name}-{part}": each for part, each in self.published_for.items()}
 
     def targets(self) -> tuple[Target, ...]:
-        """What is tuned: the main row, and those of transfers; controls have the settings of the main row."""
+        """What is tuned: the main row, and a transfer to each model; controls have the settings of these."""
         if self.model:
             return (Target(name=self.name, model=self.model, orders=self.orders),)
         transfers = (
-            Target(name=f"{self.name}-{name}", model=name, found=True, transferred=True)
-            for name in self.transfer
+            Target(name=name, model=model, found=True, transferred=True)
+            for model, name in self.tuned_transfers.items()
         )
         return (Target(name=self.name, model=self.trained, found=True), *transfers)
 
-    def searched(self, seed: int) -> SearchConfig | None:
-        """The search of one seed, if any."""
+    @property
+    def tuned_transfers(self) -> dict[str, str]:
+        """Of each model that the result is transferred to, the row whose tuned settings it has."""
+        return {model: f"{self.name}-{name}" for model, name in tuned_transfers(self.transfer).items()}
+
+    @property
+    def has_random(self) -> bool:
+        """Whether models are trained on random selections."""
+        return "random" in {*self.controls, *(each.of for each in self.transfer)}
+
+    def searched(self, seed: int, draws: int) -> SearchConfig | None:
+        """The search of one seed, if any, with a number of random selections."""
         if self.search is None:
             return None
-        own = {"seed": seed, "random_draws": int("random" in self.controls)}
-        return self.search.model_copy(update=own)
+        return self.search.model_copy(update={"seed": seed, "random_draws": draws})
 
     def models(self, models: ModelsConfig) -> ModelsConfig:
         """Settings per model, overridden by those of this entry."""
@@ -142,6 +164,13 @@ class CompareConfig(ExperimentConfig):
         """Every entry with each of its seeds."""
         return [(entry, seed) for entry in self.entries for seed in self.seeds_of(entry)]
 
+    def draws_of(self, entry: Entry, seed: int) -> int:
+        """Number of random selections of an entry with one seed: all its seeds share `random_draws`."""
+        if entry.search is None or not entry.has_random:
+            return 0
+        seeds = self.seeds_of(entry)
+        return len(shared_draws(seeds.index(seed), len(seeds), entry.search.random_draws))
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [entry.name for entry in self.entries]
@@ -164,7 +193,7 @@ class CompareConfig(ExperimentConfig):
             TuningJob(
                 targets=entry.targets(),
                 models=entry.models(self.models),
-                search=entry.searched(seed),
+                search=entry.searched(seed, 0),
                 seed=seed,
             )
             for entry in self.entries

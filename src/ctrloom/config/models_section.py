@@ -1,9 +1,17 @@
 """How a configuration refers to models: by name, and with settings per model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, RootModel, SerializeAsAny, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    SerializeAsAny,
+    model_serializer,
+    model_validator,
+)
 
 from ctrloom.config.base import SectionError, StrictModel, not_among, parse, parse_section
 from ctrloom.config.models import MODELS, Hyperparameters, ModelEntry
@@ -29,6 +37,53 @@ TransferName = Annotated[str, _name(lambda entry: entry.transfers)]
 def no_effect(name: str) -> str:
     """The message that a setting has no effect on a model."""
     return f"has no effect on {MODELS[name].title}; leave it out"
+
+
+class Transfer(StrictModel):
+    """A model to train over what a search found, written as its name, or over another selection.
+
+    `of` is `found`, `selection` (the found fields without their functions), or a control of the search.
+    """
+
+    model: TransferName
+    of: str = "found"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return {"model": raw} if isinstance(raw, str) else raw
+
+    @model_serializer
+    def _short(self) -> str | dict[str, str]:
+        return self.model if self.of == "found" else {"model": self.model, "of": self.of}
+
+    @property
+    def name(self) -> str:
+        """Of the model among all transfers: `ipnn`, `random-fm`."""
+        return self.model if self.of == "found" else f"{self.of}-{self.model}"
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is over a control's selections."""
+        return self.of not in ("found", "selection")
+
+
+def require_selections(transfers: Sequence[Transfer], controls: Iterable[str], draws: int) -> None:
+    """Raise ValueError for a transfer of a selection that a search does not write, or given twice."""
+    for number, each in enumerate(transfers):
+        if each.of not in (known := ["found", "selection", *controls]):
+            raise ValueError(f"transfer.{number}.of: {not_among(known, each.of)}")
+        if each.of == "random" and not draws:
+            raise ValueError(f"transfer.{number}.of: random needs search.random_draws above 0")
+    names = [each.name for each in transfers]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"transfer: duplicate {twice[0]!r}")
+
+
+def tuned_transfers(transfers: Sequence[Transfer]) -> dict[str, str]:
+    """Of each model, the transfer whose tuned settings all others have: of what was found, or the first."""
+    ranked = sorted(reversed(transfers), key=lambda each: each.of == "found")
+    return {each.model: each.name for each in ranked}
 
 
 class ModelsConfig(RootModel[dict[str, dict[str, Any]]]):

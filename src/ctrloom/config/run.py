@@ -9,7 +9,13 @@ from ctrloom.config.base import ConfigError, SectionError, StrictModel, not_amon
 from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.models import MODELS
-from ctrloom.config.models_section import BaselineName, ModelsConfig, TransferName
+from ctrloom.config.models_section import (
+    BaselineName,
+    ModelsConfig,
+    Transfer,
+    require_selections,
+    tuned_transfers,
+)
 from ctrloom.config.search import DEFAULT_METHOD, METHODS, AutoFISConfig, SearchConfig
 from ctrloom.config.timestamp import Timestamp
 from ctrloom.config.tracking import TrackingConfig
@@ -145,7 +151,7 @@ class RunConfig(ExperimentConfig):
 
     search: SearchConfig = AutoFISConfig()
     baselines: tuple[BaselineName, ...] = ("lr", "fm", "fwfm", "fnn", "deepfm", "ipnn")
-    transfer: tuple[TransferName, ...] = ("ipnn", "deepfm")
+    transfer: tuple[Transfer, ...] = (Transfer(model="ipnn"), Transfer(model="deepfm"))
 
     @model_validator(mode="before")
     @classmethod
@@ -167,7 +173,9 @@ class RunConfig(ExperimentConfig):
                 f"baselines: {self.search.base!r} is also search.base, whose retrained model has this name; "
                 "leave it out of baselines"
             )
-        names = [*self.baselines, self.search.base, *(f"{name}-transfer" for name in self.transfer)]
+        require_selections(self.transfer, self.search.controls, self.search.random_draws)
+        moved = [f"{each.name}-transfer" for each in self.transfer]
+        names = [*self.baselines, self.search.base, *moved]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"baselines and transfer: duplicate {twice[0].removesuffix('-transfer')!r}")
         if self.evaluation.base not in names:
@@ -184,8 +192,8 @@ class RunConfig(ExperimentConfig):
             *(Target(name=name, model=name) for name in self.baselines),
             Target(name=self.search.base, model=self.search.base, found=True),
             *(
-                Target(name=f"{name}-transfer", model=name, found=True, transferred=True)
-                for name in self.transfer
+                Target(name=f"{name}-transfer", model=model, found=True, transferred=True)
+                for model, name in tuned_transfers(self.transfer).items()
             ),
         )
         seed = self.seeds[0]

@@ -68,6 +68,7 @@ class ModelScores:
     size: ModelSize | None = None  # of the first seed
     importance: Importance | None = None  # likewise
     note: str | None = None  # what the title does not say of it
+    draws: tuple[int | None, ...] = ()  # of each training, the number of its random selection
 
 
 def compare_models(
@@ -95,7 +96,7 @@ def compare_models(
         )
     if twice := {name for name in names if names.count(name) > 1}:
         raise EvaluationError(f"two models are named {min(twice)!r}")
-    require_same_seeds({model.name: model.seeds for model in models if not model.deterministic})
+    require_same_seeds({model.name: seeds_of(model) for model in models if not model.deterministic})
     for model in models:
         _check(model, valid, test)
     tests = PairedTests({m.name: m.test_logit_SN for m in models}, test.label_N, test.weight_N, evaluation)
@@ -121,6 +122,12 @@ def compare_models(
     return results.model_copy(update={"against_best": against_best, "models": relative})
 
 
+def seeds_of(model: ModelScores) -> Sequence[int]:
+    """The seeds of a model; one seed may train with several random selections."""
+    several = any(draw is not None for draw in model.draws)
+    return tuple(dict.fromkeys(model.seeds)) if several else model.seeds
+
+
 def _check(model: ModelScores, valid: Labels, test: Labels) -> None:
     for split, logit_SN, truth in (
         ("valid", model.valid_logit_SN, valid),
@@ -143,9 +150,11 @@ def _result(model: ModelScores, valid: Labels, test: Labels, bins: int) -> Model
     def metrics(logit_N: NDArray, truth: Labels) -> Metrics:
         return measure(logit_N, truth.label_N, truth.weight_N, bins)
 
+    draws = model.draws or (None,) * len(model.seeds)
+    scored = zip(model.seeds, draws, model.valid_logit_SN, model.test_logit_SN, strict=True)
     seeds = tuple(
-        SeedMetrics(seed=seed, valid=metrics(valid_N, valid), test=metrics(test_N, test))
-        for seed, valid_N, test_N in zip(model.seeds, model.valid_logit_SN, model.test_logit_SN, strict=True)
+        SeedMetrics(seed=seed, draw=draw, valid=metrics(valid_N, valid), test=metrics(test_N, test))
+        for seed, draw, valid_N, test_N in scored
     )
     found = model.architectures
     orders = sorted({2, *(order for each in found for order in each.orders)}) if found else []

@@ -51,6 +51,7 @@ class SeedMetrics(StrictModel):
     """Metrics of one training."""
 
     seed: int
+    draw: int | None = None  # number of the random selection, if there are several
     valid: Metrics
     test: Metrics
 
@@ -165,7 +166,7 @@ class Results(StrictModel):
     def seeds(self) -> tuple[int, ...]:
         """The seeds of every model that depends on them."""
         seeded = [model for model in self.models if not model.deterministic] or [self.models[0]]
-        return tuple(each.seed for each in seeded[0].seeds)
+        return tuple(dict.fromkeys(each.seed for each in seeded[0].seeds))
 
     @property
     def shown(self) -> ModelResult:

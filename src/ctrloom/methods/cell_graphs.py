@@ -34,7 +34,9 @@ def strongest(
     return tuple(sorted(chosen, key=lambda edge: (edge.target, edge.source)))
 
 
-def random_graph(nodes: int, seed: int, operators: Sequence[Operator] = OPERATORS) -> CellGraph:
+def random_graph(
+    nodes: int, seed: int | Sequence[int], operators: Sequence[Operator] = OPERATORS
+) -> CellGraph:
     """Two cells in which every node has two uniformly drawn predecessors, or one if there is only one."""
     return drawn_graph(nodes, np.random.default_rng(seed), operators)
 

@@ -19,11 +19,11 @@ def selection_controls(
         "statistics-auc": [best_by_score(found, scores)],
     }
     if draws:
-        controls["random"] = [random_like(found, trace, seed + draw) for draw in range(draws)]
+        controls["random"] = [random_like(found, trace, (seed, draw)) for draw in range(draws)]
     return controls
 
 
-def random_like(found: Architecture, trace: SearchTrace, seed: int) -> Architecture:
+def random_like(found: Architecture, trace: SearchTrace, seed: int | Sequence[int]) -> Architecture:
     """A uniformly random selection of candidates with the same number per order as were found."""
     rng = np.random.default_rng(seed)
     choices, chosen = _choices(trace), []

@@ -45,7 +45,7 @@ class SearchData:
 class SearchResult:
     """The result of a search: the architecture, its trace, and control selections to compare with.
 
-    `controls` are named architectures; if a name has several, seed i uses architecture i modulo their number.
+    `controls` are named architectures; if a name has several, all are trained, divided among the seeds.
     `trained` is the model of the architecture with the weights of the search, on the CPU: the control
     `without-retraining`, which is scored as it is.
     """

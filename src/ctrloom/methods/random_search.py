@@ -61,9 +61,9 @@ def architecture(data: SearchData, method: str, graph: CellGraph) -> Architectur
 
 def random_controls(data: SearchData, config: AutoPIConfig) -> dict[str, list[Architecture]]:
     """Random graphs of the same size, as controls."""
-    draws = range(config.seed, config.seed + config.random_draws)
+    seeds = [(config.seed, draw) for draw in range(config.random_draws)]
     graphs = [
-        architecture(data, "random", random_graph(config.nodes, draw, config.operators)) for draw in draws
+        architecture(data, "random", random_graph(config.nodes, seed, config.operators)) for seed in seeds
     ]
     return {"random": graphs} if graphs else {}
 

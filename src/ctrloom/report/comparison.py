@@ -114,7 +114,8 @@ def as_csv(results: Results, published: Mapping[str, Published]) -> str:
 
 def _line(results: Results, model: ModelResult, paper: Published | None, orders: list[int]) -> dict[str, Any]:
     line: dict[str, Any] = {"name": model.name, "model": model.title, "kind": model.kind}
-    line |= {"note": model.note, "seeds": len(model.seeds)}
+    seeds = len({each.seed for each in model.seeds})
+    line |= {"note": model.note, "seeds": seeds, "trainings": len(model.seeds)}
     for split in ("valid", "test"):
         for metric in ("auc", "logloss"):
             spread = model.summary[split][metric]

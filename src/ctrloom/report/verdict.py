@@ -193,7 +193,8 @@ def _control(results: Results, found: ModelResult) -> tuple[str, ...]:
     def auc(model: ModelResult) -> float:
         return model.summary["test"]["auc"].mean
 
-    controls = [model for model in results.models if model.kind == "control"]
+    others = {v.model for v in results.counterparts if v.base != found.name}  # of transfers
+    controls = [model for model in results.models if model.kind == "control" and model.name not in others]
     if not controls:
         return ()
     best = max(controls, key=auc)
@@ -203,7 +204,8 @@ def _control(results: Results, found: ModelResult) -> tuple[str, ...]:
 
 def _transfers(results: Results) -> tuple[str, ...]:
     """The effect of transferred interactions, against the same models without them."""
-    moved = [v for v in results.counterparts if results.model(v.model).kind == "transfer"]
+    kinds = {model.name: model.kind for model in results.models}
+    moved = [v for v in results.counterparts if (kinds[v.model], kinds[v.base]) == ("transfer", "baseline")]
     parts = [
         f"{results.model(v.base).title} by {signed(v.auc.delta)} ({p_value(v.auc.p_adjusted)})" for v in moved
     ]

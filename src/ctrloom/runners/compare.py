@@ -130,7 +130,8 @@ def _job(
     """Run one job."""
     folder = job_folder(jobs, entry, seed)
     with _log(folder):
-        return stages.run_job(manifest, entry, seed, config.models, folder, tuned)
+        draws = config.draws_of(entry, seed)
+        return stages.run_job(manifest, entry, seed, config.models, folder, tuned, draws=draws)
 
 
 def _tune(manifest: str | Place, job: TuningJob, config: CompareConfig, output: Path, entry: Entry) -> bool:

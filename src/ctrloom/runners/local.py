@@ -41,10 +41,12 @@ def arguments(config: RunConfig, store: Path | str) -> dict[str, object]:
     excluded = {"searches", "expected", "search", "tracking"}  # no step needs the first two
     whole = config.model_dump(mode="json", exclude_none=True, exclude=excluded)  # KFP takes no null
     whole["search"] = config.search.model_dump(mode="json", exclude_none=True)
-    names = {*config.baselines, *config.transfer, config.search.base}
+    names = {*config.baselines, *(each.model for each in config.transfer), config.search.base}
     chosen = {name: config.models.of(name) for name in names}
     whole["models"] = {n: h.model_dump(mode="json", exclude_none=True) for n, h in sorted(chosen.items())}
-    return {**whole, "store": str(store), "run": whole, **_tuned(config), **_tracked(config)}
+    seeds = list(config.seeds)  # given twice: a list is not there for the steps of the loop over it
+    added = {"store": str(store), "run": whole, "draw_seeds": seeds, **_tuned(config), **_tracked(config)}
+    return {**whole, **added}
 
 
 def _tuned(config: RunConfig | CompareConfig) -> dict[str, object]:
@@ -68,7 +70,11 @@ def comparison_arguments(config: CompareConfig, store: Path | str) -> dict[str, 
         **_tracked(config),
         "store": str(store),
         "jobs": [
-            {"entry": entry.model_dump(mode="json", exclude_none=True), "seed": seed}
+            {
+                "entry": entry.model_dump(mode="json", exclude_none=True),
+                "seed": seed,
+                "draws": config.draws_of(entry, seed),
+            }
             for entry, seed in config.jobs
         ],
         "comparison": whole,

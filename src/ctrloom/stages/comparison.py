@@ -30,10 +30,12 @@ from ctrloom.stages.evaluation import (
     merged_seeds,
     planted,
     scored,
+    with_draws,
     with_tuned_limits,
 )
 from ctrloom.stages.job_records import Jobs
 from ctrloom.stages.search_stage import TRACE
+from ctrloom.stages.training import title_of
 from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.runs import Run, open_runs
@@ -95,10 +97,10 @@ def tabulate(
             per_seed = [_runs_of(folder, entry, title) for folder in own]
             complete = _in_all_seeds(per_seed)
             runs |= complete
-            scores += [
-                merged_seeds([_scores_of(one, entry, dataset, sources) for one in same])
-                for same in complete.values()
-            ]
+            for same in complete.values():
+                whole = merged_seeds([_scores_of(one, entry, dataset, sources) for one in same])
+                # Each seed has a search, so that no two of its selections are the same draw.
+                scores.append(with_draws(whole, len(whole.seeds) if same[0].drawn else 0))
             if entry.search:
                 found = [SearchTrace.load(folder / "search" / TRACE) for folder in own]
                 traces[entry.name] = [trace.model_copy(update={"planted": truth}) for trace in found]
@@ -148,6 +150,7 @@ class _Named(NamedTuple):
     run: Run
     against: str | None
     search_seconds: float
+    drawn: bool = False  # at random
 
 
 def titles_of(entries: Sequence[Entry]) -> dict[str, str]:
@@ -194,22 +197,34 @@ def _runs_of(folder: Path, entry: Entry, title: str) -> dict[str, _Named]:
     """Everything that one job trained, by its name in the table."""
     trace = folder / "search" / TRACE
     seconds = SearchTrace.load(trace).seconds if trace.is_file() else 0.0
-    runs = [
-        run for part in ("runs", "transfer") if (folder / part).is_dir() for run in open_runs(folder / part)
-    ]
     found = {}
     plain = MODELS[entry.trained].title
-    for run in sorted(runs, key=lambda run: run.record.name != entry.trained):
-        name, shown = entry.name, title
+    for run in sorted(open_runs(folder / "runs"), key=lambda run: run.record.name != entry.trained):
+        name, shown, control = entry.name, title, None
         if run.record.kind == "control":
-            name = f"{entry.name}-{run.record.name.removeprefix(f'{entry.trained}-')}"
-            shown = run.record.title.replace(plain, title)
-        elif run.record.kind == "transfer":
-            name, shown = f"{entry.name}-{run.record.model}", f"{title} to {MODELS[run.record.model].title}"
-        unlike = run.record.kind == "control" and not name.endswith(WITHOUT_RETRAINING)
-        searched = 0.0 if run.record.kind == "baseline" or unlike else seconds
-        against = entry.name if run.record.kind == "control" else None
-        found[name] = _Named(name, shown, run, against, searched)
+            control = run.record.name.removeprefix(f"{entry.trained}-")
+            name, shown = f"{entry.name}-{control}", run.record.title.replace(plain, title)
+        found[name] = _Named(
+            name,
+            shown,
+            run,
+            against=entry.name if control else None,
+            search_seconds=seconds if control in (None, WITHOUT_RETRAINING) else 0.0,
+            drawn=control == "random",
+        )
+    moved = {run.record.name: run for run in open_runs(folder / "transfer")} if entry.transfer else {}
+    plain_rows = {each.model: f"{entry.name}-{each.name}" for each in entry.transfer if each.of == "found"}
+    for each in (each for each in entry.transfer if f"{each.name}-transfer" in moved):
+        name = f"{entry.name}-{each.name}"
+        selected = title_of(each.of, entry.trained).replace(plain, title) + ","
+        found[name] = _Named(
+            name,
+            f"{title if each.of == 'found' else selected} to {MODELS[each.model].title}",
+            moved[f"{each.name}-transfer"],
+            against=None if each.of == "found" else plain_rows.get(each.model, entry.name),
+            search_seconds=0.0 if each.is_control else seconds,
+            drawn=each.of == "random",
+        )
     return found
 
 

@@ -35,9 +35,12 @@ def run_job(
     folder: Path,
     tuned: Path | None = None,
     *,
+    draws: int = 1,
     record_failure: bool = False,
 ) -> bool:
     """Search and train one entry with one seed; False if `folder` already has it.
+
+    `draws` is the number of random selections, if the entry has any: all of them are trained.
 
     The folder is written atomically; a stopped job continues from its checkpoints. `tuned` is the folder that
     tune wrote: models are trained with the settings in it, after a search with the configured ones.
@@ -47,14 +50,15 @@ def run_job(
     again.
     """
     dataset, tuning = Dataset.open(manifest), Tuning.load(tuned)
-    job = _job(dataset, entry, seed, models, tuning)
+    draws = draws if entry.has_random else 0
+    job = _job(dataset, entry, seed, models, tuning, draws)
     if _is_done(folder, job.fingerprint):
         return False
     with stage_checkpoints(dataset, folder, "job", job.fingerprint):
         try:
             require_entry(entry, dataset.schema, models)
             with storage.atomic_directory(folder, *FILES) as temporary:
-                _train(manifest, entry, seed, entry.models(models), tuning, temporary)
+                _train(manifest, entry, seed, draws, entry.models(models), tuning, temporary)
                 storage.write_folder_record(temporary / JOB, job, exclude_none=True)
         except UserError as error:
             if not (record_failure and error.from_inputs):
@@ -66,22 +70,26 @@ def run_job(
 
 
 def _train(
-    manifest: str | Place, entry: Entry, seed: int, configured: ModelsConfig, tuning: Tuning, folder: Path
+    manifest: str | Place,
+    entry: Entry,
+    seed: int,
+    draws: int,
+    configured: ModelsConfig,
+    tuning: Tuning,
+    folder: Path,
 ) -> None:
     runs, settings = folder / "runs", tuning.applied(configured, {entry.trained: entry.name})
     if entry.model:
         baselines(manifest, [entry.model], settings, [seed], runs, entry.orders)
         return
-    own = entry.searched(seed)
+    own = entry.searched(seed, draws)
     assert own, "an entry has a model or a search"
     found = folder / "search"
     search(manifest, own, configured, found)
     retrain(manifest, found, settings, [seed], runs, controls=entry.controls)
     if entry.transfer:
-        names = {name: f"{entry.name}-{name}" for name in entry.transfer}
-        transfer(
-            manifest, found, entry.transfer, tuning.applied(configured, names), [seed], folder / "transfer"
-        )
+        tuned = tuning.applied(configured, entry.tuned_transfers)
+        transfer(manifest, found, entry.transfer, tuned, [seed], folder / "transfer")
 
 
 def _is_done(folder: Path, fingerprint: str) -> bool:
@@ -95,15 +103,19 @@ def _is_done(folder: Path, fingerprint: str) -> bool:
         return False
 
 
-def _job(dataset: Dataset, entry: Entry, seed: int, models: ModelsConfig, tuning: Tuning) -> JobRecord:
+def _job(
+    dataset: Dataset, entry: Entry, seed: int, models: ModelsConfig, tuning: Tuning, draws: int
+) -> JobRecord:
     """Describe a job; its fingerprint covers everything that its result depends on except the code."""
-    used = {name: entry.models(models).raw(name) for name in ("default", entry.trained, *entry.transfer)}
+    names = "default", entry.trained, *(each.model for each in entry.transfer)
+    used = {name: entry.models(models).raw(name) for name in names}
     tuned = {target.name: tuning.settings(target.name) for target in entry.targets()}
     job = {
         "entry": entry.model_dump(mode="json", exclude={"title", "published", "published_for"}),
         "seed": seed,
         "models": used,
         **({"tuned": tuned} if tuning.models else {}),
+        **({"draws": draws} if draws > 1 else {}),
         "data_fingerprint": dataset.data_fingerprint,
         "schema_fingerprint": dataset.schema.fingerprint,
     }

@@ -63,7 +63,8 @@ def write_predictions(
 ) -> None:
     """Write the test rows: row number in the split, chosen columns, label, weight, all probabilities.
 
-    Each model has one column per seed, `<model>_seed_<seed>`; one without seeds has a column `<model>`.
+    Each model has one column per seed, `<model>_seed_<seed>`; one without seeds has a column `<model>`, and
+    one of several random selections a column for each, `<model>_seed_<seed>_draw_<number>`.
     """
     kinds = ["label", *(["weight"] if dataset.schema.source.named("weight") else [])]
     schema = _schema(dataset, models, columns, kinds)
@@ -86,11 +87,7 @@ def _probabilities(models: Sequence[ModelScores], here: slice) -> Iterator[np.nd
 def _schema(
     dataset: Dataset, models: Sequence[ModelScores], columns: Sequence[str], kinds: Sequence[str]
 ) -> pa.Schema:
-    probabilities = [
-        model.name if model.deterministic else f"{model.name}_seed_{seed}"
-        for model in models
-        for seed in model.seeds
-    ]
+    probabilities = [name for model in models for name in _columns(model)]
     own = [(name, _type(dataset, name)) for name in columns]
     types = {"label": pa.int8(), "weight": pa.float32()}
     return pa.schema(
@@ -101,6 +98,14 @@ def _schema(
             *((name, pa.float32()) for name in probabilities),
         ]
     )
+
+
+def _columns(model: ModelScores) -> list[str]:
+    if model.deterministic:
+        return [model.name]
+    draws = model.draws or (None,) * len(model.seeds)
+    names = ((f"{model.name}_seed_{seed}", draw) for seed, draw in zip(model.seeds, draws, strict=True))
+    return [name if draw is None else f"{name}_draw_{draw}" for name, draw in names]
 
 
 def _type(dataset: Dataset, name: str) -> pa.DataType:

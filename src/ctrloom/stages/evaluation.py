@@ -19,6 +19,7 @@ from ctrloom.evaluation.importance import Importance, importance
 from ctrloom.evaluation.results import DataSummary, FieldSummary, Results
 from ctrloom.evaluation.search_analysis import analyse
 from ctrloom.evaluation.seeds import require_same_seeds
+from ctrloom.metrics.measure import EvaluationError
 from ctrloom.models.left_out import left_out
 from ctrloom.models.size import ModelSize, size_of
 from ctrloom.progress import progress
@@ -74,7 +75,8 @@ def evaluate(
         for first, *others in every.values():
             seeds_of_one = [scored(first, dataset, sources, evaluation)]
             seeds_of_one += [scored(run, dataset, sources) for run in others]
-            scores.append(merged_seeds(seeds_of_one))
+            whole = merged_seeds(seeds_of_one)
+            scores.append(with_draws(whole, _all_draws(whole, first.record.draws)))
             advance(1)
     valid, test = labels_of(dataset, "valid"), labels_of(dataset, "test")
     summary, tuning = described(dataset, name), Tuning.load(tuned)
@@ -156,6 +158,7 @@ def scored(
         size=sizes[0],
         importance=effects,
         note=next(filter(None, (left_out(run.record.model, found) for found in architectures)), None),
+        draws=tuple(entry.draw for entry in run.record.seeds),
     )
 
 
@@ -189,7 +192,24 @@ def merged_seeds(seeds: Sequence[ModelScores]) -> ModelScores:
         curves=tuple(curve for each in seeds for curve in each.curves),
         limited_by=next((each.limited_by for each in seeds if each.limited_by), None),
         note=next((each.note for each in seeds if each.note), None),
+        draws=tuple(draw for each in seeds for draw in each.draws),
     )
+
+
+def _all_draws(model: ModelScores, draws: int) -> int:
+    """The number of random selections of a control; raises EvaluationError unless all were trained."""
+    trained = {draw for draw in model.draws if draw is not None}
+    if trained and (missing := set(range(draws)) - trained):
+        raise EvaluationError(
+            f"{model.name}: draw {min(missing)} of {draws} was not trained; give draw_seeds the list of seeds"
+        )
+    return len(trained)
+
+
+def with_draws(model: ModelScores, draws: int) -> ModelScores:
+    """Note that the figures of a control are means over a number of random selections."""
+    mean = f"mean of {draws} draws" if draws > 1 else None
+    return replace(model, note="; ".join(filter(None, (mean, model.note))) or None)
 
 
 def with_tuned_limits(scores: Sequence[ModelScores], tuning: Tuning) -> list[ModelScores]:

@@ -16,6 +16,7 @@ from ctrloom.config import (
     MethodConfig,
     ModelsConfig,
     RunConfig,
+    Transfer,
 )
 from ctrloom.config.base import ConfigError, MachineError
 from ctrloom.config.errors import UserError
@@ -97,8 +98,8 @@ def _of_run(config: RunConfig, schema: Schema, here: bool) -> Iterator[Check]:
     yield "search", partial(_require_search, config.search, schema, models, here)
     for name in config.baselines:
         yield f"baselines: {name}", partial(require_model, name, (2,), schema, models, here)
-    for name in config.transfer:
-        yield f"transfer: {name}", partial(_require_transfer, name, config.search, schema, models, here)
+    for each in config.transfer:
+        yield f"transfer: {each.name}", partial(_require_transfer, each, config.search, schema, models, here)
 
 
 def _of_comparison(config: CompareConfig, schema: Schema, here: bool) -> Iterator[Check]:
@@ -112,10 +113,10 @@ def _of_entry(entry: Entry, schema: Schema, models: ModelsConfig, here: bool) ->
         yield where, partial(_require_search, entry.search, schema, models, here)
     else:
         yield where, partial(require_model, entry.trained, entry.orders, schema, models, here)
-    for name in entry.transfer:
+    for each in entry.transfer:
         assert entry.search, "an entry with transfers has a search"
-        check = partial(_require_transfer, name, entry.search, schema, models, here)
-        yield f"{where}, transfer: {name}", check
+        check = partial(_require_transfer, each, entry.search, schema, models, here)
+        yield f"{where}, transfer: {each.name}", check
 
 
 def _require_search(config: MethodConfig, schema: Schema, models: ModelsConfig, here: bool) -> None:
@@ -124,10 +125,12 @@ def _require_search(config: MethodConfig, schema: Schema, models: ModelsConfig, 
 
 
 def _require_transfer(
-    name: str, config: MethodConfig, schema: Schema, models: ModelsConfig, here: bool
+    transfer: Transfer, config: MethodConfig, schema: Schema, models: ModelsConfig, here: bool
 ) -> None:
+    name = transfer.model
     require_model(name, None, schema, models, here)
-    if isinstance(config, AIMConfig) and config.search_functions and MODELS[name].carries_functions:
+    with_functions = MODELS[name].carries_functions and transfer.of != "selection"
+    if isinstance(config, AIMConfig) and config.search_functions and with_functions:
         found = _found_by_aim(config, schema, models.of(config.base).embedding_size)
         _require_built(name, found, schema, models.of(name))
 

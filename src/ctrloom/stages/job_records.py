@@ -19,6 +19,7 @@ class JobRecord(storage.FolderRecord):
     seed: int
     models: dict[str, Any]
     tuned: dict[str, Any] | None = None  # settings, if there was tuning
+    draws: int = 1  # random selections, if the entry has any
     data_fingerprint: str
     schema_fingerprint: str
     seeds: Literal["any"] | None = None  # a previous version trained one per seed, so its jobs do not count

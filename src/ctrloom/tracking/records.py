@@ -103,7 +103,7 @@ def _model(model: ModelResult, results: Results) -> Node:
             metrics |= {f"test_{metric}_vs_base": test.delta, f"test_{metric}_vs_base_p": test.p_adjusted}
     seeds = tuple(
         Node(
-            f"seed-{each.seed}",
+            f"seed-{each.seed}" + (f"-draw-{each.draw}" if each.draw is not None else ""),
             {"model": model.name, "seed": str(each.seed)},
             dict(flat(model.hyperparameters)),
             _measured(each.valid, "valid_") | _measured(each.test, "test_"),
@@ -217,7 +217,7 @@ def _trainings(folder: Path) -> Iterator[Node]:
             }
             tags = {"model": run.record.name, "seed": str(each.seed)}
             settings = dict(flat(run.record.hyperparameters.model_dump(mode="json")))
-            yield Node(f"seed-{each.seed}", tags, settings, figures, _curves(history.epochs))
+            yield Node(each.folder, tags, settings, figures, _curves(history.epochs))
 
 
 def _files(places: Places) -> tuple[Path, ...]:

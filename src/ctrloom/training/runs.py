@@ -4,6 +4,7 @@
          <name>/run.json                       settings and training history
                 seed-<seed>/architecture.json  architecture of the model
                 seed-<seed>/model.safetensors
+                seed-<seed>-draw-<number>/     in its place, if there are several architectures
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from torch import nn
 
 from ctrloom import distributed, storage
 from ctrloom.architecture import Architecture
-from ctrloom.config import MODELS, ConfiguredModel, Hyperparameters, ModelName, ModelsConfig
+from ctrloom.config import MODELS, ConfiguredModel, Hyperparameters, ModelName, ModelsConfig, shared_draws
 from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
 from ctrloom.config.version import code_version
@@ -37,7 +38,7 @@ RECORD, INDEX = "run.json", "runs.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """A model to train; seed s uses architecture s modulo the number of architectures."""
+    """A model to train; the seeds share the architectures, so that each is trained (`shared_draws`)."""
 
     name: str
     title: str
@@ -61,10 +62,16 @@ class Plan:
 
 
 class SeedRecord(StrictModel):
-    """Training history of one seed."""
+    """Training history of one seed, and of one of several architectures."""
 
     seed: int
+    draw: int | None = None  # number of the architecture; None: there is one
     history: History
+
+    @property
+    def folder(self) -> str:
+        """Where the model is in the folder of its run."""
+        return f"seed-{self.seed}" if self.draw is None else f"seed-{self.seed}-draw-{self.draw}"
 
 
 class RunsIndex(StrictModel):
@@ -88,6 +95,7 @@ class RunRecord(ConfiguredModel, storage.FolderRecord):
     code_version: str
     processes: int = 1  # world size of the training
     deterministic: bool = False  # all seeds give the model of the one that was trained
+    draws: int = 1  # number of architectures, which the seeds share
     seeds: tuple[SeedRecord, ...] = Field(min_length=1)
 
     @property
@@ -122,9 +130,11 @@ def train_runs(
     models: ModelsConfig,
     seeds: Sequence[int],
     output: Path,
+    of: Sequence[int] = (),
 ) -> None:
     """Train every plan with every seed; `output` is written atomically.
 
+    If the others of a run are trained elsewhere, `of` are all its seeds, which share a plan's architectures.
     Reads the train and valid splits only, never the test split. With several processes, each model is
     trained data-parallel and rank 0 writes. Checkpoints are kept until the output is there.
 
@@ -134,14 +144,18 @@ def train_runs(
     for plan in plans:
         require_trainable(plan.model, plan.settings_of(models))
     sources = BatchSources(dataset, "train", "valid")
-    work = "train", [plan.described(models) for plan in plans], list(seeds)
+    work = "train", [plan.described(models) for plan in plans], list(seeds), *of
+    every = list(of or seeds)
+    if unknown := set(seeds) - set(every):
+        raise UserError(f"seed {min(unknown)} is not among all seeds, which share the draws: {every}")
     writing = storage.atomic_directory(output, INDEX, f"*/{RECORD}")
     with (
         stage_checkpoints(dataset, output, *work),
         writing if distributed.is_rank_zero() else nullcontext() as temporary,
     ):
         for plan in plans:
-            _train(plan, plan.settings_of(models), seeds, sources, temporary and temporary / plan.name)
+            own = plan.settings_of(models)
+            _train(plan, own, seeds, every, sources, temporary and temporary / plan.name)
         if temporary:
             index = RunsIndex(runs=tuple(sorted(plan.name for plan in plans)))
             storage.write_record(temporary / INDEX, index)
@@ -196,26 +210,32 @@ def _train(
     plan: Plan,
     settings: Hyperparameters,
     seeds: Sequence[int],
+    every: Sequence[int],
     sources: BatchSources,
     output: Path | None,
 ) -> None:
-    """Train a plan with every seed; saved to `output` if given."""
+    """Train a plan with some of all seeds; saved to `output` if given."""
     records = []
-    dataset = sources.dataset
+    dataset, count = sources.dataset, len(plan.architectures)
     deterministic = plan.weights is not None or MODELS[plan.model].same_for_every_seed(settings)
-    for seed in seeds[:1] if deterministic else seeds:
-        architecture = plan.architectures[seed % len(plan.architectures)]
-        title = f"{plan.title}, seed {seed}"
+    if deterministic:
+        seeds = every = seeds[:1]
+    place = {seed: number for number, seed in enumerate(every)}
+    work = ((seed, draw) for seed in seeds for draw in shared_draws(place[seed], len(every), count))
+    for seed, draw in work:
+        architecture = plan.architectures[draw]
+        title = f"{plan.title}, seed {seed}" + (f", draw {draw}" if count > 1 else "")
         if plan.weights:
             model = build(plan.model, architecture, dataset.schema, settings)
             load_weights(model, plan.weights)
             history = unchanged(model, sources, settings)
         else:
             model, history = train_model(plan.model, architecture, settings, seed, sources, title, plan.begin)
-        records.append(SeedRecord(seed=seed, history=history))
+        records.append(SeedRecord(seed=seed, draw=draw if count > 1 else None, history=history))
         if output:
-            architecture.save(output / f"seed-{seed}" / "architecture.json")
-            save_weights(model, output / f"seed-{seed}" / WEIGHTS)
+            folder = output / records[-1].folder
+            architecture.save(folder / "architecture.json")
+            save_weights(model, folder / WEIGHTS)
     if not output:
         return
     record = RunRecord(
@@ -231,6 +251,7 @@ def _train(
         code_version=code_version(),
         processes=distributed.rank_and_world_size()[1],
         deterministic=deterministic,
+        draws=count,
         seeds=tuple(records),
     )
     storage.write_folder_record(output / RECORD, record)
@@ -266,7 +287,7 @@ class Run:
             yield self._load(entry, dataset.schema)
 
     def _load(self, entry: SeedRecord, schema: Schema) -> TrainedSeed:
-        folder = self.folder / f"seed-{entry.seed}"
+        folder = self.folder / entry.folder
         storage.verify_files(self.folder, self.record.files, RECORD, folder.name)
         architecture = Architecture.load(folder / "architecture.json")
         model = build(self.record.model, architecture, schema, self.record.hyperparameters)
@@ -342,7 +363,7 @@ def open_by_name(folders: Sequence[Path]) -> dict[str, list[Run]]:
 def seeds_of(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[int]]:
     """The seeds of each model that depends on them, given runs as returned by `open_by_name`."""
     return {
-        name: [each.seed for run in same for each in run.record.seeds]
+        name: [seed for run in same for seed in {each.seed: None for each in run.record.seeds}]
         for name, same in runs.items()
         if not same[0].record.deterministic
     }

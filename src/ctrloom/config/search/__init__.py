@@ -20,6 +20,7 @@ from ctrloom.config.search.settings import (
     Order,
     ResidualConfig,
     SelectionConfig,
+    shared_draws,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "SelectionConfig",
     "search_config",
     "search_section",
+    "shared_draws",
 ]

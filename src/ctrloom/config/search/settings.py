@@ -22,13 +22,18 @@ Order = Literal[2, 3, 4]
 WITHOUT_RETRAINING = "without-retraining"  # the control that has the weights of the search
 
 
+def shared_draws(place: int, seeds: int, draws: int) -> list[int]:
+    """Numbers of the draws that one of several seeds trains: together they train all, and each trains one."""
+    return [number % draws for number in range(place, max(draws, seeds), seeds)] if draws else []
+
+
 class MethodConfig(StrictModel):
     """Settings that every search method has."""
 
     method: str
     base: ModelName  # the model that the search trains and that is retrained with its result
     seed: Seed = 0
-    # Control: random selections of the same size; the i-th seed uses draw i modulo random_draws.
+    # Control: random selections of the same size, all of which are trained, divided among the seeds
     random_draws: FewOrZero = 10
 
     @property
