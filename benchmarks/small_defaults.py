@@ -18,7 +18,7 @@ from ctrloom.config import MODELS, ModelName
 from ctrloom.config.files import load_compare_config
 from ctrloom.data.dataset import Dataset
 from ctrloom.training.batch_sources import BatchSources
-from ctrloom.training.runs import train_model
+from ctrloom.training.plans import train_model
 
 HERE = Path(__file__).parent
 FORMER = {**PLAIN, "batch_size": 4096, "epochs": 20, "patience": 2}

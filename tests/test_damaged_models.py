@@ -24,7 +24,8 @@ from ctrloom.serving.predict import logits, predict
 from ctrloom.serving.registry import Registry
 from ctrloom.stages.promotion import promote
 from ctrloom.training.loop import score
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.plans import Plan, train_runs
+from ctrloom.training.runs import open_runs
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ from ctrloom.data.errors import DataError
 from ctrloom.models.bundle import load_bundle, save_bundle
 from ctrloom.serving.predict import predict
 from ctrloom.training.loop import score
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.plans import Plan, train_runs
+from ctrloom.training.runs import open_runs
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ from ctrloom.config.base import ConfigError
 from ctrloom.data.dataset import Dataset
 from ctrloom.serving.predict import predict
 from ctrloom.storage import StorageError
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.plans import Plan, train_runs
+from ctrloom.training.runs import open_runs
 
 
 @pytest.fixture(scope="module")

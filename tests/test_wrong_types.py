@@ -27,7 +27,8 @@ from ctrloom.runners import resume
 from ctrloom.search_trace import SearchTrace
 from ctrloom.serving.registry import Registry
 from ctrloom.stages.promotion import promote
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.plans import Plan, train_runs
+from ctrloom.training.runs import open_runs
 from ctrloom.tuning.record import Budget, Trial, TunedModel, Tuning
 
 WRONG: list[Any] = [None, True, -1, 10**30, 1.5, "x", "", [], {}, [[]], [None], {"a": {}}]

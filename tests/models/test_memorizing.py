@@ -24,7 +24,8 @@ from ctrloom.nn.cross_features import CrossEmbedding, fill_crosses
 from ctrloom.schema import SchemaMismatchError
 from ctrloom.serving.predict import predict
 from ctrloom.training.loop import fit, score
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.plans import Plan, train_runs
+from ctrloom.training.runs import open_runs
 
 SCHEMA, KEYS = crossed(
     schema_of(("categorical", 5), ("multivalued", 4, 2), ("categorical", 7), ("categorical", 3))

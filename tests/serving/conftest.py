@@ -6,7 +6,8 @@ from small import LITTLE
 from ctrloom.architecture import Architecture
 from ctrloom.config import ModelsConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.plans import Plan, train_runs
+from ctrloom.training.runs import open_runs
 
 
 @pytest.fixture(scope="session")

@@ -140,7 +140,9 @@ def test_a_run_without_a_search_has_a_report(
         tmp_path / "results",
     )
     assert [model.name for model in found.models] == ["optinter"]
-    assert "OptInter" in (tmp_path / "results" / "report.html").read_text()
+    page = (tmp_path / "results" / "report.html").read_text()
+    made = {"memorize": "memorized", "hadamard": "factorized"}[choice]
+    assert f"{len(dataset.schema.crosses)} {made}" in page
 
 
 def test_a_search_that_keeps_no_weights_has_no_such_control(config: CompareConfig) -> None:

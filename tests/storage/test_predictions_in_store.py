@@ -18,7 +18,8 @@ from ctrloom.config.batch import BatchConfig
 from ctrloom.data.dataset import Dataset
 from ctrloom.serving import predict as module
 from ctrloom.storage import StorageError
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.plans import Plan, train_runs
+from ctrloom.training.runs import open_runs
 
 # Clients leave sockets to the garbage collector when a server closes the connection.
 pytestmark = [

@@ -31,7 +31,7 @@ from ctrloom.interruption.stop import Stopped, state
 from ctrloom.methods.cell_graphs import random_graph
 from ctrloom.training import trees
 from ctrloom.training.checkpoints import Loop, loop, stage
-from ctrloom.training.runs import Plan, train_runs
+from ctrloom.training.plans import Plan, train_runs
 
 CLOCKS = {"seconds", "rows_per_second", "search_seconds"}
 SETTINGS: dict[str, Any] = {

@@ -18,7 +18,8 @@ from ctrloom.models import build
 from ctrloom.models.bundle import load_bundle
 from ctrloom.schema import SchemaMismatchError
 from ctrloom.training.loop import fit, score, seed_everything
-from ctrloom.training.runs import Plan, RunRecord, open_by_name, open_runs, seeds_of, train_runs
+from ctrloom.training.plans import Plan, train_runs
+from ctrloom.training.runs import RunRecord, open_by_name, open_runs, seeds_of
 
 MODELS = ModelsConfig({"default": LITTLE.model_dump()})
 

@@ -42,9 +42,7 @@ def choices_of(traces: Sequence[SearchTrace]) -> list[Choice]:
         for c in trace.of_order(2):
             probability.setdefault((c.fields, c.function), []).append(c.score)
     every = []
-    for c in traces[0].of_order(2):
-        if c.function != "none":
-            continue
+    for c in {c.fields: c for c in traces[0].of_order(2)}.values():
         votes = [each[c.fields] for each in found]
         mean = {function: fmean(probability[c.fields, function]) for function in {*votes}}
         best = max(mean, key=lambda function: (votes.count(function), mean[function], function))

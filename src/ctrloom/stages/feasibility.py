@@ -27,7 +27,7 @@ from ctrloom.models.trees import lightgbm
 from ctrloom.schema import FIRST_TOKEN_ID, Cross, Field, Schema
 from ctrloom.stages.search_stage import require_searchable
 from ctrloom.training.loop import pick_device
-from ctrloom.training.runs import require_trainable
+from ctrloom.training.plans import require_trainable
 from ctrloom.training.torch_state import restored_torch_state
 from ctrloom.tuning.sampling import optuna
 

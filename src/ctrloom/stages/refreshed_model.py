@@ -10,8 +10,9 @@ from ctrloom.data.dataset import Dataset
 from ctrloom.models.bundle import FILES, load_bundle
 from ctrloom.models.growth import carry_over, require_grown
 from ctrloom.storage import Place
+from ctrloom.training.plans import Plan, train_runs
 from ctrloom.training.processes import data_parallel
-from ctrloom.training.runs import Plan, open_runs, train_runs
+from ctrloom.training.runs import open_runs
 
 
 @data_parallel

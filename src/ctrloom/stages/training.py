@@ -25,8 +25,9 @@ from ctrloom.stages.search_stage import (
     weights_of,
 )
 from ctrloom.storage import Place
+from ctrloom.training.plans import Plan, train_runs
 from ctrloom.training.processes import data_parallel
-from ctrloom.training.runs import Plan, Run, open_by_name, seeds_of, train_runs
+from ctrloom.training.runs import Run, open_by_name, seeds_of
 from ctrloom.tuning.record import Tuning
 
 BUNDLES = (f"*/{MODEL}",)  # what a folder of bundles has

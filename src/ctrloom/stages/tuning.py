@@ -15,8 +15,8 @@ from ctrloom.storage import Place
 from ctrloom.training.batch_sources import BatchSources
 from ctrloom.training.checkpoints import stage_checkpoints
 from ctrloom.training.history import AfterEpoch, History
+from ctrloom.training.plans import require_trainable, train_model
 from ctrloom.training.processes import require_single_process
-from ctrloom.training.runs import require_trainable, train_model
 from ctrloom.training.torch_state import restored_torch_state
 from ctrloom.tuning.record import Budget, TunedModel, Tuning, merged
 from ctrloom.tuning.sampling import draw, optuna

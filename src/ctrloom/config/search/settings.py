@@ -34,7 +34,7 @@ class MethodConfig(StrictModel):
     base: ModelName  # the model that the search trains and that is retrained with its result
     seed: Seed = 0
     # Control: random selections of the same size, all of which are trained, divided among the seeds
-    random_draws: FewOrZero = 10
+    random_draws: FewOrZero = 3
 
     @property
     def controls(self) -> tuple[str, ...]:
