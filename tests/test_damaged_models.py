@@ -254,7 +254,7 @@ def change(file: str, edit: Callable[[dict[str, Any]], object]) -> Callable[[Pat
             r"architecture\.json: is not JSON",
         ),
         (
-            change("model.json", lambda m: m.update(model="fm")),
+            change("model.json", lambda m: m.update(model="autofm")),
             storage.StorageError,
             "does not contain the weights",
         ),

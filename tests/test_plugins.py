@@ -24,7 +24,7 @@ PLUGIN = """
     import torch
     import ctrloom
     from ctrloom.architecture import Architecture, Interaction
-    from ctrloom.config import Hyperparameters, Method, MethodConfig
+    from ctrloom.config import GatedSettings, Method, MethodConfig
     from ctrloom.methods.interface import SearchResult
     from ctrloom.models.shallow import AutoFM
     from ctrloom.search_trace import Candidate, SearchTrace
@@ -52,7 +52,7 @@ PLUGIN = """
         return SearchResult(Architecture(method=config.method, fields=names, interactions=kept), trace)
 
 
-    class Settings(Hyperparameters):
+    class Settings(GatedSettings):
         shift: float = 0.0
 
 

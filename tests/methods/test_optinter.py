@@ -138,7 +138,7 @@ def clicks() -> Planting:
 
 @pytest.fixture(scope="module")
 def found(clicks: Planting) -> SearchResult:
-    return run(clicks, epochs=2)
+    return run(clicks, epochs=2, random_draws=10)
 
 
 def test_planted_pairs_get_the_right_choice(clicks: Planting, found: SearchResult) -> None:

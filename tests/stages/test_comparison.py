@@ -227,6 +227,7 @@ def test_every_seed_has_its_own_search(done: Path, config: CompareConfig) -> Non
 def test_page_shows_published_figures(done: Path) -> None:
     page = (done / "comparison" / "comparison.html").read_text()
     assert "Three of them" in page
+    assert "One search per seed" in page
     assert "0.7900*" in page
     assert "25 + 2 %</td>" in page
     assert "29 000 000</td>" in page
@@ -400,6 +401,7 @@ def test_a_failed_entry_does_not_lose_the_table(config: CompareConfig, tmp_path:
     assert "All are compared with LR instead of Bad." in results.notes
     page = (tmp_path / "comparison" / "comparison.html").read_text()
     assert "Bad failed and is left out: seed " in page
+    assert "One search per seed" not in page, "LR alone has no search"
     assert {path.name for path in (tmp_path / "bundles").iterdir()} == {"best", "best.json"}
     with pytest.raises(EntriesFailedError, match=rf"1 of the entries failed.*: bad: {reason}"):
         require_complete(results)

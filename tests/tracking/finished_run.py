@@ -51,3 +51,9 @@ def finish(dataset: Dataset, base: Path) -> Finished:
         (run / name).write_bytes((base / "search" / name).read_bytes())
     copytree(base / "retrained" / "bundle", run / "bundle")
     return Finished(run, trainings)
+
+
+def place(seed: dict[str, Any]) -> str:
+    """Where a training is shown below its model: several selections have one for each."""
+    draw = seed.get("draw")
+    return f"seed-{seed['seed']}" + (f"-draw-{draw}" if draw is not None else "")

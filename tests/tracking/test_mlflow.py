@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from finished_run import Finished
+from finished_run import Finished, place
 from mlflow_server import Server
 from small import edit_json
 
@@ -61,7 +61,7 @@ def test_every_model_and_seed_is_a_run_inside_of_the_whole(
 ) -> None:
     names = {model["name"] for model in metrics["models"]}
     assert {"lr", "fm", "autofm", "autofm-random"} <= names
-    seeds = {f"{m['name']}/seed-{s['seed']}" for m in metrics["models"] for s in m["seeds"]}
+    seeds = {f"{m['name']}/{place(s)}" for m in metrics["models"] for s in m["seeds"]}
     assert shown.keys() == {"-"} | names | seeds
     for path, run in shown.items():
         assert run["status"] == "FINISHED"
@@ -81,7 +81,7 @@ def test_metrics_of_a_model_are_mean_and_spread_over_its_seeds(
                 assert found[key] == pytest.approx(statistics.fmean(values), rel=1e-12)
                 assert found[f"{key}_sd"] == pytest.approx(statistics.stdev(values), rel=1e-9)
                 for seed, value in zip(model["seeds"], values, strict=True):
-                    assert shown[f"{model['name']}/seed-{seed['seed']}"]["metrics"][key] == value
+                    assert shown[f"{model['name']}/{place(seed)}"]["metrics"][key] == value
     whole = shown["-"]["metrics"]
     assert whole["test_auc"] == shown["autofm"]["metrics"]["test_auc"]  # what the search found
 
@@ -93,7 +93,7 @@ def test_curves_are_those_of_the_training_records(
     for folder in finished.trainings:
         for record in (json.loads(path.read_text()) for path in folder.glob("*/run.json")):
             for seed in record["seeds"]:
-                run = shown[f"{record['name']}/seed-{seed['seed']}"]["id"]
+                run = shown[f"{record['name']}/{place(seed)}"]["id"]
                 for name in ("train_logloss", "valid_auc", "valid_logloss"):
                     expected = [(each["epoch"], each[name]) for each in seed["history"]["epochs"]]
                     assert sorted(server.curve(run, f"epoch/{name}")) == expected

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_run import Finished
+from finished_run import Finished, place
 from PIL import Image
 
 pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
@@ -47,7 +47,7 @@ def test_curves_are_those_of_the_training_records(events: Path, finished: Finish
         for record in (json.loads(path.read_text()) for path in folder.glob("*/run.json")):
             for seed in record["seeds"]:
                 for name in ("train_logloss", "valid_auc", "valid_logloss"):
-                    found = scalars(events / record["name"] / f"seed-{seed['seed']}", f"epoch/{name}")
+                    found = scalars(events / record["name"] / place(seed), f"epoch/{name}")
                     expected = [(each["epoch"], each[name]) for each in seed["history"]["epochs"]]
                     assert [step for step, _ in found] == [step for step, _ in expected]
                     assert [v for _, v in found] == pytest.approx([v for _, v in expected], rel=1e-6)
@@ -58,7 +58,7 @@ def test_curves_are_those_of_the_training_records(events: Path, finished: Finish
 def test_final_metrics_are_those_of_the_evaluation(events: Path, finished: Finished) -> None:
     for model in json.loads((finished.folder / "metrics.json").read_text())["models"]:
         for seed in model["seeds"]:
-            found = scalars(events / model["name"] / f"seed-{seed['seed']}", "final/test_auc")
+            found = scalars(events / model["name"] / place(seed), "final/test_auc")
             assert found == [(3, pytest.approx(seed["test"]["auc"], rel=1e-6))]
         ((_, mean),) = scalars(events / model["name"], "final/test_auc")
         assert mean == pytest.approx(model["summary"]["test"]["auc"]["mean"], rel=1e-6)

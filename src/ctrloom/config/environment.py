@@ -18,6 +18,8 @@ CHECKPOINTS = "CTRLOOM_CHECKPOINTS"  # where: output (default), store, off, or a
 FAST = {
     # Threads that spin while they wait make training ten times slower if other processes need the same cores.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # NumPy multiplies only small matrices here. If its OpenBLAS gets no memory for a thread, it sends SIGINT.
+    "OPENBLAS_NUM_THREADS": "1",
     # Ingest of many rows peaks at an eighth less with this one of Arrow's allocators, and is as fast.
     "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",
     # A step's large tensors are as large in the next step. If they are given back to the system in between,

@@ -15,7 +15,7 @@ class Choice(NamedTuple):
     fields: tuple[str, ...]
     function: str
     searches: int  # that chose it
-    probability: float  # of the choice at temperature 1, mean over all searches
+    probability: float  # of the choice at temperature 1, mean over all searches; 1 if there was no other
     mutual_information: float | None
     statistics_auc: float | None
     p_value: float | None  # in the first search
@@ -44,7 +44,7 @@ def choices_of(traces: Sequence[SearchTrace]) -> list[Choice]:
     every = []
     for c in {c.fields: c for c in traces[0].of_order(2)}.values():
         votes = [each[c.fields] for each in found]
-        mean = {function: fmean(probability[c.fields, function]) for function in {*votes}}
+        mean = {function: fmean(probability.get((c.fields, function), [1.0])) for function in {*votes}}
         best = max(mean, key=lambda function: (votes.count(function), mean[function], function))
         figures = c.mutual_information, c.statistics_auc, c.p_value
         every.append(Choice(c.fields, best, votes.count(best), mean[best], *figures))

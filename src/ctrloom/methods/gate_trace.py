@@ -63,8 +63,13 @@ def trace_of(
         seconds=seconds,
         rows_per_second=sum(gate_search.rows_seen for gate_search in gate_searches) / seconds,
         stages=tuple(
-            StageSeconds(name=f"interactions of order {order}", seconds=gate_search.seconds)
-            for order, gate_search in zip(orders, gate_searches, strict=True)
+            StageSeconds(name=f"interactions of order {_order(gate_search)}", seconds=gate_search.seconds)
+            for gate_search in gate_searches
         ),
         hyperparameters=dict(hyperparameters),
     )
+
+
+def _order(gate_search: GateSearch) -> int:
+    """The order that a search adds to those that it searches again."""
+    return max(interaction.order for interaction in gate_search.scored_interactions)
