@@ -48,10 +48,9 @@ def seed_scatter(
     agreements: Sequence[Stability], traces: Mapping[str, Sequence[SearchTrace]], titles: Mapping[str, str]
 ) -> Markup:
     """Scores of all candidates in the first seed against each other seed; dashed: equal scores."""
-    abreast = min(ABREAST, len(agreements))
-    rows = -(-len(agreements) // abreast)
+    rows = -(-len(agreements) // ABREAST)
     with drawing.style("seed-scatter"):
-        figure, panels = drawing.grid(3.2 * abreast, 3.3 * rows, rows, abreast)
+        figure, panels = drawing.grid(3.2 * ABREAST, 3.3 * rows, rows, ABREAST)
         for ax in panels[len(agreements) :]:
             ax.set_visible(False)
         for ax, each in zip(panels, agreements, strict=False):
