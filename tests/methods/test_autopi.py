@@ -98,7 +98,7 @@ def test_trace_reports_the_cost(found: SearchResult) -> None:
 
 def test_controls_are_random_graphs_of_the_same_size(found: SearchResult) -> None:
     graphs = [control.cells for control in found.controls["random"]]
-    assert graphs == [random_graph(2, (0, 0)), random_graph(2, (0, 1))]
+    assert graphs == [random_graph(2, seed) for seed in CONFIG.draw_seeds]
 
 
 def test_the_same_seed_finds_the_same_strengths(made: Planting) -> None:

@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctrloom.architecture import Architecture, Interaction
-from ctrloom.methods.controls import best_by_score, random_like
+from ctrloom.config import AutoFISConfig
+from ctrloom.data.synthetic import Planted, SynthConfig
+from ctrloom.methods.controls import best_by_score, random_like, selection_controls
 from ctrloom.search_trace import Candidate, SearchTrace
 
 FIELDS = ("a", "b", "c", "d", "e")
@@ -41,18 +43,18 @@ def sizes(architecture: Architecture) -> dict[int, int]:
 @settings(deadline=None)
 @given(tuples=FOUND, seed=st.integers(0, 1000))
 def test_random_control_has_the_size_of_the_result(tuples: list[tuple[str, ...]], seed: int) -> None:
-    drawn = random_like(found(tuples), searched(EVERY), seed)
+    drawn = random_like(found(tuples), searched(EVERY), [seed])
     assert sizes(drawn) == sizes(found(tuples))
     assert drawn.fields == FIELDS
     assert all(interaction.score is None for interaction in drawn.interactions)
-    assert drawn == random_like(found(tuples), searched(EVERY), seed)
+    assert drawn == random_like(found(tuples), searched(EVERY), [seed])
     Architecture.model_validate(drawn.model_dump())  # in field order, no duplicates
 
 
 def test_random_controls_reach_every_interaction_about_equally_often() -> None:
     counts = dict.fromkeys(combinations(FIELDS, 2), 0)
     for seed in range(500):
-        for names in random_like(found([("a", "b"), ("d", "e")]), searched(EVERY), seed).of_order(2):
+        for names in random_like(found([("a", "b"), ("d", "e")]), searched(EVERY), [seed]).of_order(2):
             counts[names] += 1
     assert all(65 <= count <= 135 for count in counts.values()), counts  # 100 +- 4 standard deviations
 
@@ -100,3 +102,16 @@ def test_controls_name_their_method() -> None:
 )
 def test_a_search_that_kept_nothing_has_empty_controls(control) -> None:  # type: ignore[no-untyped-def]
     assert control(found([])).interactions == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_controls_are_not_drawn_as_planted_interactions_are(seed: int) -> None:
+    planted = Planted(SynthConfig(fields=12, pairs=6, seed=seed))
+    pairs = list(combinations(planted.names, 2))
+    its = {tuple(planted.names[f] for f in fields) for fields in planted.interactions}
+    whole = Architecture(
+        method="autofis", fields=planted.names, interactions=tuple(Interaction(fields=t) for t in sorted(its))
+    )
+    config = AutoFISConfig(seed=seed, random_draws=10)
+    drawn = selection_controls(whole, searched(pairs), config.draw_seeds)["random"]
+    assert all(len(its & set(each.of_order(2))) < 5 for each in drawn)

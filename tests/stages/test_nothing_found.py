@@ -65,7 +65,7 @@ def nothing(dataset: Dataset, config: MethodConfig, functions: tuple[Any, ...] =
         hyperparameters={},
     )
     found = Architecture(method=config.method, fields=every.fields, interactions=())
-    controls = selection_controls(found, trace, draws=2, seed=0)
+    controls = selection_controls(found, trace, [(0, 0), (0, 1)])
     if config.base == "optinter":
         controls = {"random": [every, found], "all-hadamard": [every]}
     return SearchResult(found, trace, {n: c for n, c in controls.items() if n in config.controls})

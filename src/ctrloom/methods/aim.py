@@ -6,7 +6,7 @@ searches the embedding positions that they need. Both omit the MLP of the final 
 
 from collections.abc import Sequence
 
-from ctrloom.architecture import FUNCTIONS, Architecture, Interaction
+from ctrloom.architecture import Architecture, Interaction
 from ctrloom.config import AIMConfig, AIMSettings
 from ctrloom.config.combinations import combinations_of
 from ctrloom.methods.candidate_pool import extend
@@ -158,17 +158,16 @@ def _controls(kept: Architecture, trace: SearchTrace, config: AIMConfig) -> dict
             ),
         }
     )
-    draws = [_random(kept, trace, config.seed, draw) for draw in range(config.random_draws)]
+    draws = [_random(kept, trace, seed) for seed in config.draw_seeds]
     return {"unpruned": [unpruned], **({"random": draws} if draws else {})}
 
 
-def _random(kept: Architecture, trace: SearchTrace, seed: int, draw: int) -> Architecture:
+def _random(kept: Architecture, trace: SearchTrace, seed: Sequence[int]) -> Architecture:
     """A random selection of candidates with the same number per order and function as were kept."""
     drawn: list[Interaction] = []
     for place, function in enumerate(dict.fromkeys(candidate.function for candidate in trace.candidates)):
         own = {"interactions": tuple(i for i in kept.interactions if i.function == function)}
         offered = {"candidates": tuple(c for c in trace.candidates if c.function == function)}
-        seeds = seed * len(FUNCTIONS) + place, draw
-        part = random_like(kept.model_copy(update=own), trace.model_copy(update=offered), seeds)
+        part = random_like(kept.model_copy(update=own), trace.model_copy(update=offered), (*seed, place))
         drawn += part.interactions
     return Architecture(method="random", fields=kept.fields, interactions=tuple(drawn))

@@ -62,7 +62,7 @@ def search(data: SearchData, config: AutoFISConfig, settings: Hyperparameters) -
         list(gate_searches.values()), "autofis", config.base, tuple(gate_searches), settings_json
     )
     trace = with_statistics(confirmation.noted(trace), data)
-    return SearchResult(kept, trace, selection_controls(kept, trace, config.random_draws, config.seed))
+    return SearchResult(kept, trace, selection_controls(kept, trace, config.draw_seeds))
 
 
 def _gate_search(

@@ -9,7 +9,7 @@ from ctrloom.search_trace import SearchTrace
 
 
 def selection_controls(
-    found: Architecture, trace: SearchTrace, draws: int, seed: int
+    found: Architecture, trace: SearchTrace, seeds: Sequence[Sequence[int]]
 ) -> dict[str, Sequence[Architecture]]:
     """Controls of a selection: no selection, the best by statistics-AUC, and random ones."""
     scores = {c.fields: c.statistics_auc for c in trace.candidates if c.statistics_auc is not None}
@@ -18,12 +18,12 @@ def selection_controls(
         "unpruned": [every],
         "statistics-auc": [best_by_score(found, scores)],
     }
-    if draws:
-        controls["random"] = [random_like(found, trace, (seed, draw)) for draw in range(draws)]
+    if seeds:
+        controls["random"] = [random_like(found, trace, seed) for seed in seeds]
     return controls
 
 
-def random_like(found: Architecture, trace: SearchTrace, seed: int | Sequence[int]) -> Architecture:
+def random_like(found: Architecture, trace: SearchTrace, seed: Sequence[int]) -> Architecture:
     """A uniformly random selection of candidates with the same number per order as were found."""
     rng = np.random.default_rng(seed)
     choices, chosen = _choices(trace), []

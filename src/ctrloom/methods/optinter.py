@@ -261,7 +261,7 @@ def _controls(
 ) -> dict[str, Sequence[Architecture]]:
     """OptInter-M, OptInter-F, and the argmax of uniform draws (OptInter, section III; its code)."""
     shape, schema = course.best_P3.shape, course.schema
-    draws = [np.random.default_rng((config.seed, draw)).random(shape) for draw in range(config.random_draws)]
+    draws = [np.random.default_rng(seed).random(shape) for seed in config.draw_seeds]
     every: dict[str, Sequence[Architecture]] = {
         f"all-{function}": [
             found.model_copy(

@@ -61,11 +61,9 @@ def architecture(data: SearchData, method: str, graph: CellGraph) -> Architectur
 
 def random_controls(data: SearchData, config: AutoPIConfig) -> dict[str, list[Architecture]]:
     """Random graphs of the same size, as controls."""
-    seeds = [(config.seed, draw) for draw in range(config.random_draws)]
-    graphs = [
-        architecture(data, "random", random_graph(config.nodes, seed, config.operators)) for seed in seeds
-    ]
-    return {"random": graphs} if graphs else {}
+    graphs = (random_graph(config.nodes, seed, config.operators) for seed in config.draw_seeds)
+    drawn = [architecture(data, "random", graph) for graph in graphs]
+    return {"random": drawn} if drawn else {}
 
 
 @torch.no_grad()

@@ -51,6 +51,6 @@ def scored_result(
     selected = tuple(Interaction(fields=c.fields, score=c.score) for c in candidates if c.kept)
     found = Architecture(method=config.method, fields=data.schema.names, interactions=selected)
     trace = with_statistics(trace, data)
-    controls = selection_controls(found, trace, config.random_draws, config.seed)
+    controls = selection_controls(found, trace, config.draw_seeds)
     controls.pop(config.method.replace("_", "-"), None)
     return SearchResult(found, trace, controls)

@@ -27,6 +27,9 @@ def shared_draws(place: int, seeds: int, draws: int) -> list[int]:
     return [number % draws for number in range(place, max(draws, seeds), seeds)] if draws else []
 
 
+DRAWS = 0x64726177  # the random stream of draws, which generated data with the same seed does not share
+
+
 class MethodConfig(StrictModel):
     """Settings that every search method has."""
 
@@ -35,6 +38,11 @@ class MethodConfig(StrictModel):
     seed: Seed = 0
     # Control: random selections of the same size, all of which are trained, divided among the seeds
     random_draws: FewOrZero = 3
+
+    @property
+    def draw_seeds(self) -> list[tuple[int, int, int]]:
+        """The seed of each random selection."""
+        return [(self.seed, draw, DRAWS) for draw in range(self.random_draws)]
 
     @property
     def controls(self) -> tuple[str, ...]:
