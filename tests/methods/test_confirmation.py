@@ -7,9 +7,17 @@ import pytest
 import torch
 from small import Planting, categorical_schema, planting, rows_of, schema_of
 
-from ctrloom.architecture import Architecture, Interaction
-from ctrloom.config import AIMConfig, AIMSettings, AutoFISConfig, GatedSettings, Hyperparameters
+from ctrloom.architecture import Architecture, Function, Interaction
+from ctrloom.config import (
+    AIMConfig,
+    AIMSettings,
+    AutoFISConfig,
+    GatedSettings,
+    Hyperparameters,
+    OptInterConfig,
+)
 from ctrloom.data.batches.batch import Batch
+from ctrloom.data.synthetic import Planted, SynthConfig
 from ctrloom.methods import aim, autofis
 from ctrloom.methods.confirmation import Confirmation
 from ctrloom.methods.gates import GateSearch, GateVector, Schedule
@@ -134,6 +142,22 @@ def test_a_product_is_told_from_a_table() -> None:
         product_N = (first_GR[code[0][there]] * second_GR[code[1][there]]).sum(1)
         found = gain(product_N, effect_C[cells.of_row_N[there]], residual_N[there], curvature_N[there])
         assert found.t * better > 3
+
+
+@pytest.mark.parametrize("chosen", ["memorize", "hadamard"])
+def test_a_table_becomes_a_product_where_that_is_better_and_no_product_a_table(chosen: Function) -> None:
+    shape = {"rows": 40_000, "fields": 6, "sizes": (8, 100), "tables": 1, "pairs": 1, "rank": 2}
+    made = planting(**shape, seed=1)
+    every = [Interaction(fields=pair) for pair in combinations(made.schema.names, 2)]
+    kept = [Interaction(fields=pair, function=chosen) for pair in sorted(made.interactions)]
+    confirmation = Confirmation(data_of(made), OptInterConfig(), CPU)
+    changed = confirmation.functions(confirmation.of(kept, every), 0)
+    (table,) = Planted(SynthConfig(**shape, seed=1)).tables
+    small = tuple(made.schema.names[field] for field in table)
+    expected = {each.fields: chosen if each.fields == small else "hadamard" for each in kept}
+    assert {each.fields: each.function for each in changed} == expected
+    off = Confirmation(data_of(made), OptInterConfig(confirm=False), CPU)
+    assert off.functions(kept, 0) == tuple(kept)
 
 
 def test_a_part_of_a_triple_is_tested_given_the_triple() -> None:

@@ -76,10 +76,12 @@ class Confirmation:
         return {self._named(fields): p for fields, p in self.tested.items()}
 
     def functions(self, kept: Sequence[Interaction], seed: int) -> tuple[Interaction, ...]:
-        """The interactions with the other function, memorize or hadamard, where it is significantly better.
+        """The interactions, with products in place of tables where a product is significantly better.
 
         Both are fitted to the residuals of training rows, given the other confirmed interactions, and
-        compared by their likelihood on validation rows.
+        compared by their likelihood on validation rows. A search that trains choices and weights on the same
+        rows errs towards tables. Products stay: next to an additive model a table of repeated rows is better,
+        but not in a model that has memorized them by another pair.
         """
         if not self.config.confirm:
             return tuple(kept)
@@ -142,10 +144,12 @@ class Confirmation:
         return Evidence(rows, blocks, self.device)
 
     def _with_function(self, interaction: Interaction, seed: int) -> Interaction:
+        if interaction.function != "memorize":
+            return interaction
         assert self.evidence, "functions are chosen for confirmed interactions"
         pair = self.data.schema.indices(interaction.fields)
         others = [fields for fields in self.known if fields != pair]
         better = product_over_table(self.evidence, pair, others, seed)
-        if abs(better.t) < norm.isf(self.config.false_discovery):
+        if better.t < norm.isf(self.config.false_discovery):
             return interaction
-        return interaction.model_copy(update={"function": "hadamard" if better.t > 0 else "memorize"})
+        return interaction.model_copy(update={"function": "hadamard"})
