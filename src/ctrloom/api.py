@@ -92,13 +92,16 @@ def tune(
     search of the run or entry runs first. In a comparison, `model` is the name of an entry.
 
     Raises:
-        ConfigError: there is no such model, or a search is missing, or given for several entries.
+        ConfigError: there is no such model, a search is missing, or given for several entries, or one of all
+            models cannot be trained.
         UserError: no trial of a model is complete.
     """
     at, found = Path(output), _path(search_folder)
     if found and model is None and isinstance(config, CompareConfig):
         raise ConfigError("tune: the result of one search is that of one entry: name the entry as the model")
     jobs = config.tuning_jobs() if model is None else config.tuning_jobs_of(model, found is not None)
+    if model is None:
+        stages.require_feasible(config, Dataset.open(_manifest(dataset)).schema)
     with storage.locked(output), tracked(config.tracking, config.name, at, _manifest(dataset)):
         if isinstance(config, RunConfig) and model is None and found is None:
             found = at / "search"

@@ -181,6 +181,15 @@ def test_streamed_rows_and_trees_are_named_before_training(mixed: Dataset, tmp_p
         stages.tune(mixed.path, job("gbdt", rows="stream"), CONFIG, tmp_path, tmp_path / "out")
 
 
+def test_what_cannot_be_trained_is_named_before_the_first_search(
+    mixed: Dataset, mixed_folder: Path, tmp_path: Path
+) -> None:
+    config = config_of(mixed_folder, tmp_path).model_copy(update={"baselines": ("lr", "poly2")})
+    with pytest.raises(ConfigError, match=r"baselines: poly2: .*crosses"):
+        ctrloom.tune(config, mixed.path, tmp_path / "out")
+    assert not (tmp_path / "out" / "search").exists()
+
+
 @pytest.fixture(scope="module")
 def run(mixed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with tuning, stage by stage."""
