@@ -50,7 +50,7 @@ def scheduled_retrain(
     counting = {"engine": engine, "spark": spark}
     checked = preflight(store)
     window = ingest_window(data=data, store=store, until=until, days=days, **counting).after(checked)
-    fetched = fetch_champion(registry=registry).after(checked)
+    fetched = fetch_champion(registry=registry, training=training).after(checked)
     clean, champion = window.outputs["ingested"], fetched.outputs["champion"]
     grown = grow(ingested=clean, champion=champion, store=store, growth=growth, **counting)
     dataset = grown.outputs["dataset"]

@@ -237,6 +237,9 @@ def test_refresh_rejects_invalid_settings(days: Days, tmp_path: Path) -> None:
         stages.refresh(
             days.datasets[1], old, TrainingConfig(settings={"epoch": 9}), tmp_path / "r", tmp_path / "b"
         )
+    with pytest.raises(ConfigError, match=r"training\.settings.*did you mean 'epochs'"):
+        stages.champion(days.registry, tmp_path / "champion", TrainingConfig(settings={"epoch": 9}))
+    assert not (tmp_path / "champion").exists()
     with pytest.raises(RegistryError, match="has no champion yet"):
         stages.champion(str(tmp_path / "empty"), tmp_path / "champion")
     base = {"name": "x", "registry": "r", "data": {**DATA, "split": {"by": "random"}}}

@@ -6,9 +6,11 @@ from typing import Literal
 from ctrloom import storage
 from ctrloom.config.base import StrictModel
 from ctrloom.config.errors import UserError
+from ctrloom.config.retraining import TrainingConfig
 from ctrloom.evaluation.promotion_gate import load_verdict
 from ctrloom.models.bundle import load_card
 from ctrloom.serving.registry import Registry, RegistryError, version_name
+from ctrloom.stages.refreshed_model import refreshed_settings
 
 CHAMPION, BUNDLE = "champion.json", "bundle"
 
@@ -22,17 +24,20 @@ class ChampionRecord(StrictModel):
     generation: str
 
 
-def champion(registry: str, output: Path) -> ChampionRecord:
+def champion(registry: str, output: Path, training: TrainingConfig | None = None) -> ChampionRecord:
     """Write the champion's `bundle/`, and `champion.json`, into the folder `output`.
 
     Raises:
         RegistryError: there is no champion yet.
         StorageError: the registry cannot be read.
+        ConfigError: the settings of the `training` to come do not fit the champion.
     """
     found = require_champion(registry)
     record = ChampionRecord(registry=registry, name=found[0], generation=found[1])
     with storage.atomic_directory(output, CHAMPION, BUNDLE) as temporary:
         Registry(registry).fetch(record.name, temporary / BUNDLE)
+        if training:
+            refreshed_settings(load_card(temporary / BUNDLE), training)
         storage.write_record(temporary / CHAMPION, record)
     return record
 
