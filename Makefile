@@ -31,8 +31,8 @@ demo: setup  ## generate clicks with planted interactions and run the whole pipe
 	$(BIN)/ctrloom synth --output data/demo
 	$(BIN)/ctrloom run configs/demo.yaml --output $(DEMO)
 
-test: setup lint  ## lint, then all tests except the slow ones
-	$(BIN)/pytest -m "not slow and not containers and not cluster"
+test: setup lint  ## lint, then all tests except the slow ones, a process on each core
+	$(BIN)/pytest -m "not slow and not containers and not cluster" -n auto --maxprocesses 8 --dist loadfile
 
 test-long: setup  ## the tests that take minutes
 	$(BIN)/pytest -m slow
