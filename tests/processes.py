@@ -1,11 +1,24 @@
-"""Processes that a command started, found by a variable in their environment; Linux only."""
+"""Processes that tests start at once, and those that a command started, found by a variable (Linux only)."""
 
 import os
 import time
 import uuid
+from multiprocessing import forkserver, get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 MARK = "CTRLOOM_TEST_FAMILY"
+
+
+def fork_server() -> ForkServerContext:
+    """A context whose processes fork from one that has imported what they need.
+
+    It starts here, before a test changes the environment, which all later processes would inherit.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["ctrloom.stages", "optuna", "torch._dynamo"])
+    forkserver.ensure_running()
+    return context
 
 
 def family() -> dict[str, str]:

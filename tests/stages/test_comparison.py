@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from processes import fork_server
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ctrloom.architecture import Architecture
@@ -80,8 +80,7 @@ NAMES = ["lr", "plain", "wide", "found", "found-random", "found-unpruned", *MOVE
 @pytest.fixture(scope="module", autouse=True)
 def workers_start_at_once() -> Iterator[None]:
     """Fork workers from one process that has imported what they need, instead of starting each anew."""
-    warm = get_context("forkserver")
-    warm.set_forkserver_preload(["ctrloom.stages", "torch._dynamo"])
+    warm = fork_server()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compare, "get_context", lambda _: warm)
         yield

@@ -2,11 +2,11 @@
 
 import json
 import shutil
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import fork_server
 from small import QUICK
 
 import ctrloom
@@ -290,8 +290,7 @@ def test_the_command_tunes_one_model(run: Path, mixed_folder: Path, tmp_path: Pa
 def test_a_comparison_tunes_each_entry_before_its_seeds(
     mixed_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warm = get_context("forkserver")  # workers start at once
-    warm.set_forkserver_preload(["ctrloom.stages", "optuna", "torch._dynamo"])
+    warm = fork_server()
     monkeypatch.setattr(compare, "get_context", lambda _: warm)
     entries = [
         {"name": "plain", "model": "fm"},

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 import torch.distributed as dist
 import yaml
 from data_helpers import CLICKS, HEADER, clicks, data_config
+from processes import fork_server
 from small import LITTLE
 from torch.distributed.launcher import api
 from training import distributed_cases
@@ -190,7 +190,7 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
 @pytest.fixture
 def processes_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork the processes of a stage from one that has imported what they need."""
-    get_context("forkserver").set_forkserver_preload(["ctrloom.stages", "torch._dynamo"])
+    fork_server()
     config = api.LaunchConfig
     monkeypatch.setattr(api, "LaunchConfig", lambda **given: config(**given | {"start_method": "forkserver"}))
 
