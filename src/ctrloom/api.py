@@ -100,9 +100,9 @@ def tune(
     if found and model is None and isinstance(config, CompareConfig):
         raise ConfigError("tune: the result of one search is that of one entry: name the entry as the model")
     jobs = config.tuning_jobs() if model is None else config.tuning_jobs_of(model, found is not None)
-    if model is None:
-        stages.require_feasible(config, Dataset.open(_manifest(dataset)).schema)
     with storage.locked(output), tracked(config.tracking, config.name, at, _manifest(dataset)):
+        if model is None:
+            stages.require_feasible(config, Dataset.open(_manifest(dataset)).schema)
         if isinstance(config, RunConfig) and model is None and found is None:
             found = at / "search"
             stages.search_once(_manifest(dataset), config.search, config.models, found)
