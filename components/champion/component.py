@@ -16,7 +16,7 @@ def champion(
     Args:
         champion: Folder with the bundle, and the record of its promotion.
         registry: Where versions and champion are kept: a path, gs:// or s3://.
-        training: How it will be trained again (section `training`); checked here, before that takes time.
+        training: How it will be trained again (section `training`); its settings are checked here.
     """
     from pathlib import Path
 

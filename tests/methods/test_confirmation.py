@@ -151,13 +151,13 @@ def test_a_table_becomes_a_product_where_that_is_better_and_no_product_a_table(c
     every = [Interaction(fields=pair) for pair in combinations(made.schema.names, 2)]
     kept = [Interaction(fields=pair, function=chosen) for pair in sorted(made.interactions)]
     confirmation = Confirmation(data_of(made), OptInterConfig(), CPU)
-    changed = confirmation.functions(confirmation.of(kept, every), 0)
+    changed = confirmation.with_products(confirmation.of(kept, every), 0)
     (table,) = Planted(SynthConfig(**shape, seed=1)).tables
     small = tuple(made.schema.names[field] for field in table)
     expected = {each.fields: chosen if each.fields == small else "hadamard" for each in kept}
     assert {each.fields: each.function for each in changed} == expected
     off = Confirmation(data_of(made), OptInterConfig(confirm=False), CPU)
-    assert off.functions(kept, 0) == tuple(kept)
+    assert off.with_products(kept, 0) == tuple(kept)
 
 
 def test_a_part_of_a_triple_is_tested_given_the_triple() -> None:

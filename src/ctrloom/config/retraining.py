@@ -8,6 +8,7 @@ from ctrloom.config.base import StrictModel
 from ctrloom.config.data import DataConfig
 from ctrloom.config.engine import EngineConfig
 from ctrloom.config.growth import GrowthConfig
+from ctrloom.config.models.settings import Hyperparameters
 from ctrloom.config.promotion_gate import PromotionGateConfig
 from ctrloom.config.tracking import TrackingConfig
 from ctrloom.config.types import NotNegative, Seeds, SomeBuckets
@@ -22,6 +23,15 @@ class TrainingConfig(StrictModel):
     start: Literal["warm", "cold"] = "warm"
     seeds: Seeds = (0,)  # the best model on validation rows is kept
     settings: dict[str, Any] = Field(default_factory=dict)  # hyper-parameters; override those of the champion
+
+    def over(self, champion: Hyperparameters) -> Hyperparameters:
+        """The hyper-parameters of a training: those of the champion, with `settings` in their place.
+
+        Raises:
+            ConfigError: `settings` do not fit the champion's model.
+        """
+        settings = {**champion.model_dump(mode="json"), **self.settings}
+        return type(champion).parse(settings, "training.settings")
 
 
 class DriftConfig(StrictModel):

@@ -75,7 +75,7 @@ class Confirmation:
         """P value of every interaction that was tested, by the names of its fields."""
         return {self._named(fields): p for fields, p in self.tested.items()}
 
-    def functions(self, kept: Sequence[Interaction], seed: int) -> tuple[Interaction, ...]:
+    def with_products(self, kept: Sequence[Interaction], seed: int) -> tuple[Interaction, ...]:
         """The interactions, with products in place of tables where a product is significantly better.
 
         Both are fitted to the residuals of training rows, given the other confirmed interactions, and
@@ -86,7 +86,7 @@ class Confirmation:
         if not self.config.confirm:
             return tuple(kept)
         with self._timed():
-            return tuple(self._with_function(interaction, seed) for interaction in kept)
+            return tuple(self._with_product(interaction, seed) for interaction in kept)
 
     def noted(self, trace: SearchTrace) -> SearchTrace:
         """The trace with the p value of every tested interaction, what was not confirmed, and the time."""
@@ -143,10 +143,10 @@ class Confirmation:
         blocks = [*random_blocks(count, BLOCKS, self.config.seed), torch.arange(count, len(rows))]
         return Evidence(rows, blocks, self.device)
 
-    def _with_function(self, interaction: Interaction, seed: int) -> Interaction:
+    def _with_product(self, interaction: Interaction, seed: int) -> Interaction:
         if interaction.function != "memorize":
             return interaction
-        assert self.evidence, "functions are chosen for confirmed interactions"
+        assert self.evidence, "only confirmed interactions are kept"
         pair = self.data.schema.indices(interaction.fields)
         others = [fields for fields in self.known if fields != pair]
         better = product_over_table(self.evidence, pair, others, seed)

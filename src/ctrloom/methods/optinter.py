@@ -66,7 +66,7 @@ def search(data: SearchData, config: OptInterConfig, settings: OptInterSettings)
     found = _architecture(course.names, data.schema, course.best_P3, "optinter")
     confirmation = Confirmation(data, config, course.train.device)
     every = [Interaction(fields=pair) for pair in course.names]
-    kept = confirmation.functions(confirmation.of(found.interactions, every), config.seed)
+    kept = confirmation.with_products(confirmation.of(found.interactions, every), config.seed)
     found = found.model_copy(update={"interactions": kept})
     trace = with_statistics(_chosen(confirmation.noted(trace), found), data)
     return SearchResult(found, trace, _controls(found, course, config), course.trained(found))

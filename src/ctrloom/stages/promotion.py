@@ -10,7 +10,6 @@ from ctrloom.config.retraining import TrainingConfig
 from ctrloom.evaluation.promotion_gate import load_verdict
 from ctrloom.models.bundle import load_card
 from ctrloom.serving.registry import Registry, RegistryError, version_name
-from ctrloom.stages.refreshed_model import refreshed_settings
 
 CHAMPION, BUNDLE = "champion.json", "bundle"
 
@@ -37,7 +36,7 @@ def champion(registry: str, output: Path, training: TrainingConfig | None = None
     with storage.atomic_directory(output, CHAMPION, BUNDLE) as temporary:
         Registry(registry).fetch(record.name, temporary / BUNDLE)
         if training:
-            refreshed_settings(load_card(temporary / BUNDLE), training)
+            training.over(load_card(temporary / BUNDLE).hyperparameters)
         storage.write_record(temporary / CHAMPION, record)
     return record
 

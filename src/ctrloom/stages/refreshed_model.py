@@ -4,25 +4,15 @@ from functools import partial
 from pathlib import Path
 
 from ctrloom import distributed, storage
-from ctrloom.config import Hyperparameters, ModelsConfig
+from ctrloom.config import ModelsConfig
 from ctrloom.config.retraining import TrainingConfig
 from ctrloom.data.dataset import Dataset
-from ctrloom.models.bundle import FILES, ModelCard, load_bundle
+from ctrloom.models.bundle import FILES, load_bundle
 from ctrloom.models.growth import carry_over, require_grown
 from ctrloom.storage import Place
 from ctrloom.training.plans import Plan, train_runs
 from ctrloom.training.processes import data_parallel
 from ctrloom.training.runs import open_runs
-
-
-def refreshed_settings(card: ModelCard, config: TrainingConfig) -> Hyperparameters:
-    """The hyper-parameters of a bundle, with those of `config.settings` in their place.
-
-    Raises:
-        ConfigError: `config.settings` does not fit the model.
-    """
-    settings = {**card.hyperparameters.model_dump(mode="json"), **config.settings}
-    return type(card.hyperparameters).parse(settings, "training.settings")
 
 
 @data_parallel
@@ -39,7 +29,7 @@ def refresh(manifest: str | Place, bundle: Path, config: TrainingConfig, runs: P
     dataset, old = Dataset.open(manifest), load_bundle(bundle)
     require_grown(old.schema, dataset.schema)
     name = old.card.model
-    settings = refreshed_settings(old.card, config).model_dump(mode="json")
+    settings = config.over(old.card.hyperparameters).model_dump(mode="json")
     begin = partial(carry_over, old.model, before=old.schema, after=dataset.schema)
     plan = Plan(
         name,
